@@ -1,0 +1,193 @@
+"""Named things with typed parameters: the mechanism behind initializers, activations, losses and optimizers.
+
+A catalogue holds plain functions. A function's keyword-only arguments are its parameters; its annotations and
+defaults are what the grid file may say; the first line of its docstring is its summary. A `Choice` is a name with
+every parameter settled, and its string, `uniform(low=-0.2, high=0.2)`, is what stands in tables: parameters that
+keep their default are left out, so that a parameter added later does not rename what was there before.
+"""
+
+import ast
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
+
+from initbench.errors import nearest, shown
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Arguments that the program supplies, never the grid file.
+SUPPLIED = frozenset({"shape", "seed", "dtype", "fan_in", "learning_rate"})
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword of a catalogued function: its name, its kind (float, int or str), its default, its choices."""
+
+    name: str
+    kind: type
+    default: Any
+    choices: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """What a value may be, in words."""
+        if self.choices:
+            return "one of " + ", ".join(map(repr, self.choices))
+        return "a whole number" if self.kind is int else "a finite number"
+
+    def convert(self, value: object) -> Any:
+        """The value as the function takes it; ValueError says what is allowed."""
+        if self.choices:
+            if isinstance(value, str) and value in self.choices:
+                return value
+            raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}{nearest(value, self.choices)}")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or (self.kind is int and value != int(value)):  # type: ignore[arg-type, call-overload]
+            raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}")
+        return self.kind(value) + self.kind(0)  # the sum makes -0.0 the same as 0.0
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Function]):
+    """A catalogued function, with what its signature and docstring say."""
+
+    name: str
+    function: Function
+    parameters: tuple[Parameter, ...]
+    tags: frozenset[str]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def signature(self) -> str:
+        """The name with its parameters and their defaults, as the grid file may write it."""
+        inner = ", ".join(f"{p.name}={p.default!r}" for p in self.parameters)
+        return f"{self.name}({inner})" if inner else self.name
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A name with all its parameters settled. Its string is canonical: equal choices have equal strings."""
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...]
+    defaults: tuple[Any, ...]
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The parameters as keyword arguments."""
+        return dict(self.arguments)
+
+    def __str__(self) -> str:
+        pairs = zip(self.arguments, self.defaults, strict=True)
+        inner = ", ".join(f"{name}={value!r}" for (name, value), default in pairs if value != default)
+        return f"{self.name}({inner})" if inner else self.name
+
+
+class Catalogue(Mapping[str, Entry[Function]]):
+    """The functions of one kind, by name, in the order in which they were written."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry[Function]] = {}
+
+    def __getitem__(self, name: str) -> Entry[Function]:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entry(self, *tags: str) -> Callable[[Function], Function]:
+        """Put the decorated function in the catalogue under its own name."""
+
+        def register(function: Function) -> Function:
+            # A function's own name, less the underscore that keeps it from hiding a builtin.
+            name = function.__name__.rstrip("_")
+            parameters = tuple(
+                _parameter(p)
+                for p in inspect.signature(function).parameters.values()
+                if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED
+            )
+            self._entries[name] = Entry(name, function, parameters, frozenset(tags))
+            return function
+
+        return register
+
+    @cached_property
+    def article(self) -> str:
+        """The kind with its indefinite article."""
+        return ("an " if self.kind[0] in "aeiou" else "a ") + self.kind
+
+    def resolve(self, given: object, only: str = "") -> Choice:
+        """The choice that the user named: `"zeros"`, `{"name": "normal", "std": 0.2}`, or `"normal(std=0.2)"`.
+
+        Parameters
+        ----------
+        given
+            A name, a table with the key `name`, or a canonical string.
+        only
+            If given, a tag that the entry must have (`"bias"` for bias initializers).
+
+        Raises
+        ------
+        ValueError
+            With one line that says what was given, what is allowed, and the nearest valid name.
+        """
+        name, arguments = _name_and_arguments(given, self.article)
+        names = [n for n, e in self._entries.items() if not only or only in e.tags]
+        if name not in names:
+            what = f"{only} {self.kind}" if only else self.kind
+            raise ValueError(f"no {what} is called {shown(name)}; allowed: {', '.join(names)}{nearest(name, names)}")
+        entry = self._entries[name]
+        known = {p.name: p for p in entry.parameters}
+        for key in arguments:
+            if key not in known:
+                takes = f"takes {', '.join(known)}" if known else "takes no parameters"
+                raise ValueError(f"{name} has no parameter {shown(key)}; it {takes}{nearest(key, known)}")
+        try:
+            settled = tuple((k, p.convert(arguments.get(k, p.default))) for k, p in known.items())
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        return Choice(name, settled, tuple(p.default for p in entry.parameters))
+
+    def call(self, choice: str, *positional: Any, **supplied: Any) -> Any:
+        """Call the function that a canonical string names, with its parameters."""
+        settled = self.resolve(choice)
+        return self._entries[settled.name].function(*positional, **settled.keywords, **supplied)
+
+
+def _parameter(p: inspect.Parameter) -> Parameter:
+    if get_origin(p.annotation) is Literal:
+        return Parameter(p.name, str, p.default, get_args(p.annotation))
+    return Parameter(p.name, p.annotation, p.default)
+
+
+def _name_and_arguments(given: object, article: str) -> tuple[str, dict[str, object]]:
+    form = f"{article} is a name, or a table such as {{ name = …, parameter = … }}"
+    if isinstance(given, Mapping):
+        arguments = {str(k): v for k, v in given.items()}
+        name = arguments.pop("name", None)
+        if not isinstance(name, str):
+            raise ValueError(f"given {shown(dict(given))} without a name; {form}")
+        return name, arguments
+    if not isinstance(given, str):
+        raise ValueError(f"given {shown(given)}; {form}")
+    name, parenthesis, _ = given.partition("(")
+    if not parenthesis:
+        return given, {}
+    try:
+        call = ast.parse(given, mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        raise ValueError(f"given {shown(given)}; {form}, or a string such as 'name(parameter=1.0)'") from None

@@ -1,0 +1,71 @@
+"""The cell: one complete, resolved specification of one training run, and the columns that it makes."""
+
+import hashlib
+from dataclasses import dataclass, fields
+
+# Part of every cell's id. Raised whenever the same specification would train to another result.
+TRAINING_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One point of a grid. The fields are the settings, in the order of the table's columns."""
+
+    dataset: str
+    train_size: int
+    initializer: str
+    bias_initializer: str
+    activation: str
+    output_activation: str
+    hidden: str
+    loss: str
+    optimizer: str
+    learning_rate: float
+    lr_schedule: str
+    lr_decay: float
+    batch_size: int
+    epochs: int
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Twenty hexadecimal digits: a hash of the specification and of the version of the training semantics.
+
+        >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128", "mse", "sgd", 0.1, "constant",
+        ...             0.0, 128, 10, 0)
+        >>> cell.id == Cell(*cell.values()).id, len(cell.id)
+        (True, 20)
+        """
+        text = f"{TRAINING_VERSION}\n" + "\n".join(map(repr, self.values()))
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def values(self) -> tuple[str | int | float, ...]:
+        """The settings' values, in the order of `SETTINGS`."""
+        return tuple(getattr(self, name) for name in SETTINGS)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths of the hidden layers: `128-64` is (128, 64), an empty string none."""
+        return tuple(int(n) for n in self.hidden.split("-") if n)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The optimizer's steps in one epoch; the last, incomplete batch is dropped."""
+        return self.train_size // self.batch_size
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, from 1.
+
+        `constant` is learning_rate · (1 − lr_decay) throughout (the article's code); `exponential` is
+        learning_rate · (1 − lr_decay)^(epoch − 1) (what it meant).
+        """
+        power = 1 if self.lr_schedule == "constant" else epoch - 1
+        return self.learning_rate * (1 - self.lr_decay) ** power
+
+
+# The one place that names the columns of the tidy table.
+SETTINGS = tuple(field.name for field in fields(Cell))
+METRICS = ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+COLUMNS = (*SETTINGS, "cell", "status", "epoch", *METRICS)
+
+TRAINED, DIVERGED = "trained", "diverged"

@@ -1,0 +1,30 @@
+"""The user's mistakes: one line each, with where, what was given, what is allowed, and the nearest valid name."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """What the user can mend: a list of lines, shown as they are, with exit status 2 and no traceback."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """How a value that the user gave is quoted in a message: its repr, on one line, cut to `limit` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def nearest(given: object, allowed: Iterable[str]) -> str:
+    """The end of a message that names the valid word closest to what was given, or nothing.
+
+    >>> nearest("he_norml", ["he_normal", "he_uniform", "zeros"])
+    "; did you mean 'he_normal'?"
+    >>> nearest("qqq", ["zeros"])
+    ''
+    """
+    found = get_close_matches(str(given).lower(), list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""

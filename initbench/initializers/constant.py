@@ -1,0 +1,32 @@
+"""Constant schemes: every weight the same."""
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from initbench.initializers._base import Array, Shape, checked, weight_and_bias_scheme
+from initbench.streams import Seed
+
+
+@weight_and_bias_scheme
+def zeros(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """All zeros: W = 0.
+
+    A sound start for biases, and for a network without hidden layers. With hidden layers, all units of a layer stay
+    equal and hidden weights get no gradient.
+
+    >>> zeros((2, 2)).tolist()
+    [[0.0, 0.0], [0.0, 0.0]]
+    """
+    return np.zeros(checked(shape), dtype)
+
+
+@weight_and_bias_scheme
+def ones(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """All ones: W = 1 (the article's bias)."""
+    return np.ones(checked(shape), dtype)
+
+
+@weight_and_bias_scheme
+def constant(shape: Shape, *, value: float = 0.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """Every weight the given value: W = value (default 0)."""
+    return np.full(checked(shape), value, dtype)

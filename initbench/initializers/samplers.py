@@ -1,0 +1,76 @@
+"""Samplers whose scale is given and does not depend on the shape: the article's three.
+
+The defaults are those of Keras 3 (`RandomUniform`, `RandomNormal`, `TruncatedNormal`).
+"""
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from initbench.initializers._base import (
+    Array,
+    Shape,
+    rounded,
+    standard_normal,
+    standard_truncated_normal,
+    standard_uniform,
+    weight_and_bias_scheme,
+)
+from initbench.streams import Seed
+
+
+@weight_and_bias_scheme
+def uniform(
+    shape: Shape, *, low: float = -0.05, high: float = 0.05, seed: Seed = None, dtype: DTypeLike = np.float32
+) -> Array:
+    """Uniform between two bounds: W ~ U(low, high), mean (low + high) / 2, variance (high − low)² / 12.
+
+    Raises ValueError if low > high. The article uses low = −0.2, high = 0.2.
+    """
+    if low > high:
+        raise ValueError(f"low = {low!r} is above high = {high!r}; allowed: low at most high")
+    return rounded(low + (high - low) * standard_uniform(shape, seed), dtype)
+
+
+@weight_and_bias_scheme
+def normal(
+    shape: Shape, *, mean: float = 0.0, std: float = 0.05, seed: Seed = None, dtype: DTypeLike = np.float32
+) -> Array:
+    """Normal (Gaussian): W ~ N(mean, std²).
+
+    Raises ValueError if std < 0. The article uses mean = 0, std = 0.2.
+    """
+    _check_std(std)
+    return rounded(mean + std * standard_normal(shape, seed), dtype)
+
+
+@weight_and_bias_scheme
+def truncated_normal(
+    shape: Shape,
+    *,
+    mean: float = 0.0,
+    std: float = 0.05,
+    lower: float = -2.0,
+    upper: float = 2.0,
+    seed: Seed = None,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Normal re-drawn beyond two standard deviations: W = mean + std · Z, Z ~ N(0, 1) given lower ≤ Z ≤ upper.
+
+    As in TensorFlow and Keras, `std` is the standard deviation before truncation; with the default bounds of ±2 the
+    result's is 0.8796 · std. The bounds are in standard deviations from the mean. Raises ValueError if std < 0 or the
+    bounds leave less than 10⁻⁶ of the normal between them. The article uses mean = 0, std = 1.
+    """
+    _check_std(std)
+    from scipy.special import ndtr
+
+    if not ndtr(upper) - ndtr(lower) > 1e-6:
+        raise ValueError(
+            f"lower = {lower!r}, upper = {upper!r}; allowed: lower below upper, in standard deviations, "
+            "with more than a millionth of the normal between them"
+        )
+    return rounded(mean + std * standard_truncated_normal(shape, seed, lower, upper), dtype)
+
+
+def _check_std(std: float) -> None:
+    if std < 0:
+        raise ValueError(f"std = {std!r}; allowed: 0 or more")

@@ -1,0 +1,126 @@
+"""The plain trainer: one cell, in ordinary PyTorch. Written to be read, and to hold the stacked trainer to.
+
+Slow, and says what every setting means: the same initial weights and the same batches as the stacked trainer, and for
+all else `nn.Module`, autograd and `torch.optim`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from initbench import streams
+from initbench.activations import ACTIVATIONS
+from initbench.cells import Cell
+from initbench.datasets import Arrays
+from initbench.losses import LOSSES
+from initbench.optimizers import OPTIMIZERS
+from initbench.training.parameters import initial_parameters
+
+MODULES: dict[str, Any] = {
+    "identity": nn.Identity,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "softsign": nn.Softsign,
+    "softmax": lambda: nn.Softmax(dim=1),
+}
+
+
+def network(cell: Cell, pixels: int, classes: int, dtype: torch.dtype) -> nn.Sequential:
+    """Linear layers with the cell's initial weights, the activation between them, the output activation at the end."""
+    sizes = (pixels, *cell.widths, classes)
+    layers = tuple(zip(sizes[:-1], sizes[1:], strict=True))
+    modules: list[nn.Module] = []
+    start = initial_parameters(cell, layers, str(dtype).removeprefix("torch."))
+    for (fan_in, fan_out), (weights, bias) in zip(layers, start, strict=True):
+        linear = nn.Linear(fan_in, fan_out, dtype=dtype)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weights).T)  # PyTorch stores [fan_out, fan_in]
+            linear.bias.copy_(torch.from_numpy(bias))
+        modules += [linear, _module(cell.activation)]
+    modules[-1] = _module(cell.output_activation)
+    return nn.Sequential(*modules)
+
+
+def _module(activation: str) -> nn.Module:
+    choice = ACTIVATIONS.resolve(activation)
+    module: nn.Module = MODULES[choice.name](**choice.keywords)
+    return module
+
+
+def loss(cell: Cell, model: nn.Sequential, x: Tensor, labels: Tensor) -> Tensor:
+    """The cell's loss on a batch."""
+    choice = LOSSES.resolve(cell.loss)
+    if choice.name == "cross_entropy" and cell.output_activation == "softmax":
+        return F.cross_entropy(model[:-1](x), labels)  # softmax once, in its stable form
+    output = model(x)
+    target = F.one_hot(labels, output.shape[1]).to(output.dtype)
+    if choice.name == "mse":
+        return F.mse_loss(output, target)
+    if choice.name == "mae":
+        return F.l1_loss(output, target)
+    if choice.name == "huber":
+        return F.huber_loss(output, target, **choice.keywords)
+    if choice.name == "cross_entropy":
+        return F.cross_entropy(output, labels)
+    return F.multi_margin_loss(output, labels, p=choice.keywords["power"], margin=choice.keywords["margin"])
+
+
+def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
+    """The cell's optimizer, from `torch.optim`."""
+    choice = OPTIMIZERS.resolve(cell.optimizer)
+    p, parameters, lr = choice.keywords, model.parameters(), cell.learning_rate
+    if choice.name in ("sgd", "momentum", "nesterov"):
+        return torch.optim.SGD(parameters, lr, p.get("momentum", 0), nesterov=choice.name == "nesterov")
+    if choice.name == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr, p["alpha"], p["epsilon"])
+    kind = torch.optim.AdamW if choice.name == "adamw" else torch.optim.Adam
+    return kind(parameters, lr, (p["beta1"], p["beta2"]), p["epsilon"], p.get("weight_decay", 0))
+
+
+def train(
+    cell: Cell, arrays: Arrays, dtype: torch.dtype = torch.float32, steps: int | None = None
+) -> Iterator[tuple[list[float], dict[str, float]]]:
+    """Train one cell; yields for each epoch, from 0, the losses of its steps and the metrics after it.
+
+    `steps`, if given, ends every epoch after so many steps.
+    """
+    split = arrays.validation_size
+    scaled = torch.from_numpy(arrays.train_images).to(dtype) / 255
+    labels = torch.from_numpy(arrays.train_labels).long()
+    test = torch.from_numpy(arrays.test_images).to(dtype) / 255, torch.from_numpy(arrays.test_labels).long()
+    train_x, train_y = scaled[split : split + cell.train_size], labels[split : split + cell.train_size]
+    model = network(cell, scaled.shape[1], arrays.classes, dtype)
+    descent = optimizer(cell, model)
+
+    def metrics() -> dict[str, float]:
+        found = {}
+        for name, x, y in (("validation", scaled[:split], labels[:split]), ("test", *test)):
+            with torch.no_grad():
+                found[f"{name}_loss"] = float(loss(cell, model, x, y))
+                found[f"{name}_accuracy"] = float((model(x).argmax(1) == y).double().mean())
+        return found
+
+    yield [], metrics()
+    for epoch in range(1, cell.epochs + 1):
+        order = torch.from_numpy(streams.order(cell.seed, epoch, cell.train_size))
+        for group in descent.param_groups:
+            group["lr"] = cell.rate(epoch)
+        losses = []
+        for step in range(min(cell.steps_per_epoch, steps or cell.steps_per_epoch)):
+            rows = order[step * cell.batch_size : (step + 1) * cell.batch_size]
+            value = loss(cell, model, train_x[rows], train_y[rows])
+            descent.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+            descent.step()
+            losses.append(value.item())
+        yield losses, metrics()
