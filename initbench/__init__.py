@@ -1,0 +1,53 @@
+"""Which weight initializer should I use with this activation and this loss, and how sure can I be?
+
+>>> import initbench as ib
+>>> W = ib.initializers.he_normal((784, 256), seed=0)
+>>> W.shape, str(W.dtype)
+((784, 256), 'float32')
+
+`ib.run("grid.toml")` trains a grid and gives its tidy table; `ib.load("results/NAME")` reads one; `ib.report(...)`
+makes its report. Everything is imported when it is first used, so that `import initbench` is light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from initbench import activations, grid, initializers, losses, optimizers, stats
+    from initbench.api import load, report, run
+    from initbench.errors import UserError
+
+_MODULES = ("activations", "grid", "initializers", "losses", "optimizers", "stats")
+_NAMES = {
+    "load": "initbench.api",
+    "report": "initbench.api",
+    "run": "initbench.api",
+    "UserError": "initbench.errors",
+}
+
+__all__ = [
+    "UserError",
+    "activations",
+    "grid",
+    "initializers",
+    "load",
+    "losses",
+    "optimizers",
+    "report",
+    "run",
+    "stats",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"initbench.{name}")
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'initbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

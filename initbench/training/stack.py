@@ -33,8 +33,6 @@ from initbench.training.parameters import initial_parameters
 
 Floats = NDArray[np.float64]
 
-# The environment that a process needs before it imports torch, for the contract on bits.
-ENVIRONMENT = {"MKL_CBWR": "AUTO,STRICT", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 # How many images an evaluation takes at a time: four training batches' worth stay in the cache.
 EVALUATION_BATCH = 512

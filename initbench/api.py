@@ -1,0 +1,105 @@
+"""From Python: `run`, `load`, `report`; the same things as on the command line, without the shell."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from initbench import store
+from initbench.errors import UserError
+from initbench.grid import Grid, read
+from initbench.runs import Run, train_to_the_end
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from initbench.execute import Finished, Progress
+
+
+def run(
+    grid: str | Path | Grid,
+    *,
+    results: str | Path = "results",
+    workers: int | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> "pd.DataFrame":
+    """Train a grid and give its tidy table; what is trained already is not trained again.
+
+    Training runs in processes of its own, so that this may be called from a notebook, whatever was imported before.
+
+    Parameters
+    ----------
+    grid
+        The path of a grid file, or a `Grid` (from `initbench.grid.parse`).
+    results
+        The folder that holds the run's folder; default `results` in the working directory.
+    workers
+        How many processes train; default one for each core.
+    overrides
+        Settings to replace: `{"seed": 10, "epochs": 3}`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each cell and epoch: the settings, `cell`, `status`, `epoch`, and the metrics.
+
+    Raises
+    ------
+    UserError
+        With a line for each mistake in the grid.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> frame = ib.run("grid.toml", overrides={"seed": 10})  # doctest: +SKIP
+    """
+    if isinstance(grid, Grid):
+        if overrides:
+            raise UserError("overrides are for a grid file: give its path, or put them into the Grid")
+    else:
+        grid = read(grid, overrides)
+    if workers is not None and workers < 1:
+        raise UserError(f"workers = {workers} is not allowed; allowed: a whole number from 1 up")
+    made = Run.create(grid, Path(results))
+    train_to_the_end(made, workers, _ignore)
+    return made.frame()
+
+
+def _ignore(event: "Progress | Finished") -> None:
+    return
+
+
+def load(folder: str | Path) -> "pd.DataFrame":
+    """The tidy table of a run's folder: the cells of its grid, in the grid's order, by epoch.
+
+    Raises UserError if the folder holds no run.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> frame = ib.load("results/keepcoding")  # doctest: +SKIP
+    """
+    return Run.open(folder).frame()
+
+
+def report(folder: str | Path) -> Path:
+    """Make the report of a run's folder; returns its path, `report.html` in the folder.
+
+    Raises UserError if the folder holds no run.
+    """
+    return write_report(Run.open(folder))
+
+
+def write_report(run: Run) -> Path:
+    """Make the report of a run and write it to its folder; returns the path."""
+    from initbench.report import make
+
+    parts = run.parts()
+    page = make(
+        run.frame(parts),
+        run.grid,
+        [part.metadata for part in parts],
+        f"initbench run {run.grid.name}.toml",
+    )
+    path = run.folder / "report.html"
+    store.write_file(path, page.encode())
+    return path

@@ -1,0 +1,5 @@
+"""The report: DataFrames in, one offline HTML file out."""
+
+from initbench.report.page import make
+
+__all__ = ["make"]

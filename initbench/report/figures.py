@@ -1,0 +1,175 @@
+"""The report's figures, by seaborn: a table in, an SVG and its alternative text out. The numbers come from `stats`."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from initbench import stats
+from initbench.report import words
+
+MARKERS = "osD^vPX*<>hdp8H"
+INK, GRID = "#222222", "#dddddd"
+
+# One panel is drawn for a phone's width, and panels stand side by side where there is room.
+WIDTH = 4.6
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+    "svg.hashsalt": "initbench",  # the same figure has the same bytes
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A finished figure: its SVG as a data address, what it shows in words, and its size in pixels."""
+
+    source: str
+    alternative: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """One colour and one marker for each initializer, throughout the report."""
+
+    colours: dict[str, Any]
+    markers: dict[str, str]
+
+    @classmethod
+    def of(cls, initializers: Sequence[str]) -> "Look":
+        """A look for these initializers: a palette that survives colour blindness, or evenly spaced hues beyond ten."""
+        palette = sns.color_palette("colorblind" if len(initializers) <= 10 else "husl", len(initializers))
+        colours = dict(zip(initializers, palette, strict=True))
+        return cls(colours, {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(initializers)})
+
+
+def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, look: Look, title: str) -> Figure:
+    """Every seed as a dot, and the mean with its 95% interval, for one choice: rows of the last epoch, and `summary`."""
+    names = list(table["initializer"])
+    with _drawing(0.34 * len(names) + 1.1) as (figure, axes):
+        sns.stripplot(
+            rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
+            alpha=0.45, size=4, jitter=0.15, legend=False, ax=axes,
+        )  # fmt: skip
+        sns.pointplot(
+            rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
+            errorbar=_interval, linestyle="none", markers=[look.markers[n] for n in rows["initializer"].unique()],
+            markersize=6, err_kws={"linewidth": 2}, legend=False, ax=axes,
+        )  # fmt: skip
+        axes.set(xlim=(0, 1), xlabel="Test accuracy", ylabel="", title=title)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        for i, (_, row) in enumerate(table.iterrows()):
+            axes.annotate(
+                words.interval(row), (1.02, i), xycoords=("axes fraction", "data"), va="center", fontsize=9
+            )
+        said = "; ".join(f"{row['initializer']} {words.interval(row)}" for _, row in table.iterrows())
+        return _finished(figure, f"Test accuracy by initializer, {title}. Mean and 95% interval: {said}.")
+
+
+def learning_curve(rows: pd.DataFrame, table: pd.DataFrame, look: Look, title: str) -> Figure:
+    """The article's curve, "Training Loss" against "Epoch #", the 95% interval of the mean as a band."""
+    rows = rows[(rows["epoch"] > 0) & rows["train_loss"].notna()]
+    names = list(dict.fromkeys(table["initializer"]))
+    with _drawing(3.1) as (figure, axes):
+        if len(rows):
+            sns.lineplot(
+                rows, x="epoch", y="train_loss", hue="initializer", hue_order=names, style="initializer",
+                style_order=names, palette=look.colours, markers=look.markers, dashes=False, errorbar=_interval,
+                legend=False, markersize=5, ax=axes,
+            )  # fmt: skip
+            if rows["train_loss"].min() > 0 and rows["train_loss"].max() > 30 * rows["train_loss"].min():
+                axes.set_yscale("log")
+        axes.set(title=f"Training Loss\n{title}", xlabel="Epoch #", ylabel="Loss")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        said = []
+        for name in names:
+            means = table[(table["initializer"] == name) & (table["epoch"] > 0)]["mean"].dropna()
+            if len(means):
+                said.append(f"{name} from {means.iloc[0]:.3g} to {means.iloc[-1]:.3g}")
+        what = "; ".join(said) or "no run has a finite loss"
+        return _finished(figure, f"Training loss against epoch, {title}. Mean over seeds: {what}.")
+
+
+def heat_map(table: pd.DataFrame, title: str) -> Figure:
+    """Mean test accuracy, initializer × activation; a hatched field is a combination without a trained run."""
+    names, activations = list(dict.fromkeys(table["initializer"])), list(dict.fromkeys(table["activation"]))
+    wide = table.pivot_table(index="initializer", columns="activation", values="mean", sort=False, dropna=False)
+    wide = wide.reindex(index=names, columns=activations)
+    with _drawing(0.36 * len(names) + 1.5) as (figure, axes):
+        axes.set_facecolor("#eeeeee")
+        sns.heatmap(
+            100 * wide, annot=True, fmt=".1f", cmap="cividis", vmin=0, vmax=100, linewidths=1, ax=axes,
+            annot_kws={"fontsize": 10}, cbar_kws={"label": "Mean test accuracy, %"},
+        )  # fmt: skip
+        axes.set(title=title, xlabel="", ylabel="")
+        axes.tick_params(axis="x", rotation=30)
+        axes.tick_params(length=0)
+        said = "; ".join(
+            f"{name}: " + ", ".join(f"{a} {words.percent(wide.loc[name, a])}" for a in activations) for name in names
+        )
+        return _finished(figure, f"Heat map of mean test accuracy, initializer by activation, {title}. {said}.")
+
+
+def swatch(colour: Any, marker: str) -> str:
+    """A legend's line and marker, as a data address."""
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(0.5, 0.2))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.plot([0, 1, 2], [0, 0, 0], color=colour, marker=marker, markevery=[1], markersize=6, linewidth=2)
+        axes.set_axis_off()
+        return _finished(figure, "", tight=False).source
+
+
+def _interval(values: Any) -> tuple[float, float]:
+    """The ends of the interval of `stats.mean_interval`, for seaborn's error bars."""
+    mean, low, high = stats.mean_interval(values)
+    return (mean, mean) if pd.isna(low) else (low, high)
+
+
+class _drawing:  # noqa: N801
+    """A figure of a panel's width, closed at the end."""
+
+    def __init__(self, height: float) -> None:
+        self.height = height
+
+    def __enter__(self) -> tuple[Any, Any]:
+        self.style = plt.rc_context({**sns.axes_style("whitegrid"), **STYLE})
+        self.style.__enter__()
+        self.figure, axes = plt.subplots(figsize=(WIDTH, self.height))
+        return self.figure, axes
+
+    def __exit__(self, *exception: Any) -> None:
+        plt.close(self.figure)
+        self.style.__exit__(*exception)
+
+
+def _finished(figure: Any, alternative: str, tight: bool = True) -> Figure:
+    buffer = io.BytesIO()
+    extra: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.08} if tight else {"transparent": True}
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, **extra)
+    plt.close(figure)
+    text = buffer.getvalue()
+    head = text[: text.index(b"viewBox")].decode()
+    width, height = (float(head.partition(f'{side}="')[2].partition("pt")[0]) * 4 / 3 for side in ("width", "height"))
+    source = "data:image/svg+xml;base64," + base64.b64encode(text).decode()
+    return Figure(source, alternative, round(width), round(height))

@@ -1,0 +1,143 @@
+"""The page: tables, figures and words, laid out in one offline HTML file."""
+
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from initbench import __version__, stats
+from initbench.grid import Grid
+from initbench.report import figures, words
+
+# Beyond so many choices the figures are of the first ones only, and the page says so; the tables hold them all.
+MOST_PANELS = 24
+
+
+def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, str]], command: str) -> str:
+    """The report of a run as one HTML page.
+
+    Parameters
+    ----------
+    frame
+        The run's tidy table.
+    grid
+        What was asked for: it says which settings vary, and how many cells there should be.
+    environments
+        The metadata of the parts: versions and processors, each different one is shown.
+    command
+        What makes the run again.
+    """
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        files("initbench.report").joinpath("page.html").read_text(encoding="utf-8")
+    )
+    style = files("initbench.report").joinpath("page.css").read_text(encoding="utf-8")
+    shared = {"name": grid.name, "style": style, "version": __version__, "command": command, "grid": grid.text}
+    shared |= {"expected": len(grid), "got": frame["cell"].nunique(), "environments": _different(environments)}
+    if frame.empty:
+        return template.render(empty=True, **shared)
+    choice = _choice(grid)
+    table = stats.verdicts(frame, choice)
+    failed, failures = words.failures(frame, choice)
+    look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
+    choices = [(words.title(choice, rows.iloc[0]), rows) for rows in _split(table, choice)]
+    return template.render(
+        empty=False,
+        headline=words.headline(table, choice),
+        evidence=words.evidence(frame, grid),
+        findings=words.findings(frame, table, choice),
+        verdicts=[(title, words.verdict(rows)) for title, rows in choices],
+        tables=[(title, _rows(rows)) for title, rows in choices],
+        panels=_panels(frame, choice, look),
+        curves=_curves(frame, choice, look),
+        heat_maps=_heat_maps(table, choice),
+        legend=[(name, figures.swatch(look.colours[name], look.markers[name])) for name in look.colours],
+        shown=min(len(choices), MOST_PANELS),
+        choices=len(choices),
+        seeds=len(grid.axes["seed"]),
+        diverged=failed,
+        failures=failures,
+        chance=_chance(grid),
+        fixed=_fixed(grid),
+        axes=[(s.replace("_", " "), len(grid.axes[s])) for s in grid.varying],
+        initializers=len(look.colours),
+        **shared,
+    )
+
+
+def _choice(grid: Grid) -> list[str]:
+    """The settings that make a choice: activation, loss, and whatever else varies, but for initializer and seed."""
+    others = [s for s in grid.varying if s not in ("initializer", "seed", "activation", "loss")]
+    return ["activation", "loss", *others]
+
+
+def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
+    return [rows for _, rows in table.groupby(keys, sort=False, dropna=False)]
+
+
+def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    found = []
+    for _, row in rows.iterrows():
+        diverged = int(row["diverged"])
+        found.append(
+            {
+                "initializer": row["initializer"],
+                "accuracy": words.interval(row),
+                "behind": "leads"
+                if row["leader"]
+                else words.points(row["behind"], row["behind_low"], row["behind_high"]),
+                "best": not row["told_apart"] and not pd.isna(row["mean"]),
+                "seeds": int(row["seeds"]),
+                "diverged": diverged,
+            }
+        )
+    return found
+
+
+def _panels(frame: pd.DataFrame, choice: list[str], look: figures.Look) -> list[figures.Figure]:
+    rows = stats.final(frame)
+    made = []
+    for group in _split(rows, choice)[:MOST_PANELS]:
+        table = stats.summary(group, [*choice, "initializer"])
+        made.append(figures.accuracy_by_initializer(group, table, look, words.title(choice, group.iloc[0])))
+    return made
+
+
+def _curves(frame: pd.DataFrame, choice: list[str], look: figures.Look) -> list[figures.Figure]:
+    made = []
+    for group in _split(frame, choice)[:MOST_PANELS]:
+        table = stats.curves(group, ["initializer"], "train_loss")
+        made.append(figures.learning_curve(group, table, look, words.title(choice, group.iloc[0])))
+    return made
+
+
+def _heat_maps(table: pd.DataFrame, choice: list[str]) -> list[figures.Figure]:
+    others = [setting for setting in choice if setting != "activation"]
+    return [
+        figures.heat_map(rows, words.title(others, rows.iloc[0])) for rows in _split(table, others)[:MOST_PANELS]
+    ]
+
+
+def _chance(grid: Grid) -> str:
+    return words.listed(
+        [f"{words.percent(source.commonest_class_share, 2)} on {name}" for name, source in grid.sources.items()]
+    )
+
+
+def _fixed(grid: Grid) -> list[tuple[str, str]]:
+    """The settings that do not vary, with their values, for people."""
+    told = []
+    for setting, values in grid.axes.items():
+        if len(values) == 1 and setting not in ("seed",):
+            value = values[0]
+            if setting == "train_size" and value is None:
+                value = "all: " + words.listed([f"{s.train_size:,}" for s in grid.sources.values()])
+            if setting == "hidden" and value == "":
+                value = "none"
+            told.append((setting.replace("_", " "), str(value)))
+    return told
+
+
+def _different(environments: Iterable[Mapping[str, str]]) -> list[list[tuple[str, str]]]:
+    return [list(pairs) for pairs in dict.fromkeys(tuple(sorted(e.items())) for e in environments)]

@@ -1,0 +1,205 @@
+"""The report's words: sentences made from tables. A number for people is formatted here and nowhere else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from initbench.cells import DIVERGED
+from initbench.grid import Grid
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A fraction as a percentage.
+
+    >>> percent(0.91234)
+    '91.2%'
+    """
+    return "–" if pd.isna(value) else f"{100 * value:.{digits}f}%"
+
+
+def digits_for(half: float) -> int:
+    """Decimals of a percentage so that its interval shows one or two figures: from 1 to 3."""
+    points = 100 * half
+    return 1 if pd.isna(points) or points >= 0.1 else 2 if points >= 0.01 else 3
+
+
+def interval(row: Any) -> str:
+    """A row's mean with its 95% interval, as `91.2% ± 0.3`; the mean alone where there is no interval."""
+    if pd.isna(row["mean"]):
+        return "–"
+    half = (row["high"] - row["low"]) / 2
+    digits = digits_for(half)
+    return percent(row["mean"], digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
+
+
+def points(value: float, low: float, high: float) -> str:
+    """A difference of fractions in percentage points, with its interval: `3.2 (2.9 to 3.5)`."""
+    if pd.isna(value):
+        return "–"
+    digits = digits_for((high - low) / 2)
+    inner = "" if pd.isna(low) else f" ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+    return f"{100 * value:.{digits}f}{inner}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: `1 seed`, `1,000 seeds`."""
+    many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count:,} {noun if count == 1 else many}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Words joined as a sentence does: `a, b and c`."""
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
+
+
+def title(choice: Sequence[str], row: Any) -> str:
+    """What a choice of settings is called: `tanh, mse`, or with the setting's name where a value alone says little."""
+    said = []
+    for setting in choice:
+        value = str(row[setting])
+        if setting == "hidden":
+            value = f"hidden {value}" if value else "no hidden layer"
+        elif setting not in ("activation", "loss", "optimizer", "dataset"):
+            value = f"{setting.replace('_', ' ')} {value}"
+        said.append(value)
+    return ", ".join(said) or "all cells"
+
+
+def verdict(rows: pd.DataFrame) -> str:
+    """One choice's answer in a sentence or three: who leads, who is not told apart from it, who is behind."""
+    leader = rows[rows["leader"]].iloc[0]
+    if pd.isna(leader["mean"]):
+        return "Every run diverged: there is no best."
+    text = f"{leader['initializer']} leads with {interval(leader)} test accuracy"
+    text += f" ({plural(int(leader['seeds'] - leader['diverged']), 'seed')})."
+    others = rows[~rows["leader"]]
+    if others.empty:
+        return text
+    if pd.isna(leader["low"]):
+        return text + " With a single seed nothing can be claimed: it may be chance."
+    together = others[~others["told_apart"] & others["mean"].notna()].sort_values("behind")
+    apart = others[others["told_apart"]].sort_values("behind")
+    if len(together):
+        text += f" Not told apart from it: {listed(list(together['initializer']))}."
+    if len(apart):
+        first, last = apart.iloc[0], apart.iloc[-1]
+        text += f" Behind it: {first['initializer']} by {100 * first['behind']:.1f} points"
+        if len(apart) > 2:
+            text += f", and {len(apart) - 1} more, the last {last['initializer']} by {100 * last['behind']:.1f}"
+        elif len(apart) == 2:
+            text += f" and {last['initializer']} by {100 * last['behind']:.1f}"
+        text += "."
+    lost = others[others["mean"].isna()]
+    if len(lost):
+        text += f" Diverged at every seed: {listed(list(lost['initializer']))}."
+    return text
+
+
+def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
+    """The answer first: which initializers are among the best, and in how many choices; then the best of all."""
+    choices = int(verdicts["leader"].sum())
+    trained = verdicts[verdicts["mean"].notna()]
+    if trained.empty:
+        return ["Every run diverged, so no initializer can be recommended."]
+    if verdicts["initializer"].nunique() == 1:
+        only = trained.sort_values("mean").iloc[-1]
+        where = f" with {title(choice, only)}" if choices > 1 else ""
+        return [f"One initializer was run, so there is nothing to choose: it reached {interval(only)}{where}."]
+    leader_known = set(map(tuple, verdicts[verdicts["leader"] & verdicts["low"].notna()][list(choice)].to_numpy()))
+    top = trained[~trained["told_apart"]]
+    counts = top.groupby("initializer", sort=False).size().sort_values(ascending=False, kind="stable")
+    sentences = []
+    place = "combinations of " + listed([s.replace("_", " ") for s in choice]) if choice else "runs"
+    if not leader_known and choice:
+        sentences.append("With these seeds no initializer can be told from another: what follows are single values.")
+    elif choices == 1:
+        names = list(top.sort_values("mean", ascending=False)["initializer"])
+        sentences.append(
+            f"{names[0]} is the best." if len(names) == 1 else f"The best is among {listed(names)}: these are not told apart."
+        )
+    else:
+        everywhere = list(counts[counts == choices].index)
+        if everywhere:
+            sentences.append(
+                f"In all {choices} {place}, {listed(everywhere)} {'is' if len(everywhere) == 1 else 'are'} "
+                "among the best."
+            )
+        else:
+            most = list(counts[counts == counts.iloc[0]].index)
+            sentences.append(
+                f"No initializer is among the best in all {choices} {place}; {listed(most)} "
+                f"{'is' if len(most) == 1 else 'are'} in {counts.iloc[0]}."
+            )
+        never = [name for name in dict.fromkeys(verdicts["initializer"]) if name not in counts.index]
+        if never:
+            sentences.append(f"Never among the best: {listed(never)}.")
+    best = verdicts[verdicts["leader"]].sort_values("mean", ascending=False).iloc[0]
+    if choices > 1:
+        sentences.append(
+            f"The highest test accuracy of a leader is {interval(best)}, by {best['initializer']} with "
+            f"{title(choice, best)}."
+        )
+    return sentences
+
+
+def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
+    """What a reader might take for a mistake of the program, and is none."""
+    notes = []
+    article = verdicts[
+        (verdicts["initializer"] == "truncated_normal(std=1.0)") & _is(verdicts, "activation", "tanh") & _is(verdicts, "loss", "mse")
+    ]
+    single_layer = (frame["hidden"] == "").all()
+    if single_layer and len(article) == 1 and bool(article.iloc[0]["told_apart"]):
+        row = article.iloc[0]
+        notes.append(
+            f"The article's own setting, truncated_normal(std=1.0) with tanh and mse, reaches {interval(row)}, "
+            f"{100 * row['behind']:.0f} points behind the best: this is a finding and no error. With weights that large "
+            "the sums of an image's lit pixels are tens of units wide, tanh is flat there (saturated), and where it is "
+            "flat the gradient all but vanishes, so that training hardly moves the weights."
+        )
+    zeros = verdicts[verdicts["initializer"] == "zeros"]
+    if single_layer and len(zeros) and not zeros["told_apart"].all():
+        notes.append(
+            "Without a hidden layer zeros are a good start: each output has its own target, so that no two units stay "
+            "equal, and no output starts saturated. With hidden layers zeros would keep all units of a layer the same."
+        )
+    deep_zeros = frame[(frame["initializer"] == "zeros") & (frame["hidden"] != "")]
+    if len(deep_zeros):
+        notes.append(
+            "With hidden layers, zeros keep all units of a layer equal and pass no gradient down: such runs learn the "
+            "output's bias and little else. This is a finding and no error."
+        )
+    return notes
+
+
+def _is(table: pd.DataFrame, column: str, value: str) -> Any:
+    return table[column] == value if column in table else True
+
+
+def failures(frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tuple[str, ...]]]:
+    """How many runs diverged, in a sentence, and a row for each: initializer, choice, seed, epoch."""
+    total = frame["cell"].nunique()
+    lost = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
+    rows = [
+        (row["initializer"], title(choice, row), str(row["seed"]), str(row["epoch"])) for _, row in lost.iterrows()
+    ]
+    if not rows:
+        return f"None of the {plural(total, 'run')} diverged: every loss stayed finite.", []
+    return (
+        f"{len(rows)} of {plural(total, 'run')} diverged: a loss became infinite or not a number. They are counted in "
+        "every table and are in no mean; the epoch is the first whose loss was not finite.",
+        rows,
+    )
+
+
+def evidence(frame: pd.DataFrame, grid: Grid) -> str:
+    """What the answer rests on."""
+    seeds = len(grid.axes["seed"])
+    sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])
+    data = listed([name.upper() if name == "mnist" else name for name in dict.fromkeys(frame["dataset"])])
+    epochs = listed([str(n) for n in dict.fromkeys(frame["epochs"])])
+    return (
+        f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training images), "
+        f"{plural(seeds, 'seed')} for each setting, {epochs} {'epoch' if epochs == '1' else 'epochs'} each."
+    )

@@ -1,0 +1,272 @@
+"""A run: a folder with the grid as given, the parts, the timings and the report; and what can be done with it."""
+
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from initbench import store
+from initbench.cells import Cell
+from initbench.errors import UserError
+from initbench.execute import Finished, Progress, Workers, available_cores
+from initbench.grid import Grid, parse, to_toml
+from initbench.plan import Stack, plan
+from initbench.results import table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a run's folder may hold; `clean` removes this and nothing else.
+OWN_FILES = ("grid.toml", "report.html")
+OWN_FOLDERS = ("parts", "timings", "signal", "set-aside")
+
+
+@dataclass
+class Run:
+    """A run's folder and its grid. `notes` collects what the user should know: parts that were set aside."""
+
+    folder: Path
+    grid: Grid
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def create(cls, grid: Grid, results: Path) -> "Run":
+        """The run of a grid, below `results`; writes `grid.toml`, and keeps what an earlier run trained."""
+        folder = results / grid.name
+        for path in (results, folder):
+            if path.exists() and not path.is_dir():
+                raise UserError(f"{path}: is a file, and the run needs a folder there; move it, or give --results DIR")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / "grid.toml").exists():
+            raise UserError(f"{folder}: holds other files and no grid.toml; give the run another name")
+        try:
+            store.write_file(folder / "grid.toml", grid.text.encode())
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error.strerror}); give --results DIR") from None
+        return cls(folder, grid)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """The run that is in a folder."""
+        folder = Path(folder)
+        file = folder / "grid.toml"
+        if not file.is_file():
+            what = "no such folder" if not folder.exists() else "is no run: it has no grid.toml"
+            found = sorted(p.parent.name for p in folder.parent.glob("*/grid.toml")) if folder.parent.is_dir() else []
+            there = f"; runs in {folder.parent}: {', '.join(found)}" if found else ""
+            raise UserError(f"{folder}: {what}{there}")
+        return cls(folder, parse(file.read_text(encoding="utf-8"), origin=str(file), name=folder.name))
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The grid's cells."""
+        return list(self.grid.cells())
+
+    def parts(self) -> list[store.Part]:
+        """The sound parts; a damaged one is set aside and noted."""
+        found, lines = store.read_parts(self.folder)
+        self.notes += lines
+        return found
+
+    def missing(self) -> list[Cell]:
+        """The grid's cells that no part holds."""
+        trained = store.trained_cells(self.parts())
+        return [cell for cell in self.cells if cell.id not in trained]
+
+    def train(self, missing: Iterable[Cell], workers: Workers, count: int) -> Iterator[Progress | Finished]:
+        """Train cells and write a part for each stack that finishes; yields what happens, after it is written."""
+        for event in workers.train(plan(missing, self.grid.sources, count)):
+            if isinstance(event, Finished):
+                self._keep(event, count)
+            yield event
+
+    def _keep(self, finished: Finished, workers: int) -> None:
+        cells = finished.stack.cells
+        part = store.write_part(self.folder, table(cells, finished.metrics), finished.environment)
+        timing = {
+            "seconds": round(finished.seconds, 3),
+            "cells": len(cells),
+            "operations": finished.stack.operations,
+            "workers": workers,
+            "host": socket.gethostname(),
+            "processor": finished.environment["processor"],
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        store.write_timing(self.folder, part, timing)
+
+    def frame(self, parts: list[store.Part] | None = None) -> "pd.DataFrame":
+        """The tidy table of the grid's cells, in the grid's order and by epoch; what is not trained is not in it."""
+        import pandas as pd
+        import pyarrow as pa
+
+        from initbench.results import SCHEMA
+
+        tables = [part.table for part in (self.parts() if parts is None else parts)]
+        whole = pa.concat_tables([t.replace_schema_metadata(None) for t in tables]) if tables else SCHEMA.empty_table()
+        frame: pd.DataFrame = whole.to_pandas()
+        place = {cell.id: i for i, cell in enumerate(self.cells)}
+        frame = frame[frame["cell"].isin(place)].drop_duplicates(["cell", "epoch"])
+        order = frame["cell"].map(place)
+        frame = frame.assign(_place=order).sort_values(["_place", "epoch"], kind="stable")
+        return frame.drop(columns="_place").reset_index(drop=True)
+
+
+def train_to_the_end(run: Run, workers: int | None, listen: Callable[[Progress | Finished], None]) -> int:
+    """Train what is missing in a run; returns how many cells that were."""
+    missing = run.missing()
+    if missing:
+        count = worker_count(workers, missing, run.grid)
+        with Workers(count) as pool:
+            for event in run.train(missing, pool, count):
+                listen(event)
+    return len(missing)
+
+
+def worker_count(asked: int | None, cells: list[Cell], grid: Grid) -> int:
+    """As many workers as there are cores, or as asked; no more than there are stacks for them."""
+    count = asked or available_cores()
+    return min(count, len(plan(cells, grid.sources, count)))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take: stacks, seconds, bytes of memory, and the number of workers that this is for."""
+
+    stacks: int
+    seconds: float
+    memory: float
+    workers: int
+
+
+# Measured: a worker with torch loaded, MNIST in bytes, and the buffers of its batches.
+WORKER_BYTES = 450e6
+# What a run takes beside its training: the start of the workers, and the report.
+START_SECONDS, REPORT_SECONDS = 3.0, 6.0
+MOST_CALIBRATIONS = 6
+
+
+def estimate(cells: list[Cell], grid: Grid, workers: int | None) -> Estimate:
+    """Time and memory of training these cells, from some steps of each kind of stack on this machine.
+
+    All workers are timed at once, so that what they share (memory, clock) is in the figure. Kinds beyond the first few
+    are scaled by their operations.
+    """
+    count = worker_count(workers, cells, grid) if cells else 1
+    stacks = plan(cells, grid.sources, count)
+    kinds: dict[tuple[object, ...], Stack] = {}
+    for stack in stacks:
+        first = stack.cells[0]
+        kinds.setdefault((first.dataset, first.hidden, first.optimizer, first.batch_size), stack)
+    samples = list(kinds.values())[:MOST_CALIBRATIONS]
+    with Workers(count) as pool:
+        doubled = [stack for stack in samples for _ in range(count)]
+        copies = [Stack(stack.cells, stack.source) for stack in doubled]
+        times = pool.seconds_per_step(copies)
+    rates = []  # seconds for each floating-point operation of a step
+    for i, stack in enumerate(samples):
+        first = stack.cells[0]
+        weights = [fan_in * fan_out for fan_in, fan_out in stack.layers]
+        operations = 2.0 * len(stack.cells) * first.batch_size * (3 * sum(weights) - weights[0])
+        rates.append(sum(times[i * count : (i + 1) * count]) / count / operations)
+    by_kind = dict(zip(kinds, rates, strict=False))
+    loads = [0.0] * count
+    for stack in stacks:  # longest first, each to the worker that is free first, as a run does
+        first = stack.cells[0]
+        key = (first.dataset, first.hidden, first.optimizer, first.batch_size)
+        least = loads.index(min(loads))
+        loads[least] += stack.operations * by_kind.get(key, max(rates))
+    states = {"sgd": 1, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
+    weights_bytes = max(
+        (
+            4 * len(s.cells) * sum(i * o for i, o in s.layers) * states[s.cells[0].optimizer.partition("(")[0]]
+            for s in stacks
+        ),
+        default=0,
+    )
+    images = max(s.train_size + s.validation_size + s.test_size for s in grid.sources.values())
+    pixels = max(s.pixels for s in grid.sources.values())
+    memory = 300e6 + count * (WORKER_BYTES + weights_bytes + max(0, images * pixels - 55e6) * 2)
+    return Estimate(len(stacks), START_SECONDS + max(loads) + REPORT_SECONDS, memory, count)
+
+
+def merge(folders: list[Path], into: Path) -> tuple[Run, list[str]]:
+    """Join runs into a new folder, each cell once; returns the run and a line for each cell that differs between them.
+
+    The merged grid's axes are the values of all: it must not need settings that contradict each other, and its cells
+    are the cross-product, so that what no run has trained is missing in it.
+    """
+    runs = [Run.open(folder) for folder in folders]
+    if into.exists() and any(into.iterdir()):
+        raise UserError(f"{into}: exists and is not empty; give --into a new folder")
+    axes: Mapping[str, tuple[Any, ...]] = runs[0].grid.axes
+    sources = dict(runs[0].grid.sources)
+    for run in runs[1:]:
+        axes = {name: tuple(dict.fromkeys((*values, *run.grid.axes[name]))) for name, values in axes.items()}
+        sources |= run.grid.sources
+    same = all(run.grid.axes == axes for run in runs)
+    text = runs[0].grid.text if same and runs[0].grid.name == into.name else to_toml(into.name, axes, sources)
+    grid = parse(text, origin="the merged grid", name=into.name)
+
+    seen: dict[str, tuple[Path, Any]] = {}
+    lines: list[str] = []
+    kept: list[tuple[Any, Mapping[str, str], dict[str, Any] | None]] = []
+    for run in runs:
+        timings = store.read_timings(run.folder)
+        for part in run.parts():
+            fresh = []
+            for cell in part.table["cell"].unique().to_pylist():
+                rows = part.table.filter(_equals(part.table["cell"], cell))
+                if cell in seen:
+                    other, before = seen[cell]
+                    if not rows.equals(before):
+                        lines.append(_disagreement(cell, before, rows, other, run.folder))
+                else:
+                    seen[cell] = (run.folder, rows)
+                    fresh.append(rows)
+            if fresh:
+                import pyarrow as pa
+
+                kept.append((pa.concat_tables(fresh), part.metadata, timings.get(part.id)))
+        lines += run.notes
+    merged = Run.create(grid, into.parent)
+    for rows, metadata, timing in kept:
+        written = store.write_part(merged.folder, rows, metadata)
+        if timing:
+            store.write_timing(merged.folder, written, timing)
+    return merged, lines
+
+
+def _equals(column: Any, value: str) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.equal(column, value)
+
+
+def _disagreement(cell: str, before: Any, rows: Any, kept: Path, dropped: Path) -> str:
+    left, right = before.to_pandas(), rows.to_pandas()
+    settings = left.iloc[0]
+    what = f"{settings.initializer}, {settings.activation}, {settings.loss}, seed {settings.seed}"
+    a, b = left["test_accuracy"].iloc[-1], right["test_accuracy"].iloc[-1]
+    return (
+        f"cell {cell} ({what}) differs: test accuracy {a} in {kept}, which is kept, and {b} in {dropped}, "
+        "which is dropped"
+    )
+
+
+def clean(run: Run) -> list[str]:
+    """Remove what a run wrote in its folder, and the folder if nothing else is in it; returns what was removed."""
+    removed = []
+    for name in (*OWN_FOLDERS, *OWN_FILES):
+        path = run.folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+            removed.append(name)
+        elif path.is_file():
+            path.unlink()
+            removed.append(name)
+    if not any(run.folder.iterdir()):
+        run.folder.rmdir()
+    return removed

@@ -1,0 +1,100 @@
+"""The store: immutable Parquet parts in a run's folder, each named by the SHA-256 of its bytes."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from initbench.results import SCHEMA
+
+METADATA_KEY = b"initbench"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part as it was read: its id, its rows, and the metadata that it carries."""
+
+    id: str
+    table: pa.Table
+    metadata: Mapping[str, str]
+
+
+def write_part(folder: Path, table: pa.Table, metadata: Mapping[str, str]) -> str:
+    """Write one immutable part below `folder/parts`; returns its id. It is there whole, or not at all."""
+    content = _serialized(table, metadata)
+    part = hashlib.sha256(content).hexdigest()
+    write_file(folder / "parts" / f"{part}.parquet", content)
+    return part
+
+
+def write_timing(folder: Path, part: str, timing: Mapping[str, Any]) -> None:
+    """What is a matter of the machine, beside a part and never in it."""
+    write_file(folder / "timings" / f"{part}.json", json.dumps(timing, indent=1).encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one: a hidden name, synced, renamed, folder synced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_parts(folder: Path) -> tuple[list[Part], list[str]]:
+    """The sound parts of a run, by id, and a line for each that was not: it is moved to `folder/set-aside`."""
+    sound, lines = [], []
+    for path in sorted((folder / "parts").glob("[!.]*.parquet")):
+        content = path.read_bytes()
+        try:
+            if hashlib.sha256(content).hexdigest() != path.stem:
+                raise ValueError("its content is not what its name says")
+            table = pq.read_table(pa.BufferReader(content))
+            if not table.schema.equals(SCHEMA):
+                raise ValueError("it has other columns than this version writes")
+        except (ValueError, OSError, pa.ArrowException) as error:
+            aside = folder / "set-aside" / path.name
+            aside.parent.mkdir(exist_ok=True)
+            path.replace(aside)
+            lines.append(f"{path}: damaged, {error}; moved to {aside.parent}, and its cells count as not trained")
+            continue
+        metadata = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+        sound.append(Part(path.stem, table, metadata))
+    return sound, lines
+
+
+def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
+    """The timings of a run, by part."""
+    return {path.stem: json.loads(path.read_bytes()) for path in sorted((folder / "timings").glob("[!.]*.json"))}
+
+
+def trained_cells(parts: list[Part]) -> set[str]:
+    """The ids of the cells that are in these parts."""
+    return {cell for part in parts for cell in part.table["cell"].unique().to_pylist()}
+
+
+def _serialized(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
+    sink = pa.BufferOutputStream()
+    labelled = table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
+    pq.write_table(labelled, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
