@@ -235,6 +235,11 @@ class Grid:
         """The settings with several values: the axes of the experiment."""
         return [setting for setting in SETTINGS if len(self.axes[setting]) > 1]
 
+    @property
+    def shape(self) -> str:
+        """The axes in words: `6 initializers × 4 activations × 2 losses × 5 seeds`."""
+        return " × ".join(counted(len(self.axes[setting]), setting) for setting in self.varying) or "a single cell"
+
     def cells(self) -> Iterator[Cell]:
         """The cross-product, each point resolved; the seed varies fastest."""
         output = SETTINGS.index("output_activation")
@@ -246,6 +251,16 @@ class Grid:
             if point[output] == "same":
                 point[output] = point[activation]
             yield Cell(*point)
+
+
+def counted(count: int, setting: str) -> str:
+    """A count of a setting's values, for people.
+
+    >>> counted(2, "loss"), counted(3, "batch_size"), counted(2, "epochs")
+    ('2 losses', '3 batch sizes', '2 numbers of epochs')
+    """
+    special = {"loss": "losses", "epochs": "numbers of epochs", "hidden": "shapes of hidden layers"}
+    return f"{count} " + special.get(setting, setting.replace("_", " ") + "s")
 
 
 def read(path: str | Path, overrides: Mapping[str, object] | None = None) -> Grid:
@@ -497,6 +512,13 @@ def _override(text: str, overrides: Mapping[str, object]) -> str:
             body = tomlkit.dumps(document)
             document = tomlkit.parse(tomlkit.dumps({key: value}) + body)
     return tomlkit.dumps(document)
+
+
+def smoke_overrides(grid: Grid) -> dict[str, object]:
+    """What makes a small run of a grid, for a first look: one seed, one epoch, ten batches; another name."""
+    size = min(10 * max(grid.axes["batch_size"]), *(source.train_size for source in grid.sources.values()))
+    seed = grid.axes["seed"][0]
+    return {"name": f"{grid.name}-smoke", "seed": [seed], "epochs": 1, "train_size": size}
 
 
 def to_toml(name: str, axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, datasets.Source]) -> str:

@@ -6,7 +6,6 @@ n = 5 its nominal 95% covers about 82% of normal populations; Student's t covers
 """
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -84,63 +83,37 @@ def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
-def differences(frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
-    """Paired differences between initializers, seed by seed, within each choice of the other settings.
-
-    Cells at one seed see the same order of the data and draw the same noise, so their difference has less spread than
-    their values. For each pair of initializers of a choice: `a`, `b`, `pairs` (seeds at which both trained), `mean` (of
-    a − b), `low`, `high`. The intervals of a choice are simultaneous: Bonferroni over all its pairs, so that with at
-    least 95% probability none of them misses. `apart` is whether zero is outside; with fewer than two pairs there is no
-    interval, and nothing is claimed.
-    """
-    rows = final(frame)
-    keys = list(choice)
-    found: list[dict[str, object]] = []
-    groups = rows.groupby(keys, sort=False, dropna=False) if keys else [((), rows)]
-    for key, group in groups:
-        settings = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
-        wide = group.pivot(index="seed", columns="initializer", values=metric)
-        names = list(dict.fromkeys(group["initializer"]))
-        pairs = list(combinations(names, 2))
-        for a, b in pairs:
-            d = (wide[a] - wide[b]).dropna()
-            mean, low, high = mean_interval(d.tolist(), 1 - (1 - CONFIDENCE) / len(pairs))
-            apart = bool(len(d) > 1 and (low > 0 or high < 0))
-            found.append(
-                {**settings, "a": a, "b": b, "pairs": len(d), "mean": mean, "low": low, "high": high, "apart": apart}
-            )
-    columns = [*keys, "a", "b", "pairs", "mean", "low", "high", "apart"]
-    return pd.DataFrame(found, columns=columns)
-
-
 def verdicts(frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
-    """Each initializer's place within each choice: `summary`, and how far it is behind the leader.
+    """Each initializer's place within each choice of the other settings: `summary`, and how far it is behind.
 
-    The leader has the highest mean validation accuracy (a diverged run counting as 0); what is reported of it is the
-    test metric. Adds `leader` (is it the leader), `behind`, `behind_low`, `behind_high` (the leader's metric minus its
-    own, paired, with the simultaneous interval of `differences`) and `told_apart` (whether that interval is above
-    zero). Those not told apart contain the best of the choice with at least 95% probability; not being told apart is
-    not being equal.
+    The leader of a choice has the highest mean validation accuracy (a diverged run counting as 0); what is reported
+    of it is the test metric. Cells at one seed see the same order of the data and draw the same noise, so the others
+    are compared with it seed by seed: the differences have less spread than the values.
+
+    Adds `leader` (is it the leader), `pairs` (seeds at which both trained), `behind` (mean of the leader's metric minus
+    its own), `behind_low`, `behind_high` (Student's t, each end with error probability 0.05 / (k − 1), k the number of
+    initializers) and `told_apart` (`behind_low` above 0). The initializers that are not told apart contain the best one
+    of the choice with at least 95% probability: the true best would have to lose one of its k − 1 comparisons by
+    chance, and Bonferroni bounds the sum of these. Not being told apart is not being equal. With fewer than two pairs
+    nothing is claimed.
     """
     keys = list(choice)
     table = summary(frame, [*keys, "initializer"], metric)
     rows = final(frame)
-    score = rows.assign(_score=rows[CHOSEN_ON].fillna(0.0)).groupby([*keys, "initializer"], sort=False, dropna=False)
-    table = table.merge(score["_score"].mean().reset_index(), on=[*keys, "initializer"])
-    best = table.groupby(keys, sort=False, dropna=False)["_score"] if keys else None
-    leads = table["_score"] == (best.transform("max") if best is not None else table["_score"].max())
-    first = ~table[leads].duplicated(keys) if keys else ~table[leads].duplicated(["_score"])
-    table["leader"] = False
-    table.loc[first[first].index, "leader"] = True
-    pairs = differences(frame, keys, metric)
-    leaders = table.loc[table["leader"], [*keys, "initializer"]].rename(columns={"initializer": "_leader"})
-    table = table.merge(leaders, on=keys) if keys else table.assign(_leader=leaders["_leader"].iloc[0])
-    forward = pairs.rename(columns={"a": "_leader", "b": "initializer"})
-    backward = pairs.rename(columns={"b": "_leader", "a": "initializer"})
-    backward = backward.assign(mean=-backward["mean"], low=-backward["high"], high=-backward["low"])
-    against = pd.concat([forward, backward], ignore_index=True).rename(
-        columns={"mean": "behind", "low": "behind_low", "high": "behind_high"}
-    )
-    table = table.merge(against.drop(columns=["pairs", "apart"]), on=[*keys, "_leader", "initializer"], how="left")
-    table["told_apart"] = (table["behind_low"] > 0).astype(bool)
-    return table.drop(columns=["_score", "_leader"])
+    score = rows[CHOSEN_ON].fillna(0.0).groupby([rows[k] for k in (*keys, "initializer")], sort=False).mean()
+    table["_score"] = table.set_index([*keys, "initializer"]).index.map(score)
+    found = []
+    for _, group in table.groupby(keys, sort=False) if keys else [((), table)]:
+        leader = group["_score"].idxmax()
+        here = rows
+        for key in keys:
+            here = here[here[key] == group[key].iloc[0]]
+        values = here.pivot(index="seed", columns="initializer", values=metric)
+        confidence = 1 - 2 * (1 - CONFIDENCE) / max(len(group) - 1, 1)
+        for i, row in group.iterrows():
+            d = (values[group.loc[leader, "initializer"]] - values[row["initializer"]]).dropna()
+            behind, low, high = (np.nan,) * 3 if i == leader else mean_interval(d.tolist(), confidence)
+            found.append((i == leader, len(d), behind, low, high, low > 0))
+    columns = ["leader", "pairs", "behind", "behind_low", "behind_high", "told_apart"]
+    order = [i for _, group in (table.groupby(keys, sort=False) if keys else [((), table)]) for i in group.index]
+    return table.drop(columns="_score").join(pd.DataFrame(found, index=order, columns=columns))

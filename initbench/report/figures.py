@@ -64,24 +64,27 @@ class Look:
 
 
 def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, look: Look, title: str) -> Figure:
-    """Every seed as a dot, and the mean with its 95% interval, for one choice: rows of the last epoch, and `summary`."""
+    """Every seed as a dot, and the mean with its 95% interval, for one choice: rows of the last epoch, and `summary`.
+
+    A name stands above its dots and not beside them, so that the panel stays legible on a phone.
+    """
     names = list(table["initializer"])
-    with _drawing(0.34 * len(names) + 1.1) as (figure, axes):
+    with _drawing(0.44 * len(names) + 0.95) as (figure, axes):
         sns.stripplot(
             rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
-            alpha=0.45, size=4, jitter=0.15, legend=False, ax=axes,
+            alpha=0.4, size=4, jitter=0.08, legend=False, ax=axes,
         )  # fmt: skip
         sns.pointplot(
             rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
             errorbar=_interval, linestyle="none", markers=[look.markers[n] for n in rows["initializer"].unique()],
             markersize=6, err_kws={"linewidth": 2}, legend=False, ax=axes,
         )  # fmt: skip
-        axes.set(xlim=(0, 1), xlabel="Test accuracy", ylabel="", title=title)
+        axes.set(xlim=(0, 1), ylim=(len(names) - 0.6, -0.75), xlabel="Test accuracy", ylabel="", title=title, yticks=[])
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        above = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
         for i, (_, row) in enumerate(table.iterrows()):
-            axes.annotate(
-                words.interval(row), (1.02, i), xycoords=("axes fraction", "data"), va="center", fontsize=9
-            )
+            axes.annotate(row["initializer"], (0.01, i - 0.42), **above)
+            axes.annotate(words.interval(row), (0.99, i - 0.42), ha="right", **above)
         said = "; ".join(f"{row['initializer']} {words.interval(row)}" for _, row in table.iterrows())
         return _finished(figure, f"Test accuracy by initializer, {title}. Mean and 95% interval: {said}.")
 
@@ -111,19 +114,19 @@ def learning_curve(rows: pd.DataFrame, table: pd.DataFrame, look: Look, title: s
 
 
 def heat_map(table: pd.DataFrame, title: str) -> Figure:
-    """Mean test accuracy, initializer × activation; a hatched field is a combination without a trained run."""
+    """Mean test accuracy, initializer × activation, blank where no run trained."""
     names, activations = list(dict.fromkeys(table["initializer"])), list(dict.fromkeys(table["activation"]))
     wide = table.pivot_table(index="initializer", columns="activation", values="mean", sort=False, dropna=False)
     wide = wide.reindex(index=names, columns=activations)
-    with _drawing(0.36 * len(names) + 1.5) as (figure, axes):
-        axes.set_facecolor("#eeeeee")
+    with _drawing(0.42 * len(names) + 1.3) as (figure, axes):
         sns.heatmap(
             100 * wide, annot=True, fmt=".1f", cmap="cividis", vmin=0, vmax=100, linewidths=1, ax=axes,
             annot_kws={"fontsize": 10}, cbar_kws={"label": "Mean test accuracy, %"},
         )  # fmt: skip
         axes.set(title=title, xlabel="", ylabel="")
+        axes.set_yticks(axes.get_yticks(), [name.replace("(", "\n(", 1) for name in names], rotation=0)
         axes.tick_params(axis="x", rotation=30)
-        axes.tick_params(length=0)
+        axes.tick_params(length=0, labelsize=9)
         said = "; ".join(
             f"{name}: " + ", ".join(f"{a} {words.percent(wide.loc[name, a])}" for a in activations) for name in names
         )
@@ -137,7 +140,7 @@ def swatch(colour: Any, marker: str) -> str:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.plot([0, 1, 2], [0, 0, 0], color=colour, marker=marker, markevery=[1], markersize=6, linewidth=2)
         axes.set_axis_off()
-        return _finished(figure, "", tight=False).source
+        return _finished(figure, "").source
 
 
 def _interval(values: Any) -> tuple[float, float]:
@@ -155,7 +158,7 @@ class _drawing:  # noqa: N801
     def __enter__(self) -> tuple[Any, Any]:
         self.style = plt.rc_context({**sns.axes_style("whitegrid"), **STYLE})
         self.style.__enter__()
-        self.figure, axes = plt.subplots(figsize=(WIDTH, self.height))
+        self.figure, axes = plt.subplots(figsize=(WIDTH, self.height), layout="constrained")
         return self.figure, axes
 
     def __exit__(self, *exception: Any) -> None:
@@ -163,13 +166,10 @@ class _drawing:  # noqa: N801
         self.style.__exit__(*exception)
 
 
-def _finished(figure: Any, alternative: str, tight: bool = True) -> Figure:
+def _finished(figure: Any, alternative: str) -> Figure:
     buffer = io.BytesIO()
-    extra: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.08} if tight else {"transparent": True}
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, **extra)
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     plt.close(figure)
-    text = buffer.getvalue()
-    head = text[: text.index(b"viewBox")].decode()
-    width, height = (float(head.partition(f'{side}="')[2].partition("pt")[0]) * 4 / 3 for side in ("width", "height"))
-    source = "data:image/svg+xml;base64," + base64.b64encode(text).decode()
+    width, height = figure.get_size_inches() * 96
+    source = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
     return Figure(source, alternative, round(width), round(height))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
 from initbench import __version__, stats
 from initbench.grid import Grid
@@ -32,12 +33,13 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         files("initbench.report").joinpath("page.html").read_text(encoding="utf-8")
     )
+    template.globals["breakable"] = lambda name: Markup(escape(name).replace("(", Markup("<wbr>(")))
     style = files("initbench.report").joinpath("page.css").read_text(encoding="utf-8")
     shared = {"name": grid.name, "style": style, "version": __version__, "command": command, "grid": grid.text}
     shared |= {"expected": len(grid), "got": frame["cell"].nunique(), "environments": _different(environments)}
     if frame.empty:
         return template.render(empty=True, **shared)
-    choice = _choice(grid)
+    choice = choice_of(grid)
     table = stats.verdicts(frame, choice)
     failed, failures = words.failures(frame, choice)
     look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
@@ -60,13 +62,13 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
         failures=failures,
         chance=_chance(grid),
         fixed=_fixed(grid),
-        axes=[(s.replace("_", " "), len(grid.axes[s])) for s in grid.varying],
+        axes=grid.shape,
         initializers=len(look.colours),
         **shared,
     )
 
 
-def _choice(grid: Grid) -> list[str]:
+def choice_of(grid: Grid) -> list[str]:
     """The settings that make a choice: activation, loss, and whatever else varies, but for initializer and seed."""
     others = [s for s in grid.varying if s not in ("initializer", "seed", "activation", "loss")]
     return ["activation", "loss", *others]
@@ -79,7 +81,6 @@ def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
 def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for _, row in rows.iterrows():
-        diverged = int(row["diverged"])
         found.append(
             {
                 "initializer": row["initializer"],
@@ -88,8 +89,7 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 if row["leader"]
                 else words.points(row["behind"], row["behind_low"], row["behind_high"]),
                 "best": not row["told_apart"] and not pd.isna(row["mean"]),
-                "seeds": int(row["seeds"]),
-                "diverged": diverged,
+                "diverged": f"{int(row['diverged'])} of {int(row['seeds'])}",
             }
         )
     return found

@@ -34,12 +34,22 @@ def interval(row: Any) -> str:
 
 
 def points(value: float, low: float, high: float) -> str:
-    """A difference of fractions in percentage points, with its interval: `3.2 (2.9 to 3.5)`."""
+    """A difference of fractions in percentage points, with its interval: `3.20 (2.91 to 3.49)`."""
     if pd.isna(value):
         return "–"
-    digits = digits_for((high - low) / 2)
-    inner = "" if pd.isna(low) else f" ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
-    return f"{100 * value:.{digits}f}{inner}"
+    digits = 2 if pd.isna(low) or high - low < 0.02 else 1
+    inner = "" if pd.isna(low) else f" ({signed(low, digits)} to {signed(high, digits)})"
+    return signed(value, digits) + inner
+
+
+def signed(value: float, digits: int) -> str:
+    """A fraction as points, with a true minus sign, and never minus zero.
+
+    >>> signed(-0.0321, 1), signed(-0.000001, 1)
+    ('−3.2', '0.0')
+    """
+    text = f"{100 * value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def plural(count: int, noun: str) -> str:

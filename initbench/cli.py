@@ -1,0 +1,345 @@
+"""The command line: `initbench`. Only what a command needs is imported, when it runs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from initbench import __version__
+from initbench.errors import UserError, nearest, shown
+
+if TYPE_CHECKING:
+    from initbench.grid import Grid
+    from initbench.runs import Run
+
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="initbench",
+    help="Which weight initializer should I use with this activation and this loss, and how sure can I be?",
+    epilog="Start: initbench new grid.toml, initbench plan grid.toml, initbench run grid.toml",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+GridPath = Annotated[Path, typer.Argument(metavar="GRID.TOML", help="The grid file.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as results/keepcoding.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting; a list makes it an axis. May be repeated."),
+]
+Smoke = Annotated[bool, typer.Option("--smoke", help="One seed, one epoch, few images: seconds. The run is NAME-smoke.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes that train; default one for each core.")]
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where the run's folder is made.")]
+
+
+def main() -> None:
+    """The console script: a user's mistake is a line each and status 2, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without ± shows a question mark
+    try:
+        app()
+    except UserError as error:
+        for line in error.lines:
+            print(line, file=sys.stderr)  # noqa: T201
+        sys.exit(MISTAKE)
+
+
+def say(text: str = "") -> None:
+    """A plain line on standard output."""
+    typer.echo(text)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"initbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command(epilog="Example: initbench new --preset keepcoding grid.toml")
+def new(
+    path: Annotated[Path, typer.Argument(metavar="GRID.TOML", help="The file to write.")],
+    preset: Annotated[str, typer.Option("--preset", help="`initbench list presets` names them.")] = "keepcoding",
+) -> None:
+    """Write a grid file to start from."""
+    from initbench import presets, store
+
+    text = presets.text(preset)
+    if path.exists():
+        raise UserError(f"{path}: exists already; give another name, or remove it first")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    store.write_file(path, text.encode())
+    say(f"{path}: {presets.summary(preset)}")
+    say(f"Next: initbench plan {path}, then initbench run {path}")
+
+
+@app.command(epilog="Example: initbench plan grid.toml --set seed=20")
+def plan(
+    path: GridPath,
+    overrides: Overrides = None,
+    smoke: Smoke = False,
+    workers: Workers = None,
+    results: Results = Path("results"),
+) -> None:
+    """Say what a run would do and take: cells, stacks, time, memory. Nothing is trained or written."""
+    from initbench.runs import Run, estimate
+
+    grid = _grid(path, overrides, smoke)
+    say(f"{len(grid):,} cells: {grid.shape}")
+    cells = list(grid.cells())
+    if (results / grid.name / "grid.toml").is_file():
+        cells = Run(results / grid.name, grid).missing()
+        say(f"{len(grid) - len(cells):,} of them are trained already in {results / grid.name}")
+    if cells:
+        guess = estimate(cells, grid, workers)
+        noun = "worker" if guess.workers == 1 else "workers"
+        say(f"{guess.stacks:,} {'stack' if guess.stacks == 1 else 'stacks'} to train, on {guess.workers} {noun}")
+        say(f"about {_duration(guess.seconds)} and {guess.memory / 1e9:.1f} GB of memory (timed on this machine)")
+    else:
+        say("nothing to train")
+    seeds, others = len(grid.axes["seed"]), len(grid.axes["initializer"])
+    if seeds < 3 and others > 1:
+        why = "there is no interval at all" if seeds == 1 else "the intervals are some thirty times the spread"
+        noun = "seed is" if seeds == 1 else "seeds are"
+        say(f"Warning: {seeds} {noun} too few for any claim: {why}. Five or more tell: --set seed=5")
+
+
+@app.command(epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=[0.01,0.1]")
+def run(
+    path: GridPath,
+    overrides: Overrides = None,
+    smoke: Smoke = False,
+    workers: Workers = None,
+    results: Results = Path("results"),
+) -> None:
+    """Train a grid and make its report. Run again, it trains only what is missing."""
+    from initbench.runs import Run
+
+    grid = _grid(path, overrides, smoke)
+    again = " ".join(
+        [
+            f"initbench run {path}",
+            *(f"--set {_quoted(pair)}" for pair in overrides or []),
+            *["--smoke"] * smoke,
+            *([] if results == Path("results") else [f"--results {_quoted(str(results))}"]),
+        ]
+    )
+    made = Run.create(grid, results)
+    try:
+        _train(made, workers)
+        _finish(made)
+    except KeyboardInterrupt:
+        missing = len(made.missing())
+        say()
+        say(f"Interrupted: {len(grid) - missing:,} of {len(grid):,} cells are kept in {made.folder}.")
+        say(f"Go on with: {again}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _train(made: "Run", workers: int | None) -> None:
+    from initbench.execute import WorkerDied
+    from initbench.progress import progress
+    from initbench.runs import train_to_the_end
+
+    missing = len(made.missing())
+    _notes(made)
+    if not missing:
+        say(f"Nothing to train: all {len(made.grid):,} cells are in {made.folder} already.")
+        return
+    kept = len(made.grid) - missing
+    say(f"{made.folder}: {missing:,} cells to train" + (f", {kept:,} are trained already" if kept else ""))
+    try:
+        with progress(missing) as listen:
+            train_to_the_end(made, workers, listen)
+    except WorkerDied as error:
+        typer.echo(f"Stopped: {error}. What is finished is kept; run again to go on.", err=True)
+        raise typer.Exit(FAILED) from None
+
+
+def _finish(made: "Run") -> None:
+    from initbench.api import write_report
+    from initbench.report.terminal import summary_table
+
+    path = write_report(made)
+    _notes(made)
+    summary_table(made.frame(), made.grid)
+    say(f"Report: {path}")
+
+
+@app.command(epilog="Example: initbench report results/keepcoding")
+def report(folder: RunPath) -> None:
+    """Make a run's report again."""
+    from initbench.api import write_report
+    from initbench.runs import Run
+
+    made = Run.open(folder)
+    path = write_report(made)
+    _notes(made)
+    say(f"Report: {path}")
+
+
+@app.command(name="list", epilog="Example: initbench list initializers")
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[initializers|activations|losses|optimizers|datasets|presets]", help="What to list."),
+    ] = None,
+) -> None:
+    """List what a grid file may name, with parameters and defaults."""
+    kinds = ("initializers", "activations", "losses", "optimizers", "datasets", "presets")
+    if kind is None:
+        for name in kinds:
+            say(f"{name}: {', '.join(_entries(name))}")
+        return
+    if kind not in kinds:
+        raise UserError(f"there is no list of {shown(kind)}; allowed: {', '.join(kinds)}{nearest(kind, kinds)}")
+    for name, (signature, summary) in _entries(kind).items():
+        say(signature if kind != "presets" else name)
+        say(f"    {summary}")
+
+
+def _entries(kind: str) -> dict[str, tuple[str, str]]:
+    from importlib import import_module
+
+    if kind == "presets":
+        from initbench import presets
+
+        return {name: (name, presets.summary(name)) for name in presets.names()}
+    module = import_module(f"initbench.{kind}")
+    catalogue = getattr(module, kind.upper())
+    if kind == "datasets":
+        return {name: (name, summary) for name, summary in catalogue.items()}
+    return {name: (entry.signature, entry.summary) for name, entry in catalogue.items()}
+
+
+@app.command(epilog="Example: initbench export results/keepcoding keepcoding.csv")
+def export(
+    folder: RunPath,
+    out: Annotated[Path, typer.Argument(metavar="OUT.CSV|OUT.PARQUET", help="The file to write.")],
+) -> None:
+    """Write a run's tidy table, one row for each cell and epoch, as CSV or Parquet."""
+    import io
+
+    from initbench import store
+    from initbench.runs import Run
+
+    if out.suffix not in (".csv", ".parquet"):
+        raise UserError(f"{out}: the name ends in {shown(out.suffix)}; allowed: .csv or .parquet")
+    made = Run.open(folder)
+    frame = made.frame()
+    _notes(made)
+    if out.suffix == ".csv":
+        content = frame.to_csv(index=False).encode()
+    else:
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False)
+        content = buffer.getvalue()
+    try:
+        store.write_file(out, content)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
+    say(f"{out}: {len(frame):,} rows")
+
+
+@app.command(epilog="Example: initbench merge here/results/mine there/results/mine --into results/both")
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN ...", help="The runs to join.")],
+    into: Annotated[Path, typer.Option("--into", metavar="RUN", help="The new run's folder.")],
+) -> None:
+    """Join runs, of other machines say, each cell once; cells that disagree are named."""
+    from initbench.runs import merge as join
+
+    made, lines = join(folders, into)
+    for line in lines:
+        typer.echo(line, err=True)
+    missing = len(made.missing())
+    say(f"{made.folder}: {len(made.grid) - missing:,} of {len(made.grid):,} cells")
+    say(f"Next: initbench report {made.folder}")
+
+
+@app.command(epilog="Example: initbench clean results/keepcoding")
+def clean(
+    folder: RunPath,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove what a run wrote; other files in its folder stay."""
+    from initbench.runs import Run
+    from initbench.runs import clean as remove
+
+    made = Run.open(folder)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError(f"{folder}: not removed; give --yes to remove it without being asked")
+        typer.confirm(f"Remove all results in {folder}?", abort=True)
+    say(f"Removed from {folder}: {', '.join(remove(made))}")
+
+
+@app.command(epilog="Example: initbench schema > grid.schema.json")
+def schema() -> None:
+    """Print the JSON schema of the grid file, with which an editor completes it."""
+    import json
+
+    from initbench.grid import schema as grid_schema
+
+    say(json.dumps(grid_schema(), indent=1))
+
+
+def _grid(path: Path, overrides: list[str] | None, smoke: bool) -> "Grid":
+    from initbench.grid import read, smoke_overrides
+
+    settings = dict(_pair(text) for text in overrides or [])
+    grid = read(path, settings)
+    return read(path, {**settings, **smoke_overrides(grid)}) if smoke else grid
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    """`key=value`, the value read as TOML, or taken as it stands where it is none: seed=3, activation=tanh."""
+    import tomllib
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text}: allowed: KEY=VALUE, such as --set seed=10 or --set 'hidden=[128, 128]'")
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+    return key.strip(), parsed["value"]
+
+
+def _notes(made: "Run") -> None:
+    for line in dict.fromkeys(made.notes):
+        typer.echo(line, err=True)
+    made.notes.clear()
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def _duration(seconds: float) -> str:
+    """
+    >>> _duration(42), _duration(200), _duration(9000)
+    ('42 s', '3 min 20 s', '2 h 30 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"

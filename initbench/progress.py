@@ -1,0 +1,79 @@
+"""Progress of a run: a bar with the rate and the time left in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from initbench.execute import Finished, Progress
+
+LINE_EVERY = 10.0  # seconds, where the output is no terminal
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
+    """Show the progress of training `total` cells: gives the function that is to be told of each event."""
+    if sys.stdout.isatty():
+        with _bar(total) as listen:
+            yield listen
+    else:
+        with _lines(total) as listen:
+            yield listen
+
+
+class _Count:
+    """Cells done, in fractions: those of finished stacks, and the epochs of those that train."""
+
+    def __init__(self) -> None:
+        self.finished = 0
+        self.training: dict[int, float] = {}
+
+    def add(self, event: Progress | Finished) -> float:
+        stack = event.stack
+        if isinstance(event, Finished):
+            self.training.pop(id(stack), None)
+            self.finished += len(stack.cells)
+        else:
+            self.training[id(stack)] = len(stack.cells) * event.epochs / stack.cells[0].epochs
+        return self.finished + sum(self.training.values())
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    count = _Count()
+    start = time.monotonic()
+    columns = (
+        BarColumn(),
+        TextColumn("{task.fields[shown]} of {task.total:,.0f} cells"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Bar(*columns, speed_estimate_period=60) as bar:
+        task = bar.add_task("training", total=total, shown="0", rate="starting")
+
+        def listen(event: Progress | Finished) -> None:
+            done = count.add(event)
+            rate = f"{done / (time.monotonic() - start):.1f} cells/s"
+            bar.update(task, completed=done, shown=f"{done:,.0f}", rate=rate)
+
+        yield listen
+
+
+@contextmanager
+def _lines(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
+    count = _Count()
+    start = last = time.monotonic()
+
+    def listen(event: Progress | Finished) -> None:
+        nonlocal last
+        done, now = count.add(event), time.monotonic()
+        if now - last >= LINE_EVERY or count.finished == total:
+            last = now
+            rate = done / (now - start)
+            left = f", about {(total - done) / rate:.0f} s left" if done < total else ""
+            print(f"{done:,.0f} of {total:,} cells, {rate:.1f} cells/s{left}", flush=True)  # noqa: T201
+
+    yield listen
