@@ -87,6 +87,15 @@ def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
     return kind(parameters, lr, (p["beta1"], p["beta2"]), p["epsilon"], p.get("weight_decay", 0))
 
 
+def descend(cell: Cell, model: nn.Sequential, descent: torch.optim.Optimizer, x: Tensor, labels: Tensor) -> float:
+    """One step on a batch; returns its loss before the step."""
+    value = loss(cell, model, x, labels)
+    descent.zero_grad()
+    value.backward()  # type: ignore[no-untyped-call]
+    descent.step()
+    return value.item()
+
+
 def train(
     cell: Cell, arrays: Arrays, dtype: torch.dtype = torch.float32, steps: int | None = None
 ) -> Iterator[tuple[list[float], dict[str, float]]]:
@@ -118,9 +127,5 @@ def train(
         losses = []
         for step in range(min(cell.steps_per_epoch, steps or cell.steps_per_epoch)):
             rows = order[step * cell.batch_size : (step + 1) * cell.batch_size]
-            value = loss(cell, model, train_x[rows], train_y[rows])
-            descent.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-            descent.step()
-            losses.append(value.item())
+            losses.append(descend(cell, model, descent, train_x[rows], train_y[rows]))
         yield losses, metrics()

@@ -114,35 +114,48 @@ def train(
         yield Epoch(epoch, losses[:, :count].double().numpy(), *network.evaluate(data, count))
 
 
-def weights_after(cells: Sequence[Cell], data: Data, steps: int) -> list[Tensor]:
-    """Each layer's weights `[cells, out, in]` after some steps, for `bits_hold` and for calibration."""
-    first = cells[0]
-    network = _Network(cells, data, torch.float32)
-    batch = _Batch(first.batch_size, network, data)
-    rates = torch.tensor([cell.rate(1) for cell in network.cells]).view(-1, 1, 1)
-    losses = torch.empty(len(network.cells))
-    order = torch.from_numpy(streams.order(first.seed, 1, first.train_size))
-    for step in range(steps):
-        at = step % first.steps_per_epoch * first.batch_size
-        batch.fill(*data.train, order[at : at + first.batch_size])
-        network.step(batch, rates, losses)
-    return [W[: len(cells)] for W in network.W]
+class Steps:
+    """Single steps of a stack over its first epoch's batches, again and again: to check bits, and to measure time."""
+
+    def __init__(self, cells: Sequence[Cell], data: Data) -> None:
+        self._network = _Network(cells, data, torch.float32)
+        self._batch = _Batch(cells[0].batch_size, self._network, data)
+        self._images = data.train
+        self._rates = torch.tensor([cell.rate(1) for cell in self._network.cells]).view(-1, 1, 1)
+        self._losses = torch.empty(len(self._network.cells))
+        order = torch.from_numpy(streams.order(cells[0].seed, 1, cells[0].train_size))
+        self._rows = order[: cells[0].steps_per_epoch * cells[0].batch_size].view(-1, cells[0].batch_size)
+        self._done = 0
+        self._count = len(cells)
+
+    def take(self, count: int) -> "Steps":
+        """Take so many optimizer steps."""
+        for step in range(self._done, self._done + count):
+            self._batch.fill(*self._images, self._rows[step % len(self._rows)])
+            self._network.step(self._batch, self._rates, self._losses)
+        self._done += count
+        return self
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Each layer's weights and biases, `[cells, out, in + 1 and padding]`."""
+        return [W[: self._count] for W in self._network.W]
 
 
 def bits_hold(cells: Sequence[Cell], data: Data) -> bool:
     """Whether, on this machine and these shapes, a cell's bits are the same in other stacks than this one.
 
-    Takes two steps of the whole stack, of each half, and of its ends alone in reverse order, and compares the weights.
+    Takes two steps of the whole stack, of each half, of its ends in reverse order, and of its last cell alone, and
+    compares the weights.
     """
-    whole = weights_after(cells, data, 2)
+    whole = Steps(cells, data).take(2).weights
     middle = len(cells) // 2
     others = [range(middle), range(middle, len(cells)), [len(cells) - 1, 0], [len(cells) - 1]]
-    for part in others:
-        if len(part):
-            weights = weights_after([cells[i] for i in part], data, 2)
-            for W, V in zip(whole, weights, strict=True):
-                if not all(_same_bits(W[i], V[k]) for k, i in enumerate(part)):
-                    return False
+    for part in filter(len, others):
+        weights = Steps([cells[i] for i in part], data).take(2).weights
+        for W, V in zip(whole, weights, strict=True):
+            if not all(_same_bits(W[i], V[k]) for k, i in enumerate(part)):
+                return False
     return True
 
 

@@ -1,0 +1,51 @@
+"""One optimizer step: a stack of cells beside the plain PyTorch loop, on the same cells and the same machine."""
+
+from initbench import execute
+
+WIDTHS = {"784-10": [], "784-128-10": [128]}
+
+
+class Step:
+    """Milliseconds of a step; the loop's is of one cell, the stack's of all of its cells."""
+
+    params = (sorted(WIDTHS),)
+    param_names = ("network",)
+    timeout = 300
+
+    def setup(self, network):
+        import os
+
+        os.environ.update(execute.ENVIRONMENT)
+        import torch
+
+        from initbench import datasets, grid, plan
+        from initbench.training import reference, stack
+
+        stack.prepare_process()
+        text = f"""
+            [grid]
+            initializer = ["glorot_uniform", "he_normal", "lecun_normal"]
+            activation = ["tanh", "relu"]
+            loss = ["mse", "cross_entropy"]
+            seed = 1
+            [model]
+            hidden = {WIDTHS[network]}
+            output_activation = "same"
+        """
+        parsed = grid.parse(text)
+        arrays = datasets.load_mnist()
+        self.cells = plan.plan(parsed.cells(), parsed.sources)[0].cells
+        self.steps = stack.Steps(self.cells, stack.Data(arrays)).take(1)
+        cell = self.cells[0]
+        model = reference.network(cell, 784, 10, torch.float32)
+        x = torch.from_numpy(arrays.train_images[: cell.batch_size]).float() / 255
+        labels = torch.from_numpy(arrays.train_labels[: cell.batch_size]).long()
+        self.loop = cell, model, reference.optimizer(cell, model), x, labels
+        self.descend = reference.descend
+
+    def time_stack(self, network):
+        self.steps.take(20)
+
+    def time_plain_loop(self, network):
+        for _ in range(20):
+            self.descend(*self.loop)

@@ -1,0 +1,78 @@
+"""What the tests share: MNIST whole and cut small, and a grid that trains in seconds."""
+
+import os
+
+from initbench.execute import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)  # before torch is imported: MKL reads it at its first product
+
+import pytest
+
+from initbench import datasets
+from initbench.cells import Cell
+from initbench.training import stack
+
+SMALL_GRID = """
+name = "small"
+
+[grid]
+initializer = ["glorot_uniform", "zeros", { name = "normal", std = 0.2 }]
+activation = ["tanh", "relu"]
+loss = ["mse"]
+seed = 2
+
+[model]
+hidden = []
+output_activation = "same"
+
+[training]
+epochs = 2
+train_size = 640
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    stack.prepare_process()
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    return datasets.load_mnist()
+
+
+@pytest.fixture(scope="session")
+def small(mnist):
+    """The first 6,000 training and 1,000 test images of MNIST."""
+    return datasets.Arrays(
+        mnist.train_images[:6000], mnist.train_labels[:6000], mnist.test_images[:1000], mnist.test_labels[:1000]
+    )
+
+
+@pytest.fixture
+def grid_file(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL_GRID)
+    return path
+
+
+def make_cell(**settings):
+    """A cell with short settings, those given put in."""
+    usual = {
+        "dataset": "mnist",
+        "train_size": 1280,
+        "initializer": "glorot_uniform",
+        "bias_initializer": "zeros",
+        "activation": "tanh",
+        "output_activation": "identity",
+        "hidden": "",
+        "loss": "cross_entropy",
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "lr_schedule": "constant",
+        "lr_decay": 0.0,
+        "batch_size": 128,
+        "epochs": 1,
+        "seed": 0,
+    }
+    return Cell(**{**usual, **settings})

@@ -1,0 +1,107 @@
+"""The embedded MNIST, and folders of IDX files, whole and damaged."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from initbench import datasets
+from initbench.errors import UserError
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+def test_the_embedded_mnist_is_mnist(mnist):
+    assert mnist.train_images.shape == (60000, 784)
+    assert mnist.test_images.shape == (10000, 784)
+    # Counts by class as published; the mean pixel, 0.1307, is the one that every tutorial normalizes with.
+    assert np.bincount(mnist.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(mnist.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert mnist.train_images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
+    assert mnist.train_images.std() / 255 == pytest.approx(0.3081, abs=5e-5)
+    assert mnist.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+
+
+def test_the_file_is_at_most_12_megabytes_and_a_changed_one_is_refused(tmp_path, monkeypatch):
+    content = datasets.MNIST_FILE.read_bytes()
+    assert len(content) <= 12_000_000
+    changed = tmp_path / "mnist.npz"
+    changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    monkeypatch.setattr(datasets, "MNIST_FILE", changed)
+    with pytest.raises(UserError, match="SHA-256"):
+        datasets.load_mnist()
+
+
+def test_what_a_plan_knows_of_mnist_is_true_of_it(mnist):
+    assert datasets.find("mnist") == datasets.describe(mnist, "")
+
+
+def write_folder(folder, images=24, labels=24, test=6, side=3, pack=bytes):
+    generator = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    for stem, count in (("train", images), ("t10k", test)):
+        pixels = generator.integers(0, 256, (count, side, side), np.uint8)
+        content = struct.pack(">4B3I", 0, 0, 8, 3, count, side, side) + pixels.tobytes()
+        (folder / f"{stem}-images-idx3-ubyte{'.gz' * (pack is not bytes)}").write_bytes(pack(content))
+    for stem, count in (("train", labels), ("t10k", test)):
+        content = struct.pack(">4BI", 0, 0, 8, 1, count) + (np.arange(count) % 3).astype(np.uint8).tobytes()
+        (folder / f"{stem}-labels-idx1-ubyte{'.gz' * (pack is not bytes)}").write_bytes(pack(content))
+    return folder
+
+
+def test_a_folder_is_read_plain_or_gzipped_and_named_by_its_content(tmp_path):
+    plain = datasets.find({"idx": str(write_folder(tmp_path / "a" , pack=bytes))})
+    packed = datasets.find({"idx": str(write_folder(tmp_path / "b", pack=gzip.compress))})
+    assert (plain.train_size, plain.validation_size, plain.test_size) == (22, 2, 6)
+    assert (plain.pixels, plain.classes) == (9, 3)
+    assert plain.name.partition("@")[2] == packed.name.partition("@")[2]
+    other = datasets.find({"idx": str(write_folder(tmp_path / "c", test=7))})
+    assert other.name.partition("@")[2] != plain.name.partition("@")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "part"),
+    [
+        ("train-images-idx3-ubyte", lambda b: b"\0\0\x08\x01" + b[4:], "magic number is 0x00000801, not 0x00000803"),
+        ("train-labels-idx1-ubyte", lambda b: b"junk" + b[4:], "magic number"),
+        ("train-images-idx3-ubyte", lambda b: b[:-1], "truncated"),
+        ("t10k-images-idx3-ubyte", lambda b: b + b"x", "too long"),
+        ("t10k-labels-idx1-ubyte", lambda b: b[:6], "truncated"),
+        ("t10k-labels-idx1-ubyte", lambda b: b"", "magic number"),
+        ("train-images-idx3-ubyte", lambda b: gzip.compress(b)[:-9], "gzip stream is truncated"),
+        ("train-images-idx3-ubyte", lambda b: b[:4] + b"\xff" * 12 + b[16:], "truncated"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_named(tmp_path, name, damage, part):
+    folder = write_folder(tmp_path / "d")
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    with pytest.raises(UserError, match=part) as error:
+        datasets.find({"idx": str(folder)})
+    assert name in error.value.lines[0]
+
+
+def test_counts_that_differ_and_files_that_lack_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"train-labels-idx1-ubyte: 23 labels, but train-images-idx3-ubyte has 24"):
+        datasets.find({"idx": str(write_folder(tmp_path / "e", labels=23))})
+    folder = write_folder(tmp_path / "f")
+    (folder / "t10k-images-idx3-ubyte").unlink()
+    with pytest.raises(UserError, match="t10k-images-idx3-ubyte: no such file"):
+        datasets.find({"idx": str(folder)})
+
+
+def test_a_folder_that_changes_after_the_plan_is_refused(tmp_path):
+    source = datasets.find({"idx": str(write_folder(tmp_path / "g"))})
+    write_folder(tmp_path / "g", test=8)
+    with pytest.raises(UserError, match="have changed since"):
+        source.load()
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
+def test_fashion_mnist_as_debian_installs_it():
+    source = datasets.find({"idx": str(FASHION)})
+    assert (source.train_size, source.validation_size, source.test_size) == (55000, 5000, 10000)
+    arrays = source.load()
+    assert np.bincount(arrays.train_labels).tolist() == [6000] * 10
+    assert arrays.train_images.mean() / 255 == pytest.approx(0.2860, abs=5e-5)

@@ -1,0 +1,193 @@
+"""The grid file: every mistake in one go, one line each, and what a valid one means."""
+
+import json
+import time
+import tomllib
+
+import pytest
+
+from initbench import grid, presets
+from initbench.errors import UserError
+
+VALID = """
+[grid]
+initializer = ["zeros", "he_normal"]
+activation = ["tanh", "relu"]
+seed = 2
+"""
+
+
+def mistakes(text, **keywords):
+    with pytest.raises(UserError) as error:
+        grid.parse(text, origin="g.toml", **keywords)
+    for line in error.value.lines:
+        assert line.startswith("g.toml: ")
+        assert "\n" not in line
+    return [line.removeprefix("g.toml: ") for line in error.value.lines]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[grid]\ninitializer = ['zeros']\n[training]\nepoch = 1", ["training.epoch", "unknown key", "did you mean 'epochs'"]),
+        ("[grid]\ninitialiser = ['zeros']", ["grid.initialiser", "did you mean 'initializer'"]),
+        ("nam = 'x'\n[grid]\ninitializer = ['zeros']", ["nam: unknown key", "did you mean 'name'"]),
+        ("[grid]\ninitializer = ['he_norml']", ["grid.initializer[0]", "'he_norml'", "did you mean 'he_normal'"]),
+        ("[grid]\ninitializer = [{ name = 'normal', sdt = 1 }]", ["'sdt'", "takes mean, std", "did you mean 'std'"]),
+        ("[grid]\ninitializer = [{ name = 'normal', std = -1 }]", ["std = -1.0", "allowed: 0 or more"]),
+        ("[grid]\ninitializer = [{ name = 'normal', std = nan }]", ["std = nan", "finite"]),
+        ("[grid]\ninitializer = [{ name = 'normal', std = '1' }]", ["std = '1'", "finite number"]),
+        ("[grid]\ninitializer = [{ name = 'uniform', low = 1, high = 0 }]", ["low = 1.0", "high = 0.0"]),
+        ("[grid]\ninitializer = [{ std = 1 }]", ["without a name"]),
+        ("[grid]\ninitializer = [{ name = 'variance_scaling', mode = 'fanin' }]", ["'fanin'", "did you mean 'fan_in'"]),
+        ("[grid]\ninitializer = []", ["grid.initializer", "an empty axis"]),
+        ("[grid]\nseed = 1", ["grid.initializer is missing"]),
+        ("[grid]\ninitializer = ['zeros', 'zeros']", ["'zeros'", "more than once"]),
+        ("[grid]\ninitializer = ['normal', { name = 'normal', std = 0.05 }]", ["'normal'", "more than once"]),
+        ("[grid]\ninitializer = ['zeros']\nlearning_rate = [0.1, 0.1]", ["grid.learning_rate: 0.1", "more than once"]),
+        ("[grid]\ninitializer = ['zeros']\nseed = 0", ["grid.seed = 0", "count of seeds from 1 up"]),
+        ("[grid]\ninitializer = ['zeros']\nseed = [-1]", ["grid.seed[0] = -1"]),
+        ("[grid]\ninitializer = ['zeros']\nseed = true", ["grid.seed = True"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nepochs = 0", ["training.epochs = 0", "from 1 to 100,000"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nepochs = 1.5", ["training.epochs = 1.5", "whole number"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nbatch_size = 55001", ["batch_size = 55001", "at most 55000"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\ntrain_size = 100", ["batch_size = 128", "at most 100"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\ntrain_size = 60000", ["train_size = 60000", "at most 55000"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nlearning_rate = nan", ["learning_rate = nan", "above 0"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nlearning_rate = inf", ["learning_rate = inf"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nlr_decay = 1.0", ["lr_decay = 1.0", "below 1"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nlr_schedule = 'constnt'", ["'constnt'", "did you mean 'constant'"]),
+        ("[grid]\ninitializer = ['zeros']\n[model]\nhidden = [0]", ["model.hidden = [0]", "widths from 1"]),
+        ("[grid]\ninitializer = ['zeros']\nhidden = [128, 128]", ["grid.hidden", "a list of such lists: [[128, 128]]"]),
+        ("[grid]\ninitializer = ['zeros']\nactivation = 'softmax'", ["softmax is an output activation", "hidden = [128]"]),
+        ("[grid]\ninitializer = ['zeros']\nactivation = ['tanh', 'relu']\n[model]\nhidden = []", ["2 activations", "same cell"]),
+        (
+            "[grid]\ninitializer = ['zeros']\nactivation = ['tanh']\noutput_activation = ['same', 'tanh']",
+            ["'tanh' beside 'same'", "same cell twice"],
+        ),
+        ("name = '../out'\n[grid]\ninitializer = ['zeros']", ["name = '../out'", "letters, digits"]),
+        ("name = '/tmp/x'\n[grid]\ninitializer = ['zeros']", ["name = '/tmp/x'"]),
+        ("name = '.'\n[grid]\ninitializer = ['zeros']", ["name = '.'"]),
+        ("name = 'asv'\n[grid]\ninitializer = ['zeros']", ["'asv' is reserved"]),
+        ("name = 'example-keepcoding'\n[grid]\ninitializer = ['zeros']", ["is reserved"]),
+        ("name = '<script>'\n[grid]\ninitializer = ['zeros']", ["name = '<script>'"]),
+        ("grid = 3", ["grid = 3", "a table, [grid]"]),
+        ("[grid]\ninitializer = ['zeros']\n[model]\nepochs = 3", ["model.epochs: does not belong here", "[training]"]),
+        ("[grid]\ninitializer = ['zeros']\nepochs = [1]\n[training]\nepochs = 2", ["training.epochs: given here and as grid.epochs"]),
+        ("dataset = 'mnst'\n[grid]\ninitializer = ['zeros']", ["'mnst'", "did you mean 'mnist'"]),
+        ("dataset = { idx = '/none' }\n[grid]\ninitializer = ['zeros']", ["/none: no such folder"]),
+        ("[grid]\ninitializer = ['zeros']\n[model]\nbias_initializer = 'he_normal'", ["no bias initializer is called 'he_normal'"]),
+        ("[grid]\ninitializer = ['zeros']\nloss = [{ name = 'huber', delta = 0 }]", ["delta = 0.0", "above 0"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\noptimizer = { name = 'adam', beta1 = 1 }", ["beta1 = 1.0"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_what_was_given_and_what_is_allowed(text, parts):
+    (line,) = mistakes(text)
+    for part in parts:
+        assert part in line
+
+
+def test_all_mistakes_are_told_in_one_go():
+    lines = mistakes(
+        """
+        name = "a/b"
+        [grid]
+        initializer = ["he_norml", "zeros", "zeros"]
+        seed = 0
+        [model]
+        hidden = [-1]
+        [training]
+        epoch = 3
+        batch_size = 99999
+        """
+    )
+    for part in ("name = 'a/b'", "he_norml", "'zeros'", "seed = 0", "hidden = [-1]", "epoch:", "batch_size = 99999"):
+        assert sum(part in line for line in lines) == 1, part
+    assert len(lines) == 7
+
+
+def test_no_toml_is_told_with_line_and_column():
+    (line,) = mistakes("[grid]\ninitializer = [")
+    assert "is no TOML" in line
+    assert "line 2, column" in line
+
+
+def test_files_that_are_none(tmp_path):
+    for path, part in ((tmp_path / "no.toml", "No such file"), (tmp_path, "is a folder")):
+        with pytest.raises(UserError, match=part):
+            grid.read(path)
+    (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
+    with pytest.raises(UserError, match="not UTF-8"):
+        grid.read(tmp_path / "latin.toml")
+
+
+def test_a_grid_of_10_to_the_12_is_refused_at_once():
+    rates = list(range(1, 10001))
+    text = f"[grid]\ninitializer = ['zeros']\nlearning_rate = {rates}\nbatch_size = {rates}\nseed = 10000"
+    start = time.monotonic()
+    (line,) = mistakes(text)
+    assert "1,000,000,000,000 cells" in line
+    assert "at most 10,000,000" in line
+    assert time.monotonic() - start < 20
+
+
+def test_a_bare_value_is_an_axis_of_one_and_a_count_is_seeds_from_0():
+    parsed = grid.parse("[grid]\ninitializer = 'zeros'\nseed = 3\nhidden = [[], [8, 4]]\noutput_activation = 'same'")
+    assert parsed.axes["initializer"] == ("zeros",)
+    assert parsed.axes["seed"] == (0, 1, 2)
+    assert parsed.axes["hidden"] == ("", "8-4")
+    assert len(parsed) == len(list(parsed.cells())) == 6
+
+
+def test_cells_are_resolved_and_their_ids_are_of_the_specification_alone():
+    text = VALID + "output_activation = 'same'"
+    cells = list(grid.parse(text).cells())
+    assert [c.output_activation for c in cells] == [c.activation for c in cells]
+    assert {c.train_size for c in cells} == {55000}
+    again = {c.id for c in grid.parse(text + "\nloss = ['cross_entropy', 'mse']\n").cells()}
+    assert {c.id for c in cells} < again
+    assert len({c.id for c in cells}) == 8
+
+
+def test_every_spelling_of_a_choice_is_one_cell():
+    spellings = ["'normal(std=0.2)'", "{ name = 'normal', std = 0.2 }", "{ name = 'normal', std = 0.2, mean = 0 }"]
+    ids = {next(grid.parse(f"[grid]\ninitializer = [{s}]").cells()).id for s in spellings}
+    assert len(ids) == 1
+
+
+def test_overrides_replace_keep_comments_and_move_lists_to_the_axes():
+    changed = grid.parse(
+        presets.text("keepcoding"), overrides={"seed": 2, "epochs": [1, 2], "activation": "tanh", "hidden": [[16], []]}
+    )
+    assert (len(changed.axes["seed"]), changed.axes["epochs"]) == (2, (1, 2))
+    assert changed.axes["activation"] == ("tanh",)
+    assert changed.axes["hidden"] == ("16", "")
+    assert "# One departure" in changed.text
+    assert grid.parse(changed.text).axes == changed.axes
+    with pytest.raises(UserError, match="did you mean 'epochs'"):
+        grid.parse(VALID, overrides={"epoch": 2})
+
+
+def test_a_written_grid_means_the_same():
+    for name in presets.names():
+        parsed = grid.parse(presets.text(name))
+        again = grid.parse(grid.to_toml("x", parsed.axes, parsed.sources))
+        assert again.axes == parsed.axes
+        assert [c.id for c in again.cells()] == [c.id for c in parsed.cells()]
+
+
+def test_the_schema_is_json_and_knows_every_setting():
+    schema = json.loads(json.dumps(grid.schema()))
+    assert set(schema["$defs"]["grid"]["properties"]) == set(grid.RULES)
+    assert set(schema["$defs"]) == {"grid", "model", "training"}
+    enum = schema["$defs"]["model"]["properties"]["initializer"]["anyOf"][0]["enum"]
+    assert "he_normal" in enum
+
+
+def test_the_designs_grid_file_is_the_preset():
+    document = tomllib.loads(presets.text("keepcoding"))
+    assert document["training"] == {
+        "optimizer": "sgd", "learning_rate": 0.1, "lr_schedule": "constant", "lr_decay": 1e-3, "batch_size": 128,
+        "epochs": 10,
+    }  # fmt: skip
+    assert document["model"] == {"hidden": [], "output_activation": "same", "bias_initializer": "ones"}
