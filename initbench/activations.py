@@ -97,5 +97,3 @@ def softmax(x: Array) -> Array:
     """f(x)_k = exp(x_k) / Σ_j exp(x_j) over the classes, the last axis. For the output only."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
-
-

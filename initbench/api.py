@@ -91,7 +91,7 @@ def report(folder: str | Path) -> Path:
 
 def write_report(run: Run) -> Path:
     """Make the report of a run and write it to its folder; returns the path."""
-    from initbench.report import make
+    from initbench.reporting import make
 
     parts = run.parts()
     page = make(

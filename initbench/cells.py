@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 # Part of every cell's id. Raised whenever the same specification would train to another result.
 TRAINING_VERSION = 1
@@ -47,6 +48,16 @@ class Cell:
     def widths(self) -> tuple[int, ...]:
         """The widths of the hidden layers: `128-64` is (128, 64), an empty string none."""
         return tuple(int(n) for n in self.hidden.split("-") if n)
+
+    def layers(self, pixels: int, classes: int) -> tuple[tuple[int, int], ...]:
+        """`(fan_in, fan_out)` of each layer of the network, from all pixels to the classes.
+
+        >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128-64", "mse", "sgd", 0.1, "constant",
+        ...             0.0, 128, 10, 0)
+        >>> cell.layers(784, 10)
+        ((784, 128), (128, 64), (64, 10))
+        """
+        return tuple(pairwise((pixels, *self.widths, classes)))
 
     @property
     def steps_per_epoch(self) -> int:

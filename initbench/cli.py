@@ -31,8 +31,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting; a list makes it an axis. May be repeated."),
 ]
-Smoke = Annotated[bool, typer.Option("--smoke", help="One seed, one epoch, few images: seconds. The run is NAME-smoke.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes that train; default one for each core.")]
+Smoke = Annotated[
+    bool, typer.Option("--smoke", help="One seed, one epoch, few images: seconds. The run is NAME-smoke.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes that train; default one for each core.")
+]
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where the run's folder is made.")]
 
 
@@ -172,7 +176,7 @@ def _train(made: "Run", workers: int | None) -> None:
 
 def _finish(made: "Run") -> None:
     from initbench.api import write_report
-    from initbench.report.terminal import summary_table
+    from initbench.reporting.terminal import summary_table
 
     path = write_report(made)
     _notes(made)

@@ -1,5 +1,6 @@
 """Executing a plan: stacks go to worker processes of one thread each, and their results come back as they finish."""
 
+import contextlib
 import json
 import os
 import queue
@@ -80,8 +81,8 @@ class Workers:
             process.kill()
             process.wait()
             for stream in (process.stdin, process.stdout, errors):
-                if stream:
-                    _close(stream)
+                with contextlib.suppress(OSError):
+                    stream.close()  # type: ignore[union-attr]
 
     def train(self, stacks: Sequence[Stack]) -> Iterator[Progress | Finished]:
         """Train the stacks, each on the next worker that is free; events come in the order in which they happen."""
@@ -155,7 +156,8 @@ def _converse(
             else:
                 raise EOFError
     except (OSError, ValueError, EOFError):
-        events.put(WorkerDied(_last_words(process, errors)))
+        with contextlib.suppress(OSError, ValueError):  # the parent has ended it and closed its streams
+            events.put(WorkerDied(_last_words(process, errors)))
 
 
 def _last_words(process: "subprocess.Popen[str]", errors: IO[bytes]) -> str:
@@ -165,10 +167,3 @@ def _last_words(process: "subprocess.Popen[str]", errors: IO[bytes]) -> str:
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     hint = " (signal 9 is most often the system out of memory: take fewer --workers)" if status == -9 else ""
     return f"a worker {how}{hint}" + (f": {printed[-1]}" if printed else "")
-
-
-def _close(stream: IO[Any]) -> None:
-    try:
-        stream.close()
-    except OSError:
-        return

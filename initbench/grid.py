@@ -7,12 +7,21 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
 from pydantic_core import PydanticCustomError
 
 from initbench import datasets
@@ -66,7 +75,10 @@ def _named(catalogue: Catalogue[Any], probe: Callable[[str], None], only: str = 
 
     names = [n for n, e in catalogue.items() if not only or only in e.tags] + [also] * bool(also)
     tables = [_table_schema(e.name, e.parameters) for e in catalogue.values() if e.parameters and e.name in names]
-    schema = {"anyOf": [{"enum": names}, *tables], "description": f"{catalogue.article}, by name or as a table"}
+    schema = {
+        "anyOf": [{"enum": names}, *tables],
+        "description": f"{catalogue.article}, by name or as a table",
+    }
     return Annotated[str, BeforeValidator(convert), WithJsonSchema(schema)]
 
 
@@ -133,7 +145,10 @@ class Setting(NamedTuple):
 RULES: dict[str, Setting] = {
     "dataset": Setting(Dataset, "", "mnist", "'mnist', or { idx = 'a folder of IDX files' }"),
     "train_size": Setting(
-        Annotated[int, Whole(ge=1)], "training", None, "a whole number from 1 up: the first images of the training split"
+        Annotated[int, Whole(ge=1)],
+        "training",
+        None,
+        "a whole number from 1 up: the first images of the training split",
     ),
     "initializer": Setting(_named(INITIALIZERS, _probe_initializer), "model", None, "an initializer"),
     "bias_initializer": Setting(
@@ -141,7 +156,10 @@ RULES: dict[str, Setting] = {
     ),
     "activation": Setting(_named(ACTIVATIONS, _probe_activation), "model", "relu", "an activation"),
     "output_activation": Setting(
-        _named(ACTIVATIONS, _probe_activation, only="output", also="same"), "model", "identity", "an activation, or 'same'"
+        _named(ACTIVATIONS, _probe_activation, only="output", also="same"),
+        "model",
+        "identity",
+        "an activation, or 'same'",
     ),
     "hidden": Setting(
         Hidden, "model", [128], "a list of widths from 1 to 65536, such as [128, 128]; [] for no hidden layer"
@@ -172,7 +190,9 @@ def _as_list(setting: str, given: object) -> object:
     if setting == "hidden" and isinstance(given, list) and given and not any(isinstance(w, list) for w in given):
         example = f"[{shown(given)}]"
         raise PydanticCustomError(
-            "mistake", "{line}", {"line": f"given {shown(given)}; as an axis it is a list of such lists: {example}"}
+            "mistake",
+            "{line}",
+            {"line": f"given {shown(given)}; as an axis it is a list of such lists: {example}"},
         )
     if setting == "hidden" and given == []:
         return [[]]
@@ -183,16 +203,19 @@ def _as_list(setting: str, given: object) -> object:
     return given
 
 
+def _axis(setting: str, rule: Setting) -> Any:
+    """The type of an axis: a list of the setting's type, in any spelling that `_as_list` takes."""
+    kind: Any = rule.type
+    return Annotated[list[kind], BeforeValidator(partial(_as_list, setting))]
+
+
 def _section(name: str) -> type[BaseModel]:
     if name == "grid":
         fields: dict[str, Any] = {
-            key: (Annotated[list[rule.type], BeforeValidator(partial(_as_list, key))], Field(None, title=rule.allowed))
-            for key, rule in RULES.items()
+            key: (_axis(key, rule), Field(None, title=rule.allowed)) for key, rule in RULES.items()
         }
     else:
-        fields = {
-            key: (rule.type, Field(None, title=rule.allowed)) for key, rule in RULES.items() if rule.home == name
-        }
+        fields = {key: (rule.type, Field(None, title=rule.allowed)) for key, rule in RULES.items() if rule.home == name}
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
@@ -207,7 +230,8 @@ GridFile = create_model(
 
 def schema() -> dict[str, Any]:
     """The JSON schema of the grid file, from the model that validates it."""
-    return GridFile.model_json_schema()
+    found: dict[str, Any] = GridFile.model_json_schema()
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -285,7 +309,9 @@ def parse(
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{origin}: is no TOML: {error}") from None
+        last = text.splitlines() or [""]
+        end = f"at the end, line {len(last)}, column {len(last[-1]) + 1}"
+        raise UserError(f"{origin}: is no TOML: {str(error).replace('at end of document', end)}") from None
     if overrides:
         text = _override(text, overrides)
         document = tomllib.loads(text)
@@ -314,7 +340,9 @@ def _validated(document: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         rest = _flat(GridFile.model_validate(pruned))
     except ValidationError:  # what is left cannot be read alone; the lines already found are the message
         rest = {}
-    rest["wrong"] = {part for error in found for part in error["loc"] if part in RULES}
+    keys = [str(error["loc"][-1 if len(error["loc"]) < 3 else 1]) for error in found]
+    meant = [match for key in keys if key not in RULES for match in get_close_matches(key, RULES, n=1)]
+    rest["wrong"] = {*keys, *meant}
     return rest, [_line(error) for error in found]
 
 
@@ -408,12 +436,12 @@ def _axes(values: Mapping[str, Any]) -> tuple[dict[str, tuple[Any, ...]], dict[s
 def _contradictions(
     values: Mapping[str, Any], axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, datasets.Source]
 ) -> list[str]:
-    """The mistakes that show only between values: a line each. Settings that are wrong by themselves are passed over."""
+    """The mistakes that show only between values, a line each; settings that are wrong by themselves are passed over."""
     wrong = values.get("wrong", set())
     lines = []
     if values["name"].lower() in RESERVED_NAMES:
         lines.append(f"name = {values['name']!r} is reserved; allowed: any other name than {', '.join(RESERVED_NAMES)}")
-    if "initializer" not in values and "initializer" not in wrong:
+    if "initializer" not in values and not {"initializer", "grid"} & wrong:
         lines.append('grid.initializer is missing; give at least one, such as initializer = ["he_normal", "zeros"]')
     for setting, given in axes.items():
         repeated = [value for value, count in Counter(given).items() if count > 1]
@@ -470,7 +498,7 @@ def _size_contradictions(
                 f"train_size = {size} is not allowed; allowed: at most {source.train_size}, the training split of "
                 f"{source.name}"
             )
-    smallest = min(min(sizes), source.train_size)
+    smallest = min(*sizes, source.train_size)
     for batch in batch_sizes:
         if batch > smallest:
             lines.append(
@@ -490,27 +518,26 @@ def _override(text: str, overrides: Mapping[str, object]) -> str:
     document: Any = tomlkit.parse(text)
     for given, value in overrides.items():
         key = given.rpartition(".")[2]
-        if key == "name":
-            document["name"] = value
-            continue
-        if key not in RULES:
+        if key not in ("name", *RULES):
             raise UserError(
                 f"--set {given}: unknown setting; allowed: {', '.join(['name', *RULES])}{nearest(key, RULES)}"
             )
-        home = RULES[key].home
+        home = RULES[key].home if key in RULES else ""
         for place in (document, *(document.get(section) for section in SECTIONS)):
             if isinstance(place, dict) and key in place:
                 del place[key]
         axis = isinstance(value, list) and (key != "hidden" or any(isinstance(w, list) for w in value))
         section = "grid" if axis or home == "grid" else home
-        if section and not isinstance(document.get(section), dict):
-            document[section] = tomlkit.table()
-        target = document[section] if section else document
+        item: Any = value
+        if isinstance(value, dict):
+            item = tomlkit.inline_table()
+            item.update(value)
         if section:
-            target[key] = value
+            if not isinstance(document.get(section), dict):
+                document[section] = tomlkit.table()
+            document[section][key] = item
         else:  # a key of the top has to stand before the first table
-            body = tomlkit.dumps(document)
-            document = tomlkit.parse(tomlkit.dumps({key: value}) + body)
+            document = tomlkit.parse(tomlkit.dumps({key: item}) + tomlkit.dumps(document))
     return tomlkit.dumps(document)
 
 

@@ -27,9 +27,7 @@ def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float) 
 
 
 @optimizer
-def momentum(
-    weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9
-) -> Array:
+def momentum(weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9) -> Array:
     """Heavy ball: v ← momentum · v + g; W ← W − lr · v. PyTorch's `SGD(momentum=…)`; momentum in [0, 1)."""
     _check_share("momentum", momentum)
     state["v"] = momentum * state.get("v", 0) + gradient
@@ -37,9 +35,7 @@ def momentum(
 
 
 @optimizer
-def nesterov(
-    weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9
-) -> Array:
+def nesterov(weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9) -> Array:
     """Nesterov: v ← momentum · v + g; W ← W − lr · (g + momentum · v). PyTorch's `SGD(nesterov=True)`."""
     _check_share("momentum", momentum)
     state["v"] = momentum * state.get("v", 0) + gradient
@@ -84,9 +80,7 @@ def adamw(
     if weight_decay < 0:
         raise ValueError(f"weight_decay = {weight_decay!r}; allowed: 0 or more")
     decayed = (1 - learning_rate * weight_decay) * weights
-    return adam(
-        decayed, gradient, state, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon
-    )
+    return adam(decayed, gradient, state, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
 
 @optimizer

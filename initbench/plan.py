@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from initbench.cells import Cell
 from initbench.datasets import Source
@@ -19,38 +20,7 @@ class Stack:
     source: Source
 
     @property
-    def layers(self) -> tuple[tuple[int, int], ...]:
-        """`(fan_in, fan_out)` of each layer."""
-        return layers(self.cells[0], self.source)
-
-    @property
-    def operations(self) -> float:
-        """Floating-point operations of the whole training and its evaluations, dense, biases left out.
-
-        A step multiplies three times in every layer but the first, which needs no gradient of its input; the
-        evaluations multiply once for each image of the validation and test splits, after each epoch and before the first.
-        """
-        cell = self.cells[0]
-        weights = [fan_in * fan_out for fan_in, fan_out in self.layers]
-        trained = cell.epochs * cell.steps_per_epoch * cell.batch_size * (3 * sum(weights) - weights[0])
-        evaluated = (cell.epochs + 1) * (self.source.validation_size + self.source.test_size) * sum(weights)
-        return 2.0 * len(self.cells) * (trained + evaluated)
-
-
-def layers(cell: Cell, source: Source) -> tuple[tuple[int, int], ...]:
-    """`(fan_in, fan_out)` of each layer of a cell's network, from all pixels to the classes.
-
-    >>> from initbench.datasets import find
-    >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128-64", "mse", "sgd", 0.1, "constant",
-    ...             0.0, 128, 10, 0)
-    >>> layers(cell, find("mnist"))
-    ((784, 128), (128, 64), (64, 10))
-    """
-    sizes = (source.pixels, *cell.widths, source.classes)
-    return tuple(zip(sizes[:-1], sizes[1:], strict=True))
-
-
-def plan(cells: Iterable[Cell], sources: Mapping[str, Source], workers: int = 1) -> list[Stack]:
+    def plan(cells: Iterable[Cell], sources: Mapping[str, Source], workers: int = 1) -> list[Stack]:
     """Put cells into stacks, longest first.
 
     Cells share a stack when they share a data set and its order (the seed), a batch size, a number of epochs, the
@@ -66,9 +36,9 @@ def plan(cells: Iterable[Cell], sources: Mapping[str, Source], workers: int = 1)
     for group in groups.values():
         group.sort(key=lambda c: (c.activation, c.output_activation, c.loss, c.initializer))
         source = sources[group[0].dataset]
-        bytes_each = 4 * sum(fan_in * fan_out for fan_in, fan_out in layers(group[0], source))
+        bytes_each = 4 * sum(fan_in * fan_out for fan_in, fan_out in group[0].layers(source.pixels, source.classes))
         width = min(WIDEST, max(NARROWEST, STACK_BYTES // bytes_each))
         pieces = max(-(-len(group) // width), min(-(-workers // len(groups)), -(-len(group) // NARROWEST)))
         bounds = [round(i * len(group) / pieces) for i in range(pieces + 1)]
-        stacks += [Stack(tuple(group[i:j]), source) for i, j in zip(bounds[:-1], bounds[1:], strict=True)]
+        stacks += [Stack(tuple(group[i:j]), source) for i, j in pairwise(bounds)]
     return sorted(stacks, key=lambda stack: -stack.operations)

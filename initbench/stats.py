@@ -100,20 +100,18 @@ def verdicts(frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC) -
     keys = list(choice)
     table = summary(frame, [*keys, "initializer"], metric)
     rows = final(frame)
-    score = rows[CHOSEN_ON].fillna(0.0).groupby([rows[k] for k in (*keys, "initializer")], sort=False).mean()
-    table["_score"] = table.set_index([*keys, "initializer"]).index.map(score)
     found = []
     for _, group in table.groupby(keys, sort=False) if keys else [((), table)]:
-        leader = group["_score"].idxmax()
         here = rows
         for key in keys:
             here = here[here[key] == group[key].iloc[0]]
+        names = group["initializer"].tolist()
+        leader = here[CHOSEN_ON].fillna(0.0).groupby(here["initializer"]).mean()[names].idxmax()
         values = here.pivot(index="seed", columns="initializer", values=metric)
-        confidence = 1 - 2 * (1 - CONFIDENCE) / max(len(group) - 1, 1)
-        for i, row in group.iterrows():
-            d = (values[group.loc[leader, "initializer"]] - values[row["initializer"]]).dropna()
-            behind, low, high = (np.nan,) * 3 if i == leader else mean_interval(d.tolist(), confidence)
-            found.append((i == leader, len(d), behind, low, high, low > 0))
-    columns = ["leader", "pairs", "behind", "behind_low", "behind_high", "told_apart"]
-    order = [i for _, group in (table.groupby(keys, sort=False) if keys else [((), table)]) for i in group.index]
-    return table.drop(columns="_score").join(pd.DataFrame(found, index=order, columns=columns))
+        confidence = 1 - 2 * (1 - CONFIDENCE) / max(len(names) - 1, 1)
+        for i, name in zip(group.index, names, strict=True):
+            difference = (values[leader] - values[name]).dropna()
+            behind, low, high = (np.nan,) * 3 if name == leader else mean_interval(difference.tolist(), confidence)
+            found.append((i, name == leader, len(difference), behind, low, high, low > 0))
+    columns = ["index", "leader", "pairs", "behind", "behind_low", "behind_high", "told_apart"]
+    return table.join(pd.DataFrame(found, columns=columns).set_index("index"))

@@ -97,4 +97,4 @@ def _serialized(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
     sink = pa.BufferOutputStream()
     labelled = table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
     pq.write_table(labelled, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())

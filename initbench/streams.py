@@ -45,8 +45,7 @@ def uniforms(shape: tuple[int, ...], seed: Seed) -> NDArray[np.float64]:
     weights that the first layer of a cell with this seed gets. None takes fresh entropy.
     """
     if seed is None:
-        stream = SeedSequence()
-    else:
-        stream = seed if isinstance(seed, SeedSequence) else weights(seed, 0)
+        seed = SeedSequence()
+    stream = seed if isinstance(seed, SeedSequence) else weights(seed, 0)
     raw = PCG64(stream).random_raw(int(np.prod(shape)))
-    return (((raw >> np.uint64(12)) + 0.5) * 2.0**-52).reshape(shape)
+    return (((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52).reshape(shape)

@@ -45,7 +45,10 @@ def mnist():
 def small(mnist):
     """The first 6,000 training and 1,000 test images of MNIST."""
     return datasets.Arrays(
-        mnist.train_images[:6000], mnist.train_labels[:6000], mnist.test_images[:1000], mnist.test_labels[:1000]
+        mnist.train_images[:6000],
+        mnist.train_labels[:6000],
+        mnist.test_images[:1000],
+        mnist.test_labels[:1000],
     )
 
 

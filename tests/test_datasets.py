@@ -17,7 +17,18 @@ def test_the_embedded_mnist_is_mnist(mnist):
     assert mnist.train_images.shape == (60000, 784)
     assert mnist.test_images.shape == (10000, 784)
     # Counts by class as published; the mean pixel, 0.1307, is the one that every tutorial normalizes with.
-    assert np.bincount(mnist.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(mnist.train_labels).tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
     assert np.bincount(mnist.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert mnist.train_images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
     assert mnist.train_images.std() / 255 == pytest.approx(0.3081, abs=5e-5)
@@ -52,7 +63,7 @@ def write_folder(folder, images=24, labels=24, test=6, side=3, pack=bytes):
 
 
 def test_a_folder_is_read_plain_or_gzipped_and_named_by_its_content(tmp_path):
-    plain = datasets.find({"idx": str(write_folder(tmp_path / "a" , pack=bytes))})
+    plain = datasets.find({"idx": str(write_folder(tmp_path / "a", pack=bytes))})
     packed = datasets.find({"idx": str(write_folder(tmp_path / "b", pack=gzip.compress))})
     assert (plain.train_size, plain.validation_size, plain.test_size) == (22, 2, 6)
     assert (plain.pixels, plain.classes) == (9, 3)

@@ -92,7 +92,12 @@ def test_an_optimizers_definition_and_its_fast_form_are_pytorchs(name):
         theirs.grad = torch.from_numpy(G @ A.T)
         optimizer.step()
         ours = OPTIMIZERS.call(name, ours, G @ A.T, state, learning_rate=0.1)
-        update(fast, torch.from_numpy(G)[None], torch.from_numpy(A)[None], torch.full((1, 1, 1), 0.1, dtype=torch.float64))
+        update(
+            fast,
+            torch.from_numpy(G)[None],
+            torch.from_numpy(A)[None],
+            torch.full((1, 1, 1), 0.1, dtype=torch.float64),
+        )
     np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-10)
     np.testing.assert_allclose(fast[0].numpy(), theirs.detach().numpy(), rtol=1e-10)
 

@@ -101,7 +101,15 @@ def test_all_mistakes_are_told_in_one_go():
         batch_size = 99999
         """
     )
-    for part in ("name = 'a/b'", "he_norml", "'zeros'", "seed = 0", "hidden = [-1]", "epoch:", "batch_size = 99999"):
+    for part in (
+        "name = 'a/b'",
+        "he_norml",
+        "'zeros'",
+        "seed = 0",
+        "hidden = [-1]",
+        "epoch:",
+        "batch_size = 99999",
+    ):
         assert sum(part in line for line in lines) == 1, part
     assert len(lines) == 7
 
@@ -150,14 +158,19 @@ def test_cells_are_resolved_and_their_ids_are_of_the_specification_alone():
 
 
 def test_every_spelling_of_a_choice_is_one_cell():
-    spellings = ["'normal(std=0.2)'", "{ name = 'normal', std = 0.2 }", "{ name = 'normal', std = 0.2, mean = 0 }"]
+    spellings = [
+        "'normal(std=0.2)'",
+        "{ name = 'normal', std = 0.2 }",
+        "{ name = 'normal', std = 0.2, mean = 0 }",
+    ]
     ids = {next(grid.parse(f"[grid]\ninitializer = [{s}]").cells()).id for s in spellings}
     assert len(ids) == 1
 
 
 def test_overrides_replace_keep_comments_and_move_lists_to_the_axes():
     changed = grid.parse(
-        presets.text("keepcoding"), overrides={"seed": 2, "epochs": [1, 2], "activation": "tanh", "hidden": [[16], []]}
+        presets.text("keepcoding"),
+        overrides={"seed": 2, "epochs": [1, 2], "activation": "tanh", "hidden": [[16], []]},
     )
     assert (len(changed.axes["seed"]), changed.axes["epochs"]) == (2, (1, 2))
     assert changed.axes["activation"] == ("tanh",)

@@ -14,8 +14,8 @@ EPOCHS = 2
 def articles_training(arrays, seed, precision):
     """The article's costs, and the accuracy of outputs in the given precision.
 
-    Its weights saturate tanh, and where several outputs round to the same 1 the first of them is the answer (argmax): so
-    the accuracy depends on the precision in which the outputs are rounded.
+    Its weights saturate tanh, and where several outputs round to the same 1 the first of them is the answer (argmax):
+    so the accuracy depends on the precision in which the outputs are rounded.
 
     prediction = tanh(x W + b); cost = mean((prediction − one-hot)²); both updated with lr · (1 − decay)."""
     x, y = arrays.train_images[5000:] / 255, np.eye(10)[arrays.train_labels[5000:]]
@@ -52,7 +52,12 @@ def articles_cell():
 
 def test_the_presets_cell_is_the_articles():
     cell = articles_cell()
-    assert (cell.learning_rate, cell.lr_decay, cell.lr_schedule, cell.batch_size) == (0.1, 1e-3, "constant", 128)
+    assert (cell.learning_rate, cell.lr_decay, cell.lr_schedule, cell.batch_size) == (
+        0.1,
+        1e-3,
+        "constant",
+        128,
+    )
     assert (cell.hidden, cell.output_activation, cell.bias_initializer) == ("", "tanh", "ones")
     assert (cell.train_size, cell.steps_per_epoch) == (55000, 429)
 

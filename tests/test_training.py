@@ -201,7 +201,9 @@ def test_a_step_of_a_stack_costs_less_than_its_cells_one_by_one(benchmark, mnist
     cells = [
         make_cell(initializer=i, output_activation=a, activation=a, loss=n, train_size=55000)
         for i, a, n in itertools.product(
-            ("zeros", "glorot_uniform", "he_normal"), ("tanh", "relu", "sigmoid", "softmax"), ("mse", "cross_entropy")
+            ("zeros", "glorot_uniform", "he_normal"),
+            ("tanh", "relu", "sigmoid", "softmax"),
+            ("mse", "cross_entropy"),
         )
     ]
     steps = stack.Steps(cells, stack.Data(mnist)).take(5)

@@ -14,6 +14,7 @@ from initbench.datasets import MNIST_FILE, read_idx_folder
 
 
 def main(folder: str) -> None:
+    """Write the file and print its SHA-256."""
     arrays = read_idx_folder(Path(folder))
     np.savez_compressed(
         MNIST_FILE,

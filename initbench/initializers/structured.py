@@ -8,9 +8,7 @@ from initbench.streams import Seed
 
 
 @weight_scheme
-def orthogonal(
-    shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32
-) -> Array:
+def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Random orthogonal (Haar), times gain: WᵀW = gain² I if fan_in ≥ fan_out, else WWᵀ = gain² I.
 
     The Q of a QR factorization of normal noise, its columns multiplied by the signs of R's diagonal, which makes it

@@ -37,8 +37,7 @@ MODULES: dict[str, Any] = {
 
 def network(cell: Cell, pixels: int, classes: int, dtype: torch.dtype) -> nn.Sequential:
     """Linear layers with the cell's initial weights, the activation between them, the output activation at the end."""
-    sizes = (pixels, *cell.widths, classes)
-    layers = tuple(zip(sizes[:-1], sizes[1:], strict=True))
+    layers = cell.layers(pixels, classes)
     modules: list[nn.Module] = []
     start = initial_parameters(cell, layers, str(dtype).removeprefix("torch."))
     for (fan_in, fan_out), (weights, bias) in zip(layers, start, strict=True):

@@ -62,11 +62,6 @@ class Data:
         self.test = test, torch.from_numpy(arrays.test_labels.astype(np.int64))
         self.pixels = arrays.train_images.shape[1]
 
-    def layers(self, cell: Cell) -> tuple[tuple[int, int], ...]:
-        """`(fan_in, fan_out)` of each layer of a cell's network."""
-        sizes = (self.pixels, *cell.widths, self.classes)
-        return tuple(zip(sizes[:-1], sizes[1:], strict=True))
-
 
 @dataclass(frozen=True)
 class Epoch:
@@ -215,7 +210,7 @@ class _Network:
     def __init__(self, cells: Sequence[Cell], data: Data, dtype: torch.dtype) -> None:
         # A stack of one is padded with itself: a product of a single cell may take another path, with other bits.
         self.cells = [*cells, cells[0]] if len(cells) == 1 else list(cells)
-        layers = data.layers(cells[0])
+        layers = cells[0].layers(data.pixels, data.classes)
         self.widths = [out for _, out in layers]
         self.dtype = dtype
         inputs = [len(data.active), *self.widths[:-1]]
@@ -263,7 +258,10 @@ class _Network:
         """One optimizer step on a batch; the losses before it are written to `losses` `[cells]`."""
         Z = self.forward(batch)
         inputs = self.inputs(batch.padded)
-        G, image_losses = torch.empty_like(Z[-1]), torch.empty(len(self.cells), batch.padded, dtype=self.dtype)
+        G, image_losses = (
+            torch.empty_like(Z[-1]),
+            torch.empty(len(self.cells), batch.padded, dtype=self.dtype),
+        )
         for s in self.output:
             cells = slice(s.start, s.stop)
             _, image_losses[cells], G[cells] = s.functions(Z[-1][cells], batch.target, batch.labels)
@@ -301,9 +299,7 @@ class _Network:
         return results[0], results[1], results[2], results[3]
 
 
-def _output_functions(
-    activation: str, loss: str
-) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+def _output_functions(activation: str, loss: str) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
     """Pre-activations, target, labels -> the output, the loss of each image, and the gradient at the pre-activations.
 
     Softmax meets cross-entropy once, in its stable form, from the pre-activations.

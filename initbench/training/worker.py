@@ -1,9 +1,9 @@
 """The worker: a process of one thread that trains the stacks it is sent. `python -m initbench.training.worker`.
 
 One JSON object a line comes in on standard input (a stack), and one a line goes out on standard output: `ready`, then
-for each stack some `progress` and one `done`. It is a process of its own because MKL reads its settings before its first
-product and never again, and because a thread that never shares a core with another gives the same bits on any number
-of cores. It ends with its input.
+for each stack some `progress` and one `done`. It is a process of its own because MKL reads its settings before its
+first product and never again, and because one thread gives the same bits on any number of cores. It ends with its
+input.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 """The report: DataFrames in, one offline HTML file out."""
 
-from initbench.report.page import make
+from initbench.reporting.page import make
 
 __all__ = ["make"]

@@ -112,7 +112,7 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     trained = verdicts[verdicts["mean"].notna()]
     if trained.empty:
         return ["Every run diverged, so no initializer can be recommended."]
-    if verdicts["initializer"].nunique() == 1:
+    if len(set(verdicts["initializer"])) == 1:
         only = trained.sort_values("mean").iloc[-1]
         where = f" with {title(choice, only)}" if choices > 1 else ""
         return [f"One initializer was run, so there is nothing to choose: it reached {interval(only)}{where}."]
@@ -126,7 +126,9 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     elif choices == 1:
         names = list(top.sort_values("mean", ascending=False)["initializer"])
         sentences.append(
-            f"{names[0]} is the best." if len(names) == 1 else f"The best is among {listed(names)}: these are not told apart."
+            f"{names[0]} is the best."
+            if len(names) == 1
+            else f"The best is among {listed(names)}: these are not told apart."
         )
     else:
         everywhere = list(counts[counts == choices].index)
@@ -157,7 +159,9 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str])
     """What a reader might take for a mistake of the program, and is none."""
     notes = []
     article = verdicts[
-        (verdicts["initializer"] == "truncated_normal(std=1.0)") & _is(verdicts, "activation", "tanh") & _is(verdicts, "loss", "mse")
+        (verdicts["initializer"] == "truncated_normal(std=1.0)")
+        & _is(verdicts, "activation", "tanh")
+        & _is(verdicts, "loss", "mse")
     ]
     single_layer = (frame["hidden"] == "").all()
     if single_layer and len(article) == 1 and bool(article.iloc[0]["told_apart"]):
@@ -191,8 +195,8 @@ def failures(frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tupl
     """How many runs diverged, in a sentence, and a row for each: initializer, choice, seed, epoch."""
     total = frame["cell"].nunique()
     lost = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
-    rows = [
-        (row["initializer"], title(choice, row), str(row["seed"]), str(row["epoch"])) for _, row in lost.iterrows()
+    rows: list[tuple[str, ...]] = [
+        (str(row["initializer"]), title(choice, row), str(row["seed"]), str(row["epoch"])) for _, row in lost.iterrows()
     ]
     if not rows:
         return f"None of the {plural(total, 'run')} diverged: every loss stayed finite.", []

@@ -4,8 +4,8 @@ import pandas as pd
 
 from initbench import stats
 from initbench.grid import Grid
-from initbench.report import words
-from initbench.report.page import choice_of
+from initbench.reporting import words
+from initbench.reporting.page import choice_of
 
 
 def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
@@ -28,6 +28,10 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
         also = ", ".join(others["initializer"]) if not pd.isna(leader["low"]) else "unknown: too few seeds"
         diverged, total = int(rows["diverged"].sum()), int(rows["seeds"].sum())
         table.add_row(
-            words.title(choice, leader), leader["initializer"], words.interval(leader), also, f"{diverged} of {total}"
+            words.title(choice, leader),
+            leader["initializer"],
+            words.interval(leader),
+            also,
+            f"{diverged} of {total}",
         )
     console.print(table)

@@ -16,7 +16,7 @@ import seaborn as sns
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from initbench import stats
-from initbench.report import words
+from initbench.reporting import words
 
 MARKERS = "osD^vPX*<>hdp8H"
 INK, GRID = "#222222", "#dddddd"
@@ -24,7 +24,7 @@ INK, GRID = "#222222", "#dddddd"
 # One panel is drawn for a phone's width, and panels stand side by side where there is room.
 WIDTH = 4.6
 
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 11,
@@ -79,7 +79,14 @@ def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, look: Look,
             errorbar=_interval, linestyle="none", markers=[look.markers[n] for n in rows["initializer"].unique()],
             markersize=6, err_kws={"linewidth": 2}, legend=False, ax=axes,
         )  # fmt: skip
-        axes.set(xlim=(0, 1), ylim=(len(names) - 0.6, -0.75), xlabel="Test accuracy", ylabel="", title=title, yticks=[])
+        axes.set(
+            xlim=(0, 1),
+            ylim=(len(names) - 0.6, -0.75),
+            xlabel="Test accuracy",
+            ylabel="",
+            title=title,
+            yticks=[],
+        )
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         above = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
         for i, (_, row) in enumerate(table.iterrows()):

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from initbench import __version__, stats
 from initbench.grid import Grid
-from initbench.report import figures, words
+from initbench.reporting import figures, words
 
 # Beyond so many choices the figures are of the first ones only, and the page says so; the tables hold them all.
 MOST_PANELS = 24
@@ -31,12 +31,22 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
         What makes the run again.
     """
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        files("initbench.report").joinpath("page.html").read_text(encoding="utf-8")
+        files("initbench.reporting").joinpath("page.html").read_text(encoding="utf-8")
     )
     template.globals["breakable"] = lambda name: Markup(escape(name).replace("(", Markup("<wbr>(")))
-    style = files("initbench.report").joinpath("page.css").read_text(encoding="utf-8")
-    shared = {"name": grid.name, "style": style, "version": __version__, "command": command, "grid": grid.text}
-    shared |= {"expected": len(grid), "got": frame["cell"].nunique(), "environments": _different(environments)}
+    style = files("initbench.reporting").joinpath("page.css").read_text(encoding="utf-8")
+    shared: dict[str, Any] = {
+        "name": grid.name,
+        "style": style,
+        "version": __version__,
+        "command": command,
+        "grid": grid.text,
+    }
+    shared |= {
+        "expected": len(grid),
+        "got": frame["cell"].nunique(),
+        "environments": _different(environments),
+    }
     if frame.empty:
         return template.render(empty=True, **shared)
     choice = choice_of(grid)
@@ -114,9 +124,7 @@ def _curves(frame: pd.DataFrame, choice: list[str], look: figures.Look) -> list[
 
 def _heat_maps(table: pd.DataFrame, choice: list[str]) -> list[figures.Figure]:
     others = [setting for setting in choice if setting != "activation"]
-    return [
-        figures.heat_map(rows, words.title(others, rows.iloc[0])) for rows in _split(table, others)[:MOST_PANELS]
-    ]
+    return [figures.heat_map(rows, words.title(others, rows.iloc[0])) for rows in _split(table, others)[:MOST_PANELS]]
 
 
 def _chance(grid: Grid) -> str:

@@ -1,0 +1,169 @@
+"""The command line, as a person uses it: a process, its output, its exit status."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+COMMANDS = ["new", "plan", "run", "report", "list", "export", "merge", "clean", "schema"]
+
+
+def initbench(*arguments, cwd, **keywords):
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **keywords.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, "-m", "initbench", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        **keywords,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "initializers"], ["--version"]])
+def test_help_and_list_import_nothing_heavy(arguments, tmp_path):
+    code = (
+        "import sys\nfrom initbench.cli import main\n"
+        f"sys.argv = ['initbench', *{arguments}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'scipy', 'seaborn', 'pyarrow'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "HEAVY []" in out.stdout
+
+
+def test_import_is_light():
+    code = "import sys, initbench as ib; ib.initializers; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example(command, tmp_path):
+    out = initbench(command, "--help", cwd=tmp_path)
+    assert out.returncode == 0
+    assert f"Example: initbench {command}" in out.stdout
+
+
+def test_list_names_every_entry_with_its_parameters(tmp_path):
+    from initbench.initializers import INITIALIZERS
+
+    out = initbench("list", "initializers", cwd=tmp_path).stdout
+    for entry in INITIALIZERS.values():
+        assert f"\n{entry.signature}\n    {entry.summary}\n" in "\n" + out
+    wrong = initbench("list", "initialisers", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "did you mean 'initializers'" in wrong.stderr
+
+
+def test_new_plan_run_report_export_clean(tmp_path):
+    assert initbench("new", "g.toml", cwd=tmp_path).returncode == 0
+    twice = initbench("new", "g.toml", cwd=tmp_path)
+    assert twice.returncode == 2
+    assert "exists already" in twice.stderr
+
+    plan = initbench("plan", "g.toml", "--set", "seed=2", cwd=tmp_path)
+    assert plan.returncode == 0
+    assert "96 cells: 6 initializers × 4 activations × 2 losses × 2 seeds" in plan.stdout
+    assert "2 seeds are too few for any claim" in plan.stdout
+    assert re.search(r"about \d+ s and \d\.\d GB", plan.stdout)
+    assert not (tmp_path / "results").exists()
+
+    run = initbench("run", "g.toml", "--smoke", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "48 of 48 cells" in run.stdout
+    assert "cells/s" in run.stdout
+    assert run.stdout.rstrip().endswith("Report: results/keepcoding-smoke/report.html")
+    again = initbench("run", "g.toml", "--smoke", cwd=tmp_path)
+    assert "Nothing to train: all 48 cells" in again.stdout
+
+    folder = tmp_path / "results" / "keepcoding-smoke"
+    (folder / "report.html").unlink()
+    assert initbench("report", "results/keepcoding-smoke", cwd=tmp_path).returncode == 0
+    assert (folder / "report.html").exists()
+
+    for name, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
+        assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
+        assert len(read(tmp_path / name)) == 96
+    wrong = initbench("export", "results/keepcoding-smoke", "out.xlsx", cwd=tmp_path)
+    assert (wrong.returncode, "allowed: .csv or .parquet" in wrong.stderr) == (2, True)
+
+    kept = initbench("clean", "results/keepcoding-smoke", cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert (kept.returncode, "--yes" in kept.stderr, folder.exists()) == (2, True, True)
+    assert initbench("clean", "results/keepcoding-smoke", "--yes", cwd=tmp_path).returncode == 0
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "bad.toml"],
+        ["plan", "bad.toml"],
+        ["run", "nowhere.toml"],
+        ["run", "."],
+        ["run", "good.toml", "--set", "seed"],
+        ["run", "good.toml", "--set", "sed=1"],
+        ["run", "good.toml", "--set", "name=../../x"],
+        ["run", "good.toml", "--workers", "0"],
+        ["report", "results/none"],
+        ["new", "x.toml", "--preset", "kepcoding"],
+        ["export", "results/none", "x.csv"],
+        ["merge", "results/none", "--into", "results/y"],
+        ["clean", "."],
+        ["runn"],
+    ],
+)
+def test_a_mistake_is_status_2_without_traceback_and_writes_nothing(arguments, tmp_path):
+    (tmp_path / "good.toml").write_text("[grid]\ninitializer = ['zeros']")
+    (tmp_path / "bad.toml").write_text("[grid]\ninitializer = ['zero']\n[training]\nepochs = 0")
+    out = initbench(*arguments, cwd=tmp_path)
+    assert out.returncode == 2
+    assert "Traceback" not in out.stderr
+    assert out.stderr.strip()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.toml", "good.toml"]
+    if arguments[-1] == "bad.toml":
+        assert [line[:9] for line in out.stderr.splitlines()] == ["bad.toml:"] * 2
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file):
+    """Six stacks, the first quick, and an interrupt as soon as a part lies on disk."""
+    command = [
+        sys.executable,
+        "-m",
+        "initbench",
+        "run",
+        str(grid_file),
+        "--workers",
+        "1",
+        "--set",
+        "train_size=20000",
+    ]
+    command += ["--set", "seed=6"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    parts = tmp_path / "results" / "small" / "parts"
+    deadline = time.monotonic() + 60
+    while not (parts.is_dir() and any(parts.glob("[!.]*"))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    kept = len(list(parts.glob("[!.]*")))
+    assert 0 < kept < 6
+    assert f"Interrupted: {6 * kept} of 36 cells are kept" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("Go on with: ")]
+    arguments = line.removeprefix("Go on with: initbench ").split()
+    finished = initbench(*arguments, "--workers", "1", cwd=tmp_path)
+    assert finished.returncode == 0
+    assert f"{6 * (6 - kept)} cells to train, {6 * kept} are trained already" in finished.stdout
+
+
+def test_the_schema_is_json(tmp_path):
+    assert "properties" in json.loads(initbench("schema", cwd=tmp_path).stdout)

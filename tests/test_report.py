@@ -1,0 +1,231 @@
+"""The report: its words, its figures, and the page in a real browser."""
+
+import base64
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from test_stats import frame_of
+
+import initbench as ib
+from initbench import grid, stats
+from initbench.reporting import make, words
+from initbench.results import table
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+
+TEXT = """
+name = "page"
+[grid]
+initializer = ["zeros", "he_normal", { name = "truncated_normal", std = 1.0 }]
+activation = ["tanh", "relu"]
+loss = ["mse", "cross_entropy"]
+seed = 3
+[model]
+hidden = []
+output_activation = "same"
+[training]
+epochs = 2
+"""
+
+
+def made_up(parsed, accuracy=lambda cell: 0.9 if cell.initializer == "zeros" else 0.5, broken=lambda cell: False):
+    """A tidy table of a grid with made-up metrics."""
+    cells = list(parsed.cells())
+    metrics = {}
+    for name in ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"):
+        rows = []
+        for epoch in range(cells[0].epochs + 1):
+            values = [accuracy(c) + 0.001 * (hash_of(c) % 7) - 0.1 * (2 - epoch) * (epoch > 0) for c in cells]
+            rows.append([float("inf") if epoch and broken(c) else v for c, v in zip(cells, values, strict=True)])
+        metrics[name] = rows
+    return table(cells, metrics).to_pandas()
+
+
+def hash_of(cell):
+    return int(cell.id[:6], 16)
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.addresses, self.tags, self.words = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        given = dict(attributes)
+        if tag == "img":
+            self.images.append(given)
+        self.addresses += [given[key] for key in ("src", "href", "action", "srcset") if key in given]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def page():
+    parsed = grid.parse(TEXT)
+    environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}
+    return make(made_up(parsed), parsed, [environment, environment], "initbench run page.toml")
+
+
+def test_the_page_asks_nothing_of_any_host(page):
+    parsed = Page(page)
+    assert all(address.startswith("data:") for address in parsed.addresses)
+    assert "script" not in parsed.tags
+    assert "link" in parsed.tags  # the empty icon, so that no browser asks for one
+    assert "default-src 'none'" in page
+    assert not re.search(r"url\(|@import|https?://", page)
+
+
+def test_every_figure_says_what_it_shows(page):
+    images = Page(page).images
+    figures = [image for image in images if image.get("alt")]
+    assert len(figures) == 4 + 4 + 2  # panels, curves, heat maps
+    assert len(images) - len(figures) == 3  # the legend's swatches stand beside their names
+    for image in figures:
+        assert "zeros" in image["alt"]
+        assert re.search(r"\d", image["alt"])
+        svg = base64.b64decode(image["src"].partition(",")[2])
+        assert b"<svg" in svg
+        assert not re.search(rb'(?:href|src)="(?!#|data:)', svg.replace(b"\n", b""))
+
+
+def test_the_answer_stands_first_in_words(page):
+    text = Page(page).text
+    answer = text.index("In all 4 combinations of activation and loss, zeros is among the best.")
+    assert answer < text.index("The answer for each combination") < text.index("Means and 95% intervals")
+    assert "Never among the best: he_normal and truncated_normal(std=1.0)." in text
+    assert "36 training runs on MNIST (55,000 training images), 3 seeds for each setting, 2 epochs each." in text
+    for part in (
+        "Method",
+        "Environment",
+        "a processor",
+        "Make it again",
+        "initbench run page.toml",
+        "None of the 36 runs",
+    ):
+        assert part in text
+
+
+def test_the_tables_hold_the_numbers_of_the_statistics(page):
+    parsed = grid.parse(TEXT)
+    verdicts = stats.verdicts(made_up(parsed), ["activation", "loss"])
+    text = Page(page).text
+    for _, row in verdicts.iterrows():
+        assert words.interval(row) in text
+
+
+def test_the_articles_setting_is_told_to_be_a_finding(page):
+    text = Page(page).text
+    assert "The article's own setting" in text
+    assert "finding and no error" in text
+    assert "zeros are a good start" in text
+
+
+def test_what_comes_from_a_grid_file_is_escaped():
+    parsed = grid.parse(TEXT + "# <script>alert(1)</script>")
+    text = make(made_up(parsed), parsed, [{"processor": "<img src=x>"}], "<b>")
+    assert "<script>alert" not in text
+    assert "<img src=x>" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seed": 1}, "With one seed there is no interval"),
+        ({"seed": 2}, "With two seeds"),
+        ({"initializer": "zeros"}, "there is nothing to choose"),
+        ({"learning_rate": [0.1, 0.01]}, "learning rate 0.01"),
+        ({"epochs": [1, 2]}, "epochs 1"),
+        ({"hidden": [[8], [4, 4]]}, "hidden 4-4"),
+        ({"activation": "tanh", "loss": "mse"}, "the best"),
+    ],
+)
+def test_grids_of_other_shapes_read_well(change, sentence):
+    parsed = grid.parse(TEXT, overrides=change)
+    frame = pd.concat([made_up_of_epochs(parsed, e) for e in parsed.axes["epochs"]], ignore_index=True)
+    text = Page(make(frame, parsed, [], "initbench run page.toml")).text
+    assert sentence in text
+    assert "nan" not in text.lower().replace("finance", "")
+
+
+def made_up_of_epochs(parsed, epochs):
+    import dataclasses
+
+    one = dataclasses.replace(parsed, axes={**parsed.axes, "epochs": (epochs,)})
+    return made_up(one)
+
+
+def test_divergence_is_counted_and_listed():
+    parsed = grid.parse(TEXT)
+    frame = made_up(parsed, broken=lambda c: c.initializer == "he_normal" and c.activation == "relu" and c.seed < 2)
+    text = Page(make(frame, parsed, [], "x")).text
+    assert "4 of 36 runs diverged" in text
+    assert "2 of 3" in text
+    everything = made_up(parsed, broken=lambda c: True)
+    text = Page(make(everything, parsed, [], "x")).text
+    assert "Every run diverged, so no initializer can be recommended." in text
+
+
+def test_a_part_of_a_run_is_told_to_be_one():
+    parsed = grid.parse(TEXT)
+    frame = made_up(parsed)
+    text = Page(make(frame[frame["seed"] < 2], parsed, [], "initbench run page.toml")).text
+    assert "12 of the 36 cells are not trained yet" in text
+    text = Page(make(frame[:0], parsed, [], "initbench run page.toml")).text
+    assert "No cell of this run is trained yet" in text
+
+
+def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
+    frame = frame_of(
+        {
+            "a": [0.90, 0.91, 0.92, 0.91, 0.90],
+            "b": [0.90, 0.90, 0.93, 0.91, 0.89],
+            "c": [0.50, 0.51, 0.52, 0.51, 0.50],
+        }
+    )
+    assert words.verdict(stats.verdicts(frame, [])) == (
+        "a leads with 90.8% ± 1.0 test accuracy (5 seeds). Not told apart from it: b. Behind it: c by 40.0 points."
+    )
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_the_page_without_a_complaint_or_a_request(page, tmp_path, width):
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    probe = (
+        "<script>onload = () => { document.title = JSON.stringify({"
+        "wide: document.documentElement.scrollWidth, images: [...document.images].every(i => i.naturalWidth > 0),"
+        "requests: performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length"
+        "}) }</script>"
+    )
+    open_page = page.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
+    (tmp_path / "probe.html").write_text(open_page.replace("</head>", probe + "</head>"), encoding="utf-8")
+    arguments = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--enable-logging=stderr",
+        "--dump-dom", (tmp_path / "probe.html").as_uri(),
+    ]  # fmt: skip
+    out = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
+    title = re.search(r"<title>(.*?)</title>", out.stdout)[1].replace("&quot;", '"')
+    assert '"images":true' in title
+    assert '"requests":0' in title
+    assert int(re.search(r'"wide":(\d+)', title)[1]) <= max(width, 500)  # Chromium's window is never below 500
+    assert "CONSOLE" not in out.stderr
+
+
+def test_report_from_python_gives_its_path(tmp_path, grid_file):
+    ib.run(grid_file, results=tmp_path, workers=1, overrides={"seed": 1})
+    path = ib.report(tmp_path / "small")
+    assert path == tmp_path / "small" / "report.html"
+    assert len(path.read_bytes()) < 3_000_000
