@@ -436,7 +436,7 @@ def _axes(values: Mapping[str, Any]) -> tuple[dict[str, tuple[Any, ...]], dict[s
 def _contradictions(
     values: Mapping[str, Any], axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, datasets.Source]
 ) -> list[str]:
-    """The mistakes that show only between values, a line each; settings that are wrong by themselves are passed over."""
+    """The mistakes that show only between values, a line each; settings wrong by themselves are passed over."""
     wrong = values.get("wrong", set())
     lines = []
     if values["name"].lower() in RESERVED_NAMES:

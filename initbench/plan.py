@@ -20,7 +20,25 @@ class Stack:
     source: Source
 
     @property
-    def plan(cells: Iterable[Cell], sources: Mapping[str, Source], workers: int = 1) -> list[Stack]:
+    def layers(self) -> tuple[tuple[int, int], ...]:
+        """`(fan_in, fan_out)` of each layer."""
+        return self.cells[0].layers(self.source.pixels, self.source.classes)
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of the whole training and its evaluations, dense, biases left out.
+
+        A step multiplies three times in every layer but the first, which needs no gradient of its input; the
+        evaluations multiply once for each image of the validation and test splits, before the first epoch and after each.
+        """
+        cell = self.cells[0]
+        weights = [fan_in * fan_out for fan_in, fan_out in self.layers]
+        trained = cell.epochs * cell.steps_per_epoch * cell.batch_size * (3 * sum(weights) - weights[0])
+        evaluated = (cell.epochs + 1) * (self.source.validation_size + self.source.test_size) * sum(weights)
+        return 2.0 * len(self.cells) * (trained + evaluated)
+
+
+def plan(cells: Iterable[Cell], sources: Mapping[str, Source], workers: int = 1) -> list[Stack]:
     """Put cells into stacks, longest first.
 
     Cells share a stack when they share a data set and its order (the seed), a batch size, a number of epochs, the

@@ -168,9 +168,9 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str])
         row = article.iloc[0]
         notes.append(
             f"The article's own setting, truncated_normal(std=1.0) with tanh and mse, reaches {interval(row)}, "
-            f"{100 * row['behind']:.0f} points behind the best: this is a finding and no error. With weights that large "
-            "the sums of an image's lit pixels are tens of units wide, tanh is flat there (saturated), and where it is "
-            "flat the gradient all but vanishes, so that training hardly moves the weights."
+            f"{100 * row['behind']:.0f} points behind the best: this is a finding and no error. With weights that "
+            "large the weighted sum of an MNIST image is typically eight units from zero. There tanh is flat "
+            "(saturated), and where it is flat the gradient all but vanishes, so that training hardly moves the weights."
         )
     zeros = verdicts[verdicts["initializer"] == "zeros"]
     if single_layer and len(zeros) and not zeros["told_apart"].all():
