@@ -29,7 +29,8 @@ class Stack:
         """Floating-point operations of the whole training and its evaluations, dense, biases left out.
 
         A step multiplies three times in every layer but the first, which needs no gradient of its input; the
-        evaluations multiply once for each image of the validation and test splits, before the first epoch and after each.
+        evaluations multiply once for each image of the validation and test splits, before the first epoch and after
+        each.
         """
         cell = self.cells[0]
         weights = [fan_in * fan_out for fan_in, fan_out in self.layers]

@@ -43,7 +43,7 @@ def mnist():
 
 @pytest.fixture(scope="session")
 def small(mnist):
-    """The first 6,000 training and 1,000 test images of MNIST."""
+    """The first 2,400 training and 500 test images of MNIST."""
     return datasets.Arrays(
         mnist.train_images[:6000],
         mnist.train_labels[:6000],

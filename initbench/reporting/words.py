@@ -170,7 +170,7 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str])
             f"The article's own setting, truncated_normal(std=1.0) with tanh and mse, reaches {interval(row)}, "
             f"{100 * row['behind']:.0f} points behind the best: this is a finding and no error. With weights that "
             "large the weighted sum of an MNIST image is typically eight units from zero. There tanh is flat "
-            "(saturated), and where it is flat the gradient all but vanishes, so that training hardly moves the weights."
+            "(saturated), and where it is flat the gradient all but vanishes, so training hardly moves the weights."
         )
     zeros = verdicts[verdicts["initializer"] == "zeros"]
     if single_layer and len(zeros) and not zeros["told_apart"].all():

@@ -1,0 +1,29 @@
+"""Make results/example-keepcoding from a finished run of the preset: `python tools/make_example.py`.
+
+The folder holds the grid, the table of means with 95% intervals, and the report; the parts are left out.
+"""
+
+from pathlib import Path
+
+from initbench import stats
+from initbench.api import write_report
+from initbench.runs import Run
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+def main() -> None:
+    """Copy the run's grid and report, and write its summary."""
+    run = Run.open(RESULTS / "keepcoding")
+    if run.missing():
+        raise SystemExit("results/keepcoding is not finished: run `make demo` first")
+    example = RESULTS / "example-keepcoding"
+    example.mkdir(exist_ok=True)
+    summary = stats.verdicts(run.frame(), ["activation", "loss"])
+    summary.round(6).to_csv(example / "summary.csv", index=False)
+    (example / "grid.toml").write_text(run.grid.text, encoding="utf-8")
+    (example / "report.html").write_bytes(write_report(run).read_bytes())
+
+
+if __name__ == "__main__":
+    main()
