@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from initbench import activations, grid, initializers, losses, optimizers, stats
     from initbench.api import load, report, run
-    from initbench.errors import UserError
+    from initbench.errors import UserError, WorkerDied
 
 _MODULES = ("activations", "grid", "initializers", "losses", "optimizers", "stats")
 _NAMES = {
@@ -25,10 +25,12 @@ _NAMES = {
     "report": "initbench.api",
     "run": "initbench.api",
     "UserError": "initbench.errors",
+    "WorkerDied": "initbench.errors",
 }
 
 __all__ = [
     "UserError",
+    "WorkerDied",
     "activations",
     "grid",
     "initializers",

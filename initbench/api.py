@@ -46,6 +46,8 @@ def run(
     ------
     UserError
         With a line for each mistake in the grid.
+    WorkerDied
+        If a training process ends before its work (out of memory, say). What is finished is kept.
 
     Examples
     --------

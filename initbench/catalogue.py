@@ -9,6 +9,7 @@ keep their default are left out, so that a parameter added later does not rename
 import ast
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,7 +45,7 @@ class Parameter:
             if isinstance(value, str) and value in self.choices:
                 return value
             raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}{nearest(value, self.choices)}")
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < sys.float_info.max
         if not number or not math.isfinite(value) or (self.kind is int and value != int(value)):  # type: ignore[arg-type, call-overload]
             raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}")
         return self.kind(value) + self.kind(0)  # the sum makes -0.0 the same as 0.0
@@ -186,8 +187,8 @@ def _name_and_arguments(given: object, article: str) -> tuple[str, dict[str, obj
         return given, {}
     try:
         call = ast.parse(given, mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
+        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
             raise ValueError
-        return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+        return call.func.id, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise ValueError(f"given {shown(given)}; {form}, or a string such as 'name(parameter=1.0)'") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench import __version__
-from initbench.errors import UserError, nearest, shown
+from initbench.errors import UserError, WorkerDied, nearest, shown
 
 if TYPE_CHECKING:
     from initbench.grid import Grid
@@ -50,6 +50,13 @@ def main() -> None:
     except UserError as error:
         for line in error.lines:
             print(line, file=sys.stderr)  # noqa: T201
+        sys.exit(MISTAKE)
+    except WorkerDied as error:
+        print(f"Stopped: {error}. What is finished is kept; run again to go on.", file=sys.stderr)  # noqa: T201
+        sys.exit(FAILED)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"{name}{error.strerror or error}", file=sys.stderr)  # noqa: T201
         sys.exit(MISTAKE)
 
 
@@ -143,6 +150,7 @@ def run(
         ]
     )
     made = Run.create(grid, results)
+    _interrupt_once()
     try:
         _train(made, workers)
         _finish(made)
@@ -154,8 +162,18 @@ def run(
         raise typer.Exit(INTERRUPTED) from None
 
 
+def _interrupt_once() -> None:
+    """The first Ctrl-C interrupts; those that follow do not disturb the end that it makes."""
+    import signal
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handle)
+
+
 def _train(made: "Run", workers: int | None) -> None:
-    from initbench.execute import WorkerDied
     from initbench.progress import progress
     from initbench.runs import train_to_the_end
 
@@ -166,12 +184,8 @@ def _train(made: "Run", workers: int | None) -> None:
         return
     kept = len(made.grid) - missing
     say(f"{made.folder}: {missing:,} cells to train" + (f", {kept:,} are trained already" if kept else ""))
-    try:
-        with progress(missing) as listen:
-            train_to_the_end(made, workers, listen)
-    except WorkerDied as error:
-        typer.echo(f"Stopped: {error}. What is finished is kept; run again to go on.", err=True)
-        raise typer.Exit(FAILED) from None
+    with progress(missing) as listen:
+        train_to_the_end(made, workers, listen)
 
 
 def _finish(made: "Run") -> None:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import math
+import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -90,10 +91,18 @@ def find(given: object) -> Source:
     if given == "mnist":
         return Source("mnist", "", 55_000, 5_000, 10_000, 784, 719, 10, 0.1135)
     if isinstance(given, Mapping) and list(given) == ["idx"] and isinstance(given["idx"], str):
-        folder = str(Path(given["idx"]).expanduser().resolve())
+        folder = absolute(given["idx"])
         return describe(read_idx_folder(Path(folder)), folder)
     hint = nearest(given, ["mnist"]) if isinstance(given, str) else ""
     raise UserError(f"given {shown(given)}; allowed: 'mnist', or {{ idx = 'a folder of IDX files' }}{hint}")
+
+
+def absolute(folder: str) -> str:
+    """A folder's absolute path; a relative one is below the working directory."""
+    try:
+        return str(Path(folder).expanduser().resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"given {shown(folder)}, which is no path ({error})") from None
 
 
 def describe(arrays: Arrays, folder: str) -> Source:
@@ -137,7 +146,7 @@ def read_idx_folder(folder: Path) -> Arrays:
     Raises UserError, naming the file, for a missing file, a wrong magic number, a truncated or overlong file, and
     counts or sizes that do not agree.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         raise UserError(f"{folder}: no such folder; dataset = {{ idx = … }} takes a folder of four IDX files")
     paths = {stem: _idx_path(folder, stem) for stem in IDX_STEMS}
     train_images, train_labels, test_images, test_labels = (
@@ -154,6 +163,8 @@ def read_idx_folder(folder: Path) -> Arrays:
             f"{folder}: {len(train_images)} training and {len(test_images)} test images; "
             f"allowed: at least {VALIDATION_DIVISOR} and 1"
         )
+    if 0 in train_images.shape:
+        raise UserError(f"{paths['train-images-idx3-ubyte']}: images of {train_images.shape[1:]}, without a pixel")
     if train_images.shape[1:] != test_images.shape[1:]:
         raise UserError(
             f"{paths['t10k-images-idx3-ubyte']}: images of {test_images.shape[1:]}, but those of the training file "

@@ -12,9 +12,16 @@ class UserError(Exception):
         self.lines = lines
 
 
+class WorkerDied(Exception):  # noqa: N818
+    """A worker process ended in the middle of its work; the message says how, and the last that it printed."""
+
+
 def shown(value: object, limit: int = 80) -> str:
     """How a value that the user gave is quoted in a message: its repr, on one line, cut to `limit` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out a whole number of thousands of digits
+        text = "a number of thousands of digits"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -10,8 +10,10 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import IO, Any
 
+from initbench.errors import WorkerDied
 from initbench.plan import Stack
 
 # What a worker needs in its environment before it imports torch. MKL then computes a row of a product in the same
@@ -22,10 +24,6 @@ ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-
-
-class WorkerDied(Exception):  # noqa: N818
-    """A worker process ended in the middle of its work; the message says how, and the last that it printed."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,15 @@ class Workers:
     """Some worker processes. They start at once, so that they load while their parent does something else."""
 
     def __init__(self, count: int) -> None:
-        environment = {**os.environ, **ENVIRONMENT}
+        # The package is found as it was found here, and nothing is imported from the working directory (-P).
+        path = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
         # A session of their own: Ctrl-C in the terminal reaches the parent alone, which ends them.
         self._processes = []
         for _ in range(count):
             errors = tempfile.TemporaryFile()  # noqa: SIM115
             process = subprocess.Popen(
-                [sys.executable, "-m", "initbench.training.worker"],
+                [sys.executable, "-P", "-m", "initbench.training.worker"],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

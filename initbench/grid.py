@@ -14,11 +14,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     create_model,
 )
@@ -99,8 +101,13 @@ def _hidden(given: object) -> str:
     return "-".join(map(str, given))  # type: ignore[call-overload]
 
 
-def _dataset(given: object) -> Any:
+def _dataset(given: object, info: ValidationInfo) -> Any:
+    """The source of a data set; one that is known already (`parse`) is not read again."""
     try:
+        if isinstance(given, Mapping) and isinstance(given.get("idx"), str):
+            for source in (info.context or {}).values():
+                if source.folder == datasets.absolute(given["idx"]):
+                    return source
         return datasets.find(given)
     except UserError as error:
         raise PydanticCustomError("mistake", "{line}", {"line": str(error)}) from None
@@ -130,6 +137,7 @@ Dataset = Annotated[
 ]
 Whole = partial(Field, strict=True)
 Real = partial(Field, allow_inf_nan=False, strict=True)
+POSITIVE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 is the same setting as 0.0
 
 
 class Setting(NamedTuple):
@@ -166,9 +174,11 @@ RULES: dict[str, Setting] = {
     ),
     "loss": Setting(_named(LOSSES, _probe_loss), "training", "cross_entropy", "a loss"),
     "optimizer": Setting(_named(OPTIMIZERS, _probe_optimizer), "training", "sgd", "an optimizer"),
-    "learning_rate": Setting(Annotated[float, Real(gt=0)], "training", 0.1, "a finite number above 0"),
+    "learning_rate": Setting(Annotated[float, Real(gt=0), POSITIVE_ZERO], "training", 0.1, "a finite number above 0"),
     "lr_schedule": Setting(Literal["constant", "exponential"], "training", "constant", "'constant' or 'exponential'"),
-    "lr_decay": Setting(Annotated[float, Real(ge=0, lt=1)], "training", 0.0, "a number from 0 to below 1"),
+    "lr_decay": Setting(
+        Annotated[float, Real(ge=0, lt=1), POSITIVE_ZERO], "training", 0.0, "a number from 0 to below 1"
+    ),
     "batch_size": Setting(Annotated[int, Whole(ge=1)], "training", 128, "a whole number from 1 up"),
     "epochs": Setting(Annotated[int, Whole(ge=1, le=100_000)], "training", 10, "a whole number from 1 to 100,000"),
     "seed": Setting(
@@ -287,8 +297,17 @@ def counted(count: int, setting: str) -> str:
     return f"{count} " + special.get(setting, setting.replace("_", " ") + "s")
 
 
-def read(path: str | Path, overrides: Mapping[str, object] | None = None) -> Grid:
-    """The grid of a file, with `overrides` (setting: value) put in; UserError names every mistake."""
+def read(
+    path: str | Path,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    name: str = "",
+    sources: Mapping[str, datasets.Source] | None = None,
+) -> Grid:
+    """The grid of a file, with `overrides` (setting: value) put in; UserError names every mistake.
+
+    `name` is the run's name where the file gives none (default: the file's own); `sources` as for `parse`.
+    """
     path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8")
@@ -299,45 +318,55 @@ def read(path: str | Path, overrides: Mapping[str, object] | None = None) -> Gri
     except OSError as error:
         tip = "; `initbench new grid.toml` writes one" if isinstance(error, FileNotFoundError) else ""
         raise UserError(f"{path}: {error.strerror}{tip}") from None
-    return parse(text, origin=str(path), name=path.stem, overrides=overrides)
+    return parse(text, origin=str(path), name=name or path.stem, overrides=overrides, sources=sources)
 
 
 def parse(
-    text: str, *, origin: str = "grid", name: str = "grid", overrides: Mapping[str, object] | None = None
+    text: str,
+    *,
+    origin: str = "grid",
+    name: str = "grid",
+    overrides: Mapping[str, object] | None = None,
+    sources: Mapping[str, datasets.Source] | None = None,
 ) -> Grid:
-    """The grid of a TOML text; `name` is the run's name where the text gives none."""
+    """The grid of a TOML text; `name` is the run's name where the text gives none.
+
+    `sources` are data sets that are known already, so that their files are not read: those of a run that is on disk.
+    """
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib's errors are ValueErrors, and so are endless numbers
         last = text.splitlines() or [""]
         end = f"at the end, line {len(last)}, column {len(last[-1]) + 1}"
         raise UserError(f"{origin}: is no TOML: {str(error).replace('at end of document', end)}") from None
     if overrides:
-        text = _override(text, overrides)
+        text = override(text, overrides)
         document = tomllib.loads(text)
-    values, mistakes = _validated(document)
+    values, mistakes = _validated(document, sources)
     values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-_") or "grid")
     mistakes += _misplaced(document)
-    axes, sources = _axes(values)
-    mistakes += _contradictions(values, axes, sources)
+    axes, found = _axes(values)
+    mistakes += _contradictions(values, axes, found)
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
-    return Grid(values["name"], axes, sources, text)
+    return Grid(values["name"], axes, found, text)
 
 
-def _validated(document: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _validated(
+    document: dict[str, Any], sources: Mapping[str, datasets.Source] | None
+) -> tuple[dict[str, Any], list[str]]:
     """What of the document is valid, flat and by setting, and a line for each mistake.
 
     The valid rest is validated again without what is wrong, so that mistakes that only show between settings are
     found in the same go.
     """
     try:
-        return _flat(GridFile.model_validate(document)), []
+        return _flat(GridFile.model_validate(document, context=sources)), []
     except ValidationError as errors:
         found = errors.errors(include_url=False)
     pruned = _pruned(document, [error["loc"] for error in found])
     try:
-        rest = _flat(GridFile.model_validate(pruned))
+        rest = _flat(GridFile.model_validate(pruned, context=sources))
     except ValidationError:  # what is left cannot be read alone; the lines already found are the message
         rest = {}
     keys = [str(error["loc"][-1 if len(error["loc"]) < 3 else 1]) for error in found]
@@ -362,10 +391,11 @@ def _flat(model: BaseModel) -> dict[str, Any]:
 def _pruned(document: dict[str, Any], wrong: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
     def keep(node: Any, at: tuple[int | str, ...]) -> Any:
         if isinstance(node, dict) and len(at) < 2:
-            kept = {k: keep(v, (*at, k)) for k, v in node.items() if (*at, k) not in wrong}
-            return {k: v for k, v in kept.items() if v is not None}
+            fields = {k: keep(v, (*at, k)) for k, v in node.items() if (*at, k) not in wrong}
+            return {k: v for k, v in fields.items() if v is not None}
         if isinstance(node, list) and len(at) == 2 and at[0] == "grid":
-            return [v for i, v in enumerate(node) if (*at, i) not in wrong] or None
+            kept = [v for i, v in enumerate(node) if (*at, i) not in wrong]
+            return kept if kept or not node else None
         return node
 
     return keep(document, ())  # type: ignore[no-any-return]
@@ -397,7 +427,8 @@ def _unknown_key(keys: list[str]) -> str:
     section, key = (keys[0], keys[-1]) if len(keys) > 1 else ("", keys[-1])
     if key in RULES:
         home = RULES[key].home
-        places = f"in [{home}] as one value, or in [grid] as an axis" if home != "grid" else "in [grid]"
+        own = f"in [{home}]" if home else "at the top"
+        places = f"{own} as one value, or in [grid] as an axis" if home != "grid" else "in [grid]"
         return f"does not belong here; allowed: {places}"
     known = [k for k, rule in RULES.items() if section in (rule.home, "grid")]
     if not section:
@@ -511,14 +542,14 @@ def _size_contradictions(
 # Writing grid files
 
 
-def _override(text: str, overrides: Mapping[str, object]) -> str:
+def override(text: str, overrides: Mapping[str, object]) -> str:
     """The text of a grid file with settings replaced, comments kept: a value where it fits, a list as an axis."""
     import tomlkit
 
     document: Any = tomlkit.parse(text)
     for given, value in overrides.items():
-        key = given.rpartition(".")[2]
-        if key not in ("name", *RULES):
+        section, _, key = given.rpartition(".")
+        if key not in ("name", *RULES) or section not in ("", *SECTIONS):
             raise UserError(
                 f"--set {given}: unknown setting; allowed: {', '.join(['name', *RULES])}{nearest(key, RULES)}"
             )
@@ -528,10 +559,7 @@ def _override(text: str, overrides: Mapping[str, object]) -> str:
                 del place[key]
         axis = isinstance(value, list) and (key != "hidden" or any(isinstance(w, list) for w in value))
         section = "grid" if axis or home == "grid" else home
-        item: Any = value
-        if isinstance(value, dict):
-            item = tomlkit.inline_table()
-            item.update(value)
+        item = _as_toml(given, value)
         if section:
             if not isinstance(document.get(section), dict):
                 document[section] = tomlkit.table()
@@ -541,11 +569,26 @@ def _override(text: str, overrides: Mapping[str, object]) -> str:
     return tomlkit.dumps(document)
 
 
+def _as_toml(key: str, value: object) -> Any:
+    """A value as TOML: tables on one line, NumPy's numbers as Python's."""
+    import tomlkit
+
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        if not isinstance(value, dict):
+            return tomlkit.item(value)
+        table = tomlkit.inline_table()
+        table.update(value)
+    except (ValueError, TypeError):
+        raise UserError(f"--set {key}: given {shown(value)}; allowed: what TOML can say") from None
+    return table
+
+
 def smoke_overrides(grid: Grid) -> dict[str, object]:
     """What makes a small run of a grid, for a first look: one seed, one epoch, ten batches; another name."""
     size = min(10 * max(grid.axes["batch_size"]), *(source.train_size for source in grid.sources.values()))
     seed = grid.axes["seed"][0]
-    return {"name": f"{grid.name}-smoke", "seed": [seed], "epochs": 1, "train_size": size}
+    return {"name": f"{grid.name[:94]}-smoke", "seed": [seed], "epochs": 1, "train_size": size}
 
 
 def to_toml(name: str, axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, datasets.Source]) -> str:

@@ -1,19 +1,21 @@
 """A run: a folder with the grid as given, the parts, the timings and the report; and what can be done with it."""
 
+import json
 import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from initbench import store
 from initbench.cells import Cell
+from initbench.datasets import Source
 from initbench.errors import UserError
 from initbench.execute import Finished, Progress, Workers, available_cores
-from initbench.grid import Grid, parse, to_toml
+from initbench.grid import Grid, override, parse, read, to_toml
 from initbench.plan import Stack, plan
 from initbench.results import table
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # What a run's folder may hold; `clean` removes this and nothing else.
-OWN_FILES = ("grid.toml", "report.html")
+OWN_FILES = ("grid.toml", "datasets.json", "report.html")
 OWN_FOLDERS = ("parts", "timings", "signal", "set-aside")
 
 
@@ -40,10 +42,14 @@ class Run:
         for path in (results, folder):
             if path.exists() and not path.is_dir():
                 raise UserError(f"{path}: is a file, and the run needs a folder there; move it, or give --results DIR")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / "grid.toml").exists():
-            raise UserError(f"{folder}: holds other files and no grid.toml; give the run another name")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / "parts").is_dir():
+            raise UserError(f"{folder}: holds other files and is no run (it has no parts); give the run another name")
         try:
-            store.write_file(folder / "grid.toml", grid.text.encode())
+            (folder / "parts").mkdir(parents=True, exist_ok=True)
+            store.write_file(folder / "grid.toml", located(grid).encode())
+            read = [asdict(source) for source in grid.sources.values() if source.folder]
+            if read:
+                store.write_file(folder / "datasets.json", json.dumps(read, indent=1).encode())
         except OSError as error:
             raise UserError(f"{folder}: cannot be written ({error.strerror}); give --results DIR") from None
         return cls(folder, grid)
@@ -53,12 +59,12 @@ class Run:
         """The run that is in a folder."""
         folder = Path(folder)
         file = folder / "grid.toml"
-        if not file.is_file():
-            what = "no such folder" if not folder.exists() else "is no run: it has no grid.toml"
-            found = sorted(p.parent.name for p in folder.parent.glob("*/grid.toml")) if folder.parent.is_dir() else []
+        if not file.is_file() or not (folder / "parts").is_dir():
+            what = "no such folder" if not folder.exists() else "is no run: it has no grid.toml, or no parts"
+            found = sorted(p.parent.name for p in folder.parent.glob("*/parts")) if folder.parent.is_dir() else []
             there = f"; runs in {folder.parent}: {', '.join(found)}" if found else ""
             raise UserError(f"{folder}: {what}{there}")
-        return cls(folder, parse(file.read_text(encoding="utf-8"), origin=str(file), name=folder.name))
+        return cls(folder, read(file, name=folder.name, sources=_known_sources(folder)))
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -106,12 +112,30 @@ class Run:
 
         tables = [part.table for part in (self.parts() if parts is None else parts)]
         whole = pa.concat_tables([t.replace_schema_metadata(None) for t in tables]) if tables else SCHEMA.empty_table()
-        frame: pd.DataFrame = whole.to_pandas()
+        frame: pd.DataFrame = whole.to_pandas(use_threads=False)
         place = {cell.id: i for i, cell in enumerate(self.cells)}
         frame = frame[frame["cell"].isin(place)].drop_duplicates(["cell", "epoch"])
         order = frame["cell"].map(place)
         frame = frame.assign(_place=order).sort_values(["_place", "epoch"], kind="stable")
         return frame.drop(columns="_place").reset_index(drop=True)
+
+
+def located(grid: Grid) -> str:
+    """The text of a grid with the folders of its data sets absolute, so that it means the same from anywhere."""
+    if not any(source.folder for source in grid.sources.values()):
+        return grid.text
+    names = grid.axes["dataset"]
+    given = [{"idx": s.folder} if s.folder else s.name for s in map(grid.sources.__getitem__, names)]
+    return override(grid.text, {"dataset": given if len(given) > 1 else given[0]})
+
+
+def _known_sources(folder: Path) -> dict[str, Source]:
+    """The data sets that a run read from folders, as it found them: what was run stays legible when they are gone."""
+    try:
+        described = json.loads((folder / "datasets.json").read_bytes())
+        return {fields["name"]: Source(**fields) for fields in described}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
 
 
 def train_to_the_end(run: Run, workers: int | None, listen: Callable[[Progress | Finished], None]) -> int:
@@ -199,16 +223,18 @@ def merge(folders: list[Path], into: Path) -> tuple[Run, list[str]]:
     are the cross-product, so that what no run has trained is missing in it.
     """
     runs = [Run.open(folder) for folder in folders]
-    if into.exists() and any(into.iterdir()):
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise UserError(f"{into}: exists and is not empty; give --into a new folder")
-    axes: Mapping[str, tuple[Any, ...]] = runs[0].grid.axes
-    sources = dict(runs[0].grid.sources)
-    for run in runs[1:]:
-        axes = {name: tuple(dict.fromkeys((*values, *run.grid.axes[name]))) for name, values in axes.items()}
-        sources |= run.grid.sources
+    sources = {name: source for run in runs for name, source in run.grid.sources.items()}
+    every = [dict(run.grid.axes) for run in runs]
+    if len({axes["train_size"] for axes in every}) > 1:  # "all there is" beside a number is the number that it means
+        for axes in every:
+            full = tuple(dict.fromkeys(sources[name].train_size for name in axes["dataset"]))
+            axes["train_size"] = full if axes["train_size"] == (None,) else axes["train_size"]
+    axes = {name: tuple(dict.fromkeys(value for one in every for value in one[name])) for name in every[0]}
     same = all(run.grid.axes == axes for run in runs)
     text = runs[0].grid.text if same and runs[0].grid.name == into.name else to_toml(into.name, axes, sources)
-    grid = parse(text, origin="the merged grid", name=into.name)
+    grid = parse(text, origin="the merged grid", name=into.name, sources=sources)
 
     seen: dict[str, tuple[Path, Any]] = {}
     lines: list[str] = []

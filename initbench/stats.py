@@ -86,16 +86,20 @@ def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
 def verdicts(frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
     """Each initializer's place within each choice of the other settings: `summary`, and how far it is behind.
 
-    The leader of a choice has the highest mean validation accuracy (a diverged run counting as 0); what is reported
-    of it is the test metric. Cells at one seed see the same order of the data and draw the same noise, so the others
-    are compared with it seed by seed: the differences have less spread than the values.
+    The leader of a choice has the highest mean validation accuracy; what is reported of it is the test accuracy. Cells
+    at one seed see the same order of the data and draw the same noise, so the others are compared with it seed by seed:
+    the differences have less spread than the values. In choosing and comparing, a diverged run counts as an accuracy of
+    0: an initializer is not made better by leaving out the runs that it lost. (`mean`, `low` and `high` are of the runs
+    that trained.) Where every run of a choice diverged, there is no leader.
 
-    Adds `leader` (is it the leader), `pairs` (seeds at which both trained), `behind` (mean of the leader's metric minus
-    its own), `behind_low`, `behind_high` (Student's t, each end with error probability 0.05 / (k − 1), k the number of
+    Adds `leader` (is it the leader), `pairs` (seeds that both have), `behind` (mean of the leader's metric minus its
+    own), `behind_low`, `behind_high` (Student's t, each end with error probability 0.05 / (k − 1), k the number of
     initializers) and `told_apart` (`behind_low` above 0). The initializers that are not told apart contain the best one
     of the choice with at least 95% probability: the true best would have to lose one of its k − 1 comparisons by
     chance, and Bonferroni bounds the sum of these. Not being told apart is not being equal. With fewer than two pairs
     nothing is claimed.
+
+    `metric` is an accuracy: more is better.
     """
     keys = list(choice)
     table = summary(frame, [*keys, "initializer"], metric)
@@ -106,12 +110,16 @@ def verdicts(frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC) -
         for key in keys:
             here = here[here[key] == group[key].iloc[0]]
         names = group["initializer"].tolist()
-        leader = here[CHOSEN_ON].fillna(0.0).groupby(here["initializer"]).mean()[names].idxmax()
-        values = here.pivot(index="seed", columns="initializer", values=metric)
+        counted = here.fillna({CHOSEN_ON: 0.0, metric: 0.0})
+        leader = (
+            counted.groupby("initializer")[CHOSEN_ON].mean()[names].idxmax() if group["mean"].notna().any() else None
+        )
+        values = counted.pivot(index="seed", columns="initializer", values=metric)
         confidence = 1 - 2 * (1 - CONFIDENCE) / max(len(names) - 1, 1)
         for i, name in zip(group.index, names, strict=True):
-            difference = (values[leader] - values[name]).dropna()
-            behind, low, high = (np.nan,) * 3 if name == leader else mean_interval(difference.tolist(), confidence)
+            rival = leader is not None and name != leader
+            difference = (values[leader] - values[name]).dropna().tolist() if rival else []
+            behind, low, high = mean_interval(difference, confidence)
             found.append((i, name == leader, len(difference), behind, low, high, low > 0))
     columns = ["index", "leader", "pairs", "behind", "behind_low", "behind_high", "told_apart"]
     return table.join(pd.DataFrame(found, columns=columns).set_index("index"))

@@ -1,5 +1,6 @@
 """The store: immutable Parquet parts in a run's folder, each named by the SHA-256 of its bytes."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,11 +66,11 @@ def read_parts(folder: Path) -> tuple[list[Part], list[str]]:
     """The sound parts of a run, by id, and a line for each that was not: it is moved to `folder/set-aside`."""
     sound, lines = [], []
     for path in sorted((folder / "parts").glob("[!.]*.parquet")):
-        content = path.read_bytes()
         try:
+            content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() != path.stem:
                 raise ValueError("its content is not what its name says")
-            table = pq.read_table(pa.BufferReader(content))
+            table = pq.read_table(pa.BufferReader(content), use_threads=False)
             if not table.schema.equals(SCHEMA):
                 raise ValueError("it has other columns than this version writes")
         except (ValueError, OSError, pa.ArrowException) as error:
@@ -85,7 +86,13 @@ def read_parts(folder: Path) -> tuple[list[Part], list[str]]:
 
 def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
     """The timings of a run, by part."""
-    return {path.stem: json.loads(path.read_bytes()) for path in sorted((folder / "timings").glob("[!.]*.json"))}
+    found = {}
+    for path in sorted((folder / "timings").glob("[!.]*.json")):
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # a timing is no result: a damaged one is as if it were not there
+            found[path.stem] = json.loads(path.read_bytes())
+    return found
 
 
 def trained_cells(parts: list[Part]) -> set[str]:

@@ -117,6 +117,11 @@ def test_new_plan_run_report_export_clean(tmp_path):
         ["export", "results/none", "x.csv"],
         ["merge", "results/none", "--into", "results/y"],
         ["clean", "."],
+        ["report", "x" * 300],
+        ["new", "x" * 300],
+        ["run", "good.toml", "--results", "x" * 300],
+        ["run", "good.toml", "--results", "good.toml"],
+        ["merge", ".", "--into", "good.toml"],
         ["runn"],
     ],
 )
@@ -151,8 +156,12 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file
     deadline = time.monotonic() + 60
     while not (parts.is_dir() and any(parts.glob("[!.]*"))) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    for _ in range(3):  # an impatient person
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
     out, err = process.communicate(timeout=20)
+    assert time.monotonic() - start < 10
     assert process.returncode == 130
     assert "Traceback" not in err
     kept = len(list(parts.glob("[!.]*")))

@@ -102,6 +102,11 @@ def test_counts_that_differ_and_files_that_lack_are_named(tmp_path):
         datasets.find({"idx": str(folder)})
 
 
+def test_images_without_a_pixel_are_refused(tmp_path):
+    with pytest.raises(UserError, match="without a pixel"):
+        datasets.find({"idx": str(write_folder(tmp_path / "h", side=0))})
+
+
 def test_a_folder_that_changes_after_the_plan_is_refused(tmp_path):
     source = datasets.find({"idx": str(write_folder(tmp_path / "g"))})
     write_folder(tmp_path / "g", test=8)

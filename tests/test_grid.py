@@ -5,6 +5,8 @@ import time
 import tomllib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from initbench import grid, presets
 from initbench.errors import UserError
@@ -71,6 +73,14 @@ def mistakes(text, **keywords):
         ("name = 'asv'\n[grid]\ninitializer = ['zeros']", ["'asv' is reserved"]),
         ("name = 'example-keepcoding'\n[grid]\ninitializer = ['zeros']", ["is reserved"]),
         ("name = '<script>'\n[grid]\ninitializer = ['zeros']", ["name = '<script>'"]),
+        ("[grid]\ninitializer = ['zeros']\n[model]\ndataset = 'mnist'", ["model.dataset: does not belong here", "at the top"]),
+        ("[grid]\ninitializer = ['normal(std=0.2)(std=3)']", ["'normal(std=0.2)(std=3)'", "a string such as"]),
+        ("[grid]\ninitializer = ['normal(junk)(std=3)']", ["'normal(junk)(std=3)'"]),
+        ("[grid]\ninitializer = [{ name = 'normal', std = 1" + "0" * 400 + " }]", ["finite number"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nlr_decay = 0x" + "F" * 5000, ["a number of thousands of digits"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nlr_decay = 1" + "0" * 5000, ["is no TOML"]),
+        ("dataset = { idx = '~no-such-user-/x' }\n[grid]\ninitializer = ['zeros']", ["~no-such-user-/x"]),
+        ("dataset = { idx = '" + "x" * 300 + "' }\n[grid]\ninitializer = ['zeros']", ["no such folder"]),
         ("grid = 3", ["grid = 3", "a table, [grid]"]),
         ("[grid]\ninitializer = ['zeros']\n[model]\nepochs = 3", ["model.epochs: does not belong here", "[training]"]),
         ("[grid]\ninitializer = ['zeros']\nepochs = [1]\n[training]\nepochs = 2", ["training.epochs: given here and as grid.epochs"]),
@@ -88,6 +98,8 @@ def test_a_mistake_is_one_line_with_what_was_given_and_what_is_allowed(text, par
 
 
 def test_all_mistakes_are_told_in_one_go():
+    both = mistakes("[grid]\ninitializer = ['zeroes']\nactivation = ['tanh', 'relu']\n[model]\nhidden = []")
+    assert ["'zeroes'" in both[0], "same cell" in both[1], len(both)] == [True, True, 2]
     lines = mistakes(
         """
         name = "a/b"
@@ -165,6 +177,70 @@ def test_every_spelling_of_a_choice_is_one_cell():
     ]
     ids = {next(grid.parse(f"[grid]\ninitializer = [{s}]").cells()).id for s in spellings}
     assert len(ids) == 1
+
+
+def test_minus_zero_is_zero():
+    ids = {next(grid.parse(f"{VALID}lr_decay = {zero}").cells()).id for zero in ("0.0", "-0.0", "0")}
+    assert len(ids) == 1
+
+
+def test_an_override_may_be_a_table_and_is_refused_where_toml_cannot_say_it(tmp_path):
+    from test_datasets import write_folder
+
+    folder = write_folder(tmp_path / "tiny", images=2400, labels=2400)
+    for overrides in ({"dataset": {"idx": str(folder)}}, {"dataset": [{"idx": str(folder)}, "mnist"]}):
+        changed = grid.parse(
+            "name = 'kept'\n" + VALID, overrides={**overrides, "optimizer": {"name": "adam", "beta1": 0.5}}
+        )
+        assert changed.name == "kept"
+        assert changed.axes["dataset"][0].startswith("tiny@")
+        assert changed.axes["optimizer"] == ("adam(beta1=0.5)",)
+    for wrong in ({"epochs": None}, {"epochs": object()}):
+        with pytest.raises(UserError, match="what TOML can say"):
+            grid.parse(VALID, overrides=wrong)
+    with pytest.raises(UserError, match="unknown setting"):
+        grid.parse(VALID, overrides={"nonsense.seed": 2})
+    assert grid.parse(VALID, overrides={"grid.seed": 3}).axes["seed"] == (0, 1, 2)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_document_is_a_grid_or_a_mistake(data):
+    """Random values in random places of a grid file: a grid, or lines of mistakes, and nothing else."""
+    import tomlkit
+
+    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False) | st.text(max_size=8)
+    scalars |= st.sampled_from(
+        ["zeros", "relu", "softmax", "normal(std=1)", "normal(", "same", "mse", "mnist", {"name": "normal"}]
+    )
+    value = st.recursive(
+        scalars.filter(lambda v: v is not None),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["name", "std", "idx", "x"]), inner, max_size=2)
+        ),
+        max_leaves=6,
+    )
+    keys = st.sampled_from([*grid.RULES, "epoch", "name", "grid", ""])
+    document = data.draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                s: st.dictionaries(keys, value, max_size=4) | value for s in (*grid.SECTIONS, "name", "dataset", "x")
+            },
+        )
+    )
+    try:
+        text = tomlkit.dumps(document)
+    except (ValueError, TypeError):
+        return
+    try:
+        found = len(grid.parse(text))
+        lines = ("one",)
+    except UserError as error:
+        found, lines = 0, error.lines
+    assert found or lines
+    assert all(line and "\n" not in line for line in lines)
 
 
 def test_overrides_replace_keep_comments_and_move_lists_to_the_axes():

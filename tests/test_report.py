@@ -172,6 +172,11 @@ def test_divergence_is_counted_and_listed():
     text = Page(make(frame, parsed, [], "x")).text
     assert "4 of 36 runs diverged" in text
     assert "2 of 3" in text
+    dead = made_up(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse")
+    text = Page(make(dead, parsed, [], "x")).text
+    assert "In all 3 combinations of activation and loss, zeros is among the best." in text
+    assert "In 1 combination every run diverged." in text
+    assert text.count("Every run diverged: there is no best.") == 1
     everything = made_up(parsed, broken=lambda c: True)
     text = Page(make(everything, parsed, [], "x")).text
     assert "Every run diverged, so no initializer can be recommended." in text
@@ -181,6 +186,8 @@ def test_a_part_of_a_run_is_told_to_be_one():
     parsed = grid.parse(TEXT)
     frame = made_up(parsed)
     text = Page(make(frame[frame["seed"] < 2], parsed, [], "initbench run page.toml")).text
+    assert "2 seeds for each setting" in text
+    assert "With two seeds" in text
     assert "12 of the 36 cells are not trained yet" in text
     text = Page(make(frame[:0], parsed, [], "initbench run page.toml")).text
     assert "No cell of this run is trained yet" in text

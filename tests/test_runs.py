@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -30,8 +33,6 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def folder(trained, tmp_path):
     """A copy of the run that a test may damage."""
-    import shutil
-
     return shutil.copytree(trained[0], tmp_path / "small")
 
 
@@ -224,26 +225,107 @@ def test_load_says_what_runs_there_are(folder):
 def test_a_foreign_folder_is_not_written_into(tmp_path, grid_file):
     (tmp_path / "results" / "small").mkdir(parents=True)
     (tmp_path / "results" / "small" / "thesis.tex").touch()
-    with pytest.raises(UserError, match=r"holds other files and no grid\.toml"):
+    with pytest.raises(UserError, match="holds other files and is no run"):
         ib.run(grid_file, results=tmp_path / "results")
 
 
-def test_another_data_set_trains_too(tmp_path, grid_file):
+def test_another_data_set_trains_too_and_its_run_is_legible_from_anywhere(tmp_path, grid_file, monkeypatch):
     from test_datasets import write_folder
 
-    folder = write_folder(tmp_path / "tiny", images=240, labels=240)
-    overrides = {"dataset": {"idx": str(folder)}, "train_size": 200, "batch_size": 20, "hidden": [[], [5]]}
+    write_folder(tmp_path / "tiny", images=240, labels=240)
+    monkeypatch.chdir(tmp_path)
+    overrides = {"dataset": {"idx": "tiny"}, "train_size": 200, "batch_size": 20, "hidden": [[], [5]]}
     frame = ib.run(grid_file, results=tmp_path / "r", workers=1, overrides=overrides)
     assert frame["dataset"].str.startswith("tiny@").all()
     assert frame["cell"].nunique() == 24
     assert (frame["status"] == "trained").all()
+    shutil.move(tmp_path / "tiny", tmp_path / "gone")
+    monkeypatch.chdir("/")
+    pd.testing.assert_frame_equal(ib.load(tmp_path / "r" / "small"), frame)
+    assert ib.report(tmp_path / "r" / "small") == ib.report(tmp_path / "r" / "small")  # and again
+
+
+def damage_grid(folder):
+    (folder / "grid.toml").write_bytes(b"name = '\xe9'")
+
+
+def damage_timings(folder):
+    for path in (folder / "timings").iterdir():
+        path.write_bytes(b"{")
+
+
+def add_part_that_is_a_folder(folder):
+    (folder / "parts" / f"{'a' * 64}.parquet").mkdir()
+
+
+def add_part_that_leads_nowhere(folder):
+    (folder / "parts" / f"{'b' * 64}.parquet").symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("damage", [damage_timings, add_part_that_is_a_folder, add_part_that_leads_nowhere])
+def test_a_folder_that_somebody_changed_is_still_read(folder, trained, tmp_path, damage):
+    damage(folder)
+    merged, _ = runs.merge([folder], tmp_path / "merged")
+    pd.testing.assert_frame_equal(merged.frame(), trained[1])
+    pd.testing.assert_frame_equal(ib.load(folder), trained[1])
+
+
+def test_a_grid_that_is_no_text_is_told(folder):
+    damage_grid(folder)
+    with pytest.raises(UserError, match="not UTF-8"):
+        ib.load(folder)
+
+
+def test_a_users_own_grid_file_is_not_taken_for_a_run(tmp_path, grid_file):
+    own = tmp_path / "small"
+    own.mkdir()
+    (own / "grid.toml").write_text(SMALL_GRID)
+    (own / "notes.txt").touch()
+    with pytest.raises(UserError, match="is no run"):
+        ib.run(own / "grid.toml", results=tmp_path, overrides={"seed": 1})
+    with pytest.raises(UserError, match="is no run"):
+        Run.open(own)
+    assert (own / "grid.toml").read_text() == SMALL_GRID
+
+
+def test_merge_reads_all_images_as_their_number(folder, tmp_path, grid_file):
+    cheap = {"initializer": "zeros", "activation": "tanh", "seed": 1, "epochs": 1, "batch_size": 5000}
+    (tmp_path / "all.toml").write_text(SMALL_GRID.replace("train_size = 640", ""))
+    ib.run(tmp_path / "all.toml", results=tmp_path / "a", workers=1, overrides=cheap)
+    ib.run(grid_file, results=tmp_path / "b", workers=1, overrides={**cheap, "train_size": [5000, 55000]})
+    merged, lines = runs.merge([tmp_path / "a" / "small", tmp_path / "b" / "small"], tmp_path / "both")
+    assert lines == []
+    assert sorted(merged.frame()["train_size"].unique()) == [5000, 55000]
+    assert merged.missing() == []
+
+
+def test_workers_end_with_their_parent_and_import_nothing_from_the_working_directory(tmp_path, grid_file):
+    (tmp_path / "random.py").write_text("raise SystemExit('a stranger was imported')")
+    code = "import sys; sys.path.pop(0); from initbench.cli import main; main()"
+    command = [sys.executable, "-c", code, "run", str(grid_file), "--set", "epochs=1000"]
+    parent = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    if not children.exists():
+        parent.kill()
+        pytest.skip("this system does not list a process's children")
+    assert "12 cells to train" in parent.stdout.readline()
+    time.sleep(4)
+    found = [int(pid) for pid in children.read_text().split()]
+    assert found
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}").exists() for pid in found) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in found)
 
 
 def test_a_worker_that_dies_is_told_and_what_is_finished_is_kept(tmp_path, grid_file):
     import os
     import signal
 
-    from initbench.execute import Finished, WorkerDied, Workers
+    from initbench.errors import WorkerDied
+    from initbench.execute import Finished, Workers
     from initbench.grid import read
 
     made = Run.create(read(grid_file), tmp_path)

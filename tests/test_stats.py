@@ -126,9 +126,8 @@ def test_each_choice_has_its_own_leader():
     [
         {"a": [0.5]},
         {"a": [0.5], "b": [0.6]},
-        {"a": [None, None], "b": [None, None]},
         {"a": [0.5, 0.5], "b": [0.5, 0.5]},
-        {"a": [0.5, None, 0.6], "b": [None, 0.4, None]},
+        {"a": [0.5, None, 0.6], "b": [None, 0.4, 0.5]},
         {"a": [0.5, 0.6, 0.7], "b": [0.4]},
     ],
 )
@@ -136,6 +135,25 @@ def test_with_too_little_nothing_is_claimed(values):
     table = stats.verdicts(frame_of(values), [])
     assert table["leader"].sum() == 1
     assert not table["told_apart"].any()
+
+
+def test_runs_that_are_lost_do_not_make_an_initializer_better():
+    table = stats.verdicts(frame_of({"a": [0.95] * 5, "b": [0.99, None, None, None, None]}), []).set_index(
+        "initializer"
+    )
+    assert table["leader"].to_dict() == {"a": True, "b": False}
+    assert table.loc["b", "told_apart"]
+    assert table.loc["b", "behind"] == pytest.approx(0.95 - 0.99 / 5)
+    assert table.loc["b", ["mean", "diverged"]].tolist() == [0.99, 4]
+    once = stats.verdicts(frame_of({"a": [0.95] * 5, "b": [0.95, 0.95, 0.95, 0.95, None]}), [])
+    assert not once["told_apart"].any()  # one run lost of five may be chance
+
+
+def test_where_every_run_diverged_there_is_no_leader():
+    table = stats.verdicts(frame_of({"a": [None, None], "b": [None, None]}), [])
+    assert not table["leader"].any()
+    assert not table["told_apart"].any()
+    assert table["behind"].isna().all()
 
 
 def test_curves_have_every_epoch():

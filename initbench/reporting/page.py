@@ -51,13 +51,14 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
         return template.render(empty=True, **shared)
     choice = choice_of(grid)
     table = stats.verdicts(frame, choice)
+    seeds = int(table["seeds"].max())
     failed, failures = words.failures(frame, choice)
     look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
     choices = [(words.title(choice, rows.iloc[0]), rows) for rows in _split(table, choice)]
     return template.render(
         empty=False,
         headline=words.headline(table, choice),
-        evidence=words.evidence(frame, grid),
+        evidence=words.evidence(frame, seeds),
         findings=words.findings(frame, table, choice),
         verdicts=[(title, words.verdict(rows)) for title, rows in choices],
         tables=[(title, _rows(rows)) for title, rows in choices],
@@ -67,7 +68,7 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
         legend=[(name, figures.swatch(look.colours[name], look.markers[name])) for name in look.colours],
         shown=min(len(choices), MOST_PANELS),
         choices=len(choices),
-        seeds=len(grid.axes["seed"]),
+        seeds=seeds,
         diverged=failed,
         failures=failures,
         chance=_chance(grid),
@@ -98,7 +99,7 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "behind": "leads"
                 if row["leader"]
                 else words.points(row["behind"], row["behind_low"], row["behind_high"]),
-                "best": not row["told_apart"] and not pd.isna(row["mean"]),
+                "best": row["leader"] or (not row["told_apart"] and not pd.isna(row["behind"])),
                 "diverged": f"{int(row['diverged'])} of {int(row['seeds'])}",
             }
         )

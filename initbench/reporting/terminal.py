@@ -23,15 +23,14 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     for heading in ("With", "Leader", "Test accuracy", "Also among the best", "Diverged"):
         table.add_column(heading, no_wrap=heading == "Test accuracy")
     for _, rows in verdicts.groupby(choice, sort=False):
+        diverged = f"{int(rows['diverged'].sum())} of {int(rows['seeds'].sum())}"
+        if not rows["leader"].any():
+            table.add_row(words.title(choice, rows.iloc[0]), "none: every run diverged", "–", "", diverged)
+            continue
         leader = rows[rows["leader"]].iloc[0]
-        others = rows[~rows["leader"] & ~rows["told_apart"] & rows["mean"].notna()]
-        also = ", ".join(others["initializer"]) if not pd.isna(leader["low"]) else "unknown: too few seeds"
-        diverged, total = int(rows["diverged"].sum()), int(rows["seeds"].sum())
-        table.add_row(
-            words.title(choice, leader),
-            leader["initializer"],
-            words.interval(leader),
-            also,
-            f"{diverged} of {total}",
-        )
+        others = rows[~rows["leader"]]
+        also = ", ".join(others.loc[~others["told_apart"], "initializer"])
+        if len(others) and not others["behind_low"].notna().any():
+            also = "unknown: one seed"
+        table.add_row(words.title(choice, leader), leader["initializer"], words.interval(leader), also, diverged)
     console.print(table)

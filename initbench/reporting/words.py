@@ -5,8 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from initbench.cells import DIVERGED
-from initbench.grid import Grid
+from initbench.cells import DIVERGED, SETTINGS
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -78,51 +77,52 @@ def title(choice: Sequence[str], row: Any) -> str:
 
 def verdict(rows: pd.DataFrame) -> str:
     """One choice's answer in a sentence or three: who leads, who is not told apart from it, who is behind."""
-    leader = rows[rows["leader"]].iloc[0]
-    if pd.isna(leader["mean"]):
+    if not rows["leader"].any():
         return "Every run diverged: there is no best."
-    text = f"{leader['initializer']} leads with {interval(leader)} test accuracy"
-    text += f" ({plural(int(leader['seeds'] - leader['diverged']), 'seed')})."
+    leader = rows[rows["leader"]].iloc[0]
+    trained = int(leader["seeds"] - leader["diverged"])
+    text = f"{named(leader)} leads with {interval(leader)} test accuracy ({plural(trained, 'seed')})."
     others = rows[~rows["leader"]]
     if others.empty:
         return text
-    if pd.isna(leader["low"]):
+    if not others["behind_low"].notna().any():
         return text + " With a single seed nothing can be claimed: it may be chance."
-    together = others[~others["told_apart"] & others["mean"].notna()].sort_values("behind")
+    together = others[~others["told_apart"]].sort_values("behind")
     apart = others[others["told_apart"]].sort_values("behind")
     if len(together):
-        text += f" Not told apart from it: {listed(list(together['initializer']))}."
+        text += f" Not told apart from it: {listed([named(row) for _, row in together.iterrows()])}."
     if len(apart):
         first, last = apart.iloc[0], apart.iloc[-1]
-        text += f" Behind it: {first['initializer']} by {100 * first['behind']:.1f} points"
+        text += f" Behind it: {named(first)} by {100 * first['behind']:.1f} points"
         if len(apart) > 2:
-            text += f", and {len(apart) - 1} more, the last {last['initializer']} by {100 * last['behind']:.1f}"
+            text += f", and {len(apart) - 1} more, the last {named(last)} by {100 * last['behind']:.1f}"
         elif len(apart) == 2:
-            text += f" and {last['initializer']} by {100 * last['behind']:.1f}"
+            text += f" and {named(last)} by {100 * last['behind']:.1f}"
         text += "."
-    lost = others[others["mean"].isna()]
-    if len(lost):
-        text += f" Diverged at every seed: {listed(list(lost['initializer']))}."
     return text
+
+
+def named(row: Any) -> str:
+    """An initializer's name, with how often it diverged where it did."""
+    lost, seeds = int(row["diverged"]), int(row["seeds"])
+    return str(row["initializer"]) + (f" (diverged at {lost} of {plural(seeds, 'seed')})" if lost else "")
 
 
 def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     """The answer first: which initializers are among the best, and in how many choices; then the best of all."""
     choices = int(verdicts["leader"].sum())
-    trained = verdicts[verdicts["mean"].notna()]
-    if trained.empty:
+    dead = len(verdicts.drop_duplicates(list(choice))) - choices if choice else 0
+    if not choices:
         return ["Every run diverged, so no initializer can be recommended."]
+    best = verdicts[verdicts["leader"]].sort_values("mean", ascending=False).iloc[0]
     if len(set(verdicts["initializer"])) == 1:
-        only = trained.sort_values("mean").iloc[-1]
-        where = f" with {title(choice, only)}" if choices > 1 else ""
-        return [f"One initializer was run, so there is nothing to choose: it reached {interval(only)}{where}."]
-    leader_known = set(map(tuple, verdicts[verdicts["leader"] & verdicts["low"].notna()][list(choice)].to_numpy()))
-    top = trained[~trained["told_apart"]]
-    counts = top.groupby("initializer", sort=False).size().sort_values(ascending=False, kind="stable")
+        where = f" with {title(choice, best)}" if choices > 1 else ""
+        return [f"One initializer was run, so there is nothing to choose: it reached {interval(best)}{where}."]
+    alive = verdicts[verdicts.groupby(list(choice))["leader"].transform("any")] if choice else verdicts
+    top = alive[~alive["told_apart"]]
     sentences = []
-    place = "combinations of " + listed([s.replace("_", " ") for s in choice]) if choice else "runs"
-    if not leader_known and choice:
-        sentences.append("With these seeds no initializer can be told from another: what follows are single values.")
+    if not alive["behind_low"].notna().any():
+        sentences.append("With a single seed no initializer can be told from another: what follows may be chance.")
     elif choices == 1:
         names = list(top.sort_values("mean", ascending=False)["initializer"])
         sentences.append(
@@ -131,27 +131,33 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
             else f"The best is among {listed(names)}: these are not told apart."
         )
     else:
-        everywhere = list(counts[counts == choices].index)
-        if everywhere:
-            sentences.append(
-                f"In all {choices} {place}, {listed(everywhere)} {'is' if len(everywhere) == 1 else 'are'} "
-                "among the best."
-            )
-        else:
-            most = list(counts[counts == counts.iloc[0]].index)
-            sentences.append(
-                f"No initializer is among the best in all {choices} {place}; {listed(most)} "
-                f"{'is' if len(most) == 1 else 'are'} in {counts.iloc[0]}."
-            )
-        never = [name for name in dict.fromkeys(verdicts["initializer"]) if name not in counts.index]
-        if never:
-            sentences.append(f"Never among the best: {listed(never)}.")
-    best = verdicts[verdicts["leader"]].sort_values("mean", ascending=False).iloc[0]
+        sentences += _counts(alive, top, choices, choice)
     if choices > 1:
         sentences.append(
             f"The highest test accuracy of a leader is {interval(best)}, by {best['initializer']} with "
             f"{title(choice, best)}."
         )
+    if dead:
+        sentences.append(f"In {plural(dead, 'combination')} every run diverged.")
+    return sentences
+
+
+def _counts(alive: pd.DataFrame, top: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[str]:
+    """In how many choices an initializer is among the best, and which never is."""
+    counts = top.groupby("initializer", sort=False).size().sort_values(ascending=False, kind="stable")
+    most = list(counts[counts == counts.iloc[0]].index)
+    place = f"{choices} combinations of {listed([s.replace('_', ' ') for s in choice])}"
+    verb = "is" if len(most) == 1 else "are"
+    if counts.iloc[0] == choices:
+        sentences = [f"In all {place}, {listed(most)} {verb} among the best."]
+    else:
+        sentences = [
+            f"No initializer is among the best in all {place}; {listed(most)} {verb} in {counts.iloc[0]}"
+            f"{' each' if len(most) > 1 else ''}."
+        ]
+    never = [name for name in dict.fromkeys(alive["initializer"]) if name not in counts.index]
+    if never:
+        sentences.append(f"Never among the best: {listed(never)}.")
     return sentences
 
 
@@ -172,8 +178,9 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str])
             "large the weighted sum of an MNIST image is typically eight units from zero. There tanh is flat "
             "(saturated), and where it is flat the gradient all but vanishes, so training hardly moves the weights."
         )
-    zeros = verdicts[verdicts["initializer"] == "zeros"]
-    if single_layer and len(zeros) and not zeros["told_apart"].all():
+    zeros = verdicts[(verdicts["initializer"] == "zeros") & verdicts["mean"].notna()]
+    compared = zeros["leader"] | zeros["behind_low"].notna()
+    if single_layer and len(set(verdicts["initializer"])) > 1 and (compared & ~zeros["told_apart"]).any():
         notes.append(
             "Without a hidden layer zeros are a good start: each output has its own target, so that no two units stay "
             "equal, and no output starts saturated. With hidden layers zeros would keep all units of a layer the same."
@@ -207,13 +214,13 @@ def failures(frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tupl
     )
 
 
-def evidence(frame: pd.DataFrame, grid: Grid) -> str:
-    """What the answer rests on."""
-    seeds = len(grid.axes["seed"])
+def evidence(frame: pd.DataFrame, seeds: int) -> str:
+    """What the answer rests on; `seeds` is the largest number of seeds that a setting has."""
+    upto = "up to " if frame.groupby([s for s in SETTINGS if s != "seed"])["seed"].nunique().min() < seeds else ""
     sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])
     data = listed([name.upper() if name == "mnist" else name for name in dict.fromkeys(frame["dataset"])])
     epochs = listed([str(n) for n in dict.fromkeys(frame["epochs"])])
     return (
         f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training images), "
-        f"{plural(seeds, 'seed')} for each setting, {epochs} {'epoch' if epochs == '1' else 'epochs'} each."
+        f"{upto}{plural(seeds, 'seed')} for each setting, {epochs} {'epoch' if epochs == '1' else 'epochs'} each."
     )

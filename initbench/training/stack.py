@@ -106,6 +106,7 @@ def train(
             network.step(batch, rates, losses[step])
             if step % 64 == 63:
                 progress(epoch - 1 + step / first.steps_per_epoch)
+        progress(epoch)
         yield Epoch(epoch, losses[:, :count].double().numpy(), *network.evaluate(data, count))
 
 

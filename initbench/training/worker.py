@@ -10,7 +10,9 @@ import contextlib
 import json
 import os
 import platform
+import queue
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -24,14 +26,19 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints must not mix with the replies
     prepare_process()
     _send(replies, event="ready", environment=environment())
+    tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(tasks,), daemon=True).start()
     data: dict[str, Data] = {}
     exact: dict[Any, bool] = {}
+    while True:
+        _serve(json.loads(tasks.get()), data, exact, replies)
+
+
+def _receive(tasks: "queue.SimpleQueue[str]") -> None:
+    """Pass on the lines that come in; at their end nobody waits for a result, so stop at once, even in a stack."""
     for line in sys.stdin:
-        task = json.loads(line)
-        with contextlib.suppress(BrokenPipeError):
-            _serve(task, data, exact, replies)
-            continue
-        break  # nobody listens any more
+        tasks.put(line)
+    os._exit(0)
 
 
 def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], replies: IO[str]) -> None:
