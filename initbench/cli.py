@@ -311,7 +311,7 @@ def schema() -> None:
     """Print the JSON schema of the grid file, with which an editor completes it."""
     import json
 
-    from initbench.grid import schema as grid_schema
+    from initbench.settings import schema as grid_schema
 
     say(json.dumps(grid_schema(), indent=1))
 

@@ -15,7 +15,8 @@ from initbench.cells import Cell
 from initbench.datasets import Source
 from initbench.errors import UserError
 from initbench.execute import Finished, Progress, Workers, available_cores
-from initbench.grid import Grid, override, parse, read, to_toml
+from initbench.grid import Grid, parse, read
+from initbench.gridfile import override, to_toml
 from initbench.plan import Stack, plan
 from initbench.results import table
 

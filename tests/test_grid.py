@@ -4,11 +4,12 @@ import json
 import time
 import tomllib
 
+import hypothesis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from initbench import grid, presets
+from initbench import grid, gridfile, presets, settings
 from initbench.errors import UserError
 
 VALID = """
@@ -203,7 +204,7 @@ def test_an_override_may_be_a_table_and_is_refused_where_toml_cannot_say_it(tmp_
     assert grid.parse(VALID, overrides={"grid.seed": 3}).axes["seed"] == (0, 1, 2)
 
 
-@settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_document_is_a_grid_or_a_mistake(data):
     """Random values in random places of a grid file: a grid, or lines of mistakes, and nothing else."""
@@ -221,12 +222,13 @@ def test_any_document_is_a_grid_or_a_mistake(data):
         ),
         max_leaves=6,
     )
-    keys = st.sampled_from([*grid.RULES, "epoch", "name", "grid", ""])
+    keys = st.sampled_from([*settings.RULES, "epoch", "name", "grid", ""])
     document = data.draw(
         st.fixed_dictionaries(
             {},
             optional={
-                s: st.dictionaries(keys, value, max_size=4) | value for s in (*grid.SECTIONS, "name", "dataset", "x")
+                s: st.dictionaries(keys, value, max_size=4) | value
+                for s in (*settings.SECTIONS, "name", "dataset", "x")
             },
         )
     )
@@ -260,14 +262,14 @@ def test_overrides_replace_keep_comments_and_move_lists_to_the_axes():
 def test_a_written_grid_means_the_same():
     for name in presets.names():
         parsed = grid.parse(presets.text(name))
-        again = grid.parse(grid.to_toml("x", parsed.axes, parsed.sources))
+        again = grid.parse(gridfile.to_toml("x", parsed.axes, parsed.sources))
         assert again.axes == parsed.axes
         assert [c.id for c in again.cells()] == [c.id for c in parsed.cells()]
 
 
 def test_the_schema_is_json_and_knows_every_setting():
-    schema = json.loads(json.dumps(grid.schema()))
-    assert set(schema["$defs"]["grid"]["properties"]) == set(grid.RULES)
+    schema = json.loads(json.dumps(settings.schema()))
+    assert set(schema["$defs"]["grid"]["properties"]) == set(settings.RULES)
     assert set(schema["$defs"]) == {"grid", "model", "training"}
     enum = schema["$defs"]["model"]["properties"]["initializer"]["anyOf"][0]["enum"]
     assert "he_normal" in enum

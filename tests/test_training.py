@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import make_cell
+from conftest import exact, make_cell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -111,6 +111,7 @@ train_size = 640
 """
 
 
+@exact
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cells_bits_do_not_depend_on_its_stack(small, data):
@@ -135,6 +136,7 @@ def test_a_cells_bits_do_not_depend_on_its_stack(small, data):
             assert bits == whole[cell], cell
 
 
+@exact
 def test_a_diverged_cell_leaves_its_neighbours_bits_alone(small):
     calm = [make_cell(hidden="16", loss="mse", activation="relu", initializer=n) for n in ("zeros", "he_normal")]
     wild = make_cell(hidden="16", loss="mse", activation="relu", learning_rate=1e30)
@@ -145,6 +147,7 @@ def test_a_diverged_cell_leaves_its_neighbours_bits_alone(small):
     assert {cell: beside[cell] for cell in calm} == alone
 
 
+@exact
 def test_bits_are_checked_and_hold_here(small):
     cells = cells_of("sgd", "32")[:7]
     assert stack.bits_hold(cells, stack.Data(small))

@@ -33,7 +33,7 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         files("initbench.reporting").joinpath("page.html").read_text(encoding="utf-8")
     )
-    template.globals["breakable"] = lambda name: Markup(escape(name).replace("(", Markup("<wbr>(")))
+    template.globals["breakable"] = _breakable
     style = files("initbench.reporting").joinpath("page.css").read_text(encoding="utf-8")
     shared: dict[str, Any] = {
         "name": grid.name,
@@ -79,6 +79,11 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
     )
 
 
+def _breakable(name: str) -> Markup:
+    """A name that a narrow column may break before a parenthesis and after an underscore, and nowhere else."""
+    return Markup(str(escape(name)).replace("(", "<wbr>(").replace("_", "_<wbr>"))
+
+
 def choice_of(grid: Grid) -> list[str]:
     """The settings that make a choice: activation, loss, and whatever else varies, but for initializer and seed."""
     others = [s for s in grid.varying if s not in ("initializer", "seed", "activation", "loss")]
@@ -92,13 +97,12 @@ def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
 def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for _, row in rows.iterrows():
+        behind = words.points(row["behind"], row["behind_low"], row["behind_high"])
         found.append(
             {
                 "initializer": row["initializer"],
                 "accuracy": words.interval(row),
-                "behind": "leads"
-                if row["leader"]
-                else words.points(row["behind"], row["behind_low"], row["behind_high"]),
+                "behind": ("leads", "") if row["leader"] else behind,
                 "best": row["leader"] or (not row["told_apart"] and not pd.isna(row["behind"])),
                 "diverged": f"{int(row['diverged'])} of {int(row['seeds'])}",
             }

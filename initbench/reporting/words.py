@@ -32,13 +32,17 @@ def interval(row: Any) -> str:
     return percent(row["mean"], digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
 
 
-def points(value: float, low: float, high: float) -> str:
-    """A difference of fractions in percentage points, with its interval: `3.20 (2.91 to 3.49)`."""
+def points(value: float, low: float, high: float) -> tuple[str, str]:
+    """A difference of fractions in percentage points, and its interval.
+
+    >>> points(0.032, 0.0291, 0.0349)
+    ('3.20', '(2.91 to 3.49)')
+    """
     if pd.isna(value):
-        return "–"
+        return "–", ""
     digits = 2 if pd.isna(low) or high - low < 0.02 else 1
-    inner = "" if pd.isna(low) else f" ({signed(low, digits)} to {signed(high, digits)})"
-    return signed(value, digits) + inner
+    inner = "" if pd.isna(low) else f"({signed(low, digits)} to {signed(high, digits)})"
+    return signed(value, digits), inner
 
 
 def signed(value: float, digits: int) -> str:
