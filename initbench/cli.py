@@ -94,7 +94,7 @@ def new(
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
     store.write_file(path, text.encode())
-    say(f"{path}: {presets.summary(preset)}")
+    say(f"Wrote {path}: {presets.summary(preset)}")
     say(f"Next: initbench plan {path}, then initbench run {path}")
 
 
@@ -107,7 +107,8 @@ def plan(
     results: Results = Path("results"),
 ) -> None:
     """Say what a run would do and take: cells, stacks, time, memory. Nothing is trained or written."""
-    from initbench.runs import Run, estimate
+    from initbench.estimate import estimate
+    from initbench.runs import Run
 
     grid = _grid(path, overrides, smoke)
     say(f"{len(grid):,} cells: {grid.shape}")
@@ -279,7 +280,7 @@ def merge(
     into: Annotated[Path, typer.Option("--into", metavar="RUN", help="The new run's folder.")],
 ) -> None:
     """Join runs, of other machines say, each cell once; cells that disagree are named."""
-    from initbench.runs import merge as join
+    from initbench.merge import merge as join
 
     made, lines = join(folders, into)
     for line in lines:

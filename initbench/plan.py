@@ -25,18 +25,30 @@ class Stack:
         return self.cells[0].layers(self.source.pixels, self.source.classes)
 
     @property
-    def operations(self) -> float:
-        """Floating-point operations of the whole training and its evaluations, dense, biases left out.
+    def kind(self) -> tuple[object, ...]:
+        """What decides how fast a step is: stacks of one kind differ in their width at most."""
+        first = self.cells[0]
+        return first.dataset, first.hidden, first.optimizer, first.batch_size
 
-        A step multiplies three times in every layer but the first, which needs no gradient of its input; the
-        evaluations multiply once for each image of the validation and test splits, before the first epoch and after
-        each.
+    @property
+    def step_operations(self) -> float:
+        """Floating-point operations of one optimizer step, dense, biases left out.
+
+        A step multiplies three times in every layer but the first, which needs no gradient of its input.
         """
-        cell = self.cells[0]
         weights = [fan_in * fan_out for fan_in, fan_out in self.layers]
-        trained = cell.epochs * cell.steps_per_epoch * cell.batch_size * (3 * sum(weights) - weights[0])
-        evaluated = (cell.epochs + 1) * (self.source.validation_size + self.source.test_size) * sum(weights)
-        return 2.0 * len(self.cells) * (trained + evaluated)
+        return 2.0 * len(self.cells) * self.cells[0].batch_size * (3 * sum(weights) - weights[0])
+
+    @property
+    def operations(self) -> float:
+        """Those of the whole training and of its evaluations.
+
+        These multiply once for each image of the validation and test splits, before the first epoch and after each.
+        """
+        first = self.cells[0]
+        images = self.source.validation_size + self.source.test_size
+        evaluation = 2.0 * len(self.cells) * images * sum(fan_in * fan_out for fan_in, fan_out in self.layers)
+        return first.epochs * first.steps_per_epoch * self.step_operations + (first.epochs + 1) * evaluation
 
 
 def plan(cells: Iterable[Cell], sources: Mapping[str, Source], workers: int = 1) -> list[Stack]:

@@ -4,20 +4,20 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from initbench import store
 from initbench.cells import Cell
 from initbench.datasets import Source
 from initbench.errors import UserError
 from initbench.execute import Finished, Progress, Workers, available_cores
-from initbench.grid import Grid, parse, read
-from initbench.gridfile import override, to_toml
-from initbench.plan import Stack, plan
+from initbench.grid import Grid, read
+from initbench.gridfile import override
+from initbench.plan import plan
 from initbench.results import table
 
 if TYPE_CHECKING:
@@ -154,133 +154,6 @@ def worker_count(asked: int | None, cells: list[Cell], grid: Grid) -> int:
     """As many workers as there are cores, or as asked; no more than there are stacks for them."""
     count = asked or available_cores()
     return min(count, len(plan(cells, grid.sources, count)))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run would take: stacks, seconds, bytes of memory, and the number of workers that this is for."""
-
-    stacks: int
-    seconds: float
-    memory: float
-    workers: int
-
-
-# Measured: a worker with torch loaded, MNIST in bytes, and the buffers of its batches.
-WORKER_BYTES = 450e6
-# What a run takes beside its training: the start of the workers, and the report.
-START_SECONDS, REPORT_SECONDS = 3.0, 6.0
-MOST_CALIBRATIONS = 6
-
-
-def estimate(cells: list[Cell], grid: Grid, workers: int | None) -> Estimate:
-    """Time and memory of training these cells, from some steps of each kind of stack on this machine.
-
-    All workers are timed at once, so that what they share (memory, clock) is in the figure. Kinds beyond the first few
-    are scaled by their operations.
-    """
-    count = worker_count(workers, cells, grid) if cells else 1
-    stacks = plan(cells, grid.sources, count)
-    kinds: dict[tuple[object, ...], Stack] = {}
-    for stack in stacks:
-        first = stack.cells[0]
-        kinds.setdefault((first.dataset, first.hidden, first.optimizer, first.batch_size), stack)
-    samples = list(kinds.values())[:MOST_CALIBRATIONS]
-    with Workers(count) as pool:
-        doubled = [stack for stack in samples for _ in range(count)]
-        copies = [Stack(stack.cells, stack.source) for stack in doubled]
-        times = pool.seconds_per_step(copies)
-    rates = []  # seconds for each floating-point operation of a step
-    for i, stack in enumerate(samples):
-        first = stack.cells[0]
-        weights = [fan_in * fan_out for fan_in, fan_out in stack.layers]
-        operations = 2.0 * len(stack.cells) * first.batch_size * (3 * sum(weights) - weights[0])
-        rates.append(sum(times[i * count : (i + 1) * count]) / count / operations)
-    by_kind = dict(zip(kinds, rates, strict=False))
-    loads = [0.0] * count
-    for stack in stacks:  # longest first, each to the worker that is free first, as a run does
-        first = stack.cells[0]
-        key = (first.dataset, first.hidden, first.optimizer, first.batch_size)
-        least = loads.index(min(loads))
-        loads[least] += stack.operations * by_kind.get(key, max(rates))
-    states = {"sgd": 1, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
-    weights_bytes = max(
-        (
-            4 * len(s.cells) * sum(i * o for i, o in s.layers) * states[s.cells[0].optimizer.partition("(")[0]]
-            for s in stacks
-        ),
-        default=0,
-    )
-    images = max(s.train_size + s.validation_size + s.test_size for s in grid.sources.values())
-    pixels = max(s.pixels for s in grid.sources.values())
-    memory = 300e6 + count * (WORKER_BYTES + weights_bytes + max(0, images * pixels - 55e6) * 2)
-    return Estimate(len(stacks), START_SECONDS + max(loads) + REPORT_SECONDS, memory, count)
-
-
-def merge(folders: list[Path], into: Path) -> tuple[Run, list[str]]:
-    """Join runs into a new folder, each cell once; returns the run and a line for each cell that differs between them.
-
-    The merged grid's axes are the values of all: it must not need settings that contradict each other, and its cells
-    are the cross-product, so that what no run has trained is missing in it.
-    """
-    runs = [Run.open(folder) for folder in folders]
-    if into.exists() and (not into.is_dir() or any(into.iterdir())):
-        raise UserError(f"{into}: exists and is not empty; give --into a new folder")
-    sources = {name: source for run in runs for name, source in run.grid.sources.items()}
-    every = [dict(run.grid.axes) for run in runs]
-    if len({axes["train_size"] for axes in every}) > 1:  # "all there is" beside a number is the number that it means
-        for axes in every:
-            full = tuple(dict.fromkeys(sources[name].train_size for name in axes["dataset"]))
-            axes["train_size"] = full if axes["train_size"] == (None,) else axes["train_size"]
-    axes = {name: tuple(dict.fromkeys(value for one in every for value in one[name])) for name in every[0]}
-    same = all(run.grid.axes == axes for run in runs)
-    text = runs[0].grid.text if same and runs[0].grid.name == into.name else to_toml(into.name, axes, sources)
-    grid = parse(text, origin="the merged grid", name=into.name, sources=sources)
-
-    seen: dict[str, tuple[Path, Any]] = {}
-    lines: list[str] = []
-    kept: list[tuple[Any, Mapping[str, str], dict[str, Any] | None]] = []
-    for run in runs:
-        timings = store.read_timings(run.folder)
-        for part in run.parts():
-            fresh = []
-            for cell in part.table["cell"].unique().to_pylist():
-                rows = part.table.filter(_equals(part.table["cell"], cell))
-                if cell in seen:
-                    other, before = seen[cell]
-                    if not rows.equals(before):
-                        lines.append(_disagreement(cell, before, rows, other, run.folder))
-                else:
-                    seen[cell] = (run.folder, rows)
-                    fresh.append(rows)
-            if fresh:
-                import pyarrow as pa
-
-                kept.append((pa.concat_tables(fresh), part.metadata, timings.get(part.id)))
-        lines += run.notes
-    merged = Run.create(grid, into.parent)
-    for rows, metadata, timing in kept:
-        written = store.write_part(merged.folder, rows, metadata)
-        if timing:
-            store.write_timing(merged.folder, written, timing)
-    return merged, lines
-
-
-def _equals(column: Any, value: str) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.equal(column, value)
-
-
-def _disagreement(cell: str, before: Any, rows: Any, kept: Path, dropped: Path) -> str:
-    left, right = before.to_pandas(), rows.to_pandas()
-    settings = left.iloc[0]
-    what = f"{settings.initializer}, {settings.activation}, {settings.loss}, seed {settings.seed}"
-    a, b = left["test_accuracy"].iloc[-1], right["test_accuracy"].iloc[-1]
-    return (
-        f"cell {cell} ({what}) differs: test accuracy {a} in {kept}, which is kept, and {b} in {dropped}, "
-        "which is dropped"
-    )
 
 
 def clean(run: Run) -> list[str]:

@@ -18,6 +18,7 @@ import initbench as ib
 from initbench import runs, store
 from initbench.cells import COLUMNS, METRICS, SETTINGS
 from initbench.errors import UserError
+from initbench.merge import merge
 from initbench.results import SCHEMA, table
 from initbench.runs import Run
 
@@ -182,7 +183,7 @@ def test_a_loss_that_is_infinite_after_the_last_update_is_divergence_too():
 def test_merge_joins_drops_duplicates_and_names_what_disagrees(folder, trained, tmp_path, grid_file):
     ib.run(grid_file, results=tmp_path / "there", workers=1, overrides={"seed": [1, 2]})
     there = tmp_path / "there" / "small"
-    merged, lines = runs.merge([folder, there], tmp_path / "both")
+    merged, lines = merge([folder, there], tmp_path / "both")
     assert lines == []
     frame = merged.frame()
     assert sorted(frame["seed"].unique()) == [0, 1, 2]
@@ -199,7 +200,7 @@ def test_merge_joins_drops_duplicates_and_names_what_disagrees(folder, trained, 
 
     part_files(there)[0].unlink()
     store.write_part(there, pa.Table.from_pandas(changed, SCHEMA, preserve_index=False), part.metadata)
-    _, lines = runs.merge([folder, there], tmp_path / "again")
+    _, lines = merge([folder, there], tmp_path / "again")
     disagreeing = set(changed.loc[changed["seed"] == 1, "cell"])
     assert len(lines) == len(disagreeing)
     assert all(any(cell in line for line in lines) for cell in disagreeing)
@@ -209,7 +210,7 @@ def test_merge_does_not_write_into_a_folder_that_holds_something(folder, tmp_pat
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(UserError, match="not empty"):
-        runs.merge([folder], tmp_path / "full")
+        merge([folder], tmp_path / "full")
 
 
 def test_clean_removes_what_the_run_wrote_and_nothing_else(folder):
@@ -267,7 +268,7 @@ def add_part_that_leads_nowhere(folder):
 @pytest.mark.parametrize("damage", [damage_timings, add_part_that_is_a_folder, add_part_that_leads_nowhere])
 def test_a_folder_that_somebody_changed_is_still_read(folder, trained, tmp_path, damage):
     damage(folder)
-    merged, _ = runs.merge([folder], tmp_path / "merged")
+    merged, _ = merge([folder], tmp_path / "merged")
     pd.testing.assert_frame_equal(merged.frame(), trained[1])
     pd.testing.assert_frame_equal(ib.load(folder), trained[1])
 
@@ -295,7 +296,7 @@ def test_merge_reads_all_images_as_their_number(folder, tmp_path, grid_file):
     (tmp_path / "all.toml").write_text(SMALL_GRID.replace("train_size = 640", ""))
     ib.run(tmp_path / "all.toml", results=tmp_path / "a", workers=1, overrides=cheap)
     ib.run(grid_file, results=tmp_path / "b", workers=1, overrides={**cheap, "train_size": [5000, 55000]})
-    merged, lines = runs.merge([tmp_path / "a" / "small", tmp_path / "b" / "small"], tmp_path / "both")
+    merged, lines = merge([tmp_path / "a" / "small", tmp_path / "b" / "small"], tmp_path / "both")
     assert lines == []
     assert sorted(merged.frame()["train_size"].unique()) == [5000, 55000]
     assert merged.missing() == []
