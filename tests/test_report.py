@@ -131,6 +131,12 @@ def test_the_articles_setting_is_told_to_be_a_finding(page):
     assert "zeros are a good start" in text
 
 
+def test_the_same_table_makes_the_same_page(page):
+    parsed = grid.parse(TEXT)
+    environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}
+    assert make(made_up(parsed), parsed, [environment], "initbench run page.toml") == page
+
+
 def test_what_comes_from_a_grid_file_is_escaped():
     parsed = grid.parse(TEXT + "# <script>alert(1)</script>")
     text = make(made_up(parsed), parsed, [{"processor": "<img src=x>"}], "<b>")

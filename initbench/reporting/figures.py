@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,24 @@ class Look:
         return cls(colours, {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(initializers)})
 
 
-def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, look: Look, title: str) -> Figure:
+def accuracy_range(rows: pd.DataFrame) -> tuple[float, float]:
+    """One axis of accuracies for all panels: from 0 to 1, or closer where every run is above one half.
+
+    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.1, 0.9]}))
+    (0.0, 1.0)
+    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.942, 0.957]}))
+    (0.94, 0.96)
+    """
+    low, high = rows["test_accuracy"].min(), rows["test_accuracy"].max()
+    if not low > 0.5:
+        return 0.0, 1.0
+    step = 0.01 if high - low > 0.005 else 0.002
+    return round(math.floor(low / step) * step, 4), round(min(1.0, math.ceil(high / step) * step), 4)
+
+
+def accuracy_by_initializer(
+    rows: pd.DataFrame, table: pd.DataFrame, look: Look, limits: tuple[float, float], title: str
+) -> Figure:
     """Every seed as a dot, and the mean with its 95% interval, for one choice: rows of the last epoch, and `summary`.
 
     A name stands above its dots and not beside them, so that the panel stays legible on a phone.
@@ -72,7 +90,7 @@ def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, look: Look,
     with _drawing(0.44 * len(names) + 0.95) as (figure, axes):
         sns.stripplot(
             rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
-            alpha=0.4, size=4, jitter=0.08, legend=False, ax=axes,
+            alpha=0.4, size=4, jitter=False, legend=False, ax=axes,
         )  # fmt: skip
         sns.pointplot(
             rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
@@ -80,14 +98,15 @@ def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, look: Look,
             markersize=6, err_kws={"linewidth": 2}, legend=False, ax=axes,
         )  # fmt: skip
         axes.set(
-            xlim=(0, 1),
+            xlim=limits,
             ylim=(len(names) - 0.6, -0.75),
             xlabel="Test accuracy",
             ylabel="",
             title=title,
             yticks=[],
         )
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if limits[1] - limits[0] > 0.05 else 1))
         above = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
         for i, (_, row) in enumerate(table.iterrows()):
             axes.annotate(row["initializer"], (0.01, i - 0.42), **above)

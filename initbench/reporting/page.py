@@ -66,6 +66,7 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
         curves=_curves(frame, choice, look),
         heat_maps=_heat_maps(table, choice),
         legend=[(name, figures.swatch(look.colours[name], look.markers[name])) for name in look.colours],
+        whole_axis=figures.accuracy_range(stats.final(frame))[0] == 0,
         shown=min(len(choices), MOST_PANELS),
         choices=len(choices),
         seeds=seeds,
@@ -112,10 +113,12 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _panels(frame: pd.DataFrame, choice: list[str], look: figures.Look) -> list[figures.Figure]:
     rows = stats.final(frame)
+    limits = figures.accuracy_range(rows)
     made = []
     for group in _split(rows, choice)[:MOST_PANELS]:
         table = stats.summary(group, [*choice, "initializer"])
-        made.append(figures.accuracy_by_initializer(group, table, look, words.title(choice, group.iloc[0])))
+        title = words.title(choice, group.iloc[0])
+        made.append(figures.accuracy_by_initializer(group, table, look, limits, title))
     return made
 
 
