@@ -3,43 +3,54 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+# On Linux PyPI's torch brings CUDA; make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the CPU build.
+TORCH_INDEX ?=
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
 
 .PHONY: help demo test lint types bench docs clean
 
 help:
-	@echo "make demo   install, run the article's experiment, make the report (about a minute after the installation)"
-	@echo "make test   install, run the tests"
-	@echo "make lint   ruff and mypy"
-	@echo "make bench  the benchmarks, once each, with asv"
-	@echo "make docs   the figures and tables of docs/ and results/example-keepcoding again"
+	@echo "make demo         install, run the article's experiment, make the report (a minute after the installation)"
+	@echo "make test         install, run the tests"
+	@echo "make lint         ruff and mypy"
+	@echo "make types        mypy alone"
+	@echo "make bench        the benchmarks, once each, with asv"
+	@echo "make docs         results/example-keepcoding again, from a finished make demo"
+	@echo "make clean        remove the environment and the caches"
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "initbench needs Python 3.11 or later")'
+$(RUN): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "initbench needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $(READY)
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) --no-deps torch
+	@echo "installing the other requirements ..."
+	$(PIP) --quiet -e .
+	touch $(RUN)
 
-demo: $(READY)
+$(DEV): $(RUN)
+	$(PIP) --quiet -e ".[dev]"
+	touch $(DEV)
+
+demo: $(RUN)
 	$(BIN)/initbench run initbench/presets/keepcoding.toml
 
-test: $(READY)
+test: $(DEV)
 	$(BIN)/python -m pytest -n 2
 
-lint: $(READY)
+lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-types: $(READY)
+types: $(DEV)
 	$(BIN)/mypy
 
-bench: $(READY)
+bench: $(DEV)
 	$(BIN)/asv machine --yes
 	$(BIN)/asv run --python=same --quick --show-stderr
 
-docs: $(READY)
+docs: $(DEV)
 	$(BIN)/python tools/make_example.py
 
 clean:

@@ -3,7 +3,8 @@
 A catalogue holds plain functions. A function's keyword-only arguments are its parameters; its annotations and
 defaults are what the grid file may say; the first line of its docstring is its summary. A `Choice` is a name with
 every parameter settled, and its string, `uniform(low=-0.2, high=0.2)`, is what stands in tables: parameters that
-keep their default are left out, so that a parameter added later does not rename what was there before.
+keep their default are left out, so that a parameter added later does not rename what was there before; all but the
+scale of a sampler, without which its name says little.
 """
 
 import ast
@@ -21,6 +22,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Arguments that the program supplies, never the grid file.
 SUPPLIED = frozenset({"shape", "seed", "dtype", "fan_in", "learning_rate"})
+
+
+# Parameters that a canonical string says even where they keep their default.
+ALWAYS_SHOWN = frozenset({"std", "low", "high", "value"})
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ class Choice:
 
     def __str__(self) -> str:
         pairs = zip(self.arguments, self.defaults, strict=True)
-        inner = ", ".join(f"{name}={value!r}" for (name, value), default in pairs if value != default)
+        shown_pairs = [(name, value) for (name, value), default in pairs if value != default or name in ALWAYS_SHOWN]
+        inner = ", ".join(f"{name}={value!r}" for name, value in shown_pairs)
         return f"{self.name}({inner})" if inner else self.name
 
 

@@ -1,5 +1,6 @@
 """The command line: `initbench`. Only what a command needs is imported, when it runs."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,7 +116,8 @@ def plan(
     cells = list(grid.cells())
     if (results / grid.name / "grid.toml").is_file():
         cells = Run(results / grid.name, grid).missing()
-        say(f"{len(grid) - len(cells):,} of them are trained already in {results / grid.name}")
+        if len(cells) < len(grid):
+            say(f"{len(grid) - len(cells):,} of them are trained already in {results / grid.name}")
     if cells:
         guess = estimate(cells, grid, workers)
         noun = "worker" if guess.workers == 1 else "workers"
@@ -180,6 +182,9 @@ def _train(made: "Run", workers: int | None) -> None:
 
     missing = len(made.missing())
     _notes(made)
+    others = made.others()
+    if others:
+        say(f"{made.folder}: {others:,} more cells that lie there are not of this grid and are left out")
     if not missing:
         say(f"Nothing to train: all {len(made.grid):,} cells are in {made.folder} already.")
         return
@@ -215,7 +220,10 @@ def report(folder: RunPath) -> None:
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="[initializers|activations|losses|optimizers|datasets|presets]", help="What to list."),
+        typer.Argument(
+            metavar="[KIND]",
+            help="initializers, activations, losses, optimizers, datasets or presets; without it, all names.",
+        ),
     ] = None,
 ) -> None:
     """List what a grid file may name, with parameters and defaults."""
@@ -326,17 +334,17 @@ def _grid(path: Path, overrides: list[str] | None, smoke: bool) -> "Grid":
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    """`key=value`, the value read as TOML, or taken as it stands where it is none: seed=3, activation=tanh."""
+    """`key=value`, the value read as TOML, or taken as a word or words: seed=3, activation=tanh, loss=mse,mae."""
     import tomllib
 
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {text}: allowed: KEY=VALUE, such as --set seed=10 or --set 'hidden=[128, 128]'")
-    try:
-        parsed = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-    return key.strip(), parsed["value"]
+    for form in (value, f"[{value}]" if "," in value else value):
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            return key.strip(), tomllib.loads(f"value = {form}")["value"]
+    words = [word.strip() for word in value.split(",")]
+    return key.strip(), words if len(words) > 1 and all(word.isidentifier() for word in words) else value.strip()
 
 
 def _notes(made: "Run") -> None:

@@ -25,13 +25,48 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+# What other libraries, and people, call things that have another name here.
+SYNONYMS = {
+    "kaiming": "he_normal",
+    "kaiming_normal": "he_normal",
+    "kaiming_uniform": "he_uniform",
+    "xavier": "glorot_normal",
+    "xavier_normal": "glorot_normal",
+    "xavier_uniform": "glorot_uniform",
+    "gaussian": "normal",
+    "random_normal": "normal",
+    "random_uniform": "uniform",
+    "trunc_normal": "truncated_normal",
+    "default": "torch_linear_default",
+    "swish": "silu",
+    "linear": "identity",
+    "logistic": "sigmoid",
+    "ce": "cross_entropy",
+    "l1": "mae",
+    "l2": "mse",
+    "multi_margin": "hinge",
+    "lr": "learning_rate",
+    "layers": "hidden",
+    "widths": "hidden",
+    "seeds": "seed",
+    "stddev": "std",
+    "minval": "low",
+    "maxval": "high",
+    "mlp": "perceptron",
+}
+
+
 def nearest(given: object, allowed: Iterable[str]) -> str:
     """The end of a message that names the valid word closest to what was given, or nothing.
 
     >>> nearest("he_norml", ["he_normal", "he_uniform", "zeros"])
     "; did you mean 'he_normal'?"
+    >>> nearest("kaiming", ["he_normal", "zeros"])
+    "; did you mean 'he_normal'?"
     >>> nearest("qqq", ["zeros"])
     ''
     """
-    found = get_close_matches(str(given).lower(), list(allowed), n=1, cutoff=0.6)
+    word = str(given).lower().rstrip("_")
+    names = list(allowed)
+    found = [SYNONYMS[word]] if SYNONYMS.get(word) in names else get_close_matches(word, names, n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""

@@ -109,7 +109,8 @@ def parse(
     except (ValueError, RecursionError) as error:  # tomllib's errors are ValueErrors, and so are endless numbers
         last = text.splitlines() or [""]
         end = f"at the end, line {len(last)}, column {len(last[-1]) + 1}"
-        raise UserError(f"{origin}: is no TOML: {str(error).replace('at end of document', end)}") from None
+        hint = "; names are written in quotes" if str(error).startswith("Invalid value") else ""
+        raise UserError(f"{origin}: is no TOML: {str(error).replace('at end of document', end)}{hint}") from None
     if overrides:
         text = override(text, overrides)
         document = tomllib.loads(text)
@@ -214,6 +215,7 @@ def _size_contradictions(
     for batch in batch_sizes:
         if batch > smallest:
             lines.append(
-                f"batch_size = {batch} is not allowed; allowed: at most {smallest}, the size of the training split"
+                f"batch_size = {batch} is not allowed; allowed: at most {smallest}, the size of the training split "
+                "(or train_size)"
             )
     return lines

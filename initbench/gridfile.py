@@ -76,9 +76,16 @@ def _line(error: Any) -> str:
         )
     if setting in SECTIONS:
         return f"{where} = {shown(given)} is not allowed; allowed: a table, [{setting}]"
-    if error["type"] == "mistake":
+    axis_at_home = (
+        keys[0] in ("model", "training")
+        and isinstance(given, list)
+        and (setting != "hidden" or any(isinstance(width, list) for width in given))
+    )
+    if error["type"] == "mistake" and not axis_at_home:
         return f"{where}: {error['msg']}"
     rule = RULES[setting]
+    if axis_at_home:
+        return f"{where} = {shown(given)} is not allowed: here it is one value; a list is an axis and goes in [grid]"
     hint = nearest(given, ("constant", "exponential")) if setting == "lr_schedule" else ""
     return f"{where} = {shown(given)} is not allowed; allowed: {rule.allowed}{hint}"
 
@@ -117,9 +124,7 @@ def override(text: str, overrides: Mapping[str, object]) -> str:
     for given, value in overrides.items():
         section, _, key = given.rpartition(".")
         if key not in ("name", *RULES) or section not in ("", *SECTIONS):
-            raise UserError(
-                f"--set {given}: unknown setting; allowed: {', '.join(['name', *RULES])}{nearest(key, RULES)}"
-            )
+            raise UserError(f"{given}: unknown setting; allowed: {', '.join(['name', *RULES])}{nearest(key, RULES)}")
         home = RULES[key].home if key in RULES else ""
         for place in (document, *(document.get(section) for section in SECTIONS)):
             if isinstance(place, dict) and key in place:
@@ -147,7 +152,7 @@ def _as_toml(key: str, value: object) -> Any:
         table = tomlkit.inline_table()
         table.update(value)
     except (ValueError, TypeError):
-        raise UserError(f"--set {key}: given {shown(value)}; allowed: what TOML can say") from None
+        raise UserError(f"{key}: given {shown(value)}; allowed: what TOML can say") from None
     return table
 
 

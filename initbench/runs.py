@@ -64,6 +64,8 @@ class Run:
             what = "no such folder" if not folder.exists() else "is no run: it has no grid.toml, or no parts"
             found = sorted(p.parent.name for p in folder.parent.glob("*/parts")) if folder.parent.is_dir() else []
             there = f"; runs in {folder.parent}: {', '.join(found)}" if found else ""
+            if (Path("results") / folder / "parts").is_dir():
+                there = f"; did you mean {Path('results') / folder}?"
             raise UserError(f"{folder}: {what}{there}")
         return cls(folder, read(file, name=folder.name, sources=_known_sources(folder)))
 
@@ -82,6 +84,10 @@ class Run:
         """The grid's cells that no part holds."""
         trained = store.trained_cells(self.parts())
         return [cell for cell in self.cells if cell.id not in trained]
+
+    def others(self) -> int:
+        """How many cells lie in the folder that are not of this grid: those of an earlier one, with more seeds say."""
+        return len(store.trained_cells(self.parts()) - {cell.id for cell in self.cells})
 
     def train(self, missing: Iterable[Cell], workers: Workers, count: int) -> Iterator[Progress | Finished]:
         """Train cells and write a part for each stack that finishes; yields what happens, after it is written."""

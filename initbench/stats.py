@@ -92,12 +92,12 @@ def verdicts(frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC) -
     0: an initializer is not made better by leaving out the runs that it lost. (`mean`, `low` and `high` are of the runs
     that trained.) Where every run of a choice diverged, there is no leader.
 
-    Adds `leader` (is it the leader), `pairs` (seeds that both have), `behind` (mean of the leader's metric minus its
-    own), `behind_low`, `behind_high` (Student's t, each end with error probability 0.05 / (k − 1), k the number of
-    initializers) and `told_apart` (`behind_low` above 0). The initializers that are not told apart contain the best one
-    of the choice with at least 95% probability: the true best would have to lose one of its k − 1 comparisons by
-    chance, and Bonferroni bounds the sum of these. Not being told apart is not being equal. With fewer than two pairs
-    nothing is claimed.
+    The rows go choice by choice. Adds `validation_accuracy` (its mean), `leader` (is it the leader), `pairs` (seeds
+    that both have), `behind` (mean of the leader's metric minus its own), `behind_low`, `behind_high` (Student's t,
+    each end with error probability 0.05 / (k − 1), k the number of initializers) and `told_apart` (`behind_low` above
+    0). The initializers that are not told apart contain the best one of the choice with at least 95% probability: the
+    true best would have to lose one of its k − 1 comparisons by chance, and Bonferroni bounds the sum of these. Not
+    being told apart is not being equal. With fewer than two pairs nothing is claimed.
 
     `metric` is an accuracy: more is better.
     """
@@ -111,15 +111,15 @@ def verdicts(frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC) -
             here = here[here[key] == group[key].iloc[0]]
         names = group["initializer"].tolist()
         counted = here.fillna({CHOSEN_ON: 0.0, metric: 0.0})
-        leader = (
-            counted.groupby("initializer")[CHOSEN_ON].mean()[names].idxmax() if group["mean"].notna().any() else None
-        )
+        chosen_on = counted.groupby("initializer")[CHOSEN_ON].mean()
+        leader = chosen_on[names].idxmax() if group["mean"].notna().any() else None
         values = counted.pivot(index="seed", columns="initializer", values=metric)
         confidence = 1 - 2 * (1 - CONFIDENCE) / max(len(names) - 1, 1)
         for i, name in zip(group.index, names, strict=True):
             rival = leader is not None and name != leader
             difference = (values[leader] - values[name]).dropna().tolist() if rival else []
             behind, low, high = mean_interval(difference, confidence)
-            found.append((i, name == leader, len(difference), behind, low, high, low > 0))
-    columns = ["index", "leader", "pairs", "behind", "behind_low", "behind_high", "told_apart"]
-    return table.join(pd.DataFrame(found, columns=columns).set_index("index"))
+            found.append((i, chosen_on[name], name == leader, len(difference), behind, low, high, low > 0))
+    columns = ["index", CHOSEN_ON, "leader", "pairs", "behind", "behind_low", "behind_high", "told_apart"]
+    compared = pd.DataFrame(found, columns=columns).set_index("index")
+    return table.loc[compared.index].join(compared).reset_index(drop=True)

@@ -174,5 +174,23 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file
     assert f"{6 * (6 - kept)} cells to train, {6 * kept} are trained already" in finished.stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("seed=3", "seed", 3),
+        ("activation=tanh", "activation", "tanh"),
+        ("learning_rate=1e-3,1e-2", "learning_rate", [1e-3, 1e-2]),
+        ("loss=mse,mae", "loss", ["mse", "mae"]),
+        ("hidden=[[], [8]]", "hidden", [[], [8]]),
+        ("initializer=normal(mean=0.1, std=0.2)", "initializer", "normal(mean=0.1, std=0.2)"),
+        ("optimizer={ name = 'adam', beta1 = 0.5 }", "optimizer", {"name": "adam", "beta1": 0.5}),
+    ],
+)
+def test_a_setting_on_the_command_line_is_toml_or_words(text, key, value):
+    from initbench.cli import _pair
+
+    assert _pair(text) == (key, value)
+
+
 def test_the_schema_is_json(tmp_path):
     assert "properties" in json.loads(initbench("schema", cwd=tmp_path).stdout)

@@ -139,24 +139,33 @@ def learning_curve(rows: pd.DataFrame, table: pd.DataFrame, look: Look, title: s
         return _finished(figure, f"Training loss against epoch, {title}. Mean over seeds: {what}.")
 
 
-def heat_map(table: pd.DataFrame, title: str) -> Figure:
-    """Mean test accuracy, initializer × activation, blank where no run trained."""
-    names, activations = list(dict.fromkeys(table["initializer"])), list(dict.fromkeys(table["activation"]))
-    wide = table.pivot_table(index="initializer", columns="activation", values="mean", sort=False, dropna=False)
-    wide = wide.reindex(index=names, columns=activations)
+def heat_map(table: pd.DataFrame, across: str, title: str) -> Figure:
+    """Mean test accuracy, initializer × another setting; blank where no run trained."""
+    names, values = list(dict.fromkeys(table["initializer"])), list(dict.fromkeys(table[across]))
+    wide = table.pivot(index="initializer", columns=across, values="mean").reindex(index=names, columns=values)
     with _drawing(0.42 * len(names) + 1.3) as (figure, axes):
         sns.heatmap(
             100 * wide, annot=True, fmt=".1f", cmap="cividis", vmin=0, vmax=100, linewidths=1, ax=axes,
             annot_kws={"fontsize": 10}, cbar_kws={"label": "Mean test accuracy, %"},
         )  # fmt: skip
-        axes.set(title=title, xlabel="", ylabel="")
+        fields = axes.collections[0].get_facecolors()[wide.notna().to_numpy().ravel()]
+        for text, field in zip(axes.texts, fields, strict=True):
+            text.set_color("black" if _luminance(field) > 0.18 else "white")  # the one with more contrast
+        axes.set(title=title, xlabel="" if across == "activation" else across.replace("_", " "), ylabel="")
         axes.set_yticks(axes.get_yticks(), [name.replace("(", "\n(", 1) for name in names], rotation=0)
         axes.tick_params(axis="x", rotation=30)
         axes.tick_params(length=0, labelsize=9)
         said = "; ".join(
-            f"{name}: " + ", ".join(f"{a} {words.percent(wide.loc[name, a])}" for a in activations) for name in names
+            f"{name}: " + ", ".join(f"{v} {words.percent(wide.loc[name, v])}" for v in values) for name in names
         )
-        return _finished(figure, f"Heat map of mean test accuracy, initializer by activation, {title}. {said}.")
+        what = f"Heat map of mean test accuracy, initializer by {across.replace('_', ' ')}"
+        return _finished(figure, f"{what}{', ' * bool(title)}{title}. {said}.")
+
+
+def _luminance(colour: Any) -> float:
+    """The relative luminance of an sRGB colour, from 0 to 1 (WCAG 2.2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return float(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
 
 
 def swatch(colour: Any, marker: str) -> str:

@@ -70,12 +70,15 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
         shown=min(len(choices), MOST_PANELS),
         choices=len(choices),
         seeds=seeds,
+        question=words.listed([setting.replace("_", " ") for setting in choice]),
+        across=("activation" if "activation" in choice else choice[0]).replace("_", " "),
+        any_diverged=bool(failures),
+        comparisons=max(len(look.colours) - 1, 1),
         diverged=failed,
         failures=failures,
         chance=_chance(grid),
         fixed=_fixed(grid),
         axes=grid.shape,
-        initializers=len(look.colours),
         **shared,
     )
 
@@ -86,9 +89,8 @@ def _breakable(name: str) -> Markup:
 
 
 def choice_of(grid: Grid) -> list[str]:
-    """The settings that make a choice: activation, loss, and whatever else varies, but for initializer and seed."""
-    others = [s for s in grid.varying if s not in ("initializer", "seed", "activation", "loss")]
-    return ["activation", "loss", *others]
+    """The settings that make a choice: all that vary but initializer and seed; without any, activation and loss."""
+    return [s for s in grid.varying if s not in ("initializer", "seed")] or ["activation", "loss"]
 
 
 def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
@@ -105,6 +107,7 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "accuracy": words.interval(row),
                 "behind": ("leads", "") if row["leader"] else behind,
                 "best": row["leader"] or (not row["told_apart"] and not pd.isna(row["behind"])),
+                "validation": words.percent(row["validation_accuracy"]),
                 "diverged": f"{int(row['diverged'])} of {int(row['seeds'])}",
             }
         )
@@ -131,8 +134,13 @@ def _curves(frame: pd.DataFrame, choice: list[str], look: figures.Look) -> list[
 
 
 def _heat_maps(table: pd.DataFrame, choice: list[str]) -> list[figures.Figure]:
-    others = [setting for setting in choice if setting != "activation"]
-    return [figures.heat_map(rows, words.title(others, rows.iloc[0])) for rows in _split(table, others)[:MOST_PANELS]]
+    across = "activation" if "activation" in choice else choice[0]
+    others = [setting for setting in choice if setting != across]
+    groups = _split(table, others) if others else [table]
+    return [
+        figures.heat_map(rows, across, words.title(others, rows.iloc[0]) if others else "")
+        for rows in groups[:MOST_PANELS]
+    ]
 
 
 def _chance(grid: Grid) -> str:

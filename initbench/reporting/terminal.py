@@ -20,7 +20,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     choice = choice_of(grid)
     verdicts = stats.verdicts(frame, choice)
     table = Table(box=box.SIMPLE_HEAD, title=None)
-    for heading in ("With", "Leader", "Test accuracy", "Also among the best", "Diverged"):
+    for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Diverged"):
         table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")
     for _, rows in verdicts.groupby(choice, sort=False):
         diverged = f"{int(rows['diverged'].sum())} of {int(rows['seeds'].sum())}"

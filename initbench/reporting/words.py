@@ -6,6 +6,8 @@ from typing import Any
 import pandas as pd
 
 from initbench.cells import DIVERGED, SETTINGS
+from initbench.grid import counted
+from initbench.stats import CHOSEN_ON
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -40,9 +42,12 @@ def points(value: float, low: float, high: float) -> tuple[str, str]:
     """
     if pd.isna(value):
         return "–", ""
-    digits = 2 if pd.isna(low) or high - low < 0.02 else 1
-    inner = "" if pd.isna(low) else f"({signed(low, digits)} to {signed(high, digits)})"
-    return signed(value, digits), inner
+    if pd.isna(low):
+        return signed(value, 2), ""
+    digits = 2 if high - low < 0.02 else 1
+    while digits < 4 and any(signed(end, digits) == f"{0:.{digits}f}" for end in (low, high) if end):
+        digits += 1  # on which side of zero an end lies is the point
+    return signed(value, digits), f"({signed(low, digits)} to {signed(high, digits)})"
 
 
 def signed(value: float, digits: int) -> str:
@@ -80,12 +85,12 @@ def title(choice: Sequence[str], row: Any) -> str:
 
 
 def verdict(rows: pd.DataFrame) -> str:
-    """One choice's answer in a sentence or three: who leads, who is not told apart from it, who is behind."""
+    """One choice's answer in a sentence or three: who leads, who is among the best too, who is behind."""
     if not rows["leader"].any():
         return "Every run diverged: there is no best."
     leader = rows[rows["leader"]].iloc[0]
     trained = int(leader["seeds"] - leader["diverged"])
-    text = f"{named(leader)} leads with {interval(leader)} test accuracy ({plural(trained, 'seed')})."
+    text = f"{named(leader)} leads on validation; its test accuracy is {interval(leader)} ({plural(trained, 'seed')})."
     others = rows[~rows["leader"]]
     if others.empty:
         return text
@@ -94,7 +99,7 @@ def verdict(rows: pd.DataFrame) -> str:
     together = others[~others["told_apart"]].sort_values("behind")
     apart = others[others["told_apart"]].sort_values("behind")
     if len(together):
-        text += f" Not told apart from it: {listed([named(row) for _, row in together.iterrows()])}."
+        text += f" Among the best too: {listed([named(row) for _, row in together.iterrows()])}."
     if len(apart):
         first, last = apart.iloc[0], apart.iloc[-1]
         text += f" Behind it: {named(first)} by {100 * first['behind']:.1f} points"
@@ -115,48 +120,50 @@ def named(row: Any) -> str:
 def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     """The answer first: which initializers are among the best, and in how many choices; then the best of all."""
     choices = int(verdicts["leader"].sum())
-    dead = len(verdicts.drop_duplicates(list(choice))) - choices if choice else 0
+    dead = len(verdicts.drop_duplicates(list(choice))) - choices
     if not choices:
         return ["Every run diverged, so no initializer can be recommended."]
-    best = verdicts[verdicts["leader"]].sort_values("mean", ascending=False).iloc[0]
+    best = verdicts.sort_values(CHOSEN_ON, ascending=False, kind="stable").iloc[0]
     if len(set(verdicts["initializer"])) == 1:
         where = f" with {title(choice, best)}" if choices > 1 else ""
         return [f"One initializer was run, so there is nothing to choose: it reached {interval(best)}{where}."]
-    alive = verdicts[verdicts.groupby(list(choice))["leader"].transform("any")] if choice else verdicts
-    top = alive[~alive["told_apart"]]
+    alive = verdicts[verdicts.groupby(list(choice))["leader"].transform("any")]
     sentences = []
     if not alive["behind_low"].notna().any():
         sentences.append("With a single seed no initializer can be told from another: what follows may be chance.")
+    elif not alive["told_apart"].any():
+        sentences.append("No initializer could be told from another: more seeds, or larger differences, are needed.")
     elif choices == 1:
-        names = list(top.sort_values("mean", ascending=False)["initializer"])
+        names = list(alive[~alive["told_apart"]].sort_values("behind", na_position="first")["initializer"])
+        one = f"{names[0]} is the best."
         sentences.append(
-            f"{names[0]} is the best."
-            if len(names) == 1
-            else f"The best is among {listed(names)}: these are not told apart."
+            one if len(names) == 1 else f"The best is among {listed(names)}; none of these is told to be behind."
         )
     else:
-        sentences += _counts(alive, top, choices, choice)
+        sentences += _counts(alive, choices, choice)
     if choices > 1:
         sentences.append(
-            f"The highest test accuracy of a leader is {interval(best)}, by {best['initializer']} with "
-            f"{title(choice, best)}."
+            f"Of all settings {best['initializer']} with {title(choice, best)} did best on the validation split; its "
+            f"test accuracy is {interval(best)}."
         )
     if dead:
         sentences.append(f"In {plural(dead, 'combination')} every run diverged.")
     return sentences
 
 
-def _counts(alive: pd.DataFrame, top: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[str]:
+def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[str]:
     """In how many choices an initializer is among the best, and which never is."""
-    counts = top.groupby("initializer", sort=False).size().sort_values(ascending=False, kind="stable")
+    counts = alive[~alive["told_apart"]].groupby("initializer", sort=False).size()
+    counts = counts.sort_values(ascending=False, kind="stable")
     most = list(counts[counts == counts.iloc[0]].index)
-    place = f"{choices} combinations of {listed([s.replace('_', ' ') for s in choice])}"
+    settings = [setting.replace("_", " ") for setting in choice]
+    place = counted(choices, choice[0]) if len(choice) == 1 else f"{choices} combinations of {listed(settings)}"
     verb = "is" if len(most) == 1 else "are"
     if counts.iloc[0] == choices:
-        sentences = [f"In all {place}, {listed(most)} {verb} among the best."]
+        sentences = [f"For all {place}, {listed(most)} {verb} among the best."]
     else:
         sentences = [
-            f"No initializer is among the best in all {place}; {listed(most)} {verb} in {counts.iloc[0]}"
+            f"No initializer is among the best for all {place}; {listed(most)} {verb} for {counts.iloc[0]}"
             f"{' each' if len(most) > 1 else ''}."
         ]
     never = [name for name in dict.fromkeys(alive["initializer"]) if name not in counts.index]
