@@ -12,8 +12,6 @@ from initbench.runs import Run, train_to_the_end
 if TYPE_CHECKING:
     import pandas as pd
 
-    from initbench.execute import Finished, Progress
-
 
 def run(
     grid: str | Path | Grid,
@@ -62,12 +60,8 @@ def run(
     if workers is not None and workers < 1:
         raise UserError(f"workers = {workers} is not allowed; allowed: a whole number from 1 up")
     made = Run.create(grid, Path(results))
-    train_to_the_end(made, workers, _ignore)
+    train_to_the_end(made, made.missing(), workers, lambda event: None)
     return made.frame()
-
-
-def _ignore(event: "Progress | Finished") -> None:
-    return
 
 
 def load(folder: str | Path) -> "pd.DataFrame":

@@ -146,7 +146,7 @@ def run(
     grid = _grid(path, overrides, smoke)
     again = " ".join(
         [
-            f"initbench run {path}",
+            f"initbench run {_quoted(str(path))}",
             *(f"--set {_quoted(pair)}" for pair in overrides or []),
             *["--smoke"] * smoke,
             *([] if results == Path("results") else [f"--results {_quoted(str(results))}"]),
@@ -180,18 +180,17 @@ def _train(made: "Run", workers: int | None) -> None:
     from initbench.progress import progress
     from initbench.runs import train_to_the_end
 
-    missing = len(made.missing())
+    missing, others = made.inventory()
     _notes(made)
-    others = made.others()
     if others:
         say(f"{made.folder}: {others:,} more cells that lie there are not of this grid and are left out")
     if not missing:
         say(f"Nothing to train: all {len(made.grid):,} cells are in {made.folder} already.")
         return
-    kept = len(made.grid) - missing
-    say(f"{made.folder}: {missing:,} cells to train" + (f", {kept:,} are trained already" if kept else ""))
-    with progress(missing) as listen:
-        train_to_the_end(made, workers, listen)
+    kept = len(made.grid) - len(missing)
+    say(f"{made.folder}: {len(missing):,} cells to train" + (f", {kept:,} are trained already" if kept else ""))
+    with progress(len(missing)) as listen:
+        train_to_the_end(made, missing, workers, listen)
 
 
 def _finish(made: "Run") -> None:

@@ -82,12 +82,13 @@ class Run:
 
     def missing(self) -> list[Cell]:
         """The grid's cells that no part holds."""
-        trained = store.trained_cells(self.parts())
-        return [cell for cell in self.cells if cell.id not in trained]
+        return self.inventory()[0]
 
-    def others(self) -> int:
-        """How many cells lie in the folder that are not of this grid: those of an earlier one, with more seeds say."""
-        return len(store.trained_cells(self.parts()) - {cell.id for cell in self.cells})
+    def inventory(self) -> tuple[list[Cell], int]:
+        """The grid's cells that no part holds, and how many others lie there: those of an earlier grid, say."""
+        trained = store.trained_cells(self.parts())
+        missing = [cell for cell in self.cells if cell.id not in trained]
+        return missing, len(trained) - (len(self.cells) - len(missing))
 
     def train(self, missing: Iterable[Cell], workers: Workers, count: int) -> Iterator[Progress | Finished]:
         """Train cells and write a part for each stack that finishes; yields what happens, after it is written."""
@@ -145,15 +146,15 @@ def _known_sources(folder: Path) -> dict[str, Source]:
         return {}
 
 
-def train_to_the_end(run: Run, workers: int | None, listen: Callable[[Progress | Finished], None]) -> int:
-    """Train what is missing in a run; returns how many cells that were."""
-    missing = run.missing()
+def train_to_the_end(
+    run: Run, missing: list[Cell], workers: int | None, listen: Callable[[Progress | Finished], None]
+) -> None:
+    """Train what is missing in a run, in as many workers as asked; `listen` is told of each event."""
     if missing:
         count = worker_count(workers, missing, run.grid)
         with Workers(count) as pool:
             for event in run.train(missing, pool, count):
                 listen(event)
-    return len(missing)
 
 
 def worker_count(asked: int | None, cells: list[Cell], grid: Grid) -> int:

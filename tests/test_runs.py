@@ -112,7 +112,7 @@ def test_a_run_again_trains_nothing_and_one_more_seed_only_what_is_new(folder, g
     smaller = ib.run(grid_file, results=folder.parent, workers=1, overrides={"seed": [1], "activation": "relu"})
     assert len(counted) == 6
     assert smaller["cell"].nunique() == 3
-    assert Run.open(folder).others() == 15
+    assert Run.open(folder).inventory() == ([], 15)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-10], lambda b: b[:50] + bytes([b[50] ^ 1]) + b[51:], lambda b: b""])

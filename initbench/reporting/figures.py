@@ -123,7 +123,8 @@ def learning_curve(rows: pd.DataFrame, table: pd.DataFrame, look: Look, title: s
         if len(rows):
             sns.lineplot(
                 rows, x="epoch", y="train_loss", hue="initializer", hue_order=names, style="initializer",
-                style_order=names, palette=look.colours, markers=look.markers, dashes=False, errorbar=_interval,
+                style_order=names, palette=look.colours,
+                markers=look.markers if rows["epoch"].max() <= 25 else False, dashes=False, errorbar=_interval,
                 legend=False, markersize=5, ax=axes,
             )  # fmt: skip
             if rows["train_loss"].min() > 0 and rows["train_loss"].max() > 30 * rows["train_loss"].min():
