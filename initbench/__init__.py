@@ -16,12 +16,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from initbench import activations, grid, initializers, losses, optimizers, stats
-    from initbench.api import load, report, run
+    from initbench.api import load, merge, report, run
     from initbench.errors import UserError, WorkerDied
 
 _MODULES = ("activations", "grid", "initializers", "losses", "optimizers", "stats")
 _NAMES = {
     "load": "initbench.api",
+    "merge": "initbench.api",
     "report": "initbench.api",
     "run": "initbench.api",
     "UserError": "initbench.errors",
@@ -36,6 +37,7 @@ __all__ = [
     "initializers",
     "load",
     "losses",
+    "merge",
     "optimizers",
     "report",
     "run",

@@ -1,8 +1,9 @@
-"""From Python: `run`, `load`, `report`; the same things as on the command line, without the shell."""
+"""From Python: `run`, `load`, `report`, `merge`; the same things as on the command line, without the shell."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from initbench import store
 from initbench.errors import UserError
@@ -61,7 +62,7 @@ def run(
         raise UserError(f"workers = {workers} is not allowed; allowed: a whole number from 1 up")
     made = Run.create(grid, Path(results))
     train_to_the_end(made, made.missing(), workers, lambda event: None)
-    return made.frame()
+    return _told(made, made.frame())
 
 
 def load(folder: str | Path) -> "pd.DataFrame":
@@ -74,7 +75,8 @@ def load(folder: str | Path) -> "pd.DataFrame":
     >>> import initbench as ib
     >>> frame = ib.load("results/keepcoding")  # doctest: +SKIP
     """
-    return Run.open(folder).frame()
+    run = Run.open(folder)
+    return _told(run, run.frame())
 
 
 def report(folder: str | Path) -> Path:
@@ -82,7 +84,32 @@ def report(folder: str | Path) -> Path:
 
     Raises UserError if the folder holds no run.
     """
-    return write_report(Run.open(folder))
+    run = Run.open(folder)
+    return _told(run, write_report(run))
+
+
+def merge(folders: Sequence[str | Path], into: str | Path) -> "pd.DataFrame":
+    """Join runs into a new folder, each cell once; returns its tidy table.
+
+    A cell that differs between runs is kept as the first of them has it, with a warning.
+
+    Raises UserError if a folder holds no run, or `into` is not empty.
+    """
+    from initbench.merging import merge as join
+
+    run, lines = join([Path(folder) for folder in folders], Path(into))
+    run.notes += lines
+    return _told(run, run.frame())
+
+
+Result = TypeVar("Result")
+
+
+def _told(run: Run, result: Result) -> Result:
+    """The result, after a warning for each thing about the run that its user should know."""
+    for line in dict.fromkeys(run.notes):
+        warnings.warn(line, stacklevel=3)
+    return result
 
 
 def write_report(run: Run) -> Path:

@@ -134,7 +134,7 @@ class Catalogue(Mapping[str, Entry[Function]]):
         """The kind with its indefinite article."""
         return ("an " if self.kind[0] in "aeiou" else "a ") + self.kind
 
-    def resolve(self, given: object, only: str = "") -> Choice:
+    def resolve(self, given: object, only: str = "", also: str = "") -> Choice:
         """The choice that the user named: `"zeros"`, `{"name": "normal", "std": 0.2}`, or `"normal(std=0.2)"`.
 
         Parameters
@@ -143,6 +143,8 @@ class Catalogue(Mapping[str, Entry[Function]]):
             A name, a table with the key `name`, or a canonical string.
         only
             If given, a tag that the entry must have (`"bias"` for bias initializers).
+        also
+            If given, a word that the caller takes beside the names, for the message.
 
         Raises
         ------
@@ -153,6 +155,7 @@ class Catalogue(Mapping[str, Entry[Function]]):
         names = [n for n, e in self._entries.items() if not only or only in e.tags]
         if name not in names:
             what = f"{only} {self.kind}" if only else self.kind
+            names += [also] * bool(also)
             raise ValueError(f"no {what} is called {shown(name)}; allowed: {', '.join(names)}{nearest(name, names)}")
         entry = self._entries[name]
         known = {p.name: p for p in entry.parameters}

@@ -96,7 +96,7 @@ def new(
         raise UserError(f"{path}: there is no folder {path.parent}")
     store.write_file(path, text.encode())
     say(f"Wrote {path}: {presets.summary(preset)}")
-    say(f"Next: initbench plan {path}, then initbench run {path}")
+    say(f"Next: initbench plan {_quoted(str(path))}, then initbench run {_quoted(str(path))}")
 
 
 @app.command(epilog="Example: initbench plan grid.toml --set seed=20")
@@ -115,7 +115,9 @@ def plan(
     say(f"{len(grid):,} cells: {grid.shape}")
     cells = list(grid.cells())
     if (results / grid.name / "grid.toml").is_file():
-        cells = Run(results / grid.name, grid).missing()
+        made = Run(results / grid.name, grid)
+        cells = made.missing()
+        _notes(made)
         if len(cells) < len(grid):
             say(f"{len(grid) - len(cells):,} of them are trained already in {results / grid.name}")
     if cells:
@@ -132,7 +134,7 @@ def plan(
         say(f"Warning: {seeds} {noun} too few for any claim: {why}. Five or more tell: --set seed=5")
 
 
-@app.command(epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=[0.01,0.1]")
+@app.command(epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=0.01,0.1")
 def run(
     path: GridPath,
     overrides: Overrides = None,
@@ -149,6 +151,7 @@ def run(
             f"initbench run {_quoted(str(path))}",
             *(f"--set {_quoted(pair)}" for pair in overrides or []),
             *["--smoke"] * smoke,
+            *([f"--workers {workers}"] if workers else []),
             *([] if results == Path("results") else [f"--results {_quoted(str(results))}"]),
         ]
     )
@@ -287,14 +290,14 @@ def merge(
     into: Annotated[Path, typer.Option("--into", metavar="RUN", help="The new run's folder.")],
 ) -> None:
     """Join runs, of other machines say, each cell once; cells that disagree are named."""
-    from initbench.merge import merge as join
+    from initbench.merging import merge as join
 
     made, lines = join(folders, into)
     for line in lines:
         typer.echo(line, err=True)
     missing = len(made.missing())
     say(f"{made.folder}: {len(made.grid) - missing:,} of {len(made.grid):,} cells")
-    say(f"Next: initbench report {made.folder}")
+    say(f"Next: initbench report {_quoted(str(made.folder))}")
 
 
 @app.command(epilog="Example: initbench clean results/keepcoding")
@@ -310,7 +313,9 @@ def clean(
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"{folder}: not removed; give --yes to remove it without being asked")
-        typer.confirm(f"Remove all results in {folder}?", abort=True)
+        if not typer.confirm(f"Remove all results in {folder}?"):
+            say("Nothing removed.")
+            return
     say(f"Removed from {folder}: {', '.join(remove(made))}")
 
 
@@ -327,18 +332,25 @@ def schema() -> None:
 def _grid(path: Path, overrides: list[str] | None, smoke: bool) -> "Grid":
     from initbench.grid import read, smoke_overrides
 
-    settings = dict(_pair(text) for text in overrides or [])
+    settings = _pairs(overrides or [])
     grid = read(path, settings)
     return read(path, {**settings, **smoke_overrides(grid)}) if smoke else grid
+
+
+def _pairs(texts: list[str]) -> dict[str, Any]:
+    """What stands after each --set; UserError with a line for each that is none."""
+    wrong = [text for text in texts if not text.partition("=")[0].strip() or "=" not in text]
+    if wrong:
+        allowed = "allowed: KEY=VALUE, such as --set seed=10 or --set 'hidden=[128, 128]'"
+        raise UserError(*(f"--set {text}: {allowed}" for text in wrong))
+    return dict(map(_pair, texts))
 
 
 def _pair(text: str) -> tuple[str, Any]:
     """`key=value`, the value read as TOML, or taken as a word or words: seed=3, activation=tanh, loss=mse,mae."""
     import tomllib
 
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set {text}: allowed: KEY=VALUE, such as --set seed=10 or --set 'hidden=[128, 128]'")
+    key, _, value = text.partition("=")
     for form in (value, f"[{value}]" if "," in value else value):
         with contextlib.suppress(tomllib.TOMLDecodeError):
             return key.strip(), tomllib.loads(f"value = {form}")["value"]

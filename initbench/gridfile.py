@@ -32,7 +32,7 @@ def validated(
     keys = [str(error["loc"][-1 if len(error["loc"]) < 3 else 1]) for error in found]
     meant = [match for key in keys if key not in RULES for match in get_close_matches(key, RULES, n=1)]
     rest["wrong"] = {*keys, *meant}
-    return rest, [_line(error) for error in found]
+    return rest, [_line(error, document) for error in found]
 
 
 def _flat(model: BaseModel) -> dict[str, Any]:
@@ -53,6 +53,8 @@ def _pruned(document: dict[str, Any], wrong: Sequence[tuple[int | str, ...]]) ->
         if isinstance(node, dict) and len(at) < 2:
             fields = {k: keep(v, (*at, k)) for k, v in node.items() if (*at, k) not in wrong}
             return {k: v for k, v in fields.items() if v is not None}
+        if len(at) == 2 and at[0] == "grid" and not isinstance(node, list):
+            return None if (*at, 0) in wrong else node
         if isinstance(node, list) and len(at) == 2 and at[0] == "grid":
             kept = [v for i, v in enumerate(node) if (*at, i) not in wrong]
             return kept if kept or not node else None
@@ -61,11 +63,13 @@ def _pruned(document: dict[str, Any], wrong: Sequence[tuple[int | str, ...]]) ->
     return keep(document, ())  # type: ignore[no-any-return]
 
 
-def _line(error: Any) -> str:
+def _line(error: Any, document: dict[str, Any]) -> str:
     """One of pydantic's errors as one line of ours."""
     location: tuple[int | str, ...] = error["loc"]
     keys = [part for part in location if isinstance(part, str)]
-    where = ".".join(keys) + "".join(f"[{part}]" for part in location if isinstance(part, int))
+    where = ".".join(keys)
+    if len(keys) > 1 and isinstance(document[keys[0]], dict) and isinstance(document[keys[0]].get(keys[1]), list):
+        where += "".join(f"[{part}]" for part in location if isinstance(part, int))
     setting, given = keys[-1], error["input"]
     if error["type"] == "extra_forbidden":
         return f"{where}: {_unknown_key(keys)}"
@@ -121,10 +125,12 @@ def override(text: str, overrides: Mapping[str, object]) -> str:
     import tomlkit
 
     document: Any = tomlkit.parse(text)
+    lines = []
     for given, value in overrides.items():
         section, _, key = given.rpartition(".")
         if key not in ("name", *RULES) or section not in ("", *SECTIONS):
-            raise UserError(f"{given}: unknown setting; allowed: {', '.join(['name', *RULES])}{nearest(key, RULES)}")
+            lines.append(f"{given}: unknown setting; allowed: {', '.join(['name', *RULES])}{nearest(key, RULES)}")
+            continue
         home = RULES[key].home if key in RULES else ""
         for place in (document, *(document.get(section) for section in SECTIONS)):
             if isinstance(place, dict) and key in place:
@@ -138,6 +144,8 @@ def override(text: str, overrides: Mapping[str, object]) -> str:
             document[section][key] = item
         else:  # a key of the top has to stand before the first table
             document = tomlkit.parse(tomlkit.dumps({key: item}) + tomlkit.dumps(document))
+    if lines:
+        raise UserError(*lines)
     return tomlkit.dumps(document)
 
 

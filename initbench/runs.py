@@ -30,10 +30,15 @@ OWN_FOLDERS = ("parts", "timings", "signal", "set-aside")
 
 @dataclass
 class Run:
-    """A run's folder and its grid. `notes` collects what the user should know: parts that were set aside."""
+    """A run's folder and its grid.
+
+    `notes` collects what the user should know: parts that are damaged. A run that is about to train (`create`) sets
+    them aside; one that is only read (`open`) changes nothing in its folder.
+    """
 
     folder: Path
     grid: Grid
+    writes: bool = False
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -53,7 +58,7 @@ class Run:
                 store.write_file(folder / "datasets.json", json.dumps(read, indent=1).encode())
         except OSError as error:
             raise UserError(f"{folder}: cannot be written ({error.strerror}); give --results DIR") from None
-        return cls(folder, grid)
+        return cls(folder, grid, writes=True)
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
@@ -75,8 +80,8 @@ class Run:
         return list(self.grid.cells())
 
     def parts(self) -> list[store.Part]:
-        """The sound parts; a damaged one is set aside and noted."""
-        found, lines = store.read_parts(self.folder)
+        """The sound parts; a damaged one is noted."""
+        found, lines = store.read_parts(self.folder, set_aside=self.writes)
         self.notes += lines
         return found
 

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationInfo,
     WithJsonSchema,
     create_model,
@@ -55,7 +56,7 @@ def _named(catalogue: Catalogue[Any], probe: Callable[[str], None], only: str = 
         if also and given == also:
             return also
         try:
-            choice = str(catalogue.resolve(given, only))
+            choice = str(catalogue.resolve(given, only, also))
             probe(choice)
         except ValueError as error:
             raise PydanticCustomError("mistake", "{line}", {"line": str(error)}) from None
@@ -63,8 +64,9 @@ def _named(catalogue: Catalogue[Any], probe: Callable[[str], None], only: str = 
 
     names = [n for n, e in catalogue.items() if not only or only in e.tags] + [also] * bool(also)
     tables = [_table_schema(e.name, e.parameters) for e in catalogue.values() if e.parameters and e.name in names]
+    canonical = "|".join(e.name for e in catalogue.values() if e.parameters and e.name in names)
     schema = {
-        "anyOf": [{"enum": names}, *tables],
+        "anyOf": [{"enum": names}, {"type": "string", "pattern": rf"^({canonical})\(.*\)$"}, *tables],
         "description": f"{catalogue.article}, by name or as a table",
     }
     return Annotated[str, BeforeValidator(convert), WithJsonSchema(schema)]
@@ -190,19 +192,21 @@ def _as_list(setting: str, given: object) -> object:
             "{line}",
             {"line": f"given {shown(given)}; as an axis it is a list of such lists: {example}"},
         )
-    if setting == "hidden" and given == []:
-        return [[]]
     if not isinstance(given, list):
         return [given]
     if not given:
-        raise PydanticCustomError("mistake", "{line}", {"line": "an empty axis; allowed: at least one value"})
+        hint = "; no hidden layer as the only value is [[]]" if setting == "hidden" else ""
+        raise PydanticCustomError("mistake", "{line}", {"line": f"an empty axis; allowed: at least one value{hint}"})
     return given
 
 
 def _axis(setting: str, rule: Setting) -> Any:
     """The type of an axis: a list of the setting's type, in any spelling that `_as_list` takes."""
     kind: Any = rule.type
-    return Annotated[list[kind], BeforeValidator(partial(_as_list, setting))]
+    one = TypeAdapter(kind).json_schema()
+    many = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
+    bare = {"hidden": [], "seed": [{"type": "integer", "minimum": 1}]}.get(setting, [one])
+    return Annotated[list[kind], BeforeValidator(partial(_as_list, setting)), WithJsonSchema({"anyOf": [*bare, many]})]
 
 
 def _section(name: str) -> type[BaseModel]:
@@ -227,4 +231,9 @@ GridFile = create_model(
 def schema() -> dict[str, Any]:
     """The JSON schema of the grid file, from the model that validates it."""
     found: dict[str, Any] = GridFile.model_json_schema()
+    for place in (found, *found["$defs"].values()):
+        for key, described in place["properties"].items():
+            described.pop("default", None)  # pydantic's None says only that the key may be missing
+            if key in RULES and RULES[key].default is not None and place.get("title") != "grid":
+                described["default"] = RULES[key].default
     return found

@@ -62,8 +62,11 @@ def write_file(path: Path, content: bytes) -> None:
             os.close(descriptor)
 
 
-def read_parts(folder: Path) -> tuple[list[Part], list[str]]:
-    """The sound parts of a run, by id, and a line for each that was not: it is moved to `folder/set-aside`."""
+def read_parts(folder: Path, set_aside: bool = True) -> tuple[list[Part], list[str]]:
+    """The sound parts of a run, by id, and a line for each that is not.
+
+    With `set_aside` a damaged part is moved to `folder/set-aside`; else it is left where it is, and not read.
+    """
     sound, lines = [], []
     for path in sorted((folder / "parts").glob("[!.]*.parquet")):
         try:
@@ -74,10 +77,13 @@ def read_parts(folder: Path) -> tuple[list[Part], list[str]]:
             if not table.schema.equals(SCHEMA):
                 raise ValueError("it has other columns than this version writes")
         except (ValueError, OSError, pa.ArrowException) as error:
-            aside = folder / "set-aside" / path.name
-            aside.parent.mkdir(exist_ok=True)
-            path.replace(aside)
-            lines.append(f"{path}: damaged, {error}; moved to {aside.parent}, and its cells count as not trained")
+            what = "left out; the next run trains its cells again"
+            if set_aside:
+                aside = folder / "set-aside" / path.name
+                aside.parent.mkdir(exist_ok=True)
+                path.replace(aside)
+                what = f"moved to {aside.parent}; its cells are trained again"
+            lines.append(f"{path}: damaged, {error}; {what}")
             continue
         metadata = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
         sound.append(Part(path.stem, table, metadata))

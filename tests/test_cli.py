@@ -32,12 +32,13 @@ def test_help_and_list_import_nothing_heavy(arguments, tmp_path):
     code = (
         "import sys\nfrom initbench.cli import main\n"
         f"sys.argv = ['initbench', *{arguments}]\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "heavy = {'torch', 'pandas', 'matplotlib', 'scipy', 'seaborn', 'pyarrow'} & set(sys.modules)\n"
         "print('HEAVY', sorted(heavy))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "HEAVY []" in out.stdout
+    assert len(out.stdout) > len("HEAVY []\n")
 
 
 def test_import_is_light():
@@ -161,7 +162,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
     out, err = process.communicate(timeout=20)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 3
     assert process.returncode == 130
     assert "Traceback" not in err
     kept = len(list(parts.glob("[!.]*")))

@@ -5,6 +5,7 @@ import time
 import tomllib
 
 import hypothesis
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +87,8 @@ def mistakes(text, **keywords):
         ("[grid]\ninitializer = ['zeros']\nlr = 0.1", ["did you mean 'learning_rate'"]),
         ("[grid]\ninitializer = ['zeros']\n[model]\nactivation = ['tanh', 'relu']", ["a list is an axis and goes in [grid]"]),
         ("[grid]\ninitializer = [zeros]", ["is no TOML", "names are written in quotes"]),
+        ("[grid]\ninitializer = ['zeros']\nhidden = []", ["grid.hidden: an empty axis", "[[]]"]),
+        ("[grid]\ninitializer = ['zeros']\noutput_activation = 'sam'", ["did you mean 'same'"]),
         ("grid = 3", ["grid = 3", "a table, [grid]"]),
         ("[grid]\ninitializer = ['zeros']\n[model]\nepochs = 3", ["model.epochs: does not belong here", "[training]"]),
         ("[grid]\ninitializer = ['zeros']\nepochs = [1]\n[training]\nepochs = 2", ["training.epochs: given here and as grid.epochs"]),
@@ -105,6 +108,11 @@ def test_a_mistake_is_one_line_with_what_was_given_and_what_is_allowed(text, par
 def test_all_mistakes_are_told_in_one_go():
     both = mistakes("[grid]\ninitializer = ['zeroes']\nactivation = ['tanh', 'relu']\n[model]\nhidden = []")
     assert ["'zeroes'" in both[0], "same cell" in both[1], len(both)] == [True, True, 2]
+    bare = "[grid]\ninitializer = ['zeros', 'zeros']\nepochs = 0\nseed = [1, 1]\nbatch_size = [128, 99999]"
+    parts = ("grid.epochs = 0", "'zeros' is on", "seed: 1 is on", "batch_size = 99999")
+    lines = mistakes(bare)
+    assert len(lines) == 4
+    assert all(any(part in line for line in lines) for part in parts)
     lines = mistakes(
         """
         name = "a/b"
@@ -203,6 +211,9 @@ def test_an_override_may_be_a_table_and_is_refused_where_toml_cannot_say_it(tmp_
     for wrong in ({"epochs": None}, {"epochs": object()}):
         with pytest.raises(UserError, match="what TOML can say"):
             grid.parse(VALID, overrides=wrong)
+    with pytest.raises(UserError) as error:
+        grid.parse(VALID, overrides={"epochz": 2, "sed": 1})
+    assert ["epochz" in error.value.lines[0], "sed" in error.value.lines[1], len(error.value.lines)] == [True, True, 2]
     with pytest.raises(UserError, match="unknown setting"):
         grid.parse(VALID, overrides={"nonsense.seed": 2})
     assert grid.parse(VALID, overrides={"grid.seed": 3}).axes["seed"] == (0, 1, 2)
@@ -271,16 +282,45 @@ def test_a_written_grid_means_the_same():
         assert [c.id for c in again.cells()] == [c.id for c in parsed.cells()]
 
 
-def test_the_schema_is_json_and_knows_every_setting():
+def test_the_schema_takes_what_is_valid_and_refuses_what_is_not():
     schema = json.loads(json.dumps(settings.schema()))
     assert set(schema["$defs"]["grid"]["properties"]) == set(settings.RULES)
-    assert set(schema["$defs"]) == {"grid", "model", "training"}
-    enum = schema["$defs"]["model"]["properties"]["initializer"]["anyOf"][0]["enum"]
-    assert "he_normal" in enum
+    assert schema["$defs"]["training"]["properties"]["epochs"]["default"] == 10
+    jsonschema.Draft202012Validator.check_schema(schema)
+    valid = [tomllib.loads(presets.text(name)) for name in presets.names()]
+    axes = {"initializer": "normal(std=0.2)", "seed": [0, 7], "hidden": [[], [8, 4]], "epochs": 3}
+    valid.append({"grid": axes, "model": {"bias_initializer": "ones"}, "dataset": {"idx": "x"}})
+    for document in valid:
+        jsonschema.validate(document, schema)
+    for wrong in (
+        {"grid": {"initializer": ["he_norml"]}},
+        {"grid": {"seed": 0}},
+        {"grid": {"hidden": [8]}},
+        {"grid": {"epochs": []}},
+        {"training": {"epochs": [1]}},
+        {"training": {"epoch": 1}},
+        {"grid": {"initializer": [{"name": "normal", "sdt": 1}]}},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
 
 
 def test_the_designs_grid_file_is_the_preset():
     document = tomllib.loads(presets.text("keepcoding"))
+    assert (document["name"], document["dataset"]) == ("keepcoding", "mnist")
+    assert document["grid"] == {
+        "initializer": [
+            {"name": "truncated_normal", "std": 1.0},
+            {"name": "normal", "std": 0.2},
+            {"name": "uniform", "low": -0.2, "high": 0.2},
+            "zeros",
+            "glorot_uniform",
+            "lecun_normal",
+        ],
+        "activation": ["tanh", "sigmoid", "relu", "softmax"],
+        "loss": ["mse", "cross_entropy"],
+        "seed": 5,
+    }
     assert document["training"] == {
         "optimizer": "sgd", "learning_rate": 0.1, "lr_schedule": "constant", "lr_decay": 1e-3, "batch_size": 128,
         "epochs": 10,

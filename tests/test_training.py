@@ -62,6 +62,20 @@ def test_an_epochs_losses_are_the_plain_trainers_to_1e_10_in_float64(small, opti
             assert getattr(epochs[1], metric)[i] == pytest.approx(expected, rel=1e-9), (cell, metric)
 
 
+def test_a_whole_epoch_of_mnist_is_the_plain_trainers_to_1e_10_in_float64(mnist):
+    cells = [
+        make_cell(activation=a, output_activation=o, loss=loss, train_size=55000, learning_rate=0.05)
+        for a, o, loss in (("tanh", "tanh", "mse"), ("softmax", "softmax", "cross_entropy"))
+    ]
+    for stacked in (cells, [make_cell(hidden="16", train_size=55000, loss="mse", learning_rate=0.05)]):
+        _, epoch = stack.train(stacked, stack.Data(mnist), torch.float64)
+        for i, cell in enumerate(stacked):
+            _, (losses, end) = reference.train(cell, mnist, torch.float64)
+            assert len(losses) == 429
+            np.testing.assert_allclose(epoch.step_losses[:, i], losses, rtol=1e-10)
+            assert epoch.test_loss[i] == pytest.approx(end["test_loss"], rel=1e-10)
+
+
 def test_both_schedules_and_all_biases_are_the_plain_trainers(small):
     cells = [
         make_cell(lr_schedule=schedule, lr_decay=0.3, epochs=3, bias_initializer=bias, hidden="20", batch_size=100)
@@ -158,8 +172,9 @@ def test_bits_are_checked_and_hold_here(small):
 def test_the_check_of_bits_can_fail(small, monkeypatch):
     class Leaky(stack.Steps):
         @property
-        def weights(self):
-            return [W + 1e-6 * len(W) for W in super().weights]
+        def numbers(self):
+            *others, accuracy = super().numbers
+            return [*others, accuracy + 1e-6 * len(accuracy)]
 
     monkeypatch.setattr(stack, "Steps", Leaky)
     assert not stack.bits_hold(cells_of("sgd", "")[:6], stack.Data(small))

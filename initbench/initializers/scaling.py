@@ -47,8 +47,8 @@ def variance_scaling(
       after truncation is scale / n (as Keras and JAX do).
     - `uniform`: U(−√(3 scale / n), √(3 scale / n)).
 
-    Defaults are those of Keras and JAX. Raises ValueError if scale ≤ 0. Source: He et al. 2015, section 2.2, in the
-    general form of Keras' `VarianceScaling`.
+    Defaults are those of Keras; fan_geo_avg is JAX's. Raises ValueError if scale ≤ 0. Source: He et al. 2015,
+    section 2.2, in the general form of Keras' `VarianceScaling`.
     """
     if not scale > 0:
         raise ValueError(f"scale = {scale!r}; allowed: above 0")

@@ -12,8 +12,9 @@ def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTy
     """Random orthogonal (Haar), times gain: WᵀW = gain² I if fan_in ≥ fan_out, else WWᵀ = gain² I.
 
     The Q of a QR factorization of normal noise, its columns multiplied by the signs of R's diagonal, which makes it
-    uniform over the orthogonal matrices (Mezzadri 2007, section 4). An array of more than two dimensions is taken as a
-    matrix [all but the last, last], as Keras and JAX do. Saxe, McClelland & Ganguli 2014, section 3.
+    uniform over the orthogonal matrices (Mezzadri 2007, "A correct and efficient algorithm"). An array of more than
+    two dimensions is taken as a matrix [all but the last, last], as Keras and JAX do. Saxe, McClelland & Ganguli
+    2014, section 3.
 
     >>> W = orthogonal((6, 3), seed=0, dtype=np.float64)
     >>> bool(np.allclose(W.T @ W, np.eye(3)))

@@ -5,7 +5,7 @@ and one batched product each deeper layer. With N cells, batch B, and a layer of
 
 - X is `[B, in]`, the batch; a first layer's weights are W `[N, out, in]`, flat `[N · out, in]`, and its pre-activations
   are W Xᵀ `[N, out, B]`, each cell a contiguous block. The columns of X are the pixels that are ever lit, then a one
-  (so that the last column of W is the bias), then zeros up to an even length.
+  (so that this column of W is the bias), then zeros that make every cell's W a whole number of blocks.
 - A deeper layer's input A is `[N, in, B]`, the rows the units below, then a one, then zeros.
 - Activations and losses work on contiguous slices of cells that share them (`initbench.training.kernels`).
 
@@ -96,7 +96,12 @@ def train(
     network = _Network(cells, data, dtype)
     images, labels = data.train[0][: first.train_size], data.train[1][: first.train_size]
     batch = _Batch(first.batch_size, network, data)
-    yield Epoch(0, np.empty((0, count)), *network.evaluate(data, count))
+
+    def evaluated() -> list[Floats]:
+        splits = (data.validation, data.test)
+        return [values[:count].double().numpy() for split in splits for values in network.evaluate(*split)]
+
+    yield Epoch(0, np.empty((0, count)), *evaluated())
     for epoch in range(1, first.epochs + 1):
         order = torch.from_numpy(streams.order(first.seed, epoch, len(images)))
         rates = torch.tensor([cell.rate(epoch) for cell in network.cells], dtype=dtype).view(-1, 1, 1)
@@ -107,7 +112,7 @@ def train(
             if step % 64 == 63:
                 progress(epoch - 1 + step / first.steps_per_epoch)
         progress(epoch)
-        yield Epoch(epoch, losses[:, :count].double().numpy(), *network.evaluate(data, count))
+        yield Epoch(epoch, losses[:, :count].double().numpy(), *evaluated())
 
 
 class Steps:
@@ -133,30 +138,32 @@ class Steps:
         return self
 
     @property
-    def weights(self) -> list[Tensor]:
-        """Each layer's weights and biases, `[cells, out, in + 1 and padding]`."""
-        return [W[: self._count] for W in self._network.W]
+    def numbers(self) -> list[Tensor]:
+        """What came out so far, each `[cells, …]`: the weights of all layers, the last losses, and an evaluation."""
+        images, labels = self._images
+        evaluated = self._network.evaluate(images[:600], labels[:600])
+        return [array[: self._count] for array in (*self._network.W, self._losses, *evaluated)]
 
 
 def bits_hold(cells: Sequence[Cell], data: Data) -> bool:
     """Whether, on this machine and these shapes, a cell's bits are the same in other stacks than this one.
 
-    Takes two steps of the whole stack, of each half, of its ends in reverse order, and of its last cell alone, and
-    compares the weights.
+    Takes two steps and an evaluation of the whole stack, of each half, of its ends in reverse order, and of its last
+    cell alone, and compares weights, losses and accuracies.
     """
-    whole = Steps(cells, data).take(2).weights
+    whole = Steps(cells, data).take(2).numbers
     middle = len(cells) // 2
     others = [range(middle), range(middle, len(cells)), [len(cells) - 1, 0], [len(cells) - 1]]
     for part in filter(len, others):
-        weights = Steps([cells[i] for i in part], data).take(2).weights
-        for W, V in zip(whole, weights, strict=True):
-            if not all(_same_bits(W[i], V[k]) for k, i in enumerate(part)):
+        numbers = Steps([cells[i] for i in part], data).take(2).numbers
+        for array, other in zip(whole, numbers, strict=True):
+            if not all(_same_bits(array[i], other[k]) for k, i in enumerate(part)):
                 return False
     return True
 
 
 def _same_bits(left: Tensor, right: Tensor) -> bool:
-    return torch.equal(left.contiguous().view(torch.int32), right.contiguous().view(torch.int32))
+    return left.numpy().tobytes() == right.numpy().tobytes()
 
 
 def _padded(inputs: int, out: int) -> int:
@@ -234,6 +241,7 @@ class _Network:
             for i, j, pair in _runs([(c.output_activation, c.loss) for c in self.cells])
         ]
         self._inputs: dict[int, list[Tensor]] = {}
+        self._data = data
 
     def inputs(self, batch: int) -> list[Tensor]:
         """Buffers for the inputs of the layers above the first, `[cells, in padded, batch]`, their ones in place."""
@@ -279,25 +287,22 @@ class _Network:
                 G[cells] = s.functions[1](below[cells], Z[layer - 1][cells], A[cells, :width])
         self.updates[0](self.W[0], G, batch.X.t(), rates)
 
-    def evaluate(self, data: Data, count: int) -> tuple[Floats, Floats, Floats, Floats]:
-        """Validation loss and accuracy, test loss and accuracy, each `[count]`, for the first `count` cells."""
-        results: list[Floats] = []
-        for images, labels in (data.validation, data.test):
-            batch = _Batch(EVALUATION_BATCH, self, data)
-            image_losses = torch.empty(len(self.cells), batch.padded, dtype=self.dtype)
-            loss = torch.zeros(len(self.cells), dtype=torch.float64)
-            correct = torch.zeros(len(self.cells), dtype=torch.int64)
-            for start in range(0, len(images), EVALUATION_BATCH):
-                batch.fill(images, labels, slice(start, min(start + EVALUATION_BATCH, len(images))))
-                Z = self.forward(batch)[-1]
-                for s in self.output:
-                    cells = slice(s.start, s.stop)
-                    output, image_losses[cells], _ = s.functions(Z[cells], batch.target, batch.labels)
-                    right = output.argmax(1) == batch.labels
-                    correct[cells] += right[:, : batch.size].sum(1)
-                loss += image_losses[:, : batch.size].sum(1, dtype=torch.float64)
-            results += [loss[:count].numpy() / len(images), correct[:count].numpy() / len(images)]
-        return results[0], results[1], results[2], results[3]
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy on a split, each `[cells]`, float64."""
+        batch = _Batch(EVALUATION_BATCH, self, self._data)
+        image_losses = torch.empty(len(self.cells), batch.padded, dtype=self.dtype)
+        loss = torch.zeros(len(self.cells), dtype=torch.float64)
+        correct = torch.zeros(len(self.cells), dtype=torch.int64)
+        for start in range(0, len(images), EVALUATION_BATCH):
+            batch.fill(images, labels, slice(start, min(start + EVALUATION_BATCH, len(images))))
+            Z = self.forward(batch)[-1]
+            for s in self.output:
+                cells = slice(s.start, s.stop)
+                output, image_losses[cells], _ = s.functions(Z[cells], batch.target, batch.labels)
+                right = output.argmax(1) == batch.labels
+                correct[cells] += right[:, : batch.size].sum(1)
+            loss += image_losses[:, : batch.size].sum(1, dtype=torch.float64)
+        return loss / len(images), correct.double() / len(images)
 
 
 def _output_functions(activation: str, loss: str) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:

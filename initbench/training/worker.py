@@ -54,7 +54,8 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     if task["calibrate"]:
         _send(replies, event="done", stack=number, seconds=_seconds_per_step(cells, data[source.name]))
         return
-    shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, source.name, len(cells))
+    functions = tuple((cell.activation, cell.output_activation, cell.loss) for cell in cells)
+    shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, source.name, functions)
     start = time.perf_counter()
     if shape not in exact:
         exact[shape] = bits_hold(cells, data[source.name])
