@@ -47,7 +47,7 @@ def mnist():
 
 @pytest.fixture(scope="session")
 def small(mnist):
-    """The first 2,400 training and 500 test images of MNIST."""
+    """The first 1,500 training and 300 test images of MNIST."""
     return datasets.Arrays(
         mnist.train_images[:6000],
         mnist.train_labels[:6000],

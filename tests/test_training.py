@@ -46,17 +46,17 @@ def test_the_first_ten_losses_are_the_plain_trainers_to_1e_5_in_float32(small, o
         assert len(losses) == 10
         np.testing.assert_allclose(epochs[1].step_losses[:, i], losses, rtol=1e-5, err_msg=str(cell))
         assert epochs[0].validation_loss[i] == pytest.approx(start["validation_loss"], rel=1e-5)
-        assert epochs[0].test_accuracy[i] == pytest.approx(start["test_accuracy"], abs=2e-3)
+        assert epochs[0].test_accuracy[i] == pytest.approx(start["test_accuracy"], abs=4e-3)  # one image
 
 
 @pytest.mark.parametrize("hidden", ["", "32", "24-16-12"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_epochs_losses_are_the_plain_trainers_to_1e_10_in_float64(small, optimizer, hidden):
-    cells = cells_of(optimizer, hidden, batch_size=50, train_size=1275)  # 25 steps, a batch that is no whole block
+    cells = cells_of(optimizer, hidden, batch_size=50, train_size=610)  # 12 steps, a batch that is no whole block
     epochs = list(stack.train(cells, stack.Data(small), torch.float64))
     for i, cell in enumerate(cells):
         _, (losses, end) = reference.train(cell, small, torch.float64)
-        assert len(losses) == 25
+        assert len(losses) == 12
         np.testing.assert_allclose(epochs[1].step_losses[:, i], losses, rtol=1e-10, err_msg=str(cell))
         for metric, expected in end.items():
             assert getattr(epochs[1], metric)[i] == pytest.approx(expected, rel=1e-9), (cell, metric)
