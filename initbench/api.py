@@ -112,11 +112,11 @@ def _told(run: Run, result: Result) -> Result:
     return result
 
 
-def write_report(run: Run) -> Path:
-    """Make the report of a run and write it to its folder; returns the path."""
+def write_report(run: Run, parts: list[store.Part] | None = None) -> Path:
+    """Make the report of a run, from its parts if they are read already, and write it to its folder; its path."""
     from initbench.reporting import make
 
-    parts = run.parts()
+    parts = run.parts() if parts is None else parts
     page = make(
         run.frame(parts),
         run.grid,

@@ -9,7 +9,6 @@ scale of a sampler, without which its name says little.
 
 import ast
 import inspect
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Arguments that the program supplies, never the grid file.
 SUPPLIED = frozenset({"shape", "seed", "dtype", "fan_in", "learning_rate"})
-
 
 # Parameters that a canonical string says even where they keep their default.
 ALWAYS_SHOWN = frozenset({"std", "low", "high", "value"})
@@ -50,8 +48,9 @@ class Parameter:
             if isinstance(value, str) and value in self.choices:
                 return value
             raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}{nearest(value, self.choices)}")
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < sys.float_info.max
-        if not number or not math.isfinite(value) or (self.kind is int and value != int(value)):  # type: ignore[arg-type, call-overload]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        finite = number and abs(value) < sys.float_info.max  # type: ignore[arg-type]  # a NaN is not below anything
+        if not finite or (self.kind is int and value != int(value)):  # type: ignore[call-overload]
             raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}")
         return self.kind(value) + self.kind(0)  # the sum makes -0.0 the same as 0.0
 
@@ -64,6 +63,7 @@ class Entry(Generic[Function]):
     function: Function
     parameters: tuple[Parameter, ...]
     tags: frozenset[str]
+    supplied: frozenset[str]  # which of SUPPLIED it takes
 
     @property
     def summary(self) -> str:
@@ -117,14 +117,12 @@ class Catalogue(Mapping[str, Entry[Function]]):
         """Put the decorated function in the catalogue under its own name."""
 
         def register(function: Function) -> Function:
-            # A function's own name, less the underscore that keeps it from hiding a builtin.
-            name = function.__name__.rstrip("_")
+            keywords = inspect.signature(function).parameters
             parameters = tuple(
-                _parameter(p)
-                for p in inspect.signature(function).parameters.values()
-                if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED
+                _parameter(p) for p in keywords.values() if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED
             )
-            self._entries[name] = Entry(name, function, parameters, frozenset(tags))
+            name = function.__name__
+            self._entries[name] = Entry(name, function, parameters, frozenset(tags), SUPPLIED & set(keywords))
             return function
 
         return register

@@ -200,9 +200,10 @@ def _finish(made: "Run") -> None:
     from initbench.api import write_report
     from initbench.reporting.terminal import summary_table
 
-    path = write_report(made)
+    parts = made.parts()
+    path = write_report(made, parts)
     _notes(made)
-    summary_table(made.frame(), made.grid)
+    summary_table(made.frame(parts), made.grid)
     say(f"Report: {path}")
 
 

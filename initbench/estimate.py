@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from initbench.cells import Cell
 from initbench.execute import Workers
 from initbench.grid import Grid
-from initbench.plan import Stack, plan
-from initbench.runs import worker_count
+from initbench.plan import Stack
+from initbench.runs import planned
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,10 @@ def estimate(cells: list[Cell], grid: Grid, workers: int | None) -> Estimate:
     One stack of each kind takes some steps, in all workers at once, so that what they share (memory, clock) is in the
     figure; kinds beyond the first few are taken to be as slow as the slowest of these. The rest is arithmetic.
     """
-    count = worker_count(workers, cells, grid)
-    stacks = plan(cells, grid.sources, count)
+    stacks, count = planned(cells, grid, workers)
     samples = list({stack.kind: stack for stack in reversed(stacks)}.values())[:MOST_KINDS]
     with Workers(count) as pool:
-        times = pool.seconds_per_step([Stack(s.cells, s.source) for s in samples for _ in range(count)])
+        times = pool.seconds_per_step([stack for stack in samples for _ in range(count)])
     rates = {}  # seconds for each floating-point operation, by kind
     for i, stack in enumerate(samples):
         rates[stack.kind] = sum(times[i * count : (i + 1) * count]) / count / stack.step_operations

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,6 +51,48 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+@dataclass
+class _Worker:
+    """A worker process, what it prints on standard error, and, once it is ready, its environment."""
+
+    process: "subprocess.Popen[str]"
+    errors: IO[bytes]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def replies(self, task: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send a task and give the replies to the last, `done`; OSError, ValueError or EOFError if it ends before."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(task) + "\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            reply = json.loads(line)
+            if reply["event"] == "ready":
+                self.environment = reply["environment"]
+                continue
+            yield reply
+            if reply["event"] == "done":
+                return
+        raise EOFError
+
+    def last_words(self) -> str:
+        """How it ended, and the last that it printed."""
+        status = self.process.wait()
+        self.errors.seek(0)
+        printed = self.errors.read().decode(errors="replace").strip().splitlines()
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        hint = " (signal 9 is most often the system out of memory: take fewer --workers)" if status == -9 else ""
+        return f"a worker {how}{hint}" + (f": {printed[-1]}" if printed else "")
+
+    def end(self) -> None:
+        """Kill it and close its streams."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
+            with contextlib.suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
+
+
 class Workers:
     """Some worker processes. They start at once, so that they load while their parent does something else."""
 
@@ -58,8 +100,7 @@ class Workers:
         # The package is found as it was found here, and nothing is imported from the working directory (-P).
         path = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
-        # A session of their own: Ctrl-C in the terminal reaches the parent alone, which ends them.
-        self._processes = []
+        self._workers = []
         for _ in range(count):
             errors = tempfile.TemporaryFile()  # noqa: SIM115
             process = subprocess.Popen(
@@ -69,24 +110,22 @@ class Workers:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 encoding="utf-8",
+                # A session of its own: Ctrl-C in the terminal reaches the parent alone, which ends it.
                 start_new_session=True,
             )
-            self._processes.append((process, errors))
+            self._workers.append(_Worker(process, errors))
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process, errors in self._processes:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout, errors):
-                with contextlib.suppress(OSError):
-                    stream.close()  # type: ignore[union-attr]
+        for worker in self._workers:
+            worker.end()
 
     def train(self, stacks: Sequence[Stack]) -> Iterator[Progress | Finished]:
         """Train the stacks, each on the next worker that is free; events come in the order in which they happen."""
-        for stack, reply, environment in self._serve(stacks, calibrate=False):
+        for reply, environment in self._serve(stacks, calibrate=False):
+            stack = stacks[reply["stack"]]
             if reply["event"] == "progress":
                 yield Progress(stack, reply["epochs"])
             else:
@@ -95,41 +134,35 @@ class Workers:
 
     def seconds_per_step(self, stacks: Sequence[Stack]) -> list[float]:
         """How long one step of each of these stacks takes on this machine, measured."""
-        found = {id(stack): reply["seconds"] for stack, reply, _ in self._serve(stacks, calibrate=True)}
-        return [found[id(stack)] for stack in stacks]
+        found = {reply["stack"]: reply["seconds"] for reply, _ in self._serve(stacks, calibrate=True)}
+        return [found[number] for number in range(len(stacks))]
 
-    def _serve(
-        self, stacks: Sequence[Stack], calibrate: bool
-    ) -> Iterator[tuple[Stack, dict[str, Any], dict[str, str]]]:
+    def _serve(self, stacks: Sequence[Stack], calibrate: bool) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+        """Every reply about these stacks, with the environment of the worker that gave it, until all are done."""
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number in range(len(stacks)):
             waiting.put(number)
         events: queue.SimpleQueue[tuple[dict[str, Any], dict[str, str]] | Exception] = queue.SimpleQueue()
-        for process, errors in self._processes:
-            arguments = (process, errors, stacks, waiting, events, calibrate)
+        for worker in self._workers:
+            arguments = (worker, stacks, waiting, events, calibrate)
             threading.Thread(target=_converse, args=arguments, daemon=True).start()
         done = 0
         while done < len(stacks):
             event = events.get()
             if isinstance(event, Exception):
                 raise event
-            reply, environment = event
-            yield stacks[reply["stack"]], reply, environment
-            done += reply["event"] == "done"
+            yield event
+            done += event[0]["event"] == "done"
 
 
 def _converse(
-    process: "subprocess.Popen[str]",
-    errors: IO[bytes],
+    worker: _Worker,
     stacks: Sequence[Stack],
     waiting: "queue.SimpleQueue[int]",
     events: "queue.SimpleQueue[Any]",
     calibrate: bool,
 ) -> None:
     """Send a worker one stack after another and pass on what it replies, until no stack waits."""
-    assert process.stdin
-    assert process.stdout
-    environment: dict[str, str] = process.__dict__.get("environment", {})
     try:
         while True:
             try:
@@ -137,33 +170,10 @@ def _converse(
             except queue.Empty:
                 return
             stack = stacks[number]
-            task = {
-                "stack": number,
-                "cells": [cell.values() for cell in stack.cells],
-                "source": asdict(stack.source),
-                "calibrate": calibrate,
-            }
-            process.stdin.write(json.dumps(task) + "\n")
-            process.stdin.flush()
-            for line in process.stdout:
-                reply = json.loads(line)
-                if reply["event"] == "ready":
-                    environment = process.__dict__["environment"] = reply["environment"]
-                    continue
-                events.put((reply, environment))
-                if reply["event"] == "done":
-                    break
-            else:
-                raise EOFError
+            cells = [cell.values() for cell in stack.cells]
+            task = {"stack": number, "cells": cells, "source": asdict(stack.source), "calibrate": calibrate}
+            for reply in worker.replies(task):
+                events.put((reply, worker.environment))
     except (OSError, ValueError, EOFError):
         with contextlib.suppress(OSError, ValueError):  # the parent has ended it and closed its streams
-            events.put(WorkerDied(_last_words(process, errors)))
-
-
-def _last_words(process: "subprocess.Popen[str]", errors: IO[bytes]) -> str:
-    status = process.wait()
-    errors.seek(0)
-    printed = errors.read().decode(errors="replace").strip().splitlines()
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    hint = " (signal 9 is most often the system out of memory: take fewer --workers)" if status == -9 else ""
-    return f"a worker {how}{hint}" + (f": {printed[-1]}" if printed else "")
+            events.put(WorkerDied(worker.last_words()))

@@ -4,7 +4,7 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from initbench.errors import UserError
 from initbench.execute import Finished, Progress, Workers, available_cores
 from initbench.grid import Grid, read
 from initbench.gridfile import override
-from initbench.plan import plan
+from initbench.plan import Stack, plan
 from initbench.results import table
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ class Run:
         missing = [cell for cell in self.cells if cell.id not in trained]
         return missing, len(trained) - (len(self.cells) - len(missing))
 
-    def train(self, missing: Iterable[Cell], workers: Workers, count: int) -> Iterator[Progress | Finished]:
-        """Train cells and write a part for each stack that finishes; yields what happens, after it is written."""
-        for event in workers.train(plan(missing, self.grid.sources, count)):
+    def train(self, stacks: list[Stack], workers: Workers, count: int) -> Iterator[Progress | Finished]:
+        """Train stacks and write a part for each that finishes; yields what happens, after it is written."""
+        for event in workers.train(stacks):
             if isinstance(event, Finished):
                 self._keep(event, count)
             yield event
@@ -156,16 +156,17 @@ def train_to_the_end(
 ) -> None:
     """Train what is missing in a run, in as many workers as asked; `listen` is told of each event."""
     if missing:
-        count = worker_count(workers, missing, run.grid)
+        stacks, count = planned(missing, run.grid, workers)
         with Workers(count) as pool:
-            for event in run.train(missing, pool, count):
+            for event in run.train(stacks, pool, count):
                 listen(event)
 
 
-def worker_count(asked: int | None, cells: list[Cell], grid: Grid) -> int:
-    """As many workers as there are cores, or as asked; no more than there are stacks for them."""
-    count = asked or available_cores()
-    return min(count, len(plan(cells, grid.sources, count)))
+def planned(cells: list[Cell], grid: Grid, workers: int | None) -> tuple[list[Stack], int]:
+    """The stacks, and how many workers train them: as many as asked or as there are cores, and stacks to give them."""
+    count = workers or available_cores()
+    stacks = plan(cells, grid.sources, count)
+    return stacks, min(count, len(stacks))
 
 
 def clean(run: Run) -> list[str]:

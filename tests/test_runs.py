@@ -21,7 +21,7 @@ from initbench.cells import COLUMNS, METRICS, SETTINGS
 from initbench.errors import UserError
 from initbench.merging import merge
 from initbench.results import SCHEMA, table
-from initbench.runs import Run
+from initbench.runs import Run, planned
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +96,9 @@ def test_a_run_again_trains_nothing_and_one_more_seed_only_what_is_new(folder, g
     counted = []
     plain = Run.train
 
-    def counting(self, missing, *rest):
-        counted.extend(missing)
-        return plain(self, missing, *rest)
+    def counting(self, stacks, *rest):
+        counted.extend(cell for stack in stacks for cell in stack.cells)
+        return plain(self, stacks, *rest)
 
     monkeypatch.setattr(Run, "train", counting)
     before = part_files(folder)
@@ -352,9 +352,9 @@ def test_a_worker_that_dies_is_told_and_what_is_finished_is_kept(tmp_path, grid_
     made = Run.create(read(grid_file), tmp_path)
 
     def kill_after_the_first_stack(pool):
-        for event in made.train(made.missing(), pool, 1):
+        for event in made.train(planned(made.missing(), made.grid, 1)[0], pool, 1):
             if isinstance(event, Finished):
-                os.kill(pool._processes[0][0].pid, signal.SIGKILL)
+                os.kill(pool._workers[0].process.pid, signal.SIGKILL)
 
     with Workers(1) as pool, pytest.raises(WorkerDied, match="signal 9"):
         kill_after_the_first_stack(pool)

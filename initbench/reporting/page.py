@@ -55,6 +55,10 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
     failed, failures = words.failures(frame, choice)
     look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
     choices = [(words.title(choice, rows.iloc[0]), rows) for rows in _split(table, choice)]
+    last = stats.final(frame)
+    limits = figures.accuracy_range(last)
+    panels = zip(choices[:MOST_PANELS], _split(last, choice), strict=False)
+    across = "activation" if "activation" in choice else choice[0]
     return template.render(
         empty=False,
         headline=words.headline(table, choice),
@@ -62,16 +66,16 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
         findings=words.findings(frame, table, choice),
         verdicts=[(title, words.verdict(rows)) for title, rows in choices],
         tables=[(title, _rows(rows)) for title, rows in choices],
-        panels=_panels(frame, choice, look),
+        panels=[figures.accuracy_by_initializer(group, rows, look, limits, title) for (title, rows), group in panels],
         curves=_curves(frame, choice, look),
-        heat_maps=_heat_maps(table, choice),
+        heat_maps=_heat_maps(table, choice, across),
         legend=[(name, figures.swatch(look.colours[name], look.markers[name])) for name in look.colours],
-        whole_axis=figures.accuracy_range(stats.final(frame))[0] == 0,
+        whole_axis=limits[0] == 0,
         shown=min(len(choices), MOST_PANELS),
         choices=len(choices),
         seeds=seeds,
         question=words.listed([setting.replace("_", " ") for setting in choice]),
-        across=("activation" if "activation" in choice else choice[0]).replace("_", " "),
+        across=across.replace("_", " "),
         any_diverged=bool(failures),
         comparisons=max(len(look.colours) - 1, 1),
         diverged=failed,
@@ -114,17 +118,6 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _panels(frame: pd.DataFrame, choice: list[str], look: figures.Look) -> list[figures.Figure]:
-    rows = stats.final(frame)
-    limits = figures.accuracy_range(rows)
-    made = []
-    for group in _split(rows, choice)[:MOST_PANELS]:
-        table = stats.summary(group, [*choice, "initializer"])
-        title = words.title(choice, group.iloc[0])
-        made.append(figures.accuracy_by_initializer(group, table, look, limits, title))
-    return made
-
-
 def _curves(frame: pd.DataFrame, choice: list[str], look: figures.Look) -> list[figures.Figure]:
     made = []
     for group in _split(frame, choice)[:MOST_PANELS]:
@@ -133,8 +126,7 @@ def _curves(frame: pd.DataFrame, choice: list[str], look: figures.Look) -> list[
     return made
 
 
-def _heat_maps(table: pd.DataFrame, choice: list[str]) -> list[figures.Figure]:
-    across = "activation" if "activation" in choice else choice[0]
+def _heat_maps(table: pd.DataFrame, choice: list[str], across: str) -> list[figures.Figure]:
     others = [setting for setting in choice if setting != across]
     groups = _split(table, others) if others else [table]
     return [

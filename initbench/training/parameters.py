@@ -17,13 +17,12 @@ def initial_parameters(
     """For each layer its weights `[fan_in, fan_out]` and its bias `[fan_out]`, from the streams of the cell's seed."""
     initializer = INITIALIZERS.resolve(cell.initializer)
     bias = INITIALIZERS.resolve(cell.bias_initializer, only="bias")
-    knows_fan = {"fan_in"} if bias.name == "torch_linear_default" else set()
     made = []
     for layer, (fan_in, fan_out) in enumerate(layers):
         weights = INITIALIZERS[initializer.name].function(
             (fan_in, fan_out), **initializer.keywords, seed=streams.weights(cell.seed, layer), dtype=dtype
         )
-        extra = {"fan_in": fan_in} if knows_fan else {}
+        extra = {"fan_in": fan_in} if "fan_in" in INITIALIZERS[bias.name].supplied else {}
         biases = INITIALIZERS[bias.name].function(
             (fan_out,), **bias.keywords, **extra, seed=streams.biases(cell.seed, layer), dtype=dtype
         )

@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from initbench.cells import METRICS, Cell
+from initbench.datasets import Source
 from initbench.training.stack import Data, Steps, bits_hold, prepare_process, train
 
 
@@ -42,9 +44,6 @@ def _receive(tasks: "queue.SimpleQueue[str]") -> None:
 
 
 def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], replies: IO[str]) -> None:
-    from initbench.cells import Cell
-    from initbench.datasets import Source
-
     source = Source(**task["source"])
     cells = [Cell(*values) for values in task["cells"]]
     number = task["stack"]
@@ -69,13 +68,13 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
             _send(replies, event="progress", stack=number, epochs=epochs)
 
     for epoch in train(cells, data[source.name], progress=progress):
-        for name in ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"):
+        for name in METRICS:
             metrics.setdefault(name, []).append(getattr(epoch, name).tolist())
     seconds = time.perf_counter() - start
     _send(replies, event="done", stack=number, seconds=seconds, exact=exact[shape], metrics=metrics)
 
 
-def _seconds_per_step(cells: list[Any], data: Data) -> float:
+def _seconds_per_step(cells: list[Cell], data: Data) -> float:
     """The time of one step of this stack: the best of some short runs, once it is warm."""
     steps = Steps(cells, data).take(3)
     best = float("inf")
