@@ -19,7 +19,7 @@ class Step:
         import torch
 
         from initbench import datasets, grid, plan
-        from initbench.training import reference, stack
+        from initbench.training import data, reference, stack
 
         stack.prepare_process()
         text = f"""
@@ -35,7 +35,7 @@ class Step:
         parsed = grid.parse(text)
         arrays = datasets.load_mnist()
         self.cells = plan.plan(parsed.cells(), parsed.sources)[0].cells
-        self.steps = stack.Steps(self.cells, stack.Data(arrays)).take(1)
+        self.steps = stack.Steps(self.cells, data.Data(arrays)).take(1)
         cell = self.cells[0]
         model = reference.network(cell, 784, 10, torch.float32)
         x = torch.from_numpy(arrays.train_images[: cell.batch_size]).float() / 255

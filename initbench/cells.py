@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 
 # Part of every cell's id. Raised whenever the same specification would train to another result.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Cell:
     lr_decay: float
     batch_size: int
     epochs: int
+    precision: str
     seed: int
 
     @property
@@ -33,7 +34,7 @@ class Cell:
         """Twenty hexadecimal digits: a hash of the specification and of the version of the training semantics.
 
         >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128", "mse", "sgd", 0.1, "constant",
-        ...             0.0, 128, 10, 0)
+        ...             0.0, 128, 10, "float32", 0)
         >>> cell.id == Cell(*cell.values()).id, len(cell.id)
         (True, 20)
         """
@@ -53,7 +54,7 @@ class Cell:
         """`(fan_in, fan_out)` of each layer of the network, from all pixels to the classes.
 
         >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128-64", "mse", "sgd", 0.1, "constant",
-        ...             0.0, 128, 10, 0)
+        ...             0.0, 128, 10, "float32", 0)
         >>> cell.layers(784, 10)
         ((784, 128), (128, 64), (64, 10))
         """
