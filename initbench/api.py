@@ -1,7 +1,7 @@
 """From Python: `run`, `load`, `report`, `merge`; the same things as on the command line, without the shell."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -85,7 +85,7 @@ def report(folder: str | Path) -> Path:
     Raises UserError if the folder holds no run.
     """
     run = Run.open(folder)
-    return _told(run, write_report(run))
+    return _told(run, write_report(run, *run.read()))
 
 
 def merge(folders: Sequence[str | Path], into: str | Path) -> "pd.DataFrame":
@@ -112,17 +112,11 @@ def _told(run: Run, result: Result) -> Result:
     return result
 
 
-def write_report(run: Run, parts: list[store.Part] | None = None) -> Path:
-    """Make the report of a run, from its parts if they are read already, and write it to its folder; its path."""
+def write_report(run: Run, frame: "pd.DataFrame", environments: Iterable[Mapping[str, str]]) -> Path:
+    """Make the report of a run from what `Run.read` gives, and write it to its folder; its path."""
     from initbench.reporting import make
 
-    parts = run.parts() if parts is None else parts
-    page = make(
-        run.frame(parts),
-        run.grid,
-        [part.metadata for part in parts],
-        f"initbench run {run.grid.name}.toml",
-    )
+    page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml")
     path = run.folder / "report.html"
     store.write_file(path, page.encode())
     return path

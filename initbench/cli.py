@@ -113,13 +113,13 @@ def plan(
 
     grid = _grid(path, overrides, smoke)
     say(f"{len(grid):,} cells: {grid.shape}")
-    cells = list(grid.cells())
-    if (results / grid.name / "grid.toml").is_file():
-        made = Run(results / grid.name, grid)
+    made = Run(results / grid.name, grid)
+    cells = made.cells
+    if (made.folder / "grid.toml").is_file():
         cells = made.missing()
         _notes(made)
         if len(cells) < len(grid):
-            say(f"{len(grid) - len(cells):,} of them are trained already in {results / grid.name}")
+            say(f"{len(grid) - len(cells):,} of them are trained already in {made.folder}")
     if cells:
         guess = estimate(cells, grid, workers)
         noun = "worker" if guess.workers == 1 else "workers"
@@ -200,10 +200,10 @@ def _finish(made: "Run") -> None:
     from initbench.api import write_report
     from initbench.reporting.terminal import summary_table
 
-    parts = made.parts()
-    path = write_report(made, parts)
+    frame, environments = made.read()
+    path = write_report(made, frame, environments)
     _notes(made)
-    summary_table(made.frame(parts), made.grid)
+    summary_table(frame, made.grid)
     say(f"Report: {path}")
 
 
@@ -214,7 +214,7 @@ def report(folder: RunPath) -> None:
     from initbench.runs import Run
 
     made = Run.open(folder)
-    path = write_report(made)
+    path = write_report(made, *made.read())
     _notes(made)
     say(f"Report: {path}")
 

@@ -55,7 +55,7 @@ class Grid:
                 point[1] = self.sources[point[0]].train_size
             if point[output] == "same":
                 point[output] = point[activation]
-            yield Cell(*point)
+            yield Cell._make(point)
 
 
 def counted(count: int, setting: str) -> str:

@@ -4,7 +4,7 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,11 @@ from initbench.execute import Finished, Progress, Workers, available_cores
 from initbench.grid import Grid, read
 from initbench.gridfile import override
 from initbench.plan import Stack, plan
-from initbench.results import table
+from initbench.results import READ, frame, table
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 # What a run's folder may hold; `clean` removes this and nothing else.
 OWN_FILES = ("grid.toml", "datasets.json", "report.html")
@@ -79,11 +80,9 @@ class Run:
         """The grid's cells."""
         return list(self.grid.cells())
 
-    def parts(self) -> list[store.Part]:
-        """The sound parts; a damaged one is noted."""
-        found, lines = store.read_parts(self.folder, set_aside=self.writes)
-        self.notes += lines
-        return found
+    def parts(self, columns: Sequence[str] | None = None) -> Iterator[store.Part]:
+        """The sound parts, one after another, with these columns of their rows, or all; a damaged one is noted."""
+        return store.read_parts(self.folder, self.notes, self.writes, columns)
 
     def missing(self) -> list[Cell]:
         """The grid's cells that no part holds."""
@@ -91,7 +90,7 @@ class Run:
 
     def inventory(self) -> tuple[list[Cell], int]:
         """The grid's cells that no part holds, and how many others lie there: those of an earlier grid, say."""
-        trained = store.trained_cells(self.parts())
+        trained = store.trained_cells(self.parts(["cell"]))
         missing = [cell for cell in self.cells if cell.id not in trained]
         return missing, len(trained) - (len(self.cells) - len(missing))
 
@@ -116,21 +115,20 @@ class Run:
         }
         store.write_timing(self.folder, part, timing)
 
-    def frame(self, parts: list[store.Part] | None = None) -> "pd.DataFrame":
+    def frame(self) -> "pd.DataFrame":
         """The tidy table of the grid's cells, in the grid's order and by epoch; what is not trained is not in it."""
-        import pandas as pd
-        import pyarrow as pa
+        return self.read()[0]
 
-        from initbench.results import SCHEMA
+    def read(self) -> tuple["pd.DataFrame", list[Mapping[str, str]]]:
+        """The tidy table, and each different environment in which a part was made."""
+        environments: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
 
-        tables = [part.table for part in (self.parts() if parts is None else parts)]
-        whole = pa.concat_tables([t.replace_schema_metadata(None) for t in tables]) if tables else SCHEMA.empty_table()
-        frame: pd.DataFrame = whole.to_pandas(use_threads=False)
-        place = {cell.id: i for i, cell in enumerate(self.cells)}
-        frame = frame[frame["cell"].isin(place)].drop_duplicates(["cell", "epoch"])
-        order = frame["cell"].map(place)
-        frame = frame.assign(_place=order).sort_values(["_place", "epoch"], kind="stable")
-        return frame.drop(columns="_place").reset_index(drop=True)
+        def tables() -> Iterator["pa.Table"]:
+            for part in self.parts(READ):
+                environments[tuple(sorted(part.metadata.items()))] = part.metadata
+                yield part.table
+
+        return frame(self.cells, tables()), list(environments.values())
 
 
 def located(grid: Grid) -> str:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ METADATA_KEY = b"initbench"
 
 @dataclass(frozen=True)
 class Part:
-    """One part as it was read: its id, its rows, and the metadata that it carries."""
+    """One part as it was read: its id, its rows (all columns, or those asked for), the metadata that it carries."""
 
     id: str
     table: pa.Table
@@ -36,8 +36,13 @@ def write_part(folder: Path, table: pa.Table, metadata: Mapping[str, str]) -> st
 
 
 def write_timing(folder: Path, part: str, timing: Mapping[str, Any]) -> None:
-    """What is a matter of the machine, beside a part and never in it."""
-    write_file(folder / "timings" / f"{part}.json", json.dumps(timing, indent=1).encode())
+    """What is a matter of the machine, beside a part and never in it.
+
+    It is not synced, which is most of what a part costs: a timing is no result, and a damaged one is not read.
+    """
+    path = folder / "timings" / f"{part}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(timing, indent=1), encoding="utf-8")
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -62,20 +67,23 @@ def write_file(path: Path, content: bytes) -> None:
             os.close(descriptor)
 
 
-def read_parts(folder: Path, set_aside: bool = True) -> tuple[list[Part], list[str]]:
-    """The sound parts of a run, by id, and a line for each that is not.
+def read_parts(
+    folder: Path, notes: list[str], set_aside: bool = True, columns: Sequence[str] | None = None
+) -> Iterator[Part]:
+    """The sound parts of a run, by id, one after another; `notes` gets a line for each that is not.
 
-    With `set_aside` a damaged part is moved to `folder/set-aside`; else it is left where it is, and not read.
+    With `set_aside` a damaged part is moved to `folder/set-aside`; else it is left where it is, and not read. Of the
+    tables only `columns` are read, or all.
     """
-    sound, lines = [], []
     for path in sorted((folder / "parts").glob("[!.]*.parquet")):
         try:
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() != path.stem:
                 raise ValueError("its content is not what its name says")
-            table = pq.read_table(pa.BufferReader(content), use_threads=False)
-            if not table.schema.equals(SCHEMA):
+            file = pq.ParquetFile(pa.BufferReader(content))
+            if not file.schema_arrow.equals(SCHEMA):
                 raise ValueError("it has other columns than this version writes")
+            table = file.read(columns, use_threads=False)
         except (ValueError, OSError, pa.ArrowException) as error:
             what = "left out; the next run trains its cells again"
             if set_aside:
@@ -83,11 +91,10 @@ def read_parts(folder: Path, set_aside: bool = True) -> tuple[list[Part], list[s
                 aside.parent.mkdir(exist_ok=True)
                 path.replace(aside)
                 what = f"moved to {aside.parent}; its cells are trained again"
-            lines.append(f"{path}: damaged, {error}; {what}")
+            notes.append(f"{path}: damaged, {error}; {what}")
             continue
-        metadata = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
-        sound.append(Part(path.stem, table, metadata))
-    return sound, lines
+        metadata = json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+        yield Part(path.stem, table, metadata)
 
 
 def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
@@ -101,7 +108,7 @@ def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def trained_cells(parts: list[Part]) -> set[str]:
+def trained_cells(parts: Iterable[Part]) -> set[str]:
     """The ids of the cells that are in these parts."""
     return {cell for part in parts for cell in part.table["cell"].unique().to_pylist()}
 

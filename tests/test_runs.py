@@ -72,7 +72,8 @@ def test_a_part_is_named_by_its_bytes_and_carries_its_environment(trained):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
         timing = json.loads((folder / "timings" / f"{path.stem}.json").read_bytes())
         assert timing["seconds"] > 0
-    parts, lines = store.read_parts(folder)
+    lines = []
+    parts = list(store.read_parts(folder, lines))
     assert lines == []
     for part in parts:
         assert part.metadata["device"] == "cpu"
@@ -120,7 +121,8 @@ def test_a_run_again_trains_nothing_and_one_more_seed_only_what_is_new(folder, g
 def test_a_damaged_part_is_set_aside_named_and_trained_again(folder, trained, grid_file, damage):
     victim = part_files(folder)[0]
     victim.write_bytes(damage(victim.read_bytes()))
-    parts, lines = store.read_parts(folder)
+    lines = []
+    parts = list(store.read_parts(folder, lines))
     assert len(parts) == 1
     assert len(lines) == 1
     assert victim.name in lines[0]
@@ -144,10 +146,10 @@ def test_whoever_only_reads_tells_of_damage_and_moves_nothing(folder, tmp_path, 
 
 
 def test_a_part_of_another_schema_is_set_aside(folder):
-    parts, _ = store.read_parts(folder)
-    store.write_part(folder, parts[0].table.drop_columns(["status"]), {})
-    parts, lines = store.read_parts(folder)
-    assert len(parts) == 2
+    lines = []
+    part = next(store.read_parts(folder, lines))
+    store.write_part(folder, part.table.drop_columns(["status"]), {})
+    assert len(list(store.read_parts(folder, lines))) == 2
     assert "other columns" in lines[0]
 
 
@@ -209,7 +211,7 @@ def test_merge_joins_drops_duplicates_and_names_what_disagrees(folder, trained, 
     pd.testing.assert_frame_equal(frame, whole[frame.columns], check_exact=True)
     assert ib.load(tmp_path / "both").equals(frame)
 
-    part = store.read_parts(there)[0][0]
+    part = next(store.read_parts(there, []))
     changed = part.table.to_pandas()
     changed["test_accuracy"] += 0.001
     import pyarrow as pa

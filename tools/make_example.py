@@ -19,10 +19,11 @@ def main() -> None:
         raise SystemExit("results/keepcoding is not finished: run `make demo` first")
     example = RESULTS / "example-keepcoding"
     example.mkdir(exist_ok=True)
-    summary = stats.verdicts(run.frame(), ["activation", "loss"])
+    frame, environments = run.read()
+    summary = stats.verdicts(frame, ["activation", "loss"])
     summary.round(6).to_csv(example / "summary.csv", index=False)
     (example / "grid.toml").write_text(run.grid.text, encoding="utf-8")
-    (example / "report.html").write_bytes(write_report(run).read_bytes())
+    (example / "report.html").write_bytes(write_report(run, frame, environments).read_bytes())
 
 
 if __name__ == "__main__":
