@@ -37,11 +37,18 @@ PROCESSES = "a process of one thread for each core"
 LOADER = "loop with DataLoader"
 FUNC = "torch.func, 32 models"
 JAX = "JAX vmap + scan, 32 models"
-PEERS = (LOOP, PROCESSES, LOADER, FUNC, JAX)
+TRAINERS = {
+    LOOP: pytorch.Loop,
+    PROCESSES: pytorch.Processes,
+    LOADER: pytorch.LoaderLoop,
+    FUNC: pytorch.Func,
+    JAX: jax_scan.Scan,
+}
+PEERS = tuple(TRAINERS)
 
 # Initializers, and seeds for each core, of the smaller of the two runs: some ten seconds of training, and as much
 # for every core (a seed's cells are whole stacks).
-RUN_SIZES = {"784-10": (5, 4), "784-128-10": (2, 1), "784-128-128-10": (2, 1)}
+RUN_SIZES = {"784-10": (5, 3), "784-128-10": (2, 1), "784-128-128-10": (2, 1)}
 
 STEPS_PER_EPOCH = 429
 
@@ -58,23 +65,18 @@ def sgemm_rate() -> float:
     return best
 
 
-def trainers(network: str, tool: str, data: work.Data, processes: list[Any], quick: bool) -> list[Any]:
-    """A peer's trainers for all activations and losses; the first has trained once, to be warm."""
+def trainers(network: str, tool: str, data: Any, quick: bool) -> list[Any]:
+    """A peer's trainers for all activations and losses, on its `data`; the first has trained once, to be warm."""
     several = tool in (FUNC, JAX)
     # A whole epoch; the perceptrons' stacks of 32 take a quarter of one, which is long enough to be timed.
     steps = STEPS_PER_EPOCH // 4 if quick or (several and work.NETWORKS[network]) else STEPS_PER_EPOCH
     groups = work.groups(network, work.STACK if several else 1)
     rows = work.batches(groups[0][0], steps)
-    made: list[Any]
+    make: Any = TRAINERS[tool]
     if several:
-        make = pytorch.Func if tool == FUNC else jax_scan.Scan
         made = [make(cells, data, rows) for cells in groups]
     else:
-        cells = [cell for group in groups for cell in group]
-        if tool == PROCESSES:
-            made = [pytorch.Processes(processes, cells, rows)]
-        else:
-            made = [(pytorch.Loop if tool == LOOP else pytorch.LoaderLoop)(cells, data, rows)]
+        made = [make([cell for cells in groups for cell in cells], data, rows)]
     made[0].train()
     return made
 
@@ -132,6 +134,9 @@ def measure(networks: list[str], rounds: int, quick: bool) -> dict[str, Any]:
     data = work.prepared(arrays)
     processes = pytorch.started_processes(arrays, CORES)
     tools = [tool for tool in PEERS if tool != JAX or importlib.util.find_spec("jax")]
+    data_of: dict[str, Any] = dict.fromkeys(tools, data) | {PROCESSES: processes}
+    if JAX in tools:
+        data_of[JAX] = jax_scan.on_device(data)
     made: dict[tuple[str, str], list[Any]] = {}
     rates = []
     runs: dict[str, list[dict[str, float]]] = {network: [] for network in networks}
@@ -144,7 +149,7 @@ def measure(networks: list[str], rounds: int, quick: bool) -> dict[str, Any]:
             share = work.evaluations_per_step(work.groups(network, 1)[0][0])
             for tool in tools:
                 if (network, tool) not in made:
-                    made[network, tool] = trainers(network, tool, data, processes, quick)
+                    made[network, tool] = trainers(network, tool, data_of[tool], quick)
                 peers[network][tool].append(peer_seconds(made[network, tool], share))
     rates.append(sgemm_rate())
     for process in processes:
@@ -200,8 +205,26 @@ def tables(measured: dict[str, Any]) -> str:
         "",
         f"{about['processor']}, {about['cores']} cores; {versions}; sgemm {low:.0f} to {high:.0f} GFLOP/s, "
         "the best of which is the floor's.",
+        *warnings(measured),
     ]
     return "\n".join(lines)
+
+
+def warnings(measured: dict[str, Any]) -> list[str]:
+    """Why the figures are not to be quoted: a single round, or rounds that differ by a quarter, a busy machine."""
+    if any(len(runs) == 1 for runs in measured["runs"].values()):
+        return ["", "Not to be quoted: one short round."]
+    spreads = {}
+    for network, peers in measured["peers"].items():
+        everything = {INITBENCH: [run["marginal"] for run in measured["runs"][network]], **peers}
+        spreads |= {f"{network}, {tool}": max(times) / min(times) for tool, times in everything.items()}
+    widest = max(spreads, key=spreads.__getitem__)
+    if spreads[widest] < 1.25:
+        return []
+    return [
+        "",
+        f"Not to be quoted, the machine was not quiet: {widest} varied {spreads[widest]:.1f}-fold between rounds.",
+    ]
 
 
 def shown(seconds: float) -> str:

@@ -9,18 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.work import Data, Split, to_logits
+from benchmarks.peers.work import Data, to_logits
 from initbench.cells import Cell
 from initbench.training.parameters import initial_parameters
 
 EVALUATION_BATCH = 1000
 
 
+def on_device(data: Data) -> Data:
+    """The data as JAX's arrays, one copy for all trainers."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import jax
+
+    copied: Data = jax.tree.map(jax.numpy.asarray, data)
+    return copied
+
+
 class Scan:
-    """Models of one activation and loss as one program."""
+    """Models of one activation and loss as one program; `data` comes from `on_device`."""
 
     def __init__(self, cells: Sequence[Cell], data: Data, rows: np.ndarray) -> None:
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
         import jax
         from jax import numpy as jnp
 
@@ -58,19 +66,15 @@ class Scan:
             return jnp.stack([compare(output, y), (output.argmax(1) == y.argmax(1)).mean()])
 
         def evaluate(parameters: Any, images: Any, one_hot: Any) -> Any:
+            size = min(EVALUATION_BATCH, len(images))
+            pieces = images.reshape(-1, size, images.shape[1]), one_hot.reshape(-1, size, one_hot.shape[1])
             every = jax.vmap(measures, in_axes=(0, None, None))
-            return jax.lax.map(lambda piece: every(parameters, *piece), (images, one_hot)).mean(0)
-
-        def pieces(split: Split) -> Any:
-            return tuple(
-                jnp.asarray(a.reshape(-1, min(EVALUATION_BATCH, len(a)), a.shape[1]))
-                for a in (split.images, split.one_hot)
-            )
+            return jax.lax.map(lambda piece: every(parameters, *piece), pieces).mean(0)
 
         arrays = [initial_parameters(cell, cell.layers(784, 10)) for cell in cells]
         self.parameters = jax.tree.map(lambda *several: jnp.stack(several), *arrays)
-        self.train_arguments = jnp.asarray(data.train.images), jnp.asarray(data.train.one_hot), jnp.asarray(rows)
-        self.splits = [pieces(split) for split in (data.validation, data.test)]
+        self.train_arguments = data.train.images, data.train.one_hot, jnp.asarray(rows)
+        self.splits = [(split.images, split.one_hot) for split in (data.validation, data.test)]
         compiled = jax.jit(train, donate_argnums=0).lower(self.parameters, *self.train_arguments)
         self.train_all = compiled.compile()
         self.evaluate_on = [jax.jit(evaluate).lower(self.parameters, *split).compile() for split in self.splits]

@@ -99,7 +99,7 @@ class LoaderLoop(Loop):
 class Processes:
     """The loop in processes of one thread, each with its own models: the same cells in all of them."""
 
-    def __init__(self, processes: Sequence[ProcessPoolExecutor], cells: Sequence[Cell], rows: np.ndarray) -> None:
+    def __init__(self, cells: Sequence[Cell], processes: Sequence[ProcessPoolExecutor], rows: np.ndarray) -> None:
         self.processes = processes
         self._in_all(_prepare, cells, rows)
 
