@@ -123,7 +123,8 @@ def write_report(run: Run, frame: "pd.DataFrame", environments: Iterable[Mapping
     """Make the report of a run from what `Run.read` gives, and write it to its folder; its path."""
     from initbench.reporting import make
 
-    page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml")
+    timings = store.read_timings(run.folder).values()
+    page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml", list(timings))
     path = run.folder / "report.html"
     store.write_file(path, page.encode())
     return path

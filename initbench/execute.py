@@ -44,6 +44,7 @@ class Finished:
     metrics: dict[str, list[list[float]]]
     environment: dict[str, str]
     seconds: float
+    product_rate: float  # floating-point operations a second that its worker reached in a large product
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ class Workers:
                 yield Progress(stack, reply["epochs"])
             else:
                 bits = "exact" if reply["exact"] else "to rounding"
-                yield Finished(stack, reply["metrics"], {**environment, "bits": bits}, reply["seconds"])
+                made_by = {**environment, "bits": bits}
+                yield Finished(stack, reply["metrics"], made_by, reply["seconds"], reply["product_rate"])
 
     def speeds(self, stacks: Sequence[Stack]) -> list[Speed]:
         """How fast this machine trains each of these stacks, measured."""

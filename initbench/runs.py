@@ -109,9 +109,11 @@ class Run:
             "seconds": round(finished.seconds, 3),
             "cells": len(cells),
             "operations": finished.stack.operations,
+            "product_rate": round(finished.product_rate),
             "workers": workers,
             "host": socket.gethostname(),
             "processor": finished.environment["processor"],
+            "device": finished.environment["device"],
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         store.write_timing(self.folder, part, timing)
