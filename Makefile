@@ -8,8 +8,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
+PEERS := $(VENV)/.peers
 
-.PHONY: help demo test lint types bench docs clean
+.PHONY: help demo test lint types bench performance docs clean
 
 help:
 	@echo "make demo         install, run the article's experiment, make the report (a minute after the installation)"
@@ -17,6 +18,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make types        mypy alone"
 	@echo "make bench        the benchmarks, once each, with asv"
+	@echo "make performance  initbench beside PyTorch and JAX, in one run (ten to fifteen minutes of a quiet machine)"
 	@echo "make docs         results/example-keepcoding again, from a finished make demo"
 	@echo "make clean        remove the environment and the caches"
 
@@ -31,6 +33,10 @@ $(RUN): pyproject.toml constraints.txt
 $(DEV): $(RUN)
 	$(PIP) --quiet -e ".[dev]"
 	touch $(DEV)
+
+$(PEERS): $(RUN)
+	$(PIP) --quiet -e ".[peers]"
+	touch $(PEERS)
 
 demo: $(RUN)
 	$(BIN)/initbench run initbench/presets/keepcoding.toml
@@ -49,6 +55,9 @@ types: $(DEV)
 bench: $(DEV)
 	$(BIN)/asv machine --yes
 	$(BIN)/asv run --python=same --quick --show-stderr
+
+performance: $(PEERS)
+	$(BIN)/python -m benchmarks.peers --json results/peers.json
 
 docs: $(DEV)
 	$(BIN)/python tools/make_example.py

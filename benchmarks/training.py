@@ -1,5 +1,7 @@
 """One optimizer step: a stack of cells beside the plain PyTorch loop, on the same cells and the same machine."""
 
+import time
+
 from initbench import execute
 
 WIDTHS = {"784-10": [], "784-128-10": [128]}
@@ -19,7 +21,7 @@ class Step:
         import torch
 
         from initbench import datasets, grid, plan
-        from initbench.training import reference, stack
+        from initbench.training import data, reference, stack
 
         stack.prepare_process()
         text = f"""
@@ -35,7 +37,7 @@ class Step:
         parsed = grid.parse(text)
         arrays = datasets.load_mnist()
         self.cells = plan.plan(parsed.cells(), parsed.sources)[0].cells
-        self.steps = stack.Steps(self.cells, stack.Data(arrays)).take(1)
+        self.steps = stack.Steps(self.cells, data.Data(arrays)).take(1)
         cell = self.cells[0]
         model = reference.network(cell, 784, 10, torch.float32)
         x = torch.from_numpy(arrays.train_images[: cell.batch_size]).float() / 255
@@ -49,3 +51,19 @@ class Step:
     def time_plain_loop(self, network):
         for _ in range(20):
             self.descend(*self.loop)
+
+    def track_loop_over_stack(self, network):
+        """How many times as long a model's step takes in the loop as in the stack: both here, in turns."""
+        loop, stack = float("inf"), float("inf")
+        for _ in range(10):
+            loop = min(loop, _seconds(self.time_plain_loop, network))
+            stack = min(stack, _seconds(self.time_stack, network))
+        return loop * len(self.cells) / stack
+
+    track_loop_over_stack.unit = "times"
+
+
+def _seconds(function, network):
+    start = time.perf_counter()
+    function(network)
+    return time.perf_counter() - start

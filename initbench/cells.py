@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 # Part of every cell's id. Raised whenever the same specification would train to another result.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 
 
 class Cell(NamedTuple):
@@ -29,6 +29,7 @@ class Cell(NamedTuple):
     lr_decay: float
     batch_size: int
     epochs: int
+    precision: str
     seed: int
 
     @property
@@ -36,7 +37,7 @@ class Cell(NamedTuple):
         """Twenty hexadecimal digits: a hash of the specification and of the version of the training semantics.
 
         >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128", "mse", "sgd", 0.1, "constant",
-        ...             0.0, 128, 10, 0)
+        ...             0.0, 128, 10, "float32", 0)
         >>> cell.id == Cell(*cell.values()).id, len(cell.id)
         (True, 20)
         """
@@ -56,7 +57,7 @@ class Cell(NamedTuple):
         """`(fan_in, fan_out)` of each layer of the network, from all pixels to the classes.
 
         >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128-64", "mse", "sgd", 0.1, "constant",
-        ...             0.0, 128, 10, 0)
+        ...             0.0, 128, 10, "float32", 0)
         >>> cell.layers(784, 10)
         ((784, 128), (128, 64), (64, 10))
         """

@@ -7,9 +7,9 @@ from itertools import pairwise
 from initbench.cells import Cell
 from initbench.datasets import Source
 
-# A stack is as wide as its weights fit into this many bytes (a core's second cache, about), within these bounds.
-STACK_BYTES = 1_000_000
-NARROWEST, WIDEST = 4, 48
+# A stack is as wide as its weights fit into this many bytes, within these bounds.
+STACK_BYTES = 4_000_000
+NARROWEST, WIDEST = 6, 192
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def plan(cells: Iterable[Cell], sources: Mapping[str, Source], workers: int = 1)
     """
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for c in cells:
-        key = (c.dataset, c.train_size, c.hidden, c.optimizer, c.batch_size, c.epochs, c.seed)
+        key = (c.dataset, c.train_size, c.hidden, c.optimizer, c.batch_size, c.epochs, c.precision, c.seed)
         groups.setdefault(key, []).append(c)
     stacks = []
     for group in groups.values():

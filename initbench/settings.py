@@ -169,6 +169,9 @@ RULES: dict[str, Setting] = {
     ),
     "batch_size": Setting(Annotated[int, Whole(ge=1)], "training", 128, "a whole number from 1 up"),
     "epochs": Setting(Annotated[int, Whole(ge=1, le=100_000)], "training", 10, "a whole number from 1 to 100,000"),
+    "precision": Setting(
+        Literal["float32", "tf32", "bf16"], "training", "float32", "'float32', 'tf32' or 'bf16': how products round"
+    ),
     "seed": Setting(
         Annotated[int, Whole(ge=0, lt=2**63)],
         "grid",

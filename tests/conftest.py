@@ -80,6 +80,7 @@ def make_cell(**settings):
         "lr_decay": 0.0,
         "batch_size": 128,
         "epochs": 1,
+        "precision": "float32",
         "seed": 0,
     }
     return Cell(**{**usual, **settings})

@@ -7,6 +7,7 @@ import torch
 from initbench import grid, presets, streams
 from initbench.initializers import truncated_normal
 from initbench.training import stack
+from initbench.training.data import Data
 
 EPOCHS = 2
 
@@ -77,7 +78,7 @@ def test_the_preset_is_six_by_four_by_two_by_five():
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 def test_the_articles_costs_and_accuracy_come_out(mnist, dtype, tolerance):
     costs, accuracy = articles_training(mnist, 0, str(dtype).removeprefix("torch."))
-    _, *epochs = stack.train([articles_cell()], stack.Data(mnist), dtype)
+    _, *epochs = stack.train([articles_cell()], Data(mnist), dtype)
     assert [e.train_loss[0] for e in epochs] == pytest.approx(costs, rel=tolerance)
     assert epochs[-1].test_accuracy[0] == pytest.approx(accuracy, abs=0 if dtype == torch.float64 else 5e-3)
     assert costs[-1] < costs[0]

@@ -15,6 +15,7 @@ from initbench.activations import ACTIVATIONS
 from initbench.losses import LOSSES
 from initbench.optimizers import OPTIMIZERS
 from initbench.training import reference, stack
+from initbench.training.data import Data
 
 RATES = {"sgd": 0.01, "momentum": 0.003, "nesterov": 0.003, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-4}
 
@@ -40,7 +41,7 @@ def cells_of(optimizer, hidden, **more):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_first_ten_losses_are_the_plain_trainers_to_1e_5_in_float32(small, optimizer, hidden):
     cells = cells_of(optimizer, hidden)
-    epochs = list(stack.train(cells, stack.Data(small), torch.float32))
+    epochs = list(stack.train(cells, Data(small), torch.float32))
     for i, cell in enumerate(cells):
         (_, start), (losses, _) = reference.train(cell, small, torch.float32)
         assert len(losses) == 10
@@ -53,7 +54,7 @@ def test_the_first_ten_losses_are_the_plain_trainers_to_1e_5_in_float32(small, o
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_epochs_losses_are_the_plain_trainers_to_1e_10_in_float64(small, optimizer, hidden):
     cells = cells_of(optimizer, hidden, batch_size=50, train_size=610)  # 12 steps, a batch that is no whole block
-    epochs = list(stack.train(cells, stack.Data(small), torch.float64))
+    epochs = list(stack.train(cells, Data(small), torch.float64))
     for i, cell in enumerate(cells):
         _, (losses, end) = reference.train(cell, small, torch.float64)
         assert len(losses) == 12
@@ -68,7 +69,7 @@ def test_a_whole_epoch_of_mnist_is_the_plain_trainers_to_1e_10_in_float64(mnist)
         for a, o, loss in (("tanh", "tanh", "mse"), ("softmax", "softmax", "cross_entropy"))
     ]
     for stacked in (cells, [make_cell(hidden="16", train_size=55000, loss="mse", learning_rate=0.05)]):
-        _, epoch = stack.train(stacked, stack.Data(mnist), torch.float64)
+        _, epoch = stack.train(stacked, Data(mnist), torch.float64)
         for i, cell in enumerate(stacked):
             _, (losses, end) = reference.train(cell, mnist, torch.float64)
             assert len(losses) == 429
@@ -82,7 +83,7 @@ def test_both_schedules_and_all_biases_are_the_plain_trainers(small):
         for schedule in ("constant", "exponential")
         for bias in ("ones", "torch_linear_default", "normal(std=0.3)")
     ]
-    epochs = list(stack.train(cells, stack.Data(small), torch.float64))
+    epochs = list(stack.train(cells, Data(small), torch.float64))
     for i, cell in enumerate(cells):
         for epoch, (losses, end) in enumerate(reference.train(cell, small, torch.float64)):
             np.testing.assert_allclose(epochs[epoch].step_losses[:, i], losses, rtol=1e-10)
@@ -142,7 +143,7 @@ def test_a_cells_bits_do_not_depend_on_its_stack(small, data):
         batch=data.draw(st.sampled_from([32, 50, 128])),
     )
     cells = list(grid.parse(text).cells())
-    held = stack.Data(small)
+    held = Data(small)
     whole = results(cells, held)
     shuffled = data.draw(st.permutations(cells))
     cuts = sorted(data.draw(st.sets(st.integers(1, len(cells) - 1), max_size=4)))
@@ -155,7 +156,7 @@ def test_a_cells_bits_do_not_depend_on_its_stack(small, data):
 def test_a_diverged_cell_leaves_its_neighbours_bits_alone(small):
     calm = [make_cell(hidden="16", loss="mse", activation="relu", initializer=n) for n in ("zeros", "he_normal")]
     wild = make_cell(hidden="16", loss="mse", activation="relu", learning_rate=1e30)
-    data = stack.Data(small)
+    data = Data(small)
     alone = results(calm, data)
     beside = results([calm[0], wild, calm[1]], data)
     assert not np.isfinite(np.frombuffer(beside[wild])).all()
@@ -165,8 +166,8 @@ def test_a_diverged_cell_leaves_its_neighbours_bits_alone(small):
 @exact
 def test_bits_are_checked_and_hold_here(small):
     cells = cells_of("sgd", "32")[:7]
-    assert stack.bits_hold(cells, stack.Data(small))
-    assert stack.bits_hold(cells[:1], stack.Data(small))
+    assert stack.bits_hold(cells, Data(small))
+    assert stack.bits_hold(cells[:1], Data(small))
 
 
 def test_the_check_of_bits_can_fail(small, monkeypatch):
@@ -177,7 +178,7 @@ def test_the_check_of_bits_can_fail(small, monkeypatch):
             return [*others, accuracy + 1e-6 * len(accuracy)]
 
     monkeypatch.setattr(stack, "Steps", Leaky)
-    assert not stack.bits_hold(cells_of("sgd", "")[:6], stack.Data(small))
+    assert not stack.bits_hold(cells_of("sgd", "")[:6], Data(small))
 
 
 def test_pixels_that_are_never_lit_change_nothing(mnist):
@@ -221,7 +222,7 @@ def test_a_step_of_a_stack_costs_less_than_its_cells_one_by_one(benchmark, mnist
             ("zeros", "glorot_uniform", "he_normal"), ("tanh", "relu", "sigmoid", "softmax"), ("mse", "cross_entropy")
         )
     ]
-    steps = stack.Steps(cells, stack.Data(mnist)).take(5)
+    steps = stack.Steps(cells, Data(mnist)).take(5)
     model = reference.network(cells[0], 784, 10, torch.float32)
     descent = reference.optimizer(cells[0], model)
     x = torch.from_numpy(mnist.train_images[:128]).float() / 255

@@ -3,15 +3,16 @@
 Values are laid out `[cells, units, batch]`: each cell is one contiguous block, whose length is a multiple of
 `BLOCK`, so that elementwise functions treat every cell alike wherever it lies. The definitions are in
 `initbench.activations`, `initbench.losses` and `initbench.optimizers`; the derivatives that are not a line are the
-kernels that PyTorch's autograd itself calls.
+kernels that PyTorch's autograd itself calls. All write into arrays that they are given, so that a step allocates
+next to nothing.
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from initbench.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
 from initbench.losses import LOSSES
@@ -23,47 +24,60 @@ BLOCK = 32
 aten = torch.ops.aten
 
 # ---------------------------------------------------------------------------------------------------------------
-# Activations: forward(z, **parameters) -> a, and backward(gradient, z, a, **parameters) -> gradient at z
+# Activations: forward(z, a, **parameters) writes the activations of z into a; backward(g, z, a, **parameters) turns
+# the gradient at a, in place, into the gradient at z
 
-Forward = Callable[..., Tensor]
-Backward = Callable[..., Tensor]
-
-
-def _softplus_backward(g: Tensor, z: Tensor, a: Tensor, beta: float) -> Tensor:
-    return aten.softplus_backward(g, z, beta, 20)  # type: ignore[no-any-return]
+Forward = Callable[..., object]
+Backward = Callable[..., object]
 
 
-def _softmax_backward(g: Tensor, z: Tensor, a: Tensor) -> Tensor:
-    return a * (g - (g * a).sum(1, keepdim=True))
+def _identity(z: Tensor, a: Tensor) -> None:
+    if a.data_ptr() != z.data_ptr():
+        a.copy_(z)
+
+
+def _softsign(z: Tensor, a: Tensor) -> None:
+    torch.div(z, z.abs().add_(1), out=a)
+
+
+def _softsign_backward(g: Tensor, z: Tensor, a: Tensor) -> None:
+    g.div_(z.abs().add_(1).square_())
+
+
+def _softmax_backward(g: Tensor, z: Tensor, a: Tensor) -> None:
+    g.mul_(a)
+    g.sub_(a * g.sum(1, keepdim=True))
 
 
 FORWARD: dict[str, Forward] = {
-    "identity": lambda z: z,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "selu": F.selu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "softplus": lambda z, beta: F.softplus(z, beta, 20),
-    "softsign": lambda z: z / (1 + z.abs()),
-    "softmax": lambda z: torch.softmax(z, 1),
+    "identity": _identity,
+    "sigmoid": lambda z, a: torch.sigmoid(z, out=a),
+    "tanh": lambda z, a: torch.tanh(z, out=a),
+    "relu": lambda z, a: torch.clamp_min(z, 0, out=a),
+    "leaky_relu": lambda z, a, negative_slope: aten.leaky_relu.out(z, negative_slope, out=a),
+    "elu": lambda z, a, alpha: aten.elu.out(z, alpha, 1, 1, out=a),
+    "selu": lambda z, a: aten.elu.out(z, SELU_ALPHA, SELU_SCALE, 1, out=a),
+    "gelu": lambda z, a: a.copy_(aten.gelu(z)),  # gelu.out is wrong where `a` has gaps (torch 2.13)
+    "silu": lambda z, a: aten.silu.out(z, out=a),
+    "softplus": lambda z, a, beta: aten.softplus.out(z, beta, 20, out=a),
+    "softsign": _softsign,
+    "softmax": lambda z, a: a.copy_(torch.softmax(z, 1)),  # as is softmax.out
 }
 
 BACKWARD: dict[str, Backward] = {
-    "identity": lambda g, z, a: g,
-    "sigmoid": lambda g, z, a: aten.sigmoid_backward(g, a),
-    "tanh": lambda g, z, a: aten.tanh_backward(g, a),
-    "relu": lambda g, z, a: aten.threshold_backward(g, a, 0),
-    "leaky_relu": lambda g, z, a, negative_slope: aten.leaky_relu_backward(g, z, negative_slope, False),
-    "elu": lambda g, z, a, alpha: aten.elu_backward(g, alpha, 1, 1, False, z),
-    "selu": lambda g, z, a: aten.elu_backward(g, SELU_ALPHA, SELU_SCALE, 1, False, z),
-    "gelu": lambda g, z, a: aten.gelu_backward(g, z),
-    "silu": lambda g, z, a: aten.silu_backward(g, z),
-    "softplus": _softplus_backward,
-    "softsign": lambda g, z, a: g / (1 + z.abs()) ** 2,
+    "identity": lambda g, z, a: None,
+    "sigmoid": lambda g, z, a: aten.sigmoid_backward.grad_input(g, a, grad_input=g),
+    "tanh": lambda g, z, a: aten.tanh_backward.grad_input(g, a, grad_input=g),
+    "relu": lambda g, z, a: aten.threshold_backward.grad_input(g, a, 0, grad_input=g),
+    "leaky_relu": lambda g, z, a, negative_slope: aten.leaky_relu_backward.grad_input(
+        g, z, negative_slope, False, grad_input=g
+    ),
+    "elu": lambda g, z, a, alpha: aten.elu_backward.grad_input(g, alpha, 1, 1, False, z, grad_input=g),
+    "selu": lambda g, z, a: aten.elu_backward.grad_input(g, SELU_ALPHA, SELU_SCALE, 1, False, z, grad_input=g),
+    "gelu": lambda g, z, a: aten.gelu_backward.grad_input(g, z, grad_input=g),
+    "silu": lambda g, z, a: aten.silu_backward.grad_input(g, z, grad_input=g),
+    "softplus": lambda g, z, a, beta: aten.softplus_backward.grad_input(g, z, beta, 20, grad_input=g),
+    "softsign": _softsign_backward,
     "softmax": _softmax_backward,
 }
 
@@ -75,161 +89,162 @@ def activation(name: str) -> tuple[Forward, Backward]:
     if not choice.arguments:
         return forward, backward
     keywords = choice.keywords
-    return (lambda z: forward(z, **keywords)), (lambda g, z, a: backward(g, z, a, **keywords))
+    return (lambda z, a: forward(z, a, **keywords)), (lambda g, z, a: backward(g, z, a, **keywords))
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Losses: loss(output, target, labels) -> the loss of each image [cells, batch], and its gradient at `output`
+# Losses: loss(output, target, labels, gradient, values) writes the gradient at `output`, and values whose sum over the
+# classes is the loss of an image; both short of a factor, which the caller multiplies in once for a whole stack
 #
-# `target` is the one-hot array [classes, batch], `labels` [batch]; the gradient is that of the sum over the batch.
-
-Loss = Callable[..., tuple[Tensor, Tensor]]
-
-
-def _mse(output: Tensor, target: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    d = output - target
-    return (d * d).mean(1), d * (2 / target.shape[0])
+# `target` is the one-hot array [classes, batch], `labels` [batch]; the others are [cells, classes, batch]. The gradient
+# is that of the sum over the batch.
 
 
-def _mae(output: Tensor, target: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    d = output - target
-    return d.abs().mean(1), d.sign() / target.shape[0]
+@dataclass(frozen=True)
+class Loss:
+    """A loss: its function, and what its values and its gradient are still to be multiplied by."""
+
+    function: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], object]
+    value_factor: float
+    gradient_factor: float
 
 
-def _huber(output: Tensor, target: Tensor, labels: Tensor, delta: float) -> tuple[Tensor, Tensor]:
-    d = output - target
-    clipped = d.clamp(-delta, delta)
-    return (clipped * (d - 0.5 * clipped)).mean(1), clipped / target.shape[0]
+def _mse(output: Tensor, target: Tensor, labels: Tensor, gradient: Tensor, values: Tensor) -> None:
+    torch.sub(output, target, out=gradient)
+    torch.mul(gradient, gradient, out=values)
 
 
-def _cross_entropy(logits: Tensor, target: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    shifted = logits - logits.amax(1, keepdim=True)
-    e = shifted.exp()
-    total = e.sum(1, keepdim=True)
-    return (total.log() - (shifted * target).sum(1, keepdim=True)).squeeze(1), e / total - target
+def _mae(output: Tensor, target: Tensor, labels: Tensor, gradient: Tensor, values: Tensor) -> None:
+    torch.sub(output, target, out=gradient)
+    torch.abs(gradient, out=values)
+    gradient.sign_()
 
 
-def _hinge(output: Tensor, target: Tensor, labels: Tensor, margin: float, power: int) -> tuple[Tensor, Tensor]:
-    classes = target.shape[0]
+def _huber(output: Tensor, target: Tensor, labels: Tensor, gradient: Tensor, values: Tensor, *, delta: float) -> None:
+    torch.sub(output, target, out=values)
+    torch.clamp(values, -delta, delta, out=gradient)
+    values.sub_(gradient, alpha=0.5).mul_(gradient)
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, labels: Tensor, gradient: Tensor, values: Tensor) -> None:
+    aten._log_softmax.out(logits, 1, False, out=gradient)
+    torch.mul(gradient, target, out=values)
+    gradient.exp_().sub_(target)
+
+
+def _hinge(
+    output: Tensor, target: Tensor, labels: Tensor, gradient: Tensor, values: Tensor, *, margin: float, power: int
+) -> None:
     at_label = output.gather(1, labels.expand(len(output), 1, -1))
-    excess = (output - at_label + margin).clamp(min=0) * (1 - target)
+    torch.sub(output, at_label, out=values).add_(margin).clamp_(min=0).mul_(1 - target)
     # Each class that is too near pulls its own output down and the label's up.
-    pull = (excess > 0).to(output.dtype) if power == 1 else 2 * excess
-    values = excess if power == 1 else excess * excess
-    return values.sum(1) / classes, (pull - target * pull.sum(1, keepdim=True)) / classes
+    pull = (values > 0).to(output.dtype) if power == 1 else 2 * values
+    torch.sub(pull, target * pull.sum(1, keepdim=True), out=gradient)
+    if power == 2:
+        values.square_()
 
 
-LOSS: dict[str, Loss] = {
-    "mse": _mse,
-    "mae": _mae,
-    "huber": _huber,
-    "cross_entropy": _cross_entropy,
-    "hinge": _hinge,
+# Each with the factors of its values and of its gradient, for so many classes.
+LOSS: dict[str, tuple[Callable[..., object], Callable[[int], tuple[float, float]]]] = {
+    "mse": (_mse, lambda classes: (1 / classes, 2 / classes)),
+    "mae": (_mae, lambda classes: (1 / classes, 1 / classes)),
+    "huber": (_huber, lambda classes: (1 / classes, 1 / classes)),
+    "cross_entropy": (_cross_entropy, lambda classes: (-1, 1)),
+    "hinge": (_hinge, lambda classes: (1 / classes, 1 / classes)),
 }
 
 
-def loss(name: str) -> Loss:
-    """The function of a loss, by its canonical string, with its parameters put in."""
+def loss(name: str, classes: int) -> Loss:
+    """A loss, by its canonical string, with its parameters put in."""
     choice = LOSSES.resolve(name)
-    function, keywords = LOSS[choice.name], choice.keywords
-    return (lambda o, t, y: function(o, t, y, **keywords)) if keywords else function
+    function, factors = LOSS[choice.name]
+    return Loss(partial(function, **choice.keywords) if choice.keywords else function, *factors(classes))
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Updates: update(W, G, A, rates) subtracts from the weights, in place, what the optimizer makes of the gradient
-
-Update = Callable[[Tensor, Tensor, Tensor, Tensor], None]
+# Precision
 
 
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """`left @ right`, where a `right` of two dimensions is shared by all cells: then it is one product, not a batch."""
-    if right.dim() == 3:
-        return torch.bmm(left, right)
-    cells, rows, inner = left.shape
-    return torch.mm(left.view(cells * rows, inner), right).view(cells, rows, -1)
+def operand(precision: str, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What rounds an operand of a product to a precision; the product itself adds up in float32.
 
-
-def optimizer(name: str) -> Callable[[], Update]:
-    """A maker of updates, one for each layer's weights, by the optimizer's canonical string.
-
-    An update takes W `[cells, out, in]`, the gradient at the pre-activations G `[cells, out, batch]` (which it may
-    overwrite), the layer's input A `[cells, in, batch]` or, for the first layer, X `[in, batch]`, and the learning
-    rates `[cells, 1, 1]`.
+    `float32` rounds nothing. `bf16` rounds to bfloat16 (8 significant bits), `tf32` to TF32 (11), to the nearest, ties
+    to even. On a graphics processor `initbench.training.worker` lets products run in TF32 for both: every bfloat16
+    number is a TF32 number, so that nothing is rounded twice; TF32's own rounding is then the processor's.
     """
+    if precision == "bf16":
+        return lambda x: x.bfloat16().to(x.dtype)
+    if precision == "tf32" and device.type == "cpu":
+        return _rounded_to_tf32
+    return lambda x: x
+
+
+def _rounded_to_tf32(x: Tensor) -> Tensor:
+    # A float32 has 24 significant bits, TF32 11: add half of the last one kept (less one where that is even), and cut.
+    bits = x.contiguous().view(torch.int32)
+    return ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Updates: update(W, g, rates) subtracts from the weights, in place, what the optimizer makes of their gradient g
+#
+# `rates` are the learning rates, in a shape that broadcasts. Plain gradient descent is not here: it needs no gradient,
+# see `initbench.training.stack`. Steps are counted in an array, so that a recorded graph of a step goes on counting.
+
+Update = Callable[[Tensor, Tensor, Tensor], None]
+
+
+def update(name: str, W: Tensor) -> Update:
+    """The update of an array of weights by an optimizer's canonical string; it holds the optimizer's state."""
     choice = OPTIMIZERS.resolve(name)
-    if choice.name == "sgd":
-        return lambda: _sgd
-    maker = _OPTIMIZERS[choice.name]
-    return lambda: _from_gradient(maker(**choice.keywords))
+    return _UPDATES[choice.name](W, **choice.keywords)
 
 
-def _sgd(W: Tensor, G: Tensor, A: Tensor, rates: Tensor) -> None:
-    # W −= lr · G Aᵀ, the product accumulating straight into W with the rates folded into the small G: the gradient, as
-    # large as W itself, is never stored.
-    G *= rates
-    if A.dim() == 3:
-        W.baddbmm_(G, A.transpose(1, 2), alpha=-1)
-    else:
-        flat = W.view(-1, W.shape[-1])
-        flat.addmm_(G.view(len(flat), -1), A.t(), alpha=-1)
-
-
-def _from_gradient(step: Callable[[Tensor, Tensor, Tensor], None]) -> Update:
-    def update(W: Tensor, G: Tensor, A: Tensor, rates: Tensor) -> None:
-        step(W, product(G, A.transpose(-1, -2)), rates)
-
-    return update
-
-
-def _state(state: dict[str, Any], name: str, W: Tensor) -> Tensor:
-    if name not in state:
-        state[name] = torch.zeros_like(W)
-    return state[name]  # type: ignore[no-any-return]
-
-
-def _momentum(momentum: float, nesterov: bool = False) -> Callable[[Tensor, Tensor, Tensor], None]:
-    state: dict[str, Tensor] = {}
+def _momentum(W: Tensor, momentum: float, nesterov: bool = False) -> Update:
+    v = torch.zeros_like(W)
 
     def step(W: Tensor, g: Tensor, rates: Tensor) -> None:
-        v = _state(state, "v", W)
         v.mul_(momentum).add_(g)
-        W.sub_((g + momentum * v if nesterov else v) * rates)
+        if nesterov:
+            W.sub_(g.add_(v, alpha=momentum).mul_(rates))
+        else:
+            W.sub_(torch.mul(v, rates, out=g))
 
     return step
 
 
-def _adam(
-    beta1: float, beta2: float, epsilon: float, weight_decay: float = 0.0
-) -> Callable[[Tensor, Tensor, Tensor], None]:
-    state: dict[str, Any] = {"t": 0}
+def _adam(W: Tensor, beta1: float, beta2: float, epsilon: float, weight_decay: float = 0.0) -> Update:
+    m, v = torch.zeros_like(W), torch.zeros_like(W)
+    t = torch.zeros((), dtype=torch.float64, device=W.device)
 
     def step(W: Tensor, g: Tensor, rates: Tensor) -> None:
-        m, v = _state(state, "m", W), _state(state, "v", W)
-        state["t"] += 1
+        # W −= lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε), with both corrections taken out of the large arrays.
+        t.add_(1)
+        root = (1 - beta2**t).sqrt_()
         if weight_decay:
             W.mul_(1 - rates * weight_decay)
-        m.mul_(beta1).add_(g * (1 - beta1))
-        v.mul_(beta2).add_((g * g).mul_(1 - beta2))
-        root = v.sqrt().mul_((1 - beta2 ** state["t"]) ** -0.5).add_(epsilon)
-        W.sub_((m / root).mul_(rates / (1 - beta1 ** state["t"])))
+        m.lerp_(g, 1 - beta1)
+        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        torch.sqrt(v, out=g).add_(epsilon * root)
+        torch.div(m, g, out=g)
+        W.sub_(g.mul_(rates * (root / (1 - beta1**t))))
 
     return step
 
 
-def _rmsprop(alpha: float, epsilon: float) -> Callable[[Tensor, Tensor, Tensor], None]:
-    state: dict[str, Tensor] = {}
+def _rmsprop(W: Tensor, alpha: float, epsilon: float) -> Update:
+    v = torch.zeros_like(W)
 
     def step(W: Tensor, g: Tensor, rates: Tensor) -> None:
-        v = _state(state, "v", W)
-        v.mul_(alpha).add_((g * g).mul_(1 - alpha))
-        W.sub_((g / v.sqrt().add_(epsilon)).mul_(rates))
+        v.mul_(alpha).addcmul_(g, g, value=1 - alpha)
+        W.sub_(g.div_(v.sqrt().add_(epsilon)).mul_(rates))
 
     return step
 
 
-_OPTIMIZERS: dict[str, Callable[..., Callable[[Tensor, Tensor, Tensor], None]]] = {
+_UPDATES: dict[str, Callable[..., Update]] = {
     "momentum": _momentum,
-    "nesterov": lambda momentum: _momentum(momentum, nesterov=True),
+    "nesterov": partial(_momentum, nesterov=True),
     "adam": _adam,
     "adamw": _adam,
     "rmsprop": _rmsprop,

@@ -19,7 +19,8 @@ from typing import IO, Any
 
 from initbench.cells import METRICS, Cell
 from initbench.datasets import Source
-from initbench.training.stack import Data, Steps, bits_hold, prepare_process, train
+from initbench.training.data import Data
+from initbench.training.stack import Steps, bits_hold, prepare_process, train
 
 
 def main() -> None:

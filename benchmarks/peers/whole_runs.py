@@ -1,0 +1,56 @@
+"""initbench as its user has it: whole `initbench run`s and `initbench report`s, by the clock on the wall."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import initbench
+from initbench.grid import Grid
+
+ROOT = Path(initbench.__file__).parent.parent
+
+
+def command(*words: object) -> list[str]:
+    """An initbench command, of the package that is imported here."""
+    return [sys.executable, "-m", "initbench", *map(str, words)]
+
+
+def run_command(grid: Grid, folder: Path) -> list[str]:
+    """The command that runs a grid below an empty folder, where its file is written."""
+    folder.mkdir(parents=True)
+    file = folder / "grid.toml"
+    file.write_text(grid.text, encoding="utf-8")
+    return command("run", file, "--results", folder)
+
+
+def seconds(words: list[str]) -> float:
+    """How long a command takes; what it prints is shown if it fails."""
+    start = time.perf_counter()
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)} ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+    return time.perf_counter() - start
+
+
+def seconds_to_first_part(words: list[str], parts: Path) -> tuple[float, float]:
+    """How long a run takes until its first stack's results lie in `parts`, and until its end.
+
+    For a grid whose cells train a single step the first is the time to the first step, and a little more: the step,
+    the evaluations before and after it, and the writing of a part.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(parts.glob("[!.]*.parquet")) and process.poll() is None:
+        time.sleep(0.005)
+    first = time.perf_counter() - start
+    if process.wait():
+        raise RuntimeError(f"{' '.join(words)} ended with status {process.returncode}")
+    return first, time.perf_counter() - start
+
+
+def seconds_in_workers(run: Path) -> float:
+    """What the workers of a run say that their stacks took, spread over all workers."""
+    stacks = [json.loads(path.read_bytes()) for path in (run / "timings").glob("[!.]*.json")]
+    return sum(stack["seconds"] / stack["workers"] for stack in stacks)

@@ -1,0 +1,315 @@
+"""The network of a stack: the weights of many cells, and one pass of a batch through all of them.
+
+With N cells, batch B, and a layer of `in` inputs and `out` units:
+
+- X is `[B, 1 + in]`, the batch: a column for the bias, then the pixels, as whole numbers from 0 to 255. A first layer's
+  weights are W `[1 + in, N · out]`, the biases their first row, and its pre-activations are Wᵀ Xᵀ / 255 `[N, out, B]`,
+  each cell a contiguous block. (The products divide: a pass over X less.) Only the pixels that the batch lights take
+  part (`initbench.training.data`).
+- A deeper layer's weights are `[N, out, in padded]` and its input A is `[N, in padded, B]`, the rows the units below,
+  then a one (so that this column of W is the bias), then zeros that make every cell's W a whole number of blocks.
+- Activations and losses work on contiguous slices of cells that share them (`initbench.training.kernels`).
+
+The contract is that a cell's bits do not depend on its stack. That holds when the elementwise blocks are multiples of
+`kernels.BLOCK`, when a product has at least two cells, and when MKL was told `MKL_CBWR=AUTO,STRICT` before its first
+product; `initbench.training.stack.bits_hold` checks it on the shapes at hand.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+from math import gcd
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from initbench.cells import Cell
+from initbench.training import kernels
+from initbench.training.data import EVALUATION_BATCH, Batch, Block, Data
+from initbench.training.parameters import initial_parameters
+
+BIAS = 1  # the column of X that stands before the pixels', and the row of W
+WHITE = 255.0
+CACHE_LINE = 16  # numbers
+
+
+class Network:
+    """The weights of a stack, and what can be done with them.
+
+    Plain gradient descent moves only the weights of pixels that the batch lights, and on a processor the rare ones
+    among them are taken to the common ones for the step and back; other optimizers move all weights at every step, and
+    a graphics processor wants the same shapes at every step: there all pixels count as common.
+    """
+
+    def __init__(self, cells: Sequence[Cell], data: Data, dtype: torch.dtype) -> None:
+        # A stack of one is padded with itself: a product of a single cell may take another path, with other bits.
+        self.cells = [*cells, cells[0]] if len(cells) == 1 else list(cells)
+        first, count = cells[0], len(self.cells)
+        layers = first.layers(data.pixels, data.classes)
+        self.data, self.dtype, self.device = data, dtype, data.device
+        self.widths = [out for _, out in layers]
+        self.descends = first.optimizer == "sgd"
+        self.operand = kernels.operand(first.precision, self.device)
+        lit = len(data.lit)
+        self.common = data.common(first.batch_size) if self.descends and self.device.type == "cpu" else lit
+        # The first layer: rows for the bias, the common pixels, and as many places for rare ones as there are.
+        rows = -(-(BIAS + lit) // kernels.BLOCK) * kernels.BLOCK  # whole blocks, for elementwise updates
+        columns = count * self.widths[0]
+        # Rows that lie a large power of two apart fall into the same places of the cache: then the product takes 1.2
+        # times as long. (Other optimizers' updates want whole blocks, and are slow enough not to notice.)
+        apart = columns + (CACHE_LINE if self.descends and columns % 128 == 0 else 0)
+        self.first = self.zeros(rows, apart)[:, :columns]
+        self.rare = self.zeros(lit - self.common, count * self.widths[0])
+        self.deeper = [
+            self.zeros(count, out, _padded(below, out))
+            for below, out in zip(self.widths[:-1], self.widths[1:], strict=True)
+        ]
+        self._start(layers)
+        arrays = [self.first, *self.deeper]
+        self.updates = [] if self.descends else [kernels.update(first.optimizer, W) for W in arrays]
+        self.rates = [self.zeros(1, count * self.widths[0]), *(self.zeros(count, 1, 1) for _ in self.deeper)]
+        losses = [kernels.loss(c.loss, data.classes) for c in self.cells]
+        self.value_factors = torch.tensor([loss.value_factor for loss in losses], dtype=dtype, device=self.device)
+        self._gradient_factors = torch.tensor([loss.gradient_factor for loss in losses], dtype=dtype)
+        self.factors = self.zeros(count, 1, 1)
+        self._evaluations: dict[int, Pass] = {}
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Zeros of this shape, as the network's arrays are."""
+        return torch.zeros(*shape, dtype=self.dtype, device=self.device)
+
+    def _start(self, layers: Sequence[tuple[int, int]]) -> None:
+        """Put the cells' initial parameters in place; they are made on the CPU, whatever the device."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        made = [torch.zeros(array.shape, dtype=self.dtype) for array in (self.first, self.rare, *self.deeper)]
+        width, end = self.widths[0], BIAS + self.common
+        for n, cell in enumerate(self.cells):
+            (weights, bias), *others = initial_parameters(cell, tuple(layers), dtype)
+            columns = slice(n * width, (n + 1) * width)
+            lit = torch.from_numpy(weights[self.data.lit])
+            made[0][0, columns] = torch.from_numpy(bias)
+            made[0][BIAS:end, columns] = lit[: self.common]
+            made[1][:, columns] = lit[self.common :]
+            for array, (weights, bias) in zip(made[2:], others, strict=True):
+                array[n, :, : len(weights)] = torch.from_numpy(np.ascontiguousarray(weights.T))
+                array[n, :, len(weights)] = torch.from_numpy(bias)
+        for array, start in zip((self.first, self.rare, *self.deeper), made, strict=True):
+            array.copy_(start)
+
+    @property
+    def multiple(self) -> int:
+        """What the images of a pass are padded to a multiple of: then a cell's block is whole in every layer."""
+        return max(kernels.BLOCK // gcd(kernels.BLOCK, width) for width in self.widths)
+
+    def set_rates(self, epoch: int) -> None:
+        """Take the cells' learning rates of an epoch."""
+        rates = torch.tensor([cell.rate(epoch) for cell in self.cells], dtype=self.dtype)
+        self.rates[0].copy_(rates.repeat_interleave(self.widths[0]).view(1, -1))
+        for array in self.rates[1:]:
+            array.copy_(rates.view(-1, 1, 1))
+        # What a gradient at the output is multiplied by, once: the loss's factor, the mean over the batch, and, where
+        # the weights simply descend, the learning rate, for all layers at once.
+        factors = self._gradient_factors / self.cells[0].batch_size
+        self.factors.copy_((factors * rates if self.descends else factors).view(-1, 1, 1))
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The weights of all layers, `[cells, …]`: of the first, the bias and the pixels in the order of the data."""
+        whole = self._whole_first()
+        return [whole.view(len(whole), len(self.cells), -1).transpose(0, 1), *self.deeper]
+
+    def _whole_first(self) -> Tensor:
+        return torch.cat([self.first[: BIAS + self.common], self.rare])
+
+    def step(self, at: "Pass", losses: Tensor) -> None:
+        """One optimizer step on the batch in these buffers; the losses before it are written to `losses` `[cells]`."""
+        start, rows = BIAS + self.common, BIAS + self.common + len(at.rare)
+        W, X = self.first[:rows], self.operand(at.X[:, :rows])
+        if len(at.rare):  # the weights of the rare pixels that the batch lights go behind those of the common ones
+            places = self.first.numpy()[start:rows]
+            np.take(self.rare.numpy(), at.rare, axis=0, out=places, mode="clip")
+        self._forward(at, W, X)
+        at.call(at.losses)
+        torch.sum(at.seen, (1, 2), out=losses)
+        losses.mul_(self.value_factors).div_(at.size)
+        at.call(at.output_gradients)
+        G = at.G[-1].mul_(self.factors)
+        if at.size < at.padded:
+            G[:, :, at.size :] = 0
+        for layer in range(len(self.deeper), 0, -1):
+            W_here, width = self.deeper[layer - 1], self.widths[layer - 1]
+            G, A = self.operand(at.G[layer]), self.operand(at.A[layer - 1]).transpose(1, 2)
+            torch.bmm(self.operand(W_here)[:, :, :width].transpose(1, 2), G, out=at.G[layer - 1])
+            if self.descends:
+                # W −= lr · G Aᵀ, the product accumulating straight into W with the rates folded into the small G: the
+                # gradient, as large as W itself, is never stored.
+                W_here.baddbmm_(G, A, alpha=-1)
+            else:
+                self.updates[layer](W_here, torch.bmm(G, A), self.rates[layer])
+            at.call(at.gradients[layer - 1])
+        G = self.operand(at.G[0].view(-1, at.padded)).t()
+        if self.descends:
+            W.addmm_(X.t(), G, alpha=-1 / WHITE)
+            if len(at.rare):
+                self.rare.numpy()[at.rare] = places
+        else:
+            torch.addmm(at.gradient[:rows], X.t(), G, beta=0, alpha=1 / WHITE, out=at.gradient[:rows])
+            self.updates[0](self.first, at.gradient, self.rates[0])
+
+    def _forward(self, at: "Pass", W: Tensor, X: Tensor) -> None:
+        """The outputs of all cells, from the first layer's weights and batch; the buffers are filled on the way."""
+        Z = at.Z[0].view(-1, at.padded)
+        torch.addmm(Z, self.operand(W).t(), X.t(), beta=0, alpha=1 / WHITE, out=Z)
+        for layer, W_here in enumerate(self.deeper):
+            at.call(at.activations[layer])
+            torch.bmm(self.operand(W_here), self.operand(at.A[layer]), out=at.Z[layer + 1])
+        at.call(at.outputs)
+
+    def evaluate(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy on a split, each `[cells]`, float64."""
+        whole = self._whole_first()
+        loss = torch.zeros(len(self.cells), dtype=torch.float64, device=self.device)
+        right = torch.zeros(len(self.cells), dtype=torch.int64, device=self.device)
+        for block in blocks:
+            size = min(EVALUATION_BATCH, -(-len(block.images) // self.multiple) * self.multiple)
+            if size not in self._evaluations:
+                self._evaluations[size] = Pass(self, size, training=False)
+            at = self._evaluations[size]
+            rows = at.take_block(block)
+            self._forward(at, whole.index_select(0, rows), self.operand(at.X[:, : len(rows)]))
+            at.call(at.losses)
+            loss += at.seen.sum((1, 2))
+            right += at.correct()
+        images = sum(len(block.images) for block in blocks)
+        return loss.mul_(self.value_factors) / images, right.double() / images
+
+
+class Pass:
+    """The buffers of a pass of `size` images through a network, to train or to evaluate.
+
+    X `[padded, 1 + lit]`; the one-hot target `[classes, padded]`, the labels; of each layer the pre-activations Z and
+    their gradient G `[cells, width, padded]`; the inputs A of the layers above the first; the outputs, and the losses
+    by class. Rows of X beyond the images of the batch are zero.
+
+    The functions of the slices are bound to the buffers once: a slice costs as much as a small operation.
+    """
+
+    def __init__(self, network: Network, size: int, training: bool) -> None:
+        n, data = len(network.cells), network.data
+        self.network, self.size = network, size
+        self.padded = padded = -(-size // network.multiple) * network.multiple
+        self.X = network.zeros(padded, BIAS + len(data.lit))
+        self.labels = torch.zeros(padded, dtype=torch.int64, device=network.device)
+        self.one_hot = torch.eye(data.classes, dtype=network.dtype, device=network.device)
+        self.target = network.zeros(data.classes, padded)
+        self.Z = [network.zeros(n, width, padded) for width in network.widths]
+        self.G = [network.zeros(n, width, padded) for width in network.widths[0 if training else -1 :]]
+        self.A = []
+        for W, width in zip(network.deeper, network.widths[:-1], strict=True):
+            A = network.zeros(n, W.shape[2], padded)
+            A[:, width] = 1
+            self.A.append(A)
+        at_output = list(map(_at_output, network.cells))
+        self.output = self.Z[-1] if set(at_output) == {"identity"} else torch.zeros_like(self.Z[-1])
+        self.values = torch.zeros_like(self.Z[-1])
+        self.gradient = torch.zeros_like(network.first) if training and not network.descends else network.zeros(0)
+        self.rare = np.empty(0, dtype=np.int64)  # those of the rare pixels that the batch lights
+        # Added to the outputs, leaves those of the classes before an image's own.
+        j = torch.arange(data.classes)
+        before = torch.zeros(data.classes, data.classes).masked_fill(j[:, None] >= j[None, :], -torch.inf)
+        self._before = before.to(network.dtype).to(network.device)
+
+        hidden = [(cells, kernels.activation(name)) for cells, name in _slices([c.activation for c in network.cells])]
+        ends = [(cells, kernels.activation(name)) for cells, name in _slices(at_output)]
+        losses = [(cells, kernels.loss(name, data.classes)) for cells, name in _slices([c.loss for c in network.cells])]
+        below = [A[:, :width] for A, width in zip(self.A, network.widths[:-1], strict=True)]
+        self.activations = [
+            [partial(forward, Z[cells], A[cells]) for cells, (forward, _) in hidden]
+            for Z, A in zip(self.Z[:-1], below, strict=True)
+        ]
+        self.outputs = [partial(forward, self.Z[-1][cells], self.output[cells]) for cells, (forward, _) in ends]
+        self.losses = [
+            partial(
+                loss.function,
+                *(self.output[cells], self.target, self.labels, self.G[-1][cells], self.values[cells]),
+            )
+            for cells, loss in losses
+        ]
+        self.output_gradients = [
+            partial(backward, self.G[-1][cells], self.Z[-1][cells], self.output[cells]) for cells, (_, backward) in ends
+        ]
+        self.gradients = [
+            [partial(backward, G[cells], Z[cells], A[cells]) for cells, (_, backward) in hidden]
+            for G, Z, A in zip(self.G[:-1], self.Z[:-1], below, strict=training)
+        ]
+
+    def call(self, functions: Sequence[Callable[[], object]]) -> None:
+        """Call what is bound to these buffers, a function for each slice."""
+        for function in functions:
+            function()
+
+    @property
+    def seen(self) -> Tensor:
+        """The losses of the images of the batch, by class: `values` without the padding."""
+        return self.values if self.size == self.padded else self.values[:, :, : self.size]
+
+    def take_batch(self, batch: Batch) -> None:
+        """Take a batch of training images; always `size` of them."""
+        common = batch.common.shape[1]
+        self.X[: self.size, 0] = WHITE
+        self.X[: self.size, BIAS : BIAS + common].copy_(batch.common)
+        self.rare = batch.rare
+        if len(self.rare):
+            self.X[: self.size, BIAS + common : BIAS + common + len(self.rare)].copy_(batch.rare_images)
+        self._take_labels(batch.labels)
+
+    def take_block(self, block: Block) -> Tensor:
+        """Take images to evaluate; returns which rows of the first layer's weights they need, the bias's first."""
+        self.size, lit = block.images.shape
+        self.X[: self.size, 0] = WHITE
+        self.X[: self.size, BIAS : BIAS + lit].copy_(block.images)
+        self.X[self.size :].zero_()
+        self._take_labels(block.labels)
+        bias = torch.zeros(1, dtype=torch.int64, device=self.network.device)
+        return torch.cat([bias, block.pixels + BIAS])
+
+    def _take_labels(self, labels: Tensor) -> None:
+        self.labels[: self.size] = labels
+        torch.index_select(self.one_hot, 1, self.labels, out=self.target)
+
+    def correct(self) -> Tensor:
+        """How many images each cell gets right: the first of its largest outputs is the image's own class, `[cells]`.
+
+        As `argmax(1) == labels`, which takes ten times as long.
+        """
+        own = self.output.gather(1, self.labels.expand(len(self.output), 1, -1)).squeeze(1)
+        before = torch.add(self.output, self._before.index_select(1, self.labels), out=self.values).amax(1)
+        right = (own == self.output.amax(1)) & (own > before)
+        return right[:, : self.size].sum(1)
+
+
+def _padded(inputs: int, out: int) -> int:
+    """The columns of a weight matrix: its inputs and a one, padded so that a cell's weights are whole blocks."""
+    columns = -(-(inputs + 1) // 8) * 8
+    while out * columns % kernels.BLOCK:
+        columns += 8
+    return columns
+
+
+def _at_output(cell: Cell) -> str:
+    """The output activation that is computed: softmax meets cross-entropy once, in its stable form."""
+    if cell.output_activation == "softmax" and cell.loss == "cross_entropy":
+        return "identity"
+    return cell.output_activation
+
+
+def _slices(names: Sequence[str]) -> list[tuple[slice, str]]:
+    """The slices of equal neighbours, with what they have in common."""
+    found = []
+    at = 0
+    for name, group in groupby(names):
+        length = len(list(group))
+        found.append((slice(at, at + length), name))
+        at += length
+    return found
