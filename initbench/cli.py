@@ -123,12 +123,11 @@ def plan(
     grid = _grid(path, overrides, smoke, device)
     say(f"{len(grid):,} cells: {grid.shape}")
     made = Run(results / grid.name, grid)
-    cells = made.cells
-    if (made.folder / "grid.toml").is_file():
-        cells = made.missing()
-        _notes(made)
-        if len(cells) < len(grid):
-            say(f"{len(grid) - len(cells):,} of them are trained already in {made.folder}")
+    begun = (made.folder / "grid.toml").is_file()
+    cells = made.missing() if begun else list(grid.cells())
+    _notes(made)
+    if len(cells) < len(grid):
+        say(f"{len(grid) - len(cells):,} of them are trained already in {made.folder}")
     if cells:
         guess = estimate(cells, grid, workers, width)
         noun = "worker" if guess.workers == 1 else "workers"

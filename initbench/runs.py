@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,11 +75,6 @@ class Run:
             raise UserError(f"{folder}: {what}{there}")
         return cls(folder, read(file, name=folder.name, sources=_known_sources(folder)))
 
-    @cached_property
-    def cells(self) -> list[Cell]:
-        """The grid's cells."""
-        return list(self.grid.cells())
-
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[store.Part]:
         """The sound parts, one after another, with these columns of their rows, or all; a damaged one is noted."""
         return store.read_parts(self.folder, self.notes, self.writes, columns)
@@ -92,8 +86,8 @@ class Run:
     def inventory(self) -> tuple[list[Cell], int]:
         """The grid's cells that no part holds, and how many others lie there: those of an earlier grid, say."""
         trained = store.trained_cells(self.parts(["cell"]))
-        missing = [cell for cell in self.cells if cell.id not in trained]
-        return missing, len(trained) - (len(self.cells) - len(missing))
+        missing = [cell for cell in self.grid.cells() if cell.id not in trained]
+        return missing, len(trained) - (len(self.grid) - len(missing))
 
     def train(self, stacks: list[Stack], workers: Workers) -> Iterator[Progress | Finished]:
         """Train stacks and write a part for each that finishes; yields what happens, after it is written."""
@@ -131,7 +125,7 @@ class Run:
                 environments[tuple(sorted(part.metadata.items()))] = part.metadata
                 yield part.table
 
-        return frame(self.cells, tables()), list(environments.values())
+        return frame(list(self.grid.cells()), tables()), list(environments.values())
 
 
 def located(grid: Grid) -> str:

@@ -68,8 +68,15 @@ def curves(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
     return _intervals(frame, [*by, "epoch"], metric)
 
 
+def split(table: pd.DataFrame, keys: Sequence[str]) -> list[pd.DataFrame]:
+    """The rows of each choice of these settings, in the order in which the choices appear; without any, the table."""
+    if not keys:
+        return [table]
+    return [rows for _, rows in table.groupby(list(keys), sort=False, dropna=False, observed=True)]
+
+
 def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
-    grouped = rows.assign(_diverged=rows["status"] == DIVERGED).groupby(by, sort=False, dropna=False)
+    grouped = rows.assign(_diverged=rows["status"] == DIVERGED).groupby(by, sort=False, dropna=False, observed=True)
     table = grouped.agg(
         seeds=("cell", "size"),
         diverged=("_diverged", "sum"),
@@ -77,6 +84,7 @@ def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
         mean=(metric, "mean"),
         std=(metric, "std"),
     ).reset_index()
+    table = table.astype(dict.fromkeys(table.select_dtypes("category"), str))  # the text of a long table is categories
     n = table.pop("_n").to_numpy()
     quantile = distributions.t.ppf((1 + CONFIDENCE) / 2, np.maximum(n - 1, 1))
     half = np.where(n > 1, quantile * table["std"] / np.sqrt(np.maximum(n, 1)), np.nan)
@@ -103,15 +111,13 @@ def verdicts(frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC) -
     """
     keys = list(choice)
     table = summary(frame, [*keys, "initializer"], metric)
-    rows = final(frame)
+    # A diverged run counts as an accuracy of 0.
+    rows = final(frame)[[*keys, "initializer", "seed", *dict.fromkeys([CHOSEN_ON, metric])]]
+    rows = rows.fillna({CHOSEN_ON: 0.0, metric: 0.0})
     found = []
-    for _, group in table.groupby(keys, sort=False) if keys else [((), table)]:
-        here = rows
-        for key in keys:
-            here = here[here[key] == group[key].iloc[0]]
+    for group, counted in zip(split(table, keys), split(rows, keys), strict=True):
         names = group["initializer"].tolist()
-        counted = here.fillna({CHOSEN_ON: 0.0, metric: 0.0})
-        chosen_on = counted.groupby("initializer")[CHOSEN_ON].mean()
+        chosen_on = counted.groupby("initializer", observed=True)[CHOSEN_ON].mean()
         leader = chosen_on[names].idxmax() if group["mean"].notna().any() else None
         values = counted.pivot(index="seed", columns="initializer", values=metric)
         confidence = 1 - 2 * (1 - CONFIDENCE) / max(len(names) - 1, 1)

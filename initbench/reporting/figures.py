@@ -22,6 +22,9 @@ from initbench.reporting import words
 MARKERS = "osD^vPX*<>hdp8H"
 INK, GRID = "#222222", "#dddddd"
 
+# More dots than these are drawn as one image: as marks of an SVG they would be a page of hundreds of megabytes.
+MOST_MARKS = 2_000
+
 # One panel is drawn for a phone's width, and panels stand side by side where there is room.
 WIDTH = 4.6
 
@@ -86,11 +89,12 @@ def accuracy_by_initializer(
 
     A name stands above its dots and not beside them, so that the panel stays legible on a phone.
     """
+    rows = rows.astype({"initializer": str})  # of a long table it is categorical, which seaborn would order its own way
     names = list(table["initializer"])
     with _drawing(0.44 * len(names) + 0.95) as (figure, axes):
         sns.stripplot(
             rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
-            alpha=0.4, size=4, jitter=False, legend=False, ax=axes,
+            alpha=0.4, size=4, jitter=False, legend=False, ax=axes, rasterized=len(rows) > MOST_MARKS,
         )  # fmt: skip
         sns.pointplot(
             rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
@@ -115,27 +119,30 @@ def accuracy_by_initializer(
         return _finished(figure, f"Test accuracy by initializer, {title}. Mean and 95% interval: {said}.")
 
 
-def learning_curve(rows: pd.DataFrame, table: pd.DataFrame, look: Look, title: str) -> Figure:
-    """The article's curve, "Training Loss" against "Epoch #", the 95% interval of the mean as a band."""
-    rows = rows[(rows["epoch"] > 0) & rows["train_loss"].notna()]
+def learning_curve(table: pd.DataFrame, look: Look, title: str) -> Figure:
+    """The article's curve, "Training Loss" against "Epoch #", the 95% interval of the mean as a band: from `curves`."""
+    table = table[(table["epoch"] > 0) & table["mean"].notna()]
     names = list(dict.fromkeys(table["initializer"]))
     with _drawing(3.1) as (figure, axes):
-        if len(rows):
+        if names:
             sns.lineplot(
-                rows, x="epoch", y="train_loss", hue="initializer", hue_order=names, style="initializer",
+                table, x="epoch", y="mean", hue="initializer", hue_order=names, style="initializer",
                 style_order=names, palette=look.colours,
-                markers=look.markers if rows["epoch"].max() <= 25 else False, dashes=False, errorbar=_interval,
+                markers=look.markers if table["epoch"].max() <= 25 else False, dashes=False, errorbar=None,
                 legend=False, markersize=5, ax=axes,
             )  # fmt: skip
-            if rows["train_loss"].min() > 0 and rows["train_loss"].max() > 30 * rows["train_loss"].min():
+            for name in names:
+                rows = table[table["initializer"] == name]
+                low, high = (rows[end].fillna(rows["mean"]) for end in ("low", "high"))
+                axes.fill_between(rows["epoch"], low, high, color=look.colours[name], alpha=0.2, linewidth=1)
+            if table["mean"].min() > 0 and table["mean"].max() > 30 * table["mean"].min():
                 axes.set_yscale("log")
         axes.set(title=f"Training Loss\n{title}", xlabel="Epoch #", ylabel="Loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         said = []
         for name in names:
-            means = table[(table["initializer"] == name) & (table["epoch"] > 0)]["mean"].dropna()
-            if len(means):
-                said.append(f"{name} from {means.iloc[0]:.3g} to {means.iloc[-1]:.3g}")
+            means = table.loc[table["initializer"] == name, "mean"]
+            said.append(f"{name} from {means.iloc[0]:.3g} to {means.iloc[-1]:.3g}")
         what = "; ".join(said) or "no run has a finite loss"
         return _finished(figure, f"Training loss against epoch, {title}. Mean over seeds: {what}.")
 

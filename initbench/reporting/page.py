@@ -63,20 +63,20 @@ def make(
     seeds = int(table["seeds"].max())
     failed, failures = words.failures(frame, choice)
     look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
-    choices = [(words.title(choice, rows.iloc[0]), rows) for rows in _split(table, choice)]
+    choices = [(words.title(choice, rows.iloc[0]), rows) for rows in stats.split(table, choice)]
     last = stats.final(frame)
     limits = figures.accuracy_range(last)
-    panels = zip(choices[:MOST_PANELS], _split(last, choice), strict=False)
+    panels = [(title, rows, _of_choice(last, choice, rows)) for title, rows in choices[:MOST_PANELS]]
     across = "activation" if "activation" in choice else choice[0]
     return template.render(
         empty=False,
         headline=words.headline(table, choice),
-        evidence=words.evidence(frame, seeds),
-        findings=words.findings(frame, table, choice),
+        evidence=words.evidence(last, seeds),
+        findings=words.findings(last, table, choice),
         verdicts=[(title, words.verdict(rows)) for title, rows in choices],
         tables=[(title, _rows(rows)) for title, rows in choices],
-        panels=[figures.accuracy_by_initializer(group, rows, look, limits, title) for (title, rows), group in panels],
-        curves=_curves(frame, choice, look),
+        panels=[figures.accuracy_by_initializer(group, rows, look, limits, title) for title, rows, group in panels],
+        curves=_curves(frame, choice, choices[:MOST_PANELS], look),
         heat_maps=_heat_maps(table, choice, across),
         legend=[(name, figures.swatch(look.colours[name], look.markers[name])) for name in look.colours],
         whole_axis=limits[0] == 0,
@@ -106,8 +106,12 @@ def choice_of(grid: Grid) -> list[str]:
     return [s for s in grid.varying if s not in ("initializer", "seed")] or ["activation", "loss"]
 
 
-def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
-    return [rows for _, rows in table.groupby(keys, sort=False, dropna=False)]
+def _of_choice(frame: pd.DataFrame, choice: list[str], rows: pd.DataFrame) -> pd.DataFrame:
+    """What the figures need of the runs of one choice, that of these rows."""
+    here = pd.Series(True, frame.index)
+    for setting in choice:
+        here &= frame[setting] == rows[setting].iloc[0]
+    return frame.loc[here, ["cell", "status", "initializer", "epoch", "train_loss", "test_accuracy"]]
 
 
 def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -127,20 +131,21 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _curves(frame: pd.DataFrame, choice: list[str], look: figures.Look) -> list[figures.Figure]:
+def _curves(
+    frame: pd.DataFrame, choice: list[str], choices: list[tuple[str, pd.DataFrame]], look: figures.Look
+) -> list[figures.Figure]:
     made = []
-    for group in _split(frame, choice)[:MOST_PANELS]:
-        table = stats.curves(group, ["initializer"], "train_loss")
-        made.append(figures.learning_curve(group, table, look, words.title(choice, group.iloc[0])))
+    for title, rows in choices:
+        table = stats.curves(_of_choice(frame, choice, rows), ["initializer"], "train_loss")
+        made.append(figures.learning_curve(table, look, title))
     return made
 
 
 def _heat_maps(table: pd.DataFrame, choice: list[str], across: str) -> list[figures.Figure]:
     others = [setting for setting in choice if setting != across]
-    groups = _split(table, others) if others else [table]
     return [
         figures.heat_map(rows, across, words.title(others, rows.iloc[0]) if others else "")
-        for rows in groups[:MOST_PANELS]
+        for rows in stats.split(table, others)[:MOST_PANELS]
     ]
 
 
