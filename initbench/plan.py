@@ -79,11 +79,6 @@ def wide(cell: Cell, source: Source, size: float) -> int:
     return int(size // (4 * sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))))
 
 
-def narrowest(cell: Cell, source: Source) -> int:
-    """How narrow a stack is split at most: below, it does not keep a processor busy."""
-    return max(NARROWEST, wide(cell, source, STACK_BYTES) // 8)
-
-
 def plan(
     cells: Iterable[Cell],
     sources: Mapping[str, Source],
@@ -131,23 +126,21 @@ def _split(stack: Stack, pieces: int) -> list[Stack]:
 def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
     """The stacks, longest first, with some halved so that the workers end at about the same time.
 
-    Each goes to the worker that is free first, as in a run; while one would work on alone, the shortest stack of the
-    worker that ends last is halved, down to `narrowest`.
+    Each goes to the worker that is free first, as in a run; while one would work on alone, the longest stack of the
+    worker that ends last is halved, down to `NARROWEST`.
     """
     total = sum(stack.operations for stack in stacks)
     while workers > 1:
         free = [(0.0, worker) for worker in range(workers)]
-        last: list[Stack | None] = [None] * workers
+        longest: dict[int, Stack] = {}  # of each worker's
         for stack in stacks:
             end, worker = heapq.heappop(free)
-            last[worker] = stack
+            longest.setdefault(worker, stack)
             heapq.heappush(free, (end + stack.operations, worker))
         end, worker = max(free)
-        longest = last[worker]
-        if end <= (1 + IDLE) * total / workers or longest is None:
+        halved = longest[worker]
+        if end <= (1 + IDLE) * total / workers or len(halved.cells) < 2 * NARROWEST:
             break
-        if len(longest.cells) < 2 * narrowest(longest.cells[0], longest.source):
-            break
-        stacks = [stack for stack in stacks if stack is not longest] + _split(longest, 2)
+        stacks = [stack for stack in stacks if stack is not halved] + _split(halved, 2)
         stacks.sort(key=lambda stack: -stack.operations)
     return stacks
