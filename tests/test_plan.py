@@ -55,11 +55,14 @@ def test_a_plan_holds_every_cell_once_in_stacks_of_one_kind_longest_first():
         assert [s.operations for s in stacks] == sorted((s.operations for s in stacks), reverse=True)
 
 
-@pytest.mark.parametrize(("seeds", "workers"), [(1, 2), (5, 2), (7, 4), (3, 16), (1, 3)])
-def test_workers_end_together(seeds, workers):
+@pytest.mark.parametrize(
+    ("seeds", "workers", "allowed"),
+    [(1, 2, 0.03), (5, 2, 0.03), (7, 4, 0.03), (1, 3, 0.12), (3, 16, 0.25)],  # by halves, down to six cells
+)
+def test_workers_end_together(seeds, workers, allowed):
     parsed = grid.parse(LARGE.format(seeds=seeds, hidden="[]").replace("[]", "[]\noutput_activation = 'same'"))
     stacks = plan.plan(parsed.cells(), parsed.sources, workers)
-    assert idle(stacks, workers) < 0.12
+    assert idle(stacks, workers) <= allowed
     assert min(len(s.cells) for s in stacks) >= NARROWEST
 
 
