@@ -78,6 +78,8 @@ def _line(error: Any, document: dict[str, Any]) -> str:
             f"name = {shown(given)} is not allowed; allowed: up to 100 letters, digits, '.', '_' and '-', "
             "the first a letter or digit (it names a folder)"
         )
+    if setting == "device":
+        return f"device = {shown(given)} is not allowed; allowed: 'auto', 'cpu' or 'cuda'"
     if setting in SECTIONS:
         return f"{where} = {shown(given)} is not allowed; allowed: a table, [{setting}]"
     axis_at_home = (
@@ -103,7 +105,7 @@ def _unknown_key(keys: list[str]) -> str:
         return f"does not belong here; allowed: {places}"
     known = [k for k, rule in RULES.items() if section in (rule.home, "grid")]
     if not section:
-        known = ["name", "dataset", *SECTIONS]
+        known = ["name", "dataset", "device", *SECTIONS]
     place = f"in [{section}]" if section else "at the top"
     return f"unknown key; allowed {place}: {', '.join(known)}{nearest(key, [*known, *RULES])}"
 

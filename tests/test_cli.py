@@ -10,6 +10,9 @@ import time
 
 import pandas as pd
 import pytest
+import torch
+
+import initbench as ib
 
 COMMANDS = ["new", "plan", "run", "report", "list", "export", "merge", "clean", "schema"]
 
@@ -195,3 +198,31 @@ def test_a_setting_on_the_command_line_is_toml_or_words(text, key, value):
 
 def test_the_schema_is_json(tmp_path):
     assert "properties" in json.loads(initbench("schema", cwd=tmp_path).stdout)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("options", [["--device", "cuda"], ["--set", "device=cuda"]])
+def test_a_gpu_that_is_not_there_is_said_in_a_line_and_nothing_is_written(tmp_path, grid_file, options):
+    done = initbench("run", str(grid_file), *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "device = 'cuda' cannot be used" in done.stderr
+    assert "allowed here: 'cpu' or 'auto'" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_device_that_there_is_not_is_refused(tmp_path, grid_file):
+    done = initbench("plan", str(grid_file), "--device", "tpu", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "device" in done.stderr
+    assert "'auto', 'cpu' or 'cuda'" in done.stderr
+
+
+def test_neither_width_nor_workers_change_a_result(tmp_path, grid_file):
+    frames = []
+    for options in (["--width", "5"], ["--workers", "1", "--width", "100"], ["--workers", "2"]):
+        done = initbench("run", str(grid_file), "--results", str(tmp_path / "-".join(options)), *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        frames.append(ib.load(tmp_path / "-".join(options) / "small"))
+    for frame in frames[1:]:
+        pd.testing.assert_frame_equal(frame, frames[0], check_exact=True)
