@@ -154,6 +154,8 @@ def _as_toml(key: str, value: object) -> Any:
     import tomlkit
 
     value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, list) and all(type(number) is int for number in value):
+        return tomlkit.value(str(value))  # thousands of seeds: the time that `item` takes grows with their square
     try:
         if not isinstance(value, dict):
             return tomlkit.item(value)
@@ -182,7 +184,7 @@ def to_toml(name: str, axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str
         items = [written(setting, value) for value in values]
         home = RULES[setting].home
         if len(items) > 1 or home == "grid":
-            document["grid"][setting] = items
+            document["grid"][setting] = _as_toml(setting, items)
         elif home:
             document[home][setting] = items[0]
         else:
