@@ -39,7 +39,7 @@ def run(
     Returns
     -------
     DataFrame
-        One row for each cell and epoch: the settings, `cell`, `status`, `epoch`, and the metrics.
+        One row for each cell and epoch: the settings, `cell`, `status`, `epoch`, and the metrics; as of `load`.
 
     Raises
     ------
@@ -67,6 +67,9 @@ def run(
 
 def load(folder: str | Path) -> "pd.DataFrame":
     """The tidy table of a run's folder: the cells of its grid, in the grid's order, by epoch.
+
+    Its columns are `str`, `int64` and `float64`. In a table of more than a million rows text is categorical and whole
+    numbers are `int32` where they fit, so that a million cells of ten epochs take 1.1 GB and not 3.3.
 
     Raises UserError if the folder holds no run.
 
