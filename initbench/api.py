@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from initbench import store
 from initbench.errors import UserError
+from initbench.execute import device_for
 from initbench.grid import Grid, read
 from initbench.runs import Run, train_to_the_end
 
@@ -19,6 +20,7 @@ def run(
     *,
     results: str | Path = "results",
     workers: int | None = None,
+    width: int | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> "pd.DataFrame":
     """Train a grid and give its tidy table; what is trained already is not trained again.
@@ -33,8 +35,10 @@ def run(
         The folder that holds the run's folder; default `results` in the working directory.
     workers
         How many processes train; default one for each core.
+    width
+        How many cells train together at most; default what this machine trains fastest. It changes no result.
     overrides
-        Settings to replace: `{"seed": 10, "epochs": 3}`.
+        Settings to replace: `{"seed": 10, "epochs": 3}`; also `{"device": "cpu"}`.
 
     Returns
     -------
@@ -60,8 +64,11 @@ def run(
         grid = read(grid, overrides)
     if workers is not None and workers < 1:
         raise UserError(f"workers = {workers} is not allowed; allowed: a whole number from 1 up")
+    if width is not None and width < 1:
+        raise UserError(f"width = {width} is not allowed; allowed: a whole number from 1 up")
+    device_for(grid.device)
     made = Run.create(grid, Path(results))
-    train_to_the_end(made, made.missing(), workers, lambda event: None)
+    train_to_the_end(made, made.missing(), workers, lambda event: None, width)
     return _told(made, made.frame())
 
 
@@ -119,7 +126,8 @@ def write_report(run: Run, frame: "pd.DataFrame", environments: Iterable[Mapping
     """Make the report of a run from what `Run.read` gives, and write it to its folder; its path."""
     from initbench.reporting import make
 
-    page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml")
+    timings = store.read_timings(run.folder).values()
+    page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml", list(timings))
     path = run.folder / "report.html"
     store.write_file(path, page.encode())
     return path

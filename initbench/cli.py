@@ -38,6 +38,13 @@ Smoke = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes that train; default one for each core.")
 ]
+Width = Annotated[
+    int | None,
+    typer.Option("--width", min=1, help="Cells that train together at most; default what this machine trains fastest."),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="What trains; default the grid file's, or auto.")
+]
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where the run's folder is made.")]
 
 
@@ -105,13 +112,15 @@ def plan(
     overrides: Overrides = None,
     smoke: Smoke = False,
     workers: Workers = None,
+    width: Width = None,
+    device: Device = None,
     results: Results = Path("results"),
 ) -> None:
     """Say what a run would do and take: cells, stacks, time, memory. Nothing is trained or written."""
     from initbench.estimate import estimate
     from initbench.runs import Run
 
-    grid = _grid(path, overrides, smoke)
+    grid = _grid(path, overrides, smoke, device)
     say(f"{len(grid):,} cells: {grid.shape}")
     made = Run(results / grid.name, grid)
     begun = (made.folder / "grid.toml").is_file()
@@ -120,9 +129,10 @@ def plan(
     if len(cells) < len(grid):
         say(f"{len(grid) - len(cells):,} of them are trained already in {made.folder}")
     if cells:
-        guess = estimate(cells, grid, workers)
+        guess = estimate(cells, grid, workers, width)
         noun = "worker" if guess.workers == 1 else "workers"
-        say(f"{guess.stacks:,} {'stack' if guess.stacks == 1 else 'stacks'} to train, on {guess.workers} {noun}")
+        where = "" if guess.device == "cpu" else ", on the GPU"
+        say(f"{guess.stacks:,} {'stack' if guess.stacks == 1 else 'stacks'} to train, on {guess.workers} {noun}{where}")
         say(f"about {_duration(guess.seconds)} and {guess.memory / 1e9:.1f} GB of memory (timed on this machine)")
     else:
         say("nothing to train")
@@ -139,25 +149,31 @@ def run(
     overrides: Overrides = None,
     smoke: Smoke = False,
     workers: Workers = None,
+    width: Width = None,
+    device: Device = None,
     results: Results = Path("results"),
 ) -> None:
     """Train a grid and make its report. Run again, it trains only what is missing."""
+    from initbench.execute import device_for
     from initbench.runs import Run
 
-    grid = _grid(path, overrides, smoke)
+    grid = _grid(path, overrides, smoke, device)
     again = " ".join(
         [
             f"initbench run {_quoted(str(path))}",
             *(f"--set {_quoted(pair)}" for pair in overrides or []),
             *["--smoke"] * smoke,
             *([f"--workers {workers}"] if workers else []),
+            *([f"--width {width}"] if width else []),
+            *([f"--device {device}"] if device else []),
             *([] if results == Path("results") else [f"--results {_quoted(str(results))}"]),
         ]
     )
+    device_for(grid.device)  # refused before anything is written
     made = Run.create(grid, results)
     _interrupt_once()
     try:
-        _train(made, workers)
+        _train(made, workers, width)
         _finish(made)
     except KeyboardInterrupt:
         missing = len(made.missing())
@@ -178,7 +194,7 @@ def _interrupt_once() -> None:
     signal.signal(signal.SIGINT, handle)
 
 
-def _train(made: "Run", workers: int | None) -> None:
+def _train(made: "Run", workers: int | None, width: int | None) -> None:
     from initbench.progress import progress
     from initbench.runs import train_to_the_end
 
@@ -192,7 +208,7 @@ def _train(made: "Run", workers: int | None) -> None:
     kept = len(made.grid) - len(missing)
     say(f"{made.folder}: {len(missing):,} cells to train" + (f", {kept:,} are trained already" if kept else ""))
     with progress(len(missing)) as listen:
-        train_to_the_end(made, missing, workers, listen)
+        train_to_the_end(made, missing, workers, listen, width)
 
 
 def _finish(made: "Run") -> None:
@@ -329,10 +345,10 @@ def schema() -> None:
     say(json.dumps(grid_schema(), indent=1))
 
 
-def _grid(path: Path, overrides: list[str] | None, smoke: bool) -> "Grid":
+def _grid(path: Path, overrides: list[str] | None, smoke: bool, device: str | None) -> "Grid":
     from initbench.grid import read, smoke_overrides
 
-    settings = _pairs(overrides or [])
+    settings = _pairs(overrides or []) | ({"device": device} if device else {})
     grid = read(path, settings)
     return read(path, {**settings, **smoke_overrides(grid)}) if smoke else grid
 

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import platform
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from initbench.errors import WorkerDied
+from initbench.errors import UserError, WorkerDied
 from initbench.plan import Stack
 
 # What a worker needs in its environment before it imports torch. MKL then computes a row of a product in the same
@@ -42,6 +44,50 @@ class Finished:
     metrics: dict[str, list[list[float]]]
     environment: dict[str, str]
     seconds: float
+    product_rate: float  # floating-point operations a second that its worker reached in a large product
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds that a stack of some width takes: a step, the evaluation of an image, and the start of its training."""
+
+    width: int
+    step: float
+    evaluation: float
+    start: float
+
+
+def device_for(asked: str) -> str:
+    """The device that trains, `cpu` or `cuda`; UserError if a graphics processor is asked for and cannot be used.
+
+    `auto` takes one where PyTorch can use it. PyTorch is asked in a process of its own, and only where there is a
+    driver: it takes a second to load.
+    """
+    if asked == "cpu" or (asked == "auto" and not _nvidia()):
+        return "cpu"
+    code = "import torch; print(torch.__version__, torch.cuda.is_available())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout.split()
+    if told[1:] == ["True"]:
+        return "cuda"
+    if asked == "auto":
+        return "cpu"
+    raise UserError(
+        f"device = 'cuda' cannot be used: PyTorch {told[0] if told else '(which does not load)'} finds no GPU, or is a "
+        "build without CUDA; allowed here: 'cpu' or 'auto'"
+    )
+
+
+def _nvidia() -> bool:
+    return bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia/version").exists()
+
+
+def processor() -> str:
+    """The processor's name, as the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def available_cores() -> int:
@@ -96,7 +142,8 @@ class _Worker:
 class Workers:
     """Some worker processes. They start at once, so that they load while their parent does something else."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, device: str = "cpu") -> None:
+        self.count, self.device = count, device
         # The package is found as it was found here, and nothing is imported from the working directory (-P).
         path = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
@@ -104,7 +151,7 @@ class Workers:
         for _ in range(count):
             errors = tempfile.TemporaryFile()  # noqa: SIM115
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "initbench.training.worker"],
+                [sys.executable, "-P", "-m", "initbench.training.worker", device],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -130,12 +177,13 @@ class Workers:
                 yield Progress(stack, reply["epochs"])
             else:
                 bits = "exact" if reply["exact"] else "to rounding"
-                yield Finished(stack, reply["metrics"], {**environment, "bits": bits}, reply["seconds"])
+                made_by = {**environment, "bits": bits}
+                yield Finished(stack, reply["metrics"], made_by, reply["seconds"], reply["product_rate"])
 
-    def seconds_per_step(self, stacks: Sequence[Stack]) -> list[float]:
-        """How long one step of each of these stacks takes on this machine, measured."""
-        found = {reply["stack"]: reply["seconds"] for reply, _ in self._serve(stacks, calibrate=True)}
-        return [found[number] for number in range(len(stacks))]
+    def speeds(self, stacks: Sequence[Stack]) -> list[Speed]:
+        """How fast this machine trains each of these stacks, measured."""
+        found = {reply["stack"]: reply["speed"] for reply, _ in self._serve(stacks, calibrate=True)}
+        return [Speed(len(stack.cells), **found[number]) for number, stack in enumerate(stacks)]
 
     def _serve(self, stacks: Sequence[Stack], calibrate: bool) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
         """Every reply about these stacks, with the environment of the worker that gave it, until all are done."""

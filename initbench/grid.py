@@ -31,6 +31,7 @@ class Grid:
     axes: Mapping[str, tuple[Any, ...]]
     sources: Mapping[str, datasets.Source]
     text: str
+    device: str = "auto"  # what trains: `auto`, `cpu` or `cuda`; no part of a cell
 
     def __len__(self) -> int:
         return math.prod(len(values) for values in self.axes.values())
@@ -121,7 +122,7 @@ def parse(
     mistakes += _contradictions(values, axes, found)
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
-    return Grid(values["name"], axes, found, text)
+    return Grid(values["name"], axes, found, text, values.get("device", "auto"))
 
 
 def smoke_overrides(grid: Grid) -> dict[str, object]:

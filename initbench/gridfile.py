@@ -128,8 +128,10 @@ def override(text: str, overrides: Mapping[str, object]) -> str:
     lines = []
     for given, value in overrides.items():
         section, _, key = given.rpartition(".")
-        if key not in ("name", *RULES) or section not in ("", *SECTIONS):
-            lines.append(f"{given}: unknown setting; allowed: {', '.join(['name', *RULES])}{nearest(key, RULES)}")
+        if key not in ("name", "device", *RULES) or section not in ("", *SECTIONS):
+            lines.append(
+                f"{given}: unknown setting; allowed: {', '.join(['name', 'device', *RULES])}{nearest(key, RULES)}"
+            )
             continue
         home = RULES[key].home if key in RULES else ""
         for place in (document, *(document.get(section) for section in SECTIONS)):

@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initbench import store
+from initbench import calibration, store
+from initbench.calibration import WORTH_MEASURING, Speeds
 from initbench.cells import Cell
 from initbench.datasets import Source
 from initbench.errors import UserError
-from initbench.execute import Finished, Progress, Workers, available_cores
+from initbench.execute import Finished, Progress, Workers, available_cores, device_for
 from initbench.grid import Grid, read
 from initbench.gridfile import override
-from initbench.plan import Stack, plan
+from initbench.plan import Kind, Stack, plan
 from initbench.results import READ, frame, table
 
 if TYPE_CHECKING:
@@ -88,11 +89,11 @@ class Run:
         missing = [cell for cell in self.grid.cells() if cell.id not in trained]
         return missing, len(trained) - (len(self.grid) - len(missing))
 
-    def train(self, stacks: list[Stack], workers: Workers, count: int) -> Iterator[Progress | Finished]:
+    def train(self, stacks: list[Stack], workers: Workers) -> Iterator[Progress | Finished]:
         """Train stacks and write a part for each that finishes; yields what happens, after it is written."""
         for event in workers.train(stacks):
             if isinstance(event, Finished):
-                self._keep(event, count)
+                self._keep(event, workers.count)
             yield event
 
     def _keep(self, finished: Finished, workers: int) -> None:
@@ -102,9 +103,11 @@ class Run:
             "seconds": round(finished.seconds, 3),
             "cells": len(cells),
             "operations": finished.stack.operations,
+            "product_rate": round(finished.product_rate),
             "workers": workers,
             "host": socket.gethostname(),
             "processor": finished.environment["processor"],
+            "device": finished.environment["device"],
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         store.write_timing(self.folder, part, timing)
@@ -144,21 +147,46 @@ def _known_sources(folder: Path) -> dict[str, Source]:
 
 
 def train_to_the_end(
-    run: Run, missing: list[Cell], workers: int | None, listen: Callable[[Progress | Finished], None]
+    run: Run,
+    missing: Sequence[Cell],
+    workers: int | None,
+    listen: Callable[[Progress | Finished], None],
+    width: int | None = None,
 ) -> None:
-    """Train what is missing in a run, in as many workers as asked; `listen` is told of each event."""
+    """Train what is missing in a run; `listen` is told of each event.
+
+    In as many workers as asked, or as there are cores, and in stacks of at most `width` cells, or as many as this
+    machine trains fastest.
+    """
     if missing:
-        stacks, count = planned(missing, run.grid, workers)
-        with Workers(count) as pool:
-            for event in run.train(stacks, pool, count):
+        with pool_for(missing, run.grid, workers) as pool:
+            stacks, _ = planned(missing, run.grid, pool, width)
+            for event in run.train(stacks, pool):
                 listen(event)
 
 
-def planned(cells: list[Cell], grid: Grid, workers: int | None) -> tuple[list[Stack], int]:
-    """The stacks, and how many workers train them: as many as asked or as there are cores, and stacks to give them."""
-    count = workers or available_cores()
-    stacks = plan(cells, grid.sources, count)
-    return stacks, min(count, len(stacks))
+def pool_for(cells: Sequence[Cell], grid: Grid, workers: int | None) -> Workers:
+    """The workers that train these cells: as many as asked, or one for each core, or for a graphics processor one."""
+    device = device_for(grid.device)
+    return Workers(min(workers or (available_cores() if device == "cpu" else 1), len(cells)), device)
+
+
+def planned(
+    cells: Sequence[Cell], grid: Grid, pool: Workers, width: int | None = None, measuring: bool = False
+) -> tuple[list[Stack], dict[Kind, Speeds]]:
+    """The stacks of these cells, and what is known of this machine's speed with their kinds.
+
+    Speeds that are not known are measured where that is asked for, and where the run is long enough to be worth it.
+    """
+    gpu = pool.device != "cpu"
+    if not measuring and width is None:
+        sample = grid.sources[cells[0].dataset]
+        measuring = len(cells) * Stack((cells[0],), sample).operations > WORTH_MEASURING
+    speeds = calibration.speeds(cells, grid.sources, pool, measuring)
+    widths = {kind: width or known.width for kind, known in speeds.items()}
+    if width:
+        widths = dict.fromkeys(calibration.kinds(cells), width)
+    return plan(cells, grid.sources, pool.count, widths, gpu), speeds
 
 
 def clean(run: Run) -> list[str]:

@@ -227,6 +227,7 @@ GridFile = create_model(
     __config__=ConfigDict(extra="forbid", title="initbench grid file"),
     name=(Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")], Field(None)),
     dataset=(Dataset, Field(None)),
+    device=(Literal["auto", "cpu", "cuda"], Field(None)),
     **{section: (_section(section), Field(None)) for section in SECTIONS},  # type: ignore[call-overload]
 )
 

@@ -1,7 +1,6 @@
 """The benchmark against peers: that every peer does the work that initbench does, and that the floor is that work."""
 
 import importlib.util
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ needs_jax = pytest.mark.skipif(
 def groups(network, models):
     """Those of the benchmark, trained on few images, with narrow hidden layers."""
     short = {"train_size": STEPS * 128, "epochs": 1, "hidden": "12-8" if work.NETWORKS[network] else ""}
-    return [[replace(cell, **short) for cell in group] for group in work.groups(network, models)]
+    return [[cell._replace(**short) for cell in group] for group in work.groups(network, models)]
 
 
 def hold(cells, small, losses, metrics):
@@ -66,7 +65,7 @@ def test_each_process_trains_what_the_plain_trainer_trains(small):
 @pytest.mark.parametrize("network", work.NETWORKS)
 def test_the_floor_is_the_arithmetic_of_the_loop(small, network):
     source = datasets.describe(small, "")
-    cell = replace(work.groups(network, 1)[0][0], train_size=STEPS * 128, epochs=3)
+    cell = work.groups(network, 1)[0][0]._replace(train_size=STEPS * 128, epochs=3)
     stack = plan.Stack((cell,), source)
     loop = pytorch.Loop([cell], work.prepared(small), work.batches(cell, STEPS))
     with FlopCounterMode(display=False) as step:

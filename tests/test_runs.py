@@ -354,7 +354,7 @@ def test_a_worker_that_dies_is_told_and_what_is_finished_is_kept(tmp_path, grid_
     made = Run.create(read(grid_file), tmp_path)
 
     def kill_after_the_first_stack(pool):
-        for event in made.train(planned(made.missing(), made.grid, 1)[0], pool, 1):
+        for event in made.train(planned(made.missing(), made.grid, pool)[0], pool):
             if isinstance(event, Finished):
                 os.kill(pool._workers[0].process.pid, signal.SIGKILL)
 

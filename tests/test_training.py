@@ -10,12 +10,14 @@ from conftest import exact, make_cell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from initbench import grid, plan
+from initbench import grid, streams
 from initbench.activations import ACTIVATIONS
 from initbench.losses import LOSSES
 from initbench.optimizers import OPTIMIZERS
-from initbench.training import reference, stack
+from initbench.training import kernels, reference, stack, worker
 from initbench.training.data import Data
+from initbench.training.network import Pass
+from initbench.training.parameters import initial_parameters
 
 RATES = {"sgd": 0.01, "momentum": 0.003, "nesterov": 0.003, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-4}
 
@@ -124,6 +126,7 @@ optimizer = "{optimizer}"
 batch_size = {batch}
 epochs = 1
 train_size = 640
+precision = "{precision}"
 """
 
 
@@ -141,6 +144,7 @@ def test_a_cells_bits_do_not_depend_on_its_stack(small, data):
         output="same" if not hidden else "identity",
         optimizer=data.draw(st.sampled_from(list(OPTIMIZERS))),
         batch=data.draw(st.sampled_from([32, 50, 128])),
+        precision=data.draw(st.sampled_from(["float32", "float32", "bf16", "tf32"])),
     )
     cells = list(grid.parse(text).cells())
     held = Data(small)
@@ -187,31 +191,128 @@ def test_pixels_that_are_never_lit_change_nothing(mnist):
     assert mnist.train_images[:, dark].max() == mnist.test_images[:, dark].max() == 0
 
 
-def test_a_plan_holds_every_cell_once_and_stacks_of_a_kind():
-    parsed = grid.parse(
-        """
-        [grid]
-        initializer = ["zeros", "he_normal"]
-        activation = ["tanh", "relu", "gelu"]
-        hidden = [[16], [32], [64, 64]]
-        optimizer = ["sgd", "adam"]
-        seed = 3
-        """
-    )
-    for workers in (1, 2, 7):
-        stacks = plan.plan(parsed.cells(), parsed.sources, workers)
-        assert sorted(c.id for s in stacks for c in s.cells) == sorted(c.id for c in parsed.cells())
-        for s in stacks:
-            assert len({(c.seed, c.hidden, c.optimizer, c.batch_size) for c in s.cells}) == 1
-        assert [s.operations for s in stacks] == sorted((s.operations for s in stacks), reverse=True)
+def test_a_batch_is_its_images_with_the_dark_pixels_left_out(small):
+    """The common pixels in place, of the rare ones those that the batch lights: put back, they are the images."""
+    data = Data(small)
+    common = data.common(64)
+    assert 0 < common < len(data.lit)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(data.images))[: 10 * 64]).view(10, 64)
+    for rows, batch in zip(order, data.batches(order, common), strict=True):
+        whole = np.zeros((64, 784))
+        whole[:, data.lit[:common]] = batch.common.numpy()
+        whole[:, data.lit[common:][batch.rare]] = batch.rare_images.numpy()
+        np.testing.assert_array_equal(whole, small.train_images[500:][rows.numpy()])
+        np.testing.assert_array_equal(batch.labels.numpy(), small.train_labels[500:][rows.numpy()])
+        assert len(batch.rare) < len(data.lit) - common
 
 
-def test_operations_are_those_counted_by_hand():
-    parsed = grid.parse('[grid]\ninitializer = "zeros"\nseed = 1\n[model]\nhidden = [128]\n[training]\nepochs = 2')
-    (only,) = plan.plan(parsed.cells(), parsed.sources)
-    first, second = 784 * 128, 128 * 10
-    steps = 2 * (55000 // 128) * 128 * (2 * first + 3 * second)
-    assert only.operations == 2 * (steps + 3 * 15000 * (first + second))
+def test_an_evaluation_holds_every_image_once(mnist):
+    data = Data(mnist)
+    for blocks, images, labels in (
+        (data.validation, mnist.train_images[:5000], mnist.train_labels[:5000]),
+        (data.test, mnist.test_images, mnist.test_labels),
+    ):
+        rows = []
+        for block in blocks:
+            whole = np.zeros((len(block.images), 784), np.uint8)
+            whole[:, data.lit[block.pixels.numpy()]] = block.images.numpy()
+            rows += [row.tobytes() + bytes([label]) for row, label in zip(whole, block.labels.tolist(), strict=True)]
+        assert sorted(rows) == sorted(i.tobytes() + bytes([k]) for i, k in zip(images, labels, strict=True))
+    lit = np.mean([len(block.pixels) for block in data.test])
+    assert lit < 500  # in the order of the file it is 567
+
+
+def test_correct_is_the_first_of_the_largest(small):
+    cells = [make_cell(), make_cell(loss="mse")]
+    steps = stack.Steps(cells, Data(small))
+    at = Pass(steps.network, 64, training=False)
+    generator = torch.Generator().manual_seed(0)
+    at.output.copy_(torch.randint(0, 3, at.output.shape, generator=generator))  # full of ties
+    at.labels.copy_(torch.randint(0, 10, (64,), generator=generator))
+    expected = (at.output.argmax(1) == at.labels).sum(1)
+    assert at.correct().tolist() == expected.tolist()
+    assert 0 < expected.sum() < 128
+
+
+def rounded(precision, x):
+    """The nearest number with so many significant bits, ties to even: the definition, in float64."""
+    mantissa, exponent = np.frexp(np.asarray(x, dtype=np.float64))
+    bits = {"bf16": 8, "tf32": 11}[precision]
+    return np.ldexp(np.round(mantissa * 2**bits), exponent - bits)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_operands_are_rounded_to_the_nearest(precision):
+    x = np.random.default_rng(0).normal(size=10000).astype(np.float32)
+    ties = np.array([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-11, 1 + 3 * 2**-11, -1 - 2**-8], dtype=np.float32)
+    x = np.concatenate([x, ties])
+    operand = kernels.operand(precision, torch.device("cpu"))
+    np.testing.assert_array_equal(operand(torch.from_numpy(x)).numpy(), rounded(precision, x).astype(np.float32))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_a_precision_rounds_the_operands_of_every_product(small, precision):
+    """Against the network written out in NumPy, float64, with operands rounded: one hidden layer, two steps."""
+    cells = [make_cell(hidden="16", loss="mse", precision=precision, learning_rate=0.5, train_size=256)]
+    _, epoch = stack.train(cells, Data(small))
+    (W1, b1), (W2, b2) = initial_parameters(cells[0], cells[0].layers(784, 10), "float32")
+    W1, W2 = np.vstack([W1, b1]).astype(float), np.vstack([W2, b2]).astype(float)
+    order = streams.order(0, 1, 256)
+    losses = []
+    for step in range(2):
+        rows = order[step * 128 : (step + 1) * 128]
+        X = np.hstack([small.train_images[500:][rows], np.full((128, 1), 255)]).astype(float)
+        Y = np.eye(10)[small.train_labels[500:][rows]]
+        A = np.hstack([np.tanh(rounded(precision, X) @ rounded(precision, W1) / 255), np.ones((128, 1))])
+        D = rounded(precision, A) @ rounded(precision, W2) - Y
+        losses.append((D**2).mean())
+        G = rounded(precision, D * 2 / 1280 * 0.5)
+        below = (G @ rounded(precision, W2[:-1]).T) * (1 - A[:, :-1] ** 2)
+        W2 -= rounded(precision, A).T @ G
+        W1 -= rounded(precision, X).T @ rounded(precision, below) / 255
+    np.testing.assert_allclose(epoch.step_losses[:, 0], losses, rtol=3e-4)
+    plain = list(stack.train([make_cell(hidden="16", loss="mse", learning_rate=0.5, train_size=256)], Data(small)))[1]
+    assert (plain.step_losses != epoch.step_losses).all()
+
+
+def test_where_memory_is_too_small_a_stack_is_halved_and_nothing_else_changes(monkeypatch):
+    asked = []
+
+    def work(cells):
+        asked.append(len(cells))
+        if len(cells) > 3:
+            raise torch.OutOfMemoryError
+        return [cell * 10 for cell in cells]
+
+    assert worker._without_overflow(work, list(range(11))) == [10 * i for i in range(11)]
+    assert asked == [11, 5, 2, 3, 6, 3, 3]
+    with pytest.raises(torch.OutOfMemoryError):  # a single cell cannot be halved
+        worker._without_overflow(lambda cells: work([0] * 4), [1])
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+
+
+@gpu
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("hidden", ["", "32", "24-16"])
+def test_on_a_gpu_losses_are_the_plain_trainers(small, optimizer, hidden):
+    cells = cells_of(optimizer, hidden, epochs=2)
+    epochs = list(stack.train(cells, Data(small, "cuda")))
+    for i, cell in enumerate(cells):
+        for epoch, (losses, end) in enumerate(reference.train(cell, small)):
+            np.testing.assert_allclose(epochs[epoch].step_losses[:, i], losses, rtol=1e-3, err_msg=str(cell))
+            assert epochs[epoch].test_loss[i] == pytest.approx(end["test_loss"], rel=1e-3)
+
+
+def test_the_step_that_a_gpu_records_is_the_step(small):
+    """The counted step, which reads its batch by a counter, gives the numbers of the plain one: here on the CPU."""
+    cells = cells_of("adam", "24")[:6]
+    plain, counted = stack.Steps(cells, Data(small)), stack.Steps(cells, Data(small))
+    plain.take(10)
+    for _ in range(10):
+        counted.counted_step()
+    np.testing.assert_allclose(counted.losses.numpy(), plain.losses.numpy(), rtol=1e-6)
 
 
 def test_a_step_of_a_stack_costs_less_than_its_cells_one_by_one(benchmark, mnist):

@@ -48,7 +48,7 @@ PEERS = tuple(TRAINERS)
 
 # Initializers, and seeds for each core, of the smaller of the two runs: some ten seconds of training, and as much
 # for every core (a seed's cells are whole stacks).
-RUN_SIZES = {"784-10": (5, 3), "784-128-10": (2, 1), "784-128-128-10": (2, 1)}
+RUN_SIZES = {"784-10": (12, 2), "784-128-10": (3, 1), "784-128-128-10": (3, 1)}
 
 STEPS_PER_EPOCH = 429
 

@@ -1,6 +1,6 @@
 """The page: tables, figures and words, laid out in one offline HTML file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -16,7 +16,13 @@ from initbench.reporting import figures, words
 MOST_PANELS = 24
 
 
-def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, str]], command: str) -> str:
+def make(
+    frame: pd.DataFrame,
+    grid: Grid,
+    environments: Iterable[Mapping[str, str]],
+    command: str,
+    timings: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """The report of a run as one HTML page.
 
     Parameters
@@ -29,6 +35,8 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
         The metadata of the parts: versions and processors, each different one is shown.
     command
         What makes the run again.
+    timings
+        The timings of the parts, for how fast the training was.
     """
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         files("initbench.reporting").joinpath("page.html").read_text(encoding="utf-8")
@@ -41,6 +49,7 @@ def make(frame: pd.DataFrame, grid: Grid, environments: Iterable[Mapping[str, st
         "version": __version__,
         "command": command,
         "grid": grid.text,
+        "speed": words.speed(timings),
     }
     shared |= {
         "expected": len(grid),

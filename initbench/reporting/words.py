@@ -1,6 +1,6 @@
 """The report's words: sentences made from tables. A number for people is formatted here and nowhere else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -234,4 +234,25 @@ def evidence(frame: pd.DataFrame, seeds: int) -> str:
     return (
         f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training images), "
         f"{upto}{plural(seeds, 'seed')} for each setting, {epochs} {'epoch' if epochs == '1' else 'epochs'} each."
+    )
+
+
+def speed(timings: Sequence[Mapping[str, Any]]) -> str:
+    """How fast the training was, beside what the processor does in a large product; empty where nothing was timed.
+
+    >>> speed([{"seconds": 2.0, "operations": 3e11, "product_rate": 2e11}])
+    'Training took 2 s of one core and reached 150 GFLOP/s on it, 75% of its rate in a large matrix product.'
+    """
+    timed = [t for t in timings if t.get("product_rate") and t.get("seconds") and t.get("operations")]
+    if not timed:
+        return ""
+    seconds, operations = sum(t["seconds"] for t in timed), sum(t["operations"] for t in timed)
+    possible = sum(t["seconds"] * t["product_rate"] for t in timed)
+    rate = operations / seconds
+    told = f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.0f} GFLOP/s"
+    gpu = any(str(t.get("device", "cpu")) != "cpu" for t in timed)
+    where = "of one device" if gpu else "of one core"
+    return (
+        f"Training took {seconds:,.0f} s {where} and reached {told} on it, {100 * operations / possible:.0f}% of its "
+        "rate in a large matrix product."
     )

@@ -90,6 +90,11 @@ class Data:
                 lit, rares = [np.empty(0, dtype=np.int64)] * len(some), list(torch.split(rare, size))
             yield from map(Batch, whole, rares, lit, torch.split(labels, size))
 
+    def batch(self, rows: Tensor) -> Batch:
+        """One batch, of these images, with all pixels common: the same operations whatever the images."""
+        images = self.images.index_select(0, rows)
+        return Batch(images, images[:, :0], np.empty(0, dtype=np.int64), self.labels.index_select(0, rows))
+
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 

@@ -18,6 +18,9 @@ from initbench.training.network import Network, Pass
 
 Floats = NDArray[np.float64]
 
+# A graph is recorded after some steps: by then libraries have chosen their methods and made their work space.
+STEPS_BEFORE_RECORDING = 3
+
 
 def prepare_process() -> None:
     """Settings of torch that are part of the training semantics: one thread, and denormal numbers flushed to zero.
@@ -77,41 +80,85 @@ def train(
 class Steps:
     """The optimizer steps of a stack, one after another through an epoch's batches; and, to check bits and to measure
     time, any number of them, the epoch's again and again.
+
+    On a graphics processor one step is recorded as a graph, which is then run again and again: it reads its batch by a
+    counter that it counts up itself, so that no step waits for the processor that sends it.
     """
 
     def __init__(self, cells: Sequence[Cell], data: Data, dtype: torch.dtype = torch.float32) -> None:
         first = cells[0]
+        if data.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = first.precision != "float32"
         self.network = Network(cells, data, dtype)
         self.losses = torch.zeros(first.steps_per_epoch, len(self.network.cells), dtype=dtype, device=data.device)
         self._cells, self._data = cells, data
         self._at = Pass(self.network, first.batch_size, training=True)
+        self._rows = torch.zeros(first.steps_per_epoch, first.batch_size, dtype=torch.int64, device=data.device)
+        self._counter = torch.zeros(1, dtype=torch.int64, device=data.device)
+        self._graph: torch.cuda.CUDAGraph | None = None
         self.begin(1)
 
     def begin(self, epoch: int) -> None:
         """Take an epoch's order of the data and its learning rates."""
         first = self._cells[0]
         order = streams.order(first.seed, epoch, first.train_size)[: first.steps_per_epoch * first.batch_size]
-        self._rows = torch.from_numpy(order).view(-1, first.batch_size).to(self._data.device)
+        self._rows.copy_(torch.from_numpy(order).view(-1, first.batch_size))
         self.network.set_rates(epoch)
-        self._batches = enumerate(self._data.batches(self._rows, self.network.common))
+        self._restart()
+
+    def _restart(self) -> None:
+        self._done = 0
+        self._counter.zero_()
+        self._batches = self._data.batches(self._rows, self.network.common)
 
     def take(self, count: int) -> "Steps":
         """Take so many optimizer steps; the losses before each are in its row of `losses`, `[steps, cells]`."""
         for _ in range(count):
-            found = next(self._batches, None)
-            if found is None:
-                self._batches = enumerate(self._data.batches(self._rows, self.network.common))
-                found = next(self._batches)
-            self._last, batch = found
-            self._at.take_batch(batch)
-            self.network.step(self._at, self.losses[self._last])
+            if self._done == len(self._rows):
+                self._restart()
+            if self._data.device.type == "cuda":
+                self._take_recorded()
+            else:
+                self._at.take_batch(next(self._batches))
+                self.network.step(self._at, self.losses[self._done])
+            self._done += 1
+        return self
+
+    def _take_recorded(self) -> None:
+        """A step by the recorded graph; the first steps of all are taken as they are, which recording asks for."""
+        if self._graph is None and self._done < STEPS_BEFORE_RECORDING:
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self.counted_step()
+            torch.cuda.current_stream().wait_stream(stream)
+            return
+        if self._graph is None:
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self.counted_step()
+        self._graph.replay()
+
+    def counted_step(self) -> None:
+        """The step that the counter says, and count it: the same operations on the same arrays at every step."""
+        rows = self._rows.index_select(0, self._counter).flatten()
+        self._at.take_batch(self._data.batch(rows))
+        losses = torch.empty_like(self.losses[0])
+        self.network.step(self._at, losses)
+        self.losses.index_copy_(0, self._counter, losses.view(1, -1))
+        self._counter.add_(1)
+
+    def finish(self) -> "Steps":
+        """Wait until the steps are done, where that is not when they are taken."""
+        if self._data.device.type == "cuda":
+            torch.cuda.synchronize()
         return self
 
     @property
     def numbers(self) -> list[Tensor]:
         """What came out so far, each `[cells, …]`: the weights of all layers, the last losses, and an evaluation."""
         evaluated = self.network.evaluate(self._data.validation[:2])
-        return [array[: len(self._cells)] for array in (*self.network.weights, self.losses[self._last], *evaluated)]
+        return [array[: len(self._cells)] for array in (*self.network.weights, self.losses[self._done - 1], *evaluated)]
 
 
 def bits_hold(cells: Sequence[Cell], data: Data) -> bool:

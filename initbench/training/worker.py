@@ -1,4 +1,6 @@
-"""The worker: a process of one thread that trains the stacks it is sent. `python -m initbench.training.worker`.
+"""The worker: a process of one thread that trains the stacks it is sent.
+
+`python -m initbench.training.worker DEVICE`, where the device is `cpu` or `cuda`.
 
 One JSON object a line comes in on standard input (a stack), and one a line goes out on standard output: `ready`, then
 for each stack some `progress` and one `done`. It is a process of its own because MKL reads its settings before its
@@ -6,7 +8,6 @@ first product and never again, and because one thread gives the same bits on any
 input.
 """
 
-import contextlib
 import json
 import os
 import platform
@@ -14,11 +15,18 @@ import queue
 import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import cache
 from typing import IO, Any
 
+import numpy as np
+import scipy
+import torch
+
+import initbench
 from initbench.cells import METRICS, Cell
 from initbench.datasets import Source
+from initbench.execute import processor
 from initbench.training.data import Data
 from initbench.training.stack import Steps, bits_hold, prepare_process, train
 
@@ -27,14 +35,15 @@ def main() -> None:
     """Serve until the input ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not mix with the replies
+    device = sys.argv[1]
     prepare_process()
-    _send(replies, event="ready", environment=environment())
+    _send(replies, event="ready", environment=environment(device))
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(tasks,), daemon=True).start()
     data: dict[str, Data] = {}
     exact: dict[Any, bool] = {}
     while True:
-        _serve(json.loads(tasks.get()), data, exact, replies)
+        _serve(json.loads(tasks.get()), data, exact, replies, device)
 
 
 def _receive(tasks: "queue.SimpleQueue[str]") -> None:
@@ -44,22 +53,21 @@ def _receive(tasks: "queue.SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], replies: IO[str]) -> None:
+def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], replies: IO[str], device: str) -> None:
     source = Source(**task["source"])
     cells = [Cell(*values) for values in task["cells"]]
     number = task["stack"]
     if source.name not in data:
         data.clear()  # one data set at a time
-        data[source.name] = Data(source.load())
+        data[source.name] = Data(source.load(), device)
     if task["calibrate"]:
-        _send(replies, event="done", stack=number, seconds=_seconds_per_step(cells, data[source.name]))
+        _send(replies, event="done", stack=number, speed=_speed(cells, data[source.name]))
         return
     functions = tuple((cell.activation, cell.output_activation, cell.loss) for cell in cells)
-    shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, source.name, functions)
+    shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, cells[0].precision, source.name, functions)
     start = time.perf_counter()
     if shape not in exact:
-        exact[shape] = bits_hold(cells, data[source.name])
-    metrics: dict[str, list[list[float]]] = {}
+        exact[shape] = _without_overflow(lambda some: [bits_hold(some, data[source.name])] * len(some), cells)[0]
     progress_at = start
 
     def progress(epochs: float) -> None:
@@ -68,32 +76,77 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
             progress_at = time.perf_counter()
             _send(replies, event="progress", stack=number, epochs=epochs)
 
-    for epoch in train(cells, data[source.name], progress=progress):
-        for name in METRICS:
-            metrics.setdefault(name, []).append(getattr(epoch, name).tolist())
+    def metrics(some: list[Cell]) -> list[list[list[float]]]:  # [cell][epoch][metric]
+        rows = [
+            [getattr(epoch, name).tolist() for name in METRICS]
+            for epoch in train(some, data[source.name], progress=progress)
+        ]
+        return [[[values[i] for values in epoch] for epoch in rows] for i in range(len(some))]
+
+    trained = _without_overflow(metrics, cells)
+    by_name = {
+        name: [[cell[epoch][m] for cell in trained] for epoch in range(cells[0].epochs + 1)]
+        for m, name in enumerate(METRICS)
+    }
     seconds = time.perf_counter() - start
-    _send(replies, event="done", stack=number, seconds=seconds, exact=exact[shape], metrics=metrics)
+    rate = _product_rate(device)
+    _send(replies, event="done", stack=number, seconds=seconds, exact=exact[shape], metrics=by_name, product_rate=rate)
 
 
-def _seconds_per_step(cells: list[Cell], data: Data) -> float:
-    """The time of one step of this stack: the best of some short runs, once it is warm."""
-    steps = Steps(cells, data).take(3)
+def _without_overflow(work: Callable[[list[Cell]], list[Any]], cells: list[Cell]) -> list[Any]:
+    """What `work` gives, an entry for each cell; where a GPU's memory is too small for all of them, in halves."""
+    try:
+        return work(cells)
+    except torch.OutOfMemoryError:
+        if len(cells) == 1:
+            raise
+    torch.cuda.empty_cache()
+    middle = len(cells) // 2
+    return _without_overflow(work, cells[:middle]) + _without_overflow(work, cells[middle:])
+
+
+@cache
+def _product_rate(device: str) -> float:
+    """Floating-point operations a second of this worker's products of 2048 × 2048 float32 matrices, the best of three.
+
+    Measured once, beside the other workers' training, so that what they share is in the figure.
+    """
+    A = torch.rand(2048, 2048, device=device)
     best = float("inf")
-    for _ in range(4):
+    for _ in range(3):
         start = time.perf_counter()
-        steps.take(10)
-        best = min(best, (time.perf_counter() - start) / 10)
-    return best
+        torch.mm(A, A)[0, 0].item()  # the number is asked for, so that a GPU has to be done
+        best = min(best, time.perf_counter() - start)
+    return 2 * 2048**3 / best
 
 
-def environment() -> dict[str, str]:
+# How long each thing is measured, in seconds, once it is warm.
+MEASURED_SECONDS = 0.2
+
+
+def _speed(cells: list[Cell], data: Data) -> dict[str, float]:
+    """Seconds of a step of this stack, of the evaluation of an image, and of the start of a training."""
+    begin = time.perf_counter()
+    steps = Steps(cells, data)
+    start = time.perf_counter() - begin
+    step = _mean_seconds(lambda: steps.take(4).finish()) / 4
+    blocks = data.test[:4]
+    images = sum(len(block.images) for block in blocks)
+    evaluation = _mean_seconds(lambda: [array.cpu() for array in steps.network.evaluate(blocks)]) / images
+    return {"step": step, "evaluation": evaluation, "start": start}
+
+
+def _mean_seconds(work: Callable[[], object]) -> float:
+    work()
+    count, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < MEASURED_SECONDS:
+        work()
+        count += 1
+    return (time.perf_counter() - begin) / count
+
+
+def environment(device: str = "cpu") -> dict[str, str]:
     """The versions and the processor that a result may depend on."""
-    import numpy as np
-    import scipy
-    import torch
-
-    import initbench
-
     return {
         "initbench": initbench.__version__,
         "python": platform.python_version(),
@@ -102,17 +155,8 @@ def environment() -> dict[str, str]:
         "torch": torch.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
-        "device": "cpu",
+        "device": "cpu" if device == "cpu" else f"cuda: {torch.cuda.get_device_name()}",
     }
-
-
-def processor() -> str:
-    """The processor's name, as the system tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _send(replies: IO[str], **message: Any) -> None:

@@ -1,0 +1,130 @@
+"""How fast this machine trains each kind of stack: some steps, measured once and remembered for the machine.
+
+What is measured decides how wide stacks are, and what `initbench plan` says a run will take. It never changes a result.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from initbench import __version__, store
+from initbench.cells import Cell
+from initbench.datasets import Source
+from initbench.execute import Speed, Workers, processor
+from initbench.plan import GPU_STACK_BYTES, GPU_WIDEST, NARROWEST, WIDEST, Kind, Stack, kind_of, wide
+
+# The sizes of stacks that are tried, in bytes of weights: about a second cache, some of them, and a third one's share.
+TRIED_BYTES = (1e6, 4e6, 1.6e7)
+
+# Kinds beyond these are taken to be as fast, for each operation, as the slowest of these.
+MOST_KINDS = 4
+
+# A run with less arithmetic (some ten seconds' worth) takes what is remembered, and is not measured for.
+WORTH_MEASURING = 3e12
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What is known of a kind of stack: speeds at some widths, the narrowest first."""
+
+    kind: Kind
+    measured: tuple[Speed, ...]
+
+    @property
+    def width(self) -> int:
+        """The width at which a step costs least for each cell."""
+        return min(self.measured, key=lambda speed: speed.step / speed.width).width
+
+    def seconds(self, stack: Stack) -> float:
+        """How long a stack of this kind trains, its evaluations and its start included."""
+        first, width = stack.cells[0], len(stack.cells)
+        step, evaluation, start = (self._at(width, name) for name in ("step", "evaluation", "start"))
+        evaluated = stack.source.validation_size + stack.source.test_size
+        return start + first.epochs * first.steps_per_epoch * step + (first.epochs + 1) * evaluated * evaluation
+
+    def _at(self, width: int, what: str) -> float:
+        """A time at a width: on the lines between those that were measured, and on beyond their ends."""
+        low, high = self.measured[0], self.measured[-1]
+        for left, right in zip(self.measured, self.measured[1:], strict=False):
+            low, high = left, right
+            if width <= right.width:
+                break
+        a, b = float(getattr(low, what)), float(getattr(high, what))
+        slope = (b - a) / (high.width - low.width) if high.width > low.width else a / low.width
+        return max(a + slope * (width - low.width), a * min(1.0, width / low.width))
+
+
+def speeds(
+    cells: Sequence[Cell], sources: Mapping[str, Source], pool: Workers, measuring: bool = True
+) -> dict[Kind, Speeds]:
+    """The speeds of the kinds of these cells: those remembered of this machine, and the others measured, if asked.
+
+    All workers train at once, so that what they share (memory, clock) is in the figures.
+    """
+    remembered = _read()
+    found: dict[Kind, Speeds] = {}
+    groups = kinds(cells)
+    for kind in groups:
+        with contextlib.suppress(TypeError):  # written by another version
+            if lines := remembered.get(_key(kind, pool)):
+                found[kind] = Speeds(kind, tuple(Speed(**line) for line in lines))  # type: ignore[arg-type]
+    unknown = [kind for kind in groups if kind not in found]
+    for kind in unknown[: max(0, MOST_KINDS - len(found))] if measuring else []:
+        measured = _measured(groups[kind], sources[kind.dataset], pool)
+        found[kind] = Speeds(kind, tuple(measured))
+        _remember(_key(kind, pool), measured)
+    return found
+
+
+def _measured(cells: Sequence[Cell], source: Source, pool: Workers) -> list[Speed]:
+    """The speeds of stacks of some widths, made of these cells again and again."""
+    gpu = pool.device != "cpu"
+    bytes_tried = [GPU_STACK_BYTES / part for part in (16, 4, 1)] if gpu else TRIED_BYTES
+    widest = GPU_WIDEST if gpu else WIDEST
+    found = []
+    for width in sorted({min(widest, max(NARROWEST, wide(cells[0], source, size))) for size in bytes_tried}):
+        stack = Stack(tuple(sorted((cells[i % len(cells)] for i in range(width)), key=_functions)), source)
+        times = pool.speeds([stack] * pool.count)
+        mean = {name: sum(getattr(t, name) for t in times) / len(times) for name in ("step", "evaluation", "start")}
+        found.append(Speed(width, **mean))
+    return found
+
+
+def kinds(cells: Iterable[Cell]) -> dict[Kind, list[Cell]]:
+    """The kinds of these cells, each with some of its cells: one for each combination of functions."""
+    groups: dict[Kind, dict[tuple[str, ...], Cell]] = {}
+    for cell in cells:
+        groups.setdefault(kind_of(cell), {}).setdefault(_functions(cell), cell)
+    return {kind: list(group.values()) for kind, group in groups.items()}
+
+
+def _functions(cell: Cell) -> tuple[str, ...]:
+    return cell.activation, cell.output_activation, cell.loss
+
+
+def file() -> Path:
+    """Where speeds are remembered: below the user's folder for caches. It may be removed at any time."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(home) / "initbench" / "speeds.json"
+
+
+def _key(kind: Kind, pool: Workers) -> str:
+    return " | ".join(map(str, (processor(), pool.device, pool.count, __version__, version("torch"), *kind)))
+
+
+def _read() -> dict[str, list[dict[str, float]]]:
+    """All that is remembered; a file that cannot be read is as if it were not there."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(file().read_bytes())
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _remember(key: str, measured: Sequence[Speed]) -> None:
+    with contextlib.suppress(OSError):  # a cache that cannot be written is no reason not to train
+        store.write_file(file(), json.dumps({**_read(), key: [asdict(s) for s in measured]}, indent=1).encode())

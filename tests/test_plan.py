@@ -1,0 +1,135 @@
+"""The plan, the speeds that it follows, and what a run is said to take."""
+
+import itertools
+import json
+
+import pytest
+from conftest import SMALL_GRID
+
+from initbench import calibration, grid, plan
+from initbench.calibration import Speeds
+from initbench.execute import Speed, Workers
+from initbench.plan import NARROWEST, Kind, kind_of
+
+LARGE = """
+[grid]
+initializer = ["zeros", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal"]
+activation = ["tanh", "relu", "gelu", "selu"]
+loss = ["mse", "cross_entropy"]
+seed = {seeds}
+[model]
+hidden = {hidden}
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def idle(stacks, workers):
+    """What the workers idle at the end, as a share of their time, when each takes the next stack as it is free."""
+    loads = [0.0] * workers
+    for stack in stacks:
+        loads[loads.index(min(loads))] += stack.operations
+    return 1 - sum(loads) / workers / max(loads)
+
+
+def test_a_plan_holds_every_cell_once_in_stacks_of_one_kind_longest_first():
+    parsed = grid.parse(
+        """
+        [grid]
+        initializer = ["zeros", "he_normal"]
+        activation = ["tanh", "relu", "gelu"]
+        hidden = [[16], [32], [64, 64]]
+        optimizer = ["sgd", "adam"]
+        precision = ["float32", "bf16"]
+        seed = 3
+        """
+    )
+    for workers in (1, 2, 7):
+        stacks = plan.plan(parsed.cells(), parsed.sources, workers)
+        assert sorted(c.id for s in stacks for c in s.cells) == sorted(c.id for c in parsed.cells())
+        for s in stacks:
+            assert len({(c.seed, c.hidden, c.optimizer, c.batch_size, c.precision) for c in s.cells}) == 1
+        assert [s.operations for s in stacks] == sorted((s.operations for s in stacks), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "workers", "allowed"),
+    [(1, 2, 0.03), (5, 2, 0.03), (7, 4, 0.03), (1, 3, 0.12), (3, 16, 0.25)],  # by halves, down to six cells
+)
+def test_workers_end_together(seeds, workers, allowed):
+    parsed = grid.parse(LARGE.format(seeds=seeds, hidden="[]").replace("[]", "[]\noutput_activation = 'same'"))
+    stacks = plan.plan(parsed.cells(), parsed.sources, workers)
+    assert idle(stacks, workers) <= allowed
+    assert min(len(s.cells) for s in stacks) >= NARROWEST
+
+
+def test_a_plan_is_as_wide_as_it_is_told():
+    parsed = grid.parse(LARGE.format(seeds=8, hidden="[32]"))
+    kind = kind_of(next(parsed.cells()))
+    for width in (1, 7, 20, 48):
+        stacks = plan.plan(parsed.cells(), parsed.sources, 1, {kind: width})
+        assert max(len(s.cells) for s in stacks) <= width < 2 * max(len(s.cells) for s in stacks)
+
+
+def test_in_a_stack_those_that_share_a_function_are_neighbours():
+    parsed = grid.parse(LARGE.format(seeds=1, hidden="[8]"))
+    (stack,) = plan.plan(parsed.cells(), parsed.sources)
+    runs = [[name for name, _ in itertools.groupby(getattr(c, s) for c in stack.cells)] for s in ("activation", "loss")]
+    assert len(runs[0]) == 4
+    assert len(runs[1]) == 5  # to and fro: 4 × 2, less one at each change of activation
+
+
+def test_operations_are_those_counted_by_hand():
+    parsed = grid.parse('[grid]\ninitializer = "zeros"\nseed = 1\n[model]\nhidden = [128]\n[training]\nepochs = 2')
+    (only,) = plan.plan(parsed.cells(), parsed.sources)
+    first, second = 784 * 128, 128 * 10
+    steps = 2 * (55000 // 128) * 128 * (2 * first + 3 * second)
+    assert only.operations == 2 * (steps + 3 * 15000 * (first + second))
+
+
+KIND = Kind("mnist", "", "sgd", 128, "float32")
+
+
+def test_the_time_of_a_stack_is_that_of_its_steps_evaluations_and_start():
+    parsed = grid.parse(
+        '[grid]\ninitializer = "zeros"\nactivation = ["relu", "tanh"]\nseed = 1\n'
+        '[model]\nhidden = []\noutput_activation = "same"\n[training]\nepochs = 3'
+    )
+    (stack,) = plan.plan(parsed.cells(), parsed.sources)
+    speeds = Speeds(KIND, (Speed(2, step=0.01, evaluation=0.0001, start=0.5), Speed(10, 0.02, 0.0002, 0.9)))
+    assert speeds.width == 10
+    assert speeds.seconds(stack) == pytest.approx(0.5 + 3 * 429 * 0.01 + 4 * 15000 * 0.0001)
+    assert speeds._at(6, "step") == pytest.approx(0.015)
+    assert speeds._at(18, "step") == pytest.approx(0.03)
+    assert speeds._at(1, "step") == pytest.approx(0.00875)
+
+
+def test_speeds_are_measured_once_and_remembered():
+    parsed = grid.parse(SMALL_GRID)
+    cells = list(parsed.cells())
+    with Workers(1) as pool:
+        assert calibration.speeds(cells, parsed.sources, pool, measuring=False) == {}
+        first = calibration.speeds(cells, parsed.sources, pool)
+        assert calibration.speeds(cells, parsed.sources, pool, measuring=False) == first
+    (speeds,) = first.values()
+    widths = [speed.width for speed in speeds.measured]
+    assert widths == sorted(set(widths))
+    assert all(speed.step > 0 and speed.evaluation > 0 for speed in speeds.measured)
+    with Workers(2) as pool:  # workers share the machine: with others it is another speed
+        assert calibration.speeds(cells, parsed.sources, pool, measuring=False) == {}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}'])
+def test_a_damaged_memory_of_speeds_is_as_if_there_were_none(content):
+    calibration.file().parent.mkdir(parents=True)
+    calibration.file().write_text(content)
+    parsed = grid.parse(SMALL_GRID)
+    with Workers(1) as pool:
+        assert calibration.speeds(list(parsed.cells()), parsed.sources, pool, measuring=False) == {}
+        calibration._remember("key", [Speed(1, 2.0, 3.0, 4.0)])
+    assert json.loads(calibration.file().read_text())["key"] == [
+        {"width": 1, "step": 2.0, "evaluation": 3.0, "start": 4.0}
+    ]
