@@ -43,7 +43,7 @@ def run(
     Returns
     -------
     DataFrame
-        One row for each cell and epoch: the settings, `cell`, `status`, `epoch`, and the metrics.
+        One row for each cell and epoch: the settings, `cell`, `status`, `epoch`, and the metrics; as of `load`.
 
     Raises
     ------
@@ -74,6 +74,9 @@ def run(
 
 def load(folder: str | Path) -> "pd.DataFrame":
     """The tidy table of a run's folder: the cells of its grid, in the grid's order, by epoch.
+
+    Its columns are `str`, `int64` and `float64`. In a table of more than a million rows text is categorical and whole
+    numbers are `int32` where they fit, so that a million cells of ten epochs take 1.1 GB and not 3.3.
 
     Raises UserError if the folder holds no run.
 
@@ -123,8 +126,8 @@ def write_report(run: Run, frame: "pd.DataFrame", environments: Iterable[Mapping
     """Make the report of a run from what `Run.read` gives, and write it to its folder; its path."""
     from initbench.reporting import make
 
-    timings = store.read_timings(run.folder).values()
-    page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml", list(timings))
+    timings = store.read_timings(run.folder)
+    page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml", timings)
     path = run.folder / "report.html"
     store.write_file(path, page.encode())
     return path

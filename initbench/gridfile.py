@@ -78,10 +78,9 @@ def _line(error: Any, document: dict[str, Any]) -> str:
             f"name = {shown(given)} is not allowed; allowed: up to 100 letters, digits, '.', '_' and '-', "
             "the first a letter or digit (it names a folder)"
         )
-    if setting == "device":
-        return f"device = {shown(given)} is not allowed; allowed: 'auto', 'cpu' or 'cuda'"
-    if setting in SECTIONS:
-        return f"{where} = {shown(given)} is not allowed; allowed: a table, [{setting}]"
+    if setting in ("device", *SECTIONS):
+        allowed = "'auto', 'cpu' or 'cuda'" if setting == "device" else f"a table, [{setting}]"
+        return f"{where} = {shown(given)} is not allowed; allowed: {allowed}"
     axis_at_home = (
         keys[0] in ("model", "training")
         and isinstance(given, list)
@@ -158,6 +157,8 @@ def _as_toml(key: str, value: object) -> Any:
     import tomlkit
 
     value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, list) and all(type(number) is int for number in value):
+        return tomlkit.value(str(value))  # thousands of seeds: the time that `item` takes grows with their square
     try:
         if not isinstance(value, dict):
             return tomlkit.item(value)
@@ -186,7 +187,7 @@ def to_toml(name: str, axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str
         items = [written(setting, value) for value in values]
         home = RULES[setting].home
         if len(items) > 1 or home == "grid":
-            document["grid"][setting] = items
+            document["grid"][setting] = _as_toml(setting, items)
         elif home:
             document[home][setting] = items[0]
         else:

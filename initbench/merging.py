@@ -1,14 +1,22 @@
 """Joining the runs of several machines into one, each cell once."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from initbench import store
+from initbench.cells import DIVERGED, METRICS
 from initbench.errors import UserError
 from initbench.grid import parse
 from initbench.gridfile import to_toml
+from initbench.results import coded
 from initbench.runs import Run
+
+# The column of the test accuracy among the outcomes: they begin with the epoch and the divergence.
+ACCURACY = 2 + METRICS.index("test_accuracy")
 
 
 def merge(folders: list[Path], into: Path) -> tuple[Run, list[str]]:
@@ -31,47 +39,40 @@ def merge(folders: list[Path], into: Path) -> tuple[Run, list[str]]:
     text = runs[0].grid.text if same and runs[0].grid.name == into.name else to_toml(into.name, axes, sources)
     grid = parse(text, origin="the merged grid", name=into.name, sources=sources)
 
-    seen: dict[str, tuple[Path, Any]] = {}
-    lines: list[str] = []
-    kept: list[tuple[Any, Mapping[str, str], dict[str, Any] | None]] = []
-    for run in runs:
-        timings = store.read_timings(run.folder)
-        for part in run.parts():
-            fresh = []
-            for cell in part.table["cell"].unique().to_pylist():
-                rows = part.table.filter(_equals(part.table["cell"], cell))
-                if cell in seen:
-                    other, before = seen[cell]
-                    if not rows.equals(before):
-                        lines.append(_disagreement(cell, before, rows, other, run.folder))
-                else:
-                    seen[cell] = (run.folder, rows)
-                    fresh.append(rows)
-            if fresh:
-                import pyarrow as pa
-
-                kept.append((pa.concat_tables(fresh), part.metadata, timings.get(part.id)))
-        lines += run.notes
     merged = Run.create(grid, into.parent)
-    for rows, metadata, timing in kept:
-        written = store.write_part(merged.folder, rows, metadata)
-        if timing:
-            store.write_timing(merged.folder, written, timing)
+    seen: dict[str, tuple[Path, bytes, float]] = {}  # of each cell: whence it is, a digest of its rows, its accuracy
+    lines: list[str] = []
+    for run in runs:
+        for part in run.parts():
+            cells, cell_of_row = coded(part.table["cell"])
+            order = np.argsort(cell_of_row, kind="stable")
+            outcomes = np.split(_outcomes(part.table)[order], np.cumsum(np.bincount(cell_of_row))[:-1])
+            fresh = np.array([cell not in seen for cell in cells])
+            for i, (cell, outcome) in enumerate(zip(cells, outcomes, strict=True)):
+                digest, accuracy = hashlib.sha256(outcome.tobytes()).digest(), float(outcome[-1, ACCURACY])
+                kept, before, accuracy_before = seen.setdefault(cell, (run.folder, digest, accuracy))
+                if digest != before:
+                    settings = part.table.slice(cell_of_row.tolist().index(i), 1).to_pylist()[0]
+                    lines.append(_disagreement(settings, accuracy_before, accuracy, kept, run.folder))
+            if fresh.any():
+                written = store.write_part(merged.folder, part.table.filter(fresh[cell_of_row]), part.metadata)
+                timing = store.read_timing(run.folder, part.id)
+                if timing:
+                    store.write_timing(merged.folder, written, timing)
+        lines += run.notes
     return merged, lines
 
 
-def _equals(column: Any, value: str) -> Any:
-    import pyarrow.compute as pc
+def _outcomes(table: Any) -> Any:
+    """What of the rows may differ between two trainings of a cell, as numbers: epoch, divergence and metrics."""
+    diverged = np.array(table["status"].to_pylist()) == DIVERGED
+    metrics = [table[name].to_numpy() + 0.0 for name in METRICS]  # where it is null, not a number
+    return np.column_stack([table["epoch"].to_numpy(), diverged, *metrics])
 
-    return pc.equal(column, value)
 
-
-def _disagreement(cell: str, before: Any, rows: Any, kept: Path, dropped: Path) -> str:
-    left, right = before.to_pandas(), rows.to_pandas()
-    settings = left.iloc[0]
-    what = f"{settings.initializer}, {settings.activation}, {settings.loss}, seed {settings.seed}"
-    a, b = left["test_accuracy"].iloc[-1], right["test_accuracy"].iloc[-1]
+def _disagreement(settings: Mapping[str, Any], before: float, now: float, kept: Path, dropped: Path) -> str:
+    what = "{initializer}, {activation}, {loss}, seed {seed}".format_map(settings)
     return (
-        f"cell {cell} ({what}) differs: test accuracy {a} in {kept}, which is kept, and {b} in {dropped}, "
-        "which is dropped"
+        f"cell {settings['cell']} ({what}) differs: test accuracy {before} in {kept}, which is kept, and {now} in "
+        f"{dropped}, which is dropped"
     )

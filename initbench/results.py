@@ -105,9 +105,9 @@ def _gathered(ids: Sequence[str], tables: Iterable[pa.Table]) -> tuple[dict[str,
     found: dict[str, array[Any]] = {"place": array("i"), "status": array("b"), "epoch": array("i")}
     found |= {name: array("d") for name in METRICS}
     for part in tables:
-        names, row = _coded(part["cell"])
+        names, row = coded(part["cell"])
         place = np.array([place_of.get(name, -1) for name in names], np.int32)[row]
-        names, row = _coded(part["status"])
+        names, row = coded(part["status"])
         status = np.array([statuses.setdefault(name, len(statuses)) for name in names], np.int8)[row]
         rows = {"place": place, "status": status, "epoch": part["epoch"].to_numpy().astype(np.int32)}
         rows |= {name: part[name].to_numpy() for name in METRICS}
@@ -116,7 +116,7 @@ def _gathered(ids: Sequence[str], tables: Iterable[pa.Table]) -> tuple[dict[str,
     return found, list(statuses)
 
 
-def _coded(column: pa.ChunkedArray) -> tuple[list[str], Any]:
+def coded(column: pa.ChunkedArray) -> tuple[list[str], Any]:
     """The different texts of a column, and for each row which of them it has."""
     coded = column.combine_chunks().dictionary_encode()
     return coded.dictionary.to_pylist(), coded.indices.to_numpy()

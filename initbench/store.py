@@ -1,6 +1,5 @@
 """The store: immutable Parquet parts in a run's folder, each named by the SHA-256 of its bytes."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -97,15 +96,19 @@ def read_parts(
         yield Part(path.stem, table, metadata)
 
 
-def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
-    """The timings of a run, by part."""
-    found = {}
-    for path in sorted((folder / "timings").glob("[!.]*.json")):
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # a timing is no result: a damaged one is as if it were not there
-            found[path.stem] = json.loads(path.read_bytes())
-    return found
+def read_timing(folder: Path, part: str) -> dict[str, Any] | None:
+    """The timing of a part; None where there is none, or a damaged one: it is no result."""
+    try:
+        timing = json.loads((folder / "timings" / f"{part}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return timing if isinstance(timing, dict) else None
+
+
+def read_timings(folder: Path) -> list[dict[str, Any]]:
+    """The timings of all parts."""
+    found = (read_timing(folder, path.stem) for path in sorted((folder / "timings").glob("[!.]*.json")))
+    return [timing for timing in found if timing]
 
 
 def trained_cells(parts: Iterable[Part]) -> set[str]:

@@ -1,0 +1,115 @@
+"""What a cell costs beside its training: planning it, keeping it, reading it. Nothing is trained here.
+
+For a million cells, with the peak of the memory: `python -m benchmarks.bookkeeping 1000000`.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from initbench import grid, plan, store
+from initbench.cells import METRICS
+from initbench.results import table
+from initbench.runs import Run
+
+WIDTH, EPOCHS = 25, 10
+INITIALIZERS = ", ".join(f'{{ name = "normal", std = {n / 10} }}' for n in range(1, 11))
+
+
+def made_grid(cells):
+    """A grid of 100 cells at each seed."""
+    return grid.parse(f"""
+        name = "made-up"
+        [grid]
+        initializer = [{INITIALIZERS}]
+        activation = ["tanh", "relu", "sigmoid", "elu", "gelu"]
+        loss = ["mse", "cross_entropy"]
+        seed = {cells // 100}
+        [training]
+        epochs = {EPOCHS}
+    """)
+
+
+def write(run):
+    """Parts with made-up results for every cell of a run, and their timings."""
+    cells = sorted(run.grid.cells(), key=lambda cell: cell.seed)
+    random = np.random.default_rng(0)
+    for start in range(0, len(cells), WIDTH):
+        stack = cells[start : start + WIDTH]
+        metrics = dict(zip(METRICS, random.random((len(METRICS), EPOCHS + 1, len(stack))).tolist(), strict=True))
+        part = store.write_part(run.folder, table(stack, metrics), {"device": "none"})
+        store.write_timing(run.folder, part, {"seconds": 1.0, "cells": len(stack)})
+
+
+class Bookkeeping:
+    """The seconds of all cells: divided by their number they should not grow with it."""
+
+    params = ((100, 1_000, 10_000),)
+    param_names = ("cells",)
+    timeout = 600
+    number, repeat, rounds = 1, 1, 1
+
+    def setup(self, cells):
+        self.folder = tempfile.TemporaryDirectory()
+        self.grid = made_grid(cells)
+        self.run = Run.create(self.grid, Path(self.folder.name))
+        write(self.run)
+        self.run.frame()  # the first call imports what it needs
+
+    def teardown(self, cells):
+        self.folder.cleanup()
+
+    def time_plan(self, cells):
+        plan.plan(made_grid(cells).cells(), self.grid.sources)
+
+    def time_write(self, cells):
+        write(self.run)
+
+    def time_inventory(self, cells):
+        self.run.inventory()
+
+    def time_frame(self, cells):
+        self.run.frame()
+
+    def peakmem_frame(self, cells):
+        self.run.frame()
+
+
+def main(cells):
+    """Print what each step takes, and the most memory so far."""
+    import resource  # not on Windows
+
+    def say(what, start):
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
+        sys.stdout.write(f"{what:10} {seconds:8.2f} s {1000 * seconds / cells:8.4f} ms a cell, peak {peak:6.0f} MiB\n")
+        sys.stdout.flush()
+
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        made = made_grid(cells)
+        stacks = plan.plan(made.cells(), made.sources)
+        say("plan", start)
+        del stacks
+        start = time.perf_counter()
+        run = Run.create(made, Path(folder))
+        write(run)
+        say("write", start)
+        start = time.perf_counter()
+        run.inventory()
+        say("inventory", start)
+        start = time.perf_counter()
+        frame, environments = run.read()
+        say("frame", start)
+        from initbench.api import write_report
+
+        start = time.perf_counter()
+        write_report(run, frame, environments)
+        say("report", start)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
