@@ -21,10 +21,11 @@ class Estimate:
 
 
 # What a run takes beside its training: the start of the workers, and the report.
-START_SECONDS, REPORT_SECONDS = 3.0, 6.0
+START_SECONDS, REPORT_SECONDS, REPORT_SECONDS_PER_CELL = 2.5, 4.0, 1e-4
 
-# Measured: the parent with tables and figures; a worker with torch and MNIST in bytes (twice, while it reads).
-PARENT_BYTES, WORKER_BYTES, MNIST_BYTES = 300e6, 450e6, 55e6
+# Measured: the parent with tables and figures, and for each cell; a worker with torch and MNIST in bytes (twice, while
+# it reads).
+PARENT_BYTES, CELL_BYTES, WORKER_BYTES, MNIST_BYTES = 300e6, 1.5e3, 450e6, 55e6
 
 # How many arrays as large as the weights an optimizer's step holds, the weights among them.
 ARRAYS = {"sgd": 2, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
@@ -48,8 +49,9 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
         loads[place] += load
     pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())
     each = WORKER_BYTES + max(map(_weight_bytes, stacks)) + 2 * max(0.0, pixels - MNIST_BYTES)
-    total = START_SECONDS + max(loads) + REPORT_SECONDS
-    return Estimate(len(stacks), total, PARENT_BYTES + count * each, count, device)
+    total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * len(grid)
+    memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * each
+    return Estimate(len(stacks), total, memory, count, device)
 
 
 def _weight_bytes(stack: Stack) -> float:

@@ -127,7 +127,7 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     if len(set(verdicts["initializer"])) == 1:
         where = f" with {title(choice, best)}" if choices > 1 else ""
         return [f"One initializer was run, so there is nothing to choose: it reached {interval(best)}{where}."]
-    alive = verdicts[verdicts.groupby(list(choice))["leader"].transform("any")]
+    alive = verdicts[verdicts.groupby(list(choice), observed=True)["leader"].transform("any")]
     sentences = []
     if not alive["behind_low"].notna().any():
         sentences.append("With a single seed no initializer can be told from another: what follows may be chance.")
@@ -153,7 +153,7 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
 
 def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[str]:
     """In how many choices an initializer is among the best, and which never is."""
-    counts = alive[~alive["told_apart"]].groupby("initializer", sort=False).size()
+    counts = alive[~alive["told_apart"]].groupby("initializer", sort=False, observed=True).size()
     counts = counts.sort_values(ascending=False, kind="stable")
     most = list(counts[counts == counts.iloc[0]].index)
     settings = [setting.replace("_", " ") for setting in choice]
@@ -210,24 +210,32 @@ def _is(table: pd.DataFrame, column: str, value: str) -> Any:
 
 
 def failures(frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tuple[str, ...]]]:
-    """How many runs diverged, in a sentence, and a row for each: initializer, choice, seed, epoch."""
+    """How many runs diverged, in a sentence, and a row for each: initializer, choice, seed, epoch.
+
+    Of very many only the first have a row, one more than the page shows.
+    """
     total = frame["cell"].nunique()
     lost = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
     rows: list[tuple[str, ...]] = [
-        (str(row["initializer"]), title(choice, row), str(row["seed"]), str(row["epoch"])) for _, row in lost.iterrows()
+        (str(row["initializer"]), title(choice, row), str(row["seed"]), str(row["epoch"]))
+        for _, row in lost.head(101).iterrows()
     ]
     if not rows:
         return f"None of the {plural(total, 'run')} diverged: every loss stayed finite.", []
     return (
-        f"{len(rows)} of {plural(total, 'run')} diverged: a loss became infinite or not a number. They are counted in "
-        "every table and are in no mean; the epoch is the first whose loss was not finite.",
+        f"{len(lost):,} of {plural(total, 'run')} diverged: a loss became infinite or not a number. They are counted "
+        "in every table and are in no mean; the epoch is the first whose loss was not finite.",
         rows,
     )
 
 
 def evidence(frame: pd.DataFrame, seeds: int) -> str:
     """What the answer rests on; `seeds` is the largest number of seeds that a setting has."""
-    upto = "up to " if frame.groupby([s for s in SETTINGS if s != "seed"])["seed"].nunique().min() < seeds else ""
+    upto = (
+        "up to "
+        if frame.groupby([s for s in SETTINGS if s != "seed"], observed=True)["seed"].nunique().min() < seeds
+        else ""
+    )
     sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])
     data = listed([name.upper() if name == "mnist" else name for name in dict.fromkeys(frame["dataset"])])
     epochs = listed([str(n) for n in dict.fromkeys(frame["epochs"])])
