@@ -18,7 +18,7 @@ from initbench.execute import Speed, Workers, processor
 from initbench.plan import GPU_STACK_BYTES, GPU_WIDEST, NARROWEST, WIDEST, Kind, Stack, kind_of, wide
 
 # The sizes of stacks that are tried, in bytes of weights: about a second cache, some of them, and a third one's share.
-TRIED_BYTES = (1e6, 4e6, 1.6e7)
+TRIED_BYTES = (1e6, 3e6, 8e6)
 
 # Kinds beyond these are taken to be as fast, for each operation, as the slowest of these.
 MOST_KINDS = 4
