@@ -249,3 +249,15 @@ def test_report_from_python_gives_its_path(tmp_path, grid_file):
     path = ib.report(tmp_path / "small")
     assert path == tmp_path / "small" / "report.html"
     assert len(path.read_bytes()) < 3_000_000
+
+
+def test_the_report_of_a_run_says_how_fast_it_was(tmp_path, grid_file):
+    import initbench as ib
+    from initbench import store
+
+    ib.run(grid_file, results=tmp_path, workers=1)
+    (timing,) = store.read_timings(tmp_path / "small")
+    share = timing["operations"] / timing["seconds"] / timing["product_rate"]
+    assert 0 < share < 1.5
+    text = Page(ib.report(tmp_path / "small").read_text()).text
+    assert f"{100 * share:.0f}% of its rate in a large matrix product" in text
