@@ -256,8 +256,10 @@ def test_the_report_of_a_run_says_how_fast_it_was(tmp_path, grid_file):
     from initbench import store
 
     ib.run(grid_file, results=tmp_path, workers=1)
-    (timing,) = store.read_timings(tmp_path / "small")
-    share = timing["operations"] / timing["seconds"] / timing["product_rate"]
+    timings = store.read_timings(tmp_path / "small")
+    assert len(timings) == 2
+    possible = sum(timing["seconds"] * timing["product_rate"] for timing in timings)
+    share = sum(timing["operations"] for timing in timings) / possible
     assert 0 < share < 1.5
     text = Page(ib.report(tmp_path / "small").read_text()).text
     assert f"{100 * share:.0f}% of its rate in a large matrix product" in text
