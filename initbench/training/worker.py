@@ -121,7 +121,7 @@ def _product_rate(device: str) -> float:
 
 
 # How long each thing is measured, in seconds, once it is warm.
-MEASURED_SECONDS = 0.2
+MEASURED_SECONDS = 0.1
 
 
 def _speed(cells: list[Cell], data: Data) -> dict[str, float]:
