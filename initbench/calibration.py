@@ -29,9 +29,8 @@ WORTH_MEASURING = 3e12
 
 @dataclass(frozen=True)
 class Speeds:
-    """What is known of a kind of stack: speeds at some widths, the narrowest first."""
+    """What is known of one kind of stack: speeds at some widths, the narrowest first."""
 
-    kind: Kind
     measured: tuple[Speed, ...]
 
     @property
@@ -71,11 +70,11 @@ def speeds(
     for kind in groups:
         with contextlib.suppress(TypeError):  # written by another version
             if lines := remembered.get(_key(kind, pool)):
-                found[kind] = Speeds(kind, tuple(Speed(**line) for line in lines))  # type: ignore[arg-type]
+                found[kind] = Speeds(tuple(Speed(**line) for line in lines))  # type: ignore[arg-type]
     unknown = [kind for kind in groups if kind not in found]
     for kind in unknown[: max(0, MOST_KINDS - len(found))] if measuring else []:
         measured = _measured(groups[kind], sources[kind.dataset], pool)
-        found[kind] = Speeds(kind, tuple(measured))
+        found[kind] = Speeds(tuple(measured))
         _remember(_key(kind, pool), measured)
     return found
 

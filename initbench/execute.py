@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,6 +58,7 @@ class Speed:
     start: float
 
 
+@cache
 def device_for(asked: str) -> str:
     """The device that trains, `cpu` or `cuda`; UserError if a graphics processor is asked for and cannot be used.
 

@@ -183,9 +183,8 @@ def planned(
         sample = grid.sources[cells[0].dataset]
         measuring = len(cells) * Stack((cells[0],), sample).operations > WORTH_MEASURING
     speeds = calibration.speeds(cells, grid.sources, pool, measuring)
-    widths = {kind: width or known.width for kind, known in speeds.items()}
-    if width:
-        widths = dict.fromkeys(calibration.kinds(cells), width)
+    known = {kind: found.width for kind, found in speeds.items()}
+    widths = dict.fromkeys(calibration.kinds(cells), width) if width else known
     return plan(cells, grid.sources, pool.count, widths, gpu), speeds
 
 

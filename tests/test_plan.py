@@ -9,7 +9,7 @@ from conftest import SMALL_GRID
 from initbench import calibration, grid, plan
 from initbench.calibration import Speeds
 from initbench.execute import Speed, Workers
-from initbench.plan import NARROWEST, Kind, kind_of
+from initbench.plan import NARROWEST, kind_of
 
 LARGE = """
 [grid]
@@ -90,16 +90,13 @@ def test_operations_are_those_counted_by_hand():
     assert only.operations == 2 * (steps + 3 * 15000 * (first + second))
 
 
-KIND = Kind("mnist", "", "sgd", 128, "float32")
-
-
 def test_the_time_of_a_stack_is_that_of_its_steps_evaluations_and_start():
     parsed = grid.parse(
         '[grid]\ninitializer = "zeros"\nactivation = ["relu", "tanh"]\nseed = 1\n'
         '[model]\nhidden = []\noutput_activation = "same"\n[training]\nepochs = 3'
     )
     (stack,) = plan.plan(parsed.cells(), parsed.sources)
-    speeds = Speeds(KIND, (Speed(2, step=0.01, evaluation=0.0001, start=0.5), Speed(10, 0.02, 0.0002, 0.9)))
+    speeds = Speeds((Speed(2, step=0.01, evaluation=0.0001, start=0.5), Speed(10, 0.02, 0.0002, 0.9)))
     assert speeds.width == 10
     assert speeds.seconds(stack) == pytest.approx(0.5 + 3 * 429 * 0.01 + 4 * 15000 * 0.0001)
     assert speeds._at(6, "step") == pytest.approx(0.015)

@@ -14,7 +14,6 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
-import os
 import platform
 import sys
 import tempfile
@@ -28,8 +27,9 @@ import torch
 
 from benchmarks.peers import jax_scan, pytorch, whole_runs, work
 from initbench import datasets
+from initbench.execute import available_cores, processor
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = available_cores()
 
 INITBENCH = "initbench"
 LOOP = "PyTorch loop"
@@ -159,17 +159,13 @@ def measure(networks: list[str], rounds: int, quick: bool) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     versions = {}
     for package in ("initbench", "numpy", "torch", "jax", "jaxlib"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    return {"processor": name, "cores": CORES, "python": platform.python_version(), **versions}
+    return {"processor": processor(), "cores": CORES, "python": platform.python_version(), **versions}
 
 
 def tables(measured: dict[str, Any]) -> str:

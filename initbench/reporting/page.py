@@ -89,6 +89,7 @@ def make(
         comparisons=max(len(look.colours) - 1, 1),
         diverged=failed,
         failures=failures,
+        most_failures=words.MOST_FAILURES,
         chance=_chance(grid),
         fixed=_fixed(grid),
         axes=grid.shape,

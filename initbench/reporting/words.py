@@ -209,16 +209,20 @@ def _is(table: pd.DataFrame, column: str, value: str) -> Any:
     return table[column] == value if column in table else True
 
 
+# How many diverged runs the page lists.
+MOST_FAILURES = 100
+
+
 def failures(frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tuple[str, ...]]]:
     """How many runs diverged, in a sentence, and a row for each: initializer, choice, seed, epoch.
 
-    Of very many only the first have a row, one more than the page shows.
+    Of very many only the first have a row, one more than the page shows (`MOST_FAILURES`).
     """
     total = frame["cell"].nunique()
     lost = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
     rows: list[tuple[str, ...]] = [
         (str(row["initializer"]), title(choice, row), str(row["seed"]), str(row["epoch"]))
-        for _, row in lost.head(101).iterrows()
+        for _, row in lost.head(MOST_FAILURES + 1).iterrows()
     ]
     if not rows:
         return f"None of the {plural(total, 'run')} diverged: every loss stayed finite.", []
@@ -231,11 +235,8 @@ def failures(frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tupl
 
 def evidence(frame: pd.DataFrame, seeds: int) -> str:
     """What the answer rests on; `seeds` is the largest number of seeds that a setting has."""
-    upto = (
-        "up to "
-        if frame.groupby([s for s in SETTINGS if s != "seed"], observed=True)["seed"].nunique().min() < seeds
-        else ""
-    )
+    by_setting = frame.groupby([s for s in SETTINGS if s != "seed"], observed=True)
+    upto = "up to " if by_setting["seed"].nunique().min() < seeds else ""
     sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])
     data = listed([name.upper() if name == "mnist" else name for name in dict.fromkeys(frame["dataset"])])
     epochs = listed([str(n) for n in dict.fromkeys(frame["epochs"])])

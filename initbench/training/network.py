@@ -60,7 +60,7 @@ class Network:
         # times as long. (Other optimizers' updates want whole blocks, and are slow enough not to notice.)
         apart = columns + (CACHE_LINE if self.descends and columns % 128 == 0 else 0)
         self.first = self.zeros(rows, apart)[:, :columns]
-        self.rare = self.zeros(lit - self.common, count * self.widths[0])
+        self.rare = self.zeros(lit - self.common, columns)
         self.deeper = [
             self.zeros(count, out, _padded(below, out))
             for below, out in zip(self.widths[:-1], self.widths[1:], strict=True)
@@ -68,7 +68,7 @@ class Network:
         self._start(layers)
         arrays = [self.first, *self.deeper]
         self.updates = [] if self.descends else [kernels.update(first.optimizer, W) for W in arrays]
-        self.rates = [self.zeros(1, count * self.widths[0]), *(self.zeros(count, 1, 1) for _ in self.deeper)]
+        self.rates = [self.zeros(1, columns), *(self.zeros(count, 1, 1) for _ in self.deeper)]
         losses = [kernels.loss(c.loss, data.classes) for c in self.cells]
         self.value_factors = torch.tensor([loss.value_factor for loss in losses], dtype=dtype, device=self.device)
         self._gradient_factors = torch.tensor([loss.gradient_factor for loss in losses], dtype=dtype)
@@ -200,6 +200,7 @@ class Pass:
         self.network, self.size = network, size
         self.padded = padded = -(-size // network.multiple) * network.multiple
         self.X = network.zeros(padded, BIAS + len(data.lit))
+        self.X[:size, 0] = WHITE
         self.labels = torch.zeros(padded, dtype=torch.int64, device=network.device)
         self.one_hot = torch.eye(data.classes, dtype=network.dtype, device=network.device)
         self.target = network.zeros(data.classes, padded)
@@ -257,7 +258,6 @@ class Pass:
     def take_batch(self, batch: Batch) -> None:
         """Take a batch of training images; always `size` of them."""
         common = batch.common.shape[1]
-        self.X[: self.size, 0] = WHITE
         self.X[: self.size, BIAS : BIAS + common].copy_(batch.common)
         self.rare = batch.rare
         if len(self.rare):

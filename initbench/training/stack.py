@@ -69,7 +69,8 @@ def train(
 
     yield Epoch(0, np.empty((0, count)), *evaluated())
     for epoch in range(1, first.epochs + 1):
-        steps.begin(epoch)
+        if epoch > 1:  # the first has begun
+            steps.begin(epoch)
         for done in range(0, first.steps_per_epoch, 64):
             steps.take(min(64, first.steps_per_epoch - done))
             progress(epoch - 1 + done / first.steps_per_epoch)
