@@ -19,7 +19,7 @@ help:
 	@echo "make types        mypy alone"
 	@echo "make bench        the benchmarks, once each, with asv"
 	@echo "make performance  initbench beside PyTorch and JAX, in one run (ten to fifteen minutes of a quiet machine)"
-	@echo "make docs         results/example-keepcoding again, from a finished make demo"
+	@echo "make docs         docs/initializers.md, and results/example-keepcoding from a finished make demo"
 	@echo "make clean        remove the environment and the caches"
 
 $(RUN): pyproject.toml constraints.txt
@@ -60,6 +60,7 @@ performance: $(PEERS)
 	$(BIN)/python -m benchmarks.peers --json results/peers.json
 
 docs: $(DEV)
+	$(BIN)/python tools/make_initializers_page.py
 	$(BIN)/python tools/make_example.py
 
 clean:

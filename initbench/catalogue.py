@@ -13,17 +13,41 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args, get_origin
 
 from initbench.errors import nearest, shown
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Own = TypeVar("Own", bound=Callable[..., Any])
+
+
+class Decorator(Protocol):
+    """Puts a function in a catalogue and leaves it as it is."""
+
+    def __call__(self, function: Own, /) -> Own:
+        """The function itself."""
+
 
 # Arguments that the program supplies, never the grid file.
-SUPPLIED = frozenset({"shape", "seed", "dtype", "fan_in", "learning_rate"})
+SUPPLIED = frozenset({"shape", "seed", "dtype", "fan_in", "activation", "place", "depth", "learning_rate"})
 
 # Parameters that a canonical string says even where they keep their default.
 ALWAYS_SHOWN = frozenset({"std", "low", "high", "value"})
+
+# A message that lists what is allowed lists up to so many names.
+MOST_NAMES = 24
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Which shapes an entry is for: in words, as a test of a shape, and a small one that fits."""
+
+    words: str
+    test: Callable[[Any], bool]
+    example: tuple[int, ...] = (2, 2)
+
+
+ANY_SHAPE = Fit("any shape", lambda shape: True)
 
 
 @dataclass(frozen=True)
@@ -64,6 +88,7 @@ class Entry(Generic[Function]):
     parameters: tuple[Parameter, ...]
     tags: frozenset[str]
     supplied: frozenset[str]  # which of SUPPLIED it takes
+    fit: Fit = ANY_SHAPE
 
     @property
     def summary(self) -> str:
@@ -113,16 +138,17 @@ class Catalogue(Mapping[str, Entry[Function]]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def entry(self, *tags: str) -> Callable[[Function], Function]:
+    def entry(self, *tags: str, fit: Fit = ANY_SHAPE) -> Decorator:
         """Put the decorated function in the catalogue under its own name."""
 
-        def register(function: Function) -> Function:
+        def register(function: Own, /) -> Own:
             keywords = inspect.signature(function).parameters
             parameters = tuple(
                 _parameter(p) for p in keywords.values() if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED
             )
             name = function.__name__
-            self._entries[name] = Entry(name, function, parameters, frozenset(tags), SUPPLIED & set(keywords))
+            supplied = SUPPLIED & set(keywords)
+            self._entries[name] = Entry(name, cast(Function, function), parameters, frozenset(tags), supplied, fit)
             return function
 
         return register
@@ -152,9 +178,11 @@ class Catalogue(Mapping[str, Entry[Function]]):
         name, arguments = _name_and_arguments(given, self.article)
         names = [n for n, e in self._entries.items() if not only or only in e.tags]
         if name not in names:
-            what = f"{only} {self.kind}" if only else self.kind
             names += [also] * bool(also)
-            raise ValueError(f"no {what} is called {shown(name)}; allowed: {', '.join(names)}{nearest(name, names)}")
+            allowed = ", ".join(names) if len(names) <= MOST_NAMES else f"what `initbench list {self.kind}s` names"
+            what = f"{only} {self.kind}" if only else self.kind
+            told = f"{name} is no {what}" if name in self._entries else f"no {what} is called {shown(name)}"
+            raise ValueError(f"{told}; allowed: {allowed}{nearest(name, names)}")
         entry = self._entries[name]
         known = {p.name: p for p in entry.parameters}
         for key in arguments:
@@ -168,9 +196,11 @@ class Catalogue(Mapping[str, Entry[Function]]):
         return Choice(name, settled, tuple(p.default for p in entry.parameters))
 
     def call(self, choice: str, *positional: Any, **supplied: Any) -> Any:
-        """Call the function that a canonical string names, with its parameters."""
+        """Call the function that a canonical string names, with its parameters and what it takes of `supplied`."""
         settled = self.resolve(choice)
-        return self._entries[settled.name].function(*positional, **settled.keywords, **supplied)
+        entry = self._entries[settled.name]
+        taken = {key: value for key, value in supplied.items() if key in entry.supplied}
+        return entry.function(*positional, **settled.keywords, **taken)
 
 
 def _parameter(p: inspect.Parameter) -> Parameter:

@@ -61,7 +61,7 @@ class Cell(NamedTuple):
         >>> cell.layers(784, 10)
         ((784, 128), (128, 64), (64, 10))
         """
-        return _layers(self.hidden, pixels, classes)
+        return layers(self.hidden, pixels, classes)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -83,7 +83,8 @@ def _widths(hidden: str) -> tuple[int, ...]:
 
 
 @cache  # every stack asks, and a grid has few shapes
-def _layers(hidden: str, pixels: int, classes: int) -> tuple[tuple[int, int], ...]:
+def layers(hidden: str, pixels: int, classes: int) -> tuple[tuple[int, int], ...]:
+    """`(fan_in, fan_out)` of each layer of a network with these hidden layers, as `128-64`."""
     return tuple(pairwise((pixels, *_widths(hidden), classes)))
 
 

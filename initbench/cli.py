@@ -1,6 +1,7 @@
 """The command line: `initbench`. Only what a command needs is imported, when it runs."""
 
 import contextlib
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from initbench.runs import Run
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+# `show` draws up to so many weights: a matrix of 4096 × 4096.
+MOST_SHOWN = 2**24
 
 app = typer.Typer(
     name="initbench",
@@ -255,6 +259,60 @@ def list_(
     for name, (signature, summary) in _entries(kind).items():
         say(signature if kind != "presets" else name)
         say(f"    {summary}")
+
+
+@app.command(epilog="Example: initbench show he_normal --shape 784,256 --activation relu")
+def show(
+    scheme: Annotated[str, typer.Argument(metavar="SCHEME", help="A scheme, such as he_normal or 'normal(std=0.2)'.")],
+    shape: Annotated[str, typer.Option("--shape", metavar="IN,OUT", help="The shape of the weights.")] = "784,256",
+    activation: Annotated[
+        str | None, typer.Option("--activation", help="The network's, for schemes that follow it.")
+    ] = None,
+    place: Annotated[str, typer.Option("--place", metavar="first|hidden|last", help="The layer's place.")] = "hidden",
+    depth: Annotated[int, typer.Option("--depth", min=1, help="The number of layers.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.PNG", help="The figure; default SCHEME-SHAPE.png.")
+    ] = None,
+) -> None:
+    """Draw a scheme's weights, here and as a figure: their distribution, singular values, and norms of units."""
+    import io
+
+    from initbench import store
+    from initbench.activations import ACTIVATIONS
+    from initbench.initializers import INITIALIZERS, schemes
+    from initbench.initializers._base import with_law
+    from initbench.reporting import weights
+
+    if place not in schemes.PLACES:
+        raise UserError(f"--place {place}: allowed: {', '.join(schemes.PLACES)}{nearest(place, schemes.PLACES)}")
+    path = out or Path(f"{scheme.partition('(')[0]}-{shape.replace(',', 'x')}.png")
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise UserError(f"--out {path}: allowed: a name that ends in .png, .svg or .pdf")
+    try:
+        sizes = tuple(int(size) for size in shape.split(","))
+    except ValueError:
+        raise UserError(f"--shape {shape}: allowed: whole numbers with commas between, such as 784,256") from None
+    if any(size < 1 for size in sizes) or len(sizes) > 8 or math.prod(sizes) > MOST_SHOWN:
+        raise UserError(f"--shape {shape}: allowed: each size from 1 up, and at most {MOST_SHOWN:,} weights")
+    try:
+        choice = INITIALIZERS.resolve(scheme, only="single-layer")
+        given: dict[str, Any] = {"place": place, "depth": depth, "fan_in": sizes[0], "seed": seed}
+        if activation is not None:
+            given["activation"] = str(ACTIVATIONS.resolve(activation))
+        W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **given))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    say(f"{choice}, {' × '.join(map(str, sizes))}: {INITIALIZERS[choice.name].summary}")
+    for line in weights.lines(W, law):
+        say(line)
+    panels = ["histogram", "singular values", "norms"] if len(sizes) > 1 else ["histogram"]
+    buffer = io.BytesIO()
+    weights.figure(panels, W, law, f"{choice}, {' × '.join(map(str, sizes))}").savefig(
+        buffer, format=path.suffix[1:], dpi=150
+    )
+    store.write_file(path, buffer.getvalue())
+    say(f"Figure: {path}")
 
 
 def _entries(kind: str) -> dict[str, tuple[str, str]]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from initbench import datasets
-from initbench.cells import SETTINGS, Cell
+from initbench.cells import SETTINGS, Cell, layers
 from initbench.errors import UserError, shown
 from initbench.gridfile import misplaced, override, validated
+from initbench.initializers import schemes
 from initbench.settings import MAX_CELLS, RULES
 
 RESERVED_NAMES = ("asv", "asv-html", "example-keepcoding")
@@ -165,6 +166,8 @@ def _contradictions(
         ]
     if not {"hidden", "activation", "output_activation"} & wrong:
         lines += _activation_contradictions(axes["hidden"], axes["activation"], axes["output_activation"])
+        if not lines and not {"dataset", "initializer", "bias_initializer"} & wrong:
+            lines += _initializer_contradictions(axes, sources)
     if not {"dataset", "train_size", "batch_size"} & wrong:
         for source in sources.values():
             lines += _size_contradictions(source, axes["train_size"], axes["batch_size"])
@@ -199,6 +202,33 @@ def _activation_contradictions(
             if o in activations
         ]
     return lines
+
+
+def _initializer_contradictions(
+    axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, datasets.Source]
+) -> list[str]:
+    """Initializers that cannot fill a network of this grid, and those that would fill one in the same way."""
+    lines: dict[str, None] = {}  # in order, each once
+    for hidden, source in itertools.product(axes["hidden"], sources.values()):
+        network = layers(hidden, source.pixels, source.classes)
+        widths = [out for _, out in network[:-1]]
+        for setting in ("initializer", "bias_initializer"):
+            given = [name for name in axes[setting] if name is not None]
+            alike: dict[tuple[str, ...], str] = {}
+            for name in given:
+                first = alike.setdefault(schemes.of_layers(name, len(network)), name)
+                if first != name:
+                    lines[
+                        f"{setting} = {name!r} with hidden = {widths} would be the same cell as {first!r}: "
+                        f"the places that differ are not in this network; keep one of the two"
+                    ] = None
+        for activation, output in itertools.product(axes["activation"], axes["output_activation"]):
+            used = activation if widths or output == "same" else output
+            for setting, name in [(s, n) for s in ("initializer", "bias_initializer") for n in axes[s] if n]:
+                if why := schemes.unfit(name, network, used, bias=setting == "bias_initializer"):
+                    told = f" and activation = {used!r}" if used in why else ""
+                    lines[f"{setting} = {name!r} with hidden = {widths}{told} is not allowed: {why}"] = None
+    return list(lines)
 
 
 def _size_contradictions(

@@ -22,16 +22,12 @@ from initbench import datasets
 from initbench.activations import ACTIVATIONS
 from initbench.catalogue import Catalogue
 from initbench.errors import UserError, shown
-from initbench.initializers import INITIALIZERS
+from initbench.initializers import INITIALIZERS, schemes
 from initbench.losses import LOSSES
 from initbench.optimizers import OPTIMIZERS
 
 MAX_CELLS = 10_000_000
 SECTIONS = ("grid", "model", "training")
-
-
-def _probe_initializer(name: str) -> None:
-    INITIALIZERS.call(name, (2, 2), seed=0)
 
 
 def _probe_activation(name: str) -> None:
@@ -47,29 +43,63 @@ def _probe_optimizer(name: str) -> None:
 
 
 def _named(catalogue: Catalogue[Any], probe: Callable[[str], None], only: str = "", also: str = "") -> Any:
-    """The type of a setting that names an entry of a catalogue: any spelling in, the canonical string out.
+    """The type of a setting that names an entry of a catalogue: any spelling in, the canonical string out."""
+
+    def resolve(given: object) -> str:
+        return also if also and given == also else str(catalogue.resolve(given, only, also))
+
+    def tried(choice: str) -> None:
+        if choice != also:
+            probe(choice)
+
+    schema = {
+        "anyOf": _spellings(catalogue, only, also),
+        "description": f"{catalogue.article}, by name or as a table",
+    }
+    return Annotated[str, BeforeValidator(partial(_converted, resolve, tried)), WithJsonSchema(schema)]
+
+
+def _initializer(only: str = "") -> Any:
+    """The type of an initializer: a scheme, or one for each place, in any spelling; the canonical string out."""
+    one_layer = {"anyOf": _spellings(INITIALIZERS, only or "single-layer")}
+    by_place = {
+        "type": "object",
+        "properties": dict.fromkeys(schemes.PLACES, one_layer),
+        "required": ["hidden"],
+        "additionalProperties": False,
+    }
+    canonical = {"type": "string", "pattern": rf"^{schemes.PER_LAYER}\(.*\)$"}
+    schema = {
+        "anyOf": [*_spellings(INITIALIZERS, only), by_place, canonical],
+        "description": "an initializer, by name or as a table; or { first = …, hidden = …, last = … }",
+    }
+    resolve = partial(schemes.resolve, only=only)
+    return Annotated[str, BeforeValidator(partial(_converted, resolve, schemes.probe)), WithJsonSchema(schema)]
+
+
+def _converted(resolve: Callable[[object], str], probe: Callable[[str], None], given: object) -> str:
+    """The canonical string of what was given.
 
     The probe calls the entry on a tiny input, so that parameters that cannot be are found here and not at run time.
     """
+    try:
+        choice = resolve(given)
+        probe(choice)
+    except ValueError as error:
+        raise PydanticCustomError("mistake", "{line}", {"line": str(error)}) from None
+    return choice
 
-    def convert(given: object) -> str:
-        if also and given == also:
-            return also
-        try:
-            choice = str(catalogue.resolve(given, only, also))
-            probe(choice)
-        except ValueError as error:
-            raise PydanticCustomError("mistake", "{line}", {"line": str(error)}) from None
-        return choice
 
-    names = [n for n, e in catalogue.items() if not only or only in e.tags] + [also] * bool(also)
-    tables = [_table_schema(e.name, e.parameters) for e in catalogue.values() if e.parameters and e.name in names]
-    canonical = "|".join(e.name for e in catalogue.values() if e.parameters and e.name in names)
-    schema = {
-        "anyOf": [{"enum": names}, {"type": "string", "pattern": rf"^({canonical})\(.*\)$"}, *tables],
-        "description": f"{catalogue.article}, by name or as a table",
-    }
-    return Annotated[str, BeforeValidator(convert), WithJsonSchema(schema)]
+def _spellings(catalogue: Catalogue[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
+    """The JSON schemas of what names an entry: its name, its canonical string, its table."""
+    entries = [entry for entry in catalogue.values() if not only or only in entry.tags]
+    with_parameters = [entry for entry in entries if entry.parameters]
+    canonical = "|".join(entry.name for entry in with_parameters)
+    return [
+        {"enum": [entry.name for entry in entries] + [also] * bool(also)},
+        {"type": "string", "pattern": rf"^({canonical})\(.*\)$"},
+        *(_table_schema(entry.name, entry.parameters) for entry in with_parameters),
+    ]
 
 
 def _table_schema(name: str, parameters: Sequence[Any]) -> dict[str, Any]:
@@ -146,10 +176,8 @@ RULES: dict[str, Setting] = {
         None,
         "a whole number from 1 up: the first images of the training split",
     ),
-    "initializer": Setting(_named(INITIALIZERS, _probe_initializer), "model", None, "an initializer"),
-    "bias_initializer": Setting(
-        _named(INITIALIZERS, _probe_initializer, only="bias"), "model", "zeros", "a bias initializer"
-    ),
+    "initializer": Setting(_initializer(), "model", None, "an initializer"),
+    "bias_initializer": Setting(_initializer(only="bias"), "model", "zeros", "a bias initializer"),
     "activation": Setting(_named(ACTIVATIONS, _probe_activation), "model", "relu", "an activation"),
     "output_activation": Setting(
         _named(ACTIVATIONS, _probe_activation, only="output", also="same"),

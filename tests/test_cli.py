@@ -14,7 +14,7 @@ import torch
 
 import initbench as ib
 
-COMMANDS = ["new", "plan", "run", "report", "list", "export", "merge", "clean", "schema"]
+COMMANDS = ["new", "plan", "run", "report", "list", "export", "merge", "clean", "schema", "show"]
 
 
 def initbench(*arguments, cwd, **keywords):
@@ -47,6 +47,30 @@ def test_help_and_list_import_nothing_heavy(arguments, tmp_path):
 def test_import_is_light():
     code = "import sys, initbench as ib; ib.initializers; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_path):
+    made = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert f"the law says mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in made.stdout
+    bars = [line for line in made.stdout.splitlines() if "█" in line]
+    assert len(bars) > 15
+    assert (tmp_path / "he_normal-784x256.png").read_bytes().startswith(b"\x89PNG")
+    for arguments, said in (
+        (["he_norml"], "did you mean 'he_normal'"),
+        (["lsuv"], "lsuv is no single-layer initializer"),
+        (["he_normal", "--shape", "5"], "2 dimensions"),
+        (["he_normal", "--shape", "a,b"], "whole numbers with commas"),
+        (["he_normal", "--shape", "0,5"], "each size from 1 up"),
+        (["he_normal", "--shape", "100000,100000"], "at most 16,777,216 weights"),
+        (["he_normal", "--out", "x.txt"], ".png, .svg or .pdf"),
+        (["mup", "--place", "lst"], "did you mean 'last'"),
+        (["kumar", "--activation", "selu"], "smooth at 0"),
+    ):
+        refused = initbench("show", *arguments, cwd=tmp_path)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+        assert said in refused.stderr
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -94,7 +94,18 @@ def mistakes(text, **keywords):
         ("[grid]\ninitializer = ['zeros']\nepochs = [1]\n[training]\nepochs = 2", ["training.epochs: given here and as grid.epochs"]),
         ("dataset = 'mnst'\n[grid]\ninitializer = ['zeros']", ["'mnst'", "did you mean 'mnist'"]),
         ("dataset = { idx = '/none' }\n[grid]\ninitializer = ['zeros']", ["/none: no such folder"]),
-        ("[grid]\ninitializer = ['zeros']\n[model]\nbias_initializer = 'he_normal'", ["no bias initializer is called 'he_normal'"]),
+        ("[grid]\ninitializer = ['zeros']\n[model]\nbias_initializer = 'he_normal'", ["he_normal is no bias initializer", "zeros"]),
+        ("[grid]\ninitializer = ['dirac']", ["dirac fits convolutions", "the first layer is 784 × 128"]),
+        ("[grid]\ninitializer = ['random_walk']\n[model]\nactivation = 'gelu'", ["'random_walk'", "'gelu'", "allowed: identity, relu, tanh"]),
+        ("[grid]\ninitializer = ['edge_of_chaos']\n[model]\nactivation = 'softplus'", ["no critical point"]),
+        ("[grid]\ninitializer = ['zeros']\n[model]\nactivation = 'softplus'\nbias_initializer = 'edge_of_chaos'", ["bias_initializer", "no critical point"]),
+        ("[grid]\ninitializer = [{ hidden = 'lsuv' , last = 'zeros' }]", ["hidden: lsuv is no single-layer initializer"]),
+        ("[grid]\ninitializer = [{ last = 'zeros' }]", ["`hidden` is missing"]),
+        ("[grid]\ninitializer = [{ hidden = 'zeros', lst = 'ones' }]", ["there is no place 'lst'", "did you mean 'last'"]),
+        ("[grid]\ninitializer = [{ hidden = 'zeros', last = 'ons' }]", ["last: no single-layer initializer is called 'ons'", "did you mean 'ones'"]),
+        ("[grid]\ninitializer = ['per_layer(hidden=)']", ["per_layer(first=…, hidden=…, last=…)"]),
+        ("[grid]\ninitializer = [{ name = 'lsuv', tolerance = 0 }]", ["tolerance = 0.0", "above 0"]),
+        ("[grid]\ninitializer = ['zeros', { hidden = 'ones', last = 'zeros' }]\n[model]\nhidden = []", ["would be the same cell as 'zeros'"]),
         ("[grid]\ninitializer = ['zeros']\nloss = [{ name = 'huber', delta = 0 }]", ["delta = 0.0", "above 0"]),
         ("[grid]\ninitializer = ['zeros']\n[training]\noptimizer = { name = 'adam', beta1 = 1 }", ["beta1 = 1.0"]),
     ],
@@ -190,6 +201,17 @@ def test_every_spelling_of_a_choice_is_one_cell():
     ]
     ids = {next(grid.parse(f"[grid]\ninitializer = [{s}]").cells()).id for s in spellings}
     assert len(ids) == 1
+
+
+def test_a_scheme_for_each_place_is_one_cell_in_every_spelling():
+    table = {"hidden": "he_normal", "last": {"name": "normal", "std": 0.01}}
+    text = "per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))"
+    parsed = [grid.parse(VALID, overrides={"initializer": [given]}) for given in (table, text)]
+    assert parsed[0].axes["initializer"] == parsed[1].axes["initializer"] == (text,)
+    again = grid.parse(gridfile.to_toml("x", parsed[0].axes, parsed[0].sources))
+    assert [c.id for c in again.cells()] == [c.id for c in parsed[0].cells()]
+    alike = grid.parse(VALID, overrides={"initializer": [{"hidden": "zeros", "last": "zeros"}]})
+    assert alike.axes["initializer"] == ("zeros",)
 
 
 def test_minus_zero_is_zero():

@@ -11,9 +11,16 @@ from scipy import stats
 
 from initbench import initializers as init
 from initbench import streams
+from initbench.initializers import schemes
+from initbench.initializers._base import with_law
+from initbench.initializers.theory import critical_point
 
-SCHEMES = sorted(init.INITIALIZERS)
-RANDOM = [name for name in SCHEMES if name not in ("zeros", "ones", "constant")]
+SCHEMES = sorted(name for name, entry in init.INITIALIZERS.items() if "single-layer" in entry.tags)
+NETWORK_SCHEMES = sorted(name for name, entry in init.INITIALIZERS.items() if "network" in entry.tags)
+FIXED = {"zeros", "ones", "constant", "identity", "dirac", "zero_hadamard", "sinusoidal"}
+# Weights that are drawn together, or have no single law: each has a test of its own.
+STRUCTURED = {"orthogonal", "delta_orthogonal", "sparse", "torch_sparse", "fixed_point_tanh", "nguyen_widrow"}
+RANDOM = [name for name in SCHEMES if name not in FIXED]
 BIG = (400, 300)
 N = BIG[0] * BIG[1]
 
@@ -33,6 +40,13 @@ EXPECTED = {
     "lecun_truncated_normal": stats.truncnorm(-2, 2, scale=math.sqrt(1 / 400) / stats.truncnorm(-2, 2).std()),
     "lecun_uniform": stats.uniform(-math.sqrt(3 / 400), 2 * math.sqrt(3 / 400)),
     "torch_linear_default": stats.uniform(-1 / 20, 2 / 20),
+    "keras_default": stats.uniform(-math.sqrt(6 / 700), 2 * math.sqrt(6 / 700)),
+    "tf1_default": stats.uniform(-math.sqrt(6 / 700), 2 * math.sqrt(6 / 700)),
+    "activation_scaling": stats.norm(0, math.sqrt(2 / 400)),  # relu
+    "edge_of_chaos": stats.norm(0, math.sqrt(1.760955 / 400)),  # tanh, published as 1.76
+    "random_walk": stats.norm(0, math.sqrt(2 / 400) * math.exp(1.2 / 397.6)),  # relu
+    "kumar": stats.norm(0, 1 / 20),  # tanh
+    "mup": stats.norm(0, 1 / 20),
 }
 
 
@@ -53,7 +67,15 @@ def test_a_scheme_has_the_distribution_of_its_formula(name):
 
 
 def test_every_random_scheme_of_independent_weights_is_held_to_a_formula():
-    assert set(EXPECTED) | {"orthogonal"} == set(RANDOM)
+    assert set(EXPECTED) | STRUCTURED == set(RANDOM)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_the_law_that_a_scheme_states_is_that_of_its_formula(name):
+    values, law = with_law(lambda: draw(name, seed=1))
+    assert values.shape == BIG
+    x = np.linspace(-0.2, 0.2, 41)
+    np.testing.assert_allclose(law.pdf(x), EXPECTED[name].pdf(x), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +125,19 @@ def test_orthogonal_is_haar_its_trace_has_the_moments_of_a_haar_matrix():
 
 @given(
     name=st.sampled_from(SCHEMES),
-    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)) | st.tuples(*[st.integers(1, 6)] * 4),
+    shape=st.lists(st.integers(0, 40), min_size=1, max_size=2) | st.lists(st.integers(1, 6), min_size=3, max_size=4),
     seed=st.integers(0, 2**40),
 )
-@settings(max_examples=200, deadline=None)
-def test_any_scheme_fills_any_shape_and_the_same_seed_gives_the_same_bits(name, shape, seed):
-    first, second = draw(name, shape, seed=seed), draw(name, shape, seed=seed)
-    assert first.shape == shape
+@settings(max_examples=400, deadline=None)
+def test_a_scheme_fills_every_shape_that_it_fits_and_refuses_all_others(name, shape, seed):
+    entry = init.INITIALIZERS[name]
+    supplied = {"fan_in": 7} if "fan_in" in entry.supplied else {}
+    if min(shape) < 1 or not entry.fit.test(tuple(shape)):
+        with pytest.raises(ValueError, match=r"shape = .*; allowed: "):
+            draw(name, shape, seed=seed, **supplied)
+        return
+    first, second = (draw(name, tuple(shape), seed=seed, **supplied) for _ in range(2))
+    assert first.shape == tuple(shape)
     assert first.dtype == np.float32
     assert np.isfinite(first).all()
     assert first.tobytes() == second.tobytes()
@@ -117,7 +145,10 @@ def test_any_scheme_fills_any_shape_and_the_same_seed_gives_the_same_bits(name, 
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_other_seeds_and_other_layers_give_other_weights(name):
-    drawn = [draw(name, (50, 20), seed=seed) for seed in (0, 1, streams.weights(0, 1), streams.biases(0, 0))]
+    shape = (50, 20) if init.INITIALIZERS[name].fit.test((50, 20)) else (1, 1, 20, 50)
+    diagonal = (np.arange(50)[:, None] % 20 == np.arange(20)).astype(float)
+    structure = diagonal if name == "fixed_point_tanh" else 0.0
+    drawn = [draw(name, shape, seed=seed) - structure for seed in (0, 1, streams.weights(0, 1), streams.biases(0, 0))]
     for i, left in enumerate(drawn):
         for right in drawn[:i]:
             assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 0.2
@@ -174,3 +205,184 @@ def test_the_streams_are_built_on_numpys_documented_raw_bits():
     raw = np.random.PCG64(sequence).random_raw(4)
     expected = [((int(r) >> 12) + 0.5) / 2**52 for r in raw]
     assert streams.uniforms((2, 2), streams.weights(5, 2)).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu", "selu", "leaky_relu"])
+def test_pytorchs_gains_are_pytorchs(name):
+    assert init.gain(name, "pytorch") == pytest.approx(torch.nn.init.calculate_gain(name), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign"]
+)
+def test_a_gain_restores_the_second_moment_by_scipys_integration(name):
+    from scipy.integrate import quad
+
+    from initbench.activations import ACTIVATIONS
+
+    def integrand(z):
+        return float(ACTIVATIONS.call(name, np.array([z]))[0]) ** 2 * stats.norm.pdf(z)
+
+    second = quad(integrand, -12, 0)[0] + quad(integrand, 0, 12)[0]
+    assert init.gain(name) ** 2 * second == pytest.approx(1, rel=1e-8)
+
+
+def test_critical_points_are_the_published_ones():
+    assert critical_point("tanh", 0.05)[0] == pytest.approx(1.76, abs=0.005)  # Schoenholz et al. 2017, figure 1
+    assert critical_point("tanh", 0.0) == pytest.approx((1.0, 0.0), abs=1e-9)
+    assert critical_point("relu", 0.05) == (2.0, 0.0)  # Hayou et al. 2019
+    assert critical_point("leaky_relu(negative_slope=0.5)", 0.0)[0] == pytest.approx(1.6)
+    for name in ("softplus", "gelu", "silu"):
+        with pytest.raises(ValueError, match="allowed"):
+            critical_point(name, 0.05)
+
+
+def test_at_the_edge_of_chaos_close_signals_stay_as_close():
+    # An ensemble of wide tanh layers: the correlation of two signals at the fixed point, by plain simulation.
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((2, 2000))
+    x[1] = x[0] + 0.01 * x[1]
+    distances = []
+    for layer in range(12):
+        W = init.edge_of_chaos((2000, 2000), activation="tanh", seed=layer, dtype=np.float64)
+        b = init.edge_of_chaos((2000,), activation="tanh", fan_in=2000, seed=100 + layer, dtype=np.float64)
+        z = x @ W + b
+        x = np.tanh(z)
+        distances.append(np.linalg.norm(z[0] - z[1]) / np.linalg.norm(z[0]))
+    assert distances[-1] / distances[5] == pytest.approx(1, abs=0.15)
+
+
+def test_kumars_constants():
+    for name, constant in {"sigmoid": 3.6, "tanh": 1, "relu": math.sqrt(2), "softplus": 1.6437}.items():
+        law = with_law(lambda name=name: init.kumar((100, 3), activation=name, seed=0))[1]
+        assert law.std() * 10 == pytest.approx(constant, rel=0.007)
+
+
+def test_mups_last_layer_shrinks_with_the_width():
+    std = {place: with_law(lambda p=place: init.mup((512, 10), place=p, seed=0))[1].std() for place in schemes.PLACES}
+    assert std == pytest.approx({"first": 512**-0.5, "hidden": 512**-0.5, "last": math.sqrt(128) / 512})
+
+
+def test_nguyen_and_widrows_units_have_the_norm_of_the_rule():
+    W, b = init.nguyen_widrow((3, 8), seed=0), init.nguyen_widrow((8000,), fan_in=3, seed=0)
+    np.testing.assert_allclose(np.linalg.norm(W, axis=0), 1.4, rtol=1e-6)  # 0.7 · 8^(1/3)
+    assert np.abs(b).max() == pytest.approx(0.7 * 20, rel=1e-3)
+    assert np.abs(init.nguyen_widrow((300, 50), place="last", seed=0)).max() == pytest.approx(0.5, rel=1e-3)
+
+
+def test_the_fixed_point_scheme_is_a_diagonal_that_wraps_and_noise():
+    W = init.fixed_point_tanh((784, 128), seed=0, dtype=np.float64)
+    D = np.round(W)
+    assert (D.sum(axis=1) == 1).all()
+    assert D.sum(axis=0).tolist() == [7] * 16 + [6] * 112
+    assert (W - D).std() == pytest.approx(0.085 / 28, rel=0.01)
+    assert np.round(init.fixed_point_tanh((128, 784), seed=0)).sum() == 128
+
+
+def test_sparse_schemes_have_their_numbers_of_connections():
+    W = init.sparse((784, 300), seed=0)
+    assert ((W != 0).sum(axis=0) == 15).all()
+    assert W[W != 0].std() == pytest.approx(1, abs=0.05)
+    assert ((W != 0).sum(axis=1) > 0).mean() > 0.95  # spread over the inputs
+    assert (init.sparse((9, 5), seed=0) != 0).all()
+    ours, theirs = init.torch_sparse((784, 300), sparsity=0.901, seed=0), torch.empty(300, 784)
+    torch.nn.init.sparse_(theirs, 0.901)
+    assert set((ours != 0).sum(axis=1)) == set((theirs.numpy() != 0).sum(axis=0)) == {29}
+    assert stats.ks_2samp(ours[ours != 0], theirs.numpy()[theirs.numpy() != 0]).pvalue > 1e-3
+
+
+def test_zero_is_the_authors_identity_or_hadamard():
+    assert np.array_equal(init.zero_hadamard((5, 3)), np.eye(5, 3))
+    W = init.zero_hadamard((3, 8), dtype=np.float64)
+    np.testing.assert_allclose(W @ W.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(W[1], np.array([1, -1] * 4) / math.sqrt(8))
+    assert np.abs(init.zero_hadamard((3, 5))).ravel().tolist() == pytest.approx([8**-0.5] * 15)
+
+
+def test_the_sinusoids_are_those_of_the_authors_code():
+    expected = [[0.580288, -0.580288, 0], [-0.33503, 0.580288, -0.670059], [-0.580288, -0.580288, 0],
+                [0.33503, 0.580288, 0.670059]]  # fmt: skip
+    np.testing.assert_allclose(init.sinusoidal((4, 3)), expected, atol=1e-6)
+    W = init.sinusoidal((100, 30), dtype=np.float64)
+    assert W.var(ddof=1) == pytest.approx(2 / 130)
+    gram = W.T @ W
+    np.testing.assert_allclose(gram, np.diag(np.diagonal(gram)), atol=1e-12)
+
+
+def test_dirac_is_pytorchs():
+    theirs = torch.nn.init.dirac_(torch.empty(6, 4, 3, 5))  # [channels_out, channels_in, height, width]
+    assert np.array_equal(init.dirac((3, 5, 4, 6)), theirs.permute(2, 3, 1, 0).numpy())
+
+
+def test_delta_orthogonal_convolutions_keep_the_norm_of_an_image():
+    W = init.delta_orthogonal((3, 3, 4, 6), seed=0, dtype=np.float64)
+    image = torch.randn(1, 4, 8, 8, dtype=torch.float64)
+    out = torch.nn.functional.conv2d(image, torch.from_numpy(W).permute(3, 2, 0, 1), padding=1)
+    assert out.norm().item() == pytest.approx(image.norm().item(), rel=1e-6)
+
+
+def test_the_docs_page_says_what_the_docstrings_say():
+    from tools.make_initializers_page import DOCS, page, pictured
+
+    assert (DOCS / "initializers.md").read_text(encoding="utf-8") == page(), "run make docs"
+    assert {path.stem for path in (DOCS / "initializers").glob("*.png")} == set(pictured())
+    for name, entry in init.INITIALIZERS.items():
+        assert "When to use it: " in (entry.function.__doc__ or ""), name
+
+
+def model(activation="relu", layers=((784, 40), (40, 30), (30, 10)), **keywords):
+    generator = np.random.default_rng(0)
+    images = generator.random((200, layers[0][0])) * (generator.random((200, layers[0][0])) < 0.2)
+    return init.Model(layers, [(images, generator.integers(0, 10, 200))], activation=activation, **keywords)
+
+
+@pytest.mark.parametrize("name", NETWORK_SCHEMES)
+@pytest.mark.parametrize("layers", [((784, 10),), ((784, 40), (40, 10))])
+def test_a_network_scheme_fills_every_layer_and_its_seed_decides(name, layers):
+    made, again, other = (init.INITIALIZERS[name].function(model(layers=layers), seed=seed) for seed in (0, 0, 1))
+    for shape, (W, b), (W2, b2), (W3, _) in zip(layers, made, again, other, strict=True):
+        assert (W.shape, b.shape, W.dtype, b.dtype) == (shape, shape[1:], np.float32, np.float32)
+        assert np.isfinite(W).all()
+        assert (W.tobytes(), b.tobytes()) == (W2.tobytes(), b2.tobytes())
+        assert abs(np.corrcoef(W.ravel(), W3.ravel())[0, 1]) < 0.2
+    with pytest.raises(ValueError, match="batches"):
+        init.INITIALIZERS[name].function(init.Model(layers), seed=0)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "softplus"])
+def test_after_lsuv_every_layer_has_unit_variance_and_equal_singular_values(activation):
+    m = model(activation)
+    made = init.lsuv(m, tolerance=0.01, seed=0, dtype=np.float64)
+    for z in m.pre_activations(made, m.batch()[0]):
+        assert z.var() == pytest.approx(1, abs=0.01)
+    for W, _ in made:
+        singular = np.linalg.svd(W, compute_uv=False)
+        assert singular.max() == pytest.approx(singular.min())
+
+
+def test_after_within_layer_every_unit_has_the_asked_mean_and_unit_variance():
+    m = model()
+    made = init.within_layer(m, beta=0.1, seed=0, dtype=np.float64)
+    for z in m.pre_activations(made, m.batch()[0]):
+        np.testing.assert_allclose(z.mean(axis=0), 0.1, atol=1e-10)
+        np.testing.assert_allclose(z.std(axis=0), 1, rtol=1e-10)
+
+
+def test_autoinit_is_he_behind_relu_and_scales_with_the_data_in_front():
+    m = model("relu", layers=((784, 400), (400, 300)))
+    (first, _), (second, _) = init.autoinit(m, seed=0, dtype=np.float64)
+    np.testing.assert_allclose(
+        second, init.he_truncated_normal((400, 300), seed=streams.weights(0, 1), dtype=np.float64)
+    )
+    expected = 1 / (784 * (m.batch()[0] ** 2).mean())
+    assert first.var() == pytest.approx(expected, rel=0.02)
+
+
+def test_a_scheme_for_each_place_fills_its_place():
+    text = schemes.resolve({"hidden": "ones", "first": "zeros", "last": {"name": "constant", "value": 3}})
+    m = init.Model(((4, 3), (3, 3), (3, 3), (3, 2)))
+    made = schemes.parameters(text, "per_layer(first=ones, hidden=zeros, last=zeros)", m, seed=0)
+    assert [float(W.max()) for W, _ in made] == [0, 1, 1, 3]
+    assert [float(b.max()) for _, b in made] == [1, 0, 0, 0]
+    only = schemes.parameters(text, "zeros", init.Model(((4, 2),)), seed=0)
+    assert float(only[0][0].max()) == 3  # an only layer is the last one

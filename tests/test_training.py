@@ -157,6 +157,21 @@ def test_a_cells_bits_do_not_depend_on_its_stack(small, data):
 
 
 @exact
+def test_cells_that_begin_from_data_keep_their_bits_in_any_stack_and_are_the_plain_trainers(small):
+    names = ["lsuv", "he_normal", "within_layer(beta=0.1)", "autoinit", "per_layer(first=zeros, hidden=ones, last=mup)"]
+    cells = [make_cell(initializer=name, hidden="16-8", bias_initializer="nguyen_widrow") for name in names]
+    data = Data(small)
+    whole = stack.Steps(cells, data).take(2).numbers
+    for n, cell in enumerate(cells):
+        alone = stack.Steps([cell], data).take(2).numbers
+        for array, other in zip(whole, alone, strict=True):
+            assert array[n].numpy().tobytes() == other[0].numpy().tobytes()
+        steps = stack.Steps([cell], data, torch.float64).take(3)
+        _, (losses, _) = list(reference.train(cell, small, torch.float64, steps=3))
+        np.testing.assert_allclose(steps.losses[:3, 0].numpy(), losses, rtol=1e-10)
+
+
+@exact
 def test_a_diverged_cell_leaves_its_neighbours_bits_alone(small):
     calm = [make_cell(hidden="16", loss="mse", activation="relu", initializer=n) for n in ("zeros", "he_normal")]
     wild = make_cell(hidden="16", loss="mse", activation="relu", learning_rate=1e30)
@@ -255,7 +270,7 @@ def test_a_precision_rounds_the_operands_of_every_product(small, precision):
     """Against the network written out in NumPy, float64, with operands rounded: one hidden layer, two steps."""
     cells = [make_cell(hidden="16", loss="mse", precision=precision, learning_rate=0.5, train_size=256)]
     _, epoch = stack.train(cells, Data(small))
-    (W1, b1), (W2, b2) = initial_parameters(cells[0], cells[0].layers(784, 10), "float32")
+    (W1, b1), (W2, b2) = initial_parameters(cells[0], cells[0].layers(784, 10))
     W1, W2 = np.vstack([W1, b1]).astype(float), np.vstack([W2, b2]).astype(float)
     order = streams.order(0, 1, 256)
     losses = []

@@ -8,6 +8,10 @@ What all schemes share is said here once.
   `numpy.random.SeedSequence` names any other stream; None takes fresh entropy. Schemes that differ only in scale
   draw the same underlying noise at one seed.
 - **Result.** An array of `dtype` (default float32), computed in float64 and rounded once.
+- **Place.** Some schemes need more than a shape: `activation` (of the network, by its name), `place` (`"first"`,
+  `"hidden"` or `"last"`), `depth` (the number of layers), and for a bias `fan_in`. A run supplies them.
+- **Networks.** `lsuv`, `within_layer` and `autoinit` look at data: they take a `Model` instead of a shape and give the
+  weights and the bias of each layer. `seed` is a whole number there.
 - **Errors.** ValueError for parameters that cannot be (a negative standard deviation) and for shapes with a zero or
   with too few dimensions.
 
@@ -18,40 +22,77 @@ np.float32(0.0505)
 
 from initbench.initializers._base import INITIALIZERS
 from initbench.initializers.constant import constant, ones, zeros
+from initbench.initializers.data_driven import autoinit, lsuv, within_layer
+from initbench.initializers.model import Model
+from initbench.initializers.moments import gain
 from initbench.initializers.samplers import normal, truncated_normal, uniform
 from initbench.initializers.scaling import (
+    activation_scaling,
     glorot_normal,
     glorot_truncated_normal,
     glorot_uniform,
     he_normal,
     he_truncated_normal,
     he_uniform,
+    keras_default,
     lecun_normal,
     lecun_truncated_normal,
     lecun_uniform,
+    tf1_default,
     torch_linear_default,
     variance_scaling,
 )
-from initbench.initializers.structured import orthogonal
+from initbench.initializers.structured import (
+    delta_orthogonal,
+    dirac,
+    identity,
+    orthogonal,
+    sinusoidal,
+    sparse,
+    torch_sparse,
+    zero_hadamard,
+)
+from initbench.initializers.theory import edge_of_chaos, fixed_point_tanh, kumar, mup, nguyen_widrow, random_walk
 
 __all__ = [
     "INITIALIZERS",
+    "Model",
+    "activation_scaling",
+    "autoinit",
     "constant",
+    "delta_orthogonal",
+    "dirac",
+    "edge_of_chaos",
+    "fixed_point_tanh",
+    "gain",
     "glorot_normal",
     "glorot_truncated_normal",
     "glorot_uniform",
     "he_normal",
     "he_truncated_normal",
     "he_uniform",
+    "identity",
+    "keras_default",
+    "kumar",
     "lecun_normal",
     "lecun_truncated_normal",
     "lecun_uniform",
+    "lsuv",
+    "mup",
+    "nguyen_widrow",
     "normal",
     "ones",
     "orthogonal",
+    "random_walk",
+    "sinusoidal",
+    "sparse",
+    "tf1_default",
     "torch_linear_default",
+    "torch_sparse",
     "truncated_normal",
     "uniform",
     "variance_scaling",
+    "within_layer",
+    "zero_hadamard",
     "zeros",
 ]

@@ -1,29 +1,47 @@
-"""What every scheme stands on: the catalogue, the shapes, the fans, and the noise."""
+"""What every scheme stands on: the catalogue, shapes and fans, the noise, and the laws of independent weights."""
 
+import operator
 from collections.abc import Callable
-from typing import Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from initbench.catalogue import Catalogue
+from initbench.catalogue import Catalogue, Fit
 from initbench.streams import Seed, uniforms
+
+if TYPE_CHECKING:
+    from scipy.stats.distributions import rv_frozen
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+Place = Literal["first", "hidden", "last"]
 
-INITIALIZERS: Catalogue[Callable[..., Array]] = Catalogue("initializer")
+INITIALIZERS: Catalogue[Callable[..., Any]] = Catalogue("initializer")
 
-weight_scheme = INITIALIZERS.entry()
-weight_and_bias_scheme = INITIALIZERS.entry("bias")
+WEIGHTS = Fit("weights of 2 dimensions or more, [..., fan_in, fan_out]", lambda shape: len(shape) >= 2)
+WEIGHTS_OR_BIAS = Fit("at least one dimension", lambda shape: len(shape) >= 1)
+MATRIX = Fit("weights of 2 dimensions, [fan_in, fan_out]", lambda shape: len(shape) == 2)
+MATRIX_OR_BIAS = Fit("1 or 2 dimensions, [fan_out] or [fan_in, fan_out]", lambda shape: 1 <= len(shape) <= 2)
+
+# How a scheme gets into the catalogue. A "single-layer" scheme is a function of a shape; one that is "bias" too takes
+# the one dimension of a bias; a "network" scheme is a function of a whole `Model`, and what it fits are its layers.
+weight_scheme = INITIALIZERS.entry("single-layer", fit=WEIGHTS)
+weight_and_bias_scheme = INITIALIZERS.entry("single-layer", "bias", fit=WEIGHTS_OR_BIAS)
+matrix_scheme = INITIALIZERS.entry("single-layer", fit=MATRIX)
+matrix_and_bias_scheme = INITIALIZERS.entry("single-layer", "bias", fit=MATRIX_OR_BIAS)
+network_scheme = INITIALIZERS.entry("network", fit=Fit("perceptrons", lambda layers: True))
 
 
-def checked(shape: Shape, least: int = 1) -> Shape:
-    """The shape as a tuple of whole numbers from 1 up, at least `least` of them."""
-    sizes = tuple(int(n) for n in shape)
-    if len(sizes) < least or min(sizes, default=0) < 1:
-        need = "one dimension" if least == 1 else f"{least} dimensions (fan_in, fan_out)"
-        raise ValueError(f"shape = {sizes}; allowed: at least {need}, each from 1 up")
+def checked(shape: Shape, fit: Fit = WEIGHTS_OR_BIAS) -> Shape:
+    """The shape as a tuple of whole numbers from 1 up; ValueError if it is none, or not what fits."""
+    try:
+        sizes = tuple(operator.index(n) for n in shape)
+    except TypeError:
+        sizes = ()
+    if not sizes or min(sizes) < 1 or not fit.test(sizes):
+        raise ValueError(f"shape = {sizes or shape}; allowed: {fit.words}, each size a whole number from 1 up")
     return sizes
 
 
@@ -33,35 +51,106 @@ def fans(shape: Shape) -> tuple[int, int]:
     >>> fans((784, 256)), fans((3, 3, 16, 32))
     ((784, 256), (144, 288))
     """
-    *field, channels_in, channels_out = checked(shape, 2)
+    *field, channels_in, channels_out = checked(shape, WEIGHTS)
     receptive = int(np.prod(field))
     return channels_in * receptive, channels_out * receptive
 
 
-def standard_uniform(shape: Shape, seed: Seed, least: int = 1) -> NDArray[np.float64]:
+def fan_in_of(shape: Shape, fan_in: int | None) -> int:
+    """The fan_in of weights, from their shape; of a bias, whose shape does not show it, the one that is given."""
+    if len(checked(shape)) > 1:
+        return fans(shape)[0]
+    if fan_in is None or fan_in < 1:
+        raise ValueError(f"fan_in = {fan_in!r}; allowed: for a bias, the fan_in of its layer, from 1 up")
+    return fan_in
+
+
+def require(holds: bool, name: str, value: object, allowed: str) -> None:
+    """ValueError that says what was given and what is allowed, unless it holds."""
+    if not holds:
+        raise ValueError(f"{name} = {value!r}; allowed: {allowed}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The noise
+
+
+def standard_uniform(shape: Shape, seed: Seed) -> NDArray[np.float64]:
     """The noise of every scheme: uniform inside (0, 1)."""
-    return uniforms(checked(shape, least), seed)
+    return uniforms(checked(shape), seed)
 
 
-def standard_normal(shape: Shape, seed: Seed, least: int = 1) -> NDArray[np.float64]:
+def standard_normal(shape: Shape, seed: Seed) -> NDArray[np.float64]:
     """The same noise through the inverse of the normal distribution function."""
     from scipy.special import ndtri
 
-    return np.asarray(ndtri(standard_uniform(shape, seed, least)))
-
-
-def standard_truncated_normal(shape: Shape, seed: Seed, lower: float, upper: float) -> NDArray[np.float64]:
-    """The same noise through the inverse distribution function of a unit normal held between two bounds.
-
-    This has exactly the distribution of drawing again whatever falls outside (rejection), in one pass.
-    """
-    from scipy.special import ndtr, ndtri
-
-    below, above = ndtr(lower), ndtr(upper)
-    drawn = ndtri(below + (above - below) * standard_uniform(shape, seed))
-    return np.asarray(np.clip(drawn, lower, upper))
+    return np.asarray(ndtri(standard_uniform(shape, seed)))
 
 
 def rounded(values: Array, dtype: DTypeLike) -> Array:
     """The finished array, rounded once to the asked dtype."""
     return values.astype(dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Independent weights of one law, and what that law is
+
+
+def draw_uniform(shape: Shape, low: float, high: float, seed: Seed, dtype: DTypeLike) -> Array:
+    """Independent weights, uniform between two bounds."""
+    middle, half = (low + high) / 2, (high - low) / 2
+    values = rounded(middle + half * (2 * standard_uniform(shape, seed) - 1), dtype)
+    return described(values, lambda stats: stats.uniform(low, high - low))
+
+
+def draw_normal(shape: Shape, mean: float, std: float, seed: Seed, dtype: DTypeLike) -> Array:
+    """Independent weights, normal."""
+    values = rounded(mean + std * standard_normal(shape, seed), dtype)
+    return described(values, lambda stats: stats.norm(mean, std))
+
+
+def draw_truncated_normal(
+    shape: Shape, mean: float, std: float, lower: float, upper: float, seed: Seed, dtype: DTypeLike
+) -> Array:
+    """Independent weights: a normal of this std, held between two bounds that are given in stds from the mean.
+
+    The inverse distribution function has exactly the distribution of drawing again whatever falls outside
+    (rejection), in one pass.
+    """
+    from scipy.special import ndtr, ndtri
+
+    below, above = ndtr(lower), ndtr(upper)
+    held = np.clip(ndtri(below + (above - below) * standard_uniform(shape, seed)), lower, upper)
+    return described(rounded(mean + std * held, dtype), lambda stats: stats.truncnorm(lower, upper, mean, std))
+
+
+_descriptions: ContextVar[list[tuple[Array, Callable[[Any], "rv_frozen"]]] | None] = ContextVar("laws", default=None)
+
+
+def described(values: Array, law: Callable[[Any], "rv_frozen"]) -> Array:
+    """The weights, after noting the law that each of them has, a function of `scipy.stats`, for whoever asks."""
+    if (told := _descriptions.get()) is not None:
+        told.append((values, law))
+    return values
+
+
+def with_law(make: Callable[[], Array]) -> tuple[Array, "rv_frozen | None"]:
+    """The weights that a call makes, and the law of a single one of them; None where no such law is stated.
+
+    >>> from initbench.initializers import he_normal
+    >>> W, law = with_law(lambda: he_normal((784, 256), seed=0))
+    >>> round(float(law.std()), 4)
+    0.0505
+    """
+    token = _descriptions.set([])
+    try:
+        values = make()
+        laws = [law for array, law in _descriptions.get() or [] if array is values]
+    finally:
+        _descriptions.reset(token)
+    if not laws:
+        return values, None
+    from scipy import stats
+
+    law = laws[-1](stats)
+    return values, law if law.std() > 0 else None

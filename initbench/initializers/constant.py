@@ -11,7 +11,7 @@ from initbench.streams import Seed
 def zeros(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """All zeros: W = 0.
 
-    A sound start for biases, and for a network without hidden layers. With hidden layers, all units of a layer stay
+    When to use it: for biases, and for a network without hidden layers. With hidden layers all units of a layer stay
     equal and hidden weights get no gradient.
 
     >>> zeros((2, 2)).tolist()
@@ -22,11 +22,17 @@ def zeros(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> 
 
 @weight_and_bias_scheme
 def ones(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """All ones: W = 1 (the article's bias)."""
+    """All ones: W = 1.
+
+    When to use it: for biases (the article's); as weights it is a baseline that cannot break the symmetry of units.
+    """
     return np.ones(checked(shape), dtype)
 
 
 @weight_and_bias_scheme
 def constant(shape: Shape, *, value: float = 0.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """Every weight the given value: W = value (default 0)."""
+    """Every weight the given value: W = value (default 0).
+
+    When to use it: for biases, a small positive one to keep ReLU units alive at the start, say.
+    """
     return np.full(checked(shape), value, dtype)

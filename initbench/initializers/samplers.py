@@ -9,10 +9,10 @@ from numpy.typing import DTypeLike
 from initbench.initializers._base import (
     Array,
     Shape,
-    rounded,
-    standard_normal,
-    standard_truncated_normal,
-    standard_uniform,
+    draw_normal,
+    draw_truncated_normal,
+    draw_uniform,
+    require,
     weight_and_bias_scheme,
 )
 from initbench.streams import Seed
@@ -25,10 +25,13 @@ def uniform(
     """Uniform between two bounds: W ~ U(low, high), mean (low + high) / 2, variance (high − low)² / 12.
 
     Raises ValueError if low > high. The article uses low = −0.2, high = 0.2.
+
+    When to use it: to repeat an experiment that names its bounds. The scale does not follow the width of the layer, so
+    signals grow or die with depth.
     """
     if low > high:
         raise ValueError(f"low = {low!r} is above high = {high!r}; allowed: low at most high")
-    return rounded(low + (high - low) * standard_uniform(shape, seed), dtype)
+    return draw_uniform(shape, low, high, seed, dtype)
 
 
 @weight_and_bias_scheme
@@ -38,9 +41,11 @@ def normal(
     """Normal (Gaussian): W ~ N(mean, std²).
 
     Raises ValueError if std < 0. The article uses mean = 0, std = 0.2.
+
+    When to use it: as `uniform`, where an experiment names its standard deviation.
     """
-    _check_std(std)
-    return rounded(mean + std * standard_normal(shape, seed), dtype)
+    require(std >= 0, "std", std, "0 or more")
+    return draw_normal(shape, mean, std, seed, dtype)
 
 
 @weight_and_bias_scheme
@@ -57,10 +62,13 @@ def truncated_normal(
     """Normal re-drawn beyond two standard deviations: W = mean + std · Z, Z ~ N(0, 1) given lower ≤ Z ≤ upper.
 
     As in TensorFlow and Keras, `std` is the standard deviation before truncation; with the default bounds of ±2 the
-    result's is 0.8796 · std. The bounds are in standard deviations from the mean. Raises ValueError if std < 0 or the
-    bounds leave less than 10⁻⁶ of the normal between them. The article uses mean = 0, std = 1.
+    result's is 0.8796 · std. The bounds are in standard deviations from the mean (PyTorch's `trunc_normal_` takes them
+    in the units of the weights). Raises ValueError if std < 0 or the bounds leave less than 10⁻⁶ of the normal between
+    them. The article uses mean = 0, std = 1.
+
+    When to use it: as `normal`, where no weight may be far out.
     """
-    _check_std(std)
+    require(std >= 0, "std", std, "0 or more")
     from scipy.special import ndtr
 
     if not ndtr(upper) - ndtr(lower) > 1e-6:
@@ -68,9 +76,4 @@ def truncated_normal(
             f"lower = {lower!r}, upper = {upper!r}; allowed: lower below upper, in standard deviations, "
             "with more than a millionth of the normal between them"
         )
-    return rounded(mean + std * standard_truncated_normal(shape, seed, lower, upper), dtype)
-
-
-def _check_std(std: float) -> None:
-    if std < 0:
-        raise ValueError(f"std = {std!r}; allowed: 0 or more")
+    return draw_truncated_normal(shape, mean, std, lower, upper, seed, dtype)

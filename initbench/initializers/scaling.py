@@ -13,18 +13,22 @@ from numpy.typing import DTypeLike
 from initbench.initializers._base import (
     Array,
     Shape,
+    checked,
+    draw_normal,
+    draw_truncated_normal,
+    draw_uniform,
+    fan_in_of,
     fans,
-    rounded,
-    standard_normal,
-    standard_truncated_normal,
-    standard_uniform,
+    require,
     weight_and_bias_scheme,
     weight_scheme,
 )
+from initbench.initializers.constant import zeros
+from initbench.initializers.moments import gain
 from initbench.streams import Seed
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
-Distribution = Literal["normal", "truncated_normal", "uniform"]
+Distribution = Literal["normal", "truncated_normal", "uniform", "uncorrected_truncated_normal"]
 
 # Standard deviation of a unit normal truncated at ±2: sqrt(1 − 4 φ(2) / (2 Φ(2) − 1)).
 TRUNCATED_STD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
@@ -46,12 +50,14 @@ def variance_scaling(
     - `truncated_normal`: a normal truncated at two standard deviations, widened by 1 / 0.8796 so that the variance
       after truncation is scale / n (as Keras and JAX do).
     - `uniform`: U(−√(3 scale / n), √(3 scale / n)).
+    - `uncorrected_truncated_normal`: truncated, and not widened: the variance is 0.7737 · scale / n.
 
     Defaults are those of Keras; fan_geo_avg is JAX's. Raises ValueError if scale ≤ 0. Source: He et al. 2015,
     section 2.2, in the general form of Keras' `VarianceScaling`.
+
+    When to use it: where no named scheme has the scale, the fan or the distribution that is wanted.
     """
-    if not scale > 0:
-        raise ValueError(f"scale = {scale!r}; allowed: above 0")
+    require(scale > 0, "scale", scale, "above 0")
     fan_in, fan_out = fans(shape)
     n = {
         "fan_in": fan_in,
@@ -61,65 +67,115 @@ def variance_scaling(
     }[mode]
     std = math.sqrt(scale / n)
     if distribution == "normal":
-        values = std * standard_normal(shape, seed)
-    elif distribution == "truncated_normal":
-        values = std / TRUNCATED_STD * standard_truncated_normal(shape, seed, -2.0, 2.0)
-    else:
-        values = math.sqrt(3) * std * (2 * standard_uniform(shape, seed) - 1)
-    return rounded(values, dtype)
+        return draw_normal(shape, 0.0, std, seed, dtype)
+    if distribution == "uniform":
+        return draw_uniform(shape, -math.sqrt(3) * std, math.sqrt(3) * std, seed, dtype)
+    widened = std / TRUNCATED_STD if distribution == "truncated_normal" else std
+    return draw_truncated_normal(shape, 0.0, widened, -2.0, 2.0, seed, dtype)
+
+
+@weight_scheme
+def activation_scaling(
+    shape: Shape,
+    *,
+    mode: Mode = "fan_in",
+    distribution: Distribution = "normal",
+    rule: Literal["second_moment", "pytorch"] = "second_moment",
+    activation: str = "relu",
+    seed: Seed = None,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Mean 0 and variance gain² / n, with the gain of the network's activation: `variance_scaling` made to measure.
+
+    With the rule `second_moment` the gain is 1 / √E[φ(z)²], z ~ N(0, 1): unit normal pre-activations make layers
+    whose pre-activations have variance 1 again (the argument of He et al. 2015, section 2.2, for any activation). With
+    `pytorch` it is that of PyTorch's `calculate_gain` where it has one (identity and sigmoid 1, tanh 5/3, relu √2,
+    leaky_relu √(2 / (1 + slope²)), selu 3/4) and else the same as above. See `gain`.
+
+    When to use it: for an activation that no named scheme was made for.
+    """
+    scale = gain(activation, rule) ** 2
+    return variance_scaling(shape, scale=scale, mode=mode, distribution=distribution, seed=seed, dtype=dtype)
 
 
 @weight_scheme
 def glorot_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """N(0, 2 / (fan_in + fan_out)). Glorot & Bengio 2010, eq. 12; PyTorch's `xavier_normal_`."""
+    """N(0, 2 / (fan_in + fan_out)). Glorot & Bengio 2010, eq. 12; PyTorch's `xavier_normal_`.
+
+    When to use it: for tanh and other activations that are near the identity at 0.
+    """
     return variance_scaling(shape, mode="fan_avg", distribution="normal", seed=seed, dtype=dtype)
 
 
 @weight_scheme
 def glorot_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """Truncated normal of variance 2 / (fan_in + fan_out). Keras' and JAX's `glorot_normal`."""
+    """Truncated normal of variance 2 / (fan_in + fan_out). Keras' and JAX's `glorot_normal`.
+
+    When to use it: as `glorot_normal`, or to repeat an experiment that was made with Keras or JAX.
+    """
     return variance_scaling(shape, mode="fan_avg", seed=seed, dtype=dtype)
 
 
 @weight_scheme
 def glorot_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """U(−√(6 / (fan_in + fan_out)), +…). Glorot & Bengio 2010, eq. 16; Keras' default for dense layers."""
+    """U(−√(6 / (fan_in + fan_out)), +…). Glorot & Bengio 2010, eq. 16; Keras' default for dense layers.
+
+    When to use it: as `glorot_normal`; the default of many libraries.
+    """
     return variance_scaling(shape, mode="fan_avg", distribution="uniform", seed=seed, dtype=dtype)
 
 
 @weight_scheme
 def he_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """N(0, 2 / fan_in), made for ReLU. He et al. 2015, eq. 10; PyTorch's `kaiming_normal_`."""
+    """N(0, 2 / fan_in), made for ReLU. He et al. 2015, eq. 10; PyTorch's `kaiming_normal_`.
+
+    When to use it: for ReLU.
+    """
     return variance_scaling(shape, scale=2.0, distribution="normal", seed=seed, dtype=dtype)
 
 
 @weight_scheme
 def he_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """Truncated normal of variance 2 / fan_in. Keras' and JAX's `he_normal`."""
+    """Truncated normal of variance 2 / fan_in. Keras' and JAX's `he_normal`.
+
+    When to use it: as `he_normal`, or to repeat an experiment that was made with Keras or JAX.
+    """
     return variance_scaling(shape, scale=2.0, seed=seed, dtype=dtype)
 
 
 @weight_scheme
 def he_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """U(−√(6 / fan_in), +√(6 / fan_in)). He et al. 2015, the variance of eq. 10; `kaiming_uniform_` with a = 0."""
+    """U(−√(6 / fan_in), +√(6 / fan_in)). He et al. 2015, the variance of eq. 10; `kaiming_uniform_` with a = 0.
+
+    When to use it: as `he_normal`, with bounded weights.
+    """
     return variance_scaling(shape, scale=2.0, distribution="uniform", seed=seed, dtype=dtype)
 
 
 @weight_scheme
 def lecun_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """N(0, 1 / fan_in). LeCun et al. 1998, "Efficient BackProp", section 4.6, eq. 16; SELU's companion."""
+    """N(0, 1 / fan_in). LeCun et al. 1998, "Efficient BackProp", section 4.6, eq. 16; SELU's companion.
+
+    When to use it: for SELU, which is made for it, and for layers without an activation.
+    """
     return variance_scaling(shape, distribution="normal", seed=seed, dtype=dtype)
 
 
 @weight_scheme
 def lecun_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """Truncated normal of variance 1 / fan_in. Keras' and JAX's `lecun_normal`."""
+    """Truncated normal of variance 1 / fan_in. Keras' and JAX's `lecun_normal`.
+
+    When to use it: as `lecun_normal`, or to repeat an experiment that was made with Flax.
+    """
     return variance_scaling(shape, seed=seed, dtype=dtype)
 
 
 @weight_scheme
 def lecun_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """U(−√(3 / fan_in), +√(3 / fan_in)). LeCun et al. 1998, section 4.6; Keras' `lecun_uniform`."""
+    """U(−√(3 / fan_in), +√(3 / fan_in)). LeCun et al. 1998, section 4.6; Keras' `lecun_uniform`.
+
+    When to use it: as `lecun_normal`, with bounded weights.
+    """
     return variance_scaling(shape, distribution="uniform", seed=seed, dtype=dtype)
 
 
@@ -132,8 +188,31 @@ def torch_linear_default(
     `nn.Linear.reset_parameters` calls `kaiming_uniform_` with a = √5, whose bound is √(6 / ((1 + 5) fan_in)) =
     1/√fan_in, and gives the bias the same bound. `fan_in` is needed for a bias, whose shape does not show it; for
     weights it is read from the shape. PyTorch stores the transpose, `[fan_out, fan_in]`.
+
+    When to use it: as the baseline of who changes nothing; for the biases too.
     """
-    if fan_in is None:
-        fan_in = fans(shape)[0]
-    bound = 1 / math.sqrt(fan_in)
-    return rounded(bound * (2 * standard_uniform(shape, seed) - 1), dtype)
+    bound = 1 / math.sqrt(fan_in_of(shape, fan_in))
+    return draw_uniform(shape, -bound, bound, seed, dtype)
+
+
+@weight_and_bias_scheme
+def tf1_default(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """TensorFlow 1's `get_variable`: `glorot_uniform`, and for biases of length n U(±√(3 / n)).
+
+    Its `tf.layers.dense` gives biases zeros: `keras_default`.
+
+    When to use it: to repeat an experiment that was made with it.
+    """
+    if len(checked(shape)) > 1:
+        return glorot_uniform(shape, seed=seed, dtype=dtype)
+    bound = math.sqrt(3 / shape[0])
+    return draw_uniform(shape, -bound, bound, seed, dtype)
+
+
+@weight_and_bias_scheme
+def keras_default(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """Keras' `Dense` layer: weights as `glorot_uniform`, biases zero.
+
+    When to use it: as the baseline of who changes nothing.
+    """
+    return zeros(shape, dtype=dtype) if len(shape) == 1 else glorot_uniform(shape, seed=seed, dtype=dtype)

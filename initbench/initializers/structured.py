@@ -1,10 +1,38 @@
-"""Schemes with structure: the weights are drawn together, not one by one."""
+"""Schemes with structure: the weights are made together, not one by one."""
+
+import math
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.initializers._base import Array, Shape, checked, rounded, standard_normal, weight_scheme
+from initbench.catalogue import Fit
+from initbench.initializers._base import (
+    INITIALIZERS,
+    MATRIX,
+    WEIGHTS,
+    Array,
+    Shape,
+    checked,
+    described,
+    matrix_scheme,
+    require,
+    rounded,
+    standard_normal,
+    standard_uniform,
+    weight_scheme,
+)
 from initbench.streams import Seed
+
+CONVOLUTION = Fit(
+    "convolutions, [..., channels_in, channels_out] of 3 dimensions or more",
+    lambda shape: len(shape) >= 3,
+    (1, 1, 2, 2),
+)
+WIDENING_CONVOLUTION = Fit(
+    "convolutions, [..., channels_in, channels_out] of 3 dimensions or more, channels_in at most channels_out",
+    lambda shape: len(shape) >= 3 and shape[-2] <= shape[-1],
+    (1, 1, 2, 2),
+)
 
 
 @weight_scheme
@@ -12,17 +40,144 @@ def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTy
     """Random orthogonal (Haar), times gain: WᵀW = gain² I if fan_in ≥ fan_out, else WWᵀ = gain² I.
 
     The Q of a QR factorization of normal noise, its columns multiplied by the signs of R's diagonal, which makes it
-    uniform over the orthogonal matrices (Mezzadri 2007, "A correct and efficient algorithm"). An array of more than
-    two dimensions is taken as a matrix [all but the last, last], as Keras and JAX do. Saxe, McClelland & Ganguli
-    2014, section 3.
+    uniform over the orthogonal matrices (Mezzadri 2007, "A correct and efficient algorithm"); rectangular weights are
+    semi-orthogonal. An array of more than two dimensions is taken as a matrix [all but the last, last], as Keras and
+    JAX do. Source: Saxe, McClelland & Ganguli 2014, section 3.
+
+    When to use it: for deep networks; a linear one keeps the norm of its signals exactly.
 
     >>> W = orthogonal((6, 3), seed=0, dtype=np.float64)
     >>> bool(np.allclose(W.T @ W, np.eye(3)))
     True
     """
-    sizes = checked(shape, 2)
+    sizes = checked(shape, WEIGHTS)
     rows, columns = int(np.prod(sizes[:-1])), sizes[-1]
     tall = (max(rows, columns), min(rows, columns))
     q, r = np.linalg.qr(standard_normal(tall, seed))
     q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
-    return rounded(gain * (q if rows >= columns else q.T).reshape(sizes), dtype)
+    W = rounded(gain * (q if rows >= columns else q.T).reshape(sizes), dtype)
+    half = (tall[0] - 1) / 2  # one coordinate of a direction that is uniform in so many dimensions
+    return described(W, lambda stats: stats.beta(half, half, -abs(gain), 2 * abs(gain))) if half and gain else W
+
+
+@matrix_scheme
+def identity(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """Identity: W[i, i] = gain, all else 0; where the layer is rectangular, as much of it as there is.
+
+    Keras' `Identity` and PyTorch's `eye_`.
+
+    When to use it: for square hidden layers. Units beyond the inputs get nothing, and inputs beyond the units are lost.
+    """
+    fan_in, fan_out = checked(shape, MATRIX)
+    return rounded(gain * np.eye(fan_in, fan_out), dtype)
+
+
+@INITIALIZERS.entry("single-layer", fit=CONVOLUTION)
+def dirac(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """Dirac: a convolution that passes channel i on as channel i: 1 at the centre of the field, size // 2, else 0.
+
+    PyTorch's `dirac_` (one group); Zagoruyko & Komodakis 2017, "DiracNets", take it as a part of the layer.
+
+    When to use it: for convolutions that are to begin as the identity.
+    """
+    *field, channels_in, channels_out = checked(shape, CONVOLUTION)
+    W = np.zeros(shape, dtype)
+    W[tuple(size // 2 for size in field)] = np.eye(channels_in, channels_out)
+    return W
+
+
+@INITIALIZERS.entry("single-layer", fit=WIDENING_CONVOLUTION)
+def delta_orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """Delta-orthogonal: an orthogonal matrix of the channels at the centre of the field, (size − 1) // 2, else 0.
+
+    Source: Xiao et al. 2018, "Dynamical Isometry and a Mean Field Theory of CNNs", algorithm 2; JAX's
+    `delta_orthogonal`. Raises ValueError where there are more channels in than out.
+
+    When to use it: for very deep convolutional networks.
+    """
+    *field, channels_in, channels_out = checked(shape, WIDENING_CONVOLUTION)
+    W = np.zeros(shape, dtype)
+    W[tuple((size - 1) // 2 for size in field)] = orthogonal((channels_in, channels_out), gain=gain, seed=seed)
+    return W
+
+
+@matrix_scheme
+def sparse(
+    shape: Shape, *, connections: int = 15, std: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32
+) -> Array:
+    """Sparse: each unit has `connections` incoming weights N(0, std²) at random places, or fan_in if that is less.
+
+    connections from 1 up, default 15; std 0 or more, default 1. PyTorch's `sparse_` is another scheme under the same
+    name: see `torch_sparse`.
+
+    Source: Martens 2010, "Deep learning via Hessian-free optimization", section 5; Sutskever et al. 2013, section 3.1,
+    who take std 0.25 and biases 0.5 for tanh.
+
+    When to use it: to keep units different and unsaturated at any width.
+    """
+    require(connections >= 1, "connections", connections, "from 1 up")
+    require(std >= 0, "std", std, "0 or more")
+    fan_in, fan_out = checked(shape, MATRIX)
+    places, values = standard_uniform((2, fan_in, fan_out), seed), standard_normal((2, fan_in, fan_out), seed)
+    kept = np.argsort(np.argsort(places[0], axis=0), axis=0) < connections
+    return rounded(np.where(kept, std * values[1], 0.0), dtype)
+
+
+@matrix_scheme
+def torch_sparse(
+    shape: Shape, *, sparsity: float = 0.1, std: float = 0.01, seed: Seed = None, dtype: DTypeLike = np.float32
+) -> Array:
+    """PyTorch's `sparse_`: N(0, std²), and of each input's outgoing weights the share `sparsity`, rounded up, is zero.
+
+    sparsity from 0 to 1, default 0.1; std 0 or more, default 0.01. It limits what leaves an input; Martens 2010, whom
+    PyTorch names, limits what enters a unit: see `sparse`.
+
+    When to use it: to repeat an experiment that was made with it.
+    """
+    require(0 <= sparsity <= 1, "sparsity", sparsity, "from 0 to 1")
+    require(std >= 0, "std", std, "0 or more")
+    fan_in, fan_out = checked(shape, MATRIX)
+    places, values = standard_uniform((2, fan_in, fan_out), seed), standard_normal((2, fan_in, fan_out), seed)
+    zero = np.argsort(np.argsort(places[0], axis=1), axis=1) < math.ceil(sparsity * fan_out)
+    return rounded(np.where(zero, 0.0, std * values[1]), dtype)
+
+
+@matrix_scheme
+def zero_hadamard(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """ZerO: the identity where a layer does not widen, and where it does a part of a Hadamard matrix, 2^(−m/2) · H.
+
+    m = ⌈log₂ fan_out⌉, and H is Sylvester's matrix of 2^m rows, cut to [fan_in, fan_out]; its rows are orthogonal where
+    fan_out is a power of two. Nothing is random. The constant is that of the authors' code; their paper prints
+    2^(−(m−1)/2), which is √2 larger.
+
+    Source: Zhao, Schäfer & Anandkumar 2022, "ZerO Initialization", algorithm 1.
+
+    When to use it: where a start without chance is wanted. Layers that narrow see only as many inputs as they have
+    units: of MNIST's pixels the first, which are dark.
+    """
+    from scipy.linalg import hadamard
+
+    fan_in, fan_out = checked(shape, MATRIX)
+    if fan_out <= fan_in:
+        return np.eye(fan_in, fan_out, dtype=dtype)
+    m = (fan_out - 1).bit_length()
+    return rounded(2 ** (-m / 2) * hadamard(2**m)[:fan_in, :fan_out].astype(float), dtype)
+
+
+@matrix_scheme
+def sinusoidal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """Sinusoidal: W[j, i] = a · sin(2π i j / fan_in + 2π i / fan_out), units i from 1, inputs j from 0.
+
+    a is such that the variance of all weights (with n − 1) is Glorot's, 2 / (fan_in + fan_out). Nothing is random. As
+    in the authors' code: of a square layer half of the columns are the others' negatives, and some units are zero.
+
+    Source: Fernández-Hernández et al. 2025, "Sinusoidal Initialization, Time for a New Start".
+
+    When to use it: for layers that narrow, where units are orthogonal.
+    """
+    fan_in, fan_out = checked(shape, MATRIX)
+    j, i = np.arange(fan_in)[:, None], np.arange(1, fan_out + 1)[None, :]
+    S = np.sin(2 * math.pi * ((i * j) % fan_in / fan_in + i / fan_out))
+    variance = float(S.var(ddof=1)) if S.size > 1 else 0.0
+    a = math.sqrt(2 / ((fan_in + fan_out) * variance)) if variance > 1e-12 else 0.0
+    return rounded(a * S, dtype)

@@ -95,6 +95,13 @@ class Data:
         images = self.images.index_select(0, rows)
         return Batch(images, images[:, :0], np.empty(0, dtype=np.int64), self.labels.index_select(0, rows))
 
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Some of the training images with all their pixels, `[rows, pixels]` from 0 to 1, and their labels."""
+        images = np.zeros((len(rows), self.pixels))
+        which = torch.from_numpy(rows).to(self.device)
+        images[:, self.lit] = self.images.index_select(0, which).cpu().numpy() / 255.0
+        return images, self.labels.index_select(0, which).cpu().numpy()
+
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 

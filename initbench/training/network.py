@@ -27,7 +27,7 @@ from torch import Tensor
 from initbench.cells import Cell
 from initbench.training import kernels
 from initbench.training.data import EVALUATION_BATCH, Batch, Block, Data
-from initbench.training.parameters import initial_parameters
+from initbench.training.parameters import Batches, initial_parameters
 
 BIAS = 1  # the column of X that stands before the pixels', and the row of W
 WHITE = 255.0
@@ -85,7 +85,7 @@ class Network:
         made = [torch.zeros(array.shape, dtype=self.dtype) for array in (self.first, self.rare, *self.deeper)]
         width, end = self.widths[0], BIAS + self.common
         for n, cell in enumerate(self.cells):
-            (weights, bias), *others = initial_parameters(cell, tuple(layers), dtype)
+            (weights, bias), *others = initial_parameters(cell, tuple(layers), Batches(cell, self.data.read), dtype)
             columns = slice(n * width, (n + 1) * width)
             lit = torch.from_numpy(weights[self.data.lit])
             made[0][0, columns] = torch.from_numpy(bias)

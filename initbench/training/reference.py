@@ -4,74 +4,37 @@ Slow, and says what every setting means: the same initial weights and the same b
 all else `nn.Module`, autograd and `torch.optim`.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from initbench import streams
-from initbench.activations import ACTIVATIONS
+from initbench import autograd, streams
 from initbench.cells import Cell
 from initbench.datasets import Arrays
-from initbench.losses import LOSSES
+from initbench.initializers.model import Batch
 from initbench.optimizers import OPTIMIZERS
-from initbench.training.parameters import initial_parameters
-
-MODULES: dict[str, Any] = {
-    "identity": nn.Identity,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "softsign": nn.Softsign,
-    "softmax": lambda: nn.Softmax(dim=1),
-}
+from initbench.training.parameters import Batches, initial_parameters
 
 
-def network(cell: Cell, pixels: int, classes: int, dtype: torch.dtype) -> nn.Sequential:
+def network(cell: Cell, pixels: int, classes: int, dtype: torch.dtype, batches: Iterable[Batch] = ()) -> nn.Sequential:
     """Linear layers with the cell's initial weights, the activation between them, the output activation at the end."""
     layers = cell.layers(pixels, classes)
     modules: list[nn.Module] = []
-    start = initial_parameters(cell, layers, str(dtype).removeprefix("torch."))
+    start = initial_parameters(cell, layers, batches, str(dtype).removeprefix("torch."))
     for (fan_in, fan_out), (weights, bias) in zip(layers, start, strict=True):
         linear = nn.Linear(fan_in, fan_out, dtype=dtype)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weights).T)  # PyTorch stores [fan_out, fan_in]
             linear.bias.copy_(torch.from_numpy(bias))
-        modules += [linear, _module(cell.activation)]
-    modules[-1] = _module(cell.output_activation)
+        modules += [linear, autograd.activation(cell.activation)]
+    modules[-1] = autograd.activation(cell.output_activation)
     return nn.Sequential(*modules)
-
-
-def _module(activation: str) -> nn.Module:
-    choice = ACTIVATIONS.resolve(activation)
-    module: nn.Module = MODULES[choice.name](**choice.keywords)
-    return module
 
 
 def loss(cell: Cell, model: nn.Sequential, x: Tensor, labels: Tensor) -> Tensor:
     """The cell's loss on a batch."""
-    choice = LOSSES.resolve(cell.loss)
-    if choice.name == "cross_entropy" and cell.output_activation == "softmax":
-        return F.cross_entropy(model[:-1](x), labels)  # softmax once, in its stable form
-    output = model(x)
-    target = F.one_hot(labels, output.shape[1]).to(output.dtype)
-    if choice.name == "mse":
-        return F.mse_loss(output, target)
-    if choice.name == "mae":
-        return F.l1_loss(output, target)
-    if choice.name == "huber":
-        return F.huber_loss(output, target, **choice.keywords)
-    if choice.name == "cross_entropy":
-        return F.cross_entropy(output, labels)
-    return F.multi_margin_loss(output, labels, p=choice.keywords["power"], margin=choice.keywords["margin"])
+    return autograd.loss(cell.loss, cell.output_activation, model[:-1](x), labels)
 
 
 def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
@@ -107,7 +70,9 @@ def train(
     labels = torch.from_numpy(arrays.train_labels).long()
     test = torch.from_numpy(arrays.test_images).to(dtype) / 255, torch.from_numpy(arrays.test_labels).long()
     train_x, train_y = scaled[split : split + cell.train_size], labels[split : split + cell.train_size]
-    model = network(cell, scaled.shape[1], arrays.classes, dtype)
+    images = arrays.train_images[split:]
+    batches = Batches(cell, lambda rows: (images[rows] / 255.0, train_y[rows].numpy()))
+    model = network(cell, scaled.shape[1], arrays.classes, dtype, batches)
     descent = optimizer(cell, model)
 
     def metrics() -> dict[str, float]:

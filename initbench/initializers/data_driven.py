@@ -1,0 +1,106 @@
+"""Schemes that look at data: they get a model with its forward pass and the first batches of its training.
+
+They compute in float64, one cell at a time, so that what a cell starts from does not depend on its stack.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from initbench.initializers._base import network_scheme, require, standard_normal
+from initbench.initializers.model import Array, Model, Parameters, finished, layer_seed
+from initbench.initializers.moments import Z, applied, mean
+from initbench.initializers.scaling import variance_scaling
+from initbench.initializers.structured import orthogonal
+
+
+@network_scheme
+def lsuv(
+    model: Model,
+    *,
+    tolerance: float = 0.1,
+    iterations: int = 10,
+    batches: int = 1,
+    seed: int | None = None,
+    dtype: DTypeLike = np.float32,
+) -> Parameters:
+    """Layer-sequential unit variance: orthogonal weights, then each layer scaled until its pre-activations vary by 1.
+
+    Layer by layer, from the first: W ← W / √Var(z), the variance over all units and images of the first `batches`
+    batches, until |Var(z) − 1| < tolerance, at most `iterations` times. The biases stay what the bias initializer gave;
+    the last layer is treated as the others. tolerance above 0 (default 0.1), iterations and batches from 1 up (10, 1).
+
+    Source: Mishkin & Matas 2016, "All you need is a good init", algorithm 1.
+
+    When to use it: where the scale for an activation is not known.
+    """
+    require(0 < tolerance < math.inf, "tolerance", tolerance, "above 0")
+    require(iterations >= 1, "iterations", iterations, "from 1 up")
+    require(batches >= 1, "batches", batches, "from 1 up")
+    x, _ = model.batch(batches)
+    made = []
+    for layer, (shape, b) in enumerate(zip(model.layers, model.start_biases(), strict=True)):
+        W = orthogonal(shape, seed=layer_seed(seed, layer), dtype=np.float64)
+        z = x @ W + b
+        for _ in range(iterations):
+            variance = float(z.var())
+            if abs(variance - 1) < tolerance or not variance > 0:
+                break
+            W = W / math.sqrt(variance)
+            z = x @ W + b
+        made.append((W, b))
+        x = model.activate(layer, z)
+    return finished(made, dtype)
+
+
+@network_scheme
+def within_layer(
+    model: Model, *, beta: float = 0.0, batches: int = 1, seed: int | None = None, dtype: DTypeLike = np.float32
+) -> Parameters:
+    """Within-layer normalization: each unit's pre-activations get mean beta and variance 1 on the first batches.
+
+    Layer by layer: W ~ N(0, 1); with the mean μ and the standard deviation σ of a unit's xᵀW over the images of the
+    first `batches` batches, its weights are divided by σ and its bias is beta − μ / σ. This sets the biases too,
+    whatever the bias initializer. A unit that does not vary is left as it is.
+
+    Source: Krähenbühl, Doersch, Donahue & Darrell 2016, "Data-dependent Initializations of Convolutional Neural
+    Networks", algorithm 1; beta is 0 by default, as in the authors' function.
+
+    When to use it: for inputs that are not standardized; with beta above 0 to keep ReLU units alive.
+    """
+    require(batches >= 1, "batches", batches, "from 1 up")
+    x, _ = model.batch(batches)
+    made: Parameters = []
+    for layer, shape in enumerate(model.layers):
+        W = standard_normal(shape, layer_seed(seed, layer))
+        z = x @ W
+        spread = z.std(axis=0)
+        scale: Array = np.where(spread > 1e-12, 1 / np.maximum(spread, 1e-12), 1.0)
+        made.append((W * scale, beta - z.mean(axis=0) * scale))
+        x = model.activate(layer, x @ made[-1][0] + made[-1][1])
+    return finished(made, dtype)
+
+
+@network_scheme
+def autoinit(model: Model, *, batches: int = 1, seed: int | None = None, dtype: DTypeLike = np.float32) -> Parameters:
+    """AutoInit: variance 1 / (fan_in · E[x²]) in every layer, E[x²] reckoned from the data and the activations.
+
+    For the first layer E[x²] is the mean square of the pixels in the first `batches` batches; for the others it is
+    E[φ(z)²], z ~ N(0, 1), by quadrature. Truncated normal, its variance corrected; the biases stay as they are. With
+    standardized inputs and relu it is LeCun's in the first layer and He's in the others.
+
+    Source: Bingham & Miikkulainen 2023 (AAAI), "AutoInit: Analytic Signal-Preserving Weight Initialization for Neural
+    Networks", the rule for dense layers. Its code takes mean 0 and variance 1 of the inputs unless told; here they
+    are measured.
+
+    When to use it: for activations that no other scheme was made for.
+    """
+    require(batches >= 1, "batches", batches, "from 1 up")
+    hidden = mean(applied(model.activation, Z) ** 2) if len(model.layers) > 1 else 1.0
+    seconds = [float((model.batch(batches)[0] ** 2).mean()), *([hidden] * (len(model.layers) - 1))]
+    weights = [
+        variance_scaling(shape, scale=1 / max(second, 1e-12), seed=layer_seed(seed, layer), dtype=np.float64)
+        for layer, (shape, second) in enumerate(zip(model.layers, seconds, strict=True))
+    ]
+    return finished(list(zip(weights, model.start_biases(), strict=True)), dtype)

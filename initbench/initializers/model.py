@@ -1,0 +1,119 @@
+"""What a scheme of whole networks is given: layers, functions, batches, and the forward pass."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench import streams
+from initbench.activations import ACTIVATIONS
+from initbench.initializers._base import Place
+
+Array = NDArray[Any]
+Batch = tuple[Array, Array]  # images [batch, inputs] in [0, 1], and their labels [batch]
+Parameters = list[tuple[Array, Array]]  # of each layer the weights [fan_in, fan_out] and the bias [fan_out]
+
+
+class NoBatches(ValueError):  # noqa: N818
+    """A scheme asked for a batch, and the model has none."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A perceptron that is to be initialized, as schemes that look at data or gradients see it.
+
+    Parameters
+    ----------
+    layers
+        `(fan_in, fan_out)` of each layer.
+    batches
+        The batches of the training, in its order: pairs of images `[batch, inputs]`, from 0 to 1, and labels `[batch]`.
+        Anything that can be gone through more than once; a scheme that needs more than there are begins again.
+    activation, output_activation
+        Names, as in a grid file: of the hidden layers (default relu) and of the last one (default identity).
+    loss
+        Its name; default cross_entropy.
+    biases
+        What the bias initializer gave for each layer; default zeros.
+
+    Examples
+    --------
+    >>> model = Model(((4, 3), (3, 2)), batches=[(np.ones((5, 4)), np.zeros(5, int))], activation="tanh")
+    >>> W = [(np.eye(4, 3), np.zeros(3)), (np.eye(3, 2), np.zeros(2))]
+    >>> [z.shape for z in model.pre_activations(W, model.batch()[0])]
+    [(5, 3), (5, 2)]
+    """
+
+    layers: Sequence[tuple[int, int]]
+    batches: Iterable[Batch] = ()
+    activation: str = "relu"
+    output_activation: str = "identity"
+    loss: str = "cross_entropy"
+    biases: Sequence[Array] = ()
+
+    @property
+    def nonlinearity(self) -> str:
+        """The activation that schemes reckon with: the hidden layers', or without any the output's."""
+        return self.activation if len(self.layers) > 1 else self.output_activation
+
+    @property
+    def places(self) -> list[Place]:
+        """Where each layer stands; an only layer is the last one."""
+        return places(len(self.layers))
+
+    def start_biases(self) -> list[Array]:
+        """The biases to begin with, float64."""
+        if self.biases:
+            return [np.array(bias, np.float64) for bias in self.biases]
+        return [np.zeros(out) for _, out in self.layers]
+
+    def stream(self) -> Iterator[Batch]:
+        """The batches one after another, and from the first again at their end; NoBatches if there is none."""
+        while True:
+            empty = True
+            for batch in self.batches:
+                empty = False
+                yield batch
+            if empty:
+                raise NoBatches("this scheme looks at data, and the model has no batches; give Model(..., batches=…)")
+
+    def batch(self, count: int = 1) -> Batch:
+        """The first `count` batches as one."""
+        images, labels = zip(*itertools.islice(self.stream(), count), strict=True)
+        return np.concatenate(images), np.concatenate(labels)
+
+    def activate(self, layer: int, z: Array) -> Array:
+        """The outputs of a layer from its pre-activations."""
+        last = layer == len(self.layers) - 1
+        return np.asarray(ACTIVATIONS.call(self.output_activation if last else self.activation, z))
+
+    def pre_activations(self, parameters: Parameters, images: Array) -> list[Array]:
+        """The pre-activations `[batch, fan_out]` of every layer, in float64."""
+        found, x = [], np.asarray(images, np.float64)
+        for layer, (W, b) in enumerate(parameters):
+            found.append(x @ W + b)
+            x = self.activate(layer, found[-1])
+        return found
+
+
+def places(depth: int) -> list[Place]:
+    """Where each of `depth` layers stands.
+
+    >>> places(4), places(2), places(1)
+    (['first', 'hidden', 'hidden', 'last'], ['first', 'last'], ['last'])
+    """
+    before: list[Place] = ["first", *(["hidden"] * (depth - 2))] if depth > 1 else []  # type: ignore[list-item]
+    return [*before, "last"]
+
+
+def layer_seed(seed: int | None, layer: int) -> streams.Seed:
+    """The stream of one layer's weights at a seed; None takes fresh entropy."""
+    return None if seed is None else streams.weights(seed, layer)
+
+
+def finished(parameters: Parameters, dtype: Any) -> Parameters:
+    """Weights and biases, rounded once to the asked dtype."""
+    return [(W.astype(dtype), b.astype(dtype)) for W, b in parameters]

@@ -1,0 +1,70 @@
+"""What an activation does to a normal signal: its moments, by quadrature, and the gains that follow from them."""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench.activations import ACTIVATIONS
+
+Array = NDArray[Any]
+
+# A unit normal is integrated over ±10 by Gauss and Legendre's rule, on each side of zero by itself: there the
+# activations that are not smooth have their kink.
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
+Z = np.concatenate([5 * _NODES - 5, 5 * _NODES + 5])
+DENSITY = np.tile(5 * _WEIGHTS, 2) * np.exp(-(Z**2) / 2) / math.sqrt(2 * math.pi)
+
+STEP = 1e-5  # of the central difference; no node is nearer to zero
+
+# PyTorch's `calculate_gain`, by our names (its "linear" is our identity).
+PYTORCH_GAINS: dict[str, Callable[..., float]] = {
+    "identity": lambda: 1.0,
+    "sigmoid": lambda: 1.0,
+    "tanh": lambda: 5 / 3,
+    "relu": lambda: math.sqrt(2),
+    "leaky_relu": lambda negative_slope: math.sqrt(2 / (1 + negative_slope**2)),
+    "selu": lambda: 3 / 4,
+}
+
+
+def mean(values: Array) -> float:
+    """E[f(z)] of a unit normal z, from the values of f at `Z`."""
+    return float(DENSITY @ values)
+
+
+def applied(activation: str, x: Array) -> Array:
+    """An activation, by its canonical string, elementwise; ValueError for one that is not elementwise."""
+    choice = ACTIVATIONS.resolve(activation)
+    if "hidden" not in ACTIVATIONS[choice.name].tags:
+        raise ValueError(f"activation = {activation!r}; allowed: an activation of hidden layers, elementwise")
+    return np.asarray(ACTIVATIONS.call(activation, x))
+
+
+def derivative(activation: str, x: Array) -> Array:
+    """The derivative of an activation, elementwise, by a central difference (to 1e-9; not at a kink)."""
+    return (applied(activation, x + STEP) - applied(activation, x - STEP)) / (2 * STEP)
+
+
+@cache
+def gain(activation: str, rule: Literal["second_moment", "pytorch"] = "second_moment") -> float:
+    """What weights of variance 1 / fan_in are to be multiplied by, for layers with this activation.
+
+    `second_moment`: 1 / √E[φ(z)²], z ~ N(0, 1). `pytorch`: that of PyTorch's `calculate_gain`, which has none for elu,
+    gelu, silu, softplus and softsign, and there the same as `second_moment`. Softmax, the end of a network, has 1.
+
+    >>> round(gain("relu"), 6), round(gain("tanh"), 4), round(gain("tanh", "pytorch"), 4)
+    (1.414214, 1.5925, 1.6667)
+    """
+    choice = ACTIVATIONS.resolve(activation)
+    if choice.name == "softmax":
+        return 1.0
+    if rule == "pytorch" and choice.name in PYTORCH_GAINS:
+        return PYTORCH_GAINS[choice.name](**choice.keywords)
+    second = mean(applied(activation, Z) ** 2)
+    if not 0 < second < math.inf:
+        raise ValueError(f"activation = {activation!r}; allowed: one that does not vanish and does not overflow")
+    return 1 / math.sqrt(second)

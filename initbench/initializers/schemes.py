@@ -1,0 +1,185 @@
+"""Which scheme fills which layer: an initializer as the grid file names it, and what it makes of a network.
+
+An initializer is a scheme of single layers (`he_normal`), a scheme of whole networks (`lsuv`), or one scheme for each
+place, `per_layer(first=…, hidden=…, last=…)`.
+"""
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, get_args
+
+import numpy as np
+
+from initbench import streams
+from initbench.errors import nearest, shown
+from initbench.initializers._base import INITIALIZERS, Array, Place
+from initbench.initializers.model import Model, NoBatches, Parameters, places
+
+PLACES: tuple[Place, ...] = get_args(Place)
+PER_LAYER = "per_layer"
+
+
+def resolve(given: object, only: str = "") -> str:
+    """The canonical string of an initializer, in any spelling.
+
+    A table with the keys `hidden` and `first` or `last` (or both; one that is missing is as `hidden`) names a scheme
+    for each place; so does its string, `per_layer(first=…, hidden=…, last=…)`.
+
+    Parameters
+    ----------
+    given
+        A name, a table, or a canonical string.
+    only
+        `"bias"` for initializers of biases; default any of weights.
+
+    Raises
+    ------
+    ValueError
+        With one line that says what was given, and what is allowed.
+
+    Examples
+    --------
+    >>> resolve({"name": "normal", "std": 1})
+    'normal(std=1.0)'
+    >>> resolve({"hidden": "he_normal", "last": {"name": "normal", "std": 0.01}})
+    'per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))'
+    """
+    table = _by_place(given)
+    if table is None:
+        return str(INITIALIZERS.resolve(given, only))
+    form = "a scheme for each place is { first = …, hidden = …, last = … }; `hidden` is also what is not given"
+    for key in table:
+        if key not in PLACES:
+            raise ValueError(f"given {shown(given)}: there is no place {shown(key)}; {form}{nearest(key, PLACES)}")
+    if "hidden" not in table:
+        raise ValueError(f"given {shown(given)}: `hidden` is missing; {form}")
+    settled: dict[str, str] = {}
+    for place in sorted(PLACES, key=lambda place: place not in table):  # a mistake is told of a place that was given
+        try:
+            settled[place] = str(INITIALIZERS.resolve(table.get(place, table["hidden"]), only or "single-layer"))
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
+    if len(set(settled.values())) == 1:
+        return settled["hidden"]
+    return f"{PER_LAYER}({', '.join(f'{place}={settled[place]}' for place in PLACES)})"
+
+
+def _by_place(given: object) -> dict[str, object] | None:
+    """What a table or a string names for each place; None if it names a single scheme."""
+    if isinstance(given, Mapping):
+        return None if "name" in given or not {*given} & {*PLACES} else {str(key): v for key, v in given.items()}
+    if not isinstance(given, str) or not given.startswith(f"{PER_LAYER}("):
+        return None
+    try:
+        call = ast.parse(given, mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        return {str(k.arg): ast.unparse(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(f"given {shown(given)}; allowed: {PER_LAYER}(first=…, hidden=…, last=…)") from None
+
+
+@lru_cache(maxsize=1024)
+def of_layers(initializer: str, depth: int) -> tuple[str, ...]:
+    """The scheme of each of `depth` layers; of a scheme of whole networks its name, once.
+
+    >>> of_layers("per_layer(first=zeros, hidden=ones, last=he_normal)", 3)
+    ('zeros', 'ones', 'he_normal')
+    >>> of_layers("zeros", 2), of_layers("lsuv", 2)
+    (('zeros', 'zeros'), ('lsuv',))
+    """
+    table = _by_place(initializer)
+    if table is not None:
+        return tuple(str(table[place]) for place in places(depth))
+    return (initializer,) if of_network(initializer) else (initializer,) * depth
+
+
+def of_network(initializer: str) -> bool:
+    """Whether a canonical string names a scheme of whole networks."""
+    entry = INITIALIZERS.get(initializer.partition("(")[0])
+    return entry is not None and "network" in entry.tags
+
+
+def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, bias: bool = False) -> str:
+    """Why a network of these layers and this activation cannot be filled by an initializer; or an empty string.
+
+    With `bias` the initializer is one of the biases.
+
+    >>> unfit("random_walk", ((784, 10),), "gelu")
+    "random_walk: activation = 'gelu'; allowed: identity, relu, tanh"
+    >>> unfit("he_normal", ((784, 10),), "relu")
+    ''
+    """
+    schemes = of_layers(initializer, len(layers))
+    if of_network(initializer):
+        entry = INITIALIZERS[initializer.partition("(")[0]]
+        if not entry.fit.test(tuple(layers)):
+            return f"{entry.name} fits {entry.fit.words}, and the layers are {_shown_layers(layers)}"
+        return _refusal(initializer, activation, "hidden", len(layers))
+    for scheme, shape, place in zip(schemes, layers, places(len(layers)), strict=True):
+        entry = INITIALIZERS[scheme.partition("(")[0]]
+        if not bias and not entry.fit.test(shape):
+            return f"{entry.name} fits {entry.fit.words}, and the {place} layer is {_shown_layers([shape])}"
+        if refusal := _refusal(scheme, activation, place, len(layers), bias):
+            return refusal
+    return ""
+
+
+def _shown_layers(layers: Sequence[tuple[int, int]]) -> str:
+    return ", ".join(f"{fan_in} × {fan_out}" for fan_in, fan_out in layers)
+
+
+@lru_cache(maxsize=4096)
+def _refusal(scheme: str, activation: str, place: Place, depth: int, bias: bool = False) -> str:
+    """What a scheme says against an activation, a place or a depth, tried on small layers; or an empty string."""
+    try:
+        if of_network(scheme):
+            INITIALIZERS.call(scheme, Model(((2, 2),) * depth, activation=activation, output_activation=activation))
+        else:
+            shape = (2,) if bias else INITIALIZERS[scheme.partition("(")[0]].fit.example
+            INITIALIZERS.call(scheme, shape, activation=activation, place=place, depth=depth, fan_in=2, seed=0)
+    except NoBatches:
+        return ""
+    except ValueError as error:
+        return f"{scheme}: {error}"
+    return ""
+
+
+def probe(initializer: str) -> None:
+    """Call the schemes of a canonical string on something tiny: ValueError if a parameter cannot be.
+
+    What depends on the activation, the depth and the layers' shapes is for `unfit`.
+    """
+    for scheme in {*of_layers(initializer, 3)}:
+        entry = INITIALIZERS[scheme.partition("(")[0]]
+        if "network" not in entry.tags:
+            INITIALIZERS.call(scheme, entry.fit.example, seed=0)
+        elif refusal := _refusal(scheme, "tanh", "hidden", 2):
+            raise ValueError(refusal)
+
+
+def parameters(initializer: str, bias_initializer: str, model: Model, seed: int, dtype: Any = np.float32) -> Parameters:
+    """For each layer of a model its weights `[fan_in, fan_out]` and its bias `[fan_out]`.
+
+    They come from the streams of the seed: one for the weights of each layer and one for its bias. A scheme of whole
+    networks is given what the bias initializer made, and may change it.
+    """
+    depth = len(model.layers)
+
+    def filled(schemes: Sequence[str], bias: bool, kind: Any) -> list[Array]:
+        made = []
+        for layer, (scheme, shape, place) in enumerate(zip(schemes, model.layers, places(depth), strict=True)):
+            given = {"activation": model.nonlinearity, "place": place, "depth": depth, "fan_in": shape[0]}
+            stream = streams.biases(seed, layer) if bias else streams.weights(seed, layer)
+            made.append(INITIALIZERS.call(scheme, shape[1:] if bias else shape, **given, seed=stream, dtype=kind))
+        return made
+
+    bias_schemes = of_layers(bias_initializer, depth)
+    if of_network(initializer):
+        model = replace(model, biases=filled(bias_schemes, bias=True, kind=np.float64))
+        made: Parameters = INITIALIZERS.call(initializer, model, seed=seed, dtype=dtype)
+        return made
+    weights = filled(of_layers(initializer, depth), bias=False, kind=dtype)
+    return list(zip(weights, filled(bias_schemes, bias=True, kind=dtype), strict=True))

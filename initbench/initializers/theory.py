@@ -1,0 +1,223 @@
+"""Schemes derived from a theory of how signals travel through layers."""
+
+import math
+from functools import cache
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from initbench.activations import ACTIVATIONS
+from initbench.initializers._base import (
+    MATRIX,
+    MATRIX_OR_BIAS,
+    Array,
+    Place,
+    Shape,
+    checked,
+    draw_normal,
+    draw_uniform,
+    fan_in_of,
+    fans,
+    matrix_and_bias_scheme,
+    matrix_scheme,
+    require,
+    rounded,
+    standard_normal,
+    standard_uniform,
+    weight_and_bias_scheme,
+    weight_scheme,
+)
+from initbench.initializers.moments import Z, applied, derivative, mean
+from initbench.streams import Seed
+
+
+@weight_and_bias_scheme
+def edge_of_chaos(
+    shape: Shape,
+    *,
+    bias_variance: float = 0.05,
+    activation: str = "tanh",
+    fan_in: int | None = None,
+    seed: Seed = None,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Mean-field critical: W ~ N(0, σ_w² / fan_in), and as a bias initializer b ~ N(0, σ_b²), at χ₁ = 1.
+
+    σ_b² is `bias_variance` (default 0.05), and σ_w² is such that a small difference between two signals neither grows
+    nor shrinks from layer to layer: χ₁ = σ_w² E[φ'(√q z)²] = 1 where q = σ_w² E[φ(√q z)²] + σ_b², z ~ N(0, 1). For
+    tanh and 0.05, σ_w² = 1.76. For relu, leaky_relu and identity χ₁ does not depend on q, and the only finite fixed
+    point has no bias: σ_w² = 2 / (1 + slope²), σ_b² = 0, whatever is
+    asked. Give it for both the weights and the biases.
+
+    Raises ValueError where there is no critical point (softplus), or none that signals settle at: of gelu and silu
+    the fixed points repel at small bias variances.
+
+    Source: Poole et al. 2016; Schoenholz et al. 2017, "Deep Information Propagation"; Hayou et al. 2019.
+
+    When to use it: for deep networks of bounded activations, where other scales make signals alike or chaotic.
+    """
+    require(0 <= bias_variance < math.inf, "bias_variance", bias_variance, "0 or more")
+    weight_variance, bias_variance = critical_point(activation, bias_variance)
+    if len(checked(shape)) == 1:
+        return draw_normal(shape, 0.0, math.sqrt(bias_variance), seed, dtype)
+    return draw_normal(shape, 0.0, math.sqrt(weight_variance / fan_in_of(shape, fan_in)), seed, dtype)
+
+
+@cache
+def critical_point(activation: str, bias_variance: float) -> tuple[float, float]:
+    """(σ_w², σ_b²) on the edge of chaos of an activation; ValueError if there is none.
+
+    >>> critical_point("relu", 0.05), round(critical_point("tanh", 0.05)[0], 4)
+    ((2.0, 0.0), 1.761)
+    """
+    from scipy.optimize import brentq
+
+    name = ACTIVATIONS.resolve(activation).name
+    if name in ("identity", "relu", "leaky_relu"):
+        return round(1 / mean(derivative(activation, Z) ** 2), 9), 0.0
+
+    def needed(log_q: float) -> float:  # the bias variance that has its critical fixed point at q, less the asked
+        root = math.exp(log_q / 2)
+        slope = mean(derivative(activation, root * Z) ** 2)
+        return root**2 - mean(applied(activation, root * Z) ** 2) / slope - bias_variance
+
+    if bias_variance == 0:
+        at_zero = applied(activation, np.zeros(1))[0]
+        if abs(at_zero) > 1e-12 or name in ("selu", "gelu", "silu"):
+            raise ValueError(
+                f"bias_variance = 0 with activation = {activation!r}; allowed: above 0, where signals settle elsewhere "
+                "than at zero"
+            )
+        return float(1 / derivative(activation, np.zeros(1))[0] ** 2), 0.0
+    grid = np.log(np.geomspace(1e-6, 30.0, 200))
+    values = np.array([needed(g) for g in grid])
+    rising = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
+    if not len(rising):
+        raise ValueError(f"activation = {activation!r} has no critical point with bias_variance = {bias_variance!r}; "
+                         "allowed: an activation that has one, such as tanh, elu or relu")  # fmt: skip
+    q = math.exp(brentq(needed, grid[rising[0]], grid[rising[0] + 1], xtol=1e-13))
+    x = math.sqrt(q) * Z
+    slopes = derivative(activation, x)
+    variance = 1 / mean(slopes**2)
+    if variance * mean(applied(activation, x) * slopes * Z) / math.sqrt(q) >= 1:
+        raise ValueError(
+            f"activation = {activation!r} with bias_variance = {bias_variance!r}: signals do not settle at the "
+            "critical point; allowed: an activation whose fixed point attracts, such as tanh, elu or relu"
+        )
+    return float(variance), bias_variance
+
+
+@weight_scheme
+def random_walk(shape: Shape, *, activation: str = "relu", seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """Random walk: W ~ N(0, g² / fan_in), g such that the logarithm of the gradient's norm has no drift over layers.
+
+    identity: g = exp(1 / (2 fan_in)); relu: g = √2 · exp(1.2 / (max(fan_in, 6) − 2.4)); tanh: g = 1.15, found by
+    numerical search and quoted by TensorFlow. Raises ValueError for other activations, for which none was published.
+
+    Source: Sussillo & Abbott 2014, "Random Walk Initialization for Training Very Deep Feedforward Networks".
+
+    When to use it: for very deep and narrow networks, where the correction matters; in wide ones it is He's (relu).
+    """
+    n, name = fans(shape)[0], ACTIVATIONS.resolve(activation).name
+    gains = {
+        "identity": math.exp(1 / (2 * n)),
+        "relu": math.sqrt(2) * math.exp(1.2 / (max(n, 6) - 2.4)),
+        "tanh": 1.15,
+    }
+    require(name in gains, "activation", activation, ", ".join(gains))
+    return draw_normal(shape, 0.0, gains[name] / math.sqrt(n), seed, dtype)
+
+
+@weight_scheme
+def kumar(shape: Shape, *, activation: str = "tanh", seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """Kumar's rule: W ~ N(0, 1 / (fan_in · φ'(0)² · (1 + φ(0)²))); for relu N(0, 2 / fan_in).
+
+    For sigmoid the standard deviation is 3.58 / √fan_in, which the paper rounds to 3.6. Raises ValueError for
+    leaky_relu and selu, which have a kink at 0, and for softmax.
+
+    Source: Kumar 2017, "On weight initialization in deep neural networks".
+
+    When to use it: for activations that are smooth at 0, above all for sigmoid.
+    """
+    n, name = fans(shape)[0], ACTIVATIONS.resolve(activation).name
+    require(name not in ("leaky_relu", "selu", "softmax"), "activation", activation, "one smooth at 0, or relu")
+    if name == "relu":
+        return draw_normal(shape, 0.0, math.sqrt(2 / n), seed, dtype)
+    zero = np.zeros(1)
+    slope, value = float(derivative(activation, zero)[0]), float(applied(activation, zero)[0])
+    return draw_normal(shape, 0.0, 1 / math.sqrt(n * slope**2 * (1 + value**2)), seed, dtype)
+
+
+@matrix_scheme
+def fixed_point_tanh(shape: Shape, *, alpha: float = 0.085, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """Identity and noise: W = D + Z, D[i, i mod fan_out] = 1, Z ~ N(0, alpha² / fan_in).
+
+    Each input feeds one unit; where a layer narrows a unit adds up several. Where it widens the further units have
+    noise alone, as in the authors' code. alpha is 0 or more, default 0.085.
+
+    Source: Lee, Kim & Choi 2025 (ICLR), "Robust Weight Initialization for Tanh Neural Networks with Fixed Point
+    Analysis".
+
+    When to use it: for deep tanh networks of about equal widths. From 784 pixels to 10 units the sums saturate.
+    """
+    require(0 <= alpha < math.inf, "alpha", alpha, "0 or more")
+    fan_in, fan_out = checked(shape, MATRIX)
+    values = alpha / math.sqrt(fan_in) * standard_normal((fan_in, fan_out), seed)
+    values[np.arange(fan_in), np.arange(fan_in) % fan_out] += 1
+    return rounded(values, dtype)
+
+
+@weight_scheme
+def mup(
+    shape: Shape,
+    *,
+    std: float = 1.0,
+    base_width: int = 128,
+    place: Place = "hidden",
+    seed: Seed = None,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """muP's initial variances: N(0, std² / fan_in), and N(0, std² · base_width / fan_in²) in the last layer.
+
+    At fan_in = base_width the last layer is as the others; wider networks start with smaller outputs. This is the
+    initializer's half of muP: the learning rates of its layers are the optimizer's half, and are not set here.
+
+    Source: Yang et al. 2022, "Tensor Programs V", table 3.
+
+    When to use it: to compare widths, with the learning rate tuned at base_width.
+    """
+    require(0 < std < math.inf, "std", std, "above 0")
+    require(base_width >= 1, "base_width", base_width, "from 1 up")
+    n = fans(shape)[0]
+    scale = std * math.sqrt(base_width) / n if place == "last" else std / math.sqrt(n)
+    return draw_normal(shape, 0.0, scale, seed, dtype)
+
+
+@matrix_and_bias_scheme
+def nguyen_widrow(
+    shape: Shape,
+    *,
+    place: Place = "first",
+    fan_in: int | None = None,
+    seed: Seed = None,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Nguyen and Widrow: each unit's weights have the norm β = 0.7 · fan_out^(1 / fan_in), its bias is U(−β, β).
+
+    The directions are those of U(−1, 1) draws. The last layer has small random weights and biases, U(−0.5, 0.5). The
+    plain rule of the paper, for inputs in [−1, 1]: MATLAB's `initnw` spreads the biases evenly, and rescales to the
+    range of the inputs. Give it for both the weights and the biases.
+
+    Source: Nguyen & Widrow 1990, "Improving the learning speed of 2-layer neural networks by choosing initial values of
+    the adaptive weights".
+
+    When to use it: for one hidden layer of tanh units.
+    """
+    n = fan_in_of(checked(shape, MATRIX_OR_BIAS), fan_in)
+    if place == "last":
+        return draw_uniform(shape, -0.5, 0.5, seed, dtype)
+    beta = 0.7 * shape[-1] ** (1 / n)
+    if len(shape) == 1:
+        return draw_uniform(shape, -beta, beta, seed, dtype)
+    drawn = 2 * standard_uniform(shape, seed) - 1
+    return rounded(beta * drawn / np.linalg.norm(drawn, axis=0), dtype)

@@ -1,0 +1,80 @@
+"""A scheme's weights, drawn: a histogram beside the law that the scheme states, singular values, norms of units."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BINS = 31
+BAR = 40  # characters of the longest bar in a terminal
+
+
+def histogram(W: NDArray[Any], law: Any = None) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    """Edges `[bins + 1]`, the share of the weights in each bin, and the share that the law says, or None."""
+    low, high = float(W.min()), float(W.max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, BINS + 1)
+    shares = np.histogram(W, edges)[0] / W.size
+    return edges, shares, None if law is None else np.diff(law.cdf(edges))
+
+
+def lines(W: NDArray[Any], law: Any = None) -> list[str]:
+    """The weights as text: their moments, a histogram (`|` where the law says), singular values, and units' norms."""
+    flat = W.reshape(-1, W.shape[-1])
+    text = f"mean {W.mean():.4g}, standard deviation {W.std():.4g}, from {W.min():.4g} to {W.max():.4g}"
+    told = [text if law is None else f"{text}; the law says mean {law.mean():.4g}, standard deviation {law.std():.4g}"]
+    edges, shares, expected = histogram(W, law)
+    widest = max(shares.max(), 0.0 if expected is None else expected.max())
+    for i, share in enumerate(shares):
+        bar = "█" * round(BAR * share / widest)
+        if expected is not None:
+            at = round(BAR * expected[i] / widest)
+            bar = bar.ljust(at + 1)
+            bar = bar[:at] + "|" + bar[at + 1 :]
+        told.append(f"{(edges[i] + edges[i + 1]) / 2:9.3g}  {bar.rstrip()}")
+    if W.ndim > 1:
+        singular = np.linalg.svd(flat, compute_uv=False)
+        norms = np.linalg.norm(flat, axis=0)
+        told.append(
+            f"singular values: from {singular.min():.4g} to {singular.max():.4g}, median {np.median(singular):.4g}"
+        )
+        told.append(
+            f"norms of the units' weights: mean {norms.mean():.4g}, from {norms.min():.4g} to {norms.max():.4g}"
+        )
+    return told
+
+
+def figure(panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str = "") -> "Figure":
+    """The weights as a figure with some of the panels `histogram`, `singular values`, `norms`."""
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    flat = W.reshape(-1, W.shape[-1])
+    with sns.axes_style("ticks"):
+        made = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
+        for ax, panel in zip(np.atleast_1d(made.subplots(1, len(panels))), panels, strict=True):
+            if panel == "histogram":
+                edges, shares, _ = histogram(W, law)
+                ax.stairs(shares / np.diff(edges), edges, fill=True, color="#9ecae1")
+                if law is not None:
+                    x = np.linspace(edges[0], edges[-1], 400)[1:-1]
+                    ax.plot(x, law.pdf(x), color="#08306b", lw=1.2)
+                ax.set(xlabel="weight", ylabel="density")
+            elif panel == "singular values":
+                ax.plot(np.linalg.svd(flat, compute_uv=False), ".", ms=3, color="#08306b")
+                ax.set(xlabel="place", ylabel="singular value")
+                ax.set_ylim(bottom=0)
+            else:
+                norms = np.linalg.norm(flat, axis=0)
+                end = 1.1 * max(float(norms.max()), 1e-12)
+                sns.histplot(norms, bins=40, binrange=(0, end), ax=ax, color="#9ecae1")
+                ax.set(xlabel="norm of a unit's weights", ylabel="units")
+            sns.despine(ax=ax)
+        if title:
+            made.suptitle(title, fontsize=10)
+    return made
