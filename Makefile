@@ -60,7 +60,7 @@ performance: $(PEERS)
 	$(BIN)/python -m benchmarks.peers --json results/peers.json
 
 docs: $(DEV)
-	$(BIN)/python tools/make_initializers_page.py
+	$(BIN)/python -m tools.make_initializers_page
 	$(BIN)/python tools/make_example.py
 
 clean:

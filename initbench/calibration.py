@@ -6,7 +6,7 @@ What is measured decides how wide stacks are, and what `initbench plan` says a r
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from initbench import __version__, store
 from initbench.cells import Cell
 from initbench.datasets import Source
 from initbench.execute import Speed, Workers, processor
+from initbench.initializers import schemes
 from initbench.plan import GPU_STACK_BYTES, GPU_WIDEST, NARROWEST, WIDEST, Kind, Stack, kind_of, wide
 
 # The sizes of stacks that are tried, in bytes of weights: about a second cache, some of them, and a third one's share.
@@ -75,7 +76,7 @@ def speeds(
     for kind in unknown[: max(0, MOST_KINDS - len(found))] if measuring else []:
         measured = _measured(groups[kind], sources[kind.dataset], pool)
         found[kind] = Speeds(tuple(measured))
-        _remember(_key(kind, pool), measured)
+        _remember(_key(kind, pool), [asdict(speed) for speed in measured])
     return found
 
 
@@ -91,6 +92,43 @@ def _measured(cells: Sequence[Cell], source: Source, pool: Workers) -> list[Spee
         mean = {name: sum(getattr(t, name) for t in times) / len(times) for name in ("step", "evaluation", "start")}
         found.append(Speed(width, **mean))
     return found
+
+
+def initialization(cells: Iterable[Cell], sources: Mapping[str, Source], pool: Workers) -> Callable[[Cell], float]:
+    """The seconds that a cell's initial weights take, for cells whose initializers look at data or at gradients.
+
+    Each of these initializers is timed once, on the largest of its networks, and remembered; what a smaller network
+    takes follows from the number of its weights. Other initializers count for nothing.
+    """
+    largest: dict[str, Cell] = {}
+    for cell in cells:
+        if schemes.of_network(cell.initializer):
+            held = largest.setdefault(cell.initializer, cell)
+            if _weights(cell, sources) > _weights(held, sources):
+                largest[cell.initializer] = cell
+    remembered, found = _read(), {}
+    keys = {name: f"{_key(kind_of(cell), pool)} | {name}" for name, cell in largest.items()}
+    for name, key in keys.items():
+        with contextlib.suppress(TypeError, KeyError, IndexError):
+            found[name] = float(remembered[key][0]["initialization"])
+    unknown = [name for name in largest if name not in found]
+    stacks = [Stack((largest[name],), sources[largest[name].dataset]) for name in unknown]
+    for name, seconds in zip(unknown, pool.initialization(stacks), strict=True):
+        found[name] = seconds
+        _remember(keys[name], [{"initialization": seconds}])
+
+    def seconds_of(cell: Cell) -> float:
+        if cell.initializer not in found:
+            return 0.0
+        return found[cell.initializer] * _weights(cell, sources) / _weights(largest[cell.initializer], sources)
+
+    return seconds_of
+
+
+def _weights(cell: Cell, sources: Mapping[str, Source]) -> int:
+    """How many weights a cell's network has."""
+    source = sources[cell.dataset]
+    return sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))
 
 
 def kinds(cells: Iterable[Cell]) -> dict[Kind, list[Cell]]:
@@ -124,6 +162,6 @@ def _read() -> dict[str, list[dict[str, float]]]:
     return {}
 
 
-def _remember(key: str, measured: Sequence[Speed]) -> None:
+def _remember(key: str, measured: Sequence[Mapping[str, float]]) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written is no reason not to train
-        store.write_file(file(), json.dumps({**_read(), key: [asdict(s) for s in measured]}, indent=1).encode())
+        store.write_file(file(), json.dumps({**_read(), key: list(measured)}, indent=1).encode())

@@ -275,7 +275,10 @@ def show(
         Path | None, typer.Option("--out", metavar="FILE.PNG", help="The figure; default SCHEME-SHAPE.png.")
     ] = None,
 ) -> None:
-    """Draw a scheme's weights, here and as a figure: their distribution, singular values, and norms of units."""
+    """Draw a scheme's weights, here and as a figure: their distribution, singular values, and norms of units.
+
+    Of a scheme that looks at data or gradients: the first layer of 784-UNITS-10 on MNIST, for --shape 784,UNITS.
+    """
     import io
 
     from initbench import store
@@ -296,11 +299,14 @@ def show(
     if any(size < 1 for size in sizes) or len(sizes) > 8 or math.prod(sizes) > MOST_SHOWN:
         raise UserError(f"--shape {shape}: allowed: each size from 1 up, and at most {MOST_SHOWN:,} weights")
     try:
-        choice = INITIALIZERS.resolve(scheme, only="single-layer")
+        choice = INITIALIZERS.resolve(scheme)
         given: dict[str, Any] = {"place": place, "depth": depth, "fan_in": sizes[0], "seed": seed}
         if activation is not None:
             given["activation"] = str(ACTIVATIONS.resolve(activation))
-        W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **given))
+        if schemes.of_network(str(choice)):
+            W, law = weights.on_mnist(str(choice), sizes, given.get("activation", "tanh"), seed), None
+        else:
+            W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **given))
     except ValueError as error:
         raise UserError(str(error)) from None
     say(f"{choice}, {' × '.join(map(str, sizes))}: {INITIALIZERS[choice.name].summary}")

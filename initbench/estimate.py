@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from initbench import calibration
 from initbench.cells import Cell
 from initbench.grid import Grid
 from initbench.plan import Stack
@@ -35,16 +36,18 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
     """Time and memory of training these cells (at least one).
 
     From the speed of each kind of stack, measured on this machine once, in a second or two; kinds beyond the first few
-    are taken to be as slow as the slowest of these. The rest is arithmetic.
+    are taken to be as slow as the slowest of these. An initializer that looks at data or gradients is timed once. The
+    rest is arithmetic.
     """
     with pool_for(cells, grid, workers) as pool:
         stacks, speeds = planned(cells, grid, pool, width, measuring=True)
+        initialization = calibration.initialization(cells, grid.sources, pool)
         count, device = min(pool.count, len(stacks)), pool.device
     seconds = {id(stack): speeds[stack.kind].seconds(stack) for stack in stacks if stack.kind in speeds}
     slowest = max((seconds[id(s)] / s.operations for s in stacks if id(s) in seconds), default=0.0)
     loads = [0.0] * count
     for stack in stacks:  # longest first, each to the worker that is free first, as a run does
-        load = seconds.get(id(stack), stack.operations * slowest)
+        load = seconds.get(id(stack), stack.operations * slowest) + sum(map(initialization, stack.cells))
         place = loads.index(min(loads))
         loads[place] += load
     pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())

@@ -14,19 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from initbench.errors import UserError, WorkerDied
+from initbench.one_thread import ENVIRONMENT
 from initbench.plan import Stack
 
-# What a worker needs in its environment before it imports torch. MKL then computes a row of a product in the same
-# way whatever the product's size (3 to 5% of the speed on some processors, nothing on others).
-ENVIRONMENT = {
-    "MKL_CBWR": "AUTO,STRICT",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
+# What a worker is asked to do with a stack: train it, or measure something of it.
+What = Literal["train", "speed", "initialization"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,7 @@ class Finished:
     metrics: dict[str, list[list[float]]]
     environment: dict[str, str]
     seconds: float
+    initialization: dict[str, dict[str, float]]  # of each initializer its cells, and the seconds their weights took
     product_rate: float  # floating-point operations a second that its worker reached in a large product
 
 
@@ -173,28 +169,34 @@ class Workers:
 
     def train(self, stacks: Sequence[Stack]) -> Iterator[Progress | Finished]:
         """Train the stacks, each on the next worker that is free; events come in the order in which they happen."""
-        for reply, environment in self._serve(stacks, calibrate=False):
+        for reply, environment in self._serve(stacks, "train"):
             stack = stacks[reply["stack"]]
             if reply["event"] == "progress":
                 yield Progress(stack, reply["epochs"])
             else:
                 bits = "exact" if reply["exact"] else "to rounding"
                 made_by = {**environment, "bits": bits}
-                yield Finished(stack, reply["metrics"], made_by, reply["seconds"], reply["product_rate"])
+                times = (reply[name] for name in ("seconds", "initialization", "product_rate"))
+                yield Finished(stack, reply["metrics"], made_by, *times)
 
     def speeds(self, stacks: Sequence[Stack]) -> list[Speed]:
         """How fast this machine trains each of these stacks, measured."""
-        found = {reply["stack"]: reply["speed"] for reply, _ in self._serve(stacks, calibrate=True)}
+        found = {reply["stack"]: reply["speed"] for reply, _ in self._serve(stacks, "speed")}
         return [Speed(len(stack.cells), **found[number]) for number, stack in enumerate(stacks)]
 
-    def _serve(self, stacks: Sequence[Stack], calibrate: bool) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    def initialization(self, stacks: Sequence[Stack]) -> list[float]:
+        """How many seconds the initial weights of the first cell of each of these stacks take, measured."""
+        found = {reply["stack"]: reply["initialization"] for reply, _ in self._serve(stacks, "initialization")}
+        return [found[number] for number in range(len(stacks))]
+
+    def _serve(self, stacks: Sequence[Stack], what: What) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
         """Every reply about these stacks, with the environment of the worker that gave it, until all are done."""
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number in range(len(stacks)):
             waiting.put(number)
         events: queue.SimpleQueue[tuple[dict[str, Any], dict[str, str]] | Exception] = queue.SimpleQueue()
         for worker in self._workers:
-            arguments = (worker, stacks, waiting, events, calibrate)
+            arguments = (worker, stacks, waiting, events, what)
             threading.Thread(target=_converse, args=arguments, daemon=True).start()
         done = 0
         while done < len(stacks):
@@ -210,7 +212,7 @@ def _converse(
     stacks: Sequence[Stack],
     waiting: "queue.SimpleQueue[int]",
     events: "queue.SimpleQueue[Any]",
-    calibrate: bool,
+    what: What,
 ) -> None:
     """Send a worker one stack after another and pass on what it replies, until no stack waits."""
     try:
@@ -221,7 +223,7 @@ def _converse(
                 return
             stack = stacks[number]
             cells = [cell.values() for cell in stack.cells]
-            task = {"stack": number, "cells": cells, "source": asdict(stack.source), "calibrate": calibrate}
+            task = {"stack": number, "cells": cells, "source": asdict(stack.source), "what": what}
             for reply in worker.replies(task):
                 events.put((reply, worker.environment))
     except (OSError, ValueError, EOFError):

@@ -56,7 +56,7 @@ def _bar(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
 
         def listen(event: Progress | Finished) -> None:
             done = count.add(event)
-            rate = f"{done / (time.monotonic() - start):.1f} cells/s"
+            rate = f"{done / (time.monotonic() - start):.1f} cells/s" if done else "making initial weights"
             bar.update(task, completed=done, shown=f"{done:,.0f}", rate=rate)
 
         yield listen
@@ -73,7 +73,8 @@ def _lines(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
         if now - last >= LINE_EVERY or count.finished == total:
             last = now
             rate = done / (now - start)
-            left = f", about {(total - done) / rate:.0f} s left" if done < total else ""
-            print(f"{done:,.0f} of {total:,} cells, {rate:.1f} cells/s{left}", flush=True)  # noqa: T201
+            left = f", about {(total - done) / rate:.0f} s left" if 0 < done < total else ""
+            told = f"{rate:.1f} cells/s{left}" if done else "making initial weights"
+            print(f"{done:,.0f} of {total:,} cells, {told}", flush=True)  # noqa: T201
 
     yield listen

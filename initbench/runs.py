@@ -103,6 +103,7 @@ class Run:
             "seconds": round(finished.seconds, 3),
             "cells": len(cells),
             "operations": finished.stack.operations,
+            "initialization": finished.initialization,
             "product_rate": round(finished.product_rate),
             "workers": workers,
             "host": socket.gethostname(),

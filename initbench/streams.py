@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import PCG64, SeedSequence
 from numpy.typing import NDArray
 
-WEIGHTS, BIASES, ORDER = 0, 1, 2
+WEIGHTS, BIASES, ORDER, DRAWS = 0, 1, 2, 3
 
 Seed = int | SeedSequence | None
 
@@ -23,6 +23,11 @@ def weights(seed: int, layer: int) -> SeedSequence:
 def biases(seed: int, layer: int) -> SeedSequence:
     """The stream of one layer's biases; layers count from 0."""
     return SeedSequence(seed, spawn_key=(BIASES, layer))
+
+
+def draws(seed: int, place: int) -> SeedSequence:
+    """What a scheme draws beside its weights: invented images, say; places count from 0."""
+    return SeedSequence(seed, spawn_key=(DRAWS, place))
 
 
 def order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:

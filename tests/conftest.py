@@ -2,9 +2,9 @@
 
 import os
 
-from initbench.execute import ENVIRONMENT
+from initbench.one_thread import ENVIRONMENT
 
-os.environ.update(ENVIRONMENT)  # before torch is imported: MKL reads it at its first product
+os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported, which read it once
 
 import pytest
 import torch

@@ -56,9 +56,13 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
     bars = [line for line in made.stdout.splitlines() if "█" in line]
     assert len(bars) > 15
     assert (tmp_path / "he_normal-784x256.png").read_bytes().startswith(b"\x89PNG")
+    seen = initbench("show", "lsuv", "--shape", "784,40", "--out", "lsuv.svg", cwd=tmp_path)
+    assert "singular values: from" in seen.stdout
+    assert (tmp_path / "lsuv.svg").read_text().startswith("<?xml")
     for arguments, said in (
         (["he_norml"], "did you mean 'he_normal'"),
-        (["lsuv"], "lsuv is no single-layer initializer"),
+        (["lsuv", "--shape", "100,50"], "give --shape 784,256"),
+        (["dks", "--activation", "relu"], "activation = 'relu'"),
         (["he_normal", "--shape", "5"], "2 dimensions"),
         (["he_normal", "--shape", "a,b"], "whole numbers with commas"),
         (["he_normal", "--shape", "0,5"], "each size from 1 up"),
@@ -70,7 +74,7 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
         refused = initbench("show", *arguments, cwd=tmp_path)
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
         assert said in refused.stderr
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -16,8 +16,7 @@ from initbench.initializers._base import with_law
 from initbench.initializers.theory import critical_point
 
 SCHEMES = sorted(name for name, entry in init.INITIALIZERS.items() if "single-layer" in entry.tags)
-NETWORK_SCHEMES = sorted(name for name, entry in init.INITIALIZERS.items() if "network" in entry.tags)
-FIXED = {"zeros", "ones", "constant", "identity", "dirac", "zero_hadamard", "sinusoidal"}
+FIXED = {"zeros", "ones", "constant", "identity", "idinit", "dirac", "zero_hadamard", "sinusoidal"}
 # Weights that are drawn together, or have no single law: each has a test of its own.
 STRUCTURED = {"orthogonal", "delta_orthogonal", "sparse", "torch_sparse", "fixed_point_tanh", "nguyen_widrow"}
 RANDOM = [name for name in SCHEMES if name not in FIXED]
@@ -47,6 +46,8 @@ EXPECTED = {
     "random_walk": stats.norm(0, math.sqrt(2 / 400) * math.exp(1.2 / 397.6)),  # relu
     "kumar": stats.norm(0, 1 / 20),  # tanh
     "mup": stats.norm(0, 1 / 20),
+    "gpt2": stats.norm(0, 0.02),
+    "fixup": stats.norm(0, math.sqrt(2 / 400)),
 }
 
 
@@ -143,6 +144,99 @@ def test_a_scheme_fills_every_shape_that_it_fits_and_refuses_all_others(name, sh
     assert first.tobytes() == second.tobytes()
 
 
+def reals(low, high):
+    return st.floats(low, high, allow_subnormal=False)  # the trainer flushes them to zero
+
+
+# Parameters that hypothesis may choose, and the law of a weight that they and the fans (fan_in, fan_out) give.
+WITH_PARAMETERS = {
+    "uniform": (
+        {"low": reals(-2, 0), "high": reals(0.1, 2)},
+        lambda fans, low, high: stats.uniform(low, high - low),
+    ),
+    "normal": (
+        {"mean": reals(-1, 1), "std": reals(0.01, 2)},
+        lambda fans, mean, std: stats.norm(mean, std),
+    ),
+    "truncated_normal": (
+        {"mean": reals(-1, 1), "std": reals(0.01, 2), "lower": reals(-3, 0), "upper": reals(0.5, 3)},
+        lambda fans, mean, std, lower, upper: stats.truncnorm(lower, upper, mean, std),
+    ),
+    "variance_scaling": (
+        {
+            "scale": reals(0.1, 4),
+            "mode": st.sampled_from(["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]),
+            "distribution": st.sampled_from(["normal", "truncated_normal", "uniform"]),
+        },
+        lambda fans, scale, mode, distribution: stats.norm(
+            0,
+            math.sqrt(
+                scale
+                / {
+                    "fan_in": fans[0],
+                    "fan_out": fans[1],
+                    "fan_avg": (fans[0] + fans[1]) / 2,
+                    "fan_geo_avg": math.sqrt(fans[0] * fans[1]),
+                }[mode]
+            ),
+        ),
+    ),
+    "lecun_normal": ({}, lambda fans: stats.norm(0, fans[0] ** -0.5)),
+    "he_truncated_normal": ({}, lambda fans: stats.norm(0, math.sqrt(2 / fans[0]))),
+    "glorot_uniform": ({}, lambda fans: stats.uniform(-math.sqrt(6 / sum(fans)), 2 * math.sqrt(6 / sum(fans)))),
+    "torch_linear_default": ({}, lambda fans: stats.uniform(-(fans[0] ** -0.5), 2 * fans[0] ** -0.5)),
+    "mup": ({"std": reals(0.1, 4)}, lambda fans, std: stats.norm(0, std / math.sqrt(fans[0]))),
+    "gpt2": ({"std": reals(0.01, 1)}, lambda fans, std: stats.norm(0, std)),
+}
+SHAPES = st.tuples(st.integers(20, 60), st.integers(20, 60)) | st.tuples(
+    st.integers(1, 3), st.integers(1, 3), st.integers(20, 30), st.integers(20, 30)
+)
+
+
+def moments_hold(sample, law):
+    """Mean and variance within six standard errors; those of the variance follow from the law's kurtosis."""
+    n, excess = sample.size, float(law.stats("k"))
+    assert abs(sample.mean() - law.mean()) < 6 * law.std() / math.sqrt(n)
+    assert abs(sample.var() / law.var() - 1) < 6 * math.sqrt((2 + max(excess, 0)) / n) + 2 / n
+
+
+@given(st.data(), st.sampled_from(sorted(WITH_PARAMETERS)), SHAPES, st.integers(0, 2**40))
+@settings(max_examples=200, deadline=None)
+def test_mean_and_variance_are_the_documented_ones_for_any_shape_and_parameters(data, name, shape, seed):
+    parameters, law = WITH_PARAMETERS[name]
+    chosen = {key: data.draw(values) for key, values in parameters.items()}
+    fans = (math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1])
+    moments_hold(draw(name, shape, seed=seed, dtype=np.float64, **chosen), law(fans, **chosen))
+
+
+@given(st.sampled_from(sorted(set(EXPECTED) | {"orthogonal"})), SHAPES, st.integers(0, 2**40))
+@settings(max_examples=200, deadline=None)
+def test_every_scheme_has_the_moments_of_the_law_that_it_states_for_any_shape(name, shape, seed):
+    entry = init.INITIALIZERS[name]
+    if entry.fit.test(shape):
+        moments_hold(*with_law(lambda: draw(name, shape, seed=seed, dtype=np.float64)))
+
+
+@given(st.sampled_from(sorted(EXPECTED)), st.sampled_from(sorted(EXPECTED)), SHAPES, st.integers(0, 2**40))
+@settings(max_examples=200, deadline=None)
+def test_schemes_share_their_noise_at_one_seed(one, other, shape, seed):
+    """Through its law's distribution function every scheme of independent weights is the same uniform noise."""
+    (W, law), (V, other_law) = (
+        with_law(lambda name=name: draw(name, shape, seed=seed, dtype=np.float64)) for name in (one, other)
+    )
+    np.testing.assert_allclose(law.cdf(W), other_law.cdf(V), atol=1e-9)
+    if law.dist.name == other_law.dist.name == "norm":
+        np.testing.assert_allclose((W - law.mean()) / law.std(), (V - other_law.mean()) / other_law.std(), atol=1e-9)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**40))
+@settings(max_examples=60, deadline=None)
+def test_orthogonal_weights_are_orthogonal_to_1e_5_in_float32(fan_in, fan_out, seed):
+    W = init.orthogonal((fan_in, fan_out), seed=seed)
+    gram = W.T @ W if fan_in >= fan_out else W @ W.T
+    np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", RANDOM)
 def test_other_seeds_and_other_layers_give_other_weights(name):
     shape = (50, 20) if init.INITIALIZERS[name].fit.test((50, 20)) else (1, 1, 20, 50)
@@ -158,13 +252,6 @@ def test_a_whole_number_seed_is_the_stream_of_the_first_layer():
     assert np.array_equal(init.he_normal((9, 5), seed=3), init.he_normal((9, 5), seed=streams.weights(3, 0)))
 
 
-@pytest.mark.parametrize("other", ["he_normal", "lecun_normal", "normal"])
-def test_schemes_that_differ_in_scale_draw_the_same_noise(other):
-    base = init.glorot_normal((30, 20), seed=7, dtype=np.float64)
-    ratio = draw(other, (30, 20), seed=7, dtype=np.float64) / base
-    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -176,6 +263,18 @@ def test_schemes_that_differ_in_scale_draw_the_same_noise(other):
         (lambda: init.zeros((0, 2)), r"shape = \(0, 2\)"),
         (lambda: init.he_normal((5,)), "2 dimensions"),
         (lambda: init.orthogonal((5,)), "2 dimensions"),
+        (lambda: init.gpt2((5,)), "2 dimensions"),
+        (lambda: init.gpt2((5, 2), std=-1.0), "std = -1.0"),
+        (lambda: init.fixup((5, 2), layers_per_branch=1), "layers_per_branch = 1"),
+        (lambda: init.sparse((5, 2), connections=0), "connections = 0"),
+        (lambda: init.torch_sparse((5, 2), sparsity=1.5), "sparsity = 1.5"),
+        (lambda: init.mup((5, 2), base_width=0), "base_width = 0"),
+        (lambda: init.fixed_point_tanh((5, 2), alpha=-1.0), "alpha = -1.0"),
+        (lambda: init.edge_of_chaos((5, 2), bias_variance=-1.0), "bias_variance = -1.0"),
+        (lambda: init.torch_linear_default((5,)), "fan_in = None"),
+        (lambda: init.identity((5, 2, 2, 2)), "2 dimensions"),
+        (lambda: init.dirac((5, 2)), "3 dimensions"),
+        (lambda: init.delta_orthogonal((3, 3, 5, 2)), "channels_in at most channels_out"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_is_allowed(call, message):
@@ -235,6 +334,14 @@ def test_critical_points_are_the_published_ones():
     for name in ("softplus", "gelu", "silu"):
         with pytest.raises(ValueError, match="allowed"):
             critical_point(name, 0.05)
+    # Roberts, Yaida & Hanin 2022, section 5.3.4: the half-stable points of gelu and silu.
+    for name, limit, variance in (("gelu", 0.17292239, 1.98305826), ("silu", 0.55514317, 1.98800468)):
+        assert critical_point(name, limit + 1e-6)[0] == pytest.approx(variance, rel=1e-4)
+        with pytest.raises(ValueError, match="do not settle"):
+            critical_point(name, limit - 1e-3)
+    assert critical_point("gelu", 1.0)[0] == pytest.approx(1.9, abs=0.2)  # beyond small bias variances too
+    with pytest.raises(ValueError, match="allowed"):
+        critical_point("elu(alpha=2.0)", 0.0)  # a kink at zero
 
 
 def test_at_the_edge_of_chaos_close_signals_stay_as_close():
@@ -256,6 +363,33 @@ def test_kumars_constants():
     for name, constant in {"sigmoid": 3.6, "tanh": 1, "relu": math.sqrt(2), "softplus": 1.6437}.items():
         law = with_law(lambda name=name: init.kumar((100, 3), activation=name, seed=0))[1]
         assert law.std() * 10 == pytest.approx(constant, rel=0.007)
+
+
+def test_kumar_refuses_what_has_a_kink_at_zero():
+    for activation in ("leaky_relu", "selu", "elu(alpha=2.0)"):
+        with pytest.raises(ValueError, match="smooth at 0"):
+            init.kumar((9, 3), activation=activation, seed=0)
+    assert init.kumar((9, 3), activation="elu", seed=0).shape == (9, 3)
+
+
+def test_gpt2_and_fixup_scale_hidden_layers_by_the_depth():
+    def std(name, place, depth, **keywords):
+        return with_law(lambda: draw(name, (400, 300), place=place, depth=depth, seed=0, **keywords))[1].std()
+
+    for place, expected in {"first": 0.02, "hidden": 0.02 / 3, "last": 0.02}.items():
+        assert std("gpt2", place, 11) == pytest.approx(expected)  # nine hidden layers
+    he = math.sqrt(2 / 400)
+    assert std("fixup", "first", 18) == pytest.approx(he)
+    assert std("fixup", "hidden", 18) == pytest.approx(he * 8**-0.5)  # eight branches of two layers
+    assert std("fixup", "hidden", 18, layers_per_branch=3) == pytest.approx(he * 6**-0.25)  # six of three
+    assert not init.fixup((9, 3), place="last", seed=0).any()
+
+
+def test_idinit_stacks_identities():
+    W = init.idinit((3, 8), tau=2.0)
+    assert (np.argwhere(W.T) == [[j, j % 3] for j in range(8)]).all()
+    assert set(W[W != 0]) == {2.0}
+    assert np.array_equal(init.idinit((5, 3)), init.identity((5, 3)))
 
 
 def test_mups_last_layer_shrinks_with_the_width():
@@ -328,61 +462,3 @@ def test_the_docs_page_says_what_the_docstrings_say():
     assert {path.stem for path in (DOCS / "initializers").glob("*.png")} == set(pictured())
     for name, entry in init.INITIALIZERS.items():
         assert "When to use it: " in (entry.function.__doc__ or ""), name
-
-
-def model(activation="relu", layers=((784, 40), (40, 30), (30, 10)), **keywords):
-    generator = np.random.default_rng(0)
-    images = generator.random((200, layers[0][0])) * (generator.random((200, layers[0][0])) < 0.2)
-    return init.Model(layers, [(images, generator.integers(0, 10, 200))], activation=activation, **keywords)
-
-
-@pytest.mark.parametrize("name", NETWORK_SCHEMES)
-@pytest.mark.parametrize("layers", [((784, 10),), ((784, 40), (40, 10))])
-def test_a_network_scheme_fills_every_layer_and_its_seed_decides(name, layers):
-    made, again, other = (init.INITIALIZERS[name].function(model(layers=layers), seed=seed) for seed in (0, 0, 1))
-    for shape, (W, b), (W2, b2), (W3, _) in zip(layers, made, again, other, strict=True):
-        assert (W.shape, b.shape, W.dtype, b.dtype) == (shape, shape[1:], np.float32, np.float32)
-        assert np.isfinite(W).all()
-        assert (W.tobytes(), b.tobytes()) == (W2.tobytes(), b2.tobytes())
-        assert abs(np.corrcoef(W.ravel(), W3.ravel())[0, 1]) < 0.2
-    with pytest.raises(ValueError, match="batches"):
-        init.INITIALIZERS[name].function(init.Model(layers), seed=0)
-
-
-@pytest.mark.parametrize("activation", ["relu", "tanh", "softplus"])
-def test_after_lsuv_every_layer_has_unit_variance_and_equal_singular_values(activation):
-    m = model(activation)
-    made = init.lsuv(m, tolerance=0.01, seed=0, dtype=np.float64)
-    for z in m.pre_activations(made, m.batch()[0]):
-        assert z.var() == pytest.approx(1, abs=0.01)
-    for W, _ in made:
-        singular = np.linalg.svd(W, compute_uv=False)
-        assert singular.max() == pytest.approx(singular.min())
-
-
-def test_after_within_layer_every_unit_has_the_asked_mean_and_unit_variance():
-    m = model()
-    made = init.within_layer(m, beta=0.1, seed=0, dtype=np.float64)
-    for z in m.pre_activations(made, m.batch()[0]):
-        np.testing.assert_allclose(z.mean(axis=0), 0.1, atol=1e-10)
-        np.testing.assert_allclose(z.std(axis=0), 1, rtol=1e-10)
-
-
-def test_autoinit_is_he_behind_relu_and_scales_with_the_data_in_front():
-    m = model("relu", layers=((784, 400), (400, 300)))
-    (first, _), (second, _) = init.autoinit(m, seed=0, dtype=np.float64)
-    np.testing.assert_allclose(
-        second, init.he_truncated_normal((400, 300), seed=streams.weights(0, 1), dtype=np.float64)
-    )
-    expected = 1 / (784 * (m.batch()[0] ** 2).mean())
-    assert first.var() == pytest.approx(expected, rel=0.02)
-
-
-def test_a_scheme_for_each_place_fills_its_place():
-    text = schemes.resolve({"hidden": "ones", "first": "zeros", "last": {"name": "constant", "value": 3}})
-    m = init.Model(((4, 3), (3, 3), (3, 3), (3, 2)))
-    made = schemes.parameters(text, "per_layer(first=ones, hidden=zeros, last=zeros)", m, seed=0)
-    assert [float(W.max()) for W, _ in made] == [0, 1, 1, 3]
-    assert [float(b.max()) for _, b in made] == [1, 0, 0, 0]
-    only = schemes.parameters(text, "zeros", init.Model(((4, 2),)), seed=0)
-    assert float(only[0][0].max()) == 3  # an only layer is the last one

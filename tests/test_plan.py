@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import asdict
 
 import pytest
 from conftest import SMALL_GRID
@@ -119,6 +120,27 @@ def test_speeds_are_measured_once_and_remembered():
         assert calibration.speeds(cells, parsed.sources, pool, measuring=False) == {}
 
 
+def test_initial_weights_that_take_time_are_timed_once_and_follow_the_size_of_the_network():
+    parsed = grid.parse(
+        """
+        [grid]
+        initializer = ["he_normal", "lsuv", { name = "metainit", steps = 2 }]
+        hidden = [[], [16], [64, 64]]
+        seed = 1
+        """
+    )
+    cells = list(parsed.cells())
+    with Workers(1) as pool:
+        seconds = calibration.initialization(cells, parsed.sources, pool)
+        again = calibration.initialization(cells, parsed.sources, pool)
+    taken = {(c.initializer, c.hidden): seconds(c) for c in cells}
+    assert {(c.initializer, c.hidden): again(c) for c in cells} == taken
+    assert taken["he_normal", "64-64"] == 0
+    largest, smallest = taken["metainit(steps=2)", "64-64"], taken["metainit(steps=2)", ""]
+    assert 0 < largest < 10
+    assert smallest / largest == pytest.approx(7840 / (784 * 64 + 64 * 64 + 640))
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}'])
 def test_a_damaged_memory_of_speeds_is_as_if_there_were_none(content):
     calibration.file().parent.mkdir(parents=True)
@@ -126,7 +148,7 @@ def test_a_damaged_memory_of_speeds_is_as_if_there_were_none(content):
     parsed = grid.parse(SMALL_GRID)
     with Workers(1) as pool:
         assert calibration.speeds(list(parsed.cells()), parsed.sources, pool, measuring=False) == {}
-        calibration._remember("key", [Speed(1, 2.0, 3.0, 4.0)])
+        calibration._remember("key", [asdict(Speed(1, 2.0, 3.0, 4.0))])
     assert json.loads(calibration.file().read_text())["key"] == [
         {"width": 1, "step": 2.0, "evaluation": 3.0, "start": 4.0}
     ]

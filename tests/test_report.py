@@ -258,8 +258,11 @@ def test_the_report_of_a_run_says_how_fast_it_was(tmp_path, grid_file):
     ib.run(grid_file, results=tmp_path, workers=1)
     timings = store.read_timings(tmp_path / "small")
     assert len(timings) == 2
-    possible = sum(timing["seconds"] * timing["product_rate"] for timing in timings)
+    starts = [sum(told["seconds"] for told in timing["initialization"].values()) for timing in timings]
+    trained = [timing["seconds"] - start for timing, start in zip(timings, starts, strict=True)]
+    possible = sum(s * timing["product_rate"] for s, timing in zip(trained, timings, strict=True))
     share = sum(timing["operations"] for timing in timings) / possible
     assert 0 < share < 1.5
     text = Page(ib.report(tmp_path / "small").read_text()).text
     assert f"{100 * share:.0f}% of its rate in a large matrix product" in text
+    assert f"its training took {sum(trained) / 12:.2g} s" in text

@@ -71,7 +71,8 @@ def test_a_part_is_named_by_its_bytes_and_carries_its_environment(trained):
     for path in part_files(folder):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
         timing = json.loads((folder / "timings" / f"{path.stem}.json").read_bytes())
-        assert timing["seconds"] > 0
+        assert timing["seconds"] > sum(told["seconds"] for told in timing["initialization"].values()) > 0
+        assert sum(told["cells"] for told in timing["initialization"].values()) == timing["cells"]
     lines = []
     parts = list(store.read_parts(folder, lines))
     assert lines == []

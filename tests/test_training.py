@@ -158,8 +158,12 @@ def test_a_cells_bits_do_not_depend_on_its_stack(small, data):
 
 @exact
 def test_cells_that_begin_from_data_keep_their_bits_in_any_stack_and_are_the_plain_trainers(small):
-    names = ["lsuv", "he_normal", "within_layer(beta=0.1)", "autoinit", "per_layer(first=zeros, hidden=ones, last=mup)"]
-    cells = [make_cell(initializer=name, hidden="16-8", bias_initializer="nguyen_widrow") for name in names]
+    names = ["lsuv", "he_normal", "within_layer(beta=0.1)", "autoinit", "per_layer(first=zeros, hidden=ones, last=mup)",
+             "pca", "kmeans(batches=2)", "dks", "tat", "metainit(steps=3)", "gradinit(iterations=3)"]  # fmt: skip
+    cells = [
+        make_cell(initializer=name, hidden="16-8", activation="tanh", bias_initializer="nguyen_widrow")
+        for name in names
+    ]
     data = Data(small)
     whole = stack.Steps(cells, data).take(2).numbers
     for n, cell in enumerate(cells):

@@ -10,8 +10,10 @@ What all schemes share is said here once.
 - **Result.** An array of `dtype` (default float32), computed in float64 and rounded once.
 - **Place.** Some schemes need more than a shape: `activation` (of the network, by its name), `place` (`"first"`,
   `"hidden"` or `"last"`), `depth` (the number of layers), and for a bias `fan_in`. A run supplies them.
-- **Networks.** `lsuv`, `within_layer` and `autoinit` look at data: they take a `Model` instead of a shape and give the
-  weights and the bias of each layer. `seed` is a whole number there.
+- **Networks.** Some schemes look at data (`lsuv`, `within_layer`, `pca`, `kmeans`, `autoinit`, `dks`, `tat`) or at
+gradients
+  (`metainit`, `gradinit`): they take a `Model` instead of a shape and give the weights and the bias of each layer.
+  `seed` is a whole number there.
 - **Errors.** ValueError for parameters that cannot be (a negative standard deviation) and for shapes with a zero or
   with too few dimensions.
 
@@ -22,7 +24,10 @@ np.float32(0.0505)
 
 from initbench.initializers._base import INITIALIZERS
 from initbench.initializers.constant import constant, ones, zeros
-from initbench.initializers.data_driven import autoinit, lsuv, within_layer
+from initbench.initializers.data_driven import autoinit, kmeans, lsuv, pca, within_layer
+from initbench.initializers.depth import fixup, gpt2
+from initbench.initializers.gradient_driven import gradinit, metainit
+from initbench.initializers.kernel_shaping import dks, tat
 from initbench.initializers.model import Model
 from initbench.initializers.moments import gain
 from initbench.initializers.samplers import normal, truncated_normal, uniform
@@ -46,6 +51,7 @@ from initbench.initializers.structured import (
     delta_orthogonal,
     dirac,
     identity,
+    idinit,
     orthogonal,
     sinusoidal,
     sparse,
@@ -62,30 +68,39 @@ __all__ = [
     "constant",
     "delta_orthogonal",
     "dirac",
+    "dks",
     "edge_of_chaos",
     "fixed_point_tanh",
+    "fixup",
     "gain",
     "glorot_normal",
     "glorot_truncated_normal",
     "glorot_uniform",
+    "gpt2",
+    "gradinit",
     "he_normal",
     "he_truncated_normal",
     "he_uniform",
     "identity",
+    "idinit",
     "keras_default",
+    "kmeans",
     "kumar",
     "lecun_normal",
     "lecun_truncated_normal",
     "lecun_uniform",
     "lsuv",
+    "metainit",
     "mup",
     "nguyen_widrow",
     "normal",
     "ones",
     "orthogonal",
+    "pca",
     "random_walk",
     "sinusoidal",
     "sparse",
+    "tat",
     "tf1_default",
     "torch_linear_default",
     "torch_sparse",

@@ -4,6 +4,8 @@ They compute in float64, one cell at a time, so that what a cell starts from doe
 """
 
 import math
+import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,6 +15,7 @@ from initbench.initializers.model import Array, Model, Parameters, finished, lay
 from initbench.initializers.moments import Z, applied, mean
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
+from initbench.streams import draws, uniforms
 
 
 @network_scheme
@@ -30,6 +33,9 @@ def lsuv(
     Layer by layer, from the first: W ← W / √Var(z), the variance over all units and images of the first `batches`
     batches, until |Var(z) − 1| < tolerance, at most `iterations` times. The biases stay what the bias initializer gave;
     the last layer is treated as the others. tolerance above 0 (default 0.1), iterations and batches from 1 up (10, 1).
+
+    The algorithm leaves the two limits open; the authors' code for Caffe takes 0.02 and 20, their later ones 0.1 and
+    10. Some of these look at the standard deviation, change the biases or leave small layers out; this does not.
 
     Source: Mishkin & Matas 2016, "All you need is a good init", algorithm 1.
 
@@ -65,21 +71,118 @@ def within_layer(
     whatever the bias initializer. A unit that does not vary is left as it is.
 
     Source: Krähenbühl, Doersch, Donahue & Darrell 2016, "Data-dependent Initializations of Convolutional Neural
-    Networks", algorithm 1; beta is 0 by default, as in the authors' function.
+    Networks", algorithm 1; beta is 0 by default, as in the authors' function (their command line takes 0.1).
 
     When to use it: for inputs that are not standardized; with beta above 0 to keep ReLU units alive.
+    """
+    return _within_layers(model, lambda x, noise, layer: noise, beta, batches, seed, dtype)
+
+
+@network_scheme
+def pca(
+    model: Model, *, beta: float = 0.0, batches: int = 10, seed: int | None = None, dtype: DTypeLike = np.float32
+) -> Parameters:
+    """Principal components: the units of a layer are those of its inputs, the largest first; then as `within_layer`.
+
+    Layer by layer, from the images of the first `batches` batches (from 1 up, default 10) as they arrive there. A sign
+    is such that the component's largest weight is positive. Units beyond the number of components (of variance above
+    10⁻⁶ in all) have N(0, 1) weights, and so have all in a layer with more units than images.
+
+    Source: Krähenbühl, Doersch, Donahue & Darrell 2016, section 3, in the form of the authors' code (type "pca"),
+    which goes through random projections of the inputs; here they are taken as they are.
+
+    When to use it: for the first layer to see what varies in the data.
+    """
+    return _within_layers(model, _principal, beta, batches, seed, dtype)
+
+
+@network_scheme
+def kmeans(
+    model: Model, *, beta: float = 0.0, batches: int = 10, seed: int | None = None, dtype: DTypeLike = np.float32
+) -> Parameters:
+    """K-means: the units of a layer are the centres of its inputs' clusters; then as `within_layer`.
+
+    Layer by layer, from the images of the first `batches` batches (from 1 up, default 10): the inputs are centred,
+    whitened in as many principal components as there are units, and scaled to norm 1; ten rounds of Lloyd's algorithm
+    from as many inputs, chosen at random, give the centres, which are whitened once more. A layer with more units than
+    images has N(0, 1) weights, and so have units beyond the number of components.
+
+    Source: Coates & Ng 2012, "Learning Feature Representations with K-means"; Krähenbühl, Doersch, Donahue & Darrell
+    2016, section 3, in the form of the authors' code (type "kmeans"), which takes k-means by small batches.
+
+    When to use it: for the first layer to see what is common in the data.
+    """
+
+    def centres(x: Array, noise: Array, layer: int) -> Array:
+        return _centres(x, noise, uniforms((len(x),), None if seed is None else draws(seed, layer)))
+
+    return _within_layers(model, centres, beta, batches, seed, dtype)
+
+
+def _within_layers(
+    model: Model,
+    directions: Callable[[Array, Array, int], Array],
+    beta: float,
+    batches: int,
+    seed: int | None,
+    dtype: DTypeLike,
+) -> Parameters:
+    """Layer by layer the directions of the units, each scaled so that it has mean beta and variance 1.
+
+    `directions` makes them, `[fan_in, fan_out]`, of the layer's inputs `[images, fan_in]`, N(0, 1) noise and its
+    number.
     """
     require(batches >= 1, "batches", batches, "from 1 up")
     x, _ = model.batch(batches)
     made: Parameters = []
     for layer, shape in enumerate(model.layers):
-        W = standard_normal(shape, layer_seed(seed, layer))
+        W = directions(x, standard_normal(shape, layer_seed(seed, layer)), layer)
         z = x @ W
         spread = z.std(axis=0)
         scale: Array = np.where(spread > 1e-12, 1 / np.maximum(spread, 1e-12), 1.0)
         made.append((W * scale, beta - z.mean(axis=0) * scale))
         x = model.activate(layer, x @ made[-1][0] + made[-1][1])
     return finished(made, dtype)
+
+
+# What the authors of the scheme call a component without variance, and add to the others' before they are whitened.
+LEAST_VARIANCE, SOFTENING = 1e-6, 1e-3
+
+
+def _components(x: Array, count: int) -> tuple[Array, Array]:
+    """Up to `count` principal components of centred inputs `[images, fan_in]`, `[fan_in, …]`; and 1 / their sizes."""
+    variances, components = np.linalg.eigh(x.T @ x)
+    largest = np.argsort(-variances, kind="stable")[:count]
+    largest = largest[variances[largest] >= LEAST_VARIANCE]
+    found: Array = components[:, largest]
+    signs = np.sign(np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0))
+    return found * signs, 1 / np.sqrt(variances[largest] + SOFTENING)
+
+
+def _principal(x: Array, noise: Array, layer: int = 0) -> Array:
+    units = noise.shape[1]
+    if len(x) < units:
+        return noise
+    components, sizes = _components(x - x.mean(axis=0), units)
+    return np.hstack([components * sizes, noise[:, len(sizes) :]])
+
+
+def _centres(x: Array, noise: Array, uniform: Array) -> Array:
+    from scipy.cluster.vq import kmeans2
+
+    units = noise.shape[1]
+    if len(x) < units:
+        return noise
+    centred = x - x.mean(axis=0)
+    components, sizes = _components(centred, units)
+    whitening = components * sizes
+    white = centred @ whitening
+    white /= np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-12)
+    start = white[np.argsort(uniform, kind="stable")[: len(sizes)]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a cluster that becomes empty keeps its centre
+        centres, _ = kmeans2(white, start, iter=10, minit="matrix")
+    return np.hstack([whitening @ centres.T, noise[:, len(sizes) :]])
 
 
 @network_scheme

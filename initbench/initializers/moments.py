@@ -12,13 +12,25 @@ from initbench.activations import ACTIVATIONS
 
 Array = NDArray[Any]
 
-# A unit normal is integrated over ±10 by Gauss and Legendre's rule, on each side of zero by itself: there the
-# activations that are not smooth have their kink.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
-Z = np.concatenate([5 * _NODES - 5, 5 * _NODES + 5])
-DENSITY = np.tile(5 * _WEIGHTS, 2) * np.exp(-(Z**2) / 2) / math.sqrt(2 * math.pi)
+FARTHEST = 10.0
 
-STEP = 1e-5  # of the central difference; no node is nearer to zero
+
+def nodes(kink: float = 0.0) -> tuple[Array, Array]:
+    """Where to take a function of a unit normal z, and by what to weigh it: E[f(z)] is weights @ f(nodes).
+
+    Gauss and Legendre's rule over ±10, on each side of `kink` by itself, where f need not be smooth.
+    """
+    kink = min(max(kink, 1 - FARTHEST), FARTHEST - 1)
+    left, right = (kink + FARTHEST) / 2, (FARTHEST - kink) / 2
+    z = np.concatenate([left * _NODES + left - FARTHEST, right * _NODES + FARTHEST - right])
+    weights = np.concatenate([left * _WEIGHTS, right * _WEIGHTS])
+    return z, weights * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+Z, DENSITY = nodes()  # most activations that are not smooth have their kink at 0
+
+STEP = 1e-5  # of the central difference; no node is nearer to the kink
 
 # PyTorch's `calculate_gain`, by our names (its "linear" is our identity).
 PYTORCH_GAINS: dict[str, Callable[..., float]] = {
@@ -47,6 +59,19 @@ def applied(activation: str, x: Array) -> Array:
 def derivative(activation: str, x: Array) -> Array:
     """The derivative of an activation, elementwise, by a central difference (to 1e-9; not at a kink)."""
     return (applied(activation, x + STEP) - applied(activation, x - STEP)) / (2 * STEP)
+
+
+def curvature(activation: str, x: Array) -> Array:
+    """The second derivative of an activation, elementwise, by central differences (to 1e-7; not at a kink)."""
+    above, below = applied(activation, x + 10 * STEP), applied(activation, x - 10 * STEP)
+    return np.asarray((above - 2 * applied(activation, x) + below) / (10 * STEP) ** 2)
+
+
+def kinked(activation: str) -> bool:
+    """Whether an activation has a kink at 0: its derivative jumps there."""
+    h = np.array([-STEP, STEP])
+    left, right = (applied(activation, h) - applied(activation, np.zeros(2))) / h
+    return bool(abs(left - right) > 1e-3 * max(abs(left), abs(right)))
 
 
 @cache

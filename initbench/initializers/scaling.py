@@ -187,7 +187,8 @@ def torch_linear_default(
 
     `nn.Linear.reset_parameters` calls `kaiming_uniform_` with a = √5, whose bound is √(6 / ((1 + 5) fan_in)) =
     1/√fan_in, and gives the bias the same bound. `fan_in` is needed for a bias, whose shape does not show it; for
-    weights it is read from the shape. PyTorch stores the transpose, `[fan_out, fan_in]`.
+    weights it is read from the shape. PyTorch stores the transpose, `[fan_out, fan_in]`. `nn.Conv2d` and its kin do
+    the same.
 
     When to use it: as the baseline of who changes nothing; for the biases too.
     """

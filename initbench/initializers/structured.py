@@ -40,9 +40,10 @@ def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTy
     """Random orthogonal (Haar), times gain: WᵀW = gain² I if fan_in ≥ fan_out, else WWᵀ = gain² I.
 
     The Q of a QR factorization of normal noise, its columns multiplied by the signs of R's diagonal, which makes it
-    uniform over the orthogonal matrices (Mezzadri 2007, "A correct and efficient algorithm"); rectangular weights are
+    uniform over the orthogonal matrices (Mezzadri 2007, "How to generate random matrices from the classical
+    compact groups"); rectangular weights are
     semi-orthogonal. An array of more than two dimensions is taken as a matrix [all but the last, last], as Keras and
-    JAX do. Source: Saxe, McClelland & Ganguli 2014, section 3.
+    JAX do; PyTorch's has the same law. Source: Saxe, McClelland & Ganguli 2014, section 3.
 
     When to use it: for deep networks; a linear one keeps the norm of its signals exactly.
 
@@ -72,6 +73,27 @@ def identity(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DType
     return rounded(gain * np.eye(fan_in, fan_out), dtype)
 
 
+@matrix_scheme
+def idinit(shape: Shape, *, tau: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
+    """IDInit's padded identity: W[i, j] = tau where j mod fan_in = i, else 0 (tau default 1).
+
+    Where a layer widens, identities stand side by side, so that no unit is without input; where it narrows it is
+    `identity`. This is the paper's rule for the layers of a perceptron, exactly: its "loose" form adds a noise of the
+    order of 10⁻⁶ to the diagonal, whose scale we could not establish, and its rule for the last layer of a residual
+    branch has no place here.
+
+    Source: Pan et al. 2025 (ICLR), "IDInit: A Universal and Stable Initialization Method for Neural Network
+    Training", eq. 3.
+
+    When to use it: for deep networks of about equal widths that train with momentum.
+
+    >>> idinit((2, 4)).tolist()
+    [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]]
+    """
+    fan_in, fan_out = checked(shape, MATRIX)
+    return rounded(tau * (np.arange(fan_in)[:, None] == np.arange(fan_out) % fan_in), dtype)
+
+
 @INITIALIZERS.entry("single-layer", fit=CONVOLUTION)
 def dirac(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Dirac: a convolution that passes channel i on as channel i: 1 at the centre of the field, size // 2, else 0.
@@ -97,7 +119,9 @@ def delta_orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtyp
     """
     *field, channels_in, channels_out = checked(shape, WIDENING_CONVOLUTION)
     W = np.zeros(shape, dtype)
-    W[tuple((size - 1) // 2 for size in field)] = orthogonal((channels_in, channels_out), gain=gain, seed=seed)
+    W[tuple((size - 1) // 2 for size in field)] = orthogonal(
+        (channels_in, channels_out), gain=gain, seed=seed, dtype=dtype
+    )
     return W
 
 
@@ -107,11 +131,11 @@ def sparse(
 ) -> Array:
     """Sparse: each unit has `connections` incoming weights N(0, std²) at random places, or fan_in if that is less.
 
-    connections from 1 up, default 15; std 0 or more, default 1. PyTorch's `sparse_` is another scheme under the same
-    name: see `torch_sparse`.
+    connections from 1 up, default 15; std 0 or more, default 1. It does not follow fan_in. PyTorch's `sparse_` is
+    another scheme under the same name: see `torch_sparse`.
 
     Source: Martens 2010, "Deep learning via Hessian-free optimization", section 5; Sutskever et al. 2013, section 3.1,
-    who take std 0.25 and biases 0.5 for tanh.
+    who say N(0, 1), and for tanh multiply by 0.25 and set biases to 0.5.
 
     When to use it: to keep units different and unsaturated at any width.
     """
@@ -173,7 +197,7 @@ def sinusoidal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32
 
     Source: Fernández-Hernández et al. 2025, "Sinusoidal Initialization, Time for a New Start".
 
-    When to use it: for layers that narrow, where units are orthogonal.
+    When to use it: for layers that narrow; with less than half as many units as inputs the units are orthogonal.
     """
     fan_in, fan_out = checked(shape, MATRIX)
     j, i = np.arange(fan_in)[:, None], np.arange(1, fan_out + 1)[None, :]

@@ -27,8 +27,11 @@ from initbench.initializers._base import (
     weight_and_bias_scheme,
     weight_scheme,
 )
-from initbench.initializers.moments import Z, applied, derivative, mean
+from initbench.initializers.moments import Z, applied, derivative, kinked, mean
 from initbench.streams import Seed
+
+# A fixed point is looked for where pre-activations have this variance at most.
+LARGEST_VARIANCE = 1e4
 
 
 @weight_and_bias_scheme
@@ -49,10 +52,12 @@ def edge_of_chaos(
     point has no bias: σ_w² = 2 / (1 + slope²), σ_b² = 0, whatever is
     asked. Give it for both the weights and the biases.
 
-    Raises ValueError where there is no critical point (softplus), or none that signals settle at: of gelu and silu
-    the fixed points repel at small bias variances.
+    Raises ValueError where there is no critical point (softplus), or none that signals settle at: of gelu the fixed
+    point repels where bias_variance is below 0.173, of silu below 0.556 (Roberts, Yaida & Hanin 2022, section 5.3.4,
+    have the limits; Hayou et al. 2019 do without this condition).
 
-    Source: Poole et al. 2016; Schoenholz et al. 2017, "Deep Information Propagation"; Hayou et al. 2019.
+    Source: Poole et al. 2016; Schoenholz et al. 2017, "Deep Information Propagation"; Hayou et al. 2019, "On the
+    Impact of the Activation Function on Deep Neural Networks Training".
 
     When to use it: for deep networks of bounded activations, where other scales make signals alike or chaotic.
     """
@@ -83,18 +88,20 @@ def critical_point(activation: str, bias_variance: float) -> tuple[float, float]
 
     if bias_variance == 0:
         at_zero = applied(activation, np.zeros(1))[0]
-        if abs(at_zero) > 1e-12 or name in ("selu", "gelu", "silu"):
+        if abs(at_zero) > 1e-12 or name in ("gelu", "silu") or kinked(activation):
             raise ValueError(
                 f"bias_variance = 0 with activation = {activation!r}; allowed: above 0, where signals settle elsewhere "
                 "than at zero"
             )
         return float(1 / derivative(activation, np.zeros(1))[0] ** 2), 0.0
-    grid = np.log(np.geomspace(1e-6, 30.0, 200))
+    grid = np.log(np.geomspace(1e-6, LARGEST_VARIANCE, 400))
     values = np.array([needed(g) for g in grid])
     rising = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
     if not len(rising):
-        raise ValueError(f"activation = {activation!r} has no critical point with bias_variance = {bias_variance!r}; "
-                         "allowed: an activation that has one, such as tanh, elu or relu")  # fmt: skip
+        raise ValueError(
+            f"activation = {activation!r} with bias_variance = {bias_variance!r} has no critical point at which "
+            f"signals vary by at most {LARGEST_VARIANCE:.0f}; allowed: another activation, such as tanh, elu or relu"
+        )
     q = math.exp(brentq(needed, grid[rising[0]], grid[rising[0] + 1], xtol=1e-13))
     x = math.sqrt(q) * Z
     slopes = derivative(activation, x)
@@ -111,8 +118,9 @@ def critical_point(activation: str, bias_variance: float) -> tuple[float, float]
 def random_walk(shape: Shape, *, activation: str = "relu", seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Random walk: W ~ N(0, g² / fan_in), g such that the logarithm of the gradient's norm has no drift over layers.
 
-    identity: g = exp(1 / (2 fan_in)); relu: g = √2 · exp(1.2 / (max(fan_in, 6) − 2.4)); tanh: g = 1.15, found by
-    numerical search and quoted by TensorFlow. Raises ValueError for other activations, for which none was published.
+    identity: g = exp(1 / (2 fan_in)); relu: g = √2 · exp(1.2 / (max(fan_in, 6) − 2.4)), both for layers of equal
+    widths. tanh: g = 1.15, TensorFlow's constant, which it ascribes to section 2.3; the paper recommends 1.1 to 1.3.
+    Raises ValueError for other activations, for which none was published.
 
     Source: Sussillo & Abbott 2014, "Random Walk Initialization for Training Very Deep Feedforward Networks".
 
@@ -133,16 +141,17 @@ def kumar(shape: Shape, *, activation: str = "tanh", seed: Seed = None, dtype: D
     """Kumar's rule: W ~ N(0, 1 / (fan_in · φ'(0)² · (1 + φ(0)²))); for relu N(0, 2 / fan_in).
 
     For sigmoid the standard deviation is 3.58 / √fan_in, which the paper rounds to 3.6. Raises ValueError for
-    leaky_relu and selu, which have a kink at 0, and for softmax.
+    leaky_relu, selu and elu with an alpha that is not 1, which have a kink at 0, and for softmax.
 
     Source: Kumar 2017, "On weight initialization in deep neural networks".
 
     When to use it: for activations that are smooth at 0, above all for sigmoid.
     """
     n, name = fans(shape)[0], ACTIVATIONS.resolve(activation).name
-    require(name not in ("leaky_relu", "selu", "softmax"), "activation", activation, "one smooth at 0, or relu")
     if name == "relu":
         return draw_normal(shape, 0.0, math.sqrt(2 / n), seed, dtype)
+    smooth = name != "softmax" and not kinked(activation)
+    require(smooth, "activation", activation, "one smooth at 0, or relu")
     zero = np.zeros(1)
     slope, value = float(derivative(activation, zero)[0]), float(applied(activation, zero)[0])
     return draw_normal(shape, 0.0, 1 / math.sqrt(n * slope**2 * (1 + value**2)), seed, dtype)
@@ -152,10 +161,10 @@ def kumar(shape: Shape, *, activation: str = "tanh", seed: Seed = None, dtype: D
 def fixed_point_tanh(shape: Shape, *, alpha: float = 0.085, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Identity and noise: W = D + Z, D[i, i mod fan_out] = 1, Z ~ N(0, alpha² / fan_in).
 
-    Each input feeds one unit; where a layer narrows a unit adds up several. Where it widens the further units have
-    noise alone, as in the authors' code. alpha is 0 or more, default 0.085.
+    As in the authors' code: each input feeds one unit; where a layer narrows a unit adds up several, and where it
+    widens the further units have noise alone. alpha is 0 or more, default 0.085.
 
-    Source: Lee, Kim & Choi 2025 (ICLR), "Robust Weight Initialization for Tanh Neural Networks with Fixed Point
+    Source: Lee, Choi & Kim 2025 (ICLR), "Robust Weight Initialization for Tanh Neural Networks with Fixed Point
     Analysis".
 
     When to use it: for deep tanh networks of about equal widths. From 784 pixels to 10 units the sums saturate.
@@ -179,7 +188,8 @@ def mup(
 ) -> Array:
     """muP's initial variances: N(0, std² / fan_in), and N(0, std² · base_width / fan_in²) in the last layer.
 
-    At fan_in = base_width the last layer is as the others; wider networks start with smaller outputs. This is the
+    At fan_in = base_width (default 128) the last layer is as the others; wider networks start with smaller outputs. Of
+    a network without hidden layers the only layer is the last one, and the "width" its number of inputs. This is the
     initializer's half of muP: the learning rates of its layers are the optimizer's half, and are not set here.
 
     Source: Yang et al. 2022, "Tensor Programs V", table 3.

@@ -50,6 +50,7 @@ def make(
         "command": command,
         "grid": grid.text,
         "speed": words.speed(timings),
+        "initialization": words.initialization(timings),
     }
     shared |= {
         "expected": len(grid),

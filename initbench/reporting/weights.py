@@ -6,11 +6,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from initbench import datasets
+from initbench.initializers import Model, schemes
+from initbench.training.parameters import Batches
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 31
 BAR = 40  # characters of the longest bar in a terminal
+
+
+def on_mnist(scheme: str, shape: tuple[int, ...], activation: str, seed: int) -> NDArray[Any]:
+    """The first layer's weights, by a scheme of whole networks, of a network with one hidden layer on MNIST.
+
+    They are those of a cell with this seed, cross-entropy, batches of 128 and zero biases. ValueError where the shape
+    is no first layer of it, and where the scheme says so.
+    """
+    data = datasets.load_mnist()
+    images, labels = data.train_images[data.validation_size :], data.train_labels[data.validation_size :]
+    pixels = images.shape[1]
+    if len(shape) != 2 or shape[0] != pixels:
+        raise ValueError(
+            f"{scheme} looks at MNIST here, and its shape is {pixels},UNITS: give --shape {pixels},256, say"
+        )
+    batches = Batches(seed, len(images), 128, lambda rows: (images[rows] / 255.0, labels[rows].astype(np.int64)))
+    model = Model(((pixels, shape[1]), (shape[1], data.classes)), batches, activation=activation)
+    return schemes.parameters(scheme, "zeros", model, seed)[0][0]
 
 
 def histogram(W: NDArray[Any], law: Any = None) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:

@@ -15,6 +15,7 @@ The contract is that a cell's bits do not depend on its stack. That holds when t
 product; `initbench.training.stack.bits_hold` checks it on the shapes at hand.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
@@ -27,7 +28,7 @@ from torch import Tensor
 from initbench.cells import Cell
 from initbench.training import kernels
 from initbench.training.data import EVALUATION_BATCH, Batch, Block, Data
-from initbench.training.parameters import Batches, initial_parameters
+from initbench.training.parameters import initial_parameters
 
 BIAS = 1  # the column of X that stands before the pixels', and the row of W
 WHITE = 255.0
@@ -42,7 +43,13 @@ class Network:
     a graphics processor wants the same shapes at every step: there all pixels count as common.
     """
 
-    def __init__(self, cells: Sequence[Cell], data: Data, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        data: Data,
+        dtype: torch.dtype,
+        initialized: Callable[[Cell, float], None] = lambda cell, seconds: None,
+    ) -> None:
         # A stack of one is padded with itself: a product of a single cell may take another path, with other bits.
         self.cells = [*cells, cells[0]] if len(cells) == 1 else list(cells)
         first, count = cells[0], len(self.cells)
@@ -65,7 +72,7 @@ class Network:
             self.zeros(count, out, _padded(below, out))
             for below, out in zip(self.widths[:-1], self.widths[1:], strict=True)
         ]
-        self._start(layers)
+        self._start(layers, initialized)
         arrays = [self.first, *self.deeper]
         self.updates = [] if self.descends else [kernels.update(first.optimizer, W) for W in arrays]
         self.rates = [self.zeros(1, columns), *(self.zeros(count, 1, 1) for _ in self.deeper)]
@@ -79,13 +86,19 @@ class Network:
         """Zeros of this shape, as the network's arrays are."""
         return torch.zeros(*shape, dtype=self.dtype, device=self.device)
 
-    def _start(self, layers: Sequence[tuple[int, int]]) -> None:
-        """Put the cells' initial parameters in place; they are made on the CPU, whatever the device."""
+    def _start(self, layers: Sequence[tuple[int, int]], initialized: Callable[[Cell, float], None]) -> None:
+        """Put the cells' initial parameters in place; they are made on the CPU, whatever the device.
+
+        `initialized` is told of each cell how many seconds that took.
+        """
         dtype = str(self.dtype).removeprefix("torch.")
         made = [torch.zeros(array.shape, dtype=self.dtype) for array in (self.first, self.rare, *self.deeper)]
         width, end = self.widths[0], BIAS + self.common
         for n, cell in enumerate(self.cells):
-            (weights, bias), *others = initial_parameters(cell, tuple(layers), Batches(cell, self.data.read), dtype)
+            begin = time.perf_counter()
+            parameters = initial_parameters(cell, tuple(layers), self.data.read, dtype)
+            initialized(cell, time.perf_counter() - begin)
+            (weights, bias), *others = parameters
             columns = slice(n * width, (n + 1) * width)
             lit = torch.from_numpy(weights[self.data.lit])
             made[0][0, columns] = torch.from_numpy(bias)

@@ -1,7 +1,7 @@
 """The weights and biases that a cell starts from, made on the CPU by NumPy, the same for every trainer."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from initbench import streams
@@ -17,20 +17,28 @@ class Batches:
     `read` gives the images `[rows, pixels]`, float64 from 0 to 1, and the labels of some rows of the training split.
     """
 
-    cell: Cell
+    seed: int
+    train_size: int
+    batch_size: int
     read: Callable[[Array], Batch]
 
     def __iter__(self) -> Iterator[Batch]:
-        size, steps = self.cell.batch_size, self.cell.steps_per_epoch
         for epoch in itertools.count(1):
-            order = streams.order(self.cell.seed, epoch, self.cell.train_size)
-            for step in range(steps):
-                yield self.read(order[step * size : (step + 1) * size])
+            order = streams.order(self.seed, epoch, self.train_size)
+            for start in range(0, self.train_size - self.batch_size + 1, self.batch_size):
+                yield self.read(order[start : start + self.batch_size])
 
 
 def initial_parameters(
-    cell: Cell, layers: tuple[tuple[int, int], ...], batches: Iterable[Batch] = (), dtype: str = "float32"
+    cell: Cell,
+    layers: tuple[tuple[int, int], ...],
+    read: Callable[[Array], Batch] | None = None,
+    dtype: str = "float32",
 ) -> Parameters:
-    """For each layer its weights `[fan_in, fan_out]` and its bias `[fan_out]`, from the streams of the cell's seed."""
+    """For each layer its weights `[fan_in, fan_out]` and its bias `[fan_out]`, from the streams of the cell's seed.
+
+    `read` gives images and labels by their rows, to initializers that look at data.
+    """
+    batches = Batches(cell.seed, cell.train_size, cell.batch_size, read) if read else ()
     model = Model(layers, batches, cell.activation, cell.output_activation, cell.loss)
     return schemes.parameters(cell.initializer, cell.bias_initializer, model, cell.seed, dtype)

@@ -4,7 +4,7 @@ Slow, and says what every setting means: the same initial weights and the same b
 all else `nn.Module`, autograd and `torch.optim`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +12,18 @@ from torch import Tensor, nn
 from initbench import autograd, streams
 from initbench.cells import Cell
 from initbench.datasets import Arrays
-from initbench.initializers.model import Batch
+from initbench.initializers.model import Array, Batch
 from initbench.optimizers import OPTIMIZERS
-from initbench.training.parameters import Batches, initial_parameters
+from initbench.training.parameters import initial_parameters
 
 
-def network(cell: Cell, pixels: int, classes: int, dtype: torch.dtype, batches: Iterable[Batch] = ()) -> nn.Sequential:
+def network(
+    cell: Cell, pixels: int, classes: int, dtype: torch.dtype, read: Callable[[Array], Batch] | None = None
+) -> nn.Sequential:
     """Linear layers with the cell's initial weights, the activation between them, the output activation at the end."""
     layers = cell.layers(pixels, classes)
     modules: list[nn.Module] = []
-    start = initial_parameters(cell, layers, batches, str(dtype).removeprefix("torch."))
+    start = initial_parameters(cell, layers, read, str(dtype).removeprefix("torch."))
     for (fan_in, fan_out), (weights, bias) in zip(layers, start, strict=True):
         linear = nn.Linear(fan_in, fan_out, dtype=dtype)
         with torch.no_grad():
@@ -71,8 +73,11 @@ def train(
     test = torch.from_numpy(arrays.test_images).to(dtype) / 255, torch.from_numpy(arrays.test_labels).long()
     train_x, train_y = scaled[split : split + cell.train_size], labels[split : split + cell.train_size]
     images = arrays.train_images[split:]
-    batches = Batches(cell, lambda rows: (images[rows] / 255.0, train_y[rows].numpy()))
-    model = network(cell, scaled.shape[1], arrays.classes, dtype, batches)
+
+    def read(rows: Array) -> Batch:
+        return images[rows] / 255.0, train_y[rows].numpy()
+
+    model = network(cell, scaled.shape[1], arrays.classes, dtype, read)
     descent = optimizer(cell, model)
 
     def metrics() -> dict[str, float]:

@@ -28,7 +28,8 @@ from initbench.cells import METRICS, Cell
 from initbench.datasets import Source
 from initbench.execute import processor
 from initbench.training.data import Data
-from initbench.training.stack import Steps, bits_hold, prepare_process, train
+from initbench.training.parameters import initial_parameters
+from initbench.training.stack import Steps, bits_hold, prepare_process, quickly_initialized, train
 
 
 def main() -> None:
@@ -60,8 +61,9 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     if source.name not in data:
         data.clear()  # one data set at a time
         data[source.name] = Data(source.load(), device)
-    if task["calibrate"]:
-        _send(replies, event="done", stack=number, speed=_speed(cells, data[source.name]))
+    if task["what"] != "train":
+        measured = {"speed": _speed, "initialization": _initialization}[task["what"]](cells, data[source.name])
+        _send(replies, event="done", stack=number, **{task["what"]: measured})
         return
     functions = tuple((cell.activation, cell.output_activation, cell.loss) for cell in cells)
     shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, cells[0].precision, source.name, functions)
@@ -69,6 +71,14 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     if shape not in exact:
         exact[shape] = _without_overflow(lambda some: [bits_hold(some, data[source.name])] * len(some), cells)[0]
     progress_at = start
+
+    initialization: dict[str, dict[str, float]] = {}
+
+    def initialized(cell: Cell, taken: float) -> None:
+        told = initialization.setdefault(cell.initializer, {"cells": 0, "seconds": 0.0})
+        told["cells"] += 1
+        told["seconds"] = round(told["seconds"] + taken, 6)
+        progress(0.0)
 
     def progress(epochs: float) -> None:
         nonlocal progress_at
@@ -79,7 +89,7 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     def metrics(some: list[Cell]) -> list[list[list[float]]]:  # [cell][epoch][metric]
         rows = [
             [getattr(epoch, name).tolist() for name in METRICS]
-            for epoch in train(some, data[source.name], progress=progress)
+            for epoch in train(some, data[source.name], progress=progress, initialized=initialized)
         ]
         return [[[values[i] for values in epoch] for epoch in rows] for i in range(len(some))]
 
@@ -90,7 +100,16 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     }
     seconds = time.perf_counter() - start
     rate = _product_rate(device)
-    _send(replies, event="done", stack=number, seconds=seconds, exact=exact[shape], metrics=by_name, product_rate=rate)
+    _send(
+        replies,
+        event="done",
+        stack=number,
+        metrics=by_name,
+        exact=exact[shape],
+        seconds=seconds,
+        initialization=initialization,
+        product_rate=rate,
+    )
 
 
 def _without_overflow(work: Callable[[list[Cell]], list[Any]], cells: list[Cell]) -> list[Any]:
@@ -127,13 +146,20 @@ MEASURED_SECONDS = 0.1
 def _speed(cells: list[Cell], data: Data) -> dict[str, float]:
     """Seconds of a step of this stack, of the evaluation of an image, and of the start of a training."""
     begin = time.perf_counter()
-    steps = Steps(cells, data)
+    steps = Steps([quickly_initialized(cell) for cell in cells], data)
     start = time.perf_counter() - begin
     step = _mean_seconds(lambda: steps.take(4).finish()) / 4
     blocks = data.test[:4]
     images = sum(len(block.images) for block in blocks)
     evaluation = _mean_seconds(lambda: [array.cpu() for array in steps.network.evaluate(blocks)]) / images
     return {"step": step, "evaluation": evaluation, "start": start}
+
+
+def _initialization(cells: list[Cell], data: Data) -> float:
+    """Seconds that the initial weights of a cell take."""
+    begin = time.perf_counter()
+    initial_parameters(cells[0], cells[0].layers(data.pixels, data.classes), data.read)
+    return time.perf_counter() - begin
 
 
 def _mean_seconds(work: Callable[[], object]) -> float:
