@@ -256,9 +256,17 @@ def list_(
         return
     if kind not in kinds:
         raise UserError(f"there is no list of {shown(kind)}; allowed: {', '.join(kinds)}{nearest(kind, kinds)}")
+    headings: dict[str, str] = {}
+    if kind == "initializers":
+        from initbench.initializers.schemes import families
+
+        headings = {names[0]: family for family, names in families().items()}
     for name, (signature, summary) in _entries(kind).items():
-        say(signature if kind != "presets" else name)
-        say(f"    {summary}")
+        if name in headings:
+            say(f"\n{headings[name]}" if name != next(iter(headings)) else headings[name])
+        indent = "  " * bool(headings)
+        say(indent + (signature if kind != "presets" else name))
+        say(f"{indent}    {summary}")
 
 
 @app.command(epilog="Example: initbench show he_normal --shape 784,256 --activation relu")
@@ -312,7 +320,8 @@ def show(
     say(f"{choice}, {' × '.join(map(str, sizes))}: {INITIALIZERS[choice.name].summary}")
     for line in weights.lines(W, law):
         say(line)
-    panels = ["histogram", "singular values", "norms"] if len(sizes) > 1 else ["histogram"]
+    matrix = "images" if schemes.of_network(str(choice)) else "weights"
+    panels = ["histogram", matrix, "singular values", "norms"] if len(sizes) > 1 else ["histogram"]
     buffer = io.BytesIO()
     weights.figure(panels, W, law, f"{choice}, {' × '.join(map(str, sizes))}").savefig(
         buffer, format=path.suffix[1:], dpi=150
@@ -332,7 +341,12 @@ def _entries(kind: str) -> dict[str, tuple[str, str]]:
     catalogue = getattr(module, kind.upper())
     if kind == "datasets":
         return {name: (name, summary) for name, summary in catalogue.items()}
-    return {name: (entry.signature, entry.summary) for name, entry in catalogue.items()}
+    names = list(catalogue)
+    if kind == "initializers":
+        from initbench.initializers.schemes import families
+
+        names = [name for family in families().values() for name in family]
+    return {name: (catalogue[name].signature, catalogue[name].summary) for name in names}
 
 
 @app.command(epilog="Example: initbench export results/keepcoding keepcoding.csv")

@@ -49,6 +49,24 @@ def test_import_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
+def test_a_grid_with_gradient_driven_schemes_is_checked_without_torch():
+    code = (
+        "import sys; from initbench import grid\n"
+        'schemes = ["metainit", "gradinit", "lsuv", "dks"]\n'
+        "grid.parse(f'[grid]\\ninitializer = {schemes}\\n[model]\\nactivation = \"tanh\"')\n"
+        "print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_the_list_of_initializers_has_all_of_them_by_family(tmp_path):
+    listed = initbench("list", "initializers", cwd=tmp_path).stdout
+    names = [line.strip().partition("(")[0] for line in listed.splitlines() if line[:2] == "  " and line[2:3] != " "]
+    assert sorted(names) == sorted(ib.initializers.INITIALIZERS)
+    assert names[:3] == ["zeros", "ones", "constant"]
+    assert "Gradient-driven schemes: before the training they" in listed
+
+
 def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_path):
     made = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
@@ -89,7 +107,7 @@ def test_list_names_every_entry_with_its_parameters(tmp_path):
 
     out = initbench("list", "initializers", cwd=tmp_path).stdout
     for entry in INITIALIZERS.values():
-        assert f"\n{entry.signature}\n    {entry.summary}\n" in "\n" + out
+        assert f"\n  {entry.signature}\n      {entry.summary}\n" in "\n" + out
     wrong = initbench("list", "initialisers", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "did you mean 'initializers'" in wrong.stderr

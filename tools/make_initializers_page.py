@@ -1,13 +1,20 @@
 """Make docs/initializers.md, and its pictures, from the docstrings: `python -m tools.make_initializers_page`.
 
-The picture of each scheme is a histogram of its weights for (784, 256), beside the law that it states.
+The picture of each scheme is a histogram of its weights for (784, 256) with the law that it states, beside the weights.
 """
 
 import inspect
+import os
 from pathlib import Path
 
-from initbench.initializers import INITIALIZERS
+from initbench.one_thread import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)  # before NumPy is imported: what is computed here is what a run computes
+
+from initbench.activations import ACTIVATIONS
+from initbench.initializers import INITIALIZERS, gain, schemes
 from initbench.initializers._base import with_law
+from initbench.initializers.moments import PYTORCH_GAINS
 from initbench.reporting import weights
 from tools import libraries
 
@@ -18,16 +25,27 @@ INTRODUCTION = """# The initializers
 
 Made from the docstrings by `make docs`. `initbench show NAME --shape 784,256` draws a scheme in the terminal and as a
 figure. The pictures are of 784 × 256 weights at seed 0: the histogram, and as a line the law of each weight, where
-there is one. W is `[fan_in, fan_out]`; φ is the network's activation. A scheme of single layers is a function of the
-shape and, where it says so, of the activation, the layer's place and the number of layers; a scheme of networks looks
-at the first batches of the training, or at gradients. Of these the first layer of 784-256-10 with tanh is drawn, as it
-starts on MNIST.
+there is one; then the weights of the first 64 inputs and units. W is `[fan_in, fan_out]`; φ is the network's
+activation. A scheme of single layers is a function of the shape and, where it says so, of the activation, the layer's
+place and the number of layers; a scheme of networks looks at the first batches of the training, or at gradients. Of
+these the first layer of 784-256-10 with tanh is drawn, as it starts on MNIST, and the weights of the first 36 units as
+images.
 
 ## What other libraries call them
 
 Made from the pairs in `tools/libraries.py`, which `tests/test_libraries.py` draws from and compares: the same
 distribution (moments, support, Kolmogorov and Smirnov's test, exact bounds) where a name stands in a library's column,
 and a demonstrably different one where the last column says so.
+
+"""
+
+
+GAINS = """
+## The gains of the activations
+
+What `activation_scaling` multiplies by. `second_moment` is 1 / √E[φ(z)²] with z ~ N(0, 1), by quadrature: behind
+pre-activations of variance 1 the next layer's have variance 1 again. `pytorch` is PyTorch's `calculate_gain`, which has
+none for half of the activations. Softmax stands at the end of a network, where nothing follows: 1.
 
 """
 
@@ -43,7 +61,8 @@ def main() -> None:
             W, law = weights.on_mnist(name, SHAPE, "tanh", 0), None
         else:
             W, law = with_law(lambda function=entry.function: function(SHAPE, seed=0))
-        weights.figure(["histogram"], W, law).savefig(pictures / f"{name}.png", dpi=72)
+        panels = ["histogram", "images" if "network" in entry.tags else "weights"]
+        weights.figure(panels, W, law).savefig(pictures / f"{name}.png", dpi=60)
 
 
 def pictured() -> list[str]:
@@ -53,14 +72,26 @@ def pictured() -> list[str]:
 
 def page() -> str:
     """The page as Markdown."""
-    text = [INTRODUCTION, libraries.table()]
-    for name, entry in INITIALIZERS.items():
-        told = (inspect.getdoc(entry.function) or "").partition(">>>")[0].strip()
-        text.append(f"\n## {name}\n\n`{entry.signature}`\n\n{told}\n\nFits {entry.fit.words}")
-        text[-1] += "; and biases.\n" if "bias" in entry.tags else ".\n"
-        if name in pictured():
-            text.append(f"\n![{name}](initializers/{name}.png)\n")
+    text = [INTRODUCTION, libraries.table(), GAINS, gains()]
+    for family, names in schemes.families().items():
+        text.append(f"\n## {family}\n")
+        for name in names:
+            entry = INITIALIZERS[name]
+            told = (inspect.getdoc(entry.function) or "").partition(">>>")[0].strip()
+            text.append(f"\n### {name}\n\n`{entry.signature}`\n\n{told}\n\nFits {entry.fit.words}")
+            text[-1] += "; and biases.\n" if "bias" in entry.tags else ".\n"
+            if name in pictured():
+                text.append(f"\n![{name}](initializers/{name}.png)\n")
     return "".join(text)
+
+
+def gains() -> str:
+    """The gain of each activation as a Markdown table."""
+    rows = ["| activation | `second_moment` | `pytorch` |", "| --- | --- | --- |"]
+    for name in ACTIVATIONS:
+        theirs = f"{gain(name, 'pytorch'):.4f}" if name in PYTORCH_GAINS else "none: as `second_moment`"
+        rows.append(f"| {name} | {gain(name):.4f} | {theirs} |")
+    return "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

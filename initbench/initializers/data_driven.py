@@ -1,4 +1,4 @@
-"""Schemes that look at data: they get a model with its forward pass and the first batches of its training.
+"""Data-driven schemes: they get a model with its forward pass and the first batches of its training.
 
 They compute in float64, one cell at a time, so that what a cell starts from does not depend on its stack.
 """

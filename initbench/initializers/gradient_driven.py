@@ -1,4 +1,4 @@
-"""Schemes that look at gradients before the training: they rescale weights until the gradients are as wanted.
+"""Gradient-driven schemes: before the training they rescale weights until the gradients are as wanted.
 
 PyTorch differentiates, in float64, one cell at a time, so that what a cell starts from does not depend on its stack and
 hardly on the processor: a rounding that turned the sign of a step would lead elsewhere.
@@ -47,12 +47,12 @@ def metainit(
     When to use it: for deep networks for which no scheme is known. In perceptrons of one or two hidden layers the
     quotient is least where the weights nearly vanish, and there it goes: He's start trains better.
     """
-    import torch
-
     require(0 < rate < math.inf, "rate", rate, "above 0")
     require(0 <= momentum < 1, "momentum", momentum, "from 0 to below 1")
     require(steps >= 0, "steps", steps, "from 0 up")
     images = len(model.batch()[0])
+    import torch
+
     start, biases = _start(model, seed)
     norms = torch.stack([W.detach().norm() for W in start])
     directions = [W.detach() / norm for W, norm in zip(start, norms, strict=True)]
@@ -119,6 +119,7 @@ def gradinit(
         require(0 < value < math.inf, name, value, "above 0")
     require(0 <= smallest < math.inf, "smallest", smallest, "0 or more")
     require(iterations >= 0, "iterations", iterations, "from 0 up")
+    model.batch()  # if there is none, PyTorch need not be loaded
     import torch
 
     halves = _halves(model)

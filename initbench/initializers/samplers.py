@@ -1,4 +1,4 @@
-"""Samplers whose scale is given and does not depend on the shape: the article's three.
+"""Unscaled samplers: their scale is given and does not depend on the shape; the article's three.
 
 The defaults are those of Keras 3 (`RandomUniform`, `RandomNormal`, `TruncatedNormal`).
 """

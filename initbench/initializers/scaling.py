@@ -1,4 +1,6 @@
-"""Variance scaling: the variance of a weight is scale / n, n a fan of the layer. Glorot, He, LeCun, PyTorch's default.
+"""Variance scaling: the variance of a weight is scale / n, n a fan of the layer.
+
+Glorot, He, LeCun, and the defaults of libraries.
 
 The names say the distribution: `*_normal` is the untruncated normal of the papers and of PyTorch;
 `*_truncated_normal` is what Keras and JAX call `*_normal`.
@@ -100,7 +102,7 @@ def activation_scaling(
 
 @weight_scheme
 def glorot_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """N(0, 2 / (fan_in + fan_out)). Glorot & Bengio 2010, eq. 12; PyTorch's `xavier_normal_`.
+    """N(0, 2 / (fan_in + fan_out)). The variance of Glorot & Bengio 2010, eq. 12; PyTorch's `xavier_normal_`.
 
     When to use it: for tanh and other activations that are near the identity at 0.
     """

@@ -1,4 +1,4 @@
-"""Schemes with structure: the weights are made together, not one by one."""
+"""Structured schemes: the weights are made together, not one by one."""
 
 import math
 

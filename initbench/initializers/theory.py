@@ -1,4 +1,4 @@
-"""Schemes derived from a theory of how signals travel through layers."""
+"""Theory: schemes derived from how signals travel through layers."""
 
 import math
 from functools import cache

@@ -1,5 +1,8 @@
-"""A scheme's weights, drawn: a histogram beside the law that the scheme states, singular values, norms of units."""
+"""A scheme's weights, drawn: their histogram beside the law that the scheme states, their matrix, singular values, and
+the norms of units.
+"""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 BINS = 31
 BAR = 40  # characters of the longest bar in a terminal
+CORNER = 64  # inputs and units of a drawn matrix: the first ones
+TILES = 6  # units, drawn as images, in a row and in a column
 
 
 def on_mnist(scheme: str, shape: tuple[int, ...], activation: str, seed: int) -> NDArray[Any]:
@@ -45,6 +50,15 @@ def histogram(W: NDArray[Any], law: Any = None) -> tuple[NDArray[Any], NDArray[A
     return edges, shares, None if law is None else np.diff(law.cdf(edges))
 
 
+def images(W: NDArray[Any]) -> NDArray[Any]:
+    """The first units' weights, of inputs that are the pixels of a square image, side by side in a square."""
+    side = math.isqrt(len(W))
+    shown = np.full((TILES, side + 1, TILES, side + 1), np.nan)  # a line between them
+    for n in range(min(TILES**2, W.shape[1])):
+        shown[n // TILES, :side, n % TILES, :side] = W[:, n].reshape(side, side)
+    return shown.reshape(TILES * (side + 1), -1)[:-1, :-1]
+
+
 def lines(W: NDArray[Any], law: Any = None) -> list[str]:
     """The weights as text: their moments, a histogram (`|` where the law says), singular values, and units' norms."""
     flat = W.reshape(-1, W.shape[-1])
@@ -72,7 +86,7 @@ def lines(W: NDArray[Any], law: Any = None) -> list[str]:
 
 
 def figure(panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str = "") -> "Figure":
-    """The weights as a figure with some of the panels `histogram`, `singular values`, `norms`."""
+    """The weights as a figure with some of the panels `histogram`, `weights`, `images`, `singular values`, `norms`."""
     import seaborn as sns
     from matplotlib.figure import Figure
 
@@ -87,6 +101,14 @@ def figure(panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str =
                     x = np.linspace(edges[0], edges[-1], 400)[1:-1]
                     ax.plot(x, law.pdf(x), color="#08306b", lw=1.2)
                 ax.set(xlabel="weight", ylabel="density")
+            elif panel in ("weights", "images"):
+                drawn = flat[:CORNER, :CORNER] if panel == "weights" else images(flat)
+                end = float(np.nanmax(np.abs(drawn))) or 1.0
+                made.colorbar(ax.imshow(drawn, cmap="RdBu_r", vmin=-end, vmax=end, interpolation="nearest"), ax=ax)
+                if panel == "weights":
+                    ax.set(xlabel="unit", ylabel="input")
+                else:
+                    ax.set(xlabel="units, their weights as images", xticks=[], yticks=[])
             elif panel == "singular values":
                 ax.plot(np.linalg.svd(flat, compute_uv=False), ".", ms=3, color="#08306b")
                 ax.set(xlabel="place", ylabel="singular value")
@@ -96,6 +118,8 @@ def figure(panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str =
                 end = 1.1 * max(float(norms.max()), 1e-12)
                 sns.histplot(norms, bins=40, binrange=(0, end), ax=ax, color="#9ecae1")
                 ax.set(xlabel="norm of a unit's weights", ylabel="units")
+            if panel != "images":
+                ax.locator_params(axis="x", nbins=4)
             sns.despine(ax=ax)
         if title:
             made.suptitle(title, fontsize=10)
