@@ -308,19 +308,24 @@ def show(
         raise UserError(f"--shape {shape}: allowed: each size from 1 up, and at most {MOST_SHOWN:,} weights")
     try:
         choice = INITIALIZERS.resolve(scheme)
-        given: dict[str, Any] = {"place": place, "depth": depth, "fan_in": sizes[0], "seed": seed}
-        if activation is not None:
-            given["activation"] = str(ACTIVATIONS.resolve(activation))
-        if schemes.of_network(str(choice)):
-            W, law = weights.on_mnist(str(choice), sizes, given.get("activation", "tanh"), seed), None
+        network = schemes.of_network(str(choice))
+        given = {"activation": str(ACTIVATIONS.resolve(activation or ("tanh" if network else "relu")))}
+        given |= {} if network else {"place": place, "depth": str(depth)}
+        used = ", ".join(f"{n} {v}" for n, v in given.items() if network or n in INITIALIZERS[choice.name].supplied)
+        say(f"{choice}, {' × '.join(map(str, sizes))}: {INITIALIZERS[choice.name].summary}")
+        if network:
+            say(f"The first layer of 784-{sizes[-1]}-10 on MNIST, {used}")
+            W, law = weights.on_mnist(str(choice), sizes, given["activation"], seed), None
         else:
-            W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **given))
+            if used:
+                say(f"For {used}")
+            supplied = given | {"depth": depth, "fan_in": sizes[0], "seed": seed}
+            W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **supplied))
     except ValueError as error:
-        raise UserError(str(error)) from None
-    say(f"{choice}, {' × '.join(map(str, sizes))}: {INITIALIZERS[choice.name].summary}")
+        raise UserError(f"{scheme}: {error}" if scheme not in str(error) else str(error)) from None
     for line in weights.lines(W, law):
         say(line)
-    matrix = "images" if schemes.of_network(str(choice)) else "weights"
+    matrix = "images" if network else "weights"
     panels = ["histogram", matrix, "singular values", "norms"] if len(sizes) > 1 else ["histogram"]
     buffer = io.BytesIO()
     weights.figure(panels, W, law, f"{choice}, {' × '.join(map(str, sizes))}").savefig(
@@ -346,7 +351,8 @@ def _entries(kind: str) -> dict[str, tuple[str, str]]:
         from initbench.initializers.schemes import families
 
         names = [name for family in families().values() for name in family]
-    return {name: (catalogue[name].signature, catalogue[name].summary) for name in names}
+    also = {name: "  (also of biases)" * ("bias" in catalogue[name].tags) for name in names}
+    return {name: (catalogue[name].signature + also[name], catalogue[name].summary) for name in names}
 
 
 @app.command(epilog="Example: initbench export results/keepcoding keepcoding.csv")

@@ -33,6 +33,9 @@ SYNONYMS = {
     "xavier": "glorot_normal",
     "xavier_normal": "glorot_normal",
     "xavier_uniform": "glorot_uniform",
+    "henormal": "he_truncated_normal",  # Keras'
+    "glorotnormal": "glorot_truncated_normal",
+    "lecunnormal": "lecun_truncated_normal",
     "gaussian": "normal",
     "random_normal": "normal",
     "random_uniform": "uniform",

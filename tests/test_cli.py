@@ -61,7 +61,9 @@ def test_a_grid_with_gradient_driven_schemes_is_checked_without_torch():
 
 def test_the_list_of_initializers_has_all_of_them_by_family(tmp_path):
     listed = initbench("list", "initializers", cwd=tmp_path).stdout
-    names = [line.strip().partition("(")[0] for line in listed.splitlines() if line[:2] == "  " and line[2:3] != " "]
+    names = [
+        line.strip().partition("(")[0].strip() for line in listed.splitlines() if line[:2] == "  " and line[2:3] != " "
+    ]
     assert sorted(names) == sorted(ib.initializers.INITIALIZERS)
     assert names[:3] == ["zeros", "ones", "constant"]
     assert "Gradient-driven schemes: before the training they" in listed
@@ -70,7 +72,7 @@ def test_the_list_of_initializers_has_all_of_them_by_family(tmp_path):
 def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_path):
     made = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    assert f"the law says mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in made.stdout
+    assert f"the law (| below): mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in made.stdout
     bars = [line for line in made.stdout.splitlines() if "█" in line]
     assert len(bars) > 15
     assert (tmp_path / "he_normal-784x256.png").read_bytes().startswith(b"\x89PNG")
@@ -107,7 +109,8 @@ def test_list_names_every_entry_with_its_parameters(tmp_path):
 
     out = initbench("list", "initializers", cwd=tmp_path).stdout
     for entry in INITIALIZERS.values():
-        assert f"\n  {entry.signature}\n      {entry.summary}\n" in "\n" + out
+        of_biases = "  (also of biases)" * ("bias" in entry.tags)
+        assert f"\n  {entry.signature}{of_biases}\n      {entry.summary}\n" in "\n" + out
     wrong = initbench("list", "initialisers", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "did you mean 'initializers'" in wrong.stderr

@@ -133,6 +133,19 @@ def test_the_articles_setting_is_told_to_be_a_finding(page):
     assert "zeros are a good start" in text
 
 
+def test_a_scheme_for_each_place_has_a_short_name_that_fits_its_figures(recwarn):
+    table = '{ hidden = "he_normal", last = { name = "normal", std = 0.01 } }'
+    longest = (
+        '{ first = "variance_scaling", hidden = "glorot_truncated_normal", last = { name = "uniform", low = -1 } }'
+    )
+    parsed = grid.parse(TEXT.replace('"zeros"', f'"zeros", {table}, {longest}'))
+    text = Page(make(made_up(parsed), parsed, [], "x")).text
+    assert "he_normal, last normal(std=0.01)" in text
+    assert "glorot_truncated_normal, first variance_scaling, last uniform(low=-1.0, high=0.05)" in text
+    assert "per_layer(" not in text.replace(parsed.text, "")
+    assert not [w for w in recwarn if "constrained_layout" in str(w.message)]
+
+
 def test_the_same_table_makes_the_same_page(page):
     parsed = grid.parse(TEXT)
     environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}

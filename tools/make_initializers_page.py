@@ -31,6 +31,24 @@ place and the number of layers; a scheme of networks looks at the first batches 
 these the first layer of 784-256-10 with tanh is drawn, as it starts on MNIST, and the weights of the first 36 units as
 images.
 
+## Where to begin
+
+| the hidden layers are | first | and when they are many |
+| --- | --- | --- |
+| relu or leaky_relu | `he_normal` | `orthogonal`, `lsuv`, `activation_scaling` |
+| tanh or softsign | `glorot_uniform` | `edge_of_chaos` (for the biases too), `dks`, `fixed_point_tanh` |
+| sigmoid | `kumar` | `dks` |
+| selu | `lecun_normal` | |
+| elu, gelu, silu, softplus | `activation_scaling` | `lsuv`, `dks`, `tat` |
+| none: the inputs are the outputs' only layer | `zeros`, small `normal` | |
+| to repeat an experiment of another library | `torch_linear_default`, `keras_default`, `tf1_default` | |
+
+That is what the theory says. What is best for a network is a question for a grid.
+
+"""
+
+
+LIBRARIES = """
 ## What other libraries call them
 
 Made from the pairs in `tools/libraries.py`, which `tests/test_libraries.py` draws from and compares: the same
@@ -38,7 +56,6 @@ distribution (moments, support, Kolmogorov and Smirnov's test, exact bounds) whe
 and a demonstrably different one where the last column says so.
 
 """
-
 
 GAINS = """
 ## The gains of the activations
@@ -72,8 +89,14 @@ def pictured() -> list[str]:
 
 def page() -> str:
     """The page as Markdown."""
-    text = [INTRODUCTION, libraries.table(), GAINS, gains()]
-    for family, names in schemes.families().items():
+    families = schemes.families()
+    biases = [f"`{name}`" for name, entry in INITIALIZERS.items() if "bias" in entry.tags]
+    text = [INTRODUCTION, "## All of them\n\n"]
+    for family, names in families.items():
+        links = ", ".join(f"[{name}](#{name})" for name in names)
+        text.append(f"- **{family.partition(':')[0]}**: {links}\n")
+    text.append(f"\nFor biases too: {', '.join(sorted(biases))}.\n")
+    for family, names in families.items():
         text.append(f"\n## {family}\n")
         for name in names:
             entry = INITIALIZERS[name]
@@ -82,7 +105,7 @@ def page() -> str:
             text[-1] += "; and biases.\n" if "bias" in entry.tags else ".\n"
             if name in pictured():
                 text.append(f"\n![{name}](initializers/{name}.png)\n")
-    return "".join(text)
+    return "".join([*text, LIBRARIES, libraries.table(), GAINS, gains()])
 
 
 def gains() -> str:

@@ -45,6 +45,18 @@ class Model:
     >>> W = [(np.eye(4, 3), np.zeros(3)), (np.eye(3, 2), np.zeros(2))]
     >>> [z.shape for z in model.pre_activations(W, model.batch()[0])]
     [(5, 3), (5, 2)]
+
+    A scheme of networks gives the weights and the bias of each layer:
+
+    >>> from initbench.initializers import lsuv
+    >>> (W, b), _ = lsuv(model, seed=0)
+    >>> W.shape, b.shape
+    ((4, 3), (3,))
+
+    Raises
+    ------
+    ValueError
+        Layers that do not follow one another, biases or batches that do not fit them, labels that are no class.
     """
 
     layers: Sequence[tuple[int, int]]
@@ -53,6 +65,19 @@ class Model:
     output_activation: str = "identity"
     loss: str = "cross_entropy"
     biases: Sequence[Array] = ()
+
+    def __post_init__(self) -> None:
+        layers = [tuple(layer) if isinstance(layer, Sequence) else (layer,) for layer in self.layers]
+        follow = all(left[-1] == right[0] for left, right in itertools.pairwise(layers))
+        if not layers or {len(layer) for layer in layers} != {2} or not follow:
+            raise ValueError(
+                f"layers = {self.layers!r}; allowed: (fan_in, fan_out) of each, ((784, 128), (128, 10)), say"
+            )
+        if self.biases and [np.shape(bias) for bias in self.biases] != [layer[1:] for layer in layers]:
+            shapes = [np.shape(bias) for bias in self.biases]
+            raise ValueError(
+                f"biases of shapes {shapes}; allowed: one for each layer, {[layer[1:] for layer in layers]}"
+            )
 
     @property
     def nonlinearity(self) -> str:
@@ -76,9 +101,19 @@ class Model:
             empty = True
             for batch in self.batches:
                 empty = False
+                self._check(batch)
                 yield batch
             if empty:
                 raise NoBatches("this scheme looks at data, and the model has no batches; give Model(..., batches=…)")
+
+    def _check(self, batch: Batch) -> None:
+        inputs, classes = self.layers[0][0], self.layers[-1][1]
+        shapes = [np.shape(array) for array in batch]
+        if len(shapes) != 2 or len(shapes[0]) != 2 or shapes[0][1] != inputs or shapes[1] != shapes[0][:1]:
+            raise ValueError(f"a batch of shapes {shapes}; allowed: images [batch, {inputs}] and labels [batch]")
+        labels = np.asarray(batch[1])
+        if not shapes[0][0] or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(f"labels = {labels!r}; allowed: whole numbers from 0 to {classes - 1}, at least one")
 
     def batch(self, count: int = 1) -> Batch:
         """The first `count` batches as one."""

@@ -63,10 +63,12 @@ def resolve(given: object, only: str = "") -> str:
     table = _by_place(given)
     if table is None:
         return str(INITIALIZERS.resolve(given, only))
-    form = "a scheme for each place is { first = …, hidden = …, last = … }; `hidden` is also what is not given"
+    form = "a scheme for each place is { first = …, hidden = …, last = … }; one that is missing is as `hidden`"
     for key in table:
         if key not in PLACES:
             raise ValueError(f"given {shown(given)}: there is no place {shown(key)}; {form}{nearest(key, PLACES)}")
+        if (name := _name(table[key])) in INITIALIZERS and "network" in INITIALIZERS[name].tags:
+            raise ValueError(f"{key}: {name} fills whole networks, and cannot stand in a place; {form}")
     if "hidden" not in table:
         raise ValueError(f"given {shown(given)}: `hidden` is missing; {form}")
     settled: dict[str, str] = {}
@@ -78,6 +80,12 @@ def resolve(given: object, only: str = "") -> str:
     if len(set(settled.values())) == 1:
         return settled["hidden"]
     return f"{PER_LAYER}({', '.join(f'{place}={settled[place]}' for place in PLACES)})"
+
+
+def _name(given: object) -> str:
+    """The name in a spelling of a scheme, or an empty string."""
+    named = given.get("name", "") if isinstance(given, Mapping) else given
+    return named.partition("(")[0] if isinstance(named, str) else ""
 
 
 def _by_place(given: object) -> dict[str, object] | None:
@@ -93,6 +101,21 @@ def _by_place(given: object) -> dict[str, object] | None:
         return {str(k.arg): ast.unparse(k.value) for k in call.keywords}
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError(f"given {shown(given)}; allowed: {PER_LAYER}(first=…, hidden=…, last=…)") from None
+
+
+def short(initializer: str) -> str:
+    """A canonical string for people: of a scheme for each place what differs from the hidden layers' alone.
+
+    >>> short("per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))")
+    'he_normal, last normal(std=0.01)'
+    >>> short("per_layer(first=zeros, hidden=ones, last=ones)"), short("he_normal")
+    ('ones, first zeros', 'he_normal')
+    """
+    table = _by_place(initializer)
+    if table is None:
+        return initializer
+    others = [f"{place} {table[place]}" for place in ("first", "last") if table[place] != table["hidden"]]
+    return ", ".join([str(table["hidden"]), *others])
 
 
 @lru_cache(maxsize=1024)

@@ -113,7 +113,7 @@ def accuracy_by_initializer(
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if limits[1] - limits[0] > 0.05 else 1))
         above = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
         for i, (_, row) in enumerate(table.iterrows()):
-            axes.annotate(row["initializer"], (0.01, i - 0.42), **above)
+            axes.annotate(_cut(row["initializer"]), (0.01, i - 0.42), **above)
             axes.annotate(words.interval(row), (0.99, i - 0.42), ha="right", **above)
         said = "; ".join(f"{row['initializer']} {words.interval(row)}" for _, row in table.iterrows())
         return _finished(figure, f"Test accuracy by initializer, {title}. Mean and 95% interval: {said}.")
@@ -160,7 +160,7 @@ def heat_map(table: pd.DataFrame, across: str, title: str) -> Figure:
         for text, field in zip(axes.texts, fields, strict=True):
             text.set_color("black" if _luminance(field) > 0.18 else "white")  # the one with more contrast
         axes.set(title=title, xlabel="" if across == "activation" else across.replace("_", " "), ylabel="")
-        axes.set_yticks(axes.get_yticks(), [name.replace("(", "\n(", 1) for name in names], rotation=0)
+        axes.set_yticks(axes.get_yticks(), [_wrapped(name) for name in names], rotation=0)
         axes.tick_params(axis="x", rotation=30)
         axes.tick_params(length=0, labelsize=9)
         said = "; ".join(
@@ -168,6 +168,21 @@ def heat_map(table: pd.DataFrame, across: str, title: str) -> Figure:
         )
         what = f"Heat map of mean test accuracy, initializer by {across.replace('_', ' ')}"
         return _finished(figure, f"{what}{', ' * bool(title)}{title}. {said}.")
+
+
+# How many characters of a name stand beside a figure, in one line.
+LONGEST = 44
+
+
+def _cut(name: str) -> str:
+    """A name that is short enough for its place; the table below has it whole."""
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def _wrapped(name: str) -> str:
+    """A name in lines that leave room for what is beside them."""
+    lines = [line for part in name.split(", ") for line in part.replace("(", "\n(", 1).split("\n")]
+    return "\n".join(line if len(line) <= LONGEST // 2 else line[: LONGEST // 2 - 1] + "…" for line in lines)
 
 
 def _luminance(colour: Any) -> float:

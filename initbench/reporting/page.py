@@ -59,6 +59,7 @@ def make(
     }
     if frame.empty:
         return template.render(empty=True, **shared)
+    frame = words.labelled(frame)
     choice = choice_of(grid)
     table = stats.verdicts(frame, choice)
     seeds = int(table["seeds"].max())

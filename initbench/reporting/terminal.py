@@ -18,7 +18,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     if frame.empty:
         return
     choice = choice_of(grid)
-    verdicts = stats.verdicts(frame, choice)
+    verdicts = stats.verdicts(words.labelled(frame), choice)
     table = Table(box=box.SIMPLE_HEAD, title=None)
     for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Diverged"):
         table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")

@@ -63,7 +63,9 @@ def lines(W: NDArray[Any], law: Any = None) -> list[str]:
     """The weights as text: their moments, a histogram (`|` where the law says), singular values, and units' norms."""
     flat = W.reshape(-1, W.shape[-1])
     text = f"mean {W.mean():.4g}, standard deviation {W.std():.4g}, from {W.min():.4g} to {W.max():.4g}"
-    told = [text if law is None else f"{text}; the law says mean {law.mean():.4g}, standard deviation {law.std():.4g}"]
+    told = [text]
+    if law is not None:
+        told.append(f"the law (| below): mean {law.mean():.4g}, standard deviation {law.std():.4g}")
     edges, shares, expected = histogram(W, law)
     widest = max(shares.max(), 0.0 if expected is None else expected.max())
     for i, share in enumerate(shares):

@@ -7,7 +7,16 @@ import pandas as pd
 
 from initbench.cells import DIVERGED, SETTINGS
 from initbench.grid import counted
+from initbench.initializers import schemes
 from initbench.stats import CHOSEN_ON
+
+
+def labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with initializers as people are told of them: see `schemes.short`."""
+    names = {setting: frame[setting].unique() for setting in ("initializer", "bias_initializer")}
+    short = {setting: {name: schemes.short(str(name)) for name in found} for setting, found in names.items()}
+    changed = {s: frame[s].map(told) for s, told in short.items() if any(name != t for name, t in told.items())}
+    return frame.assign(**changed) if changed else frame
 
 
 def percent(value: float, digits: int = 1) -> str:
