@@ -140,8 +140,8 @@ def test_a_scheme_for_each_place_has_a_short_name_that_fits_its_figures(recwarn)
     )
     parsed = grid.parse(TEXT.replace('"zeros"', f'"zeros", {table}, {longest}'))
     text = Page(make(made_up(parsed), parsed, [], "x")).text
-    assert "he_normal, last normal(std=0.01)" in text
-    assert "glorot_truncated_normal, first variance_scaling, last uniform(low=-1.0, high=0.05)" in text
+    assert "he_normal with last normal(std=0.01)" in text
+    assert "glorot_truncated_normal with first variance_scaling and last uniform(low=-1.0, high=0.05)" in text
     assert "per_layer(" not in text.replace(parsed.text, "")
     assert not [w for w in recwarn if "constrained_layout" in str(w.message)]
 

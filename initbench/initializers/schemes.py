@@ -107,15 +107,15 @@ def short(initializer: str) -> str:
     """A canonical string for people: of a scheme for each place what differs from the hidden layers' alone.
 
     >>> short("per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))")
-    'he_normal, last normal(std=0.01)'
+    'he_normal with last normal(std=0.01)'
     >>> short("per_layer(first=zeros, hidden=ones, last=ones)"), short("he_normal")
-    ('ones, first zeros', 'he_normal')
+    ('ones with first zeros', 'he_normal')
     """
     table = _by_place(initializer)
     if table is None:
         return initializer
     others = [f"{place} {table[place]}" for place in ("first", "last") if table[place] != table["hidden"]]
-    return ", ".join([str(table["hidden"]), *others])
+    return f"{table['hidden']} with {' and '.join(others)}"
 
 
 @lru_cache(maxsize=1024)

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,16 +152,17 @@ def heat_map(table: pd.DataFrame, across: str, title: str) -> Figure:
     """Mean test accuracy, initializer × another setting; blank where no run trained."""
     names, values = list(dict.fromkeys(table["initializer"])), list(dict.fromkeys(table[across]))
     wide = table.pivot(index="initializer", columns=across, values="mean").reindex(index=names, columns=values)
-    with _drawing(0.42 * len(names) + 1.3) as (figure, axes):
+    labels = [_wrapped(name) for name in names]
+    with _drawing(sum(max(0.42, 0.16 * (1 + label.count("\n"))) for label in labels) + 1.3) as (figure, axes):
         sns.heatmap(
             100 * wide, annot=True, fmt=".1f", cmap="cividis", vmin=0, vmax=100, linewidths=1, ax=axes,
-            annot_kws={"fontsize": 10}, cbar_kws={"label": "Mean test accuracy, %"},
+            annot_kws={"fontsize": 10}, cbar_kws={"label": "Mean test accuracy, %"}, yticklabels=labels,
         )  # fmt: skip
         fields = axes.collections[0].get_facecolors()[wide.notna().to_numpy().ravel()]
         for text, field in zip(axes.texts, fields, strict=True):
             text.set_color("black" if _luminance(field) > 0.18 else "white")  # the one with more contrast
         axes.set(title=title, xlabel="" if across == "activation" else across.replace("_", " "), ylabel="")
-        axes.set_yticks(axes.get_yticks(), [_wrapped(name) for name in names], rotation=0)
+        axes.tick_params(axis="y", rotation=0)
         axes.tick_params(axis="x", rotation=30)
         axes.tick_params(length=0, labelsize=9)
         said = "; ".join(
@@ -181,7 +183,7 @@ def _cut(name: str) -> str:
 
 def _wrapped(name: str) -> str:
     """A name in lines that leave room for what is beside them."""
-    lines = [line for part in name.split(", ") for line in part.replace("(", "\n(", 1).split("\n")]
+    lines = re.sub(r" (with|and) ", r"\n\1 ", name).replace("(", "\n(").split("\n")
     return "\n".join(line if len(line) <= LONGEST // 2 else line[: LONGEST // 2 - 1] + "…" for line in lines)
 
 
