@@ -393,6 +393,9 @@ def test_gradient_driven_schemes_differentiate_every_activation_and_loss(activat
     [
         (lambda m: init.lsuv(m, tolerance=0.0), "tolerance = 0.0"),
         (lambda m: init.within_layer(m, batches=0), "batches = 0"),
+        (lambda m: init.pca(m, batches=1001), "batches = 1001"),
+        (lambda m: init.metainit(m, steps=10**9), "steps = 1000000000"),
+        (lambda m: init.gradinit(m, iterations=-1), "iterations = -1"),
         (lambda m: init.metainit(m, rate=0.0), "rate = 0.0"),
         (lambda m: init.metainit(m, momentum=1.0), "momentum = 1.0"),
         (lambda m: init.gradinit(m, gamma=0.0), "gamma = 0.0"),
@@ -406,6 +409,11 @@ def test_a_network_scheme_refuses_what_cannot_be(call, said):
     with pytest.raises(ValueError, match=said) as error:
         call(model("relu"))
     assert "allowed" in str(error.value)
+
+
+def test_many_large_batches_are_taken_up_to_a_limit_of_images():
+    batches = [(np.zeros((30_000, 2)), np.zeros(30_000, int))]
+    assert len(init.Model(((2, 2),), batches).batch(1000)[1]) == 60_000
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from initbench.initializers._base import network_scheme, require, standard_normal
-from initbench.initializers.model import Array, Model, Parameters, finished, layer_seed
+from initbench.initializers.model import MOST_BATCHES, Array, Model, Parameters, finished, layer_seed
 from initbench.initializers.moments import Z, applied, mean
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
@@ -32,7 +32,8 @@ def lsuv(
 
     Layer by layer, from the first: W ← W / √Var(z), the variance over all units and images of the first `batches`
     batches, until |Var(z) − 1| < tolerance, at most `iterations` times. The biases stay what the bias initializer gave;
-    the last layer is treated as the others. tolerance above 0 (default 0.1), iterations and batches from 1 up (10, 1).
+    the last layer is treated as the others. tolerance above 0 (default 0.1), iterations from 1 up (default 10), batches
+    from 1 to 1000 (default 1).
 
     The algorithm leaves the two limits open; the authors' code for Caffe takes 0.02 and 20, their later ones 0.1 and
     10. Some of these look at the standard deviation, change the biases or leave small layers out; this does not.
@@ -43,7 +44,7 @@ def lsuv(
     """
     require(0 < tolerance < math.inf, "tolerance", tolerance, "above 0")
     require(iterations >= 1, "iterations", iterations, "from 1 up")
-    require(batches >= 1, "batches", batches, "from 1 up")
+    require(1 <= batches <= MOST_BATCHES, "batches", batches, f"from 1 to {MOST_BATCHES}")
     x, _ = model.batch(batches)
     made = []
     for layer, (shape, b) in enumerate(zip(model.layers, model.start_biases(), strict=True)):
@@ -84,9 +85,9 @@ def pca(
 ) -> Parameters:
     """Principal components: the units of a layer are those of its inputs, the largest first; then as `within_layer`.
 
-    Layer by layer, from the images of the first `batches` batches (from 1 up, default 10) as they arrive there. A sign
-    is such that the component's largest weight is positive. Units beyond the number of components (of variance above
-    10⁻⁶ in all) have N(0, 1) weights, and so have all in a layer with more units than images.
+    Layer by layer, from the images of the first `batches` batches (from 1 to 1000, default 10) as they arrive there. A
+    sign is such that the component's largest weight is positive. Units beyond the number of components (of variance
+    above 10⁻⁶ in all) have N(0, 1) weights, and so have all in a layer with more units than images.
 
     Source: Krähenbühl, Doersch, Donahue & Darrell 2016, section 3, in the form of the authors' code (type "pca"),
     which goes through random projections of the inputs; here they are taken as they are.
@@ -102,7 +103,7 @@ def kmeans(
 ) -> Parameters:
     """K-means: the units of a layer are the centres of its inputs' clusters; then as `within_layer`.
 
-    Layer by layer, from the images of the first `batches` batches (from 1 up, default 10): the inputs are centred,
+    Layer by layer, from the images of the first `batches` batches (from 1 to 1000, default 10): the inputs are centred,
     whitened in as many principal components as there are units, and scaled to norm 1; ten rounds of Lloyd's algorithm
     from as many inputs, chosen at random, give the centres, which are whitened once more. A layer with more units than
     images has N(0, 1) weights, and so have units beyond the number of components.
@@ -132,7 +133,7 @@ def _within_layers(
     `directions` makes them, `[fan_in, fan_out]`, of the layer's inputs `[images, fan_in]`, N(0, 1) noise and its
     number.
     """
-    require(batches >= 1, "batches", batches, "from 1 up")
+    require(1 <= batches <= MOST_BATCHES, "batches", batches, f"from 1 to {MOST_BATCHES}")
     x, _ = model.batch(batches)
     made: Parameters = []
     for layer, shape in enumerate(model.layers):
@@ -199,7 +200,7 @@ def autoinit(model: Model, *, batches: int = 1, seed: int | None = None, dtype: 
 
     When to use it: for activations that no other scheme was made for.
     """
-    require(batches >= 1, "batches", batches, "from 1 up")
+    require(1 <= batches <= MOST_BATCHES, "batches", batches, f"from 1 to {MOST_BATCHES}")
     hidden = mean(applied(model.activation, Z) ** 2) if len(model.layers) > 1 else 1.0
     seconds = [float((model.batch(batches)[0] ** 2).mean()), *([hidden] * (len(model.layers) - 1))]
     weights = [

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# More steps than this are a mistake: MetaInit takes days for them.
+MOST_STEPS = 100_000
+
+
 @network_scheme
 def metainit(
     model: Model,
@@ -34,10 +38,10 @@ def metainit(
     """MetaInit: He's normal weights, the norm of each layer changed until a step of descent changes gradients least.
 
     What is made small is the gradient quotient, the mean over all weights and biases of |(g − Hg) / (g ± 10⁻⁵) − 1|,
-    with g the gradient of the model's loss and H its Hessian (the sign is that of g). In each of `steps` steps
-    (default 500), on as many invented images, N(0, 1), with random labels as a batch has, each layer's norm moves by
-    momentum: m ← momentum · m − rate · sign(∂quotient / ∂norm), norm ← norm + m. rate is above 0 (default 0.1),
-    momentum from 0 to below 1 (default 0.9). Biases stay what the bias initializer gave.
+    with g the gradient of the model's loss and H its Hessian (the sign is that of g). In each of `steps` steps (0 to
+    100,000, default 500), on as many invented images, N(0, 1), with random labels as a batch has, each layer's norm
+    moves by momentum: m ← momentum · m − rate · sign(∂quotient / ∂norm), norm ← norm + m. rate is above 0 (default
+    0.1), momentum from 0 to below 1 (default 0.9). Biases stay what the bias initializer gave.
 
     The start is the model's own in the authors' code; here it is `he_normal`. A step costs some ten times one of
     training, and all of them as much as ten epochs of MNIST or more.
@@ -50,7 +54,7 @@ def metainit(
     """
     require(0 < rate < math.inf, "rate", rate, "above 0")
     require(0 <= momentum < 1, "momentum", momentum, "from 0 to below 1")
-    require(steps >= 0, "steps", steps, "from 0 up")
+    require(0 <= steps <= MOST_STEPS, "steps", steps, f"from 0 to {MOST_STEPS}")
     images = len(model.batch()[0])
     import torch
 
@@ -108,9 +112,9 @@ def gradinit(
     at `smallest` or above, of biases at 0 or above. The batches are the training's, halved.
 
     eta, the length of the step that is tried, gamma and rate are above 0 (defaults 0.1, 1, 0.01), smallest 0 or more
-    (0.01), iterations from 0 up (390). They are those of the authors' scripts for images, where rate is from 0.001 to
-    0.1 by the network. Their variant for Adam, with signs for gradients and another norm, is left out: the limit that
-    goes with it we could not establish.
+    (0.01), iterations from 0 to 100,000 (390). They are those of the authors' scripts for images, where rate is from
+    0.001 to 0.1 by the network. Their variant for Adam, with signs for gradients and another norm, is left out: the
+    limit that goes with it we could not establish.
 
     Source: Zhu, Ni, Xu, Kong, Huang & Goldstein 2021 (NeurIPS), "GradInit: Learning to Initialize Neural Networks for
     Stable and Efficient Training", algorithm 1, and the authors' code.
@@ -121,7 +125,7 @@ def gradinit(
     for name, value in (("eta", eta), ("gamma", gamma), ("rate", rate)):
         require(0 < value < math.inf, name, value, "above 0")
     require(0 <= smallest < math.inf, "smallest", smallest, "0 or more")
-    require(iterations >= 0, "iterations", iterations, "from 0 up")
+    require(0 <= iterations <= MOST_STEPS, "iterations", iterations, f"from 0 to {MOST_STEPS}")
     model.batch()  # if there is none, PyTorch need not be loaded
     import torch
 

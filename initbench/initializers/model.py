@@ -17,6 +17,10 @@ Batch = tuple[Array, Array]  # images [batch, inputs] in [0, 1], and their label
 Parameters = list[tuple[Array, Array]]  # of each layer the weights [fan_in, fan_out] and the bias [fan_out]
 
 
+# What a scheme may ask for: so many batches; and of them so many images, 400 MB of MNIST.
+MOST_BATCHES, MOST_IMAGES = 1000, 2**16
+
+
 class NoBatches(ValueError):  # noqa: N818
     """A scheme asked for a batch, and the model has none."""
 
@@ -116,8 +120,13 @@ class Model:
             raise ValueError(f"labels = {labels!r}; allowed: whole numbers from 0 to {classes - 1}, at least one")
 
     def batch(self, count: int = 1) -> Batch:
-        """The first `count` batches as one."""
-        images, labels = zip(*itertools.islice(self.stream(), count), strict=True)
+        """The first `count` batches as one; of large ones no more than come to `MOST_IMAGES` images."""
+        taken: list[Batch] = []
+        for batch in itertools.islice(self.stream(), count):
+            if taken and sum(len(labels) for _, labels in taken) + len(batch[1]) > MOST_IMAGES:
+                break
+            taken.append(batch)
+        images, labels = zip(*taken, strict=True)
         return np.concatenate(images), np.concatenate(labels)
 
     def activate(self, layer: int, z: Array) -> Array:
