@@ -151,7 +151,7 @@ def learning_curve(table: pd.DataFrame, look: Look, title: str) -> Figure:
 def heat_map(table: pd.DataFrame, across: str, title: str) -> Figure:
     """Mean test accuracy, initializer × another setting; blank where no run trained."""
     names, values = list(dict.fromkeys(table["initializer"])), list(dict.fromkeys(table[across]))
-    wide = table.pivot(index="initializer", columns=across, values="mean").reindex(index=names, columns=values)
+    wide = table.pivot(index="initializer", columns=across, values="mean_all").reindex(index=names, columns=values)
     labels = [_wrapped(name) for name in names]
     with _drawing(sum(max(0.42, 0.16 * (1 + label.count("\n"))) for label in labels) + 1.3) as (figure, axes):
         sns.heatmap(

@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from initbench import __version__, stats
+from initbench.datasets import Source
 from initbench.grid import Grid
 from initbench.reporting import figures, words
 
@@ -61,12 +62,14 @@ def make(
         return template.render(empty=True, **shared)
     frame = words.labelled(frame)
     choice = choice_of(grid)
-    table = stats.verdicts(frame, choice)
+    chance = {name: chance_of(source) for name, source in grid.sources.items()}
+    table = stats.verdicts(frame, choice, chance=chance)
     seeds = int(table["seeds"].max())
     failed, failures = words.failures(frame, choice)
     look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
     choices = [(words.title(choice, rows.iloc[0]), rows) for rows in stats.split(table, choice)]
-    last = stats.final(frame)
+    last = stats.outcomes(frame, chance)
+    last = last.assign(test_accuracy=last["counted_test_accuracy"])
     limits = figures.accuracy_range(last)
     panels = [(title, rows, _of_choice(last, choice, rows)) for title, rows in choices[:MOST_PANELS]]
     across = "activation" if "activation" in choice else choice[0]
@@ -88,7 +91,8 @@ def make(
         question=words.listed([setting.replace("_", " ") for setting in choice]),
         across=across.replace("_", " "),
         any_diverged=bool(failures),
-        comparisons=max(len(look.colours) - 1, 1),
+        comparisons=int(table["comparisons"].max()),
+        overall=len(choices) > 1,
         diverged=failed,
         failures=failures,
         most_failures=words.MOST_FAILURES,
@@ -109,6 +113,12 @@ def choice_of(grid: Grid) -> list[str]:
     return [s for s in grid.varying if s not in ("initializer", "seed")] or ["activation", "loss"]
 
 
+def chance_of(source: Source) -> stats.Chance:
+    """What always saying the commonest class of a data set reaches."""
+    share = source.commonest_class_share
+    return stats.Chance(share, source.commonest_validation_share or share, source.validation_size)
+
+
 def _of_choice(frame: pd.DataFrame, choice: list[str], rows: pd.DataFrame) -> pd.DataFrame:
     """What the figures need of the runs of one choice, that of these rows."""
     here = pd.Series(True, frame.index)
@@ -125,10 +135,12 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
             {
                 "initializer": row["initializer"],
                 "accuracy": words.interval(row),
+                "trained": words.interval(row, "trained"),
                 "behind": ("leads", "") if row["leader"] else behind,
-                "best": row["leader"] or (not row["told_apart"] and not pd.isna(row["behind"])),
+                "best": not row["told_apart"] and (row["leader"] or not pd.isna(row["behind"])),
                 "validation": words.percent(row["validation_accuracy"]),
-                "diverged": f"{int(row['diverged'])} of {int(row['seeds'])}",
+                "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
+                "failed_interval": f"({words.percent(row['failed_low'], 0)} to {words.percent(row['failed_high'], 0)})",
             }
         )
     return found

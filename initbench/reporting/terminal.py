@@ -5,7 +5,7 @@ import pandas as pd
 from initbench import stats
 from initbench.grid import Grid
 from initbench.reporting import words
-from initbench.reporting.page import choice_of
+from initbench.reporting.page import chance_of, choice_of
 
 
 def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
@@ -18,19 +18,22 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     if frame.empty:
         return
     choice = choice_of(grid)
-    verdicts = stats.verdicts(words.labelled(frame), choice)
+    chance = {name: chance_of(source) for name, source in grid.sources.items()}
+    verdicts = stats.verdicts(words.labelled(frame), choice, chance=chance)
     table = Table(box=box.SIMPLE_HEAD, title=None)
-    for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Diverged"):
+    for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Failed"):
         table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")
     for _, rows in verdicts.groupby(choice, sort=False):
-        diverged = f"{int(rows['diverged'].sum())} of {int(rows['seeds'].sum())}"
+        failed = f"{int(rows['failed'].sum())} of {int(rows['seeds'].sum())}"
         if not rows["leader"].any():
-            table.add_row(words.title(choice, rows.iloc[0]), "none: every run diverged", "–", "", diverged)
+            table.add_row(
+                words.title(choice, rows.iloc[0]), f"none: {words.none_trained(rows).lower()}", "–", "", failed
+            )
             continue
         leader = rows[rows["leader"]].iloc[0]
         others = rows[~rows["leader"]]
         also = ", ".join(others.loc[~others["told_apart"], "initializer"])
         if len(others) and not others["behind_low"].notna().any():
             also = "unknown: one seed"
-        table.add_row(words.title(choice, leader), leader["initializer"], words.interval(leader), also, diverged)
+        table.add_row(words.title(choice, leader), leader["initializer"], words.interval(leader), also, failed)
     console.print(table)

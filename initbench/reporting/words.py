@@ -34,13 +34,17 @@ def digits_for(half: float) -> int:
     return 1 if pd.isna(points) or points >= 0.1 else 2 if points >= 0.01 else 3
 
 
-def interval(row: Any) -> str:
-    """A row's mean with its 95% interval, as `91.2% ± 0.3`; the mean alone where there is no interval."""
-    if pd.isna(row["mean"]):
+def interval(row: Any, runs: str = "all") -> str:
+    """A row's mean with its 95% interval, as `91.2% ± 0.3`; the mean alone where there is no interval.
+
+    Of `all` runs, or of those that `trained`.
+    """
+    mean = row[f"mean_{runs}"]
+    if pd.isna(mean):
         return "–"
-    half = (row["high"] - row["low"]) / 2
+    half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
     digits = digits_for(half)
-    return percent(row["mean"], digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
+    return percent(mean, digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
 
 
 def points(value: float, low: float, high: float) -> tuple[str, str]:
@@ -96,10 +100,12 @@ def title(choice: Sequence[str], row: Any) -> str:
 def verdict(rows: pd.DataFrame) -> str:
     """One choice's answer in a sentence or three: who leads, who is among the best too, who is behind."""
     if not rows["leader"].any():
-        return "Every run diverged: there is no best."
+        return f"{none_trained(rows)}: there is no best."
     leader = rows[rows["leader"]].iloc[0]
-    trained = int(leader["seeds"] - leader["diverged"])
-    text = f"{named(leader)} leads on validation; its test accuracy is {interval(leader)} ({plural(trained, 'seed')})."
+    accuracy = f"{interval(leader)} ({plural(int(leader['seeds']), 'seed')})"
+    text = f"{named(leader)} leads on validation; its test accuracy is {accuracy}."
+    if leader["told_apart"]:
+        text += f" There it is behind {leader['better']}."
     others = rows[~rows["leader"]]
     if others.empty:
         return text
@@ -122,8 +128,19 @@ def verdict(rows: pd.DataFrame) -> str:
 
 def named(row: Any) -> str:
     """An initializer's name, with how often it diverged where it did."""
-    lost, seeds = int(row["diverged"]), int(row["seeds"])
-    return str(row["initializer"]) + (f" (diverged at {lost} of {plural(seeds, 'seed')})" if lost else "")
+    lost, seeds, how = int(row["failed"]), int(row["seeds"]), "failed"
+    if lost == row["diverged"]:
+        how = "diverged"
+    elif not row["diverged"]:
+        how = "never left chance"
+    return str(row["initializer"]) + (f" ({how} at {lost} of {plural(seeds, 'seed')})" if lost else "")
+
+
+def none_trained(rows: pd.DataFrame) -> str:
+    """That no run of a choice came to anything."""
+    if (rows["diverged"] == rows["seeds"]).all():
+        return "Every run diverged"
+    return "No run left chance" if not rows["diverged"].any() else "Every run diverged or never left chance"
 
 
 def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
@@ -131,7 +148,7 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     choices = int(verdicts["leader"].sum())
     dead = len(verdicts.drop_duplicates(list(choice))) - choices
     if not choices:
-        return ["Every run diverged, so no initializer can be recommended."]
+        return [f"{none_trained(verdicts)}, so no initializer can be recommended."]
     best = verdicts.sort_values(CHOSEN_ON, ascending=False, kind="stable").iloc[0]
     if len(set(verdicts["initializer"])) == 1:
         where = f" with {title(choice, best)}" if choices > 1 else ""
@@ -140,7 +157,7 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     sentences = []
     if not alive["behind_low"].notna().any():
         sentences.append("With a single seed no initializer can be told from another: what follows may be chance.")
-    elif not alive["told_apart"].any():
+    elif not alive["told_apart" if choices == 1 else "told_apart_overall"].any():
         sentences.append("No initializer could be told from another: more seeds, or larger differences, are needed.")
     elif choices == 1:
         names = list(alive[~alive["told_apart"]].sort_values("behind", na_position="first")["initializer"])
@@ -156,13 +173,14 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
             f"test accuracy is {interval(best)}."
         )
     if dead:
-        sentences.append(f"In {plural(dead, 'combination')} every run diverged.")
+        lost = verdicts[~verdicts.groupby(list(choice), observed=True)["leader"].transform("any")]
+        sentences.append(f"In {plural(dead, 'combination')} {none_trained(lost)[0].lower()}{none_trained(lost)[1:]}.")
     return sentences
 
 
 def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[str]:
     """In how many choices an initializer is among the best, and which never is."""
-    counts = alive[~alive["told_apart"]].groupby("initializer", sort=False, observed=True).size()
+    counts = alive[~alive["told_apart_overall"]].groupby("initializer", sort=False, observed=True).size()
     counts = counts.sort_values(ascending=False, kind="stable")
     most = list(counts[counts == counts.iloc[0]].index)
     settings = [setting.replace("_", " ") for setting in choice]
@@ -198,7 +216,7 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str])
             "large the weighted sum of an MNIST image is typically eight units from zero. There tanh is flat "
             "(saturated), and where it is flat the gradient all but vanishes, so training hardly moves the weights."
         )
-    zeros = verdicts[(verdicts["initializer"] == "zeros") & verdicts["mean"].notna()]
+    zeros = verdicts[(verdicts["initializer"] == "zeros") & (verdicts["failed"] < verdicts["seeds"])]
     compared = zeros["leader"] | zeros["behind_low"].notna()
     if single_layer and len(set(verdicts["initializer"])) > 1 and (compared & ~zeros["told_apart"]).any():
         notes.append(

@@ -1,0 +1,30 @@
+"""The statistics: a tidy table in, a table out. No drawing, no files."""
+
+from initbench.stats._learning import epochs_to_reach, speed
+from initbench.stats._means import METRIC, curves, mean_interval, split, summary
+from initbench.stats._outcomes import CONFIDENCE, Chance, final, outcomes, share_interval
+from initbench.stats._planning import critical, detectable, enough, power, seeds_needed
+from initbench.stats._verdicts import CHOSEN_ON, results, verdicts
+
+__all__ = [
+    "CHOSEN_ON",
+    "CONFIDENCE",
+    "METRIC",
+    "Chance",
+    "critical",
+    "curves",
+    "detectable",
+    "enough",
+    "epochs_to_reach",
+    "final",
+    "mean_interval",
+    "outcomes",
+    "power",
+    "results",
+    "seeds_needed",
+    "share_interval",
+    "speed",
+    "split",
+    "summary",
+    "verdicts",
+]

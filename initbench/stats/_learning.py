@@ -1,0 +1,67 @@
+"""Speed of learning: how many epochs it takes to reach a target, with runs that never do."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as distributions
+
+from initbench.stats._outcomes import CONFIDENCE
+
+
+def epochs_to_reach(frame: pd.DataFrame, target: float, metric: str = "validation_accuracy") -> pd.DataFrame:
+    """For each cell the first epoch whose metric is at least the target.
+
+    A row for each cell, with its settings, `epochs_to_target` and `reached`. A cell that never reaches it, a diverged
+    one too, is carried to its last epoch as not having reached it: `epochs_to_target` is that epoch, and `reached`
+    False (right-censored, in the words of survival analysis).
+    """
+    rows = frame.assign(_reached=frame[metric] >= target)  # a null is not
+    first = rows[rows["_reached"]].groupby("cell", sort=False, observed=True)["epoch"].min()
+    cells = frame.drop_duplicates("cell").drop(columns=["epoch", "status"], errors="ignore")
+    found = cells["cell"].map(first)
+    return cells.assign(
+        epochs_to_target=found.fillna(cells["epochs"]).astype(int), reached=found.notna().to_numpy()
+    ).reset_index(drop=True)
+
+
+def speed(frame: pd.DataFrame, by: Sequence[str], target: float, metric: str = "validation_accuracy") -> pd.DataFrame:
+    """How fast each group learns: Kaplan and Meier's estimate of the epochs to reach a target.
+
+    A row for each group: the `by` columns, `seeds`, `reached` (how many did), `median` (the first epoch by which half
+    of the runs have reached it; NaN where fewer ever do), and `share_reached` with its 95% interval `share_low`,
+    `share_high` at the last epoch (Greenwood's variance on the log-log scale; without any run that reached it, or with
+    all, the interval is Wilson's).
+
+    Source: Kaplan & Meier 1958; Kalbfleisch & Prentice 2002, section 1.4.
+    """
+    each = epochs_to_reach(frame, target, metric)
+    found = []
+    for key, group in each.groupby(list(by), sort=False, dropna=False, observed=True):
+        epochs, reached = group["epochs_to_target"].to_numpy(float), group["reached"].to_numpy()
+        found.append((*key, len(group), int(reached.sum()), *_kaplan_meier(epochs, reached)))
+    columns = [*by, "seeds", "reached", "median", "share_reached", "share_low", "share_high"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _kaplan_meier(epochs: np.ndarray, reached: np.ndarray) -> tuple[float, float, float, float]:
+    """Median, share that reached the target by the end, and the ends of its interval."""
+    count, runs = int(reached.sum()), len(reached)
+    if count in (0, runs):
+        share, low, high = count / runs, *distributions.binomtest(count, runs).proportion_ci(CONFIDENCE, "wilson")
+        half = float(np.sort(epochs)[(runs + 1) // 2 - 1]) if count else math.nan
+        return half, share, float(low), float(high)
+    sample = distributions.CensoredData.right_censored(epochs, ~reached)
+    survival: Any = distributions.ecdf(sample).sf
+    ends = survival.confidence_interval(CONFIDENCE, method="log-log")
+    below = np.flatnonzero(survival.probabilities <= 0.5)
+    median = float(survival.quantiles[below[0]]) if len(below) else math.nan
+    last = -1
+    return (
+        median,
+        1 - float(survival.probabilities[last]),
+        1 - float(ends.high.probabilities[last]),
+        1 - float(ends.low.probabilities[last]),
+    )

@@ -1,0 +1,91 @@
+"""What each run came to: which failed, and what a failed one counts as."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as distributions
+
+from initbench.cells import DIVERGED
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What a classifier reaches that always says the commonest class: its share of the test and validation splits, and
+    how many images validate.
+    """
+
+    test: float
+    validation: float
+    validation_size: int
+
+    @property
+    def limit(self) -> float:
+        """The validation accuracy up to which a run is at chance: the share plus three standard errors,
+        p + 3 √(p (1 − p) / n).
+        """
+        p = self.validation
+        return p + 3 * math.sqrt(p * (1 - p) / self.validation_size)
+
+
+# The embedded MNIST: 563 of the 5,000 validating images are ones, and 1,135 of the 10,000 test images.
+MNIST = Chance(0.1135, 0.1126, 5000)
+
+
+def final(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each cell's last epoch."""
+    return frame[frame["epoch"] == frame["epochs"]]
+
+
+def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) -> pd.DataFrame:
+    """A row for each cell, that of its last epoch, with what became of it.
+
+    Adds `diverged`, `at_chance` (its validation accuracy is at most that of the commonest class plus three standard
+    errors), `failed` (either), and `counted_validation_accuracy` and `counted_test_accuracy`: the accuracies, of a
+    diverged run those of a classifier that always says the commonest class.
+
+    `chance` says what that is for each data set; MNIST's is known.
+    """
+    known = {"mnist": MNIST, **(chance or {})}
+    rows = final(frame)
+    names = rows["dataset"].astype(str)
+    missing = sorted(set(names) - set(known))
+    if missing:
+        raise ValueError(
+            f"chance = {sorted(known)}; allowed: an entry for each data set, and {missing[0]!r} is missing"
+        )
+    diverged = rows["status"].astype(str) == DIVERGED
+    at_chance = ~diverged & (rows["validation_accuracy"] <= names.map({n: c.limit for n, c in known.items()}))
+    return rows.assign(
+        diverged=diverged,
+        at_chance=at_chance,
+        failed=diverged | at_chance,
+        counted_validation_accuracy=rows["validation_accuracy"].where(
+            ~diverged, names.map({n: c.validation for n, c in known.items()})
+        ),
+        counted_test_accuracy=rows["test_accuracy"].where(~diverged, names.map({n: c.test for n, c in known.items()})),
+    )
+
+
+def share_interval(failed: Any, runs: Any, confidence: float = CONFIDENCE) -> tuple[Any, Any, Any]:
+    """The share of the runs that failed, with Wilson's interval; numbers or arrays; NaN of no run.
+
+    (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n), z the normal quantile.
+
+    Source: Wilson 1927; Brown, Cai & DasGupta 2001, "Interval Estimation for a Binomial Proportion".
+
+    >>> [round(float(x), 3) for x in share_interval(0, 5)]
+    [0.0, 0.0, 0.434]
+    """
+    failed, runs = np.asarray(failed, float), np.asarray(runs, float)
+    z2 = distributions.norm.ppf((1 + confidence) / 2) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = failed / runs
+        middle = (share + z2 / (2 * runs)) / (1 + z2 / runs)
+        half = np.sqrt(z2 * share * (1 - share) / runs + (z2 / (2 * runs)) ** 2) / (1 + z2 / runs)
+    return share, np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)

@@ -1,0 +1,132 @@
+"""Who leads, who is behind, and who cannot be told from the best: comparisons of initializers within seeds."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from initbench.stats._means import METRIC, half_width, split
+from initbench.stats._outcomes import Chance, outcomes, share_interval
+from initbench.stats._planning import critical
+
+CHOSEN_ON = "validation_accuracy"
+
+# Differences are not taken to spread less than what rounding to one image of 10,000 does to two accuracies: where by
+# luck, or at two seeds, all are the same, that is no certainty.
+RESOLUTION = 1e-4 / np.sqrt(6)
+
+
+def results(
+    frame: pd.DataFrame, by: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+) -> pd.DataFrame:
+    """What each group of runs came to, over its seeds: three answers, not one.
+
+    A row for each group, in the order of the table: the `by` columns, `seeds`, `diverged` and `failed` (how many), and
+
+    - `mean_all` with `all_low`, `all_high`: over all runs, a diverged one counted as a classifier that always says the
+      commonest class (of a loss: over those that did not diverge);
+    - `mean_trained` with `trained_low`, `trained_high`: over those that did not fail;
+    - `share_failed` with `failed_low`, `failed_high` (Wilson).
+
+    Intervals of means are Student's t, 95%. A run failed if it diverged or is at chance: see `outcomes`.
+    """
+    rows = outcomes(frame, chance)
+    counted = f"counted_{metric}" if f"counted_{metric}" in rows else metric
+    rows = rows.assign(_all=rows[counted], _trained=rows[metric].where(~rows["failed"]))
+    grouped = rows.groupby(list(by), sort=False, dropna=False, observed=True)
+    named = {"seeds": ("cell", "size"), "diverged": ("diverged", "sum"), "failed": ("failed", "sum")}
+    for name in ("all", "trained"):
+        named |= {f"{what}_{name}": (f"_{name}", what) for what in ("count", "mean", "std")}
+    table = grouped.agg(**named).reset_index()
+    table = table.astype(dict.fromkeys(table.select_dtypes("category"), str))
+    for name in ("all", "trained"):
+        n = table.pop(f"count_{name}").to_numpy()
+        half = half_width(table.pop(f"std_{name}").to_numpy(), n)
+        table[f"{name}_low"], table[f"{name}_high"] = table[f"mean_{name}"] - half, table[f"mean_{name}"] + half
+    table["share_failed"], table["failed_low"], table["failed_high"] = share_interval(table["failed"], table["seeds"])
+    ends = [f"{name}{end}" for name in ("all", "trained", "failed") for end in ("_low", "_high")]
+    order = ["mean_all", *ends[:2], "mean_trained", *ends[2:4], "share_failed", *ends[4:]]
+    return table[[*by, "seeds", "diverged", "failed", *order]]
+
+
+def verdicts(
+    frame: pd.DataFrame,
+    choice: Sequence[str],
+    metric: str = METRIC,
+    chance: Mapping[str, Chance] | None = None,
+) -> pd.DataFrame:
+    """Each initializer's place within each choice of the other settings: `results`, and how far it is behind.
+
+    The leader of a choice has the highest mean validation accuracy; what is reported of it is the test accuracy. Cells
+    at one seed see the same order of the data and draw the same noise, so initializers are compared seed by seed: the
+    differences have less spread than the values. In choosing and comparing, a diverged run counts as one that always
+    says the commonest class: an initializer is not made better by leaving out the runs that it lost. Where every run of
+    a choice failed, there is no leader.
+
+    All pairs of a choice's k initializers are compared, each by Student's t of its differences, two-sided at
+    5% / (k (k − 1) / 2) (Bonferroni). So with probability 95% or more no difference is claimed where there is none, in
+    none of the pairs; and those that are not told to be behind any other contain the true best with at least 95%
+    probability. Comparing with the leader alone, whose lead is partly luck, would claim one in 10 to 20% of choices
+    where all initializers are the same; the exact distribution of the largest of the correlated t's would shorten the
+    intervals by 1 to 3%. Not being told apart is not being equal.
+
+    The rows go choice by choice. Adds `validation_accuracy` (its mean), `leader` (is it the leader), `pairs` (seeds
+    that both have), `behind` (mean of the leader's metric minus its own), `behind_low`, `behind_high`, `behind_std`
+    (the spread of the differences), `comparisons`, `told_apart` (it is told to be behind some other), and `better` (the
+    name of that other, the first of those that are farthest ahead; else an empty text), and `told_apart_overall`: the
+    same, with the 5% divided by the number of choices too, for sentences about all of them at once. With fewer than two
+    pairs nothing is claimed.
+
+    `metric` is an accuracy: more is better.
+    """
+    keys = list(choice)
+    table = results(frame, [*keys, "initializer"], metric, chance)
+    rows = outcomes(frame, chance)
+    found = []
+    choices = split(table, keys)
+    for group, counted in zip(choices, split(rows, keys), strict=True):
+        names = group["initializer"].tolist()
+        chosen_on = counted.groupby("initializer", observed=True)[f"counted_{CHOSEN_ON}"].mean()
+        alive = bool((group["failed"] < group["seeds"]).any())
+        leader = names.index(chosen_on[names].idxmax()) if alive else -1
+        values = counted.pivot(index="seed", columns="initializer", values=f"counted_{metric}")[names].to_numpy(float)
+        compared = _pairwise(values)
+        behind = np.nan_to_num(compared["low"], nan=-1.0) > 0  # [i, j]: is j behind i
+        overall = np.nan_to_num(_pairwise(values, len(choices))["low"], nan=-1.0) > 0
+        for j, (i, name) in enumerate(zip(group.index, names, strict=True)):
+            rival = alive and j != leader
+            numbers = [compared[what][leader, j] if rival else np.nan for what in ("mean", "low", "high", "std")]
+            pairs = int(compared["pairs"][leader, j]) if rival else 0
+            apart = alive and bool(behind[:, j].any())
+            better = names[int(np.where(behind[:, j], compared["mean"][:, j], -np.inf).argmax())] if apart else ""
+            said = (apart, better, alive and bool(overall[:, j].any()))
+            found.append((i, chosen_on[name], j == leader, pairs, *numbers, compared["comparisons"], *said))
+    columns = ["index", CHOSEN_ON, "leader", "pairs", "behind", "behind_low", "behind_high", "behind_std"]
+    columns += ["comparisons", "told_apart", "better", "told_apart_overall"]
+    compared_rows = pd.DataFrame(found, columns=columns).set_index("index")
+    return table.loc[compared_rows.index].join(compared_rows).reset_index(drop=True)
+
+
+def _pairwise(values: np.ndarray, choices: int = 1) -> dict[str, Any]:
+    """All differences i − j of the columns of `[seeds, initializers]`, within seeds: mean, interval, spread, number."""
+    count = values.shape[1]
+    comparisons = max(count * (count - 1) // 2, 1) * choices
+    differences = values[:, :, None] - values[:, None, :]
+    pairs = np.isfinite(differences).sum(axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of no pair there is no mean, and of one no spread
+        mean, std = np.nanmean(differences, axis=0), np.nanstd(differences, axis=0, ddof=1)
+    std = np.where(pairs > 1, std, np.nan)
+    quantiles = {n: critical(int(n), comparisons) if n > 1 else np.nan for n in np.unique(pairs)}
+    quantile = np.vectorize(quantiles.__getitem__, otypes=[float])(pairs)
+    half = quantile * np.maximum(std, RESOLUTION) / np.sqrt(np.maximum(pairs, 1))
+    return {
+        "mean": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "std": std,
+        "pairs": pairs,
+        "comparisons": comparisons,
+    }
