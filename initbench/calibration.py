@@ -97,14 +97,14 @@ def _measured(cells: Sequence[Cell], source: Source, pool: Workers) -> list[Spee
 def initialization(cells: Iterable[Cell], sources: Mapping[str, Source], pool: Workers) -> Callable[[Cell], float]:
     """The seconds that a cell's initial weights take, for cells whose initializers look at data or at gradients.
 
-    Each of these initializers is timed once, on the largest of its networks, and remembered; what a smaller network
-    takes follows from the number of its weights. Other initializers count for nothing.
+    Each of these initializers is timed once, on the largest of its networks and batches, and remembered; what a smaller
+    one takes follows from the number of its weights and images. Other initializers count for nothing.
     """
     largest: dict[str, Cell] = {}
     for cell in cells:
         if schemes.of_network(cell.initializer):
             held = largest.setdefault(cell.initializer, cell)
-            if _weights(cell, sources) > _weights(held, sources):
+            if _size(cell, sources) > _size(held, sources):
                 largest[cell.initializer] = cell
     remembered, found = _read(), {}
     keys = {name: f"{_key(kind_of(cell), pool)} | {name}" for name, cell in largest.items()}
@@ -120,15 +120,15 @@ def initialization(cells: Iterable[Cell], sources: Mapping[str, Source], pool: W
     def seconds_of(cell: Cell) -> float:
         if cell.initializer not in found:
             return 0.0
-        return found[cell.initializer] * _weights(cell, sources) / _weights(largest[cell.initializer], sources)
+        return found[cell.initializer] * _size(cell, sources) / _size(largest[cell.initializer], sources)
 
     return seconds_of
 
 
-def _weights(cell: Cell, sources: Mapping[str, Source]) -> int:
-    """How many weights a cell's network has."""
+def _size(cell: Cell, sources: Mapping[str, Source]) -> int:
+    """How much a pass of a batch through a cell's network multiplies: its weights times the images of a batch."""
     source = sources[cell.dataset]
-    return sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))
+    return cell.batch_size * sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))
 
 
 def kinds(cells: Iterable[Cell]) -> dict[Kind, list[Cell]]:

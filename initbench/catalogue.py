@@ -10,6 +10,7 @@ scale of a sampler, without which its name says little.
 import ast
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,7 +74,8 @@ class Parameter:
                 return value
             raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}{nearest(value, self.choices)}")
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        finite = number and abs(value) < sys.float_info.max  # type: ignore[arg-type]  # a NaN is not below anything
+        # A NaN is not below anything; and denormal numbers, which are flushed to zero in training, are none.
+        finite = number and (value == 0 or sys.float_info.min <= abs(value) < sys.float_info.max)  # type: ignore[arg-type]
         if not finite or (self.kind is int and value != int(value)):  # type: ignore[call-overload]
             raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}")
         return self.kind(value) + self.kind(0)  # the sum makes -0.0 the same as 0.0
@@ -223,9 +225,14 @@ def _name_and_arguments(given: object, article: str) -> tuple[str, dict[str, obj
     if not parenthesis:
         return given, {}
     try:
-        call = ast.parse(given, mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about Python, of what is none
+            call = ast.parse(given, mode="eval").body
         if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
             raise ValueError
-        return call.func.id, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+        named = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+        if len(named) < len(call.keywords):
+            raise ValueError  # one of them is given twice
+        return call.func.id, named
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise ValueError(f"given {shown(given)}; {form}, or a string such as 'name(parameter=1.0)'") from None

@@ -19,6 +19,7 @@ DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 # `show` draws up to so many weights: a matrix of 4096 × 4096.
 MOST_SHOWN = 2**24
+LARGEST_SHOWN = 1e12  # weights beyond it have no bins
 
 app = typer.Typer(
     name="initbench",
@@ -298,8 +299,8 @@ def show(
     if place not in schemes.PLACES:
         raise UserError(f"--place {place}: allowed: {', '.join(schemes.PLACES)}{nearest(place, schemes.PLACES)}")
     path = out or Path(f"{scheme.partition('(')[0]}-{shape.replace(',', 'x')}.png")
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise UserError(f"--out {path}: allowed: a name that ends in .png, .svg or .pdf")
+    if path.suffix not in (".png", ".svg", ".pdf") or path.is_dir():
+        raise UserError(f"--out {path}: allowed: a file's name that ends in .png, .svg or .pdf")
     try:
         sizes = tuple(int(size) for size in shape.split(","))
     except ValueError:
@@ -323,6 +324,10 @@ def show(
             W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **supplied))
     except ValueError as error:
         raise UserError(f"{scheme}: {error}" if scheme not in str(error) else str(error)) from None
+    if not abs(W).max() < LARGEST_SHOWN:
+        raise UserError(
+            f"{scheme}: has weights as large as {abs(W).max():.3g}; allowed: what is below {LARGEST_SHOWN:.0e}"
+        )
     for line in weights.lines(W, law):
         say(line)
     matrix = "images" if network else "weights"

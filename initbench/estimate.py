@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from initbench import calibration
 from initbench.cells import Cell
 from initbench.grid import Grid
+from initbench.initializers import schemes
+from initbench.initializers.model import MOST_IMAGES
 from initbench.plan import Stack
 from initbench.runs import planned, pool_for
 
@@ -27,6 +29,9 @@ START_SECONDS, REPORT_SECONDS, REPORT_SECONDS_PER_CELL = 2.5, 4.0, 1e-4
 # Measured: the parent with tables and figures, and for each cell; a worker with torch and MNIST in bytes (twice, while
 # it reads).
 PARENT_BYTES, CELL_BYTES, WORKER_BYTES, MNIST_BYTES = 300e6, 1.5e3, 450e6, 55e6
+
+# A scheme that looks at data looks at so many batches, mostly.
+LOOKED_AT = 10
 
 # How many arrays as large as the weights an optimizer's step holds, the weights among them.
 ARRAYS = {"sgd": 2, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
@@ -52,6 +57,9 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
         loads[place] += load
     pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())
     each = WORKER_BYTES + max(map(_weight_bytes, stacks)) + 2 * max(0.0, pixels - MNIST_BYTES)
+    if any(schemes.of_network(c.initializer) for c in cells):  # they look at so many images at most, in float64, twice
+        images = max(min(MOST_IMAGES, LOOKED_AT * c.batch_size) for c in cells if schemes.of_network(c.initializer))
+        each += 16.0 * images * max(s.pixels for s in grid.sources.values())
     total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * len(grid)
     memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * each
     return Estimate(len(stacks), total, memory, count, device)

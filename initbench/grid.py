@@ -222,6 +222,12 @@ def _initializer_contradictions(
                         f"{setting} = {name!r} with hidden = {widths} would be the same cell as {first!r}: "
                         f"the places that differ are not in this network; keep one of the two"
                     ] = None
+        biases = [name for name in axes["bias_initializer"] if name is not None]
+        for name in [name for name in axes["initializer"] if name and schemes.sets_biases(name) and len(biases) > 1]:
+            lines[
+                f"initializer = {name!r} with bias_initializer = {biases} would be the same cell {len(biases)} times: "
+                f"it sets the biases itself; take it, or the several bias initializers, out of this grid"
+            ] = None
         for activation, output in itertools.product(axes["activation"], axes["output_activation"]):
             used = activation if widths or output == "same" else output
             for setting, name in [(s, n) for s in ("initializer", "bias_initializer") for n in axes[s] if n]:

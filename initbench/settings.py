@@ -93,12 +93,11 @@ def _converted(resolve: Callable[[object], str], probe: Callable[[str], None], g
 def _spellings(catalogue: Catalogue[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
     """The JSON schemas of what names an entry: its name, its canonical string, its table."""
     entries = [entry for entry in catalogue.values() if not only or only in entry.tags]
-    with_parameters = [entry for entry in entries if entry.parameters]
-    canonical = "|".join(entry.name for entry in with_parameters)
+    canonical = "|".join(entry.name for entry in entries)
     return [
         {"enum": [entry.name for entry in entries] + [also] * bool(also)},
         {"type": "string", "pattern": rf"^({canonical})\(.*\)$"},
-        *(_table_schema(entry.name, entry.parameters) for entry in with_parameters),
+        *(_table_schema(entry.name, entry.parameters) for entry in entries),
     ]
 
 

@@ -76,6 +76,16 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
     bars = [line for line in made.stdout.splitlines() if "█" in line]
     assert len(bars) > 15
     assert (tmp_path / "he_normal-784x256.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "folder.png").mkdir()
+    for arguments, std in (
+        (["gpt2", "--depth", "11"], 0.02 / 3),
+        (["mup", "--place", "last"], 128**0.5 / 784),
+        (["activation_scaling", "--activation", "tanh"], 1.5925 / 28),
+    ):
+        told = initbench("show", *arguments, "--out", "x.png", cwd=tmp_path).stdout
+        assert f"the law (| below): mean 0, standard deviation {std:.4g}" in told
+    one, other = (initbench("show", "normal", "--seed", s, "--out", "x.png", cwd=tmp_path).stdout for s in "01")
+    assert one != other
     seen = initbench("show", "lsuv", "--shape", "784,40", "--out", "lsuv.svg", cwd=tmp_path)
     assert "singular values: from" in seen.stdout
     assert (tmp_path / "lsuv.svg").read_text().startswith("<?xml")
@@ -89,12 +99,37 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
         (["he_normal", "--shape", "100000,100000"], "at most 16,777,216 weights"),
         (["he_normal", "--out", "x.txt"], ".png, .svg or .pdf"),
         (["mup", "--place", "lst"], "did you mean 'last'"),
+        (["normal(std=1e300)"], "has weights as large as inf"),
+        (["he_normal", "--out", "folder.png"], "a file's name"),
         (["kumar", "--activation", "selu"], "smooth at 0"),
     ):
         refused = initbench("show", *arguments, cwd=tmp_path)
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
         assert said in refused.stderr
-    assert len(list(tmp_path.iterdir())) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.png", "he_normal-784x256.png", "lsuv.svg", "x.png"]
+
+
+def test_what_is_drawn_of_weights_are_their_numbers():
+    from initbench.initializers import orthogonal
+    from initbench.initializers._base import with_law
+    from initbench.reporting import weights
+
+    W, law = with_law(lambda: orthogonal((60, 40), gain=3.0, seed=0))
+    edges, shares, expected = weights.histogram(W, law)
+    assert shares.sum() == pytest.approx(1)
+    assert shares[3] == pytest.approx(((edges[3] <= W) & (edges[4] > W)).mean())
+    assert expected.sum() == pytest.approx(law.cdf(W.max()) - law.cdf(W.min()))
+    assert abs(shares - expected).max() < 0.02
+    text = "\n".join(weights.lines(W, law))
+    assert "singular values: from 3 to 3, median 3" in text
+    assert "norms of the units' weights: mean 3, from 3 to 3" in text
+    assert f"mean {W.mean():.4g}, standard deviation {W.std():.4g}, from {W.min():.4g} to {W.max():.4g}" in text
+    figure = weights.figure(["histogram", "weights", "singular values", "norms"], W, law)
+    histogram, matrix, singular, _ = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    x, y = histogram.lines[0].get_data()
+    assert y == pytest.approx(law.pdf(x))
+    assert (matrix.images[0].get_array() == W).all()
+    assert singular.lines[0].get_ydata() == pytest.approx([3.0] * 40)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

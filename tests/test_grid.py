@@ -108,6 +108,14 @@ def mistakes(text, **keywords):
         ("[grid]\ninitializer = [{ name = 'metainit', rate = 0 }]", ["metainit(rate=0.0): rate = 0.0", "above 0"]),
         ("[grid]\ninitializer = [{ name = 'gradinit', gama = 2 }]", ["gradinit has no parameter 'gama'", "did you mean 'gamma'"]),
         ("[grid]\ninitializer = [{ name = 'dks', distribution = 'othogonal' }]", ["'othogonal'", "did you mean 'orthogonal'"]),
+        ("[grid]\ninitializer = [{ name = 'normal', std = 1e300 }]", ["normal(std=1e+300)", "too large", "float32"]),
+        ("[grid]\ninitializer = [{ name = 'pca', beta = 1e300 }]", ["beta = 1e+300", "from −1000 to 1000"]),
+        ("[grid]\ninitializer = [{ name = 'lsuv', batches = 1000000 }]", ["batches = 1000000", "from 1 to 1000"]),
+        ("[grid]\ninitializer = ['kumar']\n[model]\nactivation = { name = 'softplus', beta = 1e-200 }", ["kumar", "no finite value"]),
+        ("[grid]\ninitializer = ['normal(std=1, std=2)']", ["given 'normal(std=1, std=2)'"]),
+        ("[grid]\ninitializer = ['per_layer(hidden=zeros, hidden=ones)']", ["per_layer(first=…, hidden=…, last=…)"]),
+        ("[grid]\ninitializer = [{ hidden = 'he_normal', last = 'normal(std=-1)' }]", ["normal(std=-1.0): std = -1.0"]),
+        ("[grid]\ninitializer = ['within_layer']\nbias_initializer = ['zeros', 'ones']", ["the same cell 2 times", "sets the biases itself"]),
         ("[grid]\ninitializer = ['HeNormal']", ["did you mean 'he_truncated_normal'"]),
         ("[grid]\ninitializer = ['dks']\n[model]\nactivation = 'relu'", ["'dks'", "activation = 'relu'", "not linear in pieces"]),
         ("[grid]\ninitializer = ['dks']\n[model]\nactivation = 'elu'\nhidden = [64]", ["slope = 1.5 and 1 hidden layers", "another number of hidden layers"]),
@@ -220,6 +228,25 @@ def test_a_scheme_for_each_place_is_one_cell_in_every_spelling():
     assert [c.id for c in again.cells()] == [c.id for c in parsed[0].cells()]
     alike = grid.parse(VALID, overrides={"initializer": [{"hidden": "zeros", "last": "zeros"}]})
     assert alike.axes["initializer"] == ("zeros",)
+
+
+def test_a_bias_initializer_is_an_axis_with_tables_and_places():
+    text = """
+        [grid]
+        initializer = ["he_normal", "lsuv"]
+        bias_initializer = ["zeros", { name = "normal", std = 0.05 }, { hidden = "ones", last = "zeros" }]
+        seed = 1
+        """
+    cells = list(grid.parse(text).cells())
+    assert [c.bias_initializer for c in cells[:3]] == [
+        "zeros", "normal(std=0.05)", "per_layer(first=ones, hidden=ones, last=zeros)"
+    ]  # fmt: skip
+    assert len({c.id for c in cells}) == 6
+
+
+def test_a_large_bias_variance_is_taken_where_the_activation_ignores_it():
+    text = "[grid]\ninitializer = [{ name = 'edge_of_chaos', bias_variance = 20000.0 }]\n[model]\nactivation = 'relu'"
+    assert len(grid.parse(text)) == 5
 
 
 def test_minus_zero_is_zero():

@@ -128,20 +128,24 @@ def test_orthogonal_is_haar_its_trace_has_the_moments_of_a_haar_matrix():
     name=st.sampled_from(SCHEMES),
     shape=st.lists(st.integers(0, 40), min_size=1, max_size=2) | st.lists(st.integers(1, 6), min_size=3, max_size=4),
     seed=st.integers(0, 2**40),
+    dtype=st.sampled_from([np.float16, np.float32, np.float64]),
 )
 @settings(max_examples=400, deadline=None)
-def test_a_scheme_fills_every_shape_that_it_fits_and_refuses_all_others(name, shape, seed):
+def test_a_scheme_fills_every_shape_that_it_fits_and_refuses_all_others(name, shape, seed, dtype):
     entry = init.INITIALIZERS[name]
     supplied = {"fan_in": 7} if "fan_in" in entry.supplied else {}
     if min(shape) < 1 or not entry.fit.test(tuple(shape)):
         with pytest.raises(ValueError, match=r"shape = .*; allowed: "):
             draw(name, shape, seed=seed, **supplied)
         return
-    first, second = (draw(name, tuple(shape), seed=seed, **supplied) for _ in range(2))
+    first, second, exact = (
+        draw(name, tuple(shape), seed=seed, dtype=dtype, **supplied) for dtype in (dtype, dtype, np.float64)
+    )
     assert first.shape == tuple(shape)
-    assert first.dtype == np.float32
+    assert first.dtype == dtype
     assert np.isfinite(first).all()
     assert first.tobytes() == second.tobytes()
+    assert np.array_equal(exact.astype(dtype), first)  # computed in float64, and rounded once
 
 
 def reals(low, high):
@@ -392,6 +396,83 @@ def test_idinit_stacks_identities():
     assert np.array_equal(init.idinit((5, 3)), init.identity((5, 3)))
 
 
+# Another value of every parameter in the catalogue, of schemes of single layers: each has to change the weights.
+OTHER = {
+    "constant": {"value": 0.5},
+    "uniform": {"low": -0.1, "high": 0.2},
+    "normal": {"mean": 1.0, "std": 0.2},
+    "truncated_normal": {"mean": 1.0, "std": 0.2, "lower": -1.0, "upper": 1.0},
+    "variance_scaling": {"scale": 3.0, "mode": "fan_out", "distribution": "uniform"},
+    "activation_scaling": {"mode": "fan_out", "distribution": "uniform", "rule": "pytorch"},
+    "orthogonal": {"gain": 2.0},
+    "identity": {"gain": 2.0},
+    "idinit": {"tau": 2.0},
+    "delta_orthogonal": {"gain": 2.0},
+    "sparse": {"connections": 3, "std": 0.5},
+    "torch_sparse": {"sparsity": 0.5, "std": 0.5},
+    "edge_of_chaos": {"bias_variance": 0.2},
+    "fixed_point_tanh": {"alpha": 0.2},
+    "mup": {"std": 2.0, "base_width": 64},
+    "gpt2": {"std": 0.5},
+    "fixup": {"layers_per_branch": 3},
+}
+
+
+def test_every_parameter_of_a_single_layer_scheme_changes_the_weights():
+    assert set(OTHER) == {n for n in SCHEMES if init.INITIALIZERS[n].parameters}
+    for name, others in OTHER.items():
+        entry = init.INITIALIZERS[name]
+        assert set(others) == {p.name for p in entry.parameters}
+        shape = (40, 30) if entry.fit.test((40, 30)) else (3, 3, 4, 6)
+        given = {"activation": "tanh", "place": "last" if name == "mup" else "hidden", "depth": 12}
+        given = {key: value for key, value in given.items() if key in entry.supplied}
+        plain = draw(name, shape, seed=0, **given)
+        for parameter, value in others.items():
+            assert not np.array_equal(draw(name, shape, seed=0, **given, **{parameter: value}), plain), parameter
+
+
+def test_sparse_schemes_and_the_fixed_point_take_their_numbers():
+    W = init.sparse((400, 300), connections=7, std=0.5, seed=0)
+    assert ((W != 0).sum(axis=0) == 7).all()
+    assert W[W != 0].std() == pytest.approx(0.5, rel=0.05)
+    noise = init.fixed_point_tanh((400, 400), alpha=0.5, seed=0, dtype=np.float64) - np.eye(400)
+    assert noise.std() == pytest.approx(0.5 / 20, rel=0.02)
+
+
+def test_the_critical_variance_follows_the_bias_and_the_activation():
+    for activation, variance in (("tanh", 0.2), ("softsign", 0.05), ("relu", 0.2)):
+        weight, bias = critical_point(activation, variance)
+        law = with_law(lambda a=activation, v=variance: init.edge_of_chaos((400, 300), activation=a, bias_variance=v))[
+            1
+        ]
+        assert law.std() * 20 == pytest.approx(math.sqrt(weight))
+        b = init.edge_of_chaos((50_000,), activation=activation, bias_variance=variance, fan_in=400, seed=0)
+        assert b.std() == pytest.approx(math.sqrt(bias), rel=0.02, abs=1e-12)
+    assert critical_point("tanh", 0.2)[0] == pytest.approx(2.2852, abs=1e-4)
+    assert critical_point("leaky_relu(negative_slope=100000.0)", 0.0)[0] == pytest.approx(2e-10, rel=1e-6)
+
+
+def test_random_walks_gains_are_the_published_ones():
+    def gain_of(activation, n):
+        return with_law(lambda: init.random_walk((n, 7), activation=activation, seed=0))[1].std() * math.sqrt(n)
+
+    for n in (3, 6, 20, 400):
+        assert gain_of("identity", n) == pytest.approx(math.exp(1 / (2 * n)))
+        assert gain_of("relu", n) == pytest.approx(math.sqrt(2) * math.exp(1.2 / (max(n, 6) - 2.4)))
+        assert gain_of("tanh", n) == pytest.approx(1.15)
+
+
+def test_zero_hadamard_is_scipys_sylvester_matrix_and_takes_no_more_memory_than_it_has_weights():
+    from scipy.linalg import hadamard
+
+    np.testing.assert_allclose(init.zero_hadamard((20, 50), dtype=np.float64), hadamard(64)[:20, :50] / 8)
+    assert init.zero_hadamard((2, 70_000)).shape == (2, 70_000)  # the whole matrix would take 137 GB
+
+
+def test_all_schemes_are_names_of_the_package():
+    assert set(init.INITIALIZERS) <= set(init.__all__)
+
+
 def test_mups_last_layer_shrinks_with_the_width():
     std = {place: with_law(lambda p=place: init.mup((512, 10), place=p, seed=0))[1].std() for place in schemes.PLACES}
     assert std == pytest.approx({"first": 512**-0.5, "hidden": 512**-0.5, "last": math.sqrt(128) / 512})
@@ -402,6 +483,7 @@ def test_nguyen_and_widrows_units_have_the_norm_of_the_rule():
     np.testing.assert_allclose(np.linalg.norm(W, axis=0), 1.4, rtol=1e-6)  # 0.7 · 8^(1/3)
     assert np.abs(b).max() == pytest.approx(0.7 * 20, rel=1e-3)
     assert np.abs(init.nguyen_widrow((300, 50), place="last", seed=0)).max() == pytest.approx(0.5, rel=1e-3)
+    assert np.abs(init.nguyen_widrow((8000,), place="last", fan_in=3, seed=0)).max() == pytest.approx(0.5, rel=1e-3)
 
 
 def test_the_fixed_point_scheme_is_a_diagonal_that_wraps_and_noise():

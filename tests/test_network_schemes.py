@@ -433,3 +433,148 @@ def test_a_model_that_cannot_be_is_refused_with_what_is_allowed(layers, given, s
     with pytest.raises(ValueError, match=said) as error:
         init.lsuv(init.Model(layers, **given), seed=0)
     assert "allowed" in str(error.value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a run hands to a scheme
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("name", ["mup", "gpt2", "fixup", "kumar", "edge_of_chaos", "activation_scaling", "he_normal"])
+def test_each_layer_gets_its_own_stream_place_depth_and_activation(name, activation):
+    m = init.Model(((7, 6), (6, 5), (5, 4), (4, 3)), activation=activation, output_activation="sigmoid")
+    made = schemes.parameters(name, "torch_linear_default", m, 5)
+    for n, (shape, place) in enumerate(zip(m.layers, ("first", "hidden", "hidden", "last"), strict=True)):
+        stream = np.random.SeedSequence(5, spawn_key=(0, n))
+        W = init.INITIALIZERS.call(name, shape, activation=activation, place=place, depth=4, seed=stream)
+        b = init.torch_linear_default(shape[1:], fan_in=shape[0], seed=np.random.SeedSequence(5, spawn_key=(1, n)))
+        assert np.array_equal(made[n][0], W)
+        assert np.array_equal(made[n][1], b)
+
+
+def test_without_hidden_layers_the_outputs_activation_counts_and_the_layer_is_the_last():
+    m = init.Model(((7, 3),), activation="relu", output_activation="sigmoid")
+    for name in ("kumar", "mup"):
+        W = init.INITIALIZERS.call(
+            name, (7, 3), activation="sigmoid", place="last", depth=1, seed=streams.weights(2, 0)
+        )
+        assert np.array_equal(schemes.parameters(name, "zeros", m, 2)[0][0], W)
+
+
+def test_network_schemes_begin_from_the_bias_initializers_biases():
+    m = model("tanh")
+    given = [init.torch_linear_default(s[1:], fan_in=s[0], seed=streams.biases(3, n)) for n, s in enumerate(m.layers)]
+    for name in ("lsuv", "autoinit", "metainit(steps=3)"):
+        for (_, b), expected in zip(schemes.parameters(name, "torch_linear_default", m, 3), given, strict=True):
+            np.testing.assert_allclose(b, expected, rtol=1e-6)
+    for name in ("within_layer", "pca", "kmeans", "dks", "tat"):
+        one, other = (schemes.parameters(name, bias, m, 3) for bias in ("zeros", "ones"))
+        assert all(np.array_equal(b, c) for (_, b), (_, c) in zip(one, other, strict=True))
+        assert schemes.sets_biases(name)
+    assert not schemes.sets_biases("lsuv")
+
+
+def test_the_batches_are_those_of_the_training_in_its_order():
+    from initbench.training.parameters import Batches
+
+    data = np.arange(50, dtype=float)[:, None]
+    taken = iter(Batches(4, 50, 12, lambda rows: (data[rows], rows)))
+    for epoch in (1, 2):
+        order = streams.order(4, epoch, 50)
+        for step in range(4):
+            images, labels = next(taken)
+            assert np.array_equal(labels, order[12 * step : 12 * step + 12])
+            assert np.array_equal(images[:, 0], labels)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Every parameter matters, and every layer has its own noise
+
+OTHER = {
+    "lsuv": {"tolerance": 1e6, "iterations": 1, "batches": 2},
+    "within_layer": {"beta": 0.5, "batches": 2},
+    "pca": {"beta": 0.5, "batches": 1},
+    "kmeans": {"beta": 0.5, "batches": 1},
+    "autoinit": {"batches": 2},
+    "dks": {"slope": 1.2, "distribution": "normal", "batches": 2},
+    "tat": {"curve": 0.1, "distribution": "normal", "batches": 2},
+    "metainit": {"rate": 0.03, "momentum": 0.5, "steps": 2},
+    "gradinit": {"eta": 0.7, "gamma": 0.2, "rate": 0.05, "smallest": 0.999, "iterations": 9},
+}
+
+
+@pytest.mark.parametrize("name", NETWORK_SCHEMES)
+def test_every_parameter_of_a_network_scheme_changes_the_start(name):
+    entry, first = init.INITIALIZERS[name], model("tanh")
+    generator = np.random.default_rng(7)
+    batches = [*first.batches, (generator.random((200, 784)), generator.integers(0, 10, 200))]
+    m = init.Model(first.layers, batches, activation="tanh")
+    assert set(OTHER[name]) == {p.name for p in entry.parameters}
+    few = QUICK.get(name, {"iterations": 3, "tolerance": 1e-9} if name == "lsuv" else {})
+    plain = entry.function(m, seed=0, **few)
+    for parameter, value in OTHER[name].items():
+        made = entry.function(m, seed=0, **(few | {parameter: value}))
+        same = [
+            np.array_equal(a, b)
+            for left, right in zip(plain, made, strict=True)
+            for a, b in zip(left, right, strict=True)
+        ]
+        assert not all(same), parameter
+
+
+def test_metainit_and_gradinit_take_their_rates_as_the_algorithm_does():
+    m = linear_model()
+    start = init.he_normal((6, 3), seed=2, dtype=np.float64)
+    one, two = (init.metainit(m, rate=0.03, momentum=0.5, steps=n, seed=2, dtype=np.float64)[0][0] for n in (1, 2))
+    norms = [np.linalg.norm(W) for W in (start, one, two)]
+    assert abs(norms[1] - norms[0]) == pytest.approx(0.03)
+    second = (norms[2] - norms[1]) / (norms[1] - norms[0])
+    assert second == pytest.approx(1.5) or second == pytest.approx(-0.5)  # 0.5 of the first, and as much or against it
+    floor = init.gradinit(m, smallest=0.9, rate=1.0, gamma=1e-3, iterations=3, seed=2, dtype=np.float64)[0][0]
+    np.testing.assert_allclose(floor, 0.9 * start)
+
+
+def test_the_layers_of_data_driven_schemes_have_their_own_noise():
+    m = model("relu")
+    for n, ((W, _), (V, _)) in enumerate(
+        zip(init.lsuv(m, seed=3, dtype=np.float64), init.within_layer(m, seed=3, dtype=np.float64), strict=True)
+    ):
+        shape, stream = m.layers[n], streams.weights(3, n)
+        ratio = W / init.orthogonal(shape, seed=stream, dtype=np.float64)
+        np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-8)
+        ratio = V / init.normal(shape, std=1.0, seed=stream, dtype=np.float64)
+        np.testing.assert_allclose(ratio, np.broadcast_to(ratio[0], ratio.shape), rtol=1e-8)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus"])
+def test_autoinit_follows_the_second_moment_of_any_activation(activation):
+    (_, _), (W, _) = init.autoinit(model(activation, ((784, 400), (400, 300))), seed=0, dtype=np.float64)
+    assert W.var() == pytest.approx(init.gain(activation) ** 2 / 400, rel=0.02)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Degenerate data
+
+
+@pytest.mark.parametrize("name", NETWORK_SCHEMES)
+@pytest.mark.parametrize("images", ["zero", "equal", "one"])
+def test_a_network_scheme_is_finite_on_images_that_do_not_vary(name, images):
+    x = {"zero": np.zeros((30, 12)), "equal": np.full((30, 12), 0.5), "one": np.full((1, 12), 0.5)}[images]
+    m = init.Model(((12, 6), (6, 3)), [(x, np.zeros(len(x), int))], activation="tanh", loss="mse")
+    for W, b in init.INITIALIZERS[name].function(m, seed=0, **QUICK.get(name, {})):
+        assert np.isfinite(W).all()
+        assert np.isfinite(b).all()
+
+
+def test_kmeans_and_pca_behind_dead_units_are_random():
+    m = model("relu", ((784, 20), (20, 10)))
+    for scheme in (init.kmeans, init.pca):
+        made = scheme(m, beta=-10.0, seed=0, dtype=np.float64)
+        assert not (np.maximum(m.pre_activations(made, m.batch()[0])[0], 0)).any()
+        noise = init.normal((20, 10), std=1.0, seed=streams.weights(0, 1), dtype=np.float64)
+        np.testing.assert_array_equal(made[1][0], noise)
+
+
+def test_gradinit_does_nothing_where_there_is_no_gradient():
+    m = init.Model(((4, 1),), [(np.ones((6, 4)), np.zeros(6, int))])  # one class: the loss is 0
+    assert np.array_equal(init.gradinit(m, iterations=4, seed=0)[0][0], init.he_normal((4, 1), seed=0))

@@ -138,6 +138,7 @@ def test_initial_weights_that_take_time_are_timed_once_and_follow_the_size_of_th
     assert taken["he_normal", "64-64"] == 0
     largest, smallest = taken["metainit(steps=2)", "64-64"], taken["metainit(steps=2)", ""]
     assert 0 < largest < 10
+    assert len([k for k in json.loads(calibration.file().read_text()) if k.endswith("lsuv")]) == 1
     assert smallest / largest == pytest.approx(7840 / (784 * 64 + 64 * 64 + 640))
 
 

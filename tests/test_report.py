@@ -279,3 +279,19 @@ def test_the_report_of_a_run_says_how_fast_it_was(tmp_path, grid_file):
     text = Page(ib.report(tmp_path / "small").read_text()).text
     assert f"{100 * share:.0f}% of its rate in a large matrix product" in text
     assert f"its training took {sum(trained) / 12:.2g} s" in text
+
+
+def test_what_initial_weights_cost_is_told_of_this_grids_and_taken_off_the_training():
+    made = {"metainit": {"cells": 2, "seconds": 250.0}, "zeros": {"cells": 2, "seconds": 0.0}, "broken": None}
+    told = {"seconds": 254.0, "cells": 4, "operations": 4e9, "product_rate": 2e9, "initialization": made}
+    assert words.speed([told]).startswith("Training took 254 s")  # a damaged timing is not read
+    del made["broken"]
+    assert words.speed([told]) == (
+        "Training took 4 s of one core and reached 1 GFLOP/s on it, 50% of its rate in a large matrix product."
+    )
+    others = "less than 0.01 s with the others; its training took 1 s."
+    assert words.initialization([told]) == f"A cell’s initial weights took 125 s with metainit, and {others}"
+    assert words.initialization([told], ["zeros"]) == (
+        "A cell’s initial weights took less than 0.01 s with every initializer; its training took 1 s."
+    )
+    assert words.initialization([told], []) == words.initialization([{"seconds": 1.0}]) == ""

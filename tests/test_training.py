@@ -175,6 +175,13 @@ def test_cells_that_begin_from_data_keep_their_bits_in_any_stack_and_are_the_pla
         np.testing.assert_allclose(steps.losses[:3, 0].numpy(), losses, rtol=1e-10)
 
 
+def test_a_stack_of_one_makes_its_initial_weights_once(small):
+    told = []
+    cells = [make_cell(initializer="lsuv", hidden="16")]
+    stack.Steps(cells, Data(small), initialized=lambda cell, seconds: told.append((cell, seconds > 0)))
+    assert told == [(cells[0], True)]
+
+
 @exact
 def test_a_diverged_cell_leaves_its_neighbours_bits_alone(small):
     calm = [make_cell(hidden="16", loss="mse", activation="relu", initializer=n) for n in ("zeros", "he_normal")]

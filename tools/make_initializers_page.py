@@ -57,6 +57,21 @@ and a demonstrably different one where the last column says so.
 
 """
 
+LEFT_OUT = """
+## What is not here, and why
+
+- Circulant and Fourier matrices: published as forms that layers keep (circulant projections, spectral layers), not as a
+  start of ordinary dense layers. Hadamard's stands in `zero_hadamard`.
+- IDInit's noise of the order of 10⁻⁶ on the diagonal, whose scale we could not establish, and its rule for the last
+  layers of residual branches, of which there are none.
+- GradInit for Adam, whose limit on the sum of the gradients we could not establish.
+- TAT for rectifiers, which chooses the slope of leaky_relu: a setting of the activation here.
+- muP's learning rates of layers, which are the optimizer's half of it.
+- Fixup's shortcuts, scalar biases and multipliers.
+- A picture of `dirac` and `delta_orthogonal`, which fill convolutions and not 784 × 256 weights.
+
+"""
+
 GAINS = """
 ## The gains of the activations
 
@@ -105,7 +120,7 @@ def page() -> str:
             text[-1] += "; and biases.\n" if "bias" in entry.tags else ".\n"
             if name in pictured():
                 text.append(f"\n![{name}](initializers/{name}.png)\n")
-    return "".join([*text, LIBRARIES, libraries.table(), GAINS, gains()])
+    return "".join([*text, LIBRARIES, libraries.table(), GAINS, gains(), LEFT_OUT.rstrip() + "\n"])
 
 
 def gains() -> str:

@@ -11,9 +11,8 @@ What all schemes share is said here once.
 - **Place.** Some schemes need more than a shape: `activation` (of the network, by its name), `place` (`"first"`,
   `"hidden"` or `"last"`), `depth` (the number of layers), and for a bias `fan_in`. A run supplies them.
 - **Networks.** Some schemes look at data (`lsuv`, `within_layer`, `pca`, `kmeans`, `autoinit`, `dks`, `tat`) or at
-gradients
-  (`metainit`, `gradinit`): they take a `Model` instead of a shape and give the weights and the bias of each layer.
-  `seed` is a whole number there.
+  gradients (`metainit`, `gradinit`): they take a `Model` instead of a shape and give the weights and the bias of each
+  layer. `seed` is a whole number there.
 - **Errors.** ValueError for parameters that cannot be (a negative standard deviation) and for shapes with a zero or
   with too few dimensions.
 

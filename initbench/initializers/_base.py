@@ -31,7 +31,9 @@ weight_scheme = INITIALIZERS.entry("single-layer", fit=WEIGHTS)
 weight_and_bias_scheme = INITIALIZERS.entry("single-layer", "bias", fit=WEIGHTS_OR_BIAS)
 matrix_scheme = INITIALIZERS.entry("single-layer", fit=MATRIX)
 matrix_and_bias_scheme = INITIALIZERS.entry("single-layer", "bias", fit=MATRIX_OR_BIAS)
-network_scheme = INITIALIZERS.entry("network", fit=Fit("perceptrons", lambda layers: True))
+PERCEPTRON = Fit("whole perceptrons: not a single place", lambda layers: True)
+network_scheme = INITIALIZERS.entry("network", fit=PERCEPTRON)
+network_and_bias_scheme = INITIALIZERS.entry("network", "sets-biases", fit=PERCEPTRON)  # whatever the bias initializer
 
 
 def checked(shape: Shape, fit: Fit = WEIGHTS_OR_BIAS) -> Shape:

@@ -10,12 +10,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.initializers._base import network_scheme, require, standard_normal
+from initbench.initializers._base import network_and_bias_scheme, network_scheme, require, standard_normal
 from initbench.initializers.model import MOST_BATCHES, Array, Model, Parameters, finished, layer_seed
 from initbench.initializers.moments import Z, applied, mean
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
 from initbench.streams import draws, uniforms
+
+# Beyond these a parameter is a mistake.
+MOST_ITERATIONS, MOST_BETA = 1000, 1000
 
 
 @network_scheme
@@ -32,8 +35,8 @@ def lsuv(
 
     Layer by layer, from the first: W ← W / √Var(z), the variance over all units and images of the first `batches`
     batches, until |Var(z) − 1| < tolerance, at most `iterations` times. The biases stay what the bias initializer gave;
-    the last layer is treated as the others. tolerance above 0 (default 0.1), iterations from 1 up (default 10), batches
-    from 1 to 1000 (default 1).
+    the last layer is treated as the others. tolerance above 0 (default 0.1), iterations from 1 to 1000 (default 10),
+    batches from 1 to 1000 (default 1).
 
     The algorithm leaves the two limits open; the authors' code for Caffe takes 0.02 and 20, their later ones 0.1 and
     10. Some of these look at the standard deviation, change the biases or leave small layers out; this does not.
@@ -43,7 +46,7 @@ def lsuv(
     When to use it: where the scale for an activation is not known.
     """
     require(0 < tolerance < math.inf, "tolerance", tolerance, "above 0")
-    require(iterations >= 1, "iterations", iterations, "from 1 up")
+    require(1 <= iterations <= MOST_ITERATIONS, "iterations", iterations, f"from 1 to {MOST_ITERATIONS}")
     require(1 <= batches <= MOST_BATCHES, "batches", batches, f"from 1 to {MOST_BATCHES}")
     x, _ = model.batch(batches)
     made = []
@@ -61,7 +64,7 @@ def lsuv(
     return finished(made, dtype)
 
 
-@network_scheme
+@network_and_bias_scheme
 def within_layer(
     model: Model, *, beta: float = 0.0, batches: int = 1, seed: int | None = None, dtype: DTypeLike = np.float32
 ) -> Parameters:
@@ -72,14 +75,15 @@ def within_layer(
     whatever the bias initializer. A unit that does not vary is left as it is.
 
     Source: Krähenbühl, Doersch, Donahue & Darrell 2016, "Data-dependent Initializations of Convolutional Neural
-    Networks", algorithm 1; beta is 0 by default, as in the authors' function (their command line takes 0.1).
+    Networks", algorithm 1; beta is 0 by default, as in the authors' function (their command line takes 0.1), and
+    from −1000 to 1000; batches from 1 to 1000 (default 1).
 
     When to use it: for inputs that are not standardized; with beta above 0 to keep ReLU units alive.
     """
     return _within_layers(model, lambda x, noise, layer: noise, beta, batches, seed, dtype)
 
 
-@network_scheme
+@network_and_bias_scheme
 def pca(
     model: Model, *, beta: float = 0.0, batches: int = 10, seed: int | None = None, dtype: DTypeLike = np.float32
 ) -> Parameters:
@@ -92,12 +96,14 @@ def pca(
     Source: Krähenbühl, Doersch, Donahue & Darrell 2016, section 3, in the form of the authors' code (type "pca"),
     which goes through random projections of the inputs; here they are taken as they are.
 
+    beta as in `within_layer`. All layers are made so, as in that code, not the first alone.
+
     When to use it: for the first layer to see what varies in the data.
     """
     return _within_layers(model, _principal, beta, batches, seed, dtype)
 
 
-@network_scheme
+@network_and_bias_scheme
 def kmeans(
     model: Model, *, beta: float = 0.0, batches: int = 10, seed: int | None = None, dtype: DTypeLike = np.float32
 ) -> Parameters:
@@ -110,6 +116,8 @@ def kmeans(
 
     Source: Coates & Ng 2012, "Learning Feature Representations with K-means"; Krähenbühl, Doersch, Donahue & Darrell
     2016, section 3, in the form of the authors' code (type "kmeans"), which takes k-means by small batches.
+
+    beta as in `within_layer`. All layers are made so, as in that code, not the first alone.
 
     When to use it: for the first layer to see what is common in the data.
     """
@@ -134,6 +142,7 @@ def _within_layers(
     number.
     """
     require(1 <= batches <= MOST_BATCHES, "batches", batches, f"from 1 to {MOST_BATCHES}")
+    require(abs(beta) <= MOST_BETA, "beta", beta, f"from −{MOST_BETA} to {MOST_BETA}")
     x, _ = model.batch(batches)
     made: Parameters = []
     for layer, shape in enumerate(model.layers):
@@ -176,6 +185,8 @@ def _centres(x: Array, noise: Array, uniform: Array) -> Array:
         return noise
     centred = x - x.mean(axis=0)
     components, sizes = _components(centred, units)
+    if not len(sizes):  # inputs that do not vary: dead units in front, say
+        return noise
     whitening = components * sizes
     white = centred @ whitening
     white /= np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-12)
@@ -192,7 +203,8 @@ def autoinit(model: Model, *, batches: int = 1, seed: int | None = None, dtype: 
 
     For the first layer E[x²] is the mean square of the pixels in the first `batches` batches; for the others it is
     E[φ(z)²], z ~ N(0, 1), by quadrature. Truncated normal, its variance corrected; the biases stay as they are. With
-    standardized inputs and relu it is LeCun's in the first layer and He's in the others.
+    standardized inputs and relu it is LeCun's in the first layer and He's in the others. batches from 1 to 1000
+    (default 1).
 
     Source: Bingham & Miikkulainen 2023 (AAAI), "AutoInit: Analytic Signal-Preserving Weight Initialization for Neural
     Networks", the rule for dense layers. Its code takes mean 0 and variance 1 of the inputs unless told; here they

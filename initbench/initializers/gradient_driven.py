@@ -150,7 +150,8 @@ def gradinit(
             if beyond:
                 aim = norm
             else:
-                moved = [p - eta * (g / norm).detach() for p, g in zip(parameters, gradients, strict=True)]
+                length = norm.item() or 1.0  # a gradient of zero has no direction
+                moved = [p - eta * g.detach() / length for p, g in zip(parameters, gradients, strict=True)]
                 aim = loss(moved, *_joined(first, next(halves))) / eta
             (slopes,) = torch.autograd.grad(aim, factors)
             slopes = slopes.clamp(-1, 1)
@@ -215,7 +216,10 @@ def _halves(model: Model) -> Iterator[tuple["Tensor", "Tensor"]]:
     for images, labels in model.stream():
         half = max(len(images) // 2, 1)
         for rows in (slice(0, half), slice(len(images) - half, None)):
-            yield torch.from_numpy(np.asarray(images[rows], np.float64)), torch.from_numpy(labels[rows])
+            yield (
+                torch.from_numpy(np.asarray(images[rows], np.float64)),
+                torch.from_numpy(np.asarray(labels[rows], np.int64)),
+            )
 
 
 def _joined(*batches: tuple["Tensor", "Tensor"]) -> tuple["Tensor", "Tensor"]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from initbench.activations import ACTIVATIONS
-from initbench.initializers._base import network_scheme, require
+from initbench.initializers._base import network_and_bias_scheme, require
 from initbench.initializers.model import MOST_BATCHES, Array, Model, Parameters, finished, layer_seed
 from initbench.initializers.moments import applied, curvature, derivative, kinked, nodes
 from initbench.initializers.scaling import lecun_normal
@@ -32,7 +32,7 @@ class Shaped(NamedTuple):
     delta: float = 0.0
 
 
-@network_scheme
+@network_and_bias_scheme
 def dks(
     model: Model,
     *,
@@ -54,6 +54,9 @@ def dks(
     square of the pixels in the first `batches` batches. Raises ValueError for activations that four constants cannot
     shape: identity, relu (of which its authors advise against it) and leaky_relu (whose slope they change instead).
 
+    With one hidden layer elu, selu and softplus do not reach the default slope, and are refused. batches from 1 to 1000
+    (default 1).
+
     Source: Martens et al. 2021, "Rapid training of deep neural networks without skip connections or normalization
     layers using Deep Kernel Shaping".
 
@@ -65,7 +68,7 @@ def dks(
     return _absorbed(model, shaped, distribution, batches, seed, dtype)
 
 
-@network_scheme
+@network_and_bias_scheme
 def tat(
     model: Model,
     *,
@@ -173,7 +176,7 @@ def _solved(activation: str, starts: Sequence[tuple[float, ...]], targets: tuple
         with np.errstate(all="ignore"):
             found = root(distance, start)
             shaped, maps = _scaled(activation, abs(float(found.x[0])), *map(float, found.x[1:]))  # −z is as z
-        met = found.success and np.abs(maps[: len(targets)] - targets).max() < 1e-6
+        met = found.success and np.abs(maps[: len(targets)] / targets - 1).max() < 1e-6
         if met and not (len(targets) == 3 and shaped.alpha * shaped.gamma * steepest >= 2):
             return shaped
     raise ValueError(

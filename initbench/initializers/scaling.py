@@ -218,4 +218,4 @@ def keras_default(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.floa
 
     When to use it: as the baseline of who changes nothing.
     """
-    return zeros(shape, dtype=dtype) if len(shape) == 1 else glorot_uniform(shape, seed=seed, dtype=dtype)
+    return zeros(shape, dtype=dtype) if len(checked(shape)) == 1 else glorot_uniform(shape, seed=seed, dtype=dtype)

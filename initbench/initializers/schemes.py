@@ -5,6 +5,7 @@ place, `per_layer(first=…, hidden=…, last=…)`.
 """
 
 import ast
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -98,7 +99,10 @@ def _by_place(given: object) -> dict[str, object] | None:
         call = ast.parse(given, mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError
-        return {str(k.arg): ast.unparse(k.value) for k in call.keywords}
+        named: dict[str, object] = {str(k.arg): ast.unparse(k.value) for k in call.keywords}
+        if len(named) < len(call.keywords):
+            raise ValueError
+        return named
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError(f"given {shown(given)}; allowed: {PER_LAYER}(first=…, hidden=…, last=…)") from None
 
@@ -149,6 +153,12 @@ def of_network(initializer: str) -> bool:
     return entry is not None and "network" in entry.tags
 
 
+def sets_biases(initializer: str) -> bool:
+    """Whether a scheme of whole networks gives the biases too, whatever the bias initializer."""
+    entry = INITIALIZERS.get(initializer.partition("(")[0])
+    return entry is not None and "sets-biases" in entry.tags
+
+
 def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, bias: bool = False) -> str:
     """Why a network of these layers and this activation cannot be filled by an initializer; or an empty string.
 
@@ -178,32 +188,45 @@ def _shown_layers(layers: Sequence[tuple[int, int]]) -> str:
     return ", ".join(f"{fan_in} × {fan_out}" for fan_in, fan_out in layers)
 
 
-@lru_cache(maxsize=4096)
 def _refusal(scheme: str, activation: str, place: Place, depth: int, bias: bool = False) -> str:
     """What a scheme says against an activation, a place or a depth, tried on small layers; or an empty string."""
+    supplied = INITIALIZERS[scheme.partition("(")[0]].supplied
+    if not of_network(scheme):  # what a scheme does not take cannot matter: ask once
+        activation = activation if "activation" in supplied else "identity"
+        place, depth = place if "place" in supplied else "last", depth if "depth" in supplied else 1
+    return _tried(scheme, activation, place, depth, bias)
+
+
+@lru_cache(maxsize=4096)
+def _tried(scheme: str, activation: str, place: Place, depth: int, bias: bool) -> str:
+    shape = (2,) if bias else INITIALIZERS[scheme.partition("(")[0]].fit.example
     try:
-        if of_network(scheme):
-            INITIALIZERS.call(scheme, Model(((2, 2),) * depth, activation=activation, output_activation=activation))
-        else:
-            shape = (2,) if bias else INITIALIZERS[scheme.partition("(")[0]].fit.example
-            INITIALIZERS.call(scheme, shape, activation=activation, place=place, depth=depth, fan_in=2, seed=0)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            if of_network(scheme):
+                INITIALIZERS.call(scheme, Model(((2, 2),) * depth, activation=activation, output_activation=activation))
+                return ""
+            W = INITIALIZERS.call(scheme, shape, activation=activation, place=place, depth=depth, fan_in=2, seed=0)
     except NoBatches:
         return ""
     except ValueError as error:
         return f"{scheme}: {error}"
-    return ""
+    except ArithmeticError:
+        return f"{scheme}: its formula has no finite value with activation = {activation!r}; allowed: another one"
+    return (
+        "" if np.isfinite(W).all() else f"{scheme}: its weights are too large; allowed: weights that float32 can hold"
+    )
 
 
-def probe(initializer: str) -> None:
+def probe(initializer: str, bias: bool = False) -> None:
     """Call the schemes of a canonical string on something tiny: ValueError if a parameter cannot be.
 
     What depends on the activation, the depth and the layers' shapes is for `unfit`.
     """
-    for scheme in {*of_layers(initializer, 3)}:
-        entry = INITIALIZERS[scheme.partition("(")[0]]
-        if "network" not in entry.tags:
-            INITIALIZERS.call(scheme, entry.fit.example, seed=0)
-        elif refusal := _refusal(scheme, "tanh", "last", 1):  # without hidden layers the activation does not matter
+    for scheme in dict.fromkeys(of_layers(initializer, 3)):
+        # Every scheme takes the identity, and without hidden layers the activation does not matter to the others.
+        activation = "tanh" if of_network(scheme) else "identity"
+        if refusal := _refusal(scheme, activation, "last", 1, bias):
             raise ValueError(refusal)
 
 

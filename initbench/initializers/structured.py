@@ -113,7 +113,8 @@ def delta_orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtyp
     """Delta-orthogonal: an orthogonal matrix of the channels at the centre of the field, (size − 1) // 2, else 0.
 
     Source: Xiao et al. 2018, "Dynamical Isometry and a Mean Field Theory of CNNs", algorithm 2; JAX's
-    `delta_orthogonal`. Raises ValueError where there are more channels in than out.
+    `delta_orthogonal`. gain (default 1) as in `orthogonal`. Raises ValueError where there are more channels in than
+    out.
 
     When to use it: for very deep convolutional networks.
     """
@@ -179,13 +180,13 @@ def zero_hadamard(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.floa
     When to use it: where a start without chance is wanted. Layers that narrow see only as many inputs as they have
     units: of MNIST's pixels the first, which are dark.
     """
-    from scipy.linalg import hadamard
-
     fan_in, fan_out = checked(shape, MATRIX)
     if fan_out <= fan_in:
         return np.eye(fan_in, fan_out, dtype=dtype)
     m = (fan_out - 1).bit_length()
-    return rounded(2 ** (-m / 2) * hadamard(2**m)[:fan_in, :fan_out].astype(float), dtype)
+    both = np.arange(fan_in)[:, None] & np.arange(fan_out)[None, :]
+    signs = 1.0 - 2.0 * (np.bitwise_count(both) % 2)  # Sylvester's H[i, j] = (−1)^(number of ones in i & j)
+    return rounded(2 ** (-m / 2) * signs, dtype)
 
 
 @matrix_scheme

@@ -79,7 +79,8 @@ def critical_point(activation: str, bias_variance: float) -> tuple[float, float]
 
     name = ACTIVATIONS.resolve(activation).name
     if name in ("identity", "relu", "leaky_relu"):
-        return round(1 / mean(derivative(activation, Z) ** 2), 9), 0.0
+        left = -float(applied(activation, np.array([-1.0]))[0])  # the slope on either side of zero, where it is 1
+        return 2 / (1 + left**2), 0.0
 
     def needed(log_q: float) -> float:  # the bias variance that has its critical fixed point at q, less the asked
         root = math.exp(log_q / 2)

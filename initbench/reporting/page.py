@@ -51,7 +51,7 @@ def make(
         "command": command,
         "grid": grid.text,
         "speed": words.speed(timings),
-        "initialization": words.initialization(timings),
+        "initialization": words.initialization(timings, grid.axes["initializer"]),
     }
     shared |= {
         "expected": len(grid),

@@ -1,6 +1,6 @@
 """The report's words: sentences made from tables. A number for people is formatted here and nowhere else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -273,35 +273,56 @@ def evidence(frame: pd.DataFrame, seeds: int) -> str:
     )
 
 
+def _initializations(timing: Mapping[str, Any]) -> list[tuple[str, int, float]]:
+    """Of each initializer in a part: how many cells it began, and the seconds that took; a damaged one is left out."""
+    found = timing.get("initialization")
+    try:
+        return [(n, int(told["cells"]), float(told["seconds"])) for n, told in found.items()]  # type: ignore[union-attr]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []
+
+
 def _initializing(timing: Mapping[str, Any]) -> float:
     """The seconds that the initial weights of a part's cells took."""
-    return float(sum(told["seconds"] for told in timing.get("initialization", {}).values()))
+    return sum(seconds for _, _, seconds in _initializations(timing))
 
 
-def initialization(timings: Sequence[Mapping[str, Any]]) -> str:
+def initialization(timings: Sequence[Mapping[str, Any]], only: Collection[str] | None = None) -> str:
     """What the initial weights cost beside the training: by initializer, those that take 1% of it or more.
+
+    Of all initializers that were timed, or of those in `only`.
 
     >>> initialization([{"seconds": 9.0, "cells": 4, "initialization": {"metainit": {"cells": 1, "seconds": 5.0},
     ...                                                                 "zeros": {"cells": 3, "seconds": 0.0}}}])
     'A cell’s initial weights took 5 s with metainit, and less than 0.01 s with the others; its training took 1 s.'
     """
-    timed = [t for t in timings if t.get("initialization") and t.get("cells")]
-    cells: dict[str, float] = {}
+    timed = [t for t in timings if _initializations(t) and t.get("cells")]
+    cells: dict[str, int] = {}
     seconds: dict[str, float] = {}
-    for name, told in [item for t in timed for item in t["initialization"].items()]:
-        cells[name] = cells.get(name, 0) + told["cells"]
-        seconds[name] = seconds.get(name, 0.0) + told["seconds"]
-    if not timed:
+    for name, count, taken in [told for t in timed for told in _initializations(t)]:
+        if (only is None or name in only) and count:
+            cells[name] = cells.get(name, 0) + count
+            seconds[name] = seconds.get(name, 0.0) + taken
+    if not cells:
         return ""
     training = sum(t["seconds"] - _initializing(t) for t in timed) / sum(t["cells"] for t in timed)
     each = {name: seconds[name] / cells[name] for name in sorted(cells, key=lambda n: -seconds[n] / cells[n])}
     slow = {name: taken for name, taken in each.items() if taken >= 0.01 * training}
-    told_of = [f"{taken:.2g} s with {name}" for name, taken in slow.items()]
+    told_of = [f"{_seconds(taken)} with {schemes.short(name)}" for name, taken in slow.items()]
     if len(slow) < len(each):
         everyone = "the others" if slow else "every initializer"
-        told_of.append(f"less than {0.01 * training:.1g} s with {everyone}")
+        told_of.append(f"less than {_seconds(0.01 * training)} with {everyone}")
     joined = ", ".join(told_of[:-1]) + ", and " * (len(told_of) > 1) + told_of[-1]
-    return f"A cell’s initial weights took {joined}; its training took {training:.2g} s."
+    return f"A cell’s initial weights took {joined}; its training took {_seconds(training)}."
+
+
+def _seconds(value: float) -> str:
+    """Seconds in two figures, or whole.
+
+    >>> _seconds(0.0123), _seconds(4.56), _seconds(123.4)
+    ('0.012 s', '4.6 s', '123 s')
+    """
+    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
 
 
 def speed(timings: Sequence[Mapping[str, Any]]) -> str:

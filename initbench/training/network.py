@@ -52,6 +52,7 @@ class Network:
     ) -> None:
         # A stack of one is padded with itself: a product of a single cell may take another path, with other bits.
         self.cells = [*cells, cells[0]] if len(cells) == 1 else list(cells)
+        self._given = len(cells)
         first, count = cells[0], len(self.cells)
         layers = first.layers(data.pixels, data.classes)
         self.data, self.dtype, self.device = data, dtype, data.device
@@ -95,9 +96,10 @@ class Network:
         made = [torch.zeros(array.shape, dtype=self.dtype) for array in (self.first, self.rare, *self.deeper)]
         width, end = self.widths[0], BIAS + self.common
         for n, cell in enumerate(self.cells):
-            begin = time.perf_counter()
-            parameters = initial_parameters(cell, tuple(layers), self.data.read, dtype)
-            initialized(cell, time.perf_counter() - begin)
+            if n < self._given:  # a stack of one is padded with the same cell
+                begin = time.perf_counter()
+                parameters = initial_parameters(cell, tuple(layers), self.data.read, dtype)
+                initialized(cell, time.perf_counter() - begin)
             (weights, bias), *others = parameters
             columns = slice(n * width, (n + 1) * width)
             lit = torch.from_numpy(weights[self.data.lit])
