@@ -3,6 +3,7 @@
 import contextlib
 import math
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -321,7 +322,9 @@ def show(
             if used:
                 say(f"For {used}")
             supplied = given | {"depth": depth, "fan_in": sizes[0], "seed": seed}
-            W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **supplied))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about weights that are too large, which are refused below
+                W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **supplied))
     except ValueError as error:
         raise UserError(f"{scheme}: {error}" if scheme not in str(error) else str(error)) from None
     if not abs(W).max() < LARGEST_SHOWN:

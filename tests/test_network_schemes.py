@@ -508,7 +508,8 @@ def test_every_parameter_of_a_network_scheme_changes_the_start(name):
     entry, first = init.INITIALIZERS[name], model("tanh")
     generator = np.random.default_rng(7)
     batches = [*first.batches, (generator.random((200, 784)), generator.integers(0, 10, 200))]
-    m = init.Model(first.layers, batches, activation="tanh")
+    biases = [np.linspace(-1, 1, out) for _, out in first.layers]
+    m = init.Model(first.layers, batches, activation="tanh", biases=biases)
     assert set(OTHER[name]) == {p.name for p in entry.parameters}
     few = QUICK.get(name, {"iterations": 3, "tolerance": 1e-9} if name == "lsuv" else {})
     plain = entry.function(m, seed=0, **few)
