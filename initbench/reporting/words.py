@@ -196,6 +196,10 @@ def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[st
     never = [name for name in dict.fromkeys(alive["initializer"]) if name not in counts.index]
     if never:
         sentences.append(f"Never among the best: {listed(never)}.")
+    if (alive["told_apart"] & ~alive["told_apart_overall"]).any():
+        sentences.append(
+            f"That is corrected for all {choices} at once; a combination taken by itself, below, can tell more apart."
+        )
     return sentences
 
 
