@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 from conftest import SMALL_GRID
 
-from initbench import calibration, grid, plan
+from initbench import calibration, estimate, grid, plan
 from initbench.calibration import Speeds
 from initbench.execute import Speed, Workers
 from initbench.plan import NARROWEST, kind_of
@@ -153,3 +153,11 @@ def test_a_damaged_memory_of_speeds_is_as_if_there_were_none(content):
     assert json.loads(calibration.file().read_text())["key"] == [
         {"width": 1, "step": 2.0, "evaluation": 3.0, "start": 4.0}
     ]
+
+
+def test_the_estimate_counts_what_initial_weights_take(monkeypatch):
+    parsed = grid.parse(SMALL_GRID)
+    cells = list(parsed.cells())
+    plain = estimate.estimate(cells, parsed, workers=1).seconds
+    monkeypatch.setattr(calibration, "initialization", lambda cells, sources, pool: lambda cell: 3.0)
+    assert estimate.estimate(cells, parsed, workers=1).seconds == pytest.approx(plain + 3.0 * len(cells), rel=0.2)
