@@ -366,21 +366,31 @@ def _entries(kind: str) -> dict[str, tuple[str, str]]:
 @app.command(epilog="Example: initbench export results/keepcoding keepcoding.csv")
 def export(
     folder: RunPath,
-    out: Annotated[Path, typer.Argument(metavar="OUT.CSV|OUT.PARQUET", help="The file to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.CSV|PARQUET|MD|TEX", help="The file to write.")],
 ) -> None:
-    """Write a run's tidy table, one row for each cell and epoch, as CSV or Parquet."""
+    """Write a run's tidy table, one row for each cell and epoch, as CSV or Parquet; or its means as Markdown or LaTeX.
+
+    The means have their intervals, and the initializers among the best are bold.
+    """
     import io
 
     from initbench import store
     from initbench.runs import Run
 
-    if out.suffix not in (".csv", ".parquet"):
-        raise UserError(f"{out}: the name ends in {shown(out.suffix)}; allowed: .csv or .parquet")
+    if out.suffix not in (".csv", ".parquet", ".md", ".tex"):
+        raise UserError(f"{out}: the name ends in {shown(out.suffix)}; allowed: .csv, .parquet, .md or .tex")
     made = Run.open(folder)
     frame = made.frame()
     _notes(made)
     if out.suffix == ".csv":
         content = frame.to_csv(index=False).encode()
+    elif out.suffix in (".md", ".tex"):
+        from initbench.reporting import tables
+
+        if frame.empty:
+            raise UserError(f"{folder}: no cell of this run is trained yet, so there are no means; run it first")
+        content = (tables.markdown if out.suffix == ".md" else tables.latex)(frame, made.grid).encode()
+        frame = frame.drop_duplicates([setting for setting in made.grid.axes if setting != "seed"])
     else:
         buffer = io.BytesIO()
         frame.to_parquet(buffer, index=False)

@@ -180,8 +180,11 @@ def test_new_plan_run_report_export_clean(tmp_path):
     for name, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
         assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
         assert len(read(tmp_path / name)) == 96
+    for name, begins in (("means.md", "| activation |"), ("means.tex", "% keepcoding-smoke")):
+        assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
+        assert (tmp_path / name).read_text().startswith(begins)
     wrong = initbench("export", "results/keepcoding-smoke", "out.xlsx", cwd=tmp_path)
-    assert (wrong.returncode, "allowed: .csv or .parquet" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "allowed: .csv, .parquet, .md or .tex" in wrong.stderr) == (2, True)
 
     kept = initbench("clean", "results/keepcoding-smoke", cwd=tmp_path, stdin=subprocess.DEVNULL)
     assert (kept.returncode, "--yes" in kept.stderr, folder.exists()) == (2, True, True)

@@ -295,3 +295,23 @@ def test_what_initial_weights_cost_is_told_of_this_grids_and_taken_off_the_train
         "A cell’s initial weights took less than 0.01 s with every initializer; its training took 1 s."
     )
     assert words.initialization([told], []) == words.initialization([{"seconds": 1.0}]) == ""
+
+
+def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
+    from initbench.reporting import tables
+
+    parsed = grid.parse(TEXT)
+    frame = made_up(parsed)
+    verdicts = stats.verdicts(frame, ["activation", "loss"])
+    markdown, latex = tables.markdown(frame, parsed), tables.latex(frame, parsed)
+    rows = [line for line in markdown.splitlines() if line.startswith("|")][2:]
+    body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert len(rows) == len(body) == len(verdicts) == 12
+    for (_, row), text, tex in zip(verdicts.iterrows(), rows, body, strict=True):
+        assert words.interval(row) in text
+        assert words.interval(row).replace("%", r"\%").replace("±", r"$\pm$") in tex
+        best = row["leader"] or not row["told_apart"]
+        assert ("**" in text) == (r"\textbf{" in tex) == best
+        assert row["initializer"].replace("_", r"\_") in text
+        assert row["initializer"].replace("_", r"\_") in tex
+    assert re.sub(r"\\.", "", latex.partition("\n")[2]).count("_") == 0  # every one is escaped

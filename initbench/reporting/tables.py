@@ -1,0 +1,84 @@
+"""The table of means as text for a paper or a page: Markdown and LaTeX, the initializers among the best in bold."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from initbench import stats
+from initbench.grid import Grid
+from initbench.reporting import words
+from initbench.reporting.page import chance_of, choice_of
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+
+
+def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool, list[str]]]]:
+    """The headings, and for each initializer of each choice whether it is among the best, and its cells as text."""
+    choice = choice_of(grid)
+    chance = {name: chance_of(source) for name, source in grid.sources.items()}
+    table = stats.verdicts(words.labelled(frame), choice, chance=chance)
+    headings = [*(setting.replace("_", " ") for setting in choice), "initializer"]
+    headings += ["test accuracy", "of the trained", "failed", "behind, points"]
+    return headings, [(_best(row), _cells(row, choice)) for _, row in table.iterrows()]
+
+
+def _best(row: Any) -> bool:
+    return not row["told_apart"] and bool(row["leader"] or not pd.isna(row["behind"]))
+
+
+def _cells(row: Any, choice: Sequence[str]) -> list[str]:
+    behind = "leads" if row["leader"] else " ".join(words.points(row["behind"], row["behind_low"], row["behind_high"]))
+    accuracies = [words.interval(row), words.interval(row, "trained")]
+    named = [str(row[setting]) for setting in (*choice, "initializer")]
+    return [*named, *accuracies, f"{int(row['failed'])} of {int(row['seeds'])}", behind.strip()]
+
+
+def markdown(frame: pd.DataFrame, grid: Grid) -> str:
+    """A table that GitHub and Pandoc read."""
+    headings, rows = rows_of(frame, grid)
+    bold = range(len(headings) - 5, len(headings) - 3)  # the initializer and its accuracy
+    lines = ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
+    for best, cells in rows:
+        escaped = [
+            cell.replace("\\", r"\\").replace("|", r"\|").replace("_", r"\_").replace("*", r"\*") for cell in cells
+        ]
+        lines.append(
+            "| " + " | ".join(f"**{cell}**" if best and i in bold else cell for i, cell in enumerate(escaped)) + " |"
+        )
+    return "\n".join([*lines, "", f"{note(grid)}", ""])
+
+
+def latex(frame: pd.DataFrame, grid: Grid) -> str:
+    """A `tabular` with the rules of the package booktabs."""
+    headings, rows = rows_of(frame, grid)
+
+    bold = range(len(headings) - 5, len(headings) - 3)
+
+    def line(cells: Sequence[str], best: bool = False) -> str:
+        escaped = ["".join(LATEX.get(sign, sign) for sign in cell) for cell in cells]
+        told = [rf"\textbf{{{cell}}}" if best and i in bold else cell for i, cell in enumerate(escaped)]
+        return " & ".join(told) + r" \\"
+
+    body = [line(cells, best) for best, cells in rows]
+    columns = "l" * (len(headings) - 4) + "rrrr"
+    parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(headings), r"\midrule", *body, r"\bottomrule"]
+    told = "".join(LATEX.get(sign, sign) for sign in note(grid))
+    return "\n".join([f"% {told}", *parts, r"\end{tabular}", ""])
+
+
+def note(grid: Grid) -> str:
+    """What the table says, in a sentence or three."""
+    return (
+        f"{grid.name}, {grid.shape}: mean test accuracy and 95% interval (Student's t) over the seeds, and over those "
+        "that did not fail (diverge or stay at chance); points behind the leader, paired by seed, intervals corrected "
+        "for all pairs of a combination (Bonferroni). Bold: not told to be behind any other."
+    )
