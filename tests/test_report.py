@@ -315,3 +315,17 @@ def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
         assert row["initializer"].replace("_", r"\_") in text
         assert row["initializer"].replace("_", r"\_") in tex
     assert re.sub(r"\\.", "", latex.partition("\n")[2]).count("_") == 0  # every one is escaped
+
+
+def test_the_page_says_how_many_seeds_would_be_enough(page):
+    parsed = grid.parse(TEXT)
+    verdicts = stats.verdicts(made_up(parsed), ["activation", "loss"])
+    text = Page(page).text
+    assert "How many seeds would be enough" in text
+    for _, rows in verdicts.groupby(["activation", "loss"], sort=False):
+        nearest = rows.loc[rows["behind"].idxmin()]
+        detectable = stats.detectable(nearest["behind_std"], 3, 3)
+        assert words.signed(detectable, 2) in text
+        assert words.whole(stats.seeds_needed(0.001, nearest["behind_std"], 3)) in text
+    alone = grid.parse(TEXT, overrides={"seed": 1})
+    assert "How many seeds" not in Page(make(made_up(alone), alone, [], "x")).text

@@ -90,6 +90,7 @@ def make(
         seeds=seeds,
         question=words.listed([setting.replace("_", " ") for setting in choice]),
         across=across.replace("_", " "),
+        planning=_planning(choices[:MOST_PANELS]),
         any_diverged=bool(failures),
         comparisons=int(table["comparisons"].max()),
         overall=len(choices) > 1,
@@ -143,6 +144,19 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "failed_interval": f"({words.percent(row['failed_low'], 0)} to {words.percent(row['failed_high'], 0)})",
             }
         )
+    return found
+
+
+def _planning(choices: list[tuple[str, pd.DataFrame]]) -> list[tuple[str, ...]]:
+    """For each choice what its seeds detect, and how many it would take: of the leader's nearest rival."""
+    found = []
+    for title, rows in choices:
+        compared = rows[rows["behind_std"].notna()]
+        if len(compared):
+            nearest = stats.enough(compared.nsmallest(1, "behind")).iloc[0]
+            needed = [words.whole(nearest[f"needed_{target:g}"]) for target in stats.TARGETS]
+            name, pairs = str(nearest["initializer"]), str(int(nearest["pairs"]))
+            found.append((title, name, pairs, words.signed(nearest["detectable"], 2), *needed))
     return found
 
 

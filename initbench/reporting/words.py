@@ -8,7 +8,7 @@ import pandas as pd
 from initbench.cells import DIVERGED, SETTINGS
 from initbench.grid import counted
 from initbench.initializers import schemes
-from initbench.stats import CHOSEN_ON
+from initbench.stats import CHOSEN_ON, MOST_SEEDS
 
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -61,6 +61,17 @@ def points(value: float, low: float, high: float) -> tuple[str, str]:
     while digits < 4 and any(signed(end, digits) == f"{0:.{digits}f}" for end in (low, high) if end):
         digits += 1  # on which side of zero an end lies is the point
     return signed(value, digits), f"({signed(low, digits)} to {signed(high, digits)})"
+
+
+def whole(count: float) -> str:
+    """A number of seeds; a dash where it is not known, and "more than …" beyond what is looked for.
+
+    >>> whole(12.0), whole(float("inf"))
+    ('12', 'more than 100,000')
+    """
+    if pd.isna(count):
+        return "–"
+    return f"{count:,.0f}" if count <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
 
 
 def signed(value: float, digits: int) -> str:

@@ -3,13 +3,15 @@
 from initbench.stats._learning import epochs_to_reach, speed
 from initbench.stats._means import METRIC, curves, mean_interval, split, summary
 from initbench.stats._outcomes import CONFIDENCE, Chance, final, outcomes, share_interval
-from initbench.stats._planning import critical, detectable, enough, power, seeds_needed
+from initbench.stats._planning import MOST_SEEDS, TARGETS, critical, detectable, enough, power, seeds_needed
 from initbench.stats._verdicts import CHOSEN_ON, results, verdicts
 
 __all__ = [
     "CHOSEN_ON",
     "CONFIDENCE",
     "METRIC",
+    "MOST_SEEDS",
+    "TARGETS",
     "Chance",
     "critical",
     "curves",

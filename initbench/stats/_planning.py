@@ -85,7 +85,11 @@ def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: fl
     return float(high if power(difference, std, low, comparisons) < wanted else low)
 
 
-def enough(differences: pd.DataFrame, targets: Sequence[float] = (0.001, 0.005, 0.01)) -> pd.DataFrame:
+# The differences that are asked about: 0.1, 0.5 and 1 percentage point.
+TARGETS = (0.001, 0.005, 0.01)
+
+
+def enough(differences: pd.DataFrame, targets: Sequence[float] = TARGETS) -> pd.DataFrame:
     """For each compared initializer what its seeds can detect, and how many would detect given differences.
 
     Parameters
