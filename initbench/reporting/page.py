@@ -9,7 +9,6 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from initbench import __version__, stats
-from initbench.datasets import Source
 from initbench.grid import Grid
 from initbench.reporting import figures, words
 
@@ -62,7 +61,7 @@ def make(
         return template.render(empty=True, **shared)
     frame = words.labelled(frame)
     choice = choice_of(grid)
-    chance = {name: chance_of(source) for name, source in grid.sources.items()}
+    chance = chances(grid)
     table = stats.verdicts(frame, choice, chance=chance)
     seeds = int(table["seeds"].max())
     failed, failures = words.failures(frame, choice)
@@ -114,10 +113,14 @@ def choice_of(grid: Grid) -> list[str]:
     return [s for s in grid.varying if s not in ("initializer", "seed")] or ["activation", "loss"]
 
 
-def chance_of(source: Source) -> stats.Chance:
-    """What always saying the commonest class of a data set reaches."""
-    share = source.commonest_class_share
-    return stats.Chance(share, source.commonest_validation_share or share, source.validation_size)
+def chances(grid: Grid) -> dict[str, stats.Chance]:
+    """What always saying the commonest class of each of a grid's data sets reaches."""
+    return {
+        name: stats.Chance(
+            s.commonest_class_share, s.commonest_validation_share or s.commonest_class_share, s.validation_size
+        )
+        for name, s in grid.sources.items()
+    }
 
 
 def _of_choice(frame: pd.DataFrame, choice: list[str], rows: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +141,7 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "accuracy": words.interval(row),
                 "trained": words.interval(row, "trained"),
                 "behind": ("leads", "") if row["leader"] else behind,
-                "best": not row["told_apart"] and (row["leader"] or not pd.isna(row["behind"])),
+                "best": words.among_the_best(row),
                 "validation": words.percent(row["validation_accuracy"]),
                 "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
                 "failed_interval": f"({words.percent(row['failed_low'], 0)} to {words.percent(row['failed_high'], 0)})",

@@ -8,7 +8,7 @@ import pandas as pd
 from initbench import stats
 from initbench.grid import Grid
 from initbench.reporting import words
-from initbench.reporting.page import chance_of, choice_of
+from initbench.reporting.page import chances, choice_of
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -24,15 +24,10 @@ LATEX = {
 def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool, list[str]]]]:
     """The headings, and for each initializer of each choice whether it is among the best, and its cells as text."""
     choice = choice_of(grid)
-    chance = {name: chance_of(source) for name, source in grid.sources.items()}
-    table = stats.verdicts(words.labelled(frame), choice, chance=chance)
+    table = stats.verdicts(words.labelled(frame), choice, chance=chances(grid))
     headings = [*(setting.replace("_", " ") for setting in choice), "initializer"]
     headings += ["test accuracy", "of the trained", "failed", "behind, points"]
-    return headings, [(_best(row), _cells(row, choice)) for _, row in table.iterrows()]
-
-
-def _best(row: Any) -> bool:
-    return not row["told_apart"] and bool(row["leader"] or not pd.isna(row["behind"]))
+    return headings, [(words.among_the_best(row), _cells(row, choice)) for _, row in table.iterrows()]
 
 
 def _cells(row: Any, choice: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ import pandas as pd
 from initbench import stats
 from initbench.grid import Grid
 from initbench.reporting import words
-from initbench.reporting.page import chance_of, choice_of
+from initbench.reporting.page import chances, choice_of
 
 
 def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
@@ -18,8 +18,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     if frame.empty:
         return
     choice = choice_of(grid)
-    chance = {name: chance_of(source) for name, source in grid.sources.items()}
-    verdicts = stats.verdicts(words.labelled(frame), choice, chance=chance)
+    verdicts = stats.verdicts(words.labelled(frame), choice, chance=chances(grid))
     table = Table(box=box.SIMPLE_HEAD, title=None)
     for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Failed"):
         table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")

@@ -137,6 +137,11 @@ def verdict(rows: pd.DataFrame) -> str:
     return text
 
 
+def among_the_best(row: Any) -> bool:
+    """Whether an initializer is not told to be behind any other, where there was something to compare."""
+    return not row["told_apart"] and bool(row["leader"] or not pd.isna(row["behind"]))
+
+
 def named(row: Any) -> str:
     """An initializer's name, with how often it diverged where it did."""
     lost, seeds, how = int(row["failed"]), int(row["seeds"]), "failed"

@@ -32,7 +32,10 @@ def results(
 
     Intervals of means are Student's t, 95%. A run failed if it diverged or is at chance: see `outcomes`.
     """
-    rows = outcomes(frame, chance)
+    return _results(outcomes(frame, chance), by, metric)
+
+
+def _results(rows: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
     counted = f"counted_{metric}" if f"counted_{metric}" in rows else metric
     rows = rows.assign(_all=rows[counted], _trained=rows[metric].where(~rows["failed"]))
     grouped = rows.groupby(list(by), sort=False, dropna=False, observed=True)
@@ -82,8 +85,8 @@ def verdicts(
     `metric` is an accuracy: more is better.
     """
     keys = list(choice)
-    table = results(frame, [*keys, "initializer"], metric, chance)
     rows = outcomes(frame, chance)
+    table = _results(rows, [*keys, "initializer"], metric)
     found = []
     choices = split(table, keys)
     for group, counted in zip(choices, split(rows, keys), strict=True):
