@@ -329,3 +329,22 @@ def test_the_page_says_how_many_seeds_would_be_enough(page):
         assert words.whole(stats.seeds_needed(0.001, nearest["behind_std"], 3)) in text
     alone = grid.parse(TEXT, overrides={"seed": 1})
     assert "How many seeds" not in Page(make(made_up(alone), alone, [], "x")).text
+
+
+def test_the_page_says_how_fast_an_initializer_comes_near_the_leader():
+    parsed = grid.parse(TEXT)
+    frame = made_up(parsed)
+    verdicts = stats.verdicts(frame, ["activation", "loss"])
+    table = words.learned(frame, verdicts, ["activation", "loss"]).set_index(["activation", "loss", "initializer"])
+    for (activation, loss), rows in verdicts.groupby(["activation", "loss"]):
+        target = rows.loc[rows["leader"], "validation_accuracy"].item() - 0.01
+        for name in rows["initializer"]:
+            cells = frame[
+                (frame["activation"] == activation) & (frame["loss"] == loss) & (frame["initializer"] == name)
+            ]
+            by_hand = cells[cells["validation_accuracy"] >= target].groupby("cell")["epoch"].min()
+            assert table.loc[(activation, loss, name), "reached"] == len(by_hand)
+            if len(by_hand) == 3:
+                assert table.loc[(activation, loss, name), "median"] == by_hand.median()
+    assert (table["reached"] > 0).any()
+    assert "Epochs to get near" in Page(make(frame, parsed, [], "x")).text

@@ -63,6 +63,7 @@ def make(
     choice = choice_of(grid)
     chance = chances(grid)
     table = stats.verdicts(frame, choice, chance=chance)
+    table = table.merge(words.learned(frame, table, choice), how="left", on=[*choice, "initializer"])
     seeds = int(table["seeds"].max())
     failed, failures = words.failures(frame, choice)
     look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
@@ -142,6 +143,7 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "trained": words.interval(row, "trained"),
                 "behind": ("leads", "") if row["leader"] else behind,
                 "best": words.among_the_best(row),
+                "learned": words.epochs(row),
                 "validation": words.percent(row["validation_accuracy"]),
                 "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
                 "failed_interval": f"({words.percent(row['failed_low'], 0)} to {words.percent(row['failed_high'], 0)})",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from initbench import stats
 from initbench.cells import DIVERGED, SETTINGS
 from initbench.grid import counted
 from initbench.initializers import schemes
@@ -135,6 +136,30 @@ def verdict(rows: pd.DataFrame) -> str:
             text += f" and {named(last)} by {100 * last['behind']:.1f}"
         text += "."
     return text
+
+
+# How near to the leader's last validation accuracy a run has learned what there is to learn.
+NEAR = 0.01
+
+
+def learned(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str]) -> pd.DataFrame:
+    """How fast each initializer comes near the last validation accuracy of its choice's leader: `stats.speed`."""
+    leaders = verdicts[verdicts["leader"]]
+    keys = list(choice)
+    targets = leaders.assign(_target=leaders[CHOSEN_ON] - NEAR)[[*keys, "_target"]]
+    rows = frame.astype(dict.fromkeys([k for k in keys if frame[k].dtype == "category"], str))
+    target = rows[keys].merge(targets, how="left", on=keys)["_target"].set_axis(frame.index)
+    found = stats.speed(frame, [*keys, "initializer"], target)
+    return found[[*keys, "initializer", "reached", "median"]]
+
+
+def epochs(row: Any) -> tuple[str, str]:
+    """The median number of epochs to come near the leader, and how many of the runs did.
+
+    >>> epochs({"median": 3.0, "reached": 4, "seeds": 5}), epochs({"median": float("nan"), "reached": 0, "seeds": 5})
+    (('3', '(4 of 5)'), ('–', '(0 of 5)'))
+    """
+    return "–" if pd.isna(row["median"]) else f"{row['median']:.0f}", f"({int(row['reached'])} of {int(row['seeds'])})"
 
 
 def among_the_best(row: Any) -> bool:

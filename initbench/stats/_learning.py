@@ -11,8 +11,10 @@ from scipy import stats as distributions
 from initbench.stats._outcomes import CONFIDENCE
 
 
-def epochs_to_reach(frame: pd.DataFrame, target: float, metric: str = "validation_accuracy") -> pd.DataFrame:
-    """For each cell the first epoch whose metric is at least the target.
+def epochs_to_reach(
+    frame: pd.DataFrame, target: "float | pd.Series[float]", metric: str = "validation_accuracy"
+) -> pd.DataFrame:
+    """For each cell the first epoch whose metric is at least the target: one, or one for each row of the table.
 
     A row for each cell, with its settings, `epochs_to_target` and `reached`. A cell that never reaches it, a diverged
     one too, is carried to its last epoch as not having reached it: `epochs_to_target` is that epoch, and `reached`
@@ -27,7 +29,9 @@ def epochs_to_reach(frame: pd.DataFrame, target: float, metric: str = "validatio
     ).reset_index(drop=True)
 
 
-def speed(frame: pd.DataFrame, by: Sequence[str], target: float, metric: str = "validation_accuracy") -> pd.DataFrame:
+def speed(
+    frame: pd.DataFrame, by: Sequence[str], target: "float | pd.Series[float]", metric: str = "validation_accuracy"
+) -> pd.DataFrame:
     """How fast each group learns: Kaplan and Meier's estimate of the epochs to reach a target.
 
     A row for each group: the `by` columns, `seeds`, `reached` (how many did), `median` (the first epoch by which half
