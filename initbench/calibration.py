@@ -16,7 +16,7 @@ from initbench.cells import Cell
 from initbench.datasets import Source
 from initbench.execute import Speed, Workers, processor
 from initbench.initializers import schemes
-from initbench.plan import GPU_STACK_BYTES, GPU_WIDEST, NARROWEST, WIDEST, Kind, Stack, kind_of, wide
+from initbench.plan import GPU_STACK_BYTES, GPU_WIDEST, NARROWEST, WIDEST, Kind, Stack, kind_of, weights, wide
 
 # The sizes of stacks that are tried, in bytes of weights: about a second cache, some of them, and a third one's share.
 TRIED_BYTES = (1e6, 3e6, 8e6)
@@ -127,8 +127,7 @@ def initialization(cells: Iterable[Cell], sources: Mapping[str, Source], pool: W
 
 def _size(cell: Cell, sources: Mapping[str, Source]) -> int:
     """How much a pass of a batch through a cell's network multiplies: its weights times the images of a batch."""
-    source = sources[cell.dataset]
-    return cell.batch_size * sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))
+    return cell.batch_size * weights(cell, sources[cell.dataset])
 
 
 def kinds(cells: Iterable[Cell]) -> dict[Kind, list[Cell]]:

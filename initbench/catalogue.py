@@ -225,14 +225,23 @@ def _name_and_arguments(given: object, article: str) -> tuple[str, dict[str, obj
     if not parenthesis:
         return given, {}
     try:
+        name, named = parsed_call(given)
+        return name, {key: ast.literal_eval(value) for key, value in named.items()}
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        raise ValueError(f"given {shown(given)}; {form}, or a string such as 'name(parameter=1.0)'") from None
+
+
+def parsed_call(text: str) -> tuple[str, dict[str, ast.expr]]:
+    """The name and the arguments of a string such as `name(parameter=1.0)`; ValueError of any other."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about Python, of what is none
-            call = ast.parse(given, mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
-            raise ValueError
-        named = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-        if len(named) < len(call.keywords):
-            raise ValueError  # one of them is given twice
-        return call.func.id, named
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        raise ValueError(f"given {shown(given)}; {form}, or a string such as 'name(parameter=1.0)'") from None
+            call = ast.parse(text, mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError):
+        raise ValueError(text) from None
+    if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+        raise ValueError(text)
+    named = {str(k.arg): k.value for k in call.keywords}
+    if len(named) < len(call.keywords):
+        raise ValueError(text)  # one of them is given twice
+    return call.func.id, named

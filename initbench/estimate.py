@@ -57,9 +57,9 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
         loads[place] += load
     pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())
     each = WORKER_BYTES + max(map(_weight_bytes, stacks)) + 2 * max(0.0, pixels - MNIST_BYTES)
-    if any(schemes.of_network(c.initializer) for c in cells):  # they look at so many images at most, in float64, twice
-        images = max(min(MOST_IMAGES, LOOKED_AT * c.batch_size) for c in cells if schemes.of_network(c.initializer))
-        each += 16.0 * images * max(s.pixels for s in grid.sources.values())
+    # Images that initializers look at, in float64, twice.
+    looked_at = [min(MOST_IMAGES, LOOKED_AT * c.batch_size) for c in cells if schemes.of_network(c.initializer)]
+    each += 16.0 * max(looked_at, default=0) * max(s.pixels for s in grid.sources.values())
     total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * len(grid)
     memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * each
     return Estimate(len(stacks), total, memory, count, device)

@@ -209,30 +209,30 @@ def _initializer_contradictions(
 ) -> list[str]:
     """Initializers that cannot fill a network of this grid, and those that would fill one in the same way."""
     lines: dict[str, None] = {}  # in order, each once
+    given = {s: [name for name in axes[s] if name is not None] for s in ("initializer", "bias_initializer")}
+    biases = given["bias_initializer"]
+    for name in filter(schemes.sets_biases, given["initializer"] if len(biases) > 1 else []):
+        lines[
+            f"initializer = {name!r} with bias_initializer = {biases} would be the same cell {len(biases)} times: "
+            f"it sets the biases itself; take it, or the several bias initializers, out of this grid"
+        ] = None
     for hidden, source in itertools.product(axes["hidden"], sources.values()):
         network = layers(hidden, source.pixels, source.classes)
         widths = [out for _, out in network[:-1]]
-        for setting in ("initializer", "bias_initializer"):
-            given = [name for name in axes[setting] if name is not None]
+        functions = itertools.product(axes["activation"], axes["output_activation"])
+        used = dict.fromkeys(activation if widths or output == "same" else output for activation, output in functions)
+        for setting, names in given.items():
             alike: dict[tuple[str, ...], str] = {}
-            for name in given:
+            for name in names:
                 first = alike.setdefault(schemes.of_layers(name, len(network)), name)
                 if first != name:
                     lines[
                         f"{setting} = {name!r} with hidden = {widths} would be the same cell as {first!r}: "
                         f"the places that differ are not in this network; keep one of the two"
                     ] = None
-        biases = [name for name in axes["bias_initializer"] if name is not None]
-        for name in [name for name in axes["initializer"] if name and schemes.sets_biases(name) and len(biases) > 1]:
-            lines[
-                f"initializer = {name!r} with bias_initializer = {biases} would be the same cell {len(biases)} times: "
-                f"it sets the biases itself; take it, or the several bias initializers, out of this grid"
-            ] = None
-        for activation, output in itertools.product(axes["activation"], axes["output_activation"]):
-            used = activation if widths or output == "same" else output
-            for setting, name in [(s, n) for s in ("initializer", "bias_initializer") for n in axes[s] if n]:
-                if why := schemes.unfit(name, network, used, bias=setting == "bias_initializer"):
-                    told = f" and activation = {used!r}" if used in why else ""
+            for activation, name in itertools.product(used, names):
+                if why := schemes.unfit(name, network, activation, bias=setting == "bias_initializer"):
+                    told = f" and activation = {activation!r}" if activation in why else ""
                     lines[f"{setting} = {name!r} with hidden = {widths}{told} is not allowed: {why}"] = None
     return list(lines)
 

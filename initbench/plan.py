@@ -76,7 +76,12 @@ class Stack:
 
 def wide(cell: Cell, source: Source, size: float) -> int:
     """How many cells like this one have weights of so many bytes."""
-    return int(size // (4 * sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))))
+    return int(size // (4 * weights(cell, source)))
+
+
+def weights(cell: Cell, source: Source) -> int:
+    """How many weights a cell's network has, biases left out."""
+    return sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))
 
 
 def plan(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from initbench.initializers._base import network_and_bias_scheme, network_scheme, require, standard_normal
-from initbench.initializers.model import MOST_BATCHES, Array, Model, Parameters, finished, layer_seed
+from initbench.initializers.model import Array, Model, Parameters, finished, layer_seed
 from initbench.initializers.moments import Z, applied, mean
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
@@ -47,7 +47,6 @@ def lsuv(
     """
     require(0 < tolerance < math.inf, "tolerance", tolerance, "above 0")
     require(1 <= iterations <= MOST_ITERATIONS, "iterations", iterations, f"from 1 to {MOST_ITERATIONS}")
-    require(1 <= batches <= MOST_BATCHES, "batches", batches, f"from 1 to {MOST_BATCHES}")
     x, _ = model.batch(batches)
     made = []
     for layer, (shape, b) in enumerate(zip(model.layers, model.start_biases(), strict=True)):
@@ -141,7 +140,6 @@ def _within_layers(
     `directions` makes them, `[fan_in, fan_out]`, of the layer's inputs `[images, fan_in]`, N(0, 1) noise and its
     number.
     """
-    require(1 <= batches <= MOST_BATCHES, "batches", batches, f"from 1 to {MOST_BATCHES}")
     require(abs(beta) <= MOST_BETA, "beta", beta, f"from −{MOST_BETA} to {MOST_BETA}")
     x, _ = model.batch(batches)
     made: Parameters = []
@@ -212,7 +210,6 @@ def autoinit(model: Model, *, batches: int = 1, seed: int | None = None, dtype: 
 
     When to use it: for activations that no other scheme was made for.
     """
-    require(1 <= batches <= MOST_BATCHES, "batches", batches, f"from 1 to {MOST_BATCHES}")
     hidden = mean(applied(model.activation, Z) ** 2) if len(model.layers) > 1 else 1.0
     seconds = [float((model.batch(batches)[0] ** 2).mean()), *([hidden] * (len(model.layers) - 1))]
     weights = [

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from initbench.activations import ACTIVATIONS
 from initbench.initializers._base import network_and_bias_scheme, require
-from initbench.initializers.model import MOST_BATCHES, Array, Model, Parameters, finished, layer_seed
+from initbench.initializers.model import Array, Model, Parameters, finished, layer_seed
 from initbench.initializers.moments import applied, curvature, derivative, kinked, nodes
 from initbench.initializers.scaling import lecun_normal
 from initbench.initializers.structured import orthogonal
@@ -102,7 +102,6 @@ def _absorbed(
     model: Model, shaped: Shaped, distribution: Distribution, batches: int, seed: int | None, dtype: DTypeLike
 ) -> Parameters:
     """The weights and biases of the plain network that computes what one with this activation would."""
-    require(1 <= batches <= MOST_BATCHES, "batches", batches, f"from 1 to {MOST_BATCHES}")
     size = math.sqrt(float((model.batch(batches)[0] ** 2).mean())) or 1.0
     made: Parameters = []
     for layer, (fan_in, fan_out) in enumerate(model.layers):

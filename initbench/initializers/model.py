@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from initbench import streams
 from initbench.activations import ACTIVATIONS
-from initbench.initializers._base import Place
+from initbench.initializers._base import Place, require
 
 Array = NDArray[Any]
 Batch = tuple[Array, Array]  # images [batch, inputs] in [0, 1], and their labels [batch]
@@ -88,11 +88,6 @@ class Model:
         """The activation that schemes reckon with: the hidden layers', or without any the output's."""
         return self.activation if len(self.layers) > 1 else self.output_activation
 
-    @property
-    def places(self) -> list[Place]:
-        """Where each layer stands; an only layer is the last one."""
-        return places(len(self.layers))
-
     def start_biases(self) -> list[Array]:
         """The biases to begin with, float64."""
         if self.biases:
@@ -120,7 +115,10 @@ class Model:
             raise ValueError(f"labels = {labels!r}; allowed: whole numbers from 0 to {classes - 1}, at least one")
 
     def batch(self, count: int = 1) -> Batch:
-        """The first `count` batches as one; of large ones no more than come to `MOST_IMAGES` images."""
+        """The first `count` batches as one, from 1 to `MOST_BATCHES`; of large ones no more than come to `MOST_IMAGES`
+        images.
+        """
+        require(1 <= count <= MOST_BATCHES, "batches", count, f"from 1 to {MOST_BATCHES}")
         taken: list[Batch] = []
         for batch in itertools.islice(self.stream(), count):
             if taken and sum(len(labels) for _, labels in taken) + len(batch[1]) > MOST_IMAGES:

@@ -15,6 +15,7 @@ from typing import Any, get_args
 import numpy as np
 
 from initbench import streams
+from initbench.catalogue import Entry, parsed_call
 from initbench.errors import nearest, shown
 from initbench.initializers._base import INITIALIZERS, Array, Place
 from initbench.initializers.model import Model, NoBatches, Parameters, places
@@ -68,7 +69,7 @@ def resolve(given: object, only: str = "") -> str:
     for key in table:
         if key not in PLACES:
             raise ValueError(f"given {shown(given)}: there is no place {shown(key)}; {form}{nearest(key, PLACES)}")
-        if (name := _name(table[key])) in INITIALIZERS and "network" in INITIALIZERS[name].tags:
+        if of_network(name := _name(table[key])):
             raise ValueError(f"{key}: {name} fills whole networks, and cannot stand in a place; {form}")
     if "hidden" not in table:
         raise ValueError(f"given {shown(given)}: `hidden` is missing; {form}")
@@ -96,14 +97,8 @@ def _by_place(given: object) -> dict[str, object] | None:
     if not isinstance(given, str) or not given.startswith(f"{PER_LAYER}("):
         return None
     try:
-        call = ast.parse(given, mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError
-        named: dict[str, object] = {str(k.arg): ast.unparse(k.value) for k in call.keywords}
-        if len(named) < len(call.keywords):
-            raise ValueError
-        return named
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {key: ast.unparse(value) for key, value in parsed_call(given)[1].items()}
+    except (ValueError, RecursionError, MemoryError):
         raise ValueError(f"given {shown(given)}; allowed: {PER_LAYER}(first=…, hidden=…, last=…)") from None
 
 
@@ -149,14 +144,26 @@ def families() -> dict[str, list[str]]:
 
 def of_network(initializer: str) -> bool:
     """Whether a canonical string names a scheme of whole networks."""
-    entry = INITIALIZERS.get(initializer.partition("(")[0])
-    return entry is not None and "network" in entry.tags
+    return _tagged(initializer, "network")
 
 
 def sets_biases(initializer: str) -> bool:
     """Whether a scheme of whole networks gives the biases too, whatever the bias initializer."""
-    entry = INITIALIZERS.get(initializer.partition("(")[0])
-    return entry is not None and "sets-biases" in entry.tags
+    return _tagged(initializer, "sets-biases")
+
+
+def _tagged(initializer: str, tag: str) -> bool:
+    """Whether a canonical string names a scheme with this tag; one for each place has none."""
+    return (
+        not initializer.startswith(f"{PER_LAYER}(")
+        and _name(initializer) in INITIALIZERS
+        and tag in _entry(initializer).tags
+    )
+
+
+def _entry(scheme: str) -> Entry[Any]:
+    """The entry that a scheme's canonical string names."""
+    return INITIALIZERS[_name(scheme)]
 
 
 def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, bias: bool = False) -> str:
@@ -171,26 +178,19 @@ def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, 
     """
     schemes = of_layers(initializer, len(layers))
     if of_network(initializer):
-        entry = INITIALIZERS[initializer.partition("(")[0]]
-        if not entry.fit.test(tuple(layers)):
-            return f"{entry.name} fits {entry.fit.words}, and the layers are {_shown_layers(layers)}"
         return _refusal(initializer, activation, "hidden", len(layers))
     for scheme, shape, place in zip(schemes, layers, places(len(layers)), strict=True):
-        entry = INITIALIZERS[scheme.partition("(")[0]]
+        entry = _entry(scheme)
         if not bias and not entry.fit.test(shape):
-            return f"{entry.name} fits {entry.fit.words}, and the {place} layer is {_shown_layers([shape])}"
+            return f"{entry.name} fits {entry.fit.words}, and the {place} layer is {shape[0]} × {shape[1]}"
         if refusal := _refusal(scheme, activation, place, len(layers), bias):
             return refusal
     return ""
 
 
-def _shown_layers(layers: Sequence[tuple[int, int]]) -> str:
-    return ", ".join(f"{fan_in} × {fan_out}" for fan_in, fan_out in layers)
-
-
 def _refusal(scheme: str, activation: str, place: Place, depth: int, bias: bool = False) -> str:
     """What a scheme says against an activation, a place or a depth, tried on small layers; or an empty string."""
-    supplied = INITIALIZERS[scheme.partition("(")[0]].supplied
+    supplied = _entry(scheme).supplied
     if not of_network(scheme):  # what a scheme does not take cannot matter: ask once
         activation = activation if "activation" in supplied else "identity"
         place, depth = place if "place" in supplied else "last", depth if "depth" in supplied else 1
@@ -199,7 +199,7 @@ def _refusal(scheme: str, activation: str, place: Place, depth: int, bias: bool 
 
 @lru_cache(maxsize=4096)
 def _tried(scheme: str, activation: str, place: Place, depth: int, bias: bool) -> str:
-    shape = (2,) if bias else INITIALIZERS[scheme.partition("(")[0]].fit.example
+    shape = (2,) if bias else _entry(scheme).fit.example
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -218,7 +218,7 @@ def _tried(scheme: str, activation: str, place: Place, depth: int, bias: bool) -
     )
 
 
-def probe(initializer: str, bias: bool = False) -> None:
+def probe(initializer: str) -> None:
     """Call the schemes of a canonical string on something tiny: ValueError if a parameter cannot be.
 
     What depends on the activation, the depth and the layers' shapes is for `unfit`.
@@ -226,7 +226,7 @@ def probe(initializer: str, bias: bool = False) -> None:
     for scheme in dict.fromkeys(of_layers(initializer, 3)):
         # Every scheme takes the identity, and without hidden layers the activation does not matter to the others.
         activation = "tanh" if of_network(scheme) else "identity"
-        if refusal := _refusal(scheme, activation, "last", 1, bias):
+        if refusal := _refusal(scheme, activation, "last", 1):
             raise ValueError(refusal)
 
 

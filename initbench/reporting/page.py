@@ -63,7 +63,8 @@ def make(
     choice = choice_of(grid)
     chance = chances(grid)
     table = stats.verdicts(frame, choice, chance=chance)
-    table = table.merge(words.learned(frame, table, choice), how="left", on=[*choice, "initializer"])
+    learned = stats.near_leader(frame, table, choice)[[*choice, "initializer", "reached", "median"]]
+    table = table.merge(learned, how="left", on=[*choice, "initializer"])
     seeds = int(table["seeds"].max())
     failed, failures = words.failures(frame, choice)
     look = figures.Look.of(list(dict.fromkeys(table["initializer"])))

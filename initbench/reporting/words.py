@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from initbench import stats
 from initbench.cells import DIVERGED, SETTINGS
 from initbench.grid import counted
 from initbench.initializers import schemes
@@ -138,21 +137,6 @@ def verdict(rows: pd.DataFrame) -> str:
     return text
 
 
-# How near to the leader's last validation accuracy a run has learned what there is to learn.
-NEAR = 0.01
-
-
-def learned(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str]) -> pd.DataFrame:
-    """How fast each initializer comes near the last validation accuracy of its choice's leader: `stats.speed`."""
-    leaders = verdicts[verdicts["leader"]]
-    keys = list(choice)
-    targets = leaders.assign(_target=leaders[CHOSEN_ON] - NEAR)[[*keys, "_target"]]
-    rows = frame.astype(dict.fromkeys([k for k in keys if frame[k].dtype == "category"], str))
-    target = rows[keys].merge(targets, how="left", on=keys)["_target"].set_axis(frame.index)
-    found = stats.speed(frame, [*keys, "initializer"], target)
-    return found[[*keys, "initializer", "reached", "median"]]
-
-
 def epochs(row: Any) -> tuple[str, str]:
     """The median number of epochs to come near the leader, and how many of the runs did.
 
@@ -168,7 +152,7 @@ def among_the_best(row: Any) -> bool:
 
 
 def named(row: Any) -> str:
-    """An initializer's name, with how often it diverged where it did."""
+    """An initializer's name, with how often it failed, and how, where it did."""
     lost, seeds, how = int(row["failed"]), int(row["seeds"]), "failed"
     if lost == row["diverged"]:
         how = "diverged"

@@ -1,6 +1,6 @@
 """The statistics: a tidy table in, a table out. No drawing, no files."""
 
-from initbench.stats._learning import epochs_to_reach, speed
+from initbench.stats._learning import epochs_to_reach, near_leader, speed
 from initbench.stats._means import METRIC, curves, mean_interval, split, summary
 from initbench.stats._outcomes import CONFIDENCE, Chance, final, outcomes, share_interval
 from initbench.stats._planning import MOST_SEEDS, TARGETS, critical, detectable, enough, power, seeds_needed
@@ -20,6 +20,7 @@ __all__ = [
     "epochs_to_reach",
     "final",
     "mean_interval",
+    "near_leader",
     "outcomes",
     "power",
     "results",

@@ -9,6 +9,10 @@ import pandas as pd
 from scipy import stats as distributions
 
 from initbench.stats._outcomes import CONFIDENCE
+from initbench.stats._verdicts import CHOSEN_ON
+
+# How near to the leader's last validation accuracy a run has learned what there is to learn.
+NEAR = 0.01
 
 
 def epochs_to_reach(
@@ -48,6 +52,20 @@ def speed(
         found.append((*key, len(group), int(reached.sum()), *_kaplan_meier(epochs, reached)))
     columns = [*by, "seeds", "reached", "median", "share_reached", "share_low", "share_high"]
     return pd.DataFrame(found, columns=columns)
+
+
+def near_leader(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str], near: float = NEAR) -> pd.DataFrame:
+    """How fast each initializer comes near the last mean validation accuracy of its choice's leader.
+
+    As `speed`, a row for each initializer of each choice, with the target that accuracy less `near` (default one
+    percentage point). `verdicts` says who leads; where nobody does, nobody comes near.
+    """
+    keys = list(choice)
+    leaders = verdicts[verdicts["leader"]]
+    targets = leaders.assign(_target=leaders[CHOSEN_ON] - near)[[*keys, "_target"]]
+    rows = frame[keys].astype(dict.fromkeys([key for key in keys if frame[key].dtype == "category"], str))
+    target = rows.merge(targets, how="left", on=keys)["_target"].set_axis(frame.index)
+    return speed(frame, [*keys, "initializer"], target)
 
 
 def _kaplan_meier(epochs: np.ndarray, reached: np.ndarray) -> tuple[float, float, float, float]:

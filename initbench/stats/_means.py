@@ -43,7 +43,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tu
     mean = float(x.mean())
     if len(x) == 1:
         return mean, np.nan, np.nan
-    half = float(distributions.t.ppf((1 + confidence) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    half = float(half_width(x.std(ddof=1), np.array(len(x)), confidence))
     return mean, mean - half, mean + half
 
 
@@ -84,7 +84,7 @@ def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
-def half_width(std: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Half the width of the 95% interval of means, t(n − 1) · s / √n; NaN of fewer than two values."""
-    quantile = distributions.t.ppf((1 + CONFIDENCE) / 2, np.maximum(count - 1, 1))
+def half_width(std: np.ndarray, count: np.ndarray, confidence: float = CONFIDENCE) -> np.ndarray:
+    """Half the width of the interval (default 95%) of means, t(n − 1) · s / √n; NaN of fewer than two values."""
+    quantile = distributions.t.ppf((1 + confidence) / 2, np.maximum(count - 1, 1))
     return np.where(count > 1, quantile * std / np.sqrt(np.maximum(count, 1)), np.nan)

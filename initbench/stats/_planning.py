@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ POWER = 0.8
 MOST_SEEDS = 100_000
 
 
+@cache
 def critical(pairs: int, comparisons: int = 1, confidence: float = 0.95) -> float:
     """The |t| beyond which one of so many two-sided paired comparisons of `pairs` seeds is claimed, at this confidence
     for all of them together (Bonferroni).

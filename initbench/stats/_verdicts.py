@@ -95,9 +95,9 @@ def verdicts(
         alive = bool((group["failed"] < group["seeds"]).any())
         leader = names.index(chosen_on[names].idxmax()) if alive else -1
         values = counted.pivot(index="seed", columns="initializer", values=f"counted_{metric}")[names].to_numpy(float)
-        compared = _pairwise(values)
-        behind = np.nan_to_num(compared["low"], nan=-1.0) > 0  # [i, j]: is j behind i
-        overall = np.nan_to_num(_pairwise(values, len(choices))["low"], nan=-1.0) > 0
+        compared = _pairwise(values, len(choices))
+        # [i, j]: is j behind i, in this choice by itself and where all are told of at once
+        behind, overall = (np.nan_to_num(compared[low], nan=-1.0) > 0 for low in ("low", "low_overall"))
         for j, (i, name) in enumerate(zip(group.index, names, strict=True)):
             rival = alive and j != leader
             numbers = [compared[what][leader, j] if rival else np.nan for what in ("mean", "low", "high", "std")]
@@ -112,23 +112,30 @@ def verdicts(
     return table.loc[compared_rows.index].join(compared_rows).reset_index(drop=True)
 
 
-def _pairwise(values: np.ndarray, choices: int = 1) -> dict[str, Any]:
-    """All differences i − j of the columns of `[seeds, initializers]`, within seeds: mean, interval, spread, number."""
+def _pairwise(values: np.ndarray, choices: int) -> dict[str, Any]:
+    """All differences i − j of the columns of `[seeds, initializers]`, within seeds: mean, interval, spread, number.
+
+    `low_overall` is the lower end of the interval that is corrected for so many choices too.
+    """
     count = values.shape[1]
-    comparisons = max(count * (count - 1) // 2, 1) * choices
+    comparisons = max(count * (count - 1) // 2, 1)
     differences = values[:, :, None] - values[:, None, :]
     pairs = np.isfinite(differences).sum(axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of no pair there is no mean, and of one no spread
         mean, std = np.nanmean(differences, axis=0), np.nanstd(differences, axis=0, ddof=1)
     std = np.where(pairs > 1, std, np.nan)
-    quantiles = {n: critical(int(n), comparisons) if n > 1 else np.nan for n in np.unique(pairs)}
-    quantile = np.vectorize(quantiles.__getitem__, otypes=[float])(pairs)
-    half = quantile * np.maximum(std, RESOLUTION) / np.sqrt(np.maximum(pairs, 1))
+    error = np.maximum(std, RESOLUTION) / np.sqrt(np.maximum(pairs, 1))
+
+    def half(comparisons: int) -> np.ndarray:
+        quantiles = {n: critical(int(n), comparisons) if n > 1 else np.nan for n in np.unique(pairs)}
+        return np.asarray(np.vectorize(quantiles.__getitem__, otypes=[float])(pairs) * error)
+
     return {
         "mean": mean,
-        "low": mean - half,
-        "high": mean + half,
+        "low": mean - half(comparisons),
+        "high": mean + half(comparisons),
+        "low_overall": mean - half(comparisons * choices),
         "std": std,
         "pairs": pairs,
         "comparisons": comparisons,
