@@ -363,3 +363,214 @@ def test_the_published_coverages_are_those_that_are_reached():
         covered = " | ".join(f"{100 * coverage(accuracies, seeds):.0f}%" for seeds in (3, 5, 10, 30))
         skewness = f"{scipy_stats.skew(accuracies):.1f}" if np.ptp(accuracies) else "–"
         assert f"| {name} | {skewness} | {100 * failed:.0f}% | {covered} |" in method
+
+
+def test_intervals_that_cover_less_are_flagged_with_what_they_cover():
+    values = {
+        "fine": [0.90, 0.91, 0.92, 0.91, 0.90],
+        "mixed": [0.90, 0.91, 0.92, 0.91, None],
+        "skewed": [0.90, 0.9001, 0.8999, 0.9, 0.85],
+        "equal": [0.9] * 5,
+        "lost": [None] * 5,
+    }
+    table = stats.results(frame_of(values), ["initializer"]).set_index("initializer")
+    assert table["flag"].to_dict() == {
+        "fine": "",
+        "mixed": "mixed",
+        "skewed": "skewed",
+        "equal": "equal",
+        "lost": "equal",
+    }
+    assert table.loc["fine", "coverage"] == 0.95
+    assert table.loc["mixed", "coverage"] == pytest.approx(1 - 0.2**5 - 0.8**5)
+    assert table.loc["skewed", "skewness"] == pytest.approx(scipy_stats.skew(values["skewed"], bias=False))
+    assert 0.8 < table.loc["skewed", "coverage"] < 0.93
+    few = stats.results(frame_of({"a": [0.9, 0.9, 0.1], "b": [0.5, 0.6]}), ["initializer"])
+    assert few["flag"].tolist() == ["mixed", ""]  # of three seeds no skewness is claimed
+    drawn = np.random.default_rng(0).normal(0.9, 0.01, (5, 4000))
+    normal = stats.results(experiments(drawn.T[:, None]), ["activation"])
+    assert (normal["flag"] == "skewed").mean() < 0.08
+
+
+def test_the_coverage_of_two_humps_is_at_most_what_is_said():
+    """Of 2,000 real trainings a third never left chance: the interval covers no more than the bound, at any q and n."""
+    for share in (0.1, 0.3, 0.5):
+        generator = np.random.default_rng(0)
+        population = np.where(generator.random(100_000) < share, 0.1135, 0.9) + generator.normal(0, 0.001, 100_000)
+        for seeds in (3, 5, 10):
+            assert coverage(population, seeds) <= 1 - share**seeds - (1 - share) ** seeds + 0.01
+
+
+@pytest.mark.parametrize(("seeds", "covered"), [(3, 0.88), (5, 0.88), (10, 0.90)])
+def test_the_coverage_of_an_exponential_population_is_that_of_a_simulation(seeds, covered):
+    assert stats.gamma_coverage(2.0, seeds) == pytest.approx(covered, abs=0.015)
+    exponential = np.random.default_rng(1).exponential(size=200_000)
+    assert stats.gamma_coverage(2.0, seeds) == pytest.approx(coverage(exponential, seeds), abs=0.01)
+
+
+def test_on_real_trainings_of_one_initializer_a_difference_is_claimed_in_at_most_67_of_1000():
+    """The A/A experiment, trained: glorot_uniform under four names, the weights from streams of their own and the order
+    of the data that of the seed (tools/make_same.py); 1,000 experiments of five seeds.
+    """
+    table = pd.read_parquet(Path(__file__).parent / "data" / "same.parquet").sort_values(["experiment", "name", "seed"])
+    test, validation = (
+        (table[column] / images).to_numpy().reshape(1000, 4, 5)
+        for column, images in (("test_right", 10_000), ("validation_right", 5000))
+    )
+    assert len(np.unique(test)) > 500  # they are trainings, each with weights of its own
+    together = np.corrcoef(test[:, 0].ravel(), test[:, 1].ravel())[0, 1]
+    assert 0.02 < together < 0.9  # at one seed they share the order of the data, and so some of their luck
+    claimed = stats.verdicts(experiments(test, validation), ["activation"]).groupby("activation")["told_apart"].any()
+    assert len(claimed) == 1000
+    assert 0 < claimed.sum() <= 67
+
+
+def rliable_scores():
+    """Scores whose statistics by rliable 1.2.0 (arch 7.2.0, pandas 2.3.3, NumPy seed 0) stand in the tests below."""
+    generator = np.random.default_rng(7)
+    x, y = (np.round(generator.normal(mean, std, (5, 8)), 4) for mean, std in ((0.9, 0.02), (0.89, 0.03)))
+    return {"x": list(x.T), "y": list(y.T)}
+
+
+def test_interquartile_means_are_rliables():
+    """`get_interval_estimates(scores, lambda s: [metrics.aggregate_iqm(s)], reps=20000)`."""
+    table = stats.interquartile_means(rliable_scores(), resamples=20_000).set_index("initializer")
+    assert table["runs"].tolist() == [40, 40]
+    assert table["mean"].tolist() == pytest.approx([0.893105, 0.891385], abs=1e-12)
+    assert table["low"].tolist() == pytest.approx([0.88807987, 0.88287988], abs=3e-4)
+    assert table["high"].tolist() == pytest.approx([0.89764513, 0.899415], abs=3e-4)
+
+
+def test_performance_profiles_are_rliables():
+    """`create_performance_profile(scores, [0.85, 0.88, 0.9, 0.92], reps=20000)`: exact to the steps of 1/40."""
+    table = stats.profiles(rliable_scores(), [0.85, 0.88, 0.9, 0.92], resamples=20_000)
+    x, y = (rows for _, rows in table.groupby("initializer"))
+    assert x["share"].tolist() == pytest.approx([0.975, 0.825, 0.3, 0.05], abs=1e-12)
+    assert y["share"].tolist() == pytest.approx([0.95, 0.675, 0.35, 0.15], abs=1e-12)
+    assert x["low"].tolist() == pytest.approx([0.925, 0.725, 0.175, 0.0], abs=0.026)
+    assert x["high"].tolist() == pytest.approx([1.0, 0.925, 0.425, 0.125], abs=0.026)
+    assert y["low"].tolist() == pytest.approx([0.875, 0.55, 0.225, 0.05], abs=0.026)
+    assert y["high"].tolist() == pytest.approx([1.0, 0.8, 0.475, 0.25], abs=0.026)
+
+
+def test_the_probability_of_improvement_is_rliables():
+    """`metrics.probability_of_improvement(x, y)`, and its interval of 5,000 resamples."""
+    table = stats.improvement(rliable_scores(), resamples=5000).set_index(["initializer", "other"])
+    assert table.loc[("x", "y"), "probability"] == pytest.approx(0.53, abs=1e-12)
+    assert table.loc[("y", "x"), "probability"] == pytest.approx(0.47, abs=1e-12)
+    assert table.loc[("x", "y"), ["low", "high"]].tolist() == pytest.approx([0.405, 0.655], abs=0.01)
+    scores = rliable_scores()
+    each = [scipy_stats.mannwhitneyu(a, b).statistic / 25 for a, b in zip(scores["x"], scores["y"], strict=True)]
+    assert table.loc[("x", "y"), "probability"] == pytest.approx(np.mean(each), abs=1e-12)
+    same = stats.improvement({"a": scores["x"], "b": scores["x"]})
+    assert same["probability"].tolist() == pytest.approx([0.5, 0.5])
+
+
+def ranked(means):
+    """Scores of single runs: `means[initializer][choice]`."""
+    return {name: [np.array([value]) for value in values] for name, values in means.items()}
+
+
+def test_average_ranks_are_demsars():
+    """Demšar 2006, table 6: the scores of four classifiers on 14 data sets, average ranks as printed there.
+
+    In the thirteenth C4.5+cf is ranked before C4.5+m+cf, by decimals that are not printed.
+    """
+    means = {
+        "C4.5": [.763, .599, .954, .628, .882, .936, .661, .583, .775, 1.0, .940, .619, .972, .957],
+        "C4.5+m": [.768, .591, .971, .661, .888, .931, .668, .583, .838, 1.0, .962, .666, .981, .978],
+        "C4.5+cf": [.771, .590, .968, .654, .886, .916, .609, .563, .866, 1.0, .965, .614, .9751, .946],
+        "C4.5+m+cf": [.798, .569, .967, .657, .898, .931, .685, .625, .875, 1.0, .962, .669, .975, .970],
+    }  # fmt: skip
+    table = stats.ranks(ranked(means)).set_index("initializer")
+    expected = {"C4.5": 3.143, "C4.5+m": 2.000, "C4.5+cf": 2.893, "C4.5+m+cf": 1.964}
+    assert table["mean_rank"].to_dict() == pytest.approx(expected, abs=5e-4)
+    assert table.index[0] == "C4.5+m+cf"
+    # Friedman's χ² is 9.28 there (without the correction for ties, which SciPy makes).
+    k, n = 4, 14
+    chi2 = 12 * n / (k * (k + 1)) * ((table["mean_rank"] ** 2).sum() - k * (k + 1) ** 2 / 4)
+    assert chi2 == pytest.approx(9.28, abs=0.01)
+    assert stats.friedman(ranked(means)) == pytest.approx(scipy_stats.friedmanchisquare(*means.values()).pvalue)
+
+
+def test_pairs_of_ranks_are_those_of_scikit_posthocs():
+    posthocs = pytest.importorskip("scikit_posthocs", reason="the libraries to compare with are not installed")
+    generator = np.random.default_rng(5)
+    values = generator.normal([0, 0.9, 2.0], size=(12, 3))
+    table = stats.rank_pairs(ranked(dict(zip("abc", values.T, strict=True))))
+    assert table["possible"].all()
+    expected = posthocs.posthoc_wilcoxon(list(values.T), p_adjust="holm")
+    for _, row in table.iterrows():
+        place = ["abc".index(row[side]) + 1 for side in ("better", "worse")]
+        assert row["p_holm"] == pytest.approx(expected.loc[place[0], place[1]], abs=1e-12)
+        assert row["told_apart"] == (row["p_holm"] <= 0.05)
+    assert table["told_apart"].any()
+
+
+def test_where_no_test_of_ranks_can_reach_significance_none_is_claimed():
+    clear = {name: np.arange(8) / 100 + place / 10 for place, name in enumerate("abcdef")}
+    for count, possible in ((3, True), (4, True), (5, False), (6, False)):
+        table = stats.rank_pairs(ranked({name: clear[name] for name in "abcdef"[:count]}))
+        assert table["p"].tolist() == pytest.approx([2 / 2**8] * len(table))  # they could not differ more
+        assert table["possible"].tolist() == [possible] * len(table)
+        assert table["told_apart"].tolist() == [possible] * len(table)
+
+
+def test_ranks_leave_out_choices_that_lack_an_initializer_or_any_that_trained():
+    whole = frame_of({"a": [0.9, 0.91], "b": [0.8, 0.81]}, activation="tanh")
+    lacking = frame_of({"a": [0.9, 0.91]}, activation="relu")
+    dead = frame_of({"a": [None, None], "b": [0.1, 0.1]}, activation="elu")
+    found = stats.scores(pd.concat([whole, lacking, dead], ignore_index=True), ["activation"])
+    assert {name: len(each) for name, each in found.items()} == {"a": 1, "b": 1}
+    assert stats.ranks(found)["mean_rank"].tolist() == [1.0, 2.0]
+    nothing = stats.scores(lacking.assign(status="diverged"), ["activation"])
+    assert stats.ranks(nothing).empty
+    assert stats.profiles(nothing, [0.5]).empty
+    assert np.isnan(stats.interquartile_means(nothing)["mean"]).all()
+    assert np.isnan(stats.friedman(found))
+
+
+def at_rate(rate, values, validation=None):
+    return frame_of(values, validation, learning_rate=rate)
+
+
+def test_learning_rates_are_chosen_on_validation_and_reported_on_test():
+    """`a` is best at 0.1 by validation and at 1.0 by test; `b` only trains at 0.01; the common rate is 0.1."""
+    seeds = [0.0, 0.001, 0.002]
+    frame = pd.concat(
+        [
+            at_rate(
+                rate,
+                {name: [test + s for s in seeds] for name, (test, _) in each.items()},
+                {name: [validation + s for s in seeds] for name, (_, validation) in each.items()},
+            )
+            for rate, each in (
+                (0.01, {"a": (0.5, 0.5), "b": (0.8, 0.8)}),
+                (0.1, {"a": (0.90, 0.95), "b": (0.7, 0.7)}),
+                (1.0, {"a": (0.99, 0.90), "b": (0.2, 0.2)}),
+            )
+        ],
+        ignore_index=True,
+    )
+    table = stats.rates(frame, [])
+    best = table[table["own_best"]].set_index("initializer")
+    assert best["learning_rate"].to_dict() == {"a": 0.1, "b": 0.01}
+    assert best["mean_all"].to_dict() == pytest.approx({"a": 0.901, "b": 0.801})
+    assert set(table.loc[table["common"], "learning_rate"]) == {0.1}
+    own = stats.verdicts(stats.at_rates(frame, table, [], "own_best"), []).set_index("initializer")
+    assert own.loc["b", "behind"] == pytest.approx(0.1)
+    common = stats.verdicts(stats.at_rates(frame, table, [], "common"), []).set_index("initializer")
+    assert common.loc["b", "behind"] == pytest.approx(0.2)
+
+
+def test_all_pairs_are_the_differences_of_the_verdicts_whatever_leads():
+    frame = frame_of({"a": [0.9, 0.91, 0.93], "b": [0.8, 0.83, 0.82], "c": [0.5, None, 0.6]})
+    verdicts = stats.verdicts(frame, []).set_index("initializer")
+    table = stats.pairs(frame, []).set_index(["initializer", "other"])
+    assert len(table) == 6
+    for name in "bc":
+        columns = ["pairs", "behind", "behind_low", "behind_high"]
+        assert table.loc[(name, "a"), columns].tolist() == pytest.approx(verdicts.loc[name, columns].tolist())
+    assert table.loc[("a", "b"), "behind"] == pytest.approx(-table.loc[("b", "a"), "behind"])
+    expected = scipy_stats.ttest_rel([0.8, 0.83, 0.82], [0.5, 0.1135, 0.6]).confidence_interval(1 - 0.05 / 3)
+    assert table.loc[("c", "b"), ["behind_low", "behind_high"]].tolist() == pytest.approx([expected.low, expected.high])

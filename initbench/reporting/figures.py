@@ -1,27 +1,38 @@
-"""The report's figures, by seaborn: a table in, an SVG and its alternative text out. The numbers come from `stats`."""
+"""The report's figures, by seaborn: a table in, a figure out, with what it shows in words and its numbers.
 
-import base64
+The numbers come from `stats`. A figure becomes a part of the page, in the page's colours (`inline`), or a file of its
+own (`save`).
+"""
+
 import io
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, ParamSpec
 
-import matplotlib
-
-matplotlib.use("svg")
-
-import matplotlib.pyplot as plt
+import matplotlib as mpl
+import matplotlib.ticker
+import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from markupsafe import escape
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from initbench import stats
 from initbench.reporting import words
 
 MARKERS = "osD^vPX*<>hdp8H"
-INK, GRID = "#222222", "#dddddd"
+
+# Colours of initializers on white and on near black, 3:1 or more against their ground (WCAG 2.2, 1.4.11) and apart for
+# the colour-blind; the page takes them from its style, so that one drawing serves light and dark.
+LIGHT = ("#0072b2", "#d55e00", "#00916a", "#333333", "#b0489a", "#8a6a00", "#2c9bd6", "#7a1f1f", "#6f42c1", "#5f8a00")
+DARK = ("#5aa9e6", "#ff8f45", "#3fd1a4", "#e8e8e8", "#f29ad8", "#d9b93b", "#9bdcff", "#f2827b", "#b79cf5", "#b5d443")
+
+# What stands for the page's ink, lines and ground; no colour of an initializer is one of these.
+INK, GRID, GROUND = "#222222", "#dddddd", "#fefefe"
 
 # More dots than these are drawn as one image: as marks of an SVG they would be a page of hundreds of megabytes.
 MOST_MARKS = 2_000
@@ -30,6 +41,7 @@ MOST_MARKS = 2_000
 WIDTH = 4.6
 
 STYLE: Any = {
+    **sns.axes_style("whitegrid"),
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 11,
@@ -39,33 +51,107 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
     "grid.color": GRID,
+    "axes.facecolor": "none",
+    "text.parse_math": False,
     "svg.hashsalt": "initbench",  # the same figure has the same bytes
 }
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A finished figure: its SVG as a data address, what it shows in words, and its size in pixels."""
-
-    source: str
-    alternative: str
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
 class Look:
     """One colour and one marker for each initializer, throughout the report."""
 
-    colours: dict[str, Any]
+    light: dict[str, str]
+    dark: dict[str, str]
     markers: dict[str, str]
 
     @classmethod
     def of(cls, initializers: Sequence[str]) -> "Look":
-        """A look for these initializers: a palette that survives colour blindness, or evenly spaced hues beyond ten."""
-        palette = sns.color_palette("colorblind" if len(initializers) <= 10 else "husl", len(initializers))
-        colours = dict(zip(initializers, palette, strict=True))
-        return cls(colours, {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(initializers)})
+        """A look for these initializers; beyond ten, evenly spaced hues, which the markers help to tell apart."""
+        light, dark = LIGHT, DARK
+        if len(initializers) > len(LIGHT):
+            light, dark = (
+                tuple(sns.husl_palette(len(initializers), s=0.9, l=l).as_hex())
+                for l in (0.5, 0.75)  # noqa: E741
+            )
+        return cls(
+            dict(zip(initializers, light, strict=False)),
+            dict(zip(initializers, dark, strict=False)),
+            {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(initializers)},
+        )
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, what it shows in words, and its numbers as a table: headings, and rows that begin with a name."""
+
+    canvas: Canvas
+    alternative: str
+    headings: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = self.canvas.get_size_inches() * 96
+        return round(width), round(height)
+
+
+def inline(drawing: Drawing, look: Look) -> str:
+    """The figure as an SVG element for the page: its text in the page's font, its colours from the page's style."""
+    buffer = io.StringIO()
+    with mpl.rc_context({**STYLE, "svg.fonttype": "none"}):
+        drawing.canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<g) id="[^"]*"', r"\1", text)
+    text = re.sub(r"\n\s*", "\n", text)
+    text = re.sub(r"font: (?:bold |700 )?([\d.]+px) [^;\"]*", r"font-size: \1", text)
+    colours = {INK: "var(--ink)", GRID: "var(--line)", GROUND: "var(--ground)"}
+    colours |= {hexed: f"var(--c{i})" for i, hexed in enumerate(look.light.values())}
+    text = re.sub(r"#[0-9a-f]{6}\b", lambda found: colours.get(found[0], found[0]), text)
+    width, height = drawing.size
+    head, _, rest = text.partition(">")
+    view = re.search(r'viewBox="([^"]*)"', head)
+    told = escape(drawing.alternative)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
+        f'aria-label="{told}" viewBox="{view[1] if view else ""}" width="{width}" height="{height}">{rest}'
+    )
+
+
+def unique(svg: str, prefix: str) -> str:
+    """The figure with names of its own for its parts, so that many stand on one page."""
+    return re.sub(r'(\bid="|url\(#|href="#)', lambda found: found[1] + prefix, svg)
+
+
+def save(drawing: Drawing, form: str) -> bytes:
+    """The figure as a file for a paper: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dpi)."""
+    buffer = io.BytesIO()
+    metadata = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Creator": None}, "png": {}}
+    with mpl.rc_context({**STYLE, "svg.fonttype": "path", "pdf.fonttype": 42}):
+        drawing.canvas.savefig(buffer, format=form, dpi=300, facecolor="white", metadata=metadata[form])
+    return buffer.getvalue()
+
+
+def _panel(height: float, rows: int = 1, width: float = WIDTH) -> tuple[Canvas, Any]:
+    canvas = Canvas(figsize=(width, height), layout="constrained")
+    return canvas, canvas.subplots(rows, 1)
+
+
+Given = ParamSpec("Given")
+
+
+def _styled(draw: Callable[Given, Drawing]) -> Callable[Given, Drawing]:
+    """A drawing in the report's style."""
+
+    @wraps(draw)
+    def drawn(*arguments: Given.args, **keywords: Given.kwargs) -> Drawing:
+        with mpl.rc_context(STYLE):
+            return draw(*arguments, **keywords)
+
+    return drawn
 
 
 def accuracy_range(rows: pd.DataFrame) -> tuple[float, float]:
@@ -83,108 +169,340 @@ def accuracy_range(rows: pd.DataFrame) -> tuple[float, float]:
     return round(math.floor(low / step) * step, 4), round(min(1.0, math.ceil(high / step) * step), 4)
 
 
+# Of more seeds than these the table of a panel gives the quartiles, and not each.
+MOST_SEEDS = 30
+
+
+@_styled
 def accuracy_by_initializer(
     rows: pd.DataFrame, table: pd.DataFrame, look: Look, limits: tuple[float, float], title: str
-) -> Figure:
-    """Every seed as a dot, and the mean with its 95% interval, for one choice: rows of the last epoch, and `summary`.
+) -> Drawing:
+    """Every seed as a dot, and the mean with its 95% interval, for one choice: a row for each run, and `verdicts`.
 
     A name stands above its dots and not beside them, so that the panel stays legible on a phone.
     """
     rows = rows.astype({"initializer": str})  # of a long table it is categorical, which seaborn would order its own way
     names = list(table["initializer"])
-    with _drawing(0.44 * len(names) + 0.95) as (figure, axes):
-        sns.stripplot(
-            rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
-            alpha=0.4, size=4, jitter=False, legend=False, ax=axes, rasterized=len(rows) > MOST_MARKS,
-        )  # fmt: skip
-        sns.pointplot(
-            rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.colours,
-            errorbar=_interval, linestyle="none", markers=[look.markers[n] for n in rows["initializer"].unique()],
-            markersize=6, err_kws={"linewidth": 2}, legend=False, ax=axes,
-        )  # fmt: skip
-        axes.set(
-            xlim=limits,
-            ylim=(len(names) - 0.6, -0.75),
-            xlabel="Test accuracy",
-            ylabel="",
-            title=title,
-            yticks=[],
-        )
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if limits[1] - limits[0] > 0.05 else 1))
-        above = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
-        for i, (_, row) in enumerate(table.iterrows()):
-            axes.annotate(_cut(row["initializer"]), (0.01, i - 0.42), **above)
-            axes.annotate(words.interval(row), (0.99, i - 0.42), ha="right", **above)
-        said = "; ".join(f"{row['initializer']} {words.interval(row)}" for _, row in table.iterrows())
-        return _finished(figure, f"Test accuracy by initializer, {title}. Mean and 95% interval: {said}.")
+    canvas, axes = _panel(0.44 * len(names) + 0.95)
+    sns.stripplot(
+        rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.light,
+        alpha=0.4, size=4, jitter=False, legend=False, ax=axes, rasterized=len(rows) > MOST_MARKS,
+    )  # fmt: skip
+    sns.pointplot(
+        rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.light,
+        errorbar=_interval, linestyle="none", markers=[look.markers[n] for n in rows["initializer"].unique()],
+        markersize=6, err_kws={"linewidth": 2}, legend=False, ax=axes,
+    )  # fmt: skip
+    axes.set(xlim=limits, ylim=(len(names) - 0.6, -0.75), xlabel="Test accuracy", ylabel="", title=title, yticks=[])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if limits[1] - limits[0] > 0.05 else 1))
+    _beside(axes, names, [words.interval(row) for _, row in table.iterrows()])
+    said = "; ".join(f"{row['initializer']} {words.interval(row)}" for _, row in table.iterrows())
+    headings, numbers = _seeds(rows, table)
+    return Drawing(canvas, f"Test accuracy by initializer, {title}. Mean and 95% interval: {said}.", headings, numbers)
 
 
-def learning_curve(table: pd.DataFrame, look: Look, title: str) -> Figure:
-    """The article's curve, "Training Loss" against "Epoch #", the 95% interval of the mean as a band: from `curves`."""
-    table = table[(table["epoch"] > 0) & table["mean"].notna()]
-    names = list(dict.fromkeys(table["initializer"]))
-    with _drawing(3.1) as (figure, axes):
-        if names:
-            sns.lineplot(
-                table, x="epoch", y="mean", hue="initializer", hue_order=names, style="initializer",
-                style_order=names, palette=look.colours,
-                markers=look.markers if table["epoch"].max() <= 25 else False, dashes=False, errorbar=None,
-                legend=False, markersize=5, ax=axes,
-            )  # fmt: skip
-            for name in names:
-                rows = table[table["initializer"] == name]
-                low, high = (rows[end].fillna(rows["mean"]) for end in ("low", "high"))
-                axes.fill_between(rows["epoch"], low, high, color=look.colours[name], alpha=0.2, linewidth=1)
-            if table["mean"].min() > 0 and table["mean"].max() > 30 * table["mean"].min():
-                axes.set_yscale("log")
-        axes.set(title=f"Training Loss\n{title}", xlabel="Epoch #", ylabel="Loss")
+def _seeds(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """The accuracy of each seed as a table, or the quartiles where the seeds are many."""
+    wide = rows.pivot_table(index="initializer", columns="seed", values="test_accuracy", observed=True)
+    if wide.shape[1] > MOST_SEEDS:
+        wide = wide.T.describe().T[["min", "25%", "50%", "75%", "max"]]
+        headings = ["Initializer", "Mean", "Lowest", "1st quartile", "Median", "3rd quartile", "Highest"]
+    else:
+        headings = ["Initializer", "Mean", *(f"Seed {seed}" for seed in wide.columns)]
+    numbers = [
+        [row["initializer"], words.interval(row), *(words.percent(v, 2) for v in wide.loc[row["initializer"]])]
+        for _, row in table.iterrows()
+    ]
+    return headings, numbers
+
+
+@_styled
+def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
+    """How far each initializer is behind the leader of its choice, paired by seed, with the corrected interval."""
+    rows = table[table["behind"].notna()].sort_values("behind", kind="stable")
+    names = list(rows["initializer"])
+    leader = table.loc[table["leader"], "initializer"].iloc[0]
+    told = [" ".join(words.points(*row[["behind", "behind_low", "behind_high"]])) for _, row in rows.iterrows()]
+    ends = [100 * rows[column].to_numpy(float) for column in ("behind", "behind_low", "behind_high")]
+    canvas, axes = _panel(0.44 * len(names) + 1.0)
+    _forest(axes, names, ends, look, told)
+    axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set(title=f"{title}\nbehind {_cut(leader)}", xlabel="Points of test accuracy behind the leader")
+    if np.nanmax(ends[0]) > 5:  # one that failed must not squeeze those that are near
+        axes.set_xscale("symlog", linthresh=1, linscale=0.6)
+        axes.xaxis.set_major_locator(matplotlib.ticker.FixedLocator([-10, -1, 0, 1, 10, 100]))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    said = "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
+    return Drawing(
+        canvas,
+        f"Percentage points behind {leader}, paired by seed, {title}, with intervals: {said}.",
+        ["Initializer", "Behind, points, and interval"],
+        [[name, text] for name, text in zip(names, told, strict=True)],
+    )
+
+
+def _forest(axes: Any, names: Sequence[str], numbers: Sequence[Any], look: Look, told: Sequence[str]) -> None:
+    """A row for each name: its marker, its interval as a bar, its name and its number above them.
+
+    `numbers` are the means, and the lower and the upper ends.
+    """
+    middle, low, high = numbers
+    for i, name in enumerate(names):
+        colour = look.light[name]
+        if not (np.isnan(low[i]) or np.isnan(high[i])):
+            axes.plot([low[i], high[i]], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
+        axes.plot(middle[i], i, color=colour, marker=look.markers[name], markersize=6, linestyle="none")
+    axes.set(ylim=(len(names) - 0.6, -0.75), yticks=[], ylabel="")
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.08)
+    _beside(axes, names, told)
+
+
+def _beside(axes: Any, names: Sequence[str], told: Sequence[str]) -> None:
+    clear = {"boxstyle": "square,pad=0.1", "facecolor": GROUND, "edgecolor": "none"}  # of the lines behind it
+    above: Any = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9, "bbox": clear}
+    for i, (name, text) in enumerate(zip(names, told, strict=True)):
+        axes.annotate(_cut(name, max(12, LONGEST - len(text))), (0.01, i - 0.42), **above)
+        axes.annotate(text, (0.99, i - 0.42), ha="right", **above)
+
+
+@_styled
+def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, title: str) -> Drawing:
+    """The article's curve, "Training Loss" against "Epoch #", and below it the validation accuracy: from `curves`.
+
+    The band is the 95% interval of the mean.
+    """
+    loss = loss[(loss["epoch"] > 0) & loss["mean"].notna()]
+    validation = validation[validation["mean"].notna()]
+    canvas, (upper, lower) = _panel(5.0, 2)
+    _curves(upper, loss, look)
+    _curves(lower, validation, look)
+    if len(loss) and loss["mean"].min() > 0 and loss["mean"].max() > 30 * loss["mean"].min():
+        upper.set_yscale("log")
+    upper.set(title=f"Training Loss\n{title}", xlabel="Epoch #", ylabel="Loss")
+    lower.set(title="Validation accuracy", xlabel="Epoch #")
+    lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for axes in (upper, lower):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        said = []
-        for name in names:
-            means = table.loc[table["initializer"] == name, "mean"]
-            said.append(f"{name} from {means.iloc[0]:.3g} to {means.iloc[-1]:.3g}")
-        what = "; ".join(said) or "no run has a finite loss"
-        return _finished(figure, f"Training loss against epoch, {title}. Mean over seeds: {what}.")
+    said = []
+    for name, group in loss.groupby("initializer", sort=False):
+        ends = validation.loc[validation["initializer"] == name, "mean"]
+        reached = f", validation accuracy from {words.percent(ends.iloc[0])} to {words.percent(ends.iloc[-1])}"
+        said.append(f"{name}: loss from {group['mean'].iloc[0]:.3g} to {group['mean'].iloc[-1]:.3g}{reached}")
+    what = "; ".join(said) or "no run has a finite loss"
+    alternative = f"Training loss and validation accuracy against epoch, {title}. Means over seeds, {what}."
+    return Drawing(canvas, alternative, *_by_epoch(loss, validation))
 
 
-def heat_map(table: pd.DataFrame, across: str, title: str) -> Figure:
-    """Mean test accuracy, initializer × another setting; blank where no run trained."""
-    names, values = list(dict.fromkeys(table["initializer"])), list(dict.fromkeys(table[across]))
-    wide = table.pivot(index="initializer", columns=across, values="mean_all").reindex(index=names, columns=values)
-    labels = [_wrapped(name) for name in names]
-    with _drawing(sum(max(0.42, 0.16 * (1 + label.count("\n"))) for label in labels) + 1.3) as (figure, axes):
-        sns.heatmap(
-            100 * wide, annot=True, fmt=".1f", cmap="cividis", vmin=0, vmax=100, linewidths=1, ax=axes,
-            annot_kws={"fontsize": 10}, cbar_kws={"label": "Mean test accuracy, %"}, yticklabels=labels,
-        )  # fmt: skip
-        fields = axes.collections[0].get_facecolors()[wide.notna().to_numpy().ravel()]
-        for text, field in zip(axes.texts, fields, strict=True):
-            text.set_color("black" if _luminance(field) > 0.18 else "white")  # the one with more contrast
-        axes.set(title=title, xlabel="" if across == "activation" else across.replace("_", " "), ylabel="")
-        axes.tick_params(axis="y", rotation=0)
-        axes.tick_params(axis="x", rotation=30)
-        axes.tick_params(length=0, labelsize=9)
-        said = "; ".join(
-            f"{name}: " + ", ".join(f"{v} {words.percent(wide.loc[name, v])}" for v in values) for name in names
+# Of more epochs than these the table of a figure has some, evenly spaced, and the last.
+MOST_EPOCHS = 12
+
+
+def _by_epoch(loss: pd.DataFrame, validation: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    last = int(validation["epoch"].max()) if len(validation) else 0
+    epochs = sorted({0, *np.linspace(0, last, min(last + 1, MOST_EPOCHS)).round().astype(int).tolist()})
+    rows = []
+    for name in dict.fromkeys(validation["initializer"]):
+        for what, table, show in (
+            ("loss", loss, "{:.4g}".format),
+            ("validation", validation, lambda v: words.percent(v, 1)),
+        ):
+            means = table[table["initializer"] == name].set_index("epoch")["mean"]
+            rows.append([f"{name}, {what}", *(show(means[e]) if e in means.index else "–" for e in epochs)])
+    return ["Mean at epoch", *map(str, epochs)], rows
+
+
+def _curves(axes: Any, table: pd.DataFrame, look: Look) -> None:
+    every = max(1, int(table["epoch"].max() if len(table) else 1) // 10)
+    for name, rows in table.groupby("initializer", sort=False):
+        colour = look.light[str(name)]
+        axes.plot(
+            rows["epoch"], rows["mean"], color=colour, marker=look.markers[str(name)], markersize=5, markevery=every
         )
-        what = f"Heat map of mean test accuracy, initializer by {across.replace('_', ' ')}"
-        return _finished(figure, f"{what}{', ' * bool(title)}{title}. {said}.")
+        low, high = (rows[end].fillna(rows["mean"]) for end in ("low", "high"))
+        axes.fill_between(rows["epoch"], low, high, color=colour, alpha=0.2, linewidth=1)
 
 
-# How many characters of a name stand beside a figure, in one line.
-LONGEST = 44
+@_styled
+def heat_map(
+    wide: pd.DataFrame,
+    title: str,
+    label: str,
+    what: str,
+    *,
+    limits: tuple[float, float] | None = None,
+    best: pd.DataFrame | None = None,
+    show: Callable[[float], str] = lambda value: f"{value:.1f}",
+    reverse: bool = False,
+    width: float = WIDTH,
+    bar: bool = True,
+) -> Drawing:
+    """Numbers by initializer (the index) and another setting (the columns); blank where there is none.
+
+    `best` (of the same shape) says which are marked, `reverse` that less is better, `label` what a number is, for the
+    `bar` of colours, and `what` what the figure shows.
+    """
+    labels = [_wrapped(str(name)) for name in wide.index]
+    heights = sum(max(0.42, 0.16 * (1 + text.count("\n"))) for text in labels)
+    canvas, axes = _panel(heights + 1.3 + 0.08 * max((len(str(c)) for c in wide.columns), default=0) * 0.5, 1, width)
+    low, high = limits or (float(np.nanmin(wide.to_numpy())), float(np.nanmax(wide.to_numpy())))
+    texts = wide.map(lambda value: "" if pd.isna(value) else show(value))
+    sns.heatmap(
+        wide, annot=texts, fmt="", cmap="cividis_r" if reverse else "cividis", vmin=low, vmax=high or 1, linewidths=1,
+        ax=axes, annot_kws={"fontsize": 10 if wide.shape[1] <= 8 else 8}, cbar=bar, cbar_kws={"label": label},
+        yticklabels=labels, linecolor="#808080",
+    )  # fmt: skip
+    fields = axes.collections[0].get_facecolors()
+    texts_drawn = iter(axes.texts)
+    for i, value in enumerate(wide.to_numpy(float).ravel()):
+        if pd.isna(value):
+            continue  # nothing is written there
+        text = next(texts_drawn)
+        field_colour = fields[i]
+        text.set_color("black" if _luminance(field_colour) > 0.18 else "white")  # the one with more contrast
+        if best is not None and bool(best.to_numpy().ravel()[i]):
+            text.set_fontweight("bold")
+            text.set_text(f"{text.get_text()}•")
+    axes.set(title=title, xlabel="", ylabel="")
+    axes.grid(visible=False)
+    axes.tick_params(axis="y", rotation=0)
+    axes.set_xticklabels(axes.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0, labelsize=9)
+    rows = [[str(name), *(texts.loc[name, column] or "–" for column in wide.columns)] for name in wide.index]
+    said = "; ".join(
+        f"{row[0]}: " + ", ".join(f"{c} {text}" for c, text in zip(wide.columns, row[1:], strict=True)) for row in rows
+    )
+    head = f"{what}{', ' * bool(title)}{title}"
+    return Drawing(canvas, f"{head}. {said}.", ["Initializer", *map(str, wide.columns)], rows)
 
 
-def _cut(name: str) -> str:
+@_styled
+def rank_diagram(ranks: pd.DataFrame, groups: Sequence[tuple[int, int]], look: Look, choices: int) -> Drawing:
+    """A critical-difference diagram on its side: average ranks, and a bar along those that no test tells apart.
+
+    `groups` has the first and last row of `ranks` of each bar; none where no test can reach significance.
+
+    Source: Demšar 2006, section 3.2.4.
+    """
+    names = list(ranks["initializer"])
+    middle = ranks["mean_rank"].to_numpy(float)
+    told = [f"{rank:.2f}" for rank in middle]
+    canvas, axes = _panel(0.44 * len(names) + 1.0)
+    nothing = np.full(len(names), np.nan)
+    _forest(axes, names, [middle, nothing, nothing], look, told)
+    for i, (first, last) in enumerate(groups):
+        x = len(names) + 0.25 + 0.2 * i
+        axes.plot([x, x], [first - 0.2, last + 0.2], color=INK, linewidth=4, solid_capstyle="butt")
+    axes.set(xlim=(0.8, len(names) + 0.4 + 0.2 * len(groups)), title=f"Average rank over {choices} combinations")
+    axes.set(xlabel="Average rank, 1 is the best")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    said = "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
+    joined = "; ".join(f"from {names[first]} to {names[last]}" for first, last in groups)
+    tail = f" Not told apart: {joined}." if groups else ""
+    return Drawing(
+        canvas,
+        f"Average ranks over {choices} combinations: {said}.{tail}",
+        ["Initializer", "Average rank", "First or shared first"],
+        [[n, t, str(int(first))] for n, t, first in zip(names, told, ranks["first"], strict=True)],
+    )
+
+
+@_styled
+def intervals(
+    table: pd.DataFrame, value: str, look: Look, title: str, label: str, line: float | None = None
+) -> Drawing:
+    """A number with its interval for each initializer: the columns `value`, `low` and `high`, fractions."""
+    names = list(table["initializer"])
+    told = [
+        f"{words.percent(row[value])} ({words.percent(row['low'])} to {words.percent(row['high'])})"
+        for _, row in table.iterrows()
+    ]
+    canvas, axes = _panel(0.44 * len(names) + 1.0)
+    _forest(axes, names, [table[column].to_numpy(float) for column in (value, "low", "high")], look, told)
+    if line is not None:
+        axes.axvline(line, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        axes.set_xlim(-0.03, 1.03)
+    axes.set(title=title, xlabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    said = "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
+    rows = [[name, text] for name, text in zip(names, told, strict=True)]
+    return Drawing(canvas, f"{title}. {said}.", ["Initializer", f"{label}, and 95% interval"], rows)
+
+
+@_styled
+def profile(table: pd.DataFrame, look: Look) -> Drawing:
+    """Performance profiles: the share of an initializer's runs above each accuracy, with its band."""
+    canvas, axes = _panel(3.4)
+    at, names = sorted(set(table["threshold"])), [str(name) for name in dict.fromkeys(table["initializer"])]
+    every = max(1, len(at) // 8)
+    for i, (name, rows) in enumerate(table.groupby("initializer", sort=False)):
+        colour, marker = look.light[str(name)], look.markers[str(name)]
+        axes.plot(
+            rows["threshold"], rows["share"], color=colour, marker=marker, markersize=5, markevery=(i % every, every)
+        )
+        axes.fill_between(rows["threshold"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
+    axes.set(title="Performance profiles", xlabel="Test accuracy τ", ylabel="Share of runs above τ", ylim=(-0.03, 1.03))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    some = [at[i] for i in np.linspace(0, len(at) - 1, min(len(at), 9)).round().astype(int)]
+    shares = table.pivot(index="initializer", columns="threshold", values="share").reindex(index=names)
+    numbers = [[name, *(words.percent(shares.loc[name, t], 0) for t in some)] for name in names]
+    said = "; ".join(f"{row[0]} {', '.join(row[1:])}" for row in numbers)
+    headings = ["Share of runs above", *(words.percent(t) for t in some)]
+    return Drawing(
+        canvas, f"Performance profiles: share of runs above {', '.join(headings[1:])}: {said}.", headings, numbers
+    )
+
+
+@_styled
+def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
+    """Mean test accuracy against the learning rate, the own best rate ringed; bands are 95% intervals: from `rates`."""
+    canvas, axes = _panel(3.4)
+    rows = []
+    values = sorted(set(rates["learning_rate"]))
+    for name, group in rates.sort_values("learning_rate").groupby("initializer", sort=False):
+        colour, marker = look.light[str(name)], look.markers[str(name)]
+        axes.plot(group["learning_rate"], group["mean_all"], color=colour, marker=marker, markersize=5)
+        low, high = (group[f"all_{end}"].fillna(group["mean_all"]) for end in ("low", "high"))
+        axes.fill_between(group["learning_rate"], low, high, color=colour, alpha=0.15, linewidth=0)
+        best = group[group["own_best"]]
+        axes.plot(
+            best["learning_rate"], best["mean_all"], marker="o", markersize=12, markerfacecolor="none",
+            markeredgecolor=colour, markeredgewidth=1.5, linestyle="none",
+        )  # fmt: skip
+        by_rate = group.set_index("learning_rate")
+        rows.append([str(name), *(words.interval(by_rate.loc[v]) if v in by_rate.index else "–" for v in values)])
+    common = rates.loc[rates["common"], "learning_rate"]
+    if len(common):
+        axes.axvline(common.iloc[0], color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    if values[0] > 0 and values[-1] > 3 * values[0]:
+        axes.set_xscale("log")
+    axes.set(title=title, xlabel="Learning rate", ylabel="Mean test accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    headings = ["Initializer", *(f"{value:g}" for value in values)]
+    said = "; ".join(
+        f"{row[0]}: " + ", ".join(f"{h} {text}" for h, text in zip(headings[1:], row[1:], strict=True)) for row in rows
+    )
+    return Drawing(canvas, f"Test accuracy against the learning rate, {title}. {said}.", headings, rows)
+
+
+# How many characters stand above a row of a figure: a name and its number.
+LONGEST = 56
+
+
+def _cut(name: str, longest: int = 40) -> str:
     """A name that is short enough for its place; the table below has it whole."""
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def _wrapped(name: str) -> str:
     """A name in lines that leave room for what is beside them."""
     lines = re.sub(r" (with|and) ", r"\n\1 ", name).replace("(", "\n(").split("\n")
-    return "\n".join(line if len(line) <= LONGEST // 2 else line[: LONGEST // 2 - 1] + "…" for line in lines)
+    return "\n".join(line if len(line) <= 22 else line[:21] + "…" for line in lines)
 
 
 def _luminance(colour: Any) -> float:
@@ -193,43 +511,17 @@ def _luminance(colour: Any) -> float:
     return float(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
 
 
-def swatch(colour: Any, marker: str) -> str:
-    """A legend's line and marker, as a data address."""
-    with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(0.5, 0.2))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.plot([0, 1, 2], [0, 0, 0], color=colour, marker=marker, markevery=[1], markersize=6, linewidth=2)
-        axes.set_axis_off()
-        return _finished(figure, "").source
+@_styled
+def swatch(name: str, look: Look) -> Drawing:
+    """A legend's line and marker."""
+    canvas = Canvas(figsize=(0.5, 0.2))
+    axes = canvas.add_axes((0, 0, 1, 1))
+    axes.plot([0, 1, 2], [0, 0, 0], color=look.light[name], marker=look.markers[name], markevery=[1], markersize=6)
+    axes.set_axis_off()
+    return Drawing(canvas, "")
 
 
 def _interval(values: Any) -> tuple[float, float]:
     """The ends of the interval of `stats.mean_interval`, for seaborn's error bars."""
     mean, low, high = stats.mean_interval(values)
     return (mean, mean) if pd.isna(low) else (low, high)
-
-
-class _drawing:  # noqa: N801
-    """A figure of a panel's width, closed at the end."""
-
-    def __init__(self, height: float) -> None:
-        self.height = height
-
-    def __enter__(self) -> tuple[Any, Any]:
-        self.style = plt.rc_context({**sns.axes_style("whitegrid"), **STYLE})
-        self.style.__enter__()
-        self.figure, axes = plt.subplots(figsize=(WIDTH, self.height), layout="constrained")
-        return self.figure, axes
-
-    def __exit__(self, *exception: Any) -> None:
-        plt.close(self.figure)
-        self.style.__exit__(*exception)
-
-
-def _finished(figure: Any, alternative: str) -> Figure:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    plt.close(figure)
-    width, height = figure.get_size_inches() * 96
-    source = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Figure(source, alternative, round(width), round(height))

@@ -1,5 +1,8 @@
 """The page: tables, figures and words, laid out in one offline HTML file."""
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -10,10 +13,12 @@ from markupsafe import Markup, escape
 
 from initbench import __version__, stats
 from initbench.grid import Grid
-from initbench.reporting import figures, words
+from initbench.reporting import explorer, figures, words
+from initbench.reporting.evidence import Evidence
+from initbench.reporting.gallery import MOST_COLUMNS, Shown, gallery
 
-# Beyond so many choices the figures are of the first ones only, and the page says so; the tables hold them all.
-MOST_PANELS = 24
+# So many answers stand on the first screen, and so many are told at all: the table has them all.
+FIRST_ANSWERS, MOST_ANSWERS = 8, 200
 
 
 def make(
@@ -38,71 +43,119 @@ def make(
     timings
         The timings of the parts, for how fast the training was.
     """
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        files("initbench.reporting").joinpath("page.html").read_text(encoding="utf-8")
-    )
-    template.globals["breakable"] = _breakable
-    style = files("initbench.reporting").joinpath("page.css").read_text(encoding="utf-8")
+    script = _text("page.js")
     shared: dict[str, Any] = {
         "name": grid.name,
-        "style": style,
+        "style": _text("page.css"),
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "version": __version__,
         "command": command,
         "grid": grid.text,
         "speed": words.speed(timings),
         "initialization": words.initialization(timings, grid.axes["initializer"]),
-    }
-    shared |= {
         "expected": len(grid),
         "got": frame["cell"].nunique(),
         "environments": _different(environments),
     }
+    template = _template()
     if frame.empty:
-        return template.render(empty=True, **shared)
-    frame = words.labelled(frame)
-    choice = choice_of(grid)
-    chance = chances(grid)
-    table = stats.verdicts(frame, choice, chance=chance)
-    learned = stats.near_leader(frame, table, choice)[[*choice, "initializer", "reached", "median"]]
-    table = table.merge(learned, how="left", on=[*choice, "initializer"])
-    seeds = int(table["seeds"].max())
-    failed, failures = words.failures(frame, choice)
-    look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
-    choices = [(words.title(choice, rows.iloc[0]), rows) for rows in stats.split(table, choice)]
-    last = stats.outcomes(frame, chance)
-    last = last.assign(test_accuracy=last["counted_test_accuracy"])
-    limits = figures.accuracy_range(last)
-    panels = [(title, rows, _of_choice(last, choice, rows)) for title, rows in choices[:MOST_PANELS]]
-    across = "activation" if "activation" in choice else choice[0]
-    return template.render(
-        empty=False,
-        headline=words.headline(table, choice),
-        evidence=words.evidence(last, seeds),
-        findings=words.findings(last, table, choice),
-        verdicts=[(title, words.verdict(rows)) for title, rows in choices],
-        tables=[(title, _rows(rows)) for title, rows in choices],
-        panels=[figures.accuracy_by_initializer(group, rows, look, limits, title) for title, rows, group in panels],
-        curves=_curves(frame, choice, choices[:MOST_PANELS], look),
-        heat_maps=_heat_maps(table, choice, across),
-        legend=[(name, figures.swatch(look.colours[name], look.markers[name])) for name in look.colours],
-        whole_axis=limits[0] == 0,
-        shown=min(len(choices), MOST_PANELS),
-        choices=len(choices),
-        seeds=seeds,
-        question=words.listed([setting.replace("_", " ") for setting in choice]),
-        across=across.replace("_", " "),
-        planning=_planning(choices[:MOST_PANELS]),
-        any_diverged=bool(failures),
-        comparisons=int(table["comparisons"].max()),
-        overall=len(choices) > 1,
-        diverged=failed,
-        failures=failures,
-        most_failures=words.MOST_FAILURES,
-        chance=_chance(grid),
-        fixed=_fixed(grid),
-        axes=grid.shape,
-        **shared,
+        return template.render(empty=True, colours="", **shared)
+    evidence = Evidence.of(frame, grid)
+    return template.render(empty=False, **_told(evidence), **_drawn(evidence), **_explored(evidence, frame), **shared)
+
+
+def _text(name: str) -> str:
+    return files("initbench.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["breakable"] = _breakable
+    return environment.from_string(_text("page.html"))
+
+
+def _told(evidence: Evidence) -> dict[str, Any]:
+    """What the page says in words."""
+    grid, choice, table, choices = evidence.grid, evidence.choice, evidence.verdicts, evidence.choices
+    failed, failures = words.failures(evidence.frame, choice)
+    answers = [(title, int(rows["seeds"].max()), words.verdict(rows)) for title, rows in choices[:MOST_ANSWERS]]
+    rates = evidence.rates
+    return {
+        "headline": words.headline(table, choice),
+        "evidence": words.evidence(evidence.last, evidence.seeds),
+        "findings": words.findings(evidence.last, table, choice),
+        "answers": list(enumerate(answers[:FIRST_ANSWERS])),
+        "more_answers": list(enumerate(answers))[FIRST_ANSWERS:],
+        "seeds": evidence.seeds,
+        "question": words.listed([setting.replace("_", " ") for setting in choice]),
+        "choices": len(choices),
+        "shown": len(evidence.shown),
+        "columns": min(len(choices), MOST_COLUMNS),
+        "planning": _planning(evidence.shown),
+        "comparisons": int(table["comparisons"].max()),
+        "diverged": failed,
+        "failures": failures,
+        "most_failures": words.MOST_FAILURES,
+        "chance": _chance(grid),
+        "fixed": _fixed(grid),
+        "axes": grid.shape,
+        "flags": sorted(set(table["flag"]) - {""}),
+        "ranking": _ranking(evidence) if evidence.compared_across else [],
+        "rates": _rates(evidence, rates) if rates is not None else [],
+    }
+
+
+def _drawn(evidence: Evidence) -> dict[str, Any]:
+    """The figures, by section, and the colours of the initializers."""
+    look = figures.Look.of(evidence.initializers)
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for number, shown in enumerate(gallery(evidence, look)):
+        sections.setdefault(shown.section, []).append(_figure(shown, look, number))
+    legend = [
+        (name, Markup(figures.unique(figures.inline(figures.swatch(name, look), look), f"s{i}-")))
+        for i, name in enumerate(look.light)
+    ]
+    limits = figures.accuracy_range(evidence.last)
+    light, dark = (
+        "".join(f"--c{i}: {colour}; " for i, colour in enumerate(colours.values()))
+        for colours in (look.light, look.dark)
     )
+    return {
+        "sections": sections,
+        "legend": legend,
+        "whole_axis": limits[0] == 0,
+        "light": light,
+        "dark": dark,
+    }
+
+
+def _figure(shown: Shown, look: figures.Look, number: int) -> dict[str, Any]:
+    drawing = shown.drawing
+    return {
+        "svg": Markup(figures.unique(figures.inline(drawing, look), f"f{number}-")),
+        "choice": shown.choice,
+        "name": f"{shown.section} {shown.name}".strip(),
+        "wide": drawing.size[0] > 600,
+        "headings": drawing.headings,
+        "rows": drawing.rows,
+    }
+
+
+def _explored(evidence: Evidence, frame: pd.DataFrame) -> dict[str, Any]:
+    """The table that sorts and filters, and the data to download."""
+    rows = explorer.rows_of(evidence)
+    carried, what = explorer.carried(frame)
+    return {
+        "rows": rows,
+        "all_rows": len(evidence.verdicts),
+        "settings": [setting.replace("_", " ") for setting in evidence.choice],
+        # A text that ends its own element would end the script: "<" is written as JSON's escape.
+        "data": Markup(json.dumps(explorer.data(evidence, rows), separators=(",", ":")).replace("<", "\\u003c")),
+        "carried": what,
+        "csv": explorer.csv_address(carried) if what else "",
+        "parquet": explorer.parquet_address(carried) if what else "",
+    }
 
 
 def _breakable(name: str) -> Markup:
@@ -110,47 +163,29 @@ def _breakable(name: str) -> Markup:
     return Markup(str(escape(name)).replace("(", "<wbr>(").replace("_", "_<wbr>"))
 
 
-def choice_of(grid: Grid) -> list[str]:
-    """The settings that make a choice: all that vary but initializer and seed; without any, activation and loss."""
-    return [s for s in grid.varying if s not in ("initializer", "seed")] or ["activation", "loss"]
+def _ranking(evidence: Evidence) -> list[str]:
+    scores = evidence.scores
+    return words.ranking(stats.ranks(scores), stats.rank_pairs(scores), stats.friedman(scores), len(evidence.choices))
 
 
-def chances(grid: Grid) -> dict[str, stats.Chance]:
-    """What always saying the commonest class of each of a grid's data sets reaches."""
-    return {
-        name: stats.Chance(
-            s.commonest_class_share, s.commonest_validation_share or s.commonest_class_share, s.validation_size
-        )
-        for name, s in grid.sources.items()
-    }
+def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """For each choice of other settings what is best at the common rate, at each own best, and at some rates only."""
+    keys = evidence.choice_without_rate
+    parts = [rates, evidence.verdicts_at("common"), evidence.verdicts_at("own_best"), evidence.verdicts]
+    grouped = [dict(_by(part, keys)) for part in parts]
+    told = []
+    for title, rows in list(grouped[0].items())[:MOST_ANSWERS]:
+        common, own, every = (each.get(title) for each in grouped[1:])
+        said = [words.at_rates(common, rows, "common")] if common is not None else []
+        said += [words.at_rates(own, rows, "own_best")] if own is not None else []
+        count = rows["learning_rate"].nunique()
+        said += [text + "." for text in words.narrow(every, count)] if every is not None else []
+        told.append((title, said))
+    return told
 
 
-def _of_choice(frame: pd.DataFrame, choice: list[str], rows: pd.DataFrame) -> pd.DataFrame:
-    """What the figures need of the runs of one choice, that of these rows."""
-    here = pd.Series(True, frame.index)
-    for setting in choice:
-        here &= frame[setting] == rows[setting].iloc[0]
-    return frame.loc[here, ["cell", "status", "initializer", "epoch", "train_loss", "test_accuracy"]]
-
-
-def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    found = []
-    for _, row in rows.iterrows():
-        behind = words.points(row["behind"], row["behind_low"], row["behind_high"])
-        found.append(
-            {
-                "initializer": row["initializer"],
-                "accuracy": words.interval(row),
-                "trained": words.interval(row, "trained"),
-                "behind": ("leads", "") if row["leader"] else behind,
-                "best": words.among_the_best(row),
-                "learned": words.epochs(row),
-                "validation": words.percent(row["validation_accuracy"]),
-                "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
-                "failed_interval": f"({words.percent(row['failed_low'], 0)} to {words.percent(row['failed_high'], 0)})",
-            }
-        )
-    return found
+def _by(table: pd.DataFrame, keys: list[str]) -> list[tuple[str, pd.DataFrame]]:
+    return [(words.title(keys, rows.iloc[0]), rows) for rows in stats.split(table, keys)]
 
 
 def _planning(choices: list[tuple[str, pd.DataFrame]]) -> list[tuple[str, ...]]:
@@ -166,27 +201,12 @@ def _planning(choices: list[tuple[str, pd.DataFrame]]) -> list[tuple[str, ...]]:
     return found
 
 
-def _curves(
-    frame: pd.DataFrame, choice: list[str], choices: list[tuple[str, pd.DataFrame]], look: figures.Look
-) -> list[figures.Figure]:
-    made = []
-    for title, rows in choices:
-        table = stats.curves(_of_choice(frame, choice, rows), ["initializer"], "train_loss")
-        made.append(figures.learning_curve(table, look, title))
-    return made
-
-
-def _heat_maps(table: pd.DataFrame, choice: list[str], across: str) -> list[figures.Figure]:
-    others = [setting for setting in choice if setting != across]
-    return [
-        figures.heat_map(rows, across, words.title(others, rows.iloc[0]) if others else "")
-        for rows in stats.split(table, others)[:MOST_PANELS]
-    ]
-
-
 def _chance(grid: Grid) -> str:
     return words.listed(
-        [f"{words.percent(source.commonest_class_share, 2)} on {name}" for name, source in grid.sources.items()]
+        [
+            f"{words.percent(source.commonest_class_share, 2)} on {words.dataset(name)}"
+            for name, source in grid.sources.items()
+        ]
     )
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from initbench import stats
 from initbench.grid import Grid
 from initbench.reporting import words
-from initbench.reporting.page import chances, choice_of
+from initbench.reporting.evidence import chances, choice_of
 
 
 def summary_table(frame: pd.DataFrame, grid: Grid) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from initbench.cells import DIVERGED, SETTINGS
 from initbench.grid import counted
 from initbench.initializers import schemes
-from initbench.stats import CHOSEN_ON, MOST_SEEDS
+from initbench.stats import CHOSEN_ON, CONFIDENCE, MOST_SEEDS
 
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -45,6 +45,16 @@ def interval(row: Any, runs: str = "all") -> str:
     half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
     digits = digits_for(half)
     return percent(mean, digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
+
+
+def loss_interval(row: Any, runs: str = "all") -> str:
+    """As `interval`, of a loss: three figures, and the interval in as many decimals."""
+    mean = row[f"mean_{runs}"]
+    if pd.isna(mean):
+        return "–"
+    half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
+    digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 100 else 0
+    return f"{mean:,.{digits}f}" + ("" if pd.isna(half) else f" ± {half:,.{digits}f}")
 
 
 def points(value: float, low: float, high: float) -> tuple[str, str]:
@@ -108,33 +118,68 @@ def title(choice: Sequence[str], row: Any) -> str:
     return ", ".join(said) or "all cells"
 
 
+# An initializer that is not told apart from the best, and so far behind its leader, has seeds that scatter.
+LOOSE = 0.01
+
+
 def verdict(rows: pd.DataFrame) -> str:
-    """One choice's answer in a sentence or three: who leads, who is among the best too, who is behind."""
+    """One choice's answer in a sentence: which are among the best, how far the others are behind, which failed."""
     if not rows["leader"].any():
-        return f"{none_trained(rows)}: there is no best."
+        return f"{none_trained(rows)[0].lower()}{none_trained(rows)[1:]}: there is no best."
     leader = rows[rows["leader"]].iloc[0]
-    accuracy = f"{interval(leader)} ({plural(int(leader['seeds']), 'seed')})"
-    text = f"{named(leader)} leads on validation; its test accuracy is {accuracy}."
-    if leader["told_apart"]:
-        text += f" There it is behind {leader['better']}."
-    others = rows[~rows["leader"]]
-    if others.empty:
-        return text
-    if not others["behind_low"].notna().any():
-        return text + " With a single seed nothing can be claimed: it may be chance."
-    together = others[~others["told_apart"]].sort_values("behind")
-    apart = others[others["told_apart"]].sort_values("behind")
-    if len(together):
-        text += f" Among the best too: {listed([named(row) for _, row in together.iterrows()])}."
-    if len(apart):
-        first, last = apart.iloc[0], apart.iloc[-1]
-        text += f" Behind it: {named(first)} by {100 * first['behind']:.1f} points"
-        if len(apart) > 2:
-            text += f", and {len(apart) - 1} more, the last {named(last)} by {100 * last['behind']:.1f}"
-        elif len(apart) == 2:
-            text += f" and {named(last)} by {100 * last['behind']:.1f}"
-        text += "."
-    return text
+    lost = rows[rows["failed"] == rows["seeds"]]
+    others = rows[~rows["leader"] & ~rows.index.isin(lost.index)].sort_values("behind")
+    accuracy = f"({interval(leader)})"
+    if len(rows) == 1:
+        return f"{named(leader)} reaches {interval(leader)}; there is nothing to compare it with."
+    if not rows["behind_low"].notna().any():
+        said = [f"{named(leader)} leads {accuracy}, but a single seed tells nothing apart"]
+    else:
+        together = others[~others["told_apart"]]
+        loose = together[together["behind"] > LOOSE]
+        best = [] if leader["told_apart"] else [leader]
+        best += [row for _, row in together.drop(loose.index).iterrows()]
+        if not best:
+            said = ["none is among the best: each is behind another"]
+        elif len(best) == 1:
+            said = [f"{named(best[0])} {'leads' if len(loose) else 'is the best'} ({interval(best[0])})"]
+        else:
+            said = [f"the best is among {listed([named(row) for row in best])} ({interval(best[0])})"]
+        if leader["told_apart"]:
+            said.append(f"{named(leader)} leads on validation {accuracy} and is behind {leader['better']} on test")
+        if len(loose):
+            lower = [named(row, f"{_points(row)} lower") for _, row in loose.iterrows()]
+            said.append(f"{listed(lower)} {'scatters' if len(lower) == 1 else 'scatter'} too much to be ruled out")
+        said += _behind(others[others["told_apart"]])
+    said += _lost(lost)
+    return "; ".join(said) + "."
+
+
+def _behind(rows: pd.DataFrame) -> list[str]:
+    """How far those are behind that are told to be: the nearest, and the farthest of the others."""
+    if rows.empty:
+        return []
+    first, last = rows.iloc[0], rows.iloc[-1]
+    said = [f"{named(first)} is {_points(first)} behind"]
+    if len(rows) == 2:
+        said.append(f"{named(last)} {_points(last)}")
+    elif len(rows) > 2:
+        said.append(f"{len(rows) - 1} more, up to {_points(last)} ({named(last)})")
+    return said
+
+
+def _points(row: Any) -> str:
+    text = signed(row["behind"], 2 if row["behind"] < 0.001 else 1)
+    return f"{text} {'point' if text == '1.0' else 'points'}"
+
+
+def _lost(rows: pd.DataFrame) -> list[str]:
+    """Which initializers failed at every seed, and how."""
+    diverged = list(rows.loc[rows["diverged"] == rows["seeds"], "initializer"])
+    stayed = list(rows.loc[rows["diverged"] == 0, "initializer"])
+    both = [name for name in rows["initializer"] if name not in (*diverged, *stayed)]
+    told = [(diverged, "always diverged"), (stayed, "never left chance"), (both, "diverged or never left chance")]
+    return [f"{listed(names)} {how}" for names, how in told if names]
 
 
 def epochs(row: Any) -> tuple[str, str]:
@@ -151,14 +196,15 @@ def among_the_best(row: Any) -> bool:
     return not row["told_apart"] and bool(row["leader"] or not pd.isna(row["behind"]))
 
 
-def named(row: Any) -> str:
-    """An initializer's name, with how often it failed, and how, where it did."""
+def named(row: Any, more: str = "") -> str:
+    """An initializer's name; in parentheses `more`, and how often it failed, and how, where it did."""
     lost, seeds, how = int(row["failed"]), int(row["seeds"]), "failed"
     if lost == row["diverged"]:
         how = "diverged"
     elif not row["diverged"]:
         how = "never left chance"
-    return str(row["initializer"]) + (f" ({how} at {lost} of {plural(seeds, 'seed')})" if lost else "")
+    told = [more] * bool(more) + [f"{how} at {lost} of {plural(seeds, 'seed')}"] * bool(lost)
+    return str(row["initializer"]) + (f" ({'; '.join(told)})" if told else "")
 
 
 def none_trained(rows: pd.DataFrame) -> str:
@@ -289,12 +335,17 @@ def failures(frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tupl
     )
 
 
+def dataset(name: str) -> str:
+    """A data set's name, for people."""
+    return "MNIST" if name == "mnist" else name
+
+
 def evidence(frame: pd.DataFrame, seeds: int) -> str:
     """What the answer rests on; `seeds` is the largest number of seeds that a setting has."""
     by_setting = frame.groupby([s for s in SETTINGS if s != "seed"], observed=True)
     upto = "up to " if by_setting["seed"].nunique().min() < seeds else ""
     sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])
-    data = listed([name.upper() if name == "mnist" else name for name in dict.fromkeys(frame["dataset"])])
+    data = listed([dataset(name) for name in dict.fromkeys(frame["dataset"])])
     epochs = listed([str(n) for n in dict.fromkeys(frame["epochs"])])
     return (
         f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training images), "
@@ -374,3 +425,61 @@ def speed(timings: Sequence[Mapping[str, Any]]) -> str:
         f"Training took {seconds:,.0f} s {where} and reached {told} on it, {100 * operations / possible:.0f}% of its "
         "rate in a large matrix product."
     )
+
+
+def flag(row: Any) -> str:
+    """What is to be said of an interval that covers less than it says; else an empty text."""
+    if row["flag"] == "mixed":
+        return f"some seeds failed and others did not: the interval covers at most {percent(row['coverage'], 0)}"
+    if row["flag"] == "skewed":
+        return f"the seeds are skewed: the interval covers about {percent(row['coverage'], 0)}"
+    return "all seeds have the same accuracy: the interval says nothing" if row["flag"] == "equal" else ""
+
+
+def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, friedman: float, total: int) -> list[str]:
+    """What the ranks over the combinations show, and whether a test can say anything of them."""
+    first, choices, count = ranks.iloc[0], int(ranks["choices"].iloc[0]), len(ranks)
+    least = 2.0 ** (1 - choices)
+    said = [
+        f"Over {choices} combinations {first['initializer']} has the best average rank, {first['mean_rank']:.2f} of "
+        f"{count}; no other has a higher mean in {int(first['first'])} of them."
+    ]
+    if choices < total:
+        said.append(
+            f"{plural(total - choices, 'combination')} left out: not every initializer has runs there, or all failed."
+        )
+    if pairs["possible"].all():
+        apart = int(pairs["told_apart"].sum())
+        test = "" if pd.isna(friedman) else f" (Friedman’s test that all rank alike: p = {friedman:.2g})"
+        said.append(
+            f"Wilcoxon’s signed-rank test with Holm’s correction tells {apart} of {plural(len(pairs), 'pair')} apart"
+            f"{test}; a bar joins those that it does not."
+        )
+    else:
+        said.append(
+            f"This is a description: no test of the ranks is made, because none could reach significance. With "
+            f"{choices} combinations Wilcoxon’s smallest p is {least:.2g}, and for {plural(len(pairs), 'pair')} Holm’s "
+            f"first step asks for {(1 - CONFIDENCE) / len(pairs):.2g}."
+        )
+    return said
+
+
+def at_rates(verdicts: pd.DataFrame, rates: pd.DataFrame, which: str) -> str:
+    """One choice's answer with all initializers at the `common` learning rate, or each at its `own_best`."""
+    chosen = rates[rates[which]]
+    if chosen.empty:
+        return "no learning rate has runs of all initializers."
+    if which == "common":
+        return f"all at {chosen['learning_rate'].iloc[0]:g}: {verdict(verdicts)}"
+    told = [f"{row['initializer']} {row['learning_rate']:g}" for _, row in chosen.iterrows()]
+    return f"each at its own best ({listed(told)}): {verdict(verdicts)}"
+
+
+def narrow(verdicts: pd.DataFrame, count: int) -> list[str]:
+    """Which initializers are among the best at some learning rates only: `verdicts` of one choice, all its rates."""
+    said = []
+    for name, rows in verdicts.groupby("initializer", sort=False):
+        at = [f"{row['learning_rate']:g}" for _, row in rows.iterrows() if among_the_best(row)]
+        if 0 < len(at) < count:
+            said.append(f"{name} is among the best at {listed(at)} only")
+    return said

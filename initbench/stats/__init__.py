@@ -1,10 +1,23 @@
 """The statistics: a tidy table in, a table out. No drawing, no files."""
 
+from initbench.stats._across import (
+    Floats,
+    friedman,
+    holm,
+    improvement,
+    interquartile_means,
+    profiles,
+    rank_pairs,
+    ranks,
+    scores,
+)
 from initbench.stats._learning import epochs_to_reach, near_leader, speed
 from initbench.stats._means import METRIC, curves, mean_interval, split, summary
 from initbench.stats._outcomes import CONFIDENCE, Chance, final, outcomes, share_interval
 from initbench.stats._planning import MOST_SEEDS, TARGETS, critical, detectable, enough, power, seeds_needed
-from initbench.stats._verdicts import CHOSEN_ON, results, verdicts
+from initbench.stats._rates import at_rates, rates
+from initbench.stats._shape import gamma_coverage
+from initbench.stats._verdicts import CHOSEN_ON, pairs, results, verdicts
 
 __all__ = [
     "CHOSEN_ON",
@@ -13,17 +26,30 @@ __all__ = [
     "MOST_SEEDS",
     "TARGETS",
     "Chance",
+    "Floats",
+    "at_rates",
     "critical",
     "curves",
     "detectable",
     "enough",
     "epochs_to_reach",
     "final",
+    "friedman",
+    "gamma_coverage",
+    "holm",
+    "improvement",
+    "interquartile_means",
     "mean_interval",
     "near_leader",
     "outcomes",
+    "pairs",
     "power",
+    "profiles",
+    "rank_pairs",
+    "ranks",
+    "rates",
     "results",
+    "scores",
     "seeds_needed",
     "share_interval",
     "speed",

@@ -10,6 +10,7 @@ import pandas as pd
 from initbench.stats._means import METRIC, half_width, split
 from initbench.stats._outcomes import Chance, outcomes, share_interval
 from initbench.stats._planning import critical
+from initbench.stats._shape import flags
 
 CHOSEN_ON = "validation_accuracy"
 
@@ -28,7 +29,8 @@ def results(
     - `mean_all` with `all_low`, `all_high`: over all runs, a diverged one counted as a classifier that always says the
       commonest class (of a loss: over those that did not diverge);
     - `mean_trained` with `trained_low`, `trained_high`: over those that did not fail;
-    - `share_failed` with `failed_low`, `failed_high` (Wilson).
+    - `share_failed` with `failed_low`, `failed_high` (Wilson);
+    - `skewness`, `flag` and `coverage`: where the interval over all runs covers less than 95%, and how much: `flags`.
 
     Intervals of means are Student's t, 95%. A run failed if it diverged or is at chance: see `outcomes`.
     """
@@ -42,7 +44,9 @@ def _results(rows: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame
     named = {"seeds": ("cell", "size"), "diverged": ("diverged", "sum"), "failed": ("failed", "sum")}
     for name in ("all", "trained"):
         named |= {f"{what}_{name}": (f"_{name}", what) for what in ("count", "mean", "std")}
+    named |= {"skewness": ("_all", "skew"), "low": ("_all", "min"), "high": ("_all", "max")}
     table = grouped.agg(**named).reset_index()
+    shape = flags(table, table.pop("skewness"), table.pop("low") == table.pop("high"))
     table = table.astype(dict.fromkeys(table.select_dtypes("category"), str))
     for name in ("all", "trained"):
         n = table.pop(f"count_{name}").to_numpy()
@@ -51,7 +55,7 @@ def _results(rows: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame
     table["share_failed"], table["failed_low"], table["failed_high"] = share_interval(table["failed"], table["seeds"])
     ends = [f"{name}{end}" for name in ("all", "trained", "failed") for end in ("_low", "_high")]
     order = ["mean_all", *ends[:2], "mean_trained", *ends[2:4], "share_failed", *ends[4:]]
-    return table[[*by, "seeds", "diverged", "failed", *order]]
+    return table[[*by, "seeds", "diverged", "failed", *order]].join(shape)
 
 
 def verdicts(
@@ -94,8 +98,7 @@ def verdicts(
         chosen_on = counted.groupby("initializer", observed=True)[f"counted_{CHOSEN_ON}"].mean()
         alive = bool((group["failed"] < group["seeds"]).any())
         leader = names.index(chosen_on[names].idxmax()) if alive else -1
-        values = counted.pivot(index="seed", columns="initializer", values=f"counted_{metric}")[names].to_numpy(float)
-        compared = _pairwise(values, len(choices))
+        compared = _pairwise(_by_seed(counted, names, metric), len(choices))
         # [i, j]: is j behind i, in this choice by itself and where all are told of at once
         behind, overall = (np.nan_to_num(compared[low], nan=-1.0) > 0 for low in ("low", "low_overall"))
         for j, (i, name) in enumerate(zip(group.index, names, strict=True)):
@@ -110,6 +113,36 @@ def verdicts(
     columns += ["comparisons", "told_apart", "better", "told_apart_overall"]
     compared_rows = pd.DataFrame(found, columns=columns).set_index("index")
     return table.loc[compared_rows.index].join(compared_rows).reset_index(drop=True)
+
+
+def pairs(
+    frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+) -> pd.DataFrame:
+    """Every initializer beside every other of its choice, whatever leads: paired differences as in `verdicts`.
+
+    A row for each ordered pair: the choice, `initializer`, `other`, `pairs` (seeds that both have), `behind` (mean of
+    the other's metric minus its own), `behind_low`, `behind_high`, corrected for all pairs of the choice.
+    """
+    keys = list(choice)
+    found = []
+    for rows in split(outcomes(frame, chance), keys):
+        names = list(dict.fromkeys(rows["initializer"].astype(str)))
+        compared = _pairwise(_by_seed(rows, names, metric), 1)
+        mean, low, count = compared["mean"], compared["low"], compared["pairs"]
+        found += [
+            (*rows[keys].iloc[0], name, other, int(count[i, j]), mean[i, j], low[i, j], 2 * mean[i, j] - low[i, j])
+            for j, name in enumerate(names)
+            for i, other in enumerate(names)
+            if i != j
+        ]
+    columns = [*keys, "initializer", "other", "pairs", "behind", "behind_low", "behind_high"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _by_seed(rows: pd.DataFrame, names: list[str], metric: str) -> np.ndarray:
+    """The metric of a choice's runs, `[seeds, initializers]`, NaN where there is none."""
+    wide = rows.pivot(index="seed", columns="initializer", values=f"counted_{metric}")
+    return wide[names].to_numpy(float)
 
 
 def _pairwise(values: np.ndarray, choices: int) -> dict[str, Any]:

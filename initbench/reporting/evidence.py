@@ -1,0 +1,127 @@
+"""The evidence of a run: all tables that the page, the figures and the terminal tell of, reckoned once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from initbench import stats
+from initbench.grid import Grid
+from initbench.reporting import words
+from initbench.stats import at_rates, rates
+
+# A table of so many choices is shown in figures of the first ones only, and the page says so; tables hold them all.
+MOST_PANELS = 24
+
+RATE = "learning_rate"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A run's tidy table with people's names for its initializers, its grid, and what follows from the two."""
+
+    frame: pd.DataFrame
+    grid: Grid
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, grid: Grid) -> "Evidence":
+        """The evidence of a run's tidy table, which has at least one row."""
+        return cls(words.labelled(frame), grid)
+
+    @cached_property
+    def choice(self) -> list[str]:
+        """The settings that make a choice."""
+        return choice_of(self.grid)
+
+    @cached_property
+    def chance(self) -> Mapping[str, stats.Chance]:
+        """What the commonest class reaches, for each data set."""
+        return chances(self.grid)
+
+    @cached_property
+    def last(self) -> pd.DataFrame:
+        """A row for each run, with what became of it; `test_accuracy` counts a diverged one as the commonest class."""
+        last = stats.outcomes(self.frame, self.chance)
+        return last.assign(test_accuracy=last["counted_test_accuracy"])
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """`stats.verdicts`, with the speed of learning: `reached` and `median` of `stats.near_leader`."""
+        table = stats.verdicts(self.frame, self.choice, chance=self.chance)
+        keys = [*self.choice, "initializer"]
+        learned = stats.near_leader(self.frame, table, self.choice)[[*keys, "reached", "median"]]
+        return table.merge(learned, how="left", on=keys)
+
+    @cached_property
+    def choices(self) -> list[tuple[str, pd.DataFrame]]:
+        """What each choice is called, and its rows of `verdicts`."""
+        return [(words.title(self.choice, rows.iloc[0]), rows) for rows in stats.split(self.verdicts, self.choice)]
+
+    @property
+    def shown(self) -> list[tuple[str, pd.DataFrame]]:
+        """Those of the choices that have figures."""
+        return self.choices[:MOST_PANELS]
+
+    @cached_property
+    def initializers(self) -> list[str]:
+        """Their names, in the grid's order."""
+        return list(dict.fromkeys(self.verdicts["initializer"]))
+
+    @cached_property
+    def seeds(self) -> int:
+        """The largest number of seeds that a setting has."""
+        return int(self.verdicts["seeds"].max())
+
+    def runs_of(self, rows: pd.DataFrame, frame: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Those rows of a table (default `last`) that are of one choice, that of these rows of `verdicts`."""
+        frame = self.last if frame is None else frame
+        here = np.ones(len(frame), bool)
+        for setting in self.choice:
+            here &= (frame[setting] == rows[setting].iloc[0]).to_numpy()
+        return frame[here]
+
+    @cached_property
+    def scores(self) -> dict[str, list[stats.Floats]]:
+        """The accuracies by initializer, choice and seed, of the choices that have runs of all initializers."""
+        return stats.scores(self.frame, self.choice, chance=self.chance)
+
+    @property
+    def compared_across(self) -> int:
+        """Over how many choices initializers can be compared; 0 where there is nothing to compare."""
+        count = len(next(iter(self.scores.values()), []))
+        return count if count > 1 and len(self.scores) > 1 else 0
+
+    @cached_property
+    def choice_without_rate(self) -> list[str]:
+        """The choice, less the learning rate; without any other, activation and loss."""
+        return [s for s in self.choice if s != RATE] or ["activation", "loss"]
+
+    @cached_property
+    def rates(self) -> pd.DataFrame | None:
+        """`stats.rates`, where the learning rate is an axis."""
+        if RATE not in self.choice or len(self.initializers) < 2:
+            return None
+        return rates(self.frame, self.choice_without_rate, chance=self.chance)
+
+    def verdicts_at(self, which: str) -> pd.DataFrame:
+        """The verdicts with each initializer at its `own_best` rate, or all at the `common` one."""
+        assert self.rates is not None
+        chosen = at_rates(self.frame, self.rates, self.choice_without_rate, which)
+        return stats.verdicts(chosen, self.choice_without_rate, chance=self.chance)
+
+
+def choice_of(grid: Grid) -> list[str]:
+    """The settings that make a choice: all that vary but initializer and seed; without any, activation and loss."""
+    return [s for s in grid.varying if s not in ("initializer", "seed")] or ["activation", "loss"]
+
+
+def chances(grid: Grid) -> dict[str, stats.Chance]:
+    """What always saying the commonest class of each of a grid's data sets reaches."""
+    return {
+        name: stats.Chance(
+            s.commonest_class_share, s.commonest_validation_share or s.commonest_class_share, s.validation_size
+        )
+        for name, s in grid.sources.items()
+    }

@@ -1,0 +1,144 @@
+"""What the page's table needs to sort, filter and change its metric, and the data that the page carries."""
+
+import base64
+import gzip
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from initbench import stats
+from initbench.cells import METRICS
+from initbench.reporting import words
+from initbench.reporting.evidence import Evidence
+
+# The table of the page has so many rows at most, the first ones; `initbench export` has them all.
+MOST_ROWS = 2_000
+
+# The page carries the whole table of a run up to so many rows, of a larger one the last epochs, and else nothing.
+MOST_CARRIED = 30_000
+
+LABELS = {
+    "test_accuracy": "Test accuracy",
+    "validation_accuracy": "Validation accuracy",
+    "test_loss": "Test loss",
+    "validation_loss": "Validation loss",
+    "train_loss": "Training loss",
+}
+
+
+def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
+    """The table's rows, as text and as what they are sorted by; for each metric the mean, its interval, the trained."""
+    keys = [*evidence.choice, "initializer"]
+    table = evidence.verdicts.head(MOST_ROWS)
+    by_metric = {}
+    for metric in LABELS:
+        found = stats.results(evidence.frame, keys, metric, evidence.chance)
+        by_metric[metric] = table[keys].merge(found, how="left", on=keys).to_dict("records")
+    choice = np.repeat(np.arange(len(evidence.choices)), [len(rows) for _, rows in evidence.choices])
+    return [
+        {
+            "choice": int(choice[i]),
+            "begins": i > 0 and choice[i] != choice[i - 1],
+            "settings": [setting_text(setting, row[setting]) for setting in evidence.choice],
+            "initializer": row["initializer"],
+            "best": words.among_the_best(row),
+            "flag": words.flag(row),
+            "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
+            "failed_interval": f"({words.percent(row['failed_low'], 0)} to {words.percent(row['failed_high'], 0)})",
+            "behind": ("leads", "")
+            if row["leader"]
+            else words.points(row["behind"], row["behind_low"], row["behind_high"]),
+            "learned": words.epochs(row),
+            "metrics": [_cells(metric, by_metric[metric][i]) for metric in LABELS],
+            "keys": [row["share_failed"], 0.0 if row["leader"] else row["behind"], row["median"]],
+        }
+        for i, row in enumerate(table.to_dict("records"))
+    ]
+
+
+def setting_text(setting: str, value: Any) -> str:
+    """A setting's value, for people."""
+    return "none" if setting == "hidden" and value == "" else str(value)
+
+
+def _cells(metric: str, row: Mapping[Any, Any]) -> list[Any]:
+    """The mean with its interval as text, mean, low and high; and the mean of the trained, as text and as a number."""
+    ends = [row["mean_all"], row["all_low"], row["all_high"]]
+    if metric.endswith("accuracy"):
+        told = [words.interval(row), words.interval(row, "trained")]
+    else:
+        told = [words.loss_interval(row), words.loss_interval(row, "trained")]
+    return [told[0], *ends, told[1], row["mean_trained"]]
+
+
+# Beyond so many pairs of initializers, over all combinations, the page compares with the leader alone.
+MOST_PAIRS = 20_000
+
+
+def _pairs(evidence: Evidence) -> list[list[Any]]:
+    """For each choice, of each initializer the text and the number of how far it is behind each other, or nothing."""
+    count = len(evidence.initializers)
+    if count < 3 or count**2 * len(evidence.choices) > MOST_PAIRS:
+        return []
+    table = stats.pairs(evidence.frame, evidence.choice, chance=evidence.chance)
+    place = {name: i for i, name in enumerate(evidence.initializers)}
+    found = []
+    for rows in stats.split(table, evidence.choice):
+        each: list[list[Any]] = [[None] * count for _ in place]
+        for row in rows.to_dict("records"):
+            text = " ".join(words.points(row["behind"], row["behind_low"], row["behind_high"])).strip()
+            each[place[row["initializer"]]][place[row["other"]]] = [text, *_rounded([row["behind"]])]
+        found.append(each)
+    return found
+
+
+def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the page's script reads: settings, metrics, and for each row its choice, settings, keys and numbers."""
+    return {
+        "settings": evidence.choice,
+        "metrics": [[name, label] for name, label in LABELS.items()],
+        "initializers": evidence.initializers,
+        "pairs": _pairs(evidence),
+        "choices": [
+            [setting_text(setting, rows.iloc[0][setting]) for setting in evidence.choice]
+            for _, rows in evidence.choices
+        ],
+        "rows": [
+            [row["choice"], evidence.initializers.index(row["initializer"]), *_rounded(row["keys"]), [
+                [cell if isinstance(cell, str) else _rounded([cell])[0] for cell in cells] for cells in row["metrics"]
+            ]]
+            for row in rows
+        ],
+    }  # fmt: skip
+
+
+def _rounded(values: list[float]) -> list[float | None]:
+    """Numbers as JSON has them: six figures, and nothing for what is no number."""
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
+
+
+def carried(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of a run that its page carries, and what they are, in words; no rows of a very large run."""
+    if len(frame) <= MOST_CARRIED:
+        return frame, f"the tidy table, {words.plural(len(frame), 'row')}: one for each cell and epoch"
+    last = stats.final(frame)
+    if len(last) <= MOST_CARRIED:
+        return last, f"the last epoch of each cell, {words.plural(len(last), 'row')}; every epoch is in the run’s parts"
+    return frame[:0], ""
+
+
+def csv_address(frame: pd.DataFrame) -> str:
+    """A table as a data address: CSV, compressed with gzip."""
+    text = frame.to_csv(index=False, lineterminator="\n").encode()
+    return "data:application/gzip;base64," + base64.b64encode(gzip.compress(text, mtime=0)).decode()
+
+
+def parquet_address(frame: pd.DataFrame) -> str:
+    """A table as a data address: Parquet."""
+    buffer = io.BytesIO()
+    plain = frame.astype(dict.fromkeys([c for c in frame if c not in METRICS and frame[c].dtype == "category"], str))
+    plain.to_parquet(buffer, index=False, compression="zstd")
+    return "data:application/vnd.apache.parquet;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,181 @@
+"""All figures of a run: those of the page, and those that `initbench figures` writes."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from initbench import stats
+from initbench.reporting import figures, words
+from initbench.reporting.evidence import Evidence
+from initbench.reporting.figures import Drawing, Look
+
+# So many columns a heat map of the whole has; and so many characters of a combination stand below one.
+MOST_COLUMNS, LONGEST_TITLE = 16, 30
+
+# Thresholds of a performance profile.
+THRESHOLDS = 60
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure of a section of the report; `choice` is the number of the choice that it is of, if it is of one."""
+
+    section: str
+    name: str
+    drawing: Drawing
+    choice: int | None = None
+
+
+def gallery(evidence: Evidence, look: Look) -> Iterator[Shown]:
+    """The figures, in the order of the page."""
+    yield Shown("overview", "overview", _overview(evidence, look))
+    limits = figures.accuracy_range(evidence.last)
+    for i, (title, rows) in enumerate(evidence.shown):
+        drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, look, limits, title)
+        yield Shown("accuracy", title, drawing, i)
+    for i, (title, rows) in enumerate(evidence.shown):
+        if rows["behind"].notna().any():
+            yield Shown("differences", title, figures.differences(rows, look, title), i)
+    for i, (title, rows) in enumerate(evidence.shown):
+        runs = evidence.runs_of(rows, evidence.frame)
+        loss, accuracy = (
+            stats.curves(runs, ["initializer"], metric) for metric in ("train_loss", "validation_accuracy")
+        )
+        yield Shown("curves", title, figures.learning_curve(loss, accuracy, look, title), i)
+    yield from _heat_maps(evidence)
+    yield from _speed(evidence)
+    yield from _rates(evidence, look)
+    yield from _across(evidence, look)
+
+
+def slug(shown: Shown) -> str:
+    """A file's name for a figure.
+
+    >>> slug(Shown("accuracy", "tanh, learning rate 0.1", None))
+    'accuracy-tanh-learning-rate-0.1'
+    """
+    parts = dict.fromkeys([shown.section, shown.name]) if shown.name else [shown.section]
+    return re.sub(r"[^a-z0-9_.]+", "-", "-".join(parts).lower()).strip("-.")[:120]
+
+
+def of_choices(evidence: Evidence, column: str) -> pd.DataFrame:
+    """A column of the verdicts, initializer × choice, of the first choices."""
+    table = {title: rows.set_index("initializer")[column] for title, rows in evidence.choices[:MOST_COLUMNS]}
+    titles = [title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…" for title in table]
+    wide = pd.DataFrame(table).reindex(evidence.initializers)
+    return wide.set_axis(titles, axis="columns") if len(set(titles)) == len(titles) else wide
+
+
+def _width(columns: int) -> float:
+    return float(np.clip(2.6 + 0.5 * columns, figures.WIDTH, 9.5))
+
+
+def _overview(evidence: Evidence, look: Look) -> Drawing:
+    """The whole in one figure: mean accuracies by initializer and choice; of a single choice seeds and intervals."""
+    if len(evidence.choices) == 1:
+        title, rows = evidence.choices[0]
+        limits = figures.accuracy_range(evidence.last)
+        return figures.accuracy_by_initializer(evidence.last, rows, look, limits, title)
+    best = pd.DataFrame(
+        {
+            title: rows.set_index("initializer").apply(words.among_the_best, axis=1)
+            for title, rows in evidence.choices[:MOST_COLUMNS]
+        }
+    ).reindex(evidence.initializers)
+    wide = 100 * of_choices(evidence, "mean_all")
+    return figures.heat_map(
+        wide,
+        "",
+        "Mean test accuracy, %",
+        "Mean test accuracy in percent by initializer and combination; a dot marks those among the best",
+        best=best.fillna(False).set_axis(wide.columns, axis="columns"),
+        width=_width(wide.shape[1]) - 0.8,
+        bar=False,
+    )
+
+
+def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
+    across = "activation" if "activation" in evidence.choice else evidence.choice[0]
+    others = [setting for setting in evidence.choice if setting != across]
+    every = 100 * evidence.verdicts["mean_all"]
+    for rows in stats.split(evidence.verdicts, others)[: len(evidence.shown)]:
+        title = words.title(others, rows.iloc[0]) if others else ""
+        wide = 100 * rows.pivot(index="initializer", columns=across, values="mean_all")
+        wide = wide.reindex(index=list(dict.fromkeys(rows["initializer"])), columns=list(dict.fromkeys(rows[across])))
+        what = f"Heat map of mean test accuracy in percent, initializer by {across.replace('_', ' ')}"
+        drawing = figures.heat_map(
+            wide, title, "Mean test accuracy, %", what, limits=(every.min(), every.max()), width=_width(wide.shape[1])
+        )
+        yield Shown("heat", title, drawing)
+
+
+def _speed(evidence: Evidence) -> Iterator[Shown]:
+    wide = of_choices(evidence, "median")
+    if wide.notna().any(axis=None):
+        drawing = figures.heat_map(
+            wide.astype(float),
+            "",
+            "Epochs, median",
+            "Median number of epochs until a run comes within one point of the leader's last validation accuracy, "
+            "by initializer and combination; nothing where fewer than half of the runs do",
+            show=lambda value: f"{value:.0f}",
+            reverse=True,
+            width=_width(wide.shape[1]),
+        )
+        yield Shown("speed", "", drawing)
+
+
+def _rates(evidence: Evidence, look: Look) -> Iterator[Shown]:
+    table = evidence.rates
+    if table is not None:
+        for rows in stats.split(table, evidence.choice_without_rate)[: len(evidence.shown)]:
+            title = words.title(evidence.choice_without_rate, rows.iloc[0])
+            yield Shown("rates", title, figures.sensitivity(rows, look, title))
+
+
+def _across(evidence: Evidence, look: Look) -> Iterator[Shown]:
+    choices = evidence.compared_across
+    if not choices:
+        return
+    scores = evidence.scores
+    ranks, pairs = stats.ranks(scores), stats.rank_pairs(scores)
+    yield Shown("across", "ranks", figures.rank_diagram(ranks, groups(ranks, pairs), look, choices))
+    order = list(ranks["initializer"])
+    means = stats.interquartile_means(scores).set_index("initializer").loc[order].reset_index()
+    yield Shown(
+        "across",
+        "interquartile means",
+        figures.intervals(means, "mean", look, "Interquartile mean", "Interquartile mean of test accuracy"),
+    )
+    pooled = np.concatenate([values for each in scores.values() for values in each])
+    table = stats.profiles(scores, np.linspace(pooled.min(), pooled.max(), THRESHOLDS))
+    yield Shown("across", "profiles", figures.profile(table, look))
+    over = order[0]
+    chances = stats.improvement(scores, over).set_index("initializer").loc[order[1:]].reset_index()
+    title = f"Probability of improvement\nover {over}"
+    label = "Probability that a run is the better one"
+    yield Shown("across", "improvement", figures.intervals(chances, "probability", look, title, label, 0.5))
+
+
+def groups(ranks: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[int, int]]:
+    """The bars of a critical-difference diagram: the longest runs of rows of `ranks` of which no pair is told apart.
+
+    None where the test can reach no significance, and none of a single row.
+    """
+    if not len(pairs) or not pairs["possible"].all():
+        return []
+    names = list(ranks["initializer"])
+    apart = {frozenset(pair) for pair in pairs.loc[pairs["told_apart"], ["better", "worse"]].itertuples(index=False)}
+    found: list[tuple[int, int]] = []
+    for first in range(len(names)):
+        last = first
+        while last + 1 < len(names) and not any(
+            frozenset((names[i], names[last + 1])) in apart for i in range(first, last + 1)
+        ):
+            last += 1
+        if last > first and not (found and found[-1][1] >= last):
+            found.append((first, last))
+    return found

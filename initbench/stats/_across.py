@@ -1,0 +1,229 @@
+"""Across choices: what one number can say of an initializer over several activations, losses and so on.
+
+Descriptions of these choices, and of no others: the choices of a grid are no sample of anything. Ranks and their tests
+follow Demšar 2006 ("Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7) and Benavoli, Corani &
+Mangili 2016 ("Should We Really Use Post-Hoc Tests Based on Mean-Ranks?", JMLR 17); the interquartile mean, the
+performance profiles and the probability of improvement Agarwal et al. 2021 ("Deep Reinforcement Learning at the Edge of
+the Statistical Precipice", NeurIPS, section 4) and their library rliable.
+
+In all of them a diverged run counts as a classifier that always says the commonest class. Only choices that have runs
+of every initializer are taken, and of those the ones in which some run did not fail.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats as distributions
+
+from initbench.stats._means import METRIC, split
+from initbench.stats._outcomes import CONFIDENCE, Chance, outcomes
+
+Floats = NDArray[np.float64]
+
+# Resamples of a bootstrap, and fewer where the runs are very many: their product is bounded.
+RESAMPLES, MOST_DRAWN = 2000, 4_000_000
+
+
+def scores(
+    frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+) -> dict[str, list[Floats]]:
+    """For each initializer the accuracies of its seeds in every choice that has runs of all: `[choice][seed]`."""
+    rows = outcomes(frame, chance)
+    names = list(dict.fromkeys(rows["initializer"].astype(str)))
+    found: dict[str, list[Floats]] = {name: [] for name in names}
+    for group in split(rows, choice):
+        each = {
+            str(name): values[f"counted_{metric}"].to_numpy(float)
+            for name, values in group.groupby("initializer", observed=True)
+        }
+        if not group["failed"].all() and all(len(each.get(name, ())) for name in names):
+            for name in names:
+                found[name].append(each[name])
+    return found
+
+
+def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
+    """Each initializer's average rank over the choices, by its mean over the seeds; 1 is the best, ties share a rank.
+
+    A row for each initializer, the best first: `initializer`, `choices` (how many), `mean_rank`, and `first` (in how
+    many choices no other has a higher mean). Empty without a choice that has runs of all.
+
+    Source: Demšar 2006, section 3.2.2.
+    """
+    each = _ranks(scores)
+    table = pd.DataFrame(
+        {
+            "initializer": list(scores),
+            "choices": len(each),
+            "mean_rank": each.mean(axis=0) if len(each) else np.nan,
+            "first": (each == each.min(axis=1, keepdims=True)).sum(axis=0) if len(each) else 0,
+        }
+    )
+    return table.sort_values("mean_rank", kind="stable", ignore_index=True) if len(each) else table[:0]
+
+
+def _means(scores: Mapping[str, Sequence[Floats]]) -> Floats:
+    """Means over the seeds, `[choices, initializers]`."""
+    return np.array([[values.mean() for values in each] for each in scores.values()]).T.reshape(-1, len(scores))
+
+
+def _ranks(scores: Mapping[str, Sequence[Floats]]) -> Floats:
+    means = np.round(_means(scores), 12)  # equal accuracies, summed in another order, are ties
+    return np.asarray(distributions.rankdata(-means, axis=1)) if len(means) else means
+
+
+def friedman(scores: Mapping[str, Sequence[Floats]]) -> float:
+    """The p-value of Friedman's test that all initializers rank alike over the choices; NaN below 3 initializers or
+    2 choices, where it is not defined.
+    """
+    means = np.round(_means(scores), 12)
+    if means.shape[1] < 3 or len(means) < 2 or (means == means[:, :1]).all():
+        return float("nan")
+    return float(distributions.friedmanchisquare(*means.T).pvalue)
+
+
+def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
+    """Pairs of initializers compared over the choices: Wilcoxon's signed-rank test of their means, Holm's correction.
+
+    A row for each pair: `better`, `worse` (by average rank), `p`, `p_holm`, `told_apart` (p_holm ≤ 5%), and `possible`:
+    whether n choices can reach significance at all. The smallest p of n differences is 2 / 2ⁿ, and Holm's first step
+    asks for 5% / pairs: with eight choices that is out of reach from five initializers on.
+
+    Source: Demšar 2006, sections 3.1.3 and 3.2.2; Holm 1979.
+    """
+    order = ranks(scores)["initializer"].tolist()
+    names = list(scores)
+    means = np.round(_means(scores), 12)
+    pairs = list(itertools.combinations(order, 2))
+    p = np.ones(len(pairs))
+    for i, (better, worse) in enumerate(pairs):
+        differences = means[:, names.index(better)] - means[:, names.index(worse)]
+        if (differences != 0).any():
+            p[i] = distributions.wilcoxon(differences).pvalue
+    possible = len(pairs) * 2.0 ** (1 - len(means)) <= 1 - CONFIDENCE
+    table = pd.DataFrame(pairs, columns=["better", "worse"])
+    adjusted = holm(p)
+    return table.assign(p=p, p_holm=adjusted, told_apart=possible & (adjusted <= 1 - CONFIDENCE), possible=possible)
+
+
+def holm(p: Sequence[float] | Floats) -> Floats:
+    """Holm's adjusted p-values: in order of size, max over j ≤ i of (m − j + 1) p₍ⱼ₎, at most 1.
+
+    >>> holm([0.01, 0.04, 0.03]).round(6).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
+
+
+def interquartile_means(scores: Mapping[str, Sequence[Floats]], resamples: int = RESAMPLES) -> pd.DataFrame:
+    """The mean of the middle half of all runs of an initializer, over seeds and choices together.
+
+    The runs are sorted, the lowest and the highest quarter (each ⌊n/4⌋ of n) are left out, the rest is averaged: less
+    shaken by single runs than the mean, and less wasteful than the median. `low` and `high` are the 95% percentile
+    interval of a bootstrap that draws seeds anew within each choice (stratified). At few seeds in few choices such
+    intervals are too narrow: they describe, and decide nothing.
+
+    A row for each initializer: `initializer`, `runs`, `mean` (interquartile), `low`, `high`.
+
+    Source: Agarwal et al. 2021, section 4.3.
+    """
+    generator = np.random.default_rng(0)
+    rows = []
+    for name, each in scores.items():
+        pooled = np.concatenate(each) if len(each) else np.empty(0)
+        if not len(pooled):
+            rows.append((name, 0, np.nan, np.nan, np.nan))
+            continue
+        count = _resamples(len(pooled), resamples)
+        drawn = np.concatenate(
+            [values[generator.integers(0, len(values), (count, len(values)))] for values in each], axis=1
+        )
+        low, high = _ends(_trimmed(drawn))
+        rows.append((name, len(pooled), float(_trimmed(pooled[None])[0]), float(low), float(high)))
+    return pd.DataFrame(rows, columns=["initializer", "runs", "mean", "low", "high"])
+
+
+def _trimmed(values: Floats) -> Floats:
+    return np.asarray(distributions.trim_mean(values, 0.25, axis=1))
+
+
+def profiles(
+    scores: Mapping[str, Sequence[Floats]], thresholds: Sequence[float] | Floats, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """Performance profiles: the share of an initializer's runs, over seeds and choices, above each accuracy.
+
+    A row for each initializer and threshold: `initializer`, `threshold`, `share`, and the ends `low`, `high` of its 95%
+    percentile interval, from a bootstrap stratified by choice. One curve that is above another throughout is better
+    whatever accuracy is asked for.
+
+    Source: Agarwal et al. 2021, section 4.2 (run-score distributions); Dolan & Moré 2002.
+    """
+    generator = np.random.default_rng(0)
+    at = np.asarray(thresholds, float)
+    tables = []
+    for name, each in scores.items():
+        runs = sum(map(len, each))
+        if not runs:
+            continue
+        count = _resamples(runs, resamples)
+        share, drawn = np.zeros(len(at)), np.zeros((count, len(at)))
+        for values in each:
+            above = (values[:, None] > at).astype(float)
+            share += above.sum(axis=0)
+            drawn += _counts(generator, len(values), count) @ above
+        low, high = _ends(drawn / runs)
+        one = {"initializer": name, "threshold": at, "share": share / runs, "low": low, "high": high}
+        tables.append(pd.DataFrame(one))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["initializer", "threshold"])
+
+
+def improvement(
+    scores: Mapping[str, Sequence[Floats]], over: str | None = None, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """The probability that a run of one initializer is better than a run of another, averaged over the choices.
+
+    In one choice it is the Mann–Whitney statistic divided by the number of pairs of runs, a tie counting one half.
+    Seeds are taken as unrelated, as the definition has it; that a seed's runs belong together is used by `verdicts`.
+
+    `over` is the other initializer; default all of them. A row for each pair: `initializer`, `other`, `probability`,
+    and the ends `low`, `high` of its 95% percentile interval, from a bootstrap stratified by choice.
+
+    Source: Agarwal et al. 2021, section 4.3; Mann & Whitney 1947.
+    """
+    generator = np.random.default_rng(0)
+    rows = []
+    for name, other in itertools.permutations(scores, 2):
+        if (over is not None and other != over) or not len(scores[name]):
+            continue
+        count = _resamples(max(len(values) for values in (*scores[name], *scores[other])), resamples)
+        probability, drawn = 0.0, np.zeros(count)
+        for x, y in zip(scores[name], scores[other], strict=True):
+            wins = (x[:, None] > y) + 0.5 * (x[:, None] == y)
+            probability += wins.mean()
+            left, right = _counts(generator, len(x), count), _counts(generator, len(y), count)
+            drawn += ((left @ wins) * right).sum(axis=1) / wins.size
+        choices = len(scores[name])
+        low, high = _ends(drawn / choices)
+        rows.append((name, other, probability / choices, float(low), float(high)))
+    return pd.DataFrame(rows, columns=["initializer", "other", "probability", "low", "high"])
+
+
+def _resamples(runs: int, wanted: int) -> int:
+    return max(200, min(wanted, MOST_DRAWN // runs))
+
+
+def _counts(generator: np.random.Generator, size: int, resamples: int) -> Floats:
+    """How often each of `size` values is drawn, `[resamples, size]`."""
+    return generator.multinomial(size, np.full(size, 1 / size), resamples).astype(float)
+
+
+def _ends(drawn: Floats) -> tuple[Floats, Floats]:
+    low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
+    return low, high
