@@ -15,7 +15,7 @@ from initbench.cells import METRICS
 from initbench.results import table
 from initbench.runs import Run
 
-WIDTH, EPOCHS = 25, 10
+WIDTH, EPOCHS = 25, 20
 INITIALIZERS = ", ".join(f'{{ name = "normal", std = {n / 10} }}' for n in range(1, 11))
 
 

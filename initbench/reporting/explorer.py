@@ -116,8 +116,8 @@ def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _rounded(values: list[float]) -> list[float | None]:
-    """Numbers as JSON has them: six figures, and nothing for what is no number."""
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
+    """Numbers as JSON has them: nine figures, and nothing for what is no number."""
+    return [float(f"{value:.9g}") if np.isfinite(value) else None for value in values]
 
 
 def carried(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -23,8 +23,10 @@
 
   // The controls.
   const control = (label, name, options) => {
-    const wrapper = document.createElement("label"), select = document.createElement("select");
-    wrapper.append(label, select);
+    const wrapper = document.createElement("div"), title = document.createElement("label"), select = document.createElement("select");
+    title.textContent = label;
+    title.htmlFor = select.id = `choose-${name}`;
+    wrapper.append(title, select);
     select.dataset.name = name;
     for (const [value, text] of options) select.append(new Option(text, value));
     read("controls").append(wrapper);
