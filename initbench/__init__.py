@@ -16,11 +16,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from initbench import activations, grid, initializers, losses, optimizers, stats
-    from initbench.api import load, merge, report, run
+    from initbench.api import compare, figures, load, merge, report, run
     from initbench.errors import UserError, WorkerDied
 
 _MODULES = ("activations", "grid", "initializers", "losses", "optimizers", "stats")
 _NAMES = {
+    "compare": "initbench.api",
+    "figures": "initbench.api",
     "load": "initbench.api",
     "merge": "initbench.api",
     "report": "initbench.api",
@@ -33,6 +35,8 @@ __all__ = [
     "UserError",
     "WorkerDied",
     "activations",
+    "compare",
+    "figures",
     "grid",
     "initializers",
     "load",

@@ -1,18 +1,24 @@
-"""From Python: `run`, `load`, `report`, `merge`; the same things as on the command line, without the shell."""
+"""From Python: `run`, `load`, `report`, `figures`, `compare`, `merge`; as on the command line, without the shell."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from initbench import store
-from initbench.errors import UserError
+from initbench.errors import UserError, nearest, shown
 from initbench.execute import device_for
 from initbench.grid import Grid, read
 from initbench.runs import Run, train_to_the_end
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from initbench.reporting.comparison import Side
+
+# What `figures` writes.
+FORMS = ("svg", "pdf", "png")
 
 
 def run(
@@ -96,6 +102,93 @@ def report(folder: str | Path) -> Path:
     """
     run = Run.open(folder)
     return _told(run, write_report(run, *run.read()))
+
+
+def figures(folder: str | Path, form: str = "svg", into: str | Path | None = None) -> list[Path]:
+    """Write the report's figures as files for a paper; returns their paths.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    form
+        `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dots an inch).
+    into
+        Where to; default `figures` in the run's folder. It is made if it is not there.
+
+    Raises UserError if the folder holds no run, or nothing of it is trained.
+    """
+    run = Run.open(folder)
+    return _told(run, write_figures(run, form, into))
+
+
+def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[Path]:
+    """The work of `figures`."""
+    if form not in FORMS:
+        raise UserError(f"format = {shown(form)} is not allowed; allowed: {', '.join(FORMS)}{nearest(form, FORMS)}")
+    frame = run.frame()
+    if frame.empty:
+        raise UserError(f"{run.folder}: no cell of this run is trained yet, so there is nothing to draw; run it first")
+    from initbench.reporting.evidence import Evidence
+    from initbench.reporting.figures import Look, save
+    from initbench.reporting.gallery import gallery, slug
+
+    folder = Path(into) if into else run.folder / "figures"
+    evidence = Evidence.of(frame, run.grid)
+    if len(evidence.shown) < len(evidence.choices):
+        run.notes.append(f"figures are of the first {len(evidence.shown)} of {len(evidence.choices)} combinations")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: dict[Path, None] = {}
+    for drawn in gallery(evidence, Look.of(evidence.initializers)):
+        name, path = slug(drawn), folder / f"{slug(drawn)}.{form}"
+        while path in paths:  # long names that are cut alike
+            name += "-again"
+            path = folder / f"{name}.{form}"
+        store.write_file(path, save(drawn.drawing, form))
+        paths[path] = None
+    return list(paths)
+
+
+def compare(before: str | Path, after: str | Path) -> "pd.DataFrame":
+    """What changed from one run to another, for each setting that both have: see `stats.changes`.
+
+    Raises UserError if a folder holds no run, or the two have no cell in common.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> table = ib.compare("main/results/keepcoding", "branch/results/keepcoding")  # doctest: +SKIP
+    >>> table[table["moved"]]  # doctest: +SKIP
+    """
+    runs = [Run.open(folder) for folder in (before, after)]
+    table = changed(*runs)[0]
+    for run in runs:
+        _told(run, None)
+    return table
+
+
+def changed(before: Run, after: Run) -> tuple["pd.DataFrame", "Side", "Side"]:
+    """The work of `compare`: `stats.changes`, and what the report of it has to know of the two runs."""
+    from initbench import stats
+    from initbench.reporting.comparison import Side
+    from initbench.reporting.evidence import chances
+
+    frames, sides = [], []
+    for run in (before, after):
+        frame, environments = run.read()
+        if frame.empty:
+            raise UserError(f"{run.folder}: no cell of this run is trained yet, so there is nothing to compare; run it")
+        frames.append(frame)
+        sides.append(Side(run.grid.name, frame["cell"].nunique(), environments))
+    table = stats.changes(frames[0], frames[1], chance={**chances(before.grid), **chances(after.grid)})
+    if table.empty:
+        raise UserError(
+            f"{before.folder} and {after.folder}: have no cell in common; allowed: runs of one grid, or of grids that "
+            "overlap in all settings, the seed too"
+        )
+    if sides[0].name == sides[1].name:  # runs of one grid: told apart by their folders
+        sides = [replace(side, name=str(run.folder)) for side, run in zip(sides, (before, after), strict=True)]
+    return table, sides[0], sides[1]
 
 
 def merge(folders: Sequence[str | Path], into: str | Path) -> "pd.DataFrame":

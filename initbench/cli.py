@@ -402,6 +402,69 @@ def export(
     say(f"{out}: {len(frame):,} rows")
 
 
+@app.command(epilog="Example: initbench figures results/keepcoding --format pdf")
+def figures(
+    folder: RunPath,
+    form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="What kind of files.")] = "svg",
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="DIR", help="Where to; default `figures` in the run's folder.")
+    ] = None,
+) -> None:
+    """Write the report's figures as files for a paper, with their fonts embedded."""
+    from initbench.api import write_figures
+    from initbench.runs import Run
+
+    made = Run.open(folder)
+    paths = write_figures(made, form, into)
+    _notes(made)
+    say(f"{paths[0].parent}: {len(paths)} figures")
+
+
+@app.command(epilog="Example: initbench compare main/results/mine branch/results/mine --fail-if-worse 0.5")
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A run's folder.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Another's: new code, new versions, a new machine.")],
+    worse: Annotated[
+        float | None,
+        typer.Option(
+            "--fail-if-worse",
+            metavar="POINTS",
+            min=0,
+            help="Exit with 1 if a setting is worse by so many points of test accuracy or more, beyond noise.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.HTML", help="The report; default compare-BEFORE-AFTER.html beside AFTER."),
+    ] = None,
+) -> None:
+    """Compare two runs, cell by cell: what moved beyond noise, as a report and as an exit status."""
+    from initbench import store
+    from initbench.api import changed
+    from initbench.reporting import comparison
+    from initbench.runs import Run
+
+    if worse is not None and not math.isfinite(worse):
+        raise UserError(f"--fail-if-worse {worse}: allowed: a number of percentage points from 0 up, such as 0.5")
+    runs = [Run.open(folder) for folder in (before, after)]
+    table, left, right = changed(*runs)
+    for made in runs:
+        _notes(made)
+    path = out or after.resolve().parent / f"compare-{runs[0].grid.name}-{runs[1].grid.name}.html"
+    limit = "" if worse is None else f" --fail-if-worse {worse:g}"
+    command = f"initbench compare {_quoted(str(before))} {_quoted(str(after))}{limit}"
+    page = comparison.make(table, left, right, worse, command)
+    for sentence in comparison.sentences(table, left, right, worse):
+        say(sentence)
+    try:
+        store.write_file(path, page.encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give --out FILE.HTML") from None
+    say(f"Report: {path}")
+    if worse is not None and len(comparison.too_bad(table, worse)):
+        raise typer.Exit(FAILED)
+
+
 @app.command(epilog="Example: initbench merge here/results/mine there/results/mine --into results/both")
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN ...", help="The runs to join.")],

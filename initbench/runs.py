@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # What a run's folder may hold; `clean` removes this and nothing else.
 OWN_FILES = ("grid.toml", "datasets.json", "report.html")
-OWN_FOLDERS = ("parts", "timings", "signal", "set-aside")
+OWN_FOLDERS = ("parts", "timings", "signal", "set-aside", "figures")
 
 
 @dataclass

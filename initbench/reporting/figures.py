@@ -80,6 +80,20 @@ class Look:
             {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(initializers)},
         )
 
+    @property
+    def style(self) -> str:
+        """The colours as a style sheet: light, dark where that is asked for, and light on paper."""
+        light, dark = (
+            "".join(f"--c{i}: {colour}; " for i, colour in enumerate(colours.values()))
+            for colours in (self.light, self.dark)
+        )
+        return (
+            f":root {{ {light}}}\n"
+            f'@media (prefers-color-scheme: dark) {{ :root:not([data-theme="light"]) {{ {dark}}} }}\n'
+            f':root[data-theme="dark"] {{ {dark}}}\n'
+            f'@media print {{ :root, :root:not([data-theme="light"]), :root[data-theme="dark"] {{ {light}}} }}'
+        )
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -244,13 +258,35 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
     )
 
 
-def _forest(axes: Any, names: Sequence[str], numbers: Sequence[Any], look: Look, told: Sequence[str]) -> None:
+@_styled
+def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
+    """What changed from one run to another: from `stats.changes`, with a name for each row."""
+    ends = [100 * table[column].to_numpy(float) for column in ("change", "change_low", "change_high")]
+    told = [" ".join(words.points(*row[["change", "change_low", "change_high"]])) for _, row in table.iterrows()]
+    canvas, axes = _panel(0.44 * len(names) + 1.0, width=6.5)
+    _forest(axes, names, ends, look, told, [str(name) for name in table["initializer"]])
+    axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set(xlabel="Change of test accuracy, points")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    said = "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
+    return Drawing(canvas, f"Changes of mean test accuracy in points, with intervals: {said}.")
+
+
+def _forest(
+    axes: Any,
+    names: Sequence[str],
+    numbers: Sequence[Any],
+    look: Look,
+    told: Sequence[str],
+    initializers: Sequence[str] | None = None,
+) -> None:
     """A row for each name: its marker, its interval as a bar, its name and its number above them.
 
-    `numbers` are the means, and the lower and the upper ends.
+    `numbers` are the means, and the lower and the upper ends; `initializers` whose they are, where names say more.
     """
     middle, low, high = numbers
-    for i, name in enumerate(names):
+    for i, name in enumerate(initializers or names):
         colour = look.light[name]
         if not (np.isnan(low[i]) or np.isnan(high[i])):
             axes.plot([low[i], high[i]], [i, i], color=colour, linewidth=2, solid_capstyle="butt")

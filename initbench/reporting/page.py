@@ -43,10 +43,10 @@ def make(
     timings
         The timings of the parts, for how fast the training was.
     """
-    script = _text("page.js")
+    script = text("page.js")
     shared: dict[str, Any] = {
         "name": grid.name,
-        "style": _text("page.css"),
+        "style": text("page.css"),
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "version": __version__,
@@ -58,21 +58,23 @@ def make(
         "got": frame["cell"].nunique(),
         "environments": _different(environments),
     }
-    template = _template()
+    page = template("page.html")
     if frame.empty:
-        return template.render(empty=True, colours="", **shared)
+        return page.render(empty=True, **shared)
     evidence = Evidence.of(frame, grid)
-    return template.render(empty=False, **_told(evidence), **_drawn(evidence), **_explored(evidence, frame), **shared)
+    return page.render(empty=False, **_told(evidence), **_drawn(evidence), **_explored(evidence, frame), **shared)
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
+    """A file that belongs to the page: its style, its script."""
     return files("initbench.reporting").joinpath(name).read_text(encoding="utf-8")
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A page to fill; what comes from a run is escaped."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.globals["breakable"] = _breakable
-    return environment.from_string(_text("page.html"))
+    return environment.from_string(text(name))
 
 
 def _told(evidence: Evidence) -> dict[str, Any]:
@@ -117,16 +119,11 @@ def _drawn(evidence: Evidence) -> dict[str, Any]:
         for i, name in enumerate(look.light)
     ]
     limits = figures.accuracy_range(evidence.last)
-    light, dark = (
-        "".join(f"--c{i}: {colour}; " for i, colour in enumerate(colours.values()))
-        for colours in (look.light, look.dark)
-    )
     return {
         "sections": sections,
         "legend": legend,
         "whole_axis": limits[0] == 0,
-        "light": light,
-        "dark": dark,
+        "colours": look.style,
     }
 
 

@@ -11,6 +11,7 @@ from initbench.stats._across import (
     ranks,
     scores,
 )
+from initbench.stats._changes import changes
 from initbench.stats._learning import epochs_to_reach, near_leader, speed
 from initbench.stats._means import METRIC, curves, mean_interval, split, summary
 from initbench.stats._outcomes import CONFIDENCE, Chance, final, outcomes, share_interval
@@ -28,6 +29,7 @@ __all__ = [
     "Chance",
     "Floats",
     "at_rates",
+    "changes",
     "critical",
     "curves",
     "detectable",

@@ -202,7 +202,7 @@ def improvement(
     for name, other in itertools.permutations(scores, 2):
         if (over is not None and other != over) or not len(scores[name]):
             continue
-        count = _resamples(max(len(values) for values in (*scores[name], *scores[other])), resamples)
+        count = _resamples(sum(map(len, scores[name])), resamples)
         probability, drawn = 0.0, np.zeros(count)
         for x, y in zip(scores[name], scores[other], strict=True):
             wins = (x[:, None] > y) + 0.5 * (x[:, None] == y)

@@ -1,7 +1,7 @@
 """What each run came to: which failed, and what a failed one counts as."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,15 +60,17 @@ def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) ->
             f"chance = {sorted(known)}; allowed: an entry for each data set, and {missing[0]!r} is missing"
         )
     diverged = rows["status"].astype(str) == DIVERGED
-    at_chance = ~diverged & (rows["validation_accuracy"] <= names.map({n: c.limit for n, c in known.items()}))
+
+    def of_each(value: Callable[[Chance], float]) -> "pd.Series[float]":
+        return names.map({name: value(one) for name, one in known.items()}).astype(float)
+
+    at_chance = ~diverged & (rows["validation_accuracy"] <= of_each(lambda one: one.limit))
     return rows.assign(
         diverged=diverged,
         at_chance=at_chance,
         failed=diverged | at_chance,
-        counted_validation_accuracy=rows["validation_accuracy"].where(
-            ~diverged, names.map({n: c.validation for n, c in known.items()})
-        ),
-        counted_test_accuracy=rows["test_accuracy"].where(~diverged, names.map({n: c.test for n, c in known.items()})),
+        counted_validation_accuracy=rows["validation_accuracy"].where(~diverged, of_each(lambda one: one.validation)),
+        counted_test_accuracy=rows["test_accuracy"].where(~diverged, of_each(lambda one: one.test)),
     )
 
 

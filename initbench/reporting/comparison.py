@@ -1,0 +1,130 @@
+"""Two runs side by side: what moved beyond noise, in words, and as a page."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from initbench import __version__
+from initbench.cells import SETTINGS
+from initbench.reporting import figures, words
+from initbench.reporting.page import template, text
+
+# The page's table has so many rows at most, and its figure so many, those that changed most.
+MOST_ROWS, MOST_DRAWN = 1_000, 30
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two runs: its name, how many cells it has, and its environments."""
+
+    name: str
+    cells: int
+    environments: list[Mapping[str, str]]
+
+
+def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | None = None) -> list[str]:
+    """What moved, in words; `worse`, in points, is what is not to be lost."""
+    cells, same = int(table["seeds"].sum()), int(table["same"].sum())
+    moved = table[table["moved"]]
+    up, down = moved[moved["change"] > 0], moved[moved["change"] < 0]
+    said = [f"{words.plural(cells, 'cell')} in {words.plural(len(table), 'setting')} are in both runs."]
+    if same == cells:
+        said.append("All of them are the same to the last bit.")
+    else:
+        said.append(f"{same:,} of them are the same to the last bit, the others are not.")
+        if (table["seeds"] < 2).all():
+            said.append("With one seed for each setting nothing can be told from noise.")
+        elif moved.empty:
+            said.append("No setting moved beyond noise.")
+        else:
+            sides = ((up, "better"), (down, "worse"))
+            parts = [f"{words.plural(len(rows), 'setting')} {how}" for rows, how in sides if len(rows)]
+            worst = moved.iloc[int(moved["change"].abs().argmax())]
+            said.append(
+                f"Beyond noise: {words.listed(parts)}; the largest change is {words.signed(worst['change'], 2)} points "
+                f"({name_of(worst, table)})."
+            )
+    lost, gained = int(table["failed_before"].sum()), int(table["failed_after"].sum())
+    if lost != gained:
+        said.append(f"{lost:,} of these cells failed before and {gained:,} after.")
+    for one, other in ((before, after), (after, before)):
+        if one.cells > cells:
+            said.append(f"{words.plural(one.cells - cells, 'cell')} of {one.name} not in {other.name}.")
+    if worse is not None:
+        failing = too_bad(table, worse)
+        said.append(
+            f"{words.plural(len(failing), 'setting')} worse by {worse:g} points or more, beyond noise."
+            if len(failing)
+            else f"None is worse by {worse:g} points or more beyond noise."
+        )
+    return said
+
+
+def too_bad(table: pd.DataFrame, worse: float) -> pd.DataFrame:
+    """The settings that are worse beyond noise, and by so many points or more."""
+    return table[table["moved"] & (table["change"] <= -worse / 100)]
+
+
+def varying(table: pd.DataFrame) -> list[str]:
+    """The settings in which rows differ, and not only as another one does; at least the initializer."""
+    if (table["output_activation"] == table["activation"]).all():
+        table = table.drop(columns="output_activation")
+    found = [s for s in SETTINGS if s in table and (s == "initializer" or len(set(table[s])) > 1)]
+    return sorted(found, key=lambda s: s == "initializer")
+
+
+def name_of(row: Any, table: pd.DataFrame) -> str:
+    """What a setting is called: its initializer, and what else varies."""
+    others = [s for s in varying(table) if s != "initializer"]
+    return str(row["initializer"]) + (f", {words.title(others, row)}" if others else "")
+
+
+def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, command: str) -> str:
+    """The comparison of two runs as one HTML page: from `stats.changes`."""
+    named = words.labelled(table)
+    order = named["change"].abs().sort_values(ascending=False, kind="stable").index
+    settings = varying(named)
+    drawn = named.loc[order[:MOST_DRAWN]]
+    look = figures.Look.of(list(dict.fromkeys(named["initializer"])))
+    drawing = figures.changes(drawn, [name_of(row, named) for _, row in drawn.iterrows()], look)
+    return template("comparison.html").render(
+        style=text("page.css"),
+        version=__version__,
+        before=before,
+        after=after,
+        sentences=sentences(named, before, after, worse),
+        settings=[setting.replace("_", " ") for setting in settings],
+        figure=Markup(figures.unique(figures.inline(drawing, look), "c-")),
+        colours=look,
+        shown=len(drawn),
+        rows=[_row(row, settings) for _, row in named.loc[order[:MOST_ROWS]].iterrows()],
+        count=len(named),
+        environments=_environments(before, after),
+        command=command,
+    )
+
+
+def _row(row: Any, settings: Iterable[str]) -> dict[str, Any]:
+    change = words.points(row["change"], row["change_low"], row["change_high"])
+    return {
+        "settings": [str(row[setting]) for setting in settings],
+        "before": words.percent(row["mean_before"], 2),
+        "after": words.percent(row["mean_after"], 2),
+        "change": " ".join(change).strip(),
+        "told": ("better" if row["change"] > 0 else "worse") if row["moved"] else "",
+        "same": f"{int(row['same'])} of {int(row['seeds'])}",
+        "failed": f"{int(row['failed_before'])} → {int(row['failed_after'])}",
+    }
+
+
+def _environments(before: Side, after: Side) -> list[tuple[str, str, str]]:
+    """What the runs were made with, side by side: key, before, after."""
+    keys = sorted({key for side in (before, after) for one in side.environments for key in one})
+    return [(key, _values(before, key), _values(after, key)) for key in keys]
+
+
+def _values(side: Side, key: str) -> str:
+    return words.listed(list(dict.fromkeys(one[key] for one in side.environments if key in one))) or "–"
