@@ -6,8 +6,10 @@ import gzip
 import hashlib
 import io
 import re
+import warnings
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from test_stats import frame_of
@@ -370,3 +372,68 @@ def test_the_page_says_how_fast_an_initializer_comes_near_the_leader():
                 assert table.loc[(activation, loss, name), "median"] == by_hand.median()
     assert (table["reached"] > 0).any()
     assert "Epochs to get near" in Page(make(frame, parsed, [], "x")).text
+
+
+def lacking(frame, **values):
+    """The table without the rows that have all these values."""
+    here = pd.Series(True, frame.index)
+    for setting, value in values.items():
+        here &= frame[setting] == value
+    return frame[~here]
+
+
+RATES = {"learning_rate": [0.01, 0.1], "seed": 3}
+DIVERGED = {"status": "diverged", **dict.fromkeys(METRICS, np.nan)}
+SAME = {"test_accuracy": 0.9, "validation_accuracy": 0.9}
+DEGENERATE = {
+    "one seed": ({"seed": 1}, lambda f: f, "a single seed tells nothing apart"),
+    "one seed, several rates": (RATES | {"seed": 1}, lambda f: f, "all at 0.01: zeros leads (90."),
+    "one initializer": ({"initializer": "zeros"}, lambda f: f, "there is nothing to compare it with"),
+    "one initializer, several rates": (
+        RATES | {"initializer": "zeros"}, lambda f: f, "there is nothing to compare it with",
+    ),
+    "a single cell": (
+        {"initializer": "zeros", "activation": "tanh", "loss": "mse", "seed": 1}, lambda f: f, "With one seed",
+    ),
+    "all values equal": ({}, lambda f: f.assign(**SAME), "the interval says nothing"),
+    "no difference": (
+        {}, lambda f: f.assign(**SAME), "No initializer could be told from another",
+    ),
+    "all diverged": ({}, lambda f: f.assign(**DIVERGED), "Every run diverged"),
+    "all diverged at every rate": (
+        RATES, lambda f: f.assign(**DIVERGED), "Every run diverged",
+    ),
+    "all at chance": (
+        {}, lambda f: f.assign(test_accuracy=0.1, validation_accuracy=0.1), "No run left chance, so no initializer",
+    ),
+    "a missing combination": (
+        {}, lambda f: lacking(f, initializer="zeros", activation="tanh"), "6 of the 36 cells are not trained yet",
+    ),
+    "a missing combination of rates": (
+        RATES, lambda f: lacking(f, initializer="zeros", learning_rate=0.1), "all at 0.01",
+    ),
+    "no rate that all have": (
+        RATES,
+        lambda f: lacking(
+            lacking(f, initializer="zeros", learning_rate=0.1), initializer="he_normal", learning_rate=0.01
+        ),
+        "no learning rate has runs of all initializers",
+    ),
+    "a missing seed": ({}, lambda f: lacking(f, initializer="zeros", seed=1), "up to 3 seeds for each setting"),
+    "no loss": (
+        {}, lambda f: f.assign(train_loss=np.nan, test_loss=np.nan, validation_loss=np.nan), "zeros is the best",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_degenerate_runs_are_told_of_in_sentences(case):
+    change, spoil, sentence = DEGENERATE[case]
+    parsed = grid.parse(TEXT, overrides=change)
+    frame = spoil(made_up(parsed)).reset_index(drop=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = Page(make(frame, parsed, [], "initbench run page.toml")).text
+    assert sentence in text
+    told = text.lower().replace("finance", "")
+    assert not re.search(r"\bnan\b|\binf\b|none%|\bnone\b points", told)

@@ -19,7 +19,7 @@ import pandas as pd
 import seaborn as sns
 from markupsafe import escape
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from initbench import stats
 from initbench.reporting import words
@@ -55,6 +55,10 @@ STYLE: Any = {
     "text.parse_math": False,
     "svg.hashsalt": "initbench",  # the same figure has the same bytes
 }
+
+
+# A number on an axis as people write it, and not as a power of ten.
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−"))
 
 
 @dataclass(frozen=True)
@@ -175,12 +179,15 @@ def accuracy_range(rows: pd.DataFrame) -> tuple[float, float]:
     (0.0, 1.0)
     >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.942, 0.957]}))
     (0.94, 0.96)
+    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.75, 0.75]}))
+    (0.75, 0.752)
     """
     low, high = rows["test_accuracy"].min(), rows["test_accuracy"].max()
     if not low > 0.5:
         return 0.0, 1.0
     step = 0.01 if high - low > 0.005 else 0.002
-    return round(math.floor(low / step) * step, 4), round(min(1.0, math.ceil(high / step) * step), 4)
+    begin = round(math.floor(low / step) * step, 4)
+    return begin, max(round(min(1.0, math.ceil(high / step) * step), 4), begin + step)
 
 
 # Of more seeds than these the table of a panel gives the quartiles, and not each.
@@ -248,7 +255,7 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
         axes.xaxis.set_major_locator(matplotlib.ticker.FixedLocator([-10, -1, 0, 1, 10, 100]))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axes.xaxis.set_major_formatter(PLAIN)
     said = "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
     return Drawing(
         canvas,
@@ -268,7 +275,7 @@ def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
     axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.set(xlabel="Change of test accuracy, points")
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axes.xaxis.set_major_formatter(PLAIN)
     said = "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
     return Drawing(canvas, f"Changes of mean test accuracy in points, with intervals: {said}.")
 
@@ -318,6 +325,8 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, tit
     _curves(lower, validation, look)
     if len(loss) and loss["mean"].min() > 0 and loss["mean"].max() > 30 * loss["mean"].min():
         upper.set_yscale("log")
+        upper.yaxis.set_major_formatter(PLAIN)
+        upper.yaxis.set_minor_formatter(NullFormatter())
     upper.set(title=f"Training Loss\n{title}", xlabel="Epoch #", ylabel="Loss")
     lower.set(title="Validation accuracy", xlabel="Epoch #")
     lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -517,6 +526,9 @@ def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
         axes.axvline(common.iloc[0], color=INK, linewidth=1, linestyle=(0, (4, 3)))
     if values[0] > 0 and values[-1] > 3 * values[0]:
         axes.set_xscale("log")
+        axes.set_xticks(values if len(values) <= 6 else [values[0], values[len(values) // 2], values[-1]])
+        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.xaxis.set_major_formatter(PLAIN)
     axes.set(title=title, xlabel="Learning rate", ylabel="Mean test accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     headings = ["Initializer", *(f"{value:g}" for value in values)]

@@ -73,7 +73,7 @@ def text(name: str) -> str:
 def template(name: str) -> jinja2.Template:
     """A page to fill; what comes from a run is escaped."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["breakable"] = _breakable
+    environment.globals |= {"breakable": _breakable, "unique": lambda svg, prefix: Markup(figures.unique(svg, prefix))}
     return environment.from_string(text(name))
 
 
@@ -84,7 +84,7 @@ def _told(evidence: Evidence) -> dict[str, Any]:
     answers = [(title, int(rows["seeds"].max()), words.verdict(rows)) for title, rows in choices[:MOST_ANSWERS]]
     rates = evidence.rates
     return {
-        "headline": words.headline(table, choice),
+        "headline": [*words.headline(table, choice), *_headline_of_rates(evidence)],
         "evidence": words.evidence(evidence.last, evidence.seeds),
         "findings": words.findings(evidence.last, table, choice),
         "answers": list(enumerate(answers[:FIRST_ANSWERS])),
@@ -115,7 +115,7 @@ def _drawn(evidence: Evidence) -> dict[str, Any]:
     for number, shown in enumerate(gallery(evidence, look)):
         sections.setdefault(shown.section, []).append(_figure(shown, look, number))
     legend = [
-        (name, Markup(figures.unique(figures.inline(figures.swatch(name, look), look), f"s{i}-")))
+        (name, figures.unique(figures.inline(figures.swatch(name, look), look), f"s{i}-"))
         for i, name in enumerate(look.light)
     ]
     limits = figures.accuracy_range(evidence.last)
@@ -165,6 +165,14 @@ def _ranking(evidence: Evidence) -> list[str]:
     return words.ranking(stats.ranks(scores), stats.rank_pairs(scores), stats.friedman(scores), len(evidence.choices))
 
 
+def _headline_of_rates(evidence: Evidence) -> list[str]:
+    """The answer with each initializer at its own best learning rate, where that is an axis."""
+    if evidence.rates is None:
+        return []
+    own = evidence.verdicts_at("own_best")
+    return [f"With each at its own best learning rate: {words.headline(own, evidence.choice_without_rate)[0]}"]
+
+
 def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """For each choice of other settings what is best at the common rate, at each own best, and at some rates only."""
     keys = evidence.choice_without_rate
@@ -173,7 +181,7 @@ def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]
     told = []
     for title, rows in list(grouped[0].items())[:MOST_ANSWERS]:
         common, own, every = (each.get(title) for each in grouped[1:])
-        said = [words.at_rates(common, rows, "common")] if common is not None else []
+        said = [words.at_rates(common, rows, "common")]
         said += [words.at_rates(own, rows, "own_best")] if own is not None else []
         count = rows["learning_rate"].nunique()
         said += [text + "." for text in words.narrow(every, count)] if every is not None else []

@@ -464,10 +464,10 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, friedman: float, total: in
     return said
 
 
-def at_rates(verdicts: pd.DataFrame, rates: pd.DataFrame, which: str) -> str:
+def at_rates(verdicts: pd.DataFrame | None, rates: pd.DataFrame, which: str) -> str:
     """One choice's answer with all initializers at the `common` learning rate, or each at its `own_best`."""
     chosen = rates[rates[which]]
-    if chosen.empty:
+    if verdicts is None or chosen.empty:
         return "no learning rate has runs of all initializers."
     if which == "common":
         return f"all at {chosen['learning_rate'].iloc[0]:g}: {verdict(verdicts)}"
