@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import itertools
 import re
 import warnings
 from html.parser import HTMLParser
@@ -17,7 +18,7 @@ from test_stats import frame_of
 import initbench as ib
 from initbench import grid, stats
 from initbench.cells import METRICS
-from initbench.reporting import explorer, make, words
+from initbench.reporting import explorer, figures, make, words
 from initbench.results import table
 
 TEXT = """
@@ -437,3 +438,89 @@ def test_degenerate_runs_are_told_of_in_sentences(case):
     assert sentence in text
     told = text.lower().replace("finance", "")
     assert not re.search(r"\bnan\b|\binf\b|none%|\bnone\b points", told)
+
+
+def test_learning_rates_are_told_common_and_each_its_own_best():
+    parsed = grid.parse(TEXT, overrides={"learning_rate": [0.01, 0.1, 1.0], "loss": "mse"})
+    own = {"zeros": 0.01, "he_normal": 0.1, "truncated_normal(std=1.0)": 0.1}
+    frame = made_up(parsed, lambda c: 0.9 if own[c.initializer] == c.learning_rate else 0.6)
+    text = Page(make(frame, parsed, [], "x")).text
+    assert "With each at its own best learning rate: No initializer could be told from another" in text
+    assert "all at 0.1: " in text
+    assert "each at its own best (zeros 0.01, he_normal 0.1 and truncated_normal(std=1.0) 0.1): " in text
+    assert "zeros is among the best at 0.01 and 1 only." in text
+    assert "zeros does best at the edge of these rates: one beyond it may suit better." in text
+    alone = grid.parse(TEXT, overrides={"learning_rate": [0.01, 0.1], "loss": "mse", "activation": "tanh"})
+    text = Page(make(made_up(alone), alone, [], "x")).text
+    assert "Which weight initializer, with which learning rate?" in text
+    assert "tanh, mse: all at " in text
+
+
+def linear(channel):
+    return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+
+
+def rgb(hexed):
+    return np.array([int(hexed[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+
+SEEN = {
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900],
+    ],
+    None: np.eye(3),
+}  # fmt: skip
+
+
+def lab(hexed, deficiency=None):
+    """CIELAB (D65) of an sRGB colour, as seen with a dichromacy: Machado, Oliveira & Fernandes 2009, severity 1."""
+    light = np.clip(np.array(SEEN[deficiency]) @ [linear(c) for c in rgb(hexed)], 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ light
+    f = np.cbrt(np.maximum(xyz / [0.9505, 1.0, 1.089], 216 / 24389))
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize(("palette", "ground"), [(figures.LIGHT, "#ffffff"), (figures.DARK, "#14181c")])
+def test_colours_stand_out_from_their_ground_and_from_each_other_for_the_colour_blind(palette, ground):
+    """3:1 against the ground (WCAG 2.2, 1.4.11); and apart by 15 or more of CIELAB's units whoever looks. Those that are
+    nearer to each other in lightness, on grey paper, have other markers.
+    """
+
+    def luminance(hexed):
+        return np.array([0.2126, 0.7152, 0.0722]) @ [linear(c) for c in rgb(hexed)]
+
+    for colour in palette:
+        one, other = sorted([luminance(colour) + 0.05, luminance(ground) + 0.05])
+        assert other / one >= 3, colour
+    for deficiency in (None, "protanopia", "deuteranopia", "tritanopia"):
+        for one, other in itertools.combinations(palette, 2):
+            assert np.linalg.norm(lab(one, deficiency) - lab(other, deficiency)) >= 15, (one, other, deficiency)
+
+
+def test_an_initializer_has_one_colour_and_one_marker_throughout():
+    for count in (3, 10, 46):
+        look = figures.Look.of([f"n{i}" for i in range(count)])
+        pairs = {(look.light[name], look.markers[name]) for name in look.light}
+        assert len(pairs) == len(look.light) == len(look.dark) == count
+        assert len(set(look.light.values())) == count
+        assert not {figures.INK, figures.GRID, figures.GROUND} & set(look.light.values())
+    assert len({look.markers[f"n{i}"] for i in range(10)}) == 10
+
+
+def test_the_articles_report_and_that_of_10_000_cells_are_small():
+    from initbench import presets
+
+    article = grid.parse(presets.text("keepcoding"))
+    page = make(made_up(article), article, [], "x")
+    assert len(page.encode()) < 3_000_000
+    many = grid.parse(presets.text("keepcoding"), overrides={"seed": 208, "epochs": 10})
+    assert len(many) == 9984
+    page = make(made_up(many, lambda c: hash_of(c) / 16**6), many, [], "x")
+    assert len(page.encode()) < 10_000_000
+    assert "This page carries the last epoch of each cell" in Page(page).text

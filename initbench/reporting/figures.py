@@ -28,8 +28,8 @@ MARKERS = "osD^vPX*<>hdp8H"
 
 # Colours of initializers on white and on near black, 3:1 or more against their ground (WCAG 2.2, 1.4.11) and apart for
 # the colour-blind; the page takes them from its style, so that one drawing serves light and dark.
-LIGHT = ("#0072b2", "#d55e00", "#00916a", "#333333", "#b0489a", "#8a6a00", "#2c9bd6", "#7a1f1f", "#6f42c1", "#5f8a00")
-DARK = ("#5aa9e6", "#ff8f45", "#3fd1a4", "#e8e8e8", "#f29ad8", "#d9b93b", "#9bdcff", "#f2827b", "#b79cf5", "#b5d443")
+LIGHT = ("#0872c7", "#f63318", "#00a560", "#210005", "#b2709a", "#6b3a00", "#0b4b75", "#a03156", "#470b8b", "#6fa039")
+DARK = ("#7ebef4", "#e95f21", "#69ffbc", "#cbf8ff", "#d587a6", "#e4cc09", "#4778b0", "#bb5a4c", "#9a88ff", "#efff80")
 
 # What stands for the page's ink, lines and ground; no colour of an initializer is one of these.
 INK, GRID, GROUND = "#222222", "#dddddd", "#fefefe"

@@ -151,7 +151,7 @@ def _across(evidence: Evidence, look: Look) -> Iterator[Shown]:
         figures.intervals(means, "mean", look, "Interquartile mean", "Interquartile mean of test accuracy"),
     )
     pooled = np.concatenate([values for each in scores.values() for values in each])
-    table = stats.profiles(scores, np.linspace(pooled.min(), pooled.max(), THRESHOLDS))
+    table = stats.profiles(scores, np.unique(np.linspace(pooled.min(), pooled.max(), THRESHOLDS)))
     yield Shown("across", "profiles", figures.profile(table, look))
     over = order[0]
     chances = stats.improvement(scores, over).set_index("initializer").loc[order[1:]].reset_index()

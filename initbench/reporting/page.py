@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from initbench import __version__, stats
 from initbench.grid import Grid
 from initbench.reporting import explorer, figures, words
-from initbench.reporting.evidence import Evidence
+from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import MOST_COLUMNS, Shown, gallery
 
 # So many answers stand on the first screen, and so many are told at all: the table has them all.
@@ -176,15 +176,16 @@ def _headline_of_rates(evidence: Evidence) -> list[str]:
 def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """For each choice of other settings what is best at the common rate, at each own best, and at some rates only."""
     keys = evidence.choice_without_rate
-    parts = [rates, evidence.verdicts_at("common"), evidence.verdicts_at("own_best"), evidence.verdicts]
+    at_each = stats.verdicts(evidence.frame, [*keys, RATE], chance=evidence.chance)
+    parts = [rates, evidence.verdicts_at("common"), evidence.verdicts_at("own_best"), at_each]
     grouped = [dict(_by(part, keys)) for part in parts]
     told = []
     for title, rows in list(grouped[0].items())[:MOST_ANSWERS]:
-        common, own, every = (each.get(title) for each in grouped[1:])
+        common, own, every = grouped[1].get(title), grouped[2].get(title), grouped[3][title]
         said = [words.at_rates(common, rows, "common")]
         said += [words.at_rates(own, rows, "own_best")] if own is not None else []
         count = rows["learning_rate"].nunique()
-        said += [text + "." for text in words.narrow(every, count)] if every is not None else []
+        said += [f"{line}." for line in (*words.narrow(every, count), *words.at_the_edge(rows))]
         told.append((title, said))
     return told
 

@@ -475,6 +475,15 @@ def at_rates(verdicts: pd.DataFrame | None, rates: pd.DataFrame, which: str) -> 
     return f"each at its own best ({listed(told)}): {verdict(verdicts)}"
 
 
+def at_the_edge(rates: pd.DataFrame) -> list[str]:
+    """Which initializers are best at the lowest or the highest rate, so that one beyond it might suit them better."""
+    best = rates[rates["own_best"] & (rates["failed"] < rates["seeds"])]
+    ends = [rates["learning_rate"].min(), rates["learning_rate"].max()]
+    names = list(best.loc[best["learning_rate"].isin(ends), "initializer"])
+    verb = "does" if len(names) == 1 else "do"
+    return [f"{listed(names)} {verb} best at the edge of these rates: one beyond it may suit better"] if names else []
+
+
 def narrow(verdicts: pd.DataFrame, count: int) -> list[str]:
     """Which initializers are among the best at some learning rates only: `verdicts` of one choice, all its rates."""
     said = []
