@@ -488,8 +488,8 @@ def lab(hexed, deficiency=None):
 
 @pytest.mark.parametrize(("palette", "ground"), [(figures.LIGHT, "#ffffff"), (figures.DARK, "#14181c")])
 def test_colours_stand_out_from_their_ground_and_from_each_other_for_the_colour_blind(palette, ground):
-    """3:1 against the ground (WCAG 2.2, 1.4.11); and apart by 15 or more of CIELAB's units whoever looks. Those that are
-    nearer to each other in lightness, on grey paper, have other markers.
+    """3:1 against the ground (WCAG 2.2, 1.4.11); and apart by 15 or more of CIELAB's units whoever looks. Those near to
+    each other in lightness, on grey paper, have other markers.
     """
 
     def luminance(hexed):
