@@ -1,4 +1,4 @@
-"""What a cell costs beside its training: planning it, keeping it, reading it. Nothing is trained here.
+"""What a cell costs beside its training: planning it, keeping it, reading it, reporting it. Nothing is trained here.
 
 For a million cells, with the peak of the memory: `python -m benchmarks.bookkeeping 1000000`.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from initbench import grid, plan, store
+from initbench.api import write_report
 from initbench.cells import METRICS
 from initbench.results import table
 from initbench.runs import Run
@@ -77,6 +78,12 @@ class Bookkeeping:
     def peakmem_frame(self, cells):
         self.run.frame()
 
+    def time_report(self, cells):
+        write_report(self.run, *self.run.read())
+
+    def peakmem_report(self, cells):
+        write_report(self.run, *self.run.read())
+
 
 def main(cells):
     """Print what each step takes, and the most memory so far."""
@@ -104,8 +111,6 @@ def main(cells):
         start = time.perf_counter()
         frame, environments = run.read()
         say("frame", start)
-        from initbench.api import write_report
-
         start = time.perf_counter()
         write_report(run, frame, environments)
         say("report", start)

@@ -221,6 +221,7 @@ def test_light_and_dark_are_the_readers_choice(opened, address):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate(colour) == ink
     assert not page.locator("#controls").is_visible()
+    assert page.get_by_role("button", name="Failed").is_visible()  # the table keeps its headings
     assert len(page.pdf()) > 10_000
     page.emulate_media(media="screen")
     page.get_by_role("button", name="Light colours").click()
