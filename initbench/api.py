@@ -139,12 +139,13 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
         run.notes.append(f"figures are of the first {len(evidence.shown)} of {len(evidence.choices)} combinations")
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[Path, None] = {}
-    for drawn in gallery(evidence, Look.of(evidence.initializers)):
+    look = Look.of(evidence.initializers)
+    for drawn in gallery(evidence, look):
         name, path = slug(drawn), folder / f"{slug(drawn)}.{form}"
         while path in paths:  # long names that are cut alike
             name += "-again"
             path = folder / f"{name}.{form}"
-        store.write_file(path, save(drawn.drawing, form))
+        store.write_file(path, save(drawn.drawing, look, form))
         paths[path] = None
     return list(paths)
 

@@ -430,7 +430,7 @@ def compare(
             "--fail-if-worse",
             metavar="POINTS",
             min=0,
-            help="Exit with 1 if a setting is worse by so many points of test accuracy or more, beyond noise.",
+            help="Exit with 1 if a setting is worse by so many points of test accuracy or more, or cells are missing.",
         ),
     ] = None,
     out: Annotated[
@@ -446,12 +446,14 @@ def compare(
 
     if worse is not None and not math.isfinite(worse):
         raise UserError(f"--fail-if-worse {worse}: allowed: a number of percentage points from 0 up, such as 0.5")
+    if out and (out.suffix != ".html" or out.is_dir()):
+        raise UserError(f"--out {out}: allowed: a file's name that ends in .html")
     runs = [Run.open(folder) for folder in (before, after)]
     table, left, right = changed(*runs)
     for made in runs:
         _notes(made)
     path = out or after.resolve().parent / f"compare-{runs[0].grid.name}-{runs[1].grid.name}.html"
-    limit = "" if worse is None else f" --fail-if-worse {worse:g}"
+    limit = "" if worse is None else f" --fail-if-worse {abs(worse):g}"
     command = f"initbench compare {_quoted(str(before))} {_quoted(str(after))}{limit}"
     page = comparison.make(table, left, right, worse, command)
     for sentence in comparison.sentences(table, left, right, worse):
@@ -461,7 +463,7 @@ def compare(
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give --out FILE.HTML") from None
     say(f"Report: {path}")
-    if worse is not None and len(comparison.too_bad(table, worse)):
+    if worse is not None and comparison.failing(table, left, worse):
         raise typer.Exit(FAILED)
 
 

@@ -68,8 +68,11 @@ class Run:
         file = folder / "grid.toml"
         if not file.is_file() or not (folder / "parts").is_dir():
             what = "no such folder" if not folder.exists() else "is no run: it has no grid.toml, or no parts"
+            inside = sorted(str(p.parent) for p in folder.glob("*/parts"))
             found = sorted(p.parent.name for p in folder.parent.glob("*/parts")) if folder.parent.is_dir() else []
             there = f"; runs in {folder.parent}: {', '.join(found)}" if found else ""
+            if inside:
+                there = f"; did you mean {' or '.join(inside[:3])}?"
             if (Path("results") / folder / "parts").is_dir():
                 there = f"; did you mean {Path('results') / folder}?"
             raise UserError(f"{folder}: {what}{there}")

@@ -120,8 +120,8 @@ def test_every_figure_says_what_it_shows_and_has_its_numbers_in_a_table(page):
 
 def test_the_answer_stands_first_in_words(page):
     text = Page(page).text
-    answer = text.index("For all 4 combinations of activation and loss, zeros is among the best.")
-    assert answer < text.index("tanh, mse, 3 seeds: zeros is the best") < text.index("Method")
+    answer = text.index("Over all 4 combinations of activation and loss, zeros is never shown to be behind another.")
+    assert answer < text.index("tanh, mse, 3 seeds: zeros (90.") < text.index("Method")
     assert "Never among the best: he_normal and truncated_normal(std=1.0)." in text
     assert "36 training runs on MNIST (55,000 training images), 3 seeds for each setting, 2 epochs each." in text
     for part in (
@@ -130,7 +130,7 @@ def test_the_answer_stands_first_in_words(page):
         "a processor",
         "Make it again",
         "initbench run page.toml",
-        "None of the 36 runs",
+        "None of the 36 runs diverged or stayed at chance.",
     ):
         assert part in text
 
@@ -211,11 +211,11 @@ def test_divergence_is_counted_and_listed():
     parsed = grid.parse(TEXT)
     frame = made_up(parsed, broken=lambda c: c.initializer == "he_normal" and c.activation == "relu" and c.seed < 2)
     text = Page(make(frame, parsed, [], "x")).text
-    assert "4 of 36 runs diverged" in text
+    assert "4 of 36 runs diverged (a loss became infinite or not a number) and 0 stayed at chance." in text
     assert "2 of 3" in text
     dead = made_up(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse")
     text = Page(make(dead, parsed, [], "x")).text
-    assert "For all 3 combinations of activation and loss, zeros is among the best." in text
+    assert "Over all 3 combinations of activation and loss, zeros is never shown to be behind another." in text
     assert "In 1 combination every run diverged." in text
     assert text.count("relu, mse, 3 seeds: every run diverged: there is no best.") == 1
     everything = made_up(parsed, broken=lambda c: True)
@@ -243,21 +243,21 @@ def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
         }
     )
     assert words.verdict(stats.verdicts(frame, [])) == (
-        "the best is among a and b (90.8% ± 1.0); c is 40.0 points behind."
+        "the best is among a (90.8% ± 1.0) and b; c is 40.0 points behind."
     )
     values = {"best": [0.90, 0.91, 0.92], "loose": [0.9, 0.6, 0.3], "stuck": [0.1, 0.1, 0.1], "lost": [None] * 3}
     assert words.verdict(stats.verdicts(frame_of(values), [])) == (
-        "best leads (91.0% ± 2.5); loose (31.0 points lower) scatters too much to be ruled out; lost always diverged; "
+        "best (91.0% ± 2.5) leads; loose (31.0 points lower) scatters too much to be ruled out; lost always diverged; "
         "stuck never left chance."
     )
     some = frame_of({"a": [0.90, 0.91, 0.92, 0.91, 0.90], "b": [0.80, 0.81, None, 0.81, 0.80]})
     assert words.verdict(stats.verdicts(some, [])) == (
-        "a leads (90.8% ± 1.0); b (24.1 points lower; diverged at 1 of 5 seeds) scatters too much to be ruled out."
+        "a (90.8% ± 1.0) leads; b (24.1 points lower; diverged at 1 of 5 seeds) scatters too much to be ruled out."
     )
     one = frame_of({"a": [0.9], "b": [0.8]})
-    assert words.verdict(stats.verdicts(one, [])) == "a leads (90.0%), but a single seed tells nothing apart."
+    assert words.verdict(stats.verdicts(one, [])) == "a (90.0%) leads, but a single seed tells nothing apart."
     alone = words.verdict(stats.verdicts(frame_of({"a": [0.9, 0.9]}), []))
-    assert alone == "a reaches 90.000% ± 0.000; there is nothing to compare it with."
+    assert alone == "a reaches 90.000% ± 0.000†; there is nothing to compare it with."
 
 
 def test_the_page_carries_its_data_as_csv_and_parquet(page):
@@ -372,7 +372,22 @@ def test_the_page_says_how_fast_an_initializer_comes_near_the_leader():
             if len(by_hand) == 3:
                 assert table.loc[(activation, loss, name), "median"] == by_hand.median()
     assert (table["reached"] > 0).any()
-    assert "Epochs to get near" in Page(make(frame, parsed, [], "x")).text
+    assert "Epochs to near the leader" in Page(make(frame, parsed, [], "x")).text
+
+
+def test_where_each_is_behind_another_none_is_recommended():
+    """Three initializers, each pair with seeds of its own: a beats b, b beats c, and c beats a."""
+    better = {seed: ["ab", "bc", "ca"][seed // 5] for seed in range(15)}
+    values = {
+        name: [0.9 + 0.001 * (s % 5) - 0.1 * (p[1] == name) if name in p else np.nan for s, p in better.items()]
+        for name in "abc"
+    }
+    frame = frame_of(values)
+    frame = frame[frame["test_accuracy"].notna()].assign(activation="tanh")
+    verdicts = stats.verdicts(frame, ["activation"])
+    assert verdicts["told_apart"].all()
+    assert words.headline(verdicts, ["activation"])[0] == "No initializer is among the best: each is behind another."
+    assert words.verdict(verdicts).startswith("none is among the best: each is behind another; ")
 
 
 def lacking(frame, **values):
@@ -388,7 +403,7 @@ DIVERGED = {"status": "diverged", **dict.fromkeys(METRICS, np.nan)}
 SAME = {"test_accuracy": 0.9, "validation_accuracy": 0.9}
 DEGENERATE = {
     "one seed": ({"seed": 1}, lambda f: f, "a single seed tells nothing apart"),
-    "one seed, several rates": (RATES | {"seed": 1}, lambda f: f, "all at 0.01: zeros leads (90."),
+    "one seed, several rates": (RATES | {"seed": 1}, lambda f: f, "all at 0.01: zeros (90."),
     "one initializer": ({"initializer": "zeros"}, lambda f: f, "there is nothing to compare it with"),
     "one initializer, several rates": (
         RATES | {"initializer": "zeros"}, lambda f: f, "there is nothing to compare it with",
@@ -402,7 +417,7 @@ DEGENERATE = {
     ),
     "all diverged": ({}, lambda f: f.assign(**DIVERGED), "Every run diverged"),
     "all diverged at every rate": (
-        RATES, lambda f: f.assign(**DIVERGED), "Every run diverged",
+        RATES, lambda f: f.assign(**DIVERGED), "every run diverged, so no initializer can be recommended",
     ),
     "all at chance": (
         {}, lambda f: f.assign(test_accuracy=0.1, validation_accuracy=0.1), "No run left chance, so no initializer",
@@ -420,9 +435,15 @@ DEGENERATE = {
         ),
         "no learning rate has runs of all initializers",
     ),
+    "accuracies that are no number": ({}, lambda f: f.assign(test_accuracy=np.nan), "Every run diverged"),
+    "one initializer whose accuracies are no number": (
+        {},
+        lambda f: f.assign(test_accuracy=f["test_accuracy"].where(f["initializer"] != "he_normal")),
+        "12 of 36 runs diverged",
+    ),
     "a missing seed": ({}, lambda f: lacking(f, initializer="zeros", seed=1), "up to 3 seeds for each setting"),
     "no loss": (
-        {}, lambda f: f.assign(train_loss=np.nan, test_loss=np.nan, validation_loss=np.nan), "zeros is the best",
+        {}, lambda f: f.assign(train_loss=np.nan, test_loss=np.nan, validation_loss=np.nan), "zeros (90.",
     ),
 }  # fmt: skip
 
@@ -445,7 +466,7 @@ def test_learning_rates_are_told_common_and_each_its_own_best():
     own = {"zeros": 0.01, "he_normal": 0.1, "truncated_normal(std=1.0)": 0.1}
     frame = made_up(parsed, lambda c: 0.9 if own[c.initializer] == c.learning_rate else 0.6)
     text = Page(make(frame, parsed, [], "x")).text
-    assert "With each at its own best learning rate: No initializer could be told from another" in text
+    assert "With each initializer at its own best learning rate: no initializer could be told from another" in text
     assert "all at 0.1: " in text
     assert "each at its own best (zeros 0.01, he_normal 0.1 and truncated_normal(std=1.0) 0.1): " in text
     assert "zeros is among the best at 0.01 and 1 only." in text

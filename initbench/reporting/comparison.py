@@ -55,17 +55,32 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | Non
             said.append(f"{words.plural(one.cells - cells, 'cell')} of {one.name} not in {other.name}.")
     if worse is not None:
         failing = too_bad(table, worse)
-        said.append(
-            f"{words.plural(len(failing), 'setting')} worse by {worse:g} points or more, beyond noise."
-            if len(failing)
-            else f"None is worse by {worse:g} points or more beyond noise."
-        )
+        how = f"worse by {abs(worse):g} points or more"
+        if failing.empty:
+            said.append(f"No setting that both have is {how}, beyond noise.")
+        else:
+            sure = int(failing["moved"].sum())
+            said += [f"{words.plural(sure, 'setting')} {how}, beyond noise."] * bool(sure)
+            unsure = words.plural(len(failing) - sure, "setting")
+            why = "with too few seeds to tell noise, or with runs that newly fail: that counts too"
+            said += [f"{unsure} {how} {why}."] * (sure < len(failing))
+        if before.cells > cells:
+            said.append(f"Cells that {after.name} lacks count as worse, because nothing is known of them.")
     return said
 
 
 def too_bad(table: pd.DataFrame, worse: float) -> pd.DataFrame:
-    """The settings that are worse beyond noise, and by so many points or more."""
-    return table[table["moved"] & (table["change"] <= -worse / 100)]
+    """The settings that are worse by so many points or more: beyond noise, or with too few seeds to tell, or with runs
+    that fail and did not before.
+    """
+    by_so_much = table["change"] <= -worse / 100 + 1e-9  # and what is printed as the limit is at it
+    counts = table["moved"] | (table["seeds"] < 2) | (table["failed_after"] > table["failed_before"])
+    return table[by_so_much & counts & (table["same"] < table["seeds"])]
+
+
+def failing(table: pd.DataFrame, before: Side, worse: float) -> bool:
+    """Whether a comparison is to fail: a setting is too bad, or cells of the first run are not in the second."""
+    return bool(len(too_bad(table, worse))) or before.cells > int(table["seeds"].sum())
 
 
 def varying(table: pd.DataFrame) -> list[str]:
@@ -89,6 +104,7 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
     settings = varying(named)
     drawn = named.loc[order[:MOST_DRAWN]]
     look = figures.Look.of(list(dict.fromkeys(named["initializer"])))
+    same = bool((named["same"] == named["seeds"]).all())
     drawing = figures.changes(drawn, [name_of(row, named) for _, row in drawn.iterrows()], look)
     return template("comparison.html").render(
         style=text("page.css"),
@@ -97,7 +113,7 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
         after=after,
         sentences=sentences(named, before, after, worse),
         settings=[setting.replace("_", " ") for setting in settings],
-        figure=Markup(figures.unique(figures.inline(drawing, look), "c-")),
+        figure="" if same else Markup(figures.unique(figures.inline(drawing, look), "c-")),
         colours=look,
         shown=len(drawn),
         rows=[_row(row, settings) for _, row in named.loc[order[:MOST_ROWS]].iterrows()],
@@ -114,7 +130,8 @@ def _row(row: Any, settings: Iterable[str]) -> dict[str, Any]:
         "before": words.percent(row["mean_before"], 2),
         "after": words.percent(row["mean_after"], 2),
         "change": " ".join(change).strip(),
-        "told": ("better" if row["change"] > 0 else "worse") if row["moved"] else "",
+        "told": ("better" if row["change"] > 0 else "worse") if row["moved"] else "–",
+        "moved": bool(row["moved"]),
         "same": f"{int(row['same'])} of {int(row['seeds'])}",
         "failed": f"{int(row['failed_before'])} → {int(row['failed_after'])}",
     }

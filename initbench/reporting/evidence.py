@@ -13,27 +13,26 @@ from initbench.reporting import words
 from initbench.stats import at_rates, rates
 
 # A table of so many choices is shown in figures of the first ones only, and the page says so; tables hold them all.
-MOST_PANELS = 24
+MOST_PANELS = 16
 
 RATE = "learning_rate"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A run's tidy table with people's names for its initializers, its grid, and what follows from the two."""
+    """A run's tidy table with people's names for its initializers, its grid, and what follows from the two.
+
+    `choice` are the settings that make a choice, within which initializers are compared.
+    """
 
     frame: pd.DataFrame
     grid: Grid
+    choice: list[str]
 
     @classmethod
     def of(cls, frame: pd.DataFrame, grid: Grid) -> "Evidence":
         """The evidence of a run's tidy table, which has at least one row."""
-        return cls(words.labelled(frame), grid)
-
-    @cached_property
-    def choice(self) -> list[str]:
-        """The settings that make a choice."""
-        return choice_of(self.grid)
+        return cls(words.labelled(frame), grid, choice_of(grid))
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:
@@ -48,10 +47,11 @@ class Evidence:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """`stats.verdicts`, with the speed of learning: `reached` and `median` of `stats.near_leader`."""
+        """`stats.verdicts`, with the speed of learning: `reached`, `median` and shares of `stats.near_leader`."""
         table = stats.verdicts(self.frame, self.choice, chance=self.chance)
         keys = [*self.choice, "initializer"]
-        learned = stats.near_leader(self.frame, table, self.choice)[[*keys, "reached", "median"]]
+        told = ["reached", "median", "share_reached", "share_low", "share_high"]
+        learned = stats.near_leader(self.frame, table, self.choice)[[*keys, *told]]
         return table.merge(learned, how="left", on=keys)
 
     @cached_property
@@ -105,11 +105,16 @@ class Evidence:
             return None
         return rates(self.frame, self.choice_without_rate, chance=self.chance)
 
-    def verdicts_at(self, which: str) -> pd.DataFrame:
-        """The verdicts with each initializer at its `own_best` rate, or all at the `common` one."""
+    def at(self, which: str) -> "Evidence":
+        """The evidence with each initializer at its `own_best` rate, or all at the `common` one."""
         assert self.rates is not None
         chosen = at_rates(self.frame, self.rates, self.choice_without_rate, which)
-        return stats.verdicts(chosen, self.choice_without_rate, chance=self.chance)
+        return Evidence(chosen, self.grid, self.choice_without_rate)
+
+    @cached_property
+    def first(self) -> "Evidence":
+        """What is told first: this, or with each initializer at its own best learning rate where that is an axis."""
+        return self if self.rates is None else self.at("own_best")
 
 
 def choice_of(grid: Grid) -> list[str]:

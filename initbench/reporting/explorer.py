@@ -11,11 +11,11 @@ import pandas as pd
 
 from initbench import stats
 from initbench.cells import METRICS
-from initbench.reporting import words
+from initbench.reporting import figures, words
 from initbench.reporting.evidence import Evidence
 
 # The table of the page has so many rows at most, the first ones; `initbench export` has them all.
-MOST_ROWS = 2_000
+MOST_ROWS = 1_000
 
 # The page carries the whole table of a run up to so many rows, of a larger one the last epochs, and else nothing.
 MOST_CARRIED = 30_000
@@ -42,10 +42,12 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
         {
             "choice": int(choice[i]),
             "begins": i > 0 and choice[i] != choice[i - 1],
+            "mark": figures.MARKS[words.standing(row)],
             "settings": [setting_text(setting, row[setting]) for setting in evidence.choice],
             "initializer": row["initializer"],
-            "best": words.among_the_best(row),
+            "standing": words.standing(row),
             "flag": words.flag(row),
+            "failing": row["failed"] > 0,
             "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
             "failed_interval": f"({words.percent(row['failed_low'], 0)} to {words.percent(row['failed_high'], 0)})",
             "behind": ("leads", "")
@@ -85,14 +87,18 @@ def _pairs(evidence: Evidence) -> list[list[Any]]:
         return []
     table = stats.pairs(evidence.frame, evidence.choice, chance=evidence.chance)
     place = {name: i for i, name in enumerate(evidence.initializers)}
-    found = []
-    for rows in stats.split(table, evidence.choice):
-        each: list[list[Any]] = [[None] * count for _ in place]
-        for row in rows.to_dict("records"):
-            text = " ".join(words.points(row["behind"], row["behind_low"], row["behind_high"])).strip()
-            each[place[row["initializer"]]][place[row["other"]]] = [text, *_rounded([row["behind"]])]
-        found.append(each)
+    number = {_key(rows.iloc[0], evidence): i for i, (_, rows) in enumerate(evidence.choices)}
+    found: list[list[list[Any]]] = [[[None] * count for _ in place] for _ in number]
+    for row in table.to_dict("records"):
+        text = " ".join(words.points(row["behind"], row["behind_low"], row["behind_high"])).strip()
+        here = found[number[_key(row, evidence)]]
+        here[place[row["initializer"]]][place[row["other"]]] = [text, *_rounded([row["behind"]])]
     return found
+
+
+def _key(row: Any, evidence: Evidence) -> tuple[str, ...]:
+    """The settings of a row's choice, as text."""
+    return tuple(str(row[setting]) for setting in evidence.choice)
 
 
 def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import pandas as pd
 import seaborn as sns
 from markupsafe import escape
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from initbench import stats
@@ -30,6 +31,9 @@ MARKERS = "osD^vPX*<>hdp8H"
 # the colour-blind; the page takes them from its style, so that one drawing serves light and dark.
 LIGHT = ("#0872c7", "#f63318", "#00a560", "#210005", "#b2709a", "#6b3a00", "#0b4b75", "#a03156", "#470b8b", "#6fa039")
 DARK = ("#7ebef4", "#e95f21", "#69ffbc", "#cbf8ff", "#d587a6", "#e4cc09", "#4778b0", "#bb5a4c", "#9a88ff", "#efff80")
+
+# What an initializer's standing adds to its number.
+MARKS = {"best": "•", "open": "◦", "": ""}
 
 # What stands for the page's ink, lines and ground; no colour of an initializer is one of these.
 INK, GRID, GROUND = "#222222", "#dddddd", "#fefefe"
@@ -107,6 +111,7 @@ class Drawing:
     alternative: str
     headings: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
+    legend: list[str] = field(default_factory=list)  # the initializers that it does not name; on the page a list does
 
     @property
     def size(self) -> tuple[int, int]:
@@ -125,6 +130,7 @@ def inline(drawing: Drawing, look: Look) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'(<g) id="[^"]*"', r"\1", text)
     text = re.sub(r"\n\s*", "\n", text)
+    text = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", text)  # a hundredth of a point is enough
     text = re.sub(r"font: (?:bold |700 )?([\d.]+px) [^;\"]*", r"font-size: \1", text)
     colours = {INK: "var(--ink)", GRID: "var(--line)", GROUND: "var(--ground)"}
     colours |= {hexed: f"var(--c{i})" for i, hexed in enumerate(look.light.values())}
@@ -144,9 +150,21 @@ def unique(svg: str, prefix: str) -> str:
     return re.sub(r'(\bid="|url\(#|href="#)', lambda found: found[1] + prefix, svg)
 
 
-def save(drawing: Drawing, form: str) -> bytes:
-    """The figure as a file for a paper: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dpi)."""
+def save(drawing: Drawing, look: Look, form: str) -> bytes:
+    """The figure as a file for a paper: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dpi).
+
+    Where curves have no names, a legend stands below them.
+    """
     buffer = io.BytesIO()
+    if drawing.legend:
+        columns = 1 if max(map(len, drawing.legend)) > 30 else 2
+        width, height = drawing.canvas.get_size_inches()
+        drawing.canvas.set_size_inches(width, height + 0.2 * math.ceil(len(drawing.legend) / columns))
+        handles = [
+            Line2D([], [], color=look.light[name], marker=look.markers[name], markersize=5, label=name)
+            for name in drawing.legend
+        ]
+        drawing.canvas.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     metadata = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Creator": None}, "png": {}}
     with mpl.rc_context({**STYLE, "svg.fonttype": "path", "pdf.fonttype": 42}):
         drawing.canvas.savefig(buffer, format=form, dpi=300, facecolor="white", metadata=metadata[form])
@@ -194,6 +212,13 @@ def accuracy_range(rows: pd.DataFrame) -> tuple[float, float]:
 MOST_SEEDS = 30
 
 
+def _percents(axis: Any) -> None:
+    """Percentages along an axis, with as many decimals as tell its ticks apart."""
+    low, high = axis.get_view_interval()
+    step = abs(high - low) / 8
+    axis.set_major_formatter(PercentFormatter(1, decimals=0 if step > 0.008 else 1 if step > 0.0008 else 2))
+
+
 @_styled
 def accuracy_by_initializer(
     rows: pd.DataFrame, table: pd.DataFrame, look: Look, limits: tuple[float, float], title: str
@@ -209,6 +234,8 @@ def accuracy_by_initializer(
         rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.light,
         alpha=0.4, size=4, jitter=False, legend=False, ax=axes, rasterized=len(rows) > MOST_MARKS,
     )  # fmt: skip
+    for dots in axes.collections:  # below the mean, which would hide them
+        dots.set_offsets(dots.get_offsets() + np.array([0.0, 0.24]))
     sns.pointplot(
         rows, x="test_accuracy", y="initializer", order=names, hue="initializer", palette=look.light,
         errorbar=_interval, linestyle="none", markers=[look.markers[n] for n in rows["initializer"].unique()],
@@ -216,9 +243,9 @@ def accuracy_by_initializer(
     )  # fmt: skip
     axes.set(xlim=limits, ylim=(len(names) - 0.6, -0.75), xlabel="Test accuracy", ylabel="", title=title, yticks=[])
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if limits[1] - limits[0] > 0.05 else 1))
-    _beside(axes, names, [words.interval(row) for _, row in table.iterrows()])
-    said = "; ".join(f"{row['initializer']} {words.interval(row)}" for _, row in table.iterrows())
+    _percents(axes.xaxis)
+    _beside(axes, names, [words.marked(row) for _, row in table.iterrows()])
+    said = "; ".join(f"{row['initializer']} {words.marked(row)}" for _, row in table.iterrows())
     headings, numbers = _seeds(rows, table)
     return Drawing(canvas, f"Test accuracy by initializer, {title}. Mean and 95% interval: {said}.", headings, numbers)
 
@@ -260,8 +287,8 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
     return Drawing(
         canvas,
         f"Percentage points behind {leader}, paired by seed, {title}, with intervals: {said}.",
-        ["Initializer", "Behind, points, and interval"],
-        [[name, text] for name, text in zip(names, told, strict=True)],
+        ["Initializer", "Behind, points, and interval", "p, corrected"],
+        [[name, text, words.p_value(p)] for name, text, p in zip(names, told, rows["behind_p"], strict=True)],
     )
 
 
@@ -270,7 +297,7 @@ def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
     """What changed from one run to another: from `stats.changes`, with a name for each row."""
     ends = [100 * table[column].to_numpy(float) for column in ("change", "change_low", "change_high")]
     told = [" ".join(words.points(*row[["change", "change_low", "change_high"]])) for _, row in table.iterrows()]
-    canvas, axes = _panel(0.44 * len(names) + 1.0, width=6.5)
+    canvas, axes = _panel(0.44 * len(names) + 1.0, width=7.5)
     _forest(axes, names, ends, look, told, [str(name) for name in table["initializer"]])
     axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.set(xlabel="Change of test accuracy, points")
@@ -307,8 +334,9 @@ def _forest(
 def _beside(axes: Any, names: Sequence[str], told: Sequence[str]) -> None:
     clear = {"boxstyle": "square,pad=0.1", "facecolor": GROUND, "edgecolor": "none"}  # of the lines behind it
     above: Any = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9, "bbox": clear}
+    longest = round(LONGEST * axes.figure.get_figwidth() / WIDTH)
     for i, (name, text) in enumerate(zip(names, told, strict=True)):
-        axes.annotate(_cut(name, max(12, LONGEST - len(text))), (0.01, i - 0.42), **above)
+        axes.annotate(_cut(name, max(12, longest - len(text))), (0.01, i - 0.42), **above)
         axes.annotate(text, (0.99, i - 0.42), ha="right", **above)
 
 
@@ -329,7 +357,8 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, tit
         upper.yaxis.set_minor_formatter(NullFormatter())
     upper.set(title=f"Training Loss\n{title}", xlabel="Epoch #", ylabel="Loss")
     lower.set(title="Validation accuracy", xlabel="Epoch #")
-    lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _percents(lower.yaxis)
+    upper.set_xlim(lower.get_xlim())
     for axes in (upper, lower):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     said = []
@@ -339,7 +368,8 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, tit
         said.append(f"{name}: loss from {group['mean'].iloc[0]:.3g} to {group['mean'].iloc[-1]:.3g}{reached}")
     what = "; ".join(said) or "no run has a finite loss"
     alternative = f"Training loss and validation accuracy against epoch, {title}. Means over seeds, {what}."
-    return Drawing(canvas, alternative, *_by_epoch(loss, validation))
+    names = [str(name) for name in dict.fromkeys(validation["initializer"])]
+    return Drawing(canvas, alternative, *_by_epoch(loss, validation), legend=names)
 
 
 # Of more epochs than these the table of a figure has some, evenly spaced, and the last.
@@ -351,13 +381,17 @@ def _by_epoch(loss: pd.DataFrame, validation: pd.DataFrame) -> tuple[list[str], 
     epochs = sorted({0, *np.linspace(0, last, min(last + 1, MOST_EPOCHS)).round().astype(int).tolist()})
     rows = []
     for name in dict.fromkeys(validation["initializer"]):
-        for what, table, show in (
-            ("loss", loss, "{:.4g}".format),
-            ("validation", validation, lambda v: words.percent(v, 1)),
+        for what, table, show, scaled in (
+            ("loss", loss, "{:.4g}".format, "{:.2g}".format),
+            ("validation", validation, lambda v: words.percent(v, 1), lambda v: f"{100 * v:.1f}"),
         ):
-            means = table[table["initializer"] == name].set_index("epoch")["mean"]
-            rows.append([f"{name}, {what}", *(show(means[e]) if e in means.index else "–" for e in epochs)])
-    return ["Mean at epoch", *map(str, epochs)], rows
+            at = table[table["initializer"] == name].set_index("epoch")
+            half = (at["high"] - at["low"]) / 2
+            told = {
+                e: show(at.loc[e, "mean"]) + ("" if pd.isna(half[e]) else f" ± {scaled(half[e])}") for e in at.index
+            }
+            rows.append([f"{name}, {what}", *(told.get(e, "–") for e in epochs)])
+    return ["Mean at epoch, and 95% interval", *map(str, epochs)], rows
 
 
 def _curves(axes: Any, table: pd.DataFrame, look: Look) -> None:
@@ -379,16 +413,17 @@ def heat_map(
     what: str,
     *,
     limits: tuple[float, float] | None = None,
-    best: pd.DataFrame | None = None,
+    standing: pd.DataFrame | None = None,
     show: Callable[[float], str] = lambda value: f"{value:.1f}",
     reverse: bool = False,
     width: float = WIDTH,
     bar: bool = True,
+    whole: bool = False,
 ) -> Drawing:
     """Numbers by initializer (the index) and another setting (the columns); blank where there is none.
 
-    `best` (of the same shape) says which are marked, `reverse` that less is better, `label` what a number is, for the
-    `bar` of colours, and `what` what the figure shows.
+    `standing` (of the same shape) has `words.standing` of each, `whole` says that numbers are whole, `reverse` that
+    less is better, `label` what a number is, for the `bar` of colours, and `what` what the figure shows.
     """
     labels = [_wrapped(str(name)) for name in wide.index]
     heights = sum(max(0.42, 0.16 * (1 + text.count("\n"))) for text in labels)
@@ -408,15 +443,21 @@ def heat_map(
         text = next(texts_drawn)
         field_colour = fields[i]
         text.set_color("black" if _luminance(field_colour) > 0.18 else "white")  # the one with more contrast
-        if best is not None and bool(best.to_numpy().ravel()[i]):
+        stands = "" if standing is None else standing.to_numpy().ravel()[i]
+        text.set_text(text.get_text() + MARKS[stands])
+        if stands == "best":
             text.set_fontweight("bold")
-            text.set_text(f"{text.get_text()}•")
+    if bar and whole:
+        axes.collections[0].colorbar.locator = MaxNLocator(integer=True, nbins=8)
+        axes.collections[0].colorbar.update_ticks()
     axes.set(title=title, xlabel="", ylabel="")
     axes.grid(visible=False)
     axes.tick_params(axis="y", rotation=0)
     axes.set_xticklabels(axes.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0, labelsize=9)
     rows = [[str(name), *(texts.loc[name, column] or "–" for column in wide.columns)] for name in wide.index]
+    if standing is not None:
+        rows = [[row[0], *(t + MARKS[m] for t, m in zip(row[1:], standing.loc[row[0]], strict=True))] for row in rows]
     said = "; ".join(
         f"{row[0]}: " + ", ".join(f"{c} {text}" for c, text in zip(wide.columns, row[1:], strict=True)) for row in rows
     )
@@ -462,7 +503,8 @@ def intervals(
     """A number with its interval for each initializer: the columns `value`, `low` and `high`, fractions."""
     names = list(table["initializer"])
     told = [
-        f"{words.percent(row[value])} ({words.percent(row['low'])} to {words.percent(row['high'])})"
+        words.percent(row[value])
+        + ("" if pd.isna(row["low"]) else f" ({words.percent(row['low'])} to {words.percent(row['high'])})")
         for _, row in table.iterrows()
     ]
     canvas, axes = _panel(0.44 * len(names) + 1.0)
@@ -472,7 +514,7 @@ def intervals(
         axes.set_xlim(-0.03, 1.03)
     axes.set(title=title, xlabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _percents(axes.xaxis)
     said = "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
     rows = [[name, text] for name, text in zip(names, told, strict=True)]
     return Drawing(canvas, f"{title}. {said}.", ["Initializer", f"{label}, and 95% interval"], rows)
@@ -492,14 +534,18 @@ def profile(table: pd.DataFrame, look: Look) -> Drawing:
         axes.fill_between(rows["threshold"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
     axes.set(title="Performance profiles", xlabel="Test accuracy τ", ylabel="Share of runs above τ", ylim=(-0.03, 1.03))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _percents(axis)
     some = [at[i] for i in np.linspace(0, len(at) - 1, min(len(at), 9)).round().astype(int)]
     shares = table.pivot(index="initializer", columns="threshold", values="share").reindex(index=names)
     numbers = [[name, *(words.percent(shares.loc[name, t], 0) for t in some)] for name in names]
     said = "; ".join(f"{row[0]} {', '.join(row[1:])}" for row in numbers)
     headings = ["Share of runs above", *(words.percent(t) for t in some)]
     return Drawing(
-        canvas, f"Performance profiles: share of runs above {', '.join(headings[1:])}: {said}.", headings, numbers
+        canvas,
+        f"Performance profiles: share of runs above {', '.join(headings[1:])}: {said}.",
+        headings,
+        numbers,
+        names,
     )
 
 
@@ -530,12 +576,13 @@ def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.xaxis.set_major_formatter(PLAIN)
     axes.set(title=title, xlabel="Learning rate", ylabel="Mean test accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _percents(axes.yaxis)
     headings = ["Initializer", *(f"{value:g}" for value in values)]
     said = "; ".join(
         f"{row[0]}: " + ", ".join(f"{h} {text}" for h, text in zip(headings[1:], row[1:], strict=True)) for row in rows
     )
-    return Drawing(canvas, f"Test accuracy against the learning rate, {title}. {said}.", headings, rows)
+    names = [row[0] for row in rows]
+    return Drawing(canvas, f"Test accuracy against the learning rate, {title}. {said}.", headings, rows, names)
 
 
 # How many characters stand above a row of a figure: a name and its number.

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from initbench.reporting.figures import Drawing, Look
 
 # So many columns a heat map of the whole has; and so many characters of a combination stand below one.
 MOST_COLUMNS, LONGEST_TITLE = 16, 30
+
+# So many initializers the first figure has at most.
+MOST_FIRST = 16
 
 # Thresholds of a performance profile.
 THRESHOLDS = 60
@@ -31,7 +34,7 @@ class Shown:
 
 def gallery(evidence: Evidence, look: Look) -> Iterator[Shown]:
     """The figures, in the order of the page."""
-    yield Shown("overview", "overview", _overview(evidence, look))
+    yield Shown("overview", "overview", _overview(evidence.first, look))
     limits = figures.accuracy_range(evidence.last)
     for i, (title, rows) in enumerate(evidence.shown):
         drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, look, limits, title)
@@ -41,9 +44,9 @@ def gallery(evidence: Evidence, look: Look) -> Iterator[Shown]:
             yield Shown("differences", title, figures.differences(rows, look, title), i)
     for i, (title, rows) in enumerate(evidence.shown):
         runs = evidence.runs_of(rows, evidence.frame)
-        loss, accuracy = (
-            stats.curves(runs, ["initializer"], metric) for metric in ("train_loss", "validation_accuracy")
-        )
+        validated = stats.counted(runs, "validation_accuracy", evidence.chance)
+        loss = stats.curves(runs, ["initializer"], "train_loss")
+        accuracy = stats.curves(runs.assign(validation_accuracy=validated), ["initializer"], "validation_accuracy")
         yield Shown("curves", title, figures.learning_curve(loss, accuracy, look, title), i)
     yield from _heat_maps(evidence)
     yield from _speed(evidence)
@@ -65,8 +68,9 @@ def of_choices(evidence: Evidence, column: str) -> pd.DataFrame:
     """A column of the verdicts, initializer × choice, of the first choices."""
     table = {title: rows.set_index("initializer")[column] for title, rows in evidence.choices[:MOST_COLUMNS]}
     titles = [title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…" for title in table]
-    wide = pd.DataFrame(table).reindex(evidence.initializers)
-    return wide.set_axis(titles, axis="columns") if len(set(titles)) == len(titles) else wide
+    if len(set(titles)) < len(titles):  # those that are cut alike are numbered, in the order of the page
+        titles = [f"{i + 1}: {title[: LONGEST_TITLE - 4]}…" for i, title in enumerate(table)]
+    return pd.DataFrame(table).reindex(evidence.initializers).set_axis(titles, axis="columns")
 
 
 def _width(columns: int) -> float:
@@ -74,27 +78,42 @@ def _width(columns: int) -> float:
 
 
 def _overview(evidence: Evidence, look: Look) -> Drawing:
-    """The whole in one figure: mean accuracies by initializer and choice; of a single choice seeds and intervals."""
+    """The whole in one figure: mean accuracies by initializer and choice; of a single choice seeds and intervals.
+
+    Of many initializers those that do best, by their mean over the choices.
+    """
+    names = shown_first(evidence)
     if len(evidence.choices) == 1:
         title, rows = evidence.choices[0]
-        limits = figures.accuracy_range(evidence.last)
-        return figures.accuracy_by_initializer(evidence.last, rows, look, limits, title)
+        rows = rows[rows["initializer"].isin(names)]
+        last = evidence.last[evidence.last["initializer"].astype(str).isin(names)]
+        return figures.accuracy_by_initializer(last, rows, look, figures.accuracy_range(last), title)
     best = pd.DataFrame(
         {
-            title: rows.set_index("initializer").apply(words.among_the_best, axis=1)
+            title: rows.set_index("initializer").apply(words.standing, axis=1)
             for title, rows in evidence.choices[:MOST_COLUMNS]
         }
-    ).reindex(evidence.initializers)
-    wide = 100 * of_choices(evidence, "mean_all")
+    ).reindex(names)
+    wide = 100 * of_choices(evidence, "mean_all").loc[names]
     return figures.heat_map(
         wide,
         "",
         "Mean test accuracy, %",
-        "Mean test accuracy in percent by initializer and combination; a dot marks those among the best",
-        best=best.fillna(False).set_axis(wide.columns, axis="columns"),
+        "Mean test accuracy in percent by initializer and combination; a dot marks those among the best, a circle "
+        "those that scatter too much to be ruled out",
+        standing=best.fillna("").set_axis(wide.columns, axis="columns"),
         width=_width(wide.shape[1]) - 0.8,
         bar=False,
     )
+
+
+def shown_first(evidence: Evidence) -> list[str]:
+    """The initializers of the first figure: all, in the grid's order; of many those with the highest means."""
+    names = evidence.initializers
+    if len(names) <= MOST_FIRST:
+        return names
+    means = evidence.verdicts.groupby("initializer", sort=False)["mean_all"].mean()
+    return means.sort_values(ascending=False, kind="stable").index[:MOST_FIRST].tolist()
 
 
 def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
@@ -114,6 +133,12 @@ def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
 
 def _speed(evidence: Evidence) -> Iterator[Shown]:
     wide = of_choices(evidence, "median")
+    headings = ["Initializer", "Combination", "Median of the epochs", "Runs that get there", "Share, 95% interval"]
+    numbers = [
+        [str(row["initializer"]), title, *words.epochs(row), words.share_reached(row)]
+        for title, rows in evidence.choices[:MOST_COLUMNS]
+        for _, row in rows.iterrows()
+    ]
     if wide.notna().any(axis=None):
         drawing = figures.heat_map(
             wide.astype(float),
@@ -124,8 +149,9 @@ def _speed(evidence: Evidence) -> Iterator[Shown]:
             show=lambda value: f"{value:.0f}",
             reverse=True,
             width=_width(wide.shape[1]),
+            whole=True,
         )
-        yield Shown("speed", "", drawing)
+        yield Shown("speed", "", replace(drawing, headings=headings, rows=numbers))
 
 
 def _rates(evidence: Evidence, look: Look) -> Iterator[Shown]:

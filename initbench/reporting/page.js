@@ -59,7 +59,7 @@
     const [choice, initializer, failed, led, learned, metrics] = data.rows[i];
     const cells = metrics[number()];
     if (column < count) return data.choices[choice][column];
-    return [data.initializers[initializer], cells[1], cells[1], cells[5], failed, view.than ? behind(i)[1] : led, learned][column - count];
+    return [data.initializers[initializer], cells[1], cells[1], view.than ? behind(i)[1] : led, cells[5], failed, learned][column - count];
   };
   const compare = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b, "en", { numeric: true }) : a - b;
   heads.forEach((head, column) => {
@@ -110,9 +110,11 @@
     const low = Math.min(...numbers), high = Math.max(...numbers);
     rows.forEach((row, i) => {
       const cells = data.rows[i][5][which], place = row.cells;
-      place[count + 2].firstElementChild.textContent = cells[0];
-      place[count + 3].textContent = cells[4];
-      place[count + 5].textContent = view.than ? behind(i)[0] : place[count + 5].dataset.leader;
+      const [told, dagger] = place[count + 2].children;
+      told.textContent = cells[0];
+      if (dagger) dagger.hidden = which > 0; // it is about test accuracy
+      place[count + 3].textContent = view.than ? behind(i)[0] : place[count + 3].dataset.leader;
+      place[count + 4].textContent = cells[4];
       if (visible[i]) plot(place[count + 1], cells.slice(1, 4), low, high, `var(--c${data.rows[i][1]})`);
     });
     titled("metric-head", `${data.metrics[which][1]}, all runs`);
@@ -159,7 +161,7 @@
     const wanted = parameters.get("metric");
     view.metric = data.metrics.some(([name]) => name === wanted) ? wanted : data.metrics[0][0];
     view.than = others.includes(parameters.get("than")) ? parameters.get("than") : "";
-    const sort = /^(\d+)\.(up|down)$/.exec(parameters.get("sort") || "");
+    const sort = /^(0|[1-9]\d*)\.(up|down)$/.exec(parameters.get("sort") || "");
     view.sort = sort && +sort[1] < heads.length && !heads[sort[1]].classList.contains("plot") ? sort[0] : "";
     show(false);
     read("explore").scrollIntoView();

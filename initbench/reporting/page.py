@@ -15,10 +15,13 @@ from initbench import __version__, stats
 from initbench.grid import Grid
 from initbench.reporting import explorer, figures, words
 from initbench.reporting.evidence import RATE, Evidence
-from initbench.reporting.gallery import MOST_COLUMNS, Shown, gallery
+from initbench.reporting.gallery import MOST_COLUMNS, Shown, gallery, shown_first
 
 # So many answers stand on the first screen, and so many are told at all: the table has them all.
 FIRST_ANSWERS, MOST_ANSWERS = 8, 200
+
+# So many comparisons the page plans seeds for.
+MOST_PLANNED = 100
 
 
 def make(
@@ -80,25 +83,33 @@ def template(name: str) -> jinja2.Template:
 def _told(evidence: Evidence) -> dict[str, Any]:
     """What the page says in words."""
     grid, choice, table, choices = evidence.grid, evidence.choice, evidence.verdicts, evidence.choices
-    failed, failures = words.failures(evidence.frame, choice)
-    answers = [(title, int(rows["seeds"].max()), words.verdict(rows)) for title, rows in choices[:MOST_ANSWERS]]
-    rates = evidence.rates
+    failed, failures = words.failures(evidence.last, evidence.frame, choice)
+    first, rates = evidence.first, evidence.rates
+    planning, all_planning = _planning(evidence)
+    answers, more = _answers(first)[:FIRST_ANSWERS], _answers(evidence)[FIRST_ANSWERS if first is evidence else 0 :]
     return {
-        "headline": [*words.headline(table, choice), *_headline_of_rates(evidence)],
+        "headline": _headline(evidence),
         "evidence": words.evidence(evidence.last, evidence.seeds),
         "findings": words.findings(evidence.last, table, choice),
-        "answers": list(enumerate(answers[:FIRST_ANSWERS])),
-        "more_answers": list(enumerate(answers))[FIRST_ANSWERS:],
+        "answers": answers,
+        "more_answers": more,
+        "told": FIRST_ANSWERS * (first is evidence) + len(more),
+        "own_best": first is not evidence,
+        "first_choices": len(first.choices),
+        "initializers": len(evidence.initializers),
+        "shown_first": len(shown_first(first)),
         "seeds": evidence.seeds,
         "question": words.listed([setting.replace("_", " ") for setting in choice]),
         "choices": len(choices),
         "shown": len(evidence.shown),
-        "columns": min(len(choices), MOST_COLUMNS),
-        "planning": _planning(evidence.shown),
+        "most_columns": MOST_COLUMNS,
+        "planning": planning,
+        "all_planning": all_planning,
         "comparisons": int(table["comparisons"].max()),
         "diverged": failed,
         "failures": failures,
         "most_failures": words.MOST_FAILURES,
+        "most_planned": MOST_PLANNED,
         "chance": _chance(grid),
         "fixed": _fixed(grid),
         "axes": grid.shape,
@@ -162,30 +173,40 @@ def _breakable(name: str) -> Markup:
 
 def _ranking(evidence: Evidence) -> list[str]:
     scores = evidence.scores
-    return words.ranking(stats.ranks(scores), stats.rank_pairs(scores), stats.friedman(scores), len(evidence.choices))
+    return words.ranking(stats.ranks(scores), stats.rank_pairs(scores), evidence.seeds, len(evidence.choices))
 
 
-def _headline_of_rates(evidence: Evidence) -> list[str]:
-    """The answer with each initializer at its own best learning rate, where that is an axis."""
-    if evidence.rates is None:
-        return []
-    own = evidence.verdicts_at("own_best")
-    return [f"With each at its own best learning rate: {words.headline(own, evidence.choice_without_rate)[0]}"]
+def _headline(evidence: Evidence) -> list[str]:
+    """The answer first; where the learning rate is an axis, with each initializer at its own best, and then by rate."""
+    said = words.headline(evidence.verdicts, evidence.choice)
+    if evidence.first is evidence:
+        return said
+    first = words.headline(evidence.first.verdicts, evidence.first.choice)
+    first[0] = f"With each initializer at its own best learning rate: {first[0][0].lower()}{first[0][1:]}"
+    return [*first, f"Each learning rate by itself: {said[0][0].lower()}{said[0][1:]}"]
+
+
+def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
+    """For each choice its number (where the page has figures of it), what it is called, its seeds and its answer."""
+    at_its_best = RATE in evidence.grid.varying and RATE not in evidence.choice
+    return [
+        (None if at_its_best else i, title, int(rows["seeds"].max()), words.verdict(rows))
+        for i, (title, rows) in enumerate(evidence.choices[:MOST_ANSWERS])
+    ]
 
 
 def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """For each choice of other settings what is best at the common rate, at each own best, and at some rates only."""
     keys = evidence.choice_without_rate
     at_each = stats.verdicts(evidence.frame, [*keys, RATE], chance=evidence.chance)
-    parts = [rates, evidence.verdicts_at("common"), evidence.verdicts_at("own_best"), at_each]
+    common = stats.at_rates(evidence.frame, rates, keys, "common")
+    parts = [rates, stats.verdicts(common, keys, chance=evidence.chance), evidence.first.verdicts, at_each]
     grouped = [dict(_by(part, keys)) for part in parts]
     told = []
     for title, rows in list(grouped[0].items())[:MOST_ANSWERS]:
-        common, own, every = grouped[1].get(title), grouped[2].get(title), grouped[3][title]
-        said = [words.at_rates(common, rows, "common")]
-        said += [words.at_rates(own, rows, "own_best")] if own is not None else []
-        count = rows["learning_rate"].nunique()
-        said += [f"{line}." for line in (*words.narrow(every, count), *words.at_the_edge(rows))]
+        said = [words.at_rates(grouped[1].get(title), rows, "common")]
+        said.append(words.at_rates(grouped[2][title], rows, "own_best"))
+        said += [f"{line}." for line in (*words.narrow(grouped[3][title]), *words.at_the_edge(rows))]
         told.append((title, said))
     return told
 
@@ -194,17 +215,19 @@ def _by(table: pd.DataFrame, keys: list[str]) -> list[tuple[str, pd.DataFrame]]:
     return [(words.title(keys, rows.iloc[0]), rows) for rows in stats.split(table, keys)]
 
 
-def _planning(choices: list[tuple[str, pd.DataFrame]]) -> list[tuple[str, ...]]:
-    """For each choice what its seeds detect, and how many it would take: of the leader's nearest rival."""
-    found = []
-    for title, rows in choices:
-        compared = rows[rows["behind_std"].notna()]
-        if len(compared):
-            nearest = stats.enough(compared.nsmallest(1, "behind")).iloc[0]
-            needed = [words.whole(nearest[f"needed_{target:g}"]) for target in stats.TARGETS]
-            name, pairs = str(nearest["initializer"]), str(int(nearest["pairs"]))
-            found.append((title, name, pairs, words.signed(nearest["detectable"], 2), *needed))
-    return found
+def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """What the seeds of each choice detect, and how many it would take: of the leader's nearest rival, and of all."""
+    nearest: list[tuple[Any, ...]] = []
+    every: list[tuple[Any, ...]] = []
+    for i, (title, rows) in enumerate(evidence.shown):
+        compared = rows[rows["behind_std"].notna()].sort_values("behind", kind="stable")
+        wanted = compared.head(max(1, MOST_PLANNED - len(every)))
+        for j, (_, row) in enumerate(stats.enough(wanted).iterrows()):
+            needed = [words.whole(row[f"needed_{target:g}"]) for target in stats.TARGETS]
+            told = (i, title, str(row["initializer"]), int(row["pairs"]), words.signed(row["detectable"], 2), *needed)
+            every.append(told)
+            nearest += [told] * (j == 0)
+    return nearest, every[:MOST_PLANNED]
 
 
 def _chance(grid: Grid) -> str:

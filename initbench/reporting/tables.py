@@ -17,6 +17,7 @@ LATEX = {
     "±": r"$\pm$",
     "−": "$-$",
     "–": "--",
+    "†": r"$\dagger$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
@@ -26,13 +27,13 @@ def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool
     choice = choice_of(grid)
     table = stats.verdicts(words.labelled(frame), choice, chance=chances(grid))
     headings = [*(setting.replace("_", " ") for setting in choice), "initializer"]
-    headings += ["test accuracy", "of the trained", "failed", "behind, points"]
-    return headings, [(words.among_the_best(row), _cells(row, choice)) for _, row in table.iterrows()]
+    headings += ["test accuracy", "without failed", "failed", "behind, points"]
+    return headings, [(words.standing(row) == "best", _cells(row, choice)) for _, row in table.iterrows()]
 
 
 def _cells(row: Any, choice: Sequence[str]) -> list[str]:
     behind = "leads" if row["leader"] else " ".join(words.points(row["behind"], row["behind_low"], row["behind_high"]))
-    accuracies = [words.interval(row), words.interval(row, "trained")]
+    accuracies = [words.marked(row), words.interval(row, "trained")]
     named = [str(row[setting]) for setting in (*choice, "initializer")]
     return [*named, *accuracies, f"{int(row['failed'])} of {int(row['seeds'])}", behind.strip()]
 
@@ -75,5 +76,6 @@ def note(grid: Grid) -> str:
     return (
         f"{grid.name}, {grid.shape}: mean test accuracy and 95% interval (Student's t) over the seeds, and over those "
         "that did not fail (diverge or stay at chance); points behind the leader, paired by seed, intervals corrected "
-        "for all pairs of a combination (Bonferroni). Bold: not told to be behind any other."
+        "for all pairs of a combination (Bonferroni). Bold: among the best, that is, not told to be behind any other, "
+        "nor a point or more behind. †: covers less than 95%, where some seeds failed, or are skewed or all equal."
     )

@@ -34,5 +34,5 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
         also = ", ".join(others.loc[~others["told_apart"], "initializer"])
         if len(others) and not others["behind_low"].notna().any():
             also = "unknown: one seed"
-        table.add_row(words.title(choice, leader), leader["initializer"], words.interval(leader), also, failed)
+        table.add_row(words.title(choice, leader), leader["initializer"], words.marked(leader), also, failed)
     console.print(table)

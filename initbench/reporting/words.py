@@ -44,17 +44,29 @@ def interval(row: Any, runs: str = "all") -> str:
         return "–"
     half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
     digits = digits_for(half)
+    if half > 0.5:
+        return f"{percent(mean, digits)} ± over 50"  # of an accuracy: nothing is known
     return percent(mean, digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
 
 
+def marked(row: Any) -> str:
+    """`interval`, with a dagger where it covers less than it says."""
+    return interval(row) + ("†" if row["flag"] else "")
+
+
 def loss_interval(row: Any, runs: str = "all") -> str:
-    """As `interval`, of a loss: three figures, and the interval in as many decimals."""
+    """As `interval`, of a loss, with the number of runs that it is the mean of."""
     mean = row[f"mean_{runs}"]
     if pd.isna(mean):
         return "–"
     half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
-    digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 100 else 0
-    return f"{mean:,.{digits}f}" + ("" if pd.isna(half) else f" ± {half:,.{digits}f}")
+    count = int(row["seeds"] - row["diverged" if runs == "all" else "failed"])
+    if 0.001 <= abs(mean) < 1e6:
+        digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 100 else 0
+        told = f"{mean:,.{digits}f}" + ("" if pd.isna(half) else f" ± {half:,.{digits}f}")
+    else:
+        told = f"{mean:.3g}" + ("" if pd.isna(half) else f" ± {half:.2g}")
+    return f"{told} ({plural(count, 'run')})"
 
 
 def points(value: float, low: float, high: float) -> tuple[str, str]:
@@ -118,8 +130,34 @@ def title(choice: Sequence[str], row: Any) -> str:
     return ", ".join(said) or "all cells"
 
 
-# An initializer that is not told apart from the best, and so far behind its leader, has seeds that scatter.
+# An initializer that is not told to be behind, and is so far behind its leader, has seeds that scatter.
 LOOSE = 0.01
+
+
+def p_value(p: float) -> str:
+    """A p-value.
+
+    >>> p_value(0.0312), p_value(0.00001), p_value(float("nan"))
+    ('0.031', 'below 0.001', '–')
+    """
+    return "–" if pd.isna(p) else "below 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def share_reached(row: Any) -> str:
+    """The share of the runs that come near the leader, with its interval."""
+    ends = (percent(row[f"share_{end}"], 0) for end in ("reached", "low", "high"))
+    return "{} ({} to {})".format(*ends)
+
+
+def standing(row: Any) -> str:
+    """`best`: among the best; `open`: a point or more behind the leader, but its seeds scatter too much to rule it out;
+    or an empty text: told to be behind another, never trained, or with nothing to compare.
+    """
+    if row["told_apart"] or row["failed"] == row["seeds"] or not row["compared"] or row["seeds"] < 2:
+        return ""
+    if not row["leader"] and pd.isna(row["behind_low"]):
+        return ""
+    return "open" if row["behind"] > LOOSE else "best"
 
 
 def verdict(rows: pd.DataFrame) -> str:
@@ -129,24 +167,25 @@ def verdict(rows: pd.DataFrame) -> str:
     leader = rows[rows["leader"]].iloc[0]
     lost = rows[rows["failed"] == rows["seeds"]]
     others = rows[~rows["leader"] & ~rows.index.isin(lost.index)].sort_values("behind")
-    accuracy = f"({interval(leader)})"
-    if len(rows) == 1:
-        return f"{named(leader)} reaches {interval(leader)}; there is nothing to compare it with."
+    if not leader["compared"]:
+        return f"{named(leader)} reaches {marked(leader)}; there is nothing to compare it with."
     if not rows["behind_low"].notna().any():
-        said = [f"{named(leader)} leads {accuracy}, but a single seed tells nothing apart"]
+        said = [f"{named(leader, marked(leader))} leads, but a single seed tells nothing apart"]
     else:
-        together = others[~others["told_apart"]]
-        loose = together[together["behind"] > LOOSE]
+        stands = others.apply(standing, axis=1) if len(others) else pd.Series(dtype=str)
+        loose = others[stands == "open"]
         best = [] if leader["told_apart"] else [leader]
-        best += [row for _, row in together.drop(loose.index).iterrows()]
+        best += [row for _, row in others[stands == "best"].iterrows()]
+        names = [named(row, marked(row) if i == 0 else "") for i, row in enumerate(best)]
         if not best:
             said = ["none is among the best: each is behind another"]
         elif len(best) == 1:
-            said = [f"{named(best[0])} {'leads' if len(loose) else 'is the best'} ({interval(best[0])})"]
+            said = [f"{names[0]} {'leads' if len(loose) else 'is the best'}"]
         else:
-            said = [f"the best is among {listed([named(row) for row in best])} ({interval(best[0])})"]
+            said = [f"the best is among {listed(names)}"]
         if leader["told_apart"]:
-            said.append(f"{named(leader)} leads on validation {accuracy} and is behind {leader['better']} on test")
+            who = named(leader, marked(leader))
+            said.append(f"{who} leads on validation and is behind {leader['better']} on test")
         if len(loose):
             lower = [named(row, f"{_points(row)} lower") for _, row in loose.iterrows()]
             said.append(f"{listed(lower)} {'scatters' if len(lower) == 1 else 'scatter'} too much to be ruled out")
@@ -160,6 +199,9 @@ def _behind(rows: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     first, last = rows.iloc[0], rows.iloc[-1]
+    if first["behind"] <= 0:  # it is behind another than the leader
+        told = [f"{named(row)} is behind {row['better']}" for _, row in rows[rows["behind"] <= 0].iterrows()]
+        return told + _behind(rows[rows["behind"] > 0])
     said = [f"{named(first)} is {_points(first)} behind"]
     if len(rows) == 2:
         said.append(f"{named(last)} {_points(last)}")
@@ -191,11 +233,6 @@ def epochs(row: Any) -> tuple[str, str]:
     return "–" if pd.isna(row["median"]) else f"{row['median']:.0f}", f"({int(row['reached'])} of {int(row['seeds'])})"
 
 
-def among_the_best(row: Any) -> bool:
-    """Whether an initializer is not told to be behind any other, where there was something to compare."""
-    return not row["told_apart"] and bool(row["leader"] or not pd.isna(row["behind"]))
-
-
 def named(row: Any, more: str = "") -> str:
     """An initializer's name; in parentheses `more`, and how often it failed, and how, where it did."""
     lost, seeds, how = int(row["failed"]), int(row["seeds"]), "failed"
@@ -223,25 +260,31 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     best = verdicts.sort_values(CHOSEN_ON, ascending=False, kind="stable").iloc[0]
     if len(set(verdicts["initializer"])) == 1:
         where = f" with {title(choice, best)}" if choices > 1 else ""
-        return [f"One initializer was run, so there is nothing to choose: it reached {interval(best)}{where}."]
-    alive = verdicts[verdicts.groupby(list(choice), observed=True)["leader"].transform("any")]
+        return [f"One initializer was run, so there is nothing to choose: it reached {marked(best)}{where}."]
+    grouped = verdicts.groupby(list(choice), observed=True)
+    alive = verdicts[grouped["leader"].transform("any")]
+    compared = alive[alive.groupby(list(choice), observed=True)["compared"].transform("max") > 0]
     sentences = []
     if not alive["behind_low"].notna().any():
         sentences.append("With a single seed no initializer can be told from another: what follows may be chance.")
-    elif not alive["told_apart" if choices == 1 else "told_apart_overall"].any():
+    elif not alive["told_apart"].any():
         sentences.append("No initializer could be told from another: more seeds, or larger differences, are needed.")
-    elif choices == 1:
-        names = list(alive[~alive["told_apart"]].sort_values("behind", na_position="first")["initializer"])
-        one = f"{names[0]} is the best."
-        sentences.append(
-            one if len(names) == 1 else f"The best is among {listed(names)}; none of these is told to be behind."
-        )
+    elif len(compared.drop_duplicates(list(choice))) == 1:
+        where = f" with {title(choice, compared.iloc[0])}" if choices + dead > 1 else ""
+        stand = compared[compared.apply(standing, axis=1) != ""].sort_values("behind", na_position="first")
+        names = list(stand["initializer"])
+        if not names:
+            sentences.append(f"No initializer is among the best{where}: each is behind another.")
+        elif len(names) == 1:
+            sentences.append(f"{names[0]} is the best{where}.")
+        else:
+            sentences.append(f"The best is among {_some(names)}{where}; none of these is told to be behind.")
     else:
-        sentences += _counts(alive, choices, choice)
+        sentences += _counts(compared, len(compared.drop_duplicates(list(choice))), choice)
     if choices > 1:
         sentences.append(
-            f"Of all settings {best['initializer']} with {title(choice, best)} did best on the validation split; its "
-            f"test accuracy is {interval(best)}."
+            f"Of all settings {best['initializer']} with {title(choice, best)} did best on validation; its mean test "
+            f"accuracy is {percent(best['mean_all'])} (a little flattered: it is chosen from {len(verdicts)})."
         )
     if dead:
         lost = verdicts[~verdicts.groupby(list(choice), observed=True)["leader"].transform("any")]
@@ -249,29 +292,47 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     return sentences
 
 
+# Of more initializers than these a sentence of the headline names some.
+MOST_NAMED = 8
+
+
 def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[str]:
-    """In how many choices an initializer is among the best, and which never is."""
-    counts = alive[~alive["told_apart_overall"]].groupby("initializer", sort=False, observed=True).size()
-    counts = counts.sort_values(ascending=False, kind="stable")
-    most = list(counts[counts == counts.iloc[0]].index)
+    """Which initializers nothing shows to be behind in any choice, all told together; and who is behind in how many,
+    one by one.
+    """
+    names = list(dict.fromkeys(alive["initializer"]))
     settings = [setting.replace("_", " ") for setting in choice]
     place = counted(choices, choice[0]) if len(choice) == 1 else f"{choices} combinations of {listed(settings)}"
-    verb = "is" if len(most) == 1 else "are"
-    if counts.iloc[0] == choices:
-        sentences = [f"For all {place}, {listed(most)} {verb} among the best."]
-    else:
-        sentences = [
-            f"No initializer is among the best for all {place}; {listed(most)} {verb} for {counts.iloc[0]}"
-            f"{' each' if len(most) > 1 else ''}."
-        ]
-    never = [name for name in dict.fromkeys(alive["initializer"]) if name not in counts.index]
+    together = f"Judged all together, so that no one of these statements is wrong with {CONFIDENCE:.0%} probability"
+    behind = {name: int(n) for name, n in alive.groupby("initializer")["told_apart_overall"].sum().items()}
+    alone = {name: int(n) for name, n in alive.groupby("initializer")["told_apart"].sum().items()}
+    runs = alive.groupby("initializer").size()
+    tried = alive.assign(trained=alive["failed"] < alive["seeds"]).groupby("initializer")["trained"].all()
+    never = [name for name in names if behind[name] == 0 and tried[name]]
+    always = [name for name in names if behind[name] == runs[name]]
+    sentences = []
     if never:
-        sentences.append(f"Never among the best: {listed(never)}.")
-    if (alive["told_apart"] & ~alive["told_apart_overall"]).any():
+        verb = "is" if len(never) == 1 else "are"
+        sentences.append(f"Over all {place}, {_some(never)} {verb} never shown to be behind another.")
+    elif all(behind.values()):
+        least = min(names, key=behind.__getitem__)
         sentences.append(
-            f"That is corrected for all {choices} at once; a combination taken by itself, below, can tell more apart."
+            f"Over all {place} every initializer is behind another somewhere; {least} least often, in {behind[least]}."
         )
+    if always:
+        sentences.append(f"Never among the best: {_some(always)}.")
+    if (alive["told_apart"] & ~alive["told_apart_overall"]).any():
+        told = sorted((name for name in names if alone[name]), key=lambda name: -alone[name])
+        counts = [f"{name} in {alone[name]}" for name in told]
+        sentences.append(f"{together}. One by one, as below, more is told: behind are {_some(counts)}.")
     return sentences
+
+
+def _some(names: list[str]) -> str:
+    """All names in a list, or the first of many and how many more."""
+    return listed(
+        names if len(names) <= MOST_NAMED else [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} more"]
+    )
 
 
 def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
@@ -283,7 +344,7 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str])
         & _is(verdicts, "loss", "mse")
     ]
     single_layer = (frame["hidden"] == "").all()
-    if single_layer and len(article) == 1 and bool(article.iloc[0]["told_apart"]):
+    if single_layer and len(article) == 1 and article.iloc[0]["told_apart"] and article.iloc[0]["behind"] > 0.05:
         row = article.iloc[0]
         notes.append(
             f"The article's own setting, truncated_normal(std=1.0) with tanh and mse, reaches {interval(row)}, "
@@ -292,14 +353,13 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str])
             "(saturated), and where it is flat the gradient all but vanishes, so training hardly moves the weights."
         )
     zeros = verdicts[(verdicts["initializer"] == "zeros") & (verdicts["failed"] < verdicts["seeds"])]
-    compared = zeros["leader"] | zeros["behind_low"].notna()
-    if single_layer and len(set(verdicts["initializer"])) > 1 and (compared & ~zeros["told_apart"]).any():
+    if single_layer and len(zeros) and (zeros.apply(standing, axis=1) == "best").any():
         notes.append(
             "Without a hidden layer zeros are a good start: each output has its own target, so that no two units stay "
             "equal, and no output starts saturated. With hidden layers zeros would keep all units of a layer the same."
         )
     deep_zeros = frame[(frame["initializer"] == "zeros") & (frame["hidden"] != "")]
-    if len(deep_zeros):
+    if len(deep_zeros) and deep_zeros["failed"].all():
         notes.append(
             "With hidden layers, zeros keep all units of a layer equal and pass no gradient down: such runs learn the "
             "output's bias and little else. This is a finding and no error."
@@ -315,22 +375,23 @@ def _is(table: pd.DataFrame, column: str, value: str) -> Any:
 MOST_FAILURES = 100
 
 
-def failures(frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tuple[str, ...]]]:
-    """How many runs diverged, in a sentence, and a row for each: initializer, choice, seed, epoch.
+def failures(last: pd.DataFrame, frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tuple[str, ...]]]:
+    """How many runs failed, in a sentence, and a row for each that diverged: initializer, choice, seed, epoch.
 
-    Of very many only the first have a row, one more than the page shows (`MOST_FAILURES`).
+    `last` is `stats.outcomes`. Of very many only the first have a row, one more than the page shows (`MOST_FAILURES`).
     """
-    total = frame["cell"].nunique()
-    lost = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
+    total, lost, stayed = len(last), int(last["diverged"].sum()), int(last["at_chance"].sum())
+    first = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
     rows: list[tuple[str, ...]] = [
         (str(row["initializer"]), title(choice, row), str(row["seed"]), str(row["epoch"]))
-        for _, row in lost.head(MOST_FAILURES + 1).iterrows()
+        for _, row in first.head(MOST_FAILURES + 1).iterrows()
     ]
-    if not rows:
-        return f"None of the {plural(total, 'run')} diverged: every loss stayed finite.", []
+    if not lost + stayed:
+        return f"None of the {plural(total, 'run')} diverged or stayed at chance.", []
     return (
-        f"{len(lost):,} of {plural(total, 'run')} diverged: a loss became infinite or not a number. They are counted "
-        "in every table and are in no mean; the epoch is the first whose loss was not finite.",
+        f"{lost:,} of {plural(total, 'run')} diverged (a loss became infinite or not a number) and {stayed:,} stayed "
+        "at chance. In accuracies a diverged run counts as a classifier that always says the commonest class; means of "
+        "losses leave it out.",
         rows,
     )
 
@@ -430,37 +491,46 @@ def speed(timings: Sequence[Mapping[str, Any]]) -> str:
 def flag(row: Any) -> str:
     """What is to be said of an interval that covers less than it says; else an empty text."""
     if row["flag"] == "mixed":
-        return f"some seeds failed and others did not: the interval covers at most {percent(row['coverage'], 0)}"
+        return f"some seeds failed and others did not: covers at most {percent(row['coverage'], 0)} or so"
     if row["flag"] == "skewed":
-        return f"the seeds are skewed: the interval covers about {percent(row['coverage'], 0)}"
+        return f"skewed seeds: covers about {percent(row['coverage'], 0)}"
     return "all seeds have the same accuracy: the interval says nothing" if row["flag"] == "equal" else ""
 
 
-def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, friedman: float, total: int) -> list[str]:
-    """What the ranks over the combinations show, and whether a test can say anything of them."""
-    first, choices, count = ranks.iloc[0], int(ranks["choices"].iloc[0]), len(ranks)
-    least = 2.0 ** (1 - choices)
-    said = [
-        f"Over {choices} combinations {first['initializer']} has the best average rank, {first['mean_rank']:.2f} of "
-        f"{count}; no other has a higher mean in {int(first['first'])} of them."
-    ]
+def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) -> list[str]:
+    """What the ranks over the combinations show, of so many seeds, and what a test can say of them."""
+    choices, count = int(ranks["choices"].iloc[0]), len(ranks)
+    first = ranks[ranks["mean_rank"] == ranks["mean_rank"].iloc[0]]
+    who, rank = listed(list(first["initializer"])), f"{ranks['mean_rank'].iloc[0]:.2f} of {count}"
+    if len(first) > 1:
+        said = [f"Over {choices} combinations {who} share the best average rank, {rank}."]
+    else:
+        highest = f"and the highest mean in {int(first['first'].iloc[0])} of them"
+        said = [f"Over {choices} combinations {who} has the best average rank, {rank}, {highest}."]
     if choices < total:
         said.append(
             f"{plural(total - choices, 'combination')} left out: not every initializer has runs there, or all failed."
         )
+    asked = (1 - CONFIDENCE) / len(pairs)
+    many = plural(len(pairs), "pair")
     if pairs["possible"].all():
         apart = int(pairs["told_apart"].sum())
-        test = "" if pd.isna(friedman) else f" (Friedman’s test that all rank alike: p = {friedman:.2g})"
         said.append(
-            f"Wilcoxon’s signed-rank test with Holm’s correction tells {apart} of {plural(len(pairs), 'pair')} apart"
-            f"{test}; a bar joins those that it does not."
+            f"Over the seeds {apart} of {many} of initializers have average ranks that differ (sign-flip tests, Holm’s "
+            "correction); a bar joins neighbours of which no pair does."
         )
-    else:
+    elif seeds > 1:
+        enough = next(n for n in range(2, 100) if 2.0 ** (1 - n) <= asked)
         said.append(
-            f"This is a description: no test of the ranks is made, because none could reach significance. With "
-            f"{choices} combinations Wilcoxon’s smallest p is {least:.2g}, and for {plural(len(pairs), 'pair')} Holm’s "
-            f"first step asks for {(1 - CONFIDENCE) / len(pairs):.2g}."
+            f"This is a description, and no test is made: over {seeds} seeds none could reach significance (the "
+            f"smallest p is {2.0 ** (1 - seeds):.2g}, and Holm’s correction for {many} asks for {asked:.2g}; {enough} "
+            "seeds could)."
         )
+    reach = "" if pairs["possible_choices"].all() else f"; with {choices} none could reach significance either"
+    said.append(
+        "Whether other combinations would rank them alike is not tested: such tests (Wilcoxon’s, say) take combinations "
+        f"as independent, while these share their seeds{reach}."
+    )
     return said
 
 
@@ -484,11 +554,16 @@ def at_the_edge(rates: pd.DataFrame) -> list[str]:
     return [f"{listed(names)} {verb} best at the edge of these rates: one beyond it may suit better"] if names else []
 
 
-def narrow(verdicts: pd.DataFrame, count: int) -> list[str]:
-    """Which initializers are among the best at some learning rates only: `verdicts` of one choice, all its rates."""
+def narrow(verdicts: pd.DataFrame) -> list[str]:
+    """Which initializers are among the best at some learning rates only: `verdicts` of one choice, all its rates.
+
+    Rates at which no run left chance do not count.
+    """
     said = []
-    for name, rows in verdicts.groupby("initializer", sort=False):
-        at = [f"{row['learning_rate']:g}" for _, row in rows.iterrows() if among_the_best(row)]
+    alive = verdicts[verdicts.groupby("learning_rate")["leader"].transform("any")]
+    count = alive["learning_rate"].nunique()
+    for name, rows in alive.groupby("initializer", sort=False):
+        at = [f"{row['learning_rate']:g}" for _, row in rows.iterrows() if standing(row) == "best"]
         if 0 < len(at) < count:
             said.append(f"{name} is among the best at {listed(at)} only")
     return said

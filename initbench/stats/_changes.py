@@ -8,7 +8,7 @@ import pandas as pd
 from initbench.cells import METRICS, SETTINGS
 from initbench.stats._means import METRIC, half_width, split
 from initbench.stats._outcomes import CONFIDENCE, Chance, outcomes
-from initbench.stats._verdicts import RESOLUTION
+from initbench.stats._planning import RESOLUTION
 
 
 def changes(

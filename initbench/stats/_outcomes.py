@@ -1,7 +1,7 @@
 """What each run came to: which failed, and what a failed one counts as."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,35 +42,51 @@ def final(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["epoch"] == frame["epochs"]]
 
 
-def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) -> pd.DataFrame:
-    """A row for each cell, that of its last epoch, with what became of it.
+def counted(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None = None) -> "pd.Series[float]":
+    """A metric in which a diverged run counts as a classifier that always says the commonest class.
 
-    Adds `diverged`, `at_chance` (its validation accuracy is at most that of the commonest class plus three standard
-    errors), `failed` (either), and `counted_validation_accuracy` and `counted_test_accuracy`: the accuracies, of a
-    diverged run those of a classifier that always says the commonest class.
+    Of an accuracy: from the epoch on at which the run diverged, or in which the accuracy is no number. A loss has no
+    such value and stays as it is.
 
     `chance` says what that is for each data set; MNIST's is known.
     """
+    if not metric.endswith("accuracy"):
+        return frame[metric]
+    known = _known(frame, chance)
+    values = {name: one.test if metric.startswith("test") else one.validation for name, one in known.items()}
+    lost = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(frame[metric].astype(float))
+    return frame[metric].where(~lost, frame["dataset"].astype(str).map(values).astype(float))
+
+
+def _known(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:
     known = {"mnist": MNIST, **(chance or {})}
-    rows = final(frame)
-    names = rows["dataset"].astype(str)
-    missing = sorted(set(names) - set(known))
+    missing = sorted(set(frame["dataset"].astype(str)) - set(known))
     if missing:
         raise ValueError(
             f"chance = {sorted(known)}; allowed: an entry for each data set, and {missing[0]!r} is missing"
         )
-    diverged = rows["status"].astype(str) == DIVERGED
+    return known
 
-    def of_each(value: Callable[[Chance], float]) -> "pd.Series[float]":
-        return names.map({name: value(one) for name, one in known.items()}).astype(float)
 
-    at_chance = ~diverged & (rows["validation_accuracy"] <= of_each(lambda one: one.limit))
+def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) -> pd.DataFrame:
+    """A row for each cell, that of its last epoch, with what became of it.
+
+    Adds `diverged` (its status says so, or one of its accuracies is no number), `at_chance` (its validation accuracy is
+    at most that of the commonest class plus three standard errors), `failed` (either), and
+    `counted_validation_accuracy` and `counted_test_accuracy`: the accuracies, as `counted`.
+    """
+    rows = final(frame)
+    limits = {name: one.limit for name, one in _known(rows, chance).items()}
+    both = rows[["validation_accuracy", "test_accuracy"]].astype(float)
+    diverged = (rows["status"].astype(str) == DIVERGED) | ~np.isfinite(both.to_numpy()).all(axis=1)
+    at_chance = ~diverged & (rows["validation_accuracy"] <= rows["dataset"].astype(str).map(limits).astype(float))
+    marked = rows.assign(status=rows["status"].astype(str).where(~diverged, DIVERGED))
     return rows.assign(
         diverged=diverged,
         at_chance=at_chance,
         failed=diverged | at_chance,
-        counted_validation_accuracy=rows["validation_accuracy"].where(~diverged, of_each(lambda one: one.validation)),
-        counted_test_accuracy=rows["test_accuracy"].where(~diverged, of_each(lambda one: one.test)),
+        counted_validation_accuracy=counted(marked, "validation_accuracy", chance),
+        counted_test_accuracy=counted(marked, "test_accuracy", chance),
     )
 
 

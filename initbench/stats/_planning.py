@@ -87,6 +87,10 @@ def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: fl
     return float(high if power(difference, std, low, comparisons) < wanted else low)
 
 
+# Differences are not taken to spread less than rounding to one image of 10,000 does to two accuracies: where by luck,
+# or at two seeds, all are the same, that is no certainty.
+RESOLUTION = 1e-4 / math.sqrt(6)
+
 # The differences that are asked about: 0.1, 0.5 and 1 percentage point.
 TARGETS = (0.001, 0.005, 0.01)
 
@@ -98,14 +102,15 @@ def enough(differences: pd.DataFrame, targets: Sequence[float] = TARGETS) -> pd.
     ----------
     differences
         A row for each comparison, with the columns `pairs` (seeds that both have), `behind_std` (the standard deviation
-        of the differences within seeds) and `comparisons` (how many are made together).
+        of the differences within seeds) and `comparisons` (how many are made together). A spread below that of rounding
+        to one image of 10,000 is taken to be that.
     targets
         The differences, as fractions: 0.1, 0.5 and 1 percentage point.
 
     Returns the table with `detectable`, and a column `needed_0.001`, … for each target.
     """
     found = differences.copy()
-    rows = list(zip(found["behind_std"], found["pairs"], found["comparisons"], strict=True))
+    rows = list(zip(found["behind_std"].clip(lower=RESOLUTION), found["pairs"], found["comparisons"], strict=True))
     found["detectable"] = [detectable(std, int(pairs), int(m)) for std, pairs, m in rows]
     for target in targets:
         found[f"needed_{target:g}"] = [seeds_needed(target, std, int(m)) for std, _, m in rows]

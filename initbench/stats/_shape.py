@@ -1,5 +1,6 @@
 """Where an interval of a mean does not cover what it says, and how much it does cover."""
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -11,14 +12,16 @@ from initbench.stats._means import half_width
 SKEWED = 1.0
 
 
-def flags(table: pd.DataFrame, skewness: "pd.Series[float]", equal: "pd.Series[bool]") -> pd.DataFrame:
+def flags(table: pd.DataFrame, values: Mapping[str, "pd.Series[float]"]) -> pd.DataFrame:
     """Why a row's interval of all runs is not to be trusted, and what it covers.
 
-    `table` has `seeds` and `failed`; `skewness` is the sample skewness G₁ of each row's values, `equal` says whether
-    they are all the same. Gives the columns `skewness`, `flag` and `coverage`:
+    `table` has `seeds` and `failed`; `values` has of each row's values the sample `skewness` G₁, the `low` and `high`
+    ends of all, the `lowest` and `highest` of the runs that did not fail, and the `least` and `most` of those that did.
+    Gives the columns `skewness`, `flag` and `coverage`:
 
-    - `mixed`: some runs failed and others did not. Such values have two humps, and a sample without one of them has an
-      interval that misses the mean. Coverage is at most 1 − qⁿ − (1 − q)ⁿ, q the share that failed.
+    - `mixed`: some runs failed and others did not, and between them is a gap of more than twice the range of either.
+      Such values have two humps, and a sample without one of them has an interval that misses the mean: if a share q of
+      all runs fails, it covers at most 1 − qⁿ − (1 − q)ⁿ. The share that failed here stands for q.
     - `skewed`: |G₁| ≥ 1, and more than 1.96 of its standard errors under normality, so that few seeds are not flagged
       for nothing. Coverage is that of a gamma population with this skewness.
     - `equal`: all values are the same; the interval has no width and covers nothing else.
@@ -26,12 +29,14 @@ def flags(table: pd.DataFrame, skewness: "pd.Series[float]", equal: "pd.Series[b
     """
     n = table["seeds"].to_numpy(float)
     share = table["failed"].to_numpy() / n
-    skew = skewness.to_numpy(float)
-    mixed = (share > 0) & (share < 1)
+    of = {name: series.to_numpy(float) for name, series in values.items()}
+    skew = of["skewness"]
+    gap = of["lowest"] - of["most"]  # NaN where none failed, or all
     with np.errstate(divide="ignore", invalid="ignore"):
+        mixed = gap > 2 * np.maximum(of["highest"] - of["lowest"], of["most"] - of["least"])
         error = np.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
         skewed = (n > 2) & (np.abs(skew) >= SKEWED) & (np.abs(skew) > 1.96 * error)
-    same = equal.to_numpy() & (n > 1)
+    same = (of["low"] == of["high"]) & (n > 1)
     flag = np.select([mixed, same, skewed], ["mixed", "equal", "skewed"], "")
     coverage = np.where(n > 1, 0.95, np.nan)
     coverage[flag == "mixed"] = np.minimum(0.95, 1 - share**n - (1 - share) ** n)[flag == "mixed"]

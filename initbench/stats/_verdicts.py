@@ -6,17 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats as distributions
 
 from initbench.stats._means import METRIC, half_width, split
 from initbench.stats._outcomes import Chance, outcomes, share_interval
-from initbench.stats._planning import critical
+from initbench.stats._planning import RESOLUTION, critical
 from initbench.stats._shape import flags
 
 CHOSEN_ON = "validation_accuracy"
-
-# Differences are not taken to spread less than what rounding to one image of 10,000 does to two accuracies: where by
-# luck, or at two seeds, all are the same, that is no certainty.
-RESOLUTION = 1e-4 / np.sqrt(6)
 
 
 def results(
@@ -39,14 +36,19 @@ def results(
 
 def _results(rows: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
     counted = f"counted_{metric}" if f"counted_{metric}" in rows else metric
-    rows = rows.assign(_all=rows[counted], _trained=rows[metric].where(~rows["failed"]))
+    trained = rows[metric].where(~rows["failed"])
+    rows = rows.assign(_all=rows[counted], _trained=trained, _lost=rows[counted].where(rows["failed"]))
     grouped = rows.groupby(list(by), sort=False, dropna=False, observed=True)
     named = {"seeds": ("cell", "size"), "diverged": ("diverged", "sum"), "failed": ("failed", "sum")}
     for name in ("all", "trained"):
         named |= {f"{what}_{name}": (f"_{name}", what) for what in ("count", "mean", "std")}
     named |= {"skewness": ("_all", "skew"), "low": ("_all", "min"), "high": ("_all", "max")}
+    named |= {"lowest": ("_trained", "min"), "highest": ("_trained", "max")}
+    named |= {"least": ("_lost", "min"), "most": ("_lost", "max")}
     table = grouped.agg(**named).reset_index()
-    shape = flags(table, table.pop("skewness"), table.pop("low") == table.pop("high"))
+    shape = flags(
+        table, {name: table.pop(name) for name in ("skewness", "low", "high", "lowest", "highest", "least", "most")}
+    )
     table = table.astype(dict.fromkeys(table.select_dtypes("category"), str))
     for name in ("all", "trained"):
         n = table.pop(f"count_{name}").to_numpy()
@@ -81,10 +83,12 @@ def verdicts(
 
     The rows go choice by choice. Adds `validation_accuracy` (its mean), `leader` (is it the leader), `pairs` (seeds
     that both have), `behind` (mean of the leader's metric minus its own), `behind_low`, `behind_high`, `behind_std`
-    (the spread of the differences), `comparisons`, `told_apart` (it is told to be behind some other), and `better` (the
-    name of that other, the first of those that are farthest ahead; else an empty text), and `told_apart_overall`: the
-    same, with the 5% divided by the number of choices too, for sentences about all of them at once. With fewer than two
-    pairs nothing is claimed.
+    (the spread of the differences), `behind_p` (the p-value of the comparison with the leader, corrected for all pairs
+    of the choice; it says nothing of one's leading by luck, so go by `told_apart`), `comparisons`, `told_apart` (it is
+    told to be behind some other), and `better` (the name of that other, the first of those that are farthest ahead;
+    else an empty text), and `told_apart_overall`: the same, with the 5% divided by the number of choices too, for
+    sentences about all of them at once; and `compared` (with how many others it has a seed in common). With fewer than
+    two pairs nothing is claimed.
 
     `metric` is an accuracy: more is better.
     """
@@ -103,14 +107,15 @@ def verdicts(
         behind, overall = (np.nan_to_num(compared[low], nan=-1.0) > 0 for low in ("low", "low_overall"))
         for j, (i, name) in enumerate(zip(group.index, names, strict=True)):
             rival = alive and j != leader
-            numbers = [compared[what][leader, j] if rival else np.nan for what in ("mean", "low", "high", "std")]
+            numbers = [compared[what][leader, j] if rival else np.nan for what in ("mean", "low", "high", "std", "p")]
             pairs = int(compared["pairs"][leader, j]) if rival else 0
             apart = alive and bool(behind[:, j].any())
             better = names[int(np.where(behind[:, j], compared["mean"][:, j], -np.inf).argmax())] if apart else ""
-            said = (apart, better, alive and bool(overall[:, j].any()))
+            beside = int((np.delete(compared["pairs"][:, j], j) > 0).sum())
+            said = (apart, better, alive and bool(overall[:, j].any()), beside)
             found.append((i, chosen_on[name], j == leader, pairs, *numbers, compared["comparisons"], *said))
-    columns = ["index", CHOSEN_ON, "leader", "pairs", "behind", "behind_low", "behind_high", "behind_std"]
-    columns += ["comparisons", "told_apart", "better", "told_apart_overall"]
+    columns = ["index", CHOSEN_ON, "leader", "pairs", "behind", "behind_low", "behind_high", "behind_std", "behind_p"]
+    columns += ["comparisons", "told_apart", "better", "told_apart_overall", "compared"]
     compared_rows = pd.DataFrame(found, columns=columns).set_index("index")
     return table.loc[compared_rows.index].join(compared_rows).reset_index(drop=True)
 
@@ -121,21 +126,31 @@ def pairs(
     """Every initializer beside every other of its choice, whatever leads: paired differences as in `verdicts`.
 
     A row for each ordered pair: the choice, `initializer`, `other`, `pairs` (seeds that both have), `behind` (mean of
-    the other's metric minus its own), `behind_low`, `behind_high`, corrected for all pairs of the choice.
+    the other's metric minus its own), `behind_low`, `behind_high`, and the p-value `p`, corrected for all pairs of the
+    choice.
     """
     keys = list(choice)
     found = []
     for rows in split(outcomes(frame, chance), keys):
         names = list(dict.fromkeys(rows["initializer"].astype(str)))
         compared = _pairwise(_by_seed(rows, names, metric), 1)
-        mean, low, count = compared["mean"], compared["low"], compared["pairs"]
+        mean, low, p, count = (compared[what] for what in ("mean", "low", "p", "pairs"))
         found += [
-            (*rows[keys].iloc[0], name, other, int(count[i, j]), mean[i, j], low[i, j], 2 * mean[i, j] - low[i, j])
+            (
+                *rows[keys].iloc[0],
+                name,
+                other,
+                int(count[i, j]),
+                mean[i, j],
+                low[i, j],
+                2 * mean[i, j] - low[i, j],
+                p[i, j],
+            )
             for j, name in enumerate(names)
             for i, other in enumerate(names)
             if i != j
         ]
-    columns = [*keys, "initializer", "other", "pairs", "behind", "behind_low", "behind_high"]
+    columns = [*keys, "initializer", "other", "pairs", "behind", "behind_low", "behind_high", "p"]
     return pd.DataFrame(found, columns=columns)
 
 
@@ -148,7 +163,8 @@ def _by_seed(rows: pd.DataFrame, names: list[str], metric: str) -> np.ndarray:
 def _pairwise(values: np.ndarray, choices: int) -> dict[str, Any]:
     """All differences i − j of the columns of `[seeds, initializers]`, within seeds: mean, interval, spread, number.
 
-    `low_overall` is the lower end of the interval that is corrected for so many choices too.
+    `low_overall` is the lower end of the interval that is corrected for so many choices too; `p` is the p-value of
+    the two-sided test, corrected for the pairs of the choice.
     """
     count = values.shape[1]
     comparisons = max(count * (count - 1) // 2, 1)
@@ -164,8 +180,10 @@ def _pairwise(values: np.ndarray, choices: int) -> dict[str, Any]:
         quantiles = {n: critical(int(n), comparisons) if n > 1 else np.nan for n in np.unique(pairs)}
         return np.asarray(np.vectorize(quantiles.__getitem__, otypes=[float])(pairs) * error)
 
+    two_sided = 2 * distributions.t.sf(np.abs(mean) / error, np.maximum(pairs - 1, 1))
     return {
         "mean": mean,
+        "p": np.where(pairs > 1, np.minimum(two_sided * comparisons, 1.0), np.nan),
         "low": mean - half(comparisons),
         "high": mean + half(comparisons),
         "low_overall": mean - half(comparisons * choices),
