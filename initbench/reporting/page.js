@@ -8,7 +8,7 @@
   const body = read("rows"), rows = [...body.rows], heads = [...read("explorer").tHead.rows[0].cells];
   const marked = [...document.querySelectorAll("[data-choice]")];
   const view = { filters: {}, metric: data.metrics[0][0], sort: "", than: "" };
-  const PLOT = { width: 120, height: 14, margin: 5 };
+  const PLOT = { width: 96, height: 14, margin: 5 };
   root.classList.add("scripted");
 
   // Light and dark: the system's choice, or the reader's.

@@ -144,7 +144,7 @@ def _figure(shown: Shown, look: figures.Look, number: int) -> dict[str, Any]:
         "svg": Markup(figures.unique(figures.inline(drawing, look), f"f{number}-")),
         "choice": shown.choice,
         "name": f"{shown.section} {shown.name}".strip(),
-        "wide": drawing.size[0] > 600,
+        "wide": drawing.size[0] > 460,
         "headings": drawing.headings,
         "rows": drawing.rows,
     }

@@ -303,7 +303,6 @@ def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[st
     names = list(dict.fromkeys(alive["initializer"]))
     settings = [setting.replace("_", " ") for setting in choice]
     place = counted(choices, choice[0]) if len(choice) == 1 else f"{choices} combinations of {listed(settings)}"
-    together = f"Judged all together, so that no one of these statements is wrong with {CONFIDENCE:.0%} probability"
     behind = {name: int(n) for name, n in alive.groupby("initializer")["told_apart_overall"].sum().items()}
     alone = {name: int(n) for name, n in alive.groupby("initializer")["told_apart"].sum().items()}
     runs = alive.groupby("initializer").size()
@@ -324,7 +323,10 @@ def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[st
     if (alive["told_apart"] & ~alive["told_apart_overall"]).any():
         told = sorted((name for name in names if alone[name]), key=lambda name: -alone[name])
         counts = [f"{name} in {alone[name]}" for name in told]
-        sentences.append(f"{together}. One by one, as below, more is told: behind are {_some(counts)}.")
+        sentences.append(
+            "That is cautious: it is judged over all together, so that with 95% probability none of it is wrong. "
+            f"One by one, as in the list, more is told: behind are {_some(counts)}."
+        )
     return sentences
 
 
@@ -390,8 +392,9 @@ def failures(last: pd.DataFrame, frame: pd.DataFrame, choice: Sequence[str]) -> 
         return f"None of the {plural(total, 'run')} diverged or stayed at chance.", []
     return (
         f"{lost:,} of {plural(total, 'run')} diverged (a loss became infinite or not a number) and {stayed:,} stayed "
-        "at chance. In accuracies a diverged run counts as a classifier that always says the commonest class; means of "
-        "losses leave it out.",
+        "at chance."
+        + " In accuracies a diverged run counts as a classifier that always says the commonest class; means of losses "
+        "leave it out." * bool(lost),
         rows,
     )
 
@@ -526,10 +529,10 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) ->
             f"smallest p is {2.0 ** (1 - seeds):.2g}, and Holm’s correction for {many} asks for {asked:.2g}; {enough} "
             "seeds could)."
         )
-    reach = "" if pairs["possible_choices"].all() else f"; with {choices} none could reach significance either"
+    reach = "" if pairs["possible_choices"].all() else f" ({choices} would be too few in any case)"
     said.append(
-        "Whether other combinations would rank them alike is not tested: such tests (Wilcoxon’s, say) take combinations "
-        f"as independent, while these share their seeds{reach}."
+        "Whether other combinations would rank them alike is not tested: such tests (Wilcoxon’s, say) take "
+        f"combinations as independent, while these share their seeds{reach}."
     )
     return said
 
