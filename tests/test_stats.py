@@ -573,7 +573,7 @@ def test_average_ranks_are_compared_over_the_seeds_by_sign_flips():
 @pytest.mark.parametrize("together", [0.0, 0.9])
 def test_where_initializers_are_the_same_their_ranks_are_told_apart_in_at_most_67_of_1000(together):
     """Choices share their seeds, and so some of the luck of an initializer at a seed (this share of its variance):
-    Wilcoxon's test over the choices would claim a difference in up to 78% of experiments.
+    Wilcoxon's test over the choices would claim a difference in up to 77% of experiments.
     """
     generator = np.random.default_rng(1)
     shared = generator.normal(0, np.sqrt(together), (1000, 3, 1, 7))

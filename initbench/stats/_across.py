@@ -101,7 +101,7 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
       where an initializer lacks a seed or there is one only;
     - `p_choices`, `p_choices_holm`, `possible_choices`: the same of Wilcoxon's signed-rank test of the means over the
       choices, as in Demšar. It takes the choices as independent. They are not, for they share their seeds: it then
-      claims far too much (in simulations in 27 to 78% of experiments without a difference), so go by the seeds.
+      claims far too much (in simulations in 27 to 77% of experiments without a difference), so go by the seeds.
 
     With eight seeds, or choices, significance is out of reach from five initializers on.
 
