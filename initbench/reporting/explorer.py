@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.cells import METRICS
 from initbench.reporting import figures, words
 from initbench.reporting.evidence import Evidence
 
@@ -145,6 +144,7 @@ def csv_address(frame: pd.DataFrame) -> str:
 def parquet_address(frame: pd.DataFrame) -> str:
     """A table as a data address: Parquet."""
     buffer = io.BytesIO()
-    plain = frame.astype(dict.fromkeys([c for c in frame if c not in METRICS and frame[c].dtype == "category"], str))
+    kinds: dict[str, Any] = {"category": str, "int32": "int64"}  # a long table's columns as those of a short one
+    plain = frame.astype({c: kinds[str(frame[c].dtype)] for c in frame if str(frame[c].dtype) in kinds})
     plain.to_parquet(buffer, index=False, compression="zstd")
     return "data:application/vnd.apache.parquet;base64," + base64.b64encode(buffer.getvalue()).decode()
