@@ -1,6 +1,7 @@
 """What a cell costs beside its training: planning it, keeping it, reading it, reporting it. Nothing is trained here.
 
-For a million cells, with the peak of the memory: `python -m benchmarks.bookkeeping 1000000`.
+For a million cells, with the peak of the memory: `python -m benchmarks.bookkeeping 1000000`; for 100,000 of 20 epochs:
+`python -m benchmarks.bookkeeping 100000 20`.
 """
 
 import sys
@@ -16,11 +17,11 @@ from initbench.cells import METRICS
 from initbench.results import table
 from initbench.runs import Run
 
-WIDTH, EPOCHS = 25, 20
+WIDTH, EPOCHS = 25, 10
 INITIALIZERS = ", ".join(f'{{ name = "normal", std = {n / 10} }}' for n in range(1, 11))
 
 
-def made_grid(cells):
+def made_grid(cells, epochs=EPOCHS):
     """A grid of 100 cells at each seed."""
     return grid.parse(f"""
         name = "made-up"
@@ -30,7 +31,7 @@ def made_grid(cells):
         loss = ["mse", "cross_entropy"]
         seed = {cells // 100}
         [training]
-        epochs = {EPOCHS}
+        epochs = {epochs}
     """)
 
 
@@ -40,7 +41,8 @@ def write(run):
     random = np.random.default_rng(0)
     for start in range(0, len(cells), WIDTH):
         stack = cells[start : start + WIDTH]
-        metrics = dict(zip(METRICS, random.random((len(METRICS), EPOCHS + 1, len(stack))).tolist(), strict=True))
+        shape = (len(METRICS), stack[0].epochs + 1, len(stack))
+        metrics = dict(zip(METRICS, random.random(shape).tolist(), strict=True))
         part = store.write_part(run.folder, table(stack, metrics), {"device": "none"})
         store.write_timing(run.folder, part, {"seconds": 1.0, "cells": len(stack)})
 
@@ -85,7 +87,7 @@ class Bookkeeping:
         write_report(self.run, *self.run.read())
 
 
-def main(cells):
+def main(cells, epochs=EPOCHS):
     """Print what each step takes, and the most memory so far."""
     import resource  # not on Windows
 
@@ -97,7 +99,7 @@ def main(cells):
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        made = made_grid(cells)
+        made = made_grid(cells, epochs)
         stacks = plan.plan(made.cells(), made.sources)
         say("plan", start)
         del stacks
@@ -117,4 +119,4 @@ def main(cells):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

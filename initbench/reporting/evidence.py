@@ -12,8 +12,9 @@ from initbench.grid import Grid
 from initbench.reporting import words
 from initbench.stats import at_rates, rates
 
-# A table of so many choices is shown in figures of the first ones only, and the page says so; tables hold them all.
-MOST_PANELS = 16
+# So many choices have figures of their own, the first ones, and so many rows of these figures there are about; the page
+# says so, and `initbench export` has them all.
+MOST_PANELS, FEWEST_PANELS, MOST_NAMES = 16, 4, 100
 
 RATE = "learning_rate"
 
@@ -61,8 +62,8 @@ class Evidence:
 
     @property
     def shown(self) -> list[tuple[str, pd.DataFrame]]:
-        """Those of the choices that have figures."""
-        return self.choices[:MOST_PANELS]
+        """Those of the choices that have figures: the more initializers, the fewer, so that the page opens at once."""
+        return self.choices[: int(np.clip(MOST_NAMES // len(self.initializers), FEWEST_PANELS, MOST_PANELS))]
 
     @cached_property
     def initializers(self) -> list[str]:

@@ -14,7 +14,7 @@ from initbench.reporting import figures, words
 from initbench.reporting.evidence import Evidence
 
 # The table of the page has so many rows at most, the first ones; `initbench export` has them all.
-MOST_ROWS = 1_000
+MOST_ROWS = 500
 
 # The page carries the whole table of a run up to so many rows, of a larger one the last epochs, and else nothing.
 MOST_CARRIED = 30_000
