@@ -54,7 +54,7 @@ def markdown(frame: pd.DataFrame, grid: Grid) -> str:
 
 
 def latex(frame: pd.DataFrame, grid: Grid) -> str:
-    """A `tabular` with the rules of the package booktabs."""
+    """A `tabular` with the rules of the package booktabs, and a little space between combinations."""
     headings, rows = rows_of(frame, grid)
 
     bold = range(len(headings) - 5, len(headings) - 3)
@@ -64,11 +64,16 @@ def latex(frame: pd.DataFrame, grid: Grid) -> str:
         told = [rf"\textbf{{{cell}}}" if best and i in bold else cell for i, cell in enumerate(escaped)]
         return " & ".join(told) + r" \\"
 
-    body = [line(cells, best) for best, cells in rows]
+    body: list[str] = []
+    of_choice = len(choice_of(grid))
+    for i, (best, cells) in enumerate(rows):
+        if i and cells[:of_choice] != rows[i - 1][1][:of_choice]:
+            body.append(r"\addlinespace")
+        body.append(line(cells, best))
     columns = "l" * (len(headings) - 4) + "rrrr"
     parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(headings), r"\midrule", *body, r"\bottomrule"]
     told = "".join(LATEX.get(sign, sign) for sign in note(grid))
-    return "\n".join([f"% {told}", *parts, r"\end{tabular}", ""])
+    return "\n".join([f"% {told}", r"% Needs \usepackage{booktabs}.", *parts, r"\end{tabular}", ""])
 
 
 def note(grid: Grid) -> str:

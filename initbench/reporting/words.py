@@ -133,6 +133,9 @@ def title(choice: Sequence[str], row: Any) -> str:
 # An initializer that is not told to be behind, and is so far behind its leader, has seeds that scatter.
 LOOSE = 0.01
 
+# So many of those a sentence names.
+MOST_LOOSE = 4
+
 
 def p_value(p: float) -> str:
     """A p-value.
@@ -182,13 +185,15 @@ def verdict(rows: pd.DataFrame) -> str:
         elif len(best) == 1:
             said = [f"{names[0]} {'leads' if len(loose) else 'is the best'}"]
         else:
-            said = [f"the best is among {listed(names)}"]
+            said = [f"the best is among {_some(names)}"]
         if leader["told_apart"]:
             who = named(leader, marked(leader))
             said.append(f"{who} leads on validation and is behind {leader['better']} on test")
         if len(loose):
-            lower = [named(row, f"{_points(row)} lower") for _, row in loose.iterrows()]
-            said.append(f"{listed(lower)} {'scatters' if len(lower) == 1 else 'scatter'} too much to be ruled out")
+            lower = [named(row, f"{_points(row)} lower") for _, row in loose.head(MOST_LOOSE).iterrows()]
+            if len(loose) > MOST_LOOSE:
+                lower.append(f"{len(loose) - MOST_LOOSE} more (up to {_points(loose.iloc[-1])} lower)")
+            said.append(f"{listed(lower)} {'scatters' if len(loose) == 1 else 'scatter'} too much to be ruled out")
         said += _behind(others[others["told_apart"]])
     said += _lost(lost)
     return "; ".join(said) + "."
@@ -310,7 +315,9 @@ def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[st
     never = [name for name in names if behind[name] == 0 and tried[name]]
     always = [name for name in names if behind[name] == runs[name]]
     sentences = []
-    if never:
+    if len(never) == len(names):
+        sentences.append(f"Over all {place}, no initializer is shown to be behind another.")
+    elif never:
         verb = "is" if len(never) == 1 else "are"
         sentences.append(f"Over all {place}, {_some(never)} {verb} never shown to be behind another.")
     elif all(behind.values()):
