@@ -27,6 +27,9 @@ Floats = NDArray[np.float64]
 # Resamples of a bootstrap, and fewer where the runs are very many: their product is bounded.
 RESAMPLES, MOST_DRAWN = 2000, 1_000_000
 
+# Up to so many seeds a test flips signs; beyond, the mean of the differences is normal.
+MOST_FLIPPED = 200
+
 
 def scores(
     frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
@@ -94,11 +97,11 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 
     - `difference`: at each seed initializers are ranked within every choice, and the ranks averaged over the choices;
       this is the mean over the seeds of worse minus better;
-    - `p`: of the exact sign-flip test of those differences (beyond 13 seeds of 9,999 random flips), which holds
-      however the choices depend on each other. `p_holm`: by Holm's correction; `told_apart`: it is at most 5%: other
-      seeds would say the same, of these choices. `possible`: whether so many seeds can reach significance at all: the
-      smallest p of n differences is 2 / 2ⁿ, and Holm's first step asks for 5% / pairs. NaN, and nothing told apart,
-      where an initializer lacks a seed or there is one only;
+    - `p`: of the exact sign-flip test of those differences (of more than 13 seeds by 9,999 random flips, of more than
+      200 as a z-test), which holds however the choices depend on each other. `p_holm`: by Holm's correction;
+      `told_apart`: it is at most 5%: other seeds would say the same, of these choices. `possible`: whether so many
+      seeds can reach significance at all: the smallest p of n differences is 2 / 2ⁿ, and Holm's first step asks for
+      5% / pairs. NaN, and nothing told apart, where an initializer lacks a seed or there is one only;
     - `p_choices`, `p_choices_holm`, `possible_choices`: the same of Wilcoxon's signed-rank test of the means over the
       choices, as in Demšar. It takes the choices as independent. They are not, for they share their seeds: it then
       claims far too much (in simulations in 27 to 77% of experiments without a difference), so go by the seeds.
@@ -121,10 +124,7 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
         if by_seed is not None:
             each = np.round(by_seed[:, second] - by_seed[:, first], 12)
             difference[i] = each.mean()
-            flips = distributions.permutation_test(
-                (each,), np.mean, permutation_type="samples", vectorized=True, rng=np.random.default_rng(0)
-            )
-            p[i] = flips.pvalue
+            p[i] = _sign_flip(each)
     table = pd.DataFrame(pairs, columns=["better", "worse"]).assign(difference=difference, p=p)
     table["p_holm"] = np.nan if by_seed is None else holm(p)
     table["told_apart"] = table["p_holm"] <= 1 - CONFIDENCE
@@ -132,6 +132,20 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
     table["possible"] = _reachable(seeds, len(pairs))
     table["p_choices"], table["p_choices_holm"] = p_choices, holm(p_choices)
     return table.assign(possible_choices=_reachable(len(means), len(pairs)))
+
+
+def _sign_flip(differences: Floats) -> float:
+    """The two-sided p-value of a mean of zero, by flips of sign; of very many differences that of the t-test."""
+    if len(differences) > MOST_FLIPPED:
+        error = differences.std(ddof=1) / np.sqrt(len(differences))
+        return (
+            float(2 * distributions.norm.sf(abs(differences.mean()) / error)) if error else float(differences[0] == 0)
+        )
+    random = np.random.default_rng(0)
+    found = distributions.permutation_test(
+        (differences,), np.mean, permutation_type="samples", vectorized=True, rng=random
+    )
+    return float(found.pvalue)
 
 
 def _reachable(count: int, pairs: int) -> bool:
@@ -182,12 +196,16 @@ def interquartile_means(scores: Mapping[str, Sequence[Floats]], resamples: int =
             rows.append((name, 0, np.nan, np.nan, np.nan))
             continue
         count = _resamples(len(pooled), resamples)
-        drawn = np.concatenate(
-            [values[generator.integers(0, len(values), (count, len(values)))] for values in each], axis=1
-        )
-        low, high = _ends(_trimmed(drawn), each)
+        some = max(1, MOST_DRAWN // len(pooled))  # at a time
+        drawn = [_trimmed(_redrawn(generator, each, min(some, count - done))) for done in range(0, count, some)]
+        low, high = _ends(np.concatenate(drawn), each)
         rows.append((name, len(pooled), float(_trimmed(pooled[None])[0]), float(low), float(high)))
     return pd.DataFrame(rows, columns=["initializer", "runs", "mean", "low", "high"])
+
+
+def _redrawn(generator: np.random.Generator, each: Sequence[Floats], count: int) -> Floats:
+    """So many resamples of the runs, each choice's drawn from its own, `[count, runs]`."""
+    return np.concatenate([values[generator.integers(0, len(values), (count, len(values)))] for values in each], axis=1)
 
 
 def _trimmed(values: Floats) -> Floats:
@@ -245,10 +263,12 @@ def improvement(
         count = _resamples(sum(map(len, scores[name])), resamples)
         probability, drawn = 0.0, np.zeros(count)
         for x, y in zip(scores[name], scores[other], strict=True):
-            wins = (x[:, None] > y) + 0.5 * (x[:, None] == y)
-            probability += wins.mean()
-            left, right = _counts(generator, len(x), count), _counts(generator, len(y), count)
-            drawn += ((left @ wins) * right).sum(axis=1) / wins.size
+            below = np.sort(y)
+            ends = [np.searchsorted(below, x, side=side) for side in ("left", "right")]  # of its ties
+            probability += float(np.mean(ends)) / len(y)
+            mine, others = _counts(generator, len(x), count), _counts(generator, len(y), count)
+            beaten = np.pad(others.cumsum(axis=1), ((0, 0), (1, 0)))  # how many of the drawn are below a place
+            drawn += sum((mine * beaten[:, end]).sum(axis=1) for end in ends) / (2 * len(x) * len(y))
         choices = len(scores[name])
         low, high = _ends(drawn / choices, (*scores[name], *scores[other]))
         rows.append((name, other, probability / choices, float(low), float(high)))

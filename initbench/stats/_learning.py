@@ -24,8 +24,8 @@ def epochs_to_reach(
     one too, is carried to its last epoch as not having reached it: `epochs_to_target` is that epoch, and `reached`
     False (right-censored, in the words of survival analysis).
     """
-    rows = frame.assign(_reached=frame[metric] >= target)  # a null is not
-    first = rows[rows["_reached"]].groupby("cell", sort=False, observed=True)["epoch"].min()
+    reached = frame[metric] >= target  # a null is not
+    first = frame.loc[reached, ["cell", "epoch"]].groupby("cell", sort=False, observed=True)["epoch"].min()
     cells = frame.drop_duplicates("cell").drop(columns=["epoch", "status"], errors="ignore")
     found = cells["cell"].map(first)
     return cells.assign(
@@ -45,7 +45,8 @@ def speed(
 
     Source: Kaplan & Meier 1958; Kalbfleisch & Prentice 2002, section 1.4.
     """
-    each = epochs_to_reach(frame, target, metric)
+    needed = list(dict.fromkeys([*by, "cell", "epoch", "epochs", metric]))
+    each = epochs_to_reach(frame[needed], target, metric)
     found = []
     for key, group in each.groupby(list(by), sort=False, dropna=False, observed=True):
         epochs, reached = group["epochs_to_target"].to_numpy(float), group["reached"].to_numpy()
@@ -62,10 +63,18 @@ def near_leader(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[st
     """
     keys = list(choice)
     leaders = verdicts[verdicts["leader"]]
-    targets = leaders.assign(_target=leaders[CHOSEN_ON] - near)[[*keys, "_target"]]
-    rows = frame[keys].astype(dict.fromkeys([key for key in keys if frame[key].dtype == "category"], str))
-    target = rows.merge(targets, how="left", on=keys)["_target"].set_axis(frame.index)
-    return speed(frame, [*keys, "initializer"], target)
+    accuracies = {
+        tuple(map(str, row)): accuracy for *row, accuracy in leaders[[*keys, CHOSEN_ON]].itertuples(index=False)
+    }
+    # Of a table of millions of rows each row gets the number of its choice, and so its target, and nothing more.
+    number = (
+        frame.groupby(keys, sort=False, dropna=False, observed=True).ngroup().to_numpy()
+        if keys
+        else np.zeros(len(frame), int)
+    )
+    _, first = np.unique(number, return_index=True)
+    each = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
+    return speed(frame, [*keys, "initializer"], pd.Series(np.array(each)[number], frame.index))
 
 
 def _kaplan_meier(epochs: np.ndarray, reached: np.ndarray) -> tuple[float, float, float, float]:
