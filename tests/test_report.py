@@ -257,7 +257,7 @@ def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
     one = frame_of({"a": [0.9], "b": [0.8]})
     assert words.verdict(stats.verdicts(one, [])) == "a (90.0%) leads, but a single seed tells nothing apart."
     alone = words.verdict(stats.verdicts(frame_of({"a": [0.9, 0.9]}), []))
-    assert alone == "a reaches 90.000% ± 0.000†; there is nothing to compare it with."
+    assert alone == "a reaches 90.00% ± 0.00†; there is nothing to compare it with."
 
 
 def test_the_page_carries_its_data_as_csv_and_parquet(page):
@@ -547,3 +547,61 @@ def test_the_articles_report_and_that_of_10_000_cells_are_small():
     page = make(made_up(many, lambda c: hash_of(c) / 16**6), many, [], "x")
     assert len(page.encode()) < 10_000_000
     assert "This page carries the last epoch of each cell" in Page(page).text
+
+
+def judged(**values):
+    verdicts = stats.verdicts(frame_of(values).assign(activation="tanh"), ["activation"])
+    return words.headline(verdicts, ["activation"])[0], words.verdict(verdicts)
+
+
+FIVE = [0.0, 0.002, 0.001, 0.003, 0.0015]
+
+
+def around(mean):
+    return [mean + s for s in FIVE]
+
+
+def test_who_was_not_compared_is_not_passed_over():
+    headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.899])
+    assert headline == "A leads."
+    assert verdict == "A (90.2% ± 0.1) leads; B is 40.0 points behind; C has too few seeds to be compared."
+    headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.95])
+    assert "single seed no" not in headline
+    assert verdict.startswith("C (95.0%) leads, with too few seeds to be compared; ")
+    assert judged(A=around(0.9), B=around(0.5))[0] == "A is the best."
+    headline, verdict = judged(A=[0.9], B=[0.8])
+    assert headline == "With a single seed no initializer can be told from another: what follows may be chance."
+
+
+def test_the_headline_says_nothing_of_choices_in_which_an_initializer_did_not_run():
+    whole = frame_of({"A": around(0.9), "B": around(0.5), "C": around(0.9)}, activation="tanh")
+    part = frame_of({"A": around(0.9), "B": around(0.5)}, activation="relu")
+    verdicts = stats.verdicts(pd.concat([whole, part], ignore_index=True), ["activation"])
+    first = words.headline(verdicts, ["activation"])[0]
+    assert first == "Over all 2 activations, A is never shown to be behind another."
+
+
+def test_that_an_initializer_is_best_at_some_rates_only_is_said_where_it_is_behind_at_all_others():
+    frames = [
+        frame_of({"A": around(a), "B": around(b)}, learning_rate=rate)
+        for rate, a, b in ((0.1, 0.9, 0.5), (0.2, 0.9, 0.9), (0.3, 0.5, 0.9))
+    ]
+    verdicts = stats.verdicts(pd.concat(frames, ignore_index=True), ["learning_rate"])
+    assert words.narrow(verdicts) == [
+        "A is among the best at 0.1 and 0.2 only",
+        "B is among the best at 0.2 and 0.3 only",
+    ]
+    lacking_one = pd.concat([*frames[:2], frame_of({"B": around(0.9)}, learning_rate=0.3)], ignore_index=True)
+    assert words.narrow(stats.verdicts(lacking_one, ["learning_rate"])) == []
+
+
+def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, monkeypatch):
+    from initbench.reporting.terminal import summary_table
+
+    monkeypatch.setenv("COLUMNS", "200")
+    parsed = grid.parse(TEXT, overrides={"activation": "tanh", "loss": "mse", "seed": 5})
+    level = {"zeros": 0.9, "he_normal": 0.9, "truncated_normal(std=1.0)": 0.1}
+    summary_table(made_up(parsed, lambda c: level[c.initializer]), parsed)
+    told = capsys.readouterr().out
+    assert "he_normal" in told
+    assert "truncated" not in told

@@ -405,6 +405,8 @@ def test_intervals_that_cover_less_are_flagged_with_what_they_cover():
     expected = {"mixed": "mixed", "skewed": "skewed", "equal": "equal", "lost": "equal"}
     assert table["flag"].to_dict() == {"fine": "", "near chance": "", **expected}
     assert table.loc["near chance", "failed"] == 2  # that some failed is no gap
+    many = stats.results(frame_of({"half": [0.9, None] * 10}), ["initializer"])
+    assert many["flag"].tolist() == [""]  # of twenty seeds of both kinds the interval is as good as any
     assert table.loc["fine", "coverage"] == 0.95
     assert table.loc["mixed", "coverage"] == pytest.approx(1 - 0.2**5 - 0.8**5)
     assert table.loc["skewed", "skewness"] == pytest.approx(scipy_stats.skew(values["skewed"], bias=False))
@@ -570,14 +572,14 @@ def test_average_ranks_are_compared_over_the_seeds_by_sign_flips():
     assert not stats.rank_pairs({name: [v[:5] for v in each] for name, each in scores.items()})["possible"].any()
 
 
-@pytest.mark.parametrize("together", [0.0, 0.9])
-def test_where_initializers_are_the_same_their_ranks_are_told_apart_in_at_most_67_of_1000(together):
+@pytest.mark.parametrize(("together", "seeds"), [(0.0, 7), (0.9, 7), (0.9, 15)])
+def test_where_initializers_are_the_same_their_ranks_are_told_apart_in_at_most_67_of_1000(together, seeds):
     """Choices share their seeds, and so some of the luck of an initializer at a seed (this share of its variance):
     Wilcoxon's test over the choices would claim a difference in up to 77% of experiments.
     """
     generator = np.random.default_rng(1)
-    shared = generator.normal(0, np.sqrt(together), (1000, 3, 1, 7))
-    values = shared + generator.normal(0, np.sqrt(1 - together), (1000, 3, 8, 7))
+    shared = generator.normal(0, np.sqrt(together), (1000, 3, 1, seeds))
+    values = shared + generator.normal(0, np.sqrt(1 - together), (1000, 3, 8, seeds))
     tables = [stats.rank_pairs(dict(zip("abc", map(list, each), strict=True))) for each in values]
     assert sum(table["told_apart"].any() for table in tables) <= 67
     by_choices = sum((table["p_choices_holm"] <= 0.05).any() for table in tables)
@@ -642,3 +644,41 @@ def test_all_pairs_are_the_differences_of_the_verdicts_whatever_leads():
     assert table.loc[("a", "b"), "behind"] == pytest.approx(-table.loc[("b", "a"), "behind"])
     expected = scipy_stats.ttest_rel([0.8, 0.83, 0.82], [0.5, 0.1135, 0.6]).confidence_interval(1 - 0.05 / 3)
     assert table.loc[("c", "b"), ["behind_low", "behind_high"]].tolist() == pytest.approx([expected.low, expected.high])
+
+
+def test_only_seeds_that_all_have_are_ranked():
+    """At each seed the two are equal, and one has other seeds than the other: nothing differs."""
+    rows = []
+    for activation in ("tanh", "relu"):
+        for name, seeds in (("a", range(8)), ("b", range(4, 12))):
+            one = frame_of({name: [0.5 + 0.01 * seed for seed in seeds]}, activation=activation)
+            rows.append(one.assign(seed=list(seeds)))
+    found = stats.scores(pd.concat(rows, ignore_index=True), ["activation"])
+    assert [len(values) for values in found["a"]] == [4, 4]
+    assert stats.ranks(found)["mean_rank"].tolist() == [1.5, 1.5]
+    assert stats.rank_pairs(found)["difference"].tolist() == [0.0]
+    with pytest.raises(ValueError, match="equally many"):
+        stats.rank_pairs({"a": [np.ones(3), np.ones(2)], "b": [np.ones(3), np.ones(2)]})
+
+
+def test_many_initializers_a_point_apart_at_many_seeds_are_told_apart_by_rank():
+    generator = np.random.default_rng(0)
+    scores = {f"n{i:02}": list(0.9 - 0.01 * i + generator.normal(0, 0.001, (4, 20))) for i in range(30)}
+    table = stats.rank_pairs(scores)
+    assert table["possible"].all()
+    assert table["told_apart"].all()
+
+
+def test_an_initializer_that_failed_at_every_seed_does_not_lead():
+    test = {"a": [0.13, 0.02, 0.02], "b": [0.112] * 3, "c": [0.03] * 3}
+    table = stats.verdicts(frame_of(test), []).set_index("initializer")
+    assert table["failed"].to_dict() == {"a": 2, "b": 3, "c": 3}
+    assert table["leader"].to_dict() == {"a": True, "b": False, "c": False}
+
+
+def test_coming_near_a_leader_that_is_at_chance_asks_to_leave_chance():
+    curve = [frame_of({"a": [0.15, 0.11], "b": [0.1, 0.1]}).assign(epoch=e, epochs=1) for e in range(2)]
+    frame = pd.concat(curve, ignore_index=True)
+    verdicts = stats.verdicts(frame, [])
+    table = stats.near_leader(frame, verdicts, []).set_index("initializer")
+    assert table["reached"].to_dict() == {"a": 1, "b": 0}

@@ -16,6 +16,10 @@ from initbench.reporting.page import template, text
 MOST_ROWS, MOST_DRAWN = 1_000, 30
 
 
+# With fewer seeds than these noise cannot be told from a change of any size.
+FEWEST_SEEDS = 3
+
+
 @dataclass(frozen=True)
 class Side:
     """One of the two runs: its name, how many cells it has, and its environments."""
@@ -55,7 +59,7 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | Non
             said.append(f"{words.plural(one.cells - cells, 'cell')} of {one.name} not in {other.name}.")
     if worse is not None:
         failing = too_bad(table, worse)
-        how = f"worse by {abs(worse):g} points or more"
+        how = f"worse by {abs(worse):g} {'point' if abs(worse) == 1 else 'points'} or more"
         if failing.empty:
             said.append(f"No setting that both have is {how}, beyond noise.")
         else:
@@ -74,7 +78,7 @@ def too_bad(table: pd.DataFrame, worse: float) -> pd.DataFrame:
     that fail and did not before.
     """
     by_so_much = table["change"] <= -worse / 100 + 1e-9  # and what is printed as the limit is at it
-    counts = table["moved"] | (table["seeds"] < 2) | (table["failed_after"] > table["failed_before"])
+    counts = table["moved"] | (table["seeds"] < FEWEST_SEEDS) | (table["failed_after"] > table["failed_before"])
     return table[by_so_much & counts & (table["same"] < table["seeds"])]
 
 

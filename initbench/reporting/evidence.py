@@ -52,7 +52,7 @@ class Evidence:
         table = stats.verdicts(self.frame, self.choice, chance=self.chance)
         keys = [*self.choice, "initializer"]
         told = ["reached", "median", "share_reached", "share_low", "share_high"]
-        learned = stats.near_leader(self.frame, table, self.choice)[[*keys, *told]]
+        learned = stats.near_leader(self.frame, table, self.choice, chance=self.chance)[[*keys, *told]]
         return table.merge(learned, how="left", on=keys)
 
     @cached_property

@@ -42,7 +42,7 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
             "choice": int(choice[i]),
             "begins": i > 0 and choice[i] != choice[i - 1],
             "mark": figures.MARKS[words.standing(row)],
-            "settings": [setting_text(setting, row[setting]) for setting in evidence.choice],
+            "settings": [words.setting_text(setting, row[setting]) for setting in evidence.choice],
             "initializer": row["initializer"],
             "standing": words.standing(row),
             "flag": words.flag(row),
@@ -58,11 +58,6 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
         }
         for i, row in enumerate(table.to_dict("records"))
     ]
-
-
-def setting_text(setting: str, value: Any) -> str:
-    """A setting's value, for people."""
-    return "none" if setting == "hidden" and value == "" else str(value)
 
 
 def _cells(metric: str, row: Mapping[Any, Any]) -> list[Any]:
@@ -108,7 +103,7 @@ def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "initializers": evidence.initializers,
         "pairs": _pairs(evidence),
         "choices": [
-            [setting_text(setting, rows.iloc[0][setting]) for setting in evidence.choice]
+            [words.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.choice]
             for _, rows in evidence.choices
         ],
         "rows": [

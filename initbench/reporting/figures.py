@@ -350,7 +350,7 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, tit
     validation = validation[validation["mean"].notna()]
     canvas, (upper, lower) = _panel(5.0, 2)
     _curves(upper, loss, look)
-    _curves(lower, validation, look)
+    _curves(lower, validation, look, 1.0)
     if len(loss) and loss["mean"].min() > 0 and loss["mean"].max() > 30 * loss["mean"].min():
         upper.set_yscale("log")
         upper.yaxis.set_major_formatter(PLAIN)
@@ -394,14 +394,15 @@ def _by_epoch(loss: pd.DataFrame, validation: pd.DataFrame) -> tuple[list[str], 
     return ["Mean at epoch, and 95% interval", *map(str, epochs)], rows
 
 
-def _curves(axes: Any, table: pd.DataFrame, look: Look) -> None:
+def _curves(axes: Any, table: pd.DataFrame, look: Look, highest: float | None = None) -> None:
+    """Means by epoch with their bands; a band ends at 0, and at the `highest` value that there can be."""
     every = max(1, int(table["epoch"].max() if len(table) else 1) // 10)
     for name, rows in table.groupby("initializer", sort=False):
         colour = look.light[str(name)]
         axes.plot(
             rows["epoch"], rows["mean"], color=colour, marker=look.markers[str(name)], markersize=5, markevery=every
         )
-        low, high = (rows[end].fillna(rows["mean"]) for end in ("low", "high"))
+        low, high = (rows[end].fillna(rows["mean"]).clip(0, highest) for end in ("low", "high"))
         axes.fill_between(rows["epoch"], low, high, color=colour, alpha=0.2, linewidth=1)
 
 
@@ -453,7 +454,8 @@ def heat_map(
     axes.set(title=title, xlabel="", ylabel="")
     axes.grid(visible=False)
     axes.tick_params(axis="y", rotation=0)
-    axes.set_xticklabels(axes.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
+    if wide.shape[1] > 2 or max(len(str(column)) for column in wide.columns) > 20:
+        axes.set_xticklabels(axes.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0, labelsize=9)
     rows = [[str(name), *(texts.loc[name, column] or "–" for column in wide.columns)] for name in wide.index]
     if standing is not None:
@@ -558,7 +560,7 @@ def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
     for name, group in rates.sort_values("learning_rate").groupby("initializer", sort=False):
         colour, marker = look.light[str(name)], look.markers[str(name)]
         axes.plot(group["learning_rate"], group["mean_all"], color=colour, marker=marker, markersize=5)
-        low, high = (group[f"all_{end}"].fillna(group["mean_all"]) for end in ("low", "high"))
+        low, high = (group[f"all_{end}"].fillna(group["mean_all"]).clip(0, 1) for end in ("low", "high"))
         axes.fill_between(group["learning_rate"], low, high, color=colour, alpha=0.15, linewidth=0)
         best = group[group["own_best"]]
         axes.plot(

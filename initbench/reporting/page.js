@@ -58,9 +58,11 @@
   const key = (column, i) => {
     const [choice, initializer, failed, led, learned, metrics] = data.rows[i];
     const cells = metrics[number()];
-    if (column < count) return data.choices[choice][column];
+    if (column < count) return numeric[column] ? +data.choices[choice][column] : orders[column].indexOf(data.choices[choice][column]);
     return [data.initializers[initializer], cells[1], cells[1], view.than ? behind(i)[1] : led, cells[5], failed, learned][column - count];
   };
+  const orders = data.settings.map((_, i) => unique(data.choices.map((choice) => choice[i])));
+  const numeric = orders.map((values) => values.every((value) => value !== "" && !isNaN(value))); // else the grid's order
   const compare = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b, "en", { numeric: true }) : a - b;
   heads.forEach((head, column) => {
     if (head.classList.contains("plot")) return;

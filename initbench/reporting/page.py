@@ -173,7 +173,9 @@ def _breakable(name: str) -> Markup:
 
 def _ranking(evidence: Evidence) -> list[str]:
     scores = evidence.scores
-    return words.ranking(stats.ranks(scores), stats.rank_pairs(scores), evidence.seeds, len(evidence.choices))
+    return words.ranking(
+        stats.ranks(scores), stats.rank_pairs(scores), len(next(iter(scores.values()))[0]), len(evidence.choices)
+    )
 
 
 def _headline(evidence: Evidence) -> list[str]:

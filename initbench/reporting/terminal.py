@@ -31,7 +31,8 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
             continue
         leader = rows[rows["leader"]].iloc[0]
         others = rows[~rows["leader"]]
-        also = ", ".join(others.loc[~others["told_apart"], "initializer"])
+        best = [words.standing(row) == "best" for _, row in others.iterrows()]
+        also = ", ".join(others.loc[best, "initializer"])
         if len(others) and not others["behind_low"].notna().any():
             also = "unknown: one seed"
         table.add_row(words.title(choice, leader), leader["initializer"], words.marked(leader), also, failed)

@@ -31,7 +31,7 @@ def percent(value: float, digits: int = 1) -> str:
 def digits_for(half: float) -> int:
     """Decimals of a percentage so that its interval shows one or two figures: from 1 to 3."""
     points = 100 * half
-    return 1 if pd.isna(points) or points >= 0.1 else 2 if points >= 0.01 else 3
+    return 1 if pd.isna(points) or points >= 0.1 else 2 if points >= 0.01 or not points else 3
 
 
 def interval(row: Any, runs: str = "all") -> str:
@@ -79,6 +79,7 @@ def points(value: float, low: float, high: float) -> tuple[str, str]:
         return "–", ""
     if pd.isna(low):
         return signed(value, 2), ""
+    low, high = max(low, -1.0), min(high, 1.0)  # no difference of accuracies is beyond
     digits = 2 if high - low < 0.02 else 1
     while digits < 4 and any(signed(end, digits) == f"{0:.{digits}f}" for end in (low, high) if end):
         digits += 1  # on which side of zero an end lies is the point
@@ -163,6 +164,11 @@ def standing(row: Any) -> str:
     return "open" if row["behind"] > LOOSE else "best"
 
 
+def setting_text(setting: str, value: Any) -> str:
+    """A setting's value, for people."""
+    return "none" if setting == "hidden" and value == "" else str(value)
+
+
 def verdict(rows: pd.DataFrame) -> str:
     """One choice's answer in a sentence: which are among the best, how far the others are behind, which failed."""
     if not rows["leader"].any():
@@ -172,31 +178,42 @@ def verdict(rows: pd.DataFrame) -> str:
     others = rows[~rows["leader"] & ~rows.index.isin(lost.index)].sort_values("behind")
     if not leader["compared"]:
         return f"{named(leader)} reaches {marked(leader)}; there is nothing to compare it with."
-    if not rows["behind_low"].notna().any():
-        said = [f"{named(leader, marked(leader))} leads, but a single seed tells nothing apart"]
+    if not _judged(rows):
+        why = "a single seed tells" if rows["seeds"].max() == 1 else "too few seeds in common tell"
+        said = [f"{named(leader, marked(leader))} leads, but {why} nothing apart"]
     else:
         stands = others.apply(standing, axis=1) if len(others) else pd.Series(dtype=str)
-        loose = others[stands == "open"]
-        best = [] if leader["told_apart"] else [leader]
+        loose, unjudged = others[stands == "open"], others[(stands == "") & ~others["told_apart"]]
+        best = [leader] if standing(leader) else []
         best += [row for _, row in others[stands == "best"].iterrows()]
         names = [named(row, marked(row) if i == 0 else "") for i, row in enumerate(best)]
         if not best:
-            said = ["none is among the best: each is behind another"]
+            said = ["none is among the best: each is behind another"] if rows["told_apart"].all() else []
         elif len(best) == 1:
-            said = [f"{names[0]} {'leads' if len(loose) else 'is the best'}"]
+            said = [f"{names[0]} {'leads' if len(loose) + len(unjudged) else 'is the best'}"]
         else:
             said = [f"the best is among {_some(names)}"]
+        who = named(leader, marked(leader))
         if leader["told_apart"]:
-            who = named(leader, marked(leader))
             said.append(f"{who} leads on validation and is behind {leader['better']} on test")
+        elif not standing(leader):
+            said.append(f"{who} leads, with too few seeds to be compared")
         if len(loose):
             lower = [named(row, f"{_points(row)} lower") for _, row in loose.head(MOST_LOOSE).iterrows()]
             if len(loose) > MOST_LOOSE:
                 lower.append(f"{len(loose) - MOST_LOOSE} more (up to {_points(loose.iloc[-1])} lower)")
             said.append(f"{listed(lower)} {'scatters' if len(loose) == 1 else 'scatter'} too much to be ruled out")
         said += _behind(others[others["told_apart"]])
+        if len(unjudged):
+            have = "has" if len(unjudged) == 1 else "have"
+            said.append(f"{_some(list(unjudged['initializer']))} {have} too few seeds to be compared")
     said += _lost(lost)
     return "; ".join(said) + "."
+
+
+def _judged(rows: pd.DataFrame) -> bool:
+    """Whether any two initializers could be compared: the leader with another, or others that were told apart."""
+    return bool(rows["behind_low"].notna().any() or rows["told_apart"].any())
 
 
 def _behind(rows: pd.DataFrame) -> list[str]:
@@ -270,8 +287,9 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     alive = verdicts[grouped["leader"].transform("any")]
     compared = alive[alive.groupby(list(choice), observed=True)["compared"].transform("max") > 0]
     sentences = []
-    if not alive["behind_low"].notna().any():
-        sentences.append("With a single seed no initializer can be told from another: what follows may be chance.")
+    if not _judged(alive):
+        why = "a single seed" if alive["seeds"].max() == 1 else "so few seeds in common"
+        sentences.append(f"With {why} no initializer can be told from another: what follows may be chance.")
     elif not alive["told_apart"].any():
         sentences.append("No initializer could be told from another: more seeds, or larger differences, are needed.")
     elif len(compared.drop_duplicates(list(choice))) == 1:
@@ -281,7 +299,9 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
         if not names:
             sentences.append(f"No initializer is among the best{where}: each is behind another.")
         elif len(names) == 1:
-            sentences.append(f"{names[0]} is the best{where}.")
+            others = compared[compared["initializer"] != names[0]]
+            sure = (others["told_apart"] | (others["failed"] == others["seeds"])).all()
+            sentences.append(f"{names[0]} {'is the best' if sure else 'leads'}{where}.")
         else:
             sentences.append(f"The best is among {_some(names)}{where}; none of these is told to be behind.")
     else:
@@ -311,8 +331,9 @@ def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[st
     behind = {name: int(n) for name, n in alive.groupby("initializer")["told_apart_overall"].sum().items()}
     alone = {name: int(n) for name, n in alive.groupby("initializer")["told_apart"].sum().items()}
     runs = alive.groupby("initializer").size()
-    tried = alive.assign(trained=alive["failed"] < alive["seeds"]).groupby("initializer")["trained"].all()
-    never = [name for name in names if behind[name] == 0 and tried[name]]
+    judged = alive.assign(_judged=(alive.apply(standing, axis=1) != "") | alive["told_apart"])
+    everywhere = judged.groupby("initializer")["_judged"].sum() == choices  # compared in every choice, and trained
+    never = [name for name in names if behind[name] == 0 and everywhere[name]]
     always = [name for name in names if behind[name] == runs[name]]
     sentences = []
     if len(never) == len(names):
@@ -321,10 +342,13 @@ def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[st
         verb = "is" if len(never) == 1 else "are"
         sentences.append(f"Over all {place}, {_some(never)} {verb} never shown to be behind another.")
     elif all(behind.values()):
-        least = min(names, key=behind.__getitem__)
+        least = min(behind.values())
+        fewest = _some([name for name in names if behind[name] == least])
         sentences.append(
-            f"Over all {place} every initializer is behind another somewhere; {least} least often, in {behind[least]}."
+            f"Over all {place} every initializer is behind another somewhere; {fewest} least often, in {least}."
         )
+    else:
+        sentences.append(f"No initializer was compared, and not behind another, in all {place}.")
     if always:
         sentences.append(f"Never among the best: {_some(always)}.")
     if (alive["told_apart"] & ~alive["told_apart_overall"]).any():
@@ -561,7 +585,10 @@ def at_the_edge(rates: pd.DataFrame) -> list[str]:
     ends = [rates["learning_rate"].min(), rates["learning_rate"].max()]
     names = list(best.loc[best["learning_rate"].isin(ends), "initializer"])
     verb = "does" if len(names) == 1 else "do"
-    return [f"{listed(names)} {verb} best at the edge of these rates: one beyond it may suit better"] if names else []
+    said = [f"{_some(names)} {verb} best at the edge of these rates: one beyond it may suit better"] if names else []
+    if rates.loc[rates["common"], "learning_rate"].isin(ends).any():
+        said.append("the common rate is at the edge too")
+    return said
 
 
 def narrow(verdicts: pd.DataFrame) -> list[str]:
@@ -574,6 +601,7 @@ def narrow(verdicts: pd.DataFrame) -> list[str]:
     count = alive["learning_rate"].nunique()
     for name, rows in alive.groupby("initializer", sort=False):
         at = [f"{row['learning_rate']:g}" for _, row in rows.iterrows() if standing(row) == "best"]
-        if 0 < len(at) < count:
+        apart = int((rows["told_apart"] | (rows["failed"] == rows["seeds"])).sum())
+        if at and len(at) < count and len(at) + apart == count:
             said.append(f"{name} is among the best at {listed(at)} only")
     return said

@@ -8,7 +8,7 @@ performance profiles and the probability of improvement Agarwal et al. 2021 ("De
 the Statistical Precipice", NeurIPS, section 4) and their library rliable.
 
 In all of them a diverged run counts as a classifier that always says the commonest class. Only choices that have runs
-of every initializer are taken, and of those the ones in which some run did not fail.
+of every initializer are taken, of those the ones in which some run did not fail, and of these the seeds that all have.
 """
 
 import itertools
@@ -27,27 +27,28 @@ Floats = NDArray[np.float64]
 # Resamples of a bootstrap, and fewer where the runs are very many: their product is bounded.
 RESAMPLES, MOST_DRAWN = 2000, 1_000_000
 
-# Up to so many seeds a test flips signs; beyond, the mean of the differences is normal.
-MOST_FLIPPED = 200
+# Up to so many seeds a test flips all signs; beyond, the mean of the differences is roughly normal.
+MOST_FLIPPED = 13
 
 
 def scores(
     frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
 ) -> dict[str, list[Floats]]:
-    """For each initializer the accuracies of its seeds in every choice that has runs of all: `[choice][seed]`."""
+    """For each initializer the accuracies of its seeds in every choice that has runs of all: `[choice][seed]`.
+
+    Only the seeds that all initializers have in all of these choices are taken, in their order, so that a place in one
+    array is the same seed as that place in any other.
+    """
     rows = outcomes(frame, chance)
     names = list(dict.fromkeys(rows["initializer"].astype(str)))
-    rows = rows.sort_values("seed", kind="stable")
-    found: dict[str, list[Floats]] = {name: [] for name in names}
+    wide = []
     for group in split(rows, choice):
-        each = {
-            str(name): values[f"counted_{metric}"].to_numpy(float)
-            for name, values in group.groupby("initializer", observed=True)
-        }
-        if not group["failed"].all() and all(len(each.get(name, ())) for name in names):
-            for name in names:
-                found[name].append(each[name])
-    return found
+        table = group.pivot(index="seed", columns="initializer", values=f"counted_{metric}").astype(float)
+        if not group["failed"].all() and table.shape[1] == len(names):
+            wide.append(table.dropna().sort_index())
+    seeds = set(wide[0].index).intersection(*(table.index for table in wide)) if wide else set()
+    taken = [table.loc[sorted(seeds)] for table in wide if seeds]
+    return {name: [table[name].to_numpy(float) for table in taken] for name in names}
 
 
 def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
@@ -97,11 +98,11 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 
     - `difference`: at each seed initializers are ranked within every choice, and the ranks averaged over the choices;
       this is the mean over the seeds of worse minus better;
-    - `p`: of the exact sign-flip test of those differences (of more than 13 seeds by 9,999 random flips, of more than
-      200 as a z-test), which holds however the choices depend on each other. `p_holm`: by Holm's correction;
+    - `p`: of the exact sign-flip test of those differences (of more than 13 seeds as a t-test), which holds
+      however the choices depend on each other. `p_holm`: by Holm's correction;
       `told_apart`: it is at most 5%: other seeds would say the same, of these choices. `possible`: whether so many
       seeds can reach significance at all: the smallest p of n differences is 2 / 2ⁿ, and Holm's first step asks for
-      5% / pairs. NaN, and nothing told apart, where an initializer lacks a seed or there is one only;
+      5% / pairs. NaN, and nothing told apart, where there is one seed only;
     - `p_choices`, `p_choices_holm`, `possible_choices`: the same of Wilcoxon's signed-rank test of the means over the
       choices, as in Demšar. It takes the choices as independent. They are not, for they share their seeds: it then
       claims far too much (in simulations in 27 to 77% of experiments without a difference), so go by the seeds.
@@ -135,15 +136,14 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 
 
 def _sign_flip(differences: Floats) -> float:
-    """The two-sided p-value of a mean of zero, by flips of sign; of very many differences that of the t-test."""
-    if len(differences) > MOST_FLIPPED:
-        error = differences.std(ddof=1) / np.sqrt(len(differences))
-        return (
-            float(2 * distributions.norm.sf(abs(differences.mean()) / error)) if error else float(differences[0] == 0)
-        )
-    random = np.random.default_rng(0)
+    """The two-sided p-value of a mean of zero: exact, by all flips of sign; of many differences that of the t-test."""
+    n = len(differences)
+    if n > MOST_FLIPPED:
+        error = float(differences.std(ddof=1)) / np.sqrt(n)
+        p = 2 * distributions.t.sf(abs(differences.mean()) / error, n - 1) if error else float(differences[0] == 0)
+        return max(float(p), 2.0 ** (1 - n))
     found = distributions.permutation_test(
-        (differences,), np.mean, permutation_type="samples", vectorized=True, rng=random
+        (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=2 ** (n + 1)
     )
     return float(found.pvalue)
 
@@ -153,11 +153,16 @@ def _reachable(count: int, pairs: int) -> bool:
 
 
 def _ranks_by_seed(scores: Mapping[str, Sequence[Floats]]) -> Floats | None:
-    """Average ranks over the choices at each seed, `[seeds, initializers]`; None where not all have the same seeds, or
-    one only.
+    """Average ranks over the choices at each seed, `[seeds, initializers]`; None with fewer than two seeds.
+
+    ValueError where the choices have not equally many.
     """
     lengths = {len(values) for each in scores.values() for values in each}
-    if len(lengths) != 1 or lengths == {1}:
+    if len(lengths) > 1:
+        raise ValueError(
+            f"scores of {sorted(lengths)} seeds; allowed: equally many, at the same seeds, as `scores` gives"
+        )
+    if not lengths or lengths == {1}:
         return None
     values = np.round(np.array([list(each) for each in scores.values()]), 12)  # [initializers, choices, seeds]
     return np.asarray(distributions.rankdata(-values, axis=0).mean(axis=1).T)

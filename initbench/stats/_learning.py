@@ -1,14 +1,14 @@
 """Speed of learning: how many epochs it takes to reach a target, with runs that never do."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from initbench.stats._outcomes import CONFIDENCE
+from initbench.stats._outcomes import CONFIDENCE, Chance, known_chances
 from initbench.stats._verdicts import CHOSEN_ON
 
 # How near to the leader's last validation accuracy a run has learned what there is to learn.
@@ -55,11 +55,17 @@ def speed(
     return pd.DataFrame(found, columns=columns)
 
 
-def near_leader(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str], near: float = NEAR) -> pd.DataFrame:
+def near_leader(
+    frame: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    choice: Sequence[str],
+    near: float = NEAR,
+    chance: Mapping[str, Chance] | None = None,
+) -> pd.DataFrame:
     """How fast each initializer comes near the last mean validation accuracy of its choice's leader.
 
     As `speed`, a row for each initializer of each choice, with the target that accuracy less `near` (default one
-    percentage point). `verdicts` says who leads; where nobody does, nobody comes near.
+    percentage point), and above chance in any case. `verdicts` says who leads; where nobody does, nobody comes near.
     """
     keys = list(choice)
     leaders = verdicts[verdicts["leader"]]
@@ -73,8 +79,10 @@ def near_leader(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[st
         else np.zeros(len(frame), int)
     )
     _, first = np.unique(number, return_index=True)
+    lowest = max(one.limit for one in known_chances(frame, chance).values()) + 1e-9
     each = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
-    return speed(frame, [*keys, "initializer"], pd.Series(np.array(each)[number], frame.index))
+    targets = np.maximum(np.array(each), lowest)
+    return speed(frame, [*keys, "initializer"], pd.Series(targets[number], frame.index))
 
 
 def _kaplan_meier(epochs: np.ndarray, reached: np.ndarray) -> tuple[float, float, float, float]:

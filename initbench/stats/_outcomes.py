@@ -52,15 +52,16 @@ def counted(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | Non
     """
     if not metric.endswith("accuracy"):
         return frame[metric]
-    known = _known(frame, chance)
+    known = known_chances(frame, chance)
     values = {name: one.test if metric.startswith("test") else one.validation for name, one in known.items()}
     lost = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(frame[metric].astype(float))
     return frame[metric].where(~lost, frame["dataset"].astype(str).map(values).astype(float))
 
 
-def _known(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:
+def known_chances(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:
+    """What always saying the commonest class reaches, for each data set of a table; ValueError where one is missing."""
     known = {"mnist": MNIST, **(chance or {})}
-    missing = sorted(set(frame["dataset"].astype(str)) - set(known))
+    missing = sorted(set(map(str, frame["dataset"].unique())) - set(known))
     if missing:
         raise ValueError(
             f"chance = {sorted(known)}; allowed: an entry for each data set, and {missing[0]!r} is missing"
@@ -76,7 +77,7 @@ def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) ->
     `counted_validation_accuracy` and `counted_test_accuracy`: the accuracies, as `counted`.
     """
     rows = final(frame)
-    limits = {name: one.limit for name, one in _known(rows, chance).items()}
+    limits = {name: one.limit for name, one in known_chances(rows, chance).items()}
     both = rows[["validation_accuracy", "test_accuracy"]].astype(float)
     diverged = (rows["status"].astype(str) == DIVERGED) | ~np.isfinite(both.to_numpy()).all(axis=1)
     at_chance = ~diverged & (rows["validation_accuracy"] <= rows["dataset"].astype(str).map(limits).astype(float))

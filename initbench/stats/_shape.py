@@ -36,10 +36,12 @@ def flags(table: pd.DataFrame, values: Mapping[str, "pd.Series[float]"]) -> pd.D
         mixed = gap > 2 * np.maximum(of["highest"] - of["lowest"], of["most"] - of["least"])
         error = np.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
         skewed = (n > 2) & (np.abs(skew) >= SKEWED) & (np.abs(skew) > 1.96 * error)
+    bound = 1 - share**n - (1 - share) ** n
+    mixed &= bound < 0.95  # of many seeds of both kinds the interval is as good as any
     same = (of["low"] == of["high"]) & (n > 1)
     flag = np.select([mixed, same, skewed], ["mixed", "equal", "skewed"], "")
     coverage = np.where(n > 1, 0.95, np.nan)
-    coverage[flag == "mixed"] = np.minimum(0.95, 1 - share**n - (1 - share) ** n)[flag == "mixed"]
+    coverage[flag == "mixed"] = bound[flag == "mixed"]
     coverage[flag == "equal"] = np.nan
     for i in np.flatnonzero(flag == "skewed"):
         coverage[i] = gamma_coverage(round(2 * abs(skew[i])) / 2, int(n[i]))

@@ -71,8 +71,8 @@ def verdicts(
     The leader of a choice has the highest mean validation accuracy; what is reported of it is the test accuracy. Cells
     at one seed see the same order of the data and draw the same noise, so initializers are compared seed by seed: the
     differences have less spread than the values. In choosing and comparing, a diverged run counts as one that always
-    says the commonest class: an initializer is not made better by leaving out the runs that it lost. Where every run of
-    a choice failed, there is no leader.
+    says the commonest class: an initializer is not made better by leaving out the runs that it lost. An initializer
+    of which every run failed does not lead, and where all did, there is no leader.
 
     All pairs of a choice's k initializers are compared, each by Student's t of its differences, two-sided at
     5% / (k (k − 1) / 2) (Bonferroni). So with probability 95% or more no difference is claimed where there is none, in
@@ -101,7 +101,10 @@ def verdicts(
         names = group["initializer"].tolist()
         chosen_on = counted.groupby("initializer", observed=True)[f"counted_{CHOSEN_ON}"].mean()
         alive = bool((group["failed"] < group["seeds"]).any())
-        leader = names.index(chosen_on[names].idxmax()) if alive else -1
+        learned = group.loc[
+            (group["failed"] < group["seeds"]).to_numpy(), "initializer"
+        ]  # one that did not, leads nothing
+        leader = names.index(chosen_on[learned].idxmax()) if alive else -1
         compared = _pairwise(_by_seed(counted, names, metric), len(choices))
         # [i, j]: is j behind i, in this choice by itself and where all are told of at once
         behind, overall = (np.nan_to_num(compared[low], nan=-1.0) > 0 for low in ("low", "low_overall"))
