@@ -600,8 +600,9 @@ def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, 
 
     monkeypatch.setenv("COLUMNS", "200")
     parsed = grid.parse(TEXT, overrides={"activation": "tanh", "loss": "mse", "seed": 5})
-    level = {"zeros": 0.9, "he_normal": 0.9, "truncated_normal(std=1.0)": 0.1}
-    summary_table(made_up(parsed, lambda c: level[c.initializer]), parsed)
+    alike = lambda c: 0.9 + 0.01 * ((3 * c.seed + (c.initializer == "zeros")) % 5)  # noqa: E731
+    summary_table(made_up(parsed, lambda c: 0.1 if "truncated" in c.initializer else alike(c)), parsed)
     told = capsys.readouterr().out
     assert "he_normal" in told
-    assert "truncated" not in told
+    assert "zeros" in told
+    assert "truncated" not in told  # which failed at every seed
