@@ -88,6 +88,16 @@ class Evidence:
         """The accuracies by initializer, choice and seed, of the choices that have runs of all initializers."""
         return stats.scores(self.frame, self.choice, chance=self.chance)
 
+    @cached_property
+    def ranks(self) -> pd.DataFrame:
+        """The average ranks, best first."""
+        return stats.ranks(self.scores)
+
+    @cached_property
+    def rank_pairs(self) -> pd.DataFrame:
+        """The comparisons of average ranks."""
+        return stats.rank_pairs(self.scores)
+
     @property
     def compared_across(self) -> int:
         """Over how many choices initializers can be compared; 0 where there is nothing to compare."""
@@ -106,16 +116,13 @@ class Evidence:
             return None
         return rates(self.frame, self.choice_without_rate, chance=self.chance)
 
-    def at(self, which: str) -> "Evidence":
-        """The evidence with each initializer at its `own_best` rate, or all at the `common` one."""
-        assert self.rates is not None
-        chosen = at_rates(self.frame, self.rates, self.choice_without_rate, which)
-        return Evidence(chosen, self.grid, self.choice_without_rate)
-
     @cached_property
     def first(self) -> "Evidence":
         """What is told first: this, or with each initializer at its own best learning rate where that is an axis."""
-        return self if self.rates is None else self.at("own_best")
+        if self.rates is None:
+            return self
+        chosen = at_rates(self.frame, self.rates, self.choice_without_rate, "own_best")
+        return Evidence(chosen, self.grid, self.choice_without_rate)
 
 
 def choice_of(grid: Grid) -> list[str]:

@@ -167,7 +167,7 @@ def _across(evidence: Evidence, look: Look) -> Iterator[Shown]:
     if not choices:
         return
     scores = evidence.scores
-    ranks, pairs = stats.ranks(scores), stats.rank_pairs(scores)
+    ranks, pairs = evidence.ranks, evidence.rank_pairs
     yield Shown("across", "ranks", figures.rank_diagram(ranks, groups(ranks, pairs), look, choices))
     order = list(ranks["initializer"])
     means = stats.interquartile_means(scores).set_index("initializer").loc[order].reset_index()

@@ -172,10 +172,8 @@ def _breakable(name: str) -> Markup:
 
 
 def _ranking(evidence: Evidence) -> list[str]:
-    scores = evidence.scores
-    return words.ranking(
-        stats.ranks(scores), stats.rank_pairs(scores), len(next(iter(scores.values()))[0]), len(evidence.choices)
-    )
+    seeds = len(next(iter(evidence.scores.values()))[0])
+    return words.ranking(evidence.ranks, evidence.rank_pairs, seeds, len(evidence.choices))
 
 
 def _headline(evidence: Evidence) -> list[str]:
