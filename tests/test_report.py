@@ -569,6 +569,11 @@ def test_who_was_not_compared_is_not_passed_over():
     assert "single seed no" not in headline
     assert verdict.startswith("C (95.0%) leads, with too few seeds to be compared; ")
     assert judged(A=around(0.9), B=around(0.5))[0] == "A is the best."
+    headline, verdict = judged(
+        A=[0.3, 0.2, 0.9], B=[0.1, 0.1, 0.1]
+    )  # that B never trained is no proof that A is better
+    assert headline.startswith("No initializer could be told from another")
+    assert verdict == "A (46.7% ± over 50) leads; B never left chance."
     headline, verdict = judged(A=[0.9], B=[0.8])
     assert headline == "With a single seed no initializer can be told from another: what follows may be chance."
 

@@ -190,7 +190,8 @@ def verdict(rows: pd.DataFrame) -> str:
         if not best:
             said = ["none is among the best: each is behind another"] if rows["told_apart"].all() else []
         elif len(best) == 1:
-            said = [f"{names[0]} {'leads' if len(loose) + len(unjudged) else 'is the best'}"]
+            alone = rows.loc[rows["initializer"] != best[0]["initializer"], "told_apart"].all()
+            said = [f"{names[0]} {'is the best' if alone else 'leads'}"]
         else:
             said = [f"the best is among {_some(names)}"]
         who = named(leader, marked(leader))
@@ -299,9 +300,8 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
         if not names:
             sentences.append(f"No initializer is among the best{where}: each is behind another.")
         elif len(names) == 1:
-            others = compared[compared["initializer"] != names[0]]
-            sure = (others["told_apart"] | (others["failed"] == others["seeds"])).all()
-            sentences.append(f"{names[0]} {'is the best' if sure else 'leads'}{where}.")
+            alone = compared.loc[compared["initializer"] != names[0], "told_apart"].all()
+            sentences.append(f"{names[0]} {'is the best' if alone else 'leads'}{where}.")
         else:
             sentences.append(f"The best is among {_some(names)}{where}; none of these is told to be behind.")
     else:
