@@ -15,7 +15,6 @@ from initbench.reporting.page import template, text
 # The page's table has so many rows at most, and its figure so many, those that changed most.
 MOST_ROWS, MOST_DRAWN = 1_000, 30
 
-
 # With fewer seeds than these noise cannot be told from a change of any size.
 FEWEST_SEEDS = 3
 
@@ -49,7 +48,7 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | Non
             worst = moved.iloc[int(moved["change"].abs().argmax())]
             said.append(
                 f"Beyond noise: {words.listed(parts)}; the largest change is {words.signed(worst['change'], 2)} points "
-                f"({name_of(worst, table)})."
+                f"({name_of(worst, varying(table))})."
             )
     lost, gained = int(table["failed_before"].sum()), int(table["failed_after"].sum())
     if lost != gained:
@@ -95,9 +94,9 @@ def varying(table: pd.DataFrame) -> list[str]:
     return sorted(found, key=lambda s: s == "initializer")
 
 
-def name_of(row: Any, table: pd.DataFrame) -> str:
-    """What a setting is called: its initializer, and what else varies."""
-    others = [s for s in varying(table) if s != "initializer"]
+def name_of(row: Any, settings: Iterable[str]) -> str:
+    """What a setting is called: its initializer, and what else varies, of `varying`."""
+    others = [s for s in settings if s != "initializer"]
     return str(row["initializer"]) + (f", {words.title(others, row)}" if others else "")
 
 
@@ -109,7 +108,10 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
     drawn = named.loc[order[:MOST_DRAWN]]
     look = figures.Look.of(list(dict.fromkeys(named["initializer"])))
     same = bool((named["same"] == named["seeds"]).all())
-    drawing = figures.changes(drawn, [name_of(row, named) for _, row in drawn.iterrows()], look)
+    figure = ""
+    if not same:
+        drawing = figures.changes(drawn, [name_of(row, settings) for _, row in drawn.iterrows()], look)
+        figure = Markup(figures.unique(figures.inline(drawing, look), "c-"))
     return template("comparison.html").render(
         style=text("page.css"),
         version=__version__,
@@ -117,7 +119,7 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
         after=after,
         sentences=sentences(named, before, after, worse),
         settings=[setting.replace("_", " ") for setting in settings],
-        figure="" if same else Markup(figures.unique(figures.inline(drawing, look), "c-")),
+        figure=figure,
         colours=look,
         shown=len(drawn),
         rows=[_row(row, settings) for _, row in named.loc[order[:MOST_ROWS]].iterrows()],
@@ -128,12 +130,11 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
 
 
 def _row(row: Any, settings: Iterable[str]) -> dict[str, Any]:
-    change = words.points(row["change"], row["change_low"], row["change_high"])
     return {
         "settings": [str(row[setting]) for setting in settings],
         "before": words.percent(row["mean_before"], 2),
         "after": words.percent(row["mean_after"], 2),
-        "change": " ".join(change).strip(),
+        "change": words.difference(row, "change"),
         "told": ("better" if row["change"] > 0 else "worse") if row["moved"] else "–",
         "moved": bool(row["moved"]),
         "same": f"{int(row['same'])} of {int(row['seeds'])}",

@@ -41,15 +41,20 @@ class Evidence:
         return chances(self.grid)
 
     @cached_property
+    def outcomes(self) -> pd.DataFrame:
+        """A row for each run, with what became of it."""
+        return stats.outcomes(self.frame, self.chance)
+
+    @cached_property
     def last(self) -> pd.DataFrame:
-        """A row for each run, with what became of it; `test_accuracy` counts a diverged one as the commonest class."""
-        last = stats.outcomes(self.frame, self.chance)
-        return last.assign(test_accuracy=last["counted_test_accuracy"])
+        """`outcomes`, where `test_accuracy` counts a diverged run as the commonest class."""
+        return self.outcomes.assign(test_accuracy=self.outcomes["counted_test_accuracy"])
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """`stats.verdicts`, with the speed of learning: `reached`, `median` and shares of `stats.near_leader`."""
+        """`stats.verdicts`, with `words.standing` and the speed of learning: `stats.near_leader`."""
         table = stats.verdicts(self.frame, self.choice, chance=self.chance)
+        table["standing"] = [words.standing(row) for _, row in table.iterrows()]
         keys = [*self.choice, "initializer"]
         told = ["reached", "median", "share_reached", "share_low", "share_high"]
         learned = stats.near_leader(self.frame, table, self.choice, chance=self.chance)[[*keys, *told]]

@@ -34,17 +34,17 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
     table = evidence.verdicts.head(MOST_ROWS)
     by_metric = {}
     for metric in LABELS:
-        found = stats.results(evidence.frame, keys, metric, evidence.chance)
+        found = stats.results_of(evidence.outcomes, keys, metric)
         by_metric[metric] = table[keys].merge(found, how="left", on=keys).to_dict("records")
     choice = np.repeat(np.arange(len(evidence.choices)), [len(rows) for _, rows in evidence.choices])
     return [
         {
             "choice": int(choice[i]),
             "begins": i > 0 and choice[i] != choice[i - 1],
-            "mark": figures.MARKS[words.standing(row)],
+            "mark": figures.MARKS[row["standing"]],
             "settings": [words.setting_text(setting, row[setting]) for setting in evidence.choice],
             "initializer": row["initializer"],
-            "standing": words.standing(row),
+            "standing": row["standing"],
             "flag": words.flag(row),
             "failing": row["failed"] > 0,
             "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
@@ -84,7 +84,7 @@ def _pairs(evidence: Evidence) -> list[list[Any]]:
     number = {_key(rows.iloc[0], evidence): i for i, (_, rows) in enumerate(evidence.choices)}
     found: list[list[list[Any]]] = [[[None] * count for _ in place] for _ in number]
     for row in table.to_dict("records"):
-        text = " ".join(words.points(row["behind"], row["behind_low"], row["behind_high"])).strip()
+        text = words.difference(row, "behind")
         here = found[number[_key(row, evidence)]]
         here[place[row["initializer"]]][place[row["other"]]] = [text, *_rounded([row["behind"]])]
     return found

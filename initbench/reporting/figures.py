@@ -271,11 +271,11 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
     rows = table[table["behind"].notna()].sort_values("behind", kind="stable")
     names = list(rows["initializer"])
     leader = table.loc[table["leader"], "initializer"].iloc[0]
-    told = [" ".join(words.points(*row[["behind", "behind_low", "behind_high"]])) for _, row in rows.iterrows()]
+    told = [words.difference(row, "behind") for _, row in rows.iterrows()]
     ends = [100 * rows[column].to_numpy(float) for column in ("behind", "behind_low", "behind_high")]
     canvas, axes = _panel(0.44 * len(names) + 1.0)
     _forest(axes, names, ends, look, told)
-    axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    _dashed(axes, 0)
     axes.set(title=f"{title}\nbehind {_cut(leader)}", xlabel="Points of test accuracy behind the leader")
     if np.nanmax(ends[0]) > 5:  # one that failed must not squeeze those that are near
         axes.set_xscale("symlog", linthresh=1, linscale=0.6)
@@ -296,15 +296,20 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
 def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
     """What changed from one run to another: from `stats.changes`, with a name for each row."""
     ends = [100 * table[column].to_numpy(float) for column in ("change", "change_low", "change_high")]
-    told = [" ".join(words.points(*row[["change", "change_low", "change_high"]])) for _, row in table.iterrows()]
+    told = [words.difference(row, "change") for _, row in table.iterrows()]
     canvas, axes = _panel(0.44 * len(names) + 1.0, width=7.5)
     _forest(axes, names, ends, look, told, [str(name) for name in table["initializer"]])
-    axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    _dashed(axes, 0)
     axes.set(xlabel="Change of test accuracy, points")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(PLAIN)
     said = "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
     return Drawing(canvas, f"Changes of mean test accuracy in points, with intervals: {said}.")
+
+
+def _dashed(axes: Any, at: float) -> None:
+    """A line across, where something begins."""
+    axes.axvline(at, color=INK, linewidth=1, linestyle=(0, (4, 3)))
 
 
 def _forest(
@@ -512,7 +517,7 @@ def intervals(
     canvas, axes = _panel(0.44 * len(names) + 1.0)
     _forest(axes, names, [table[column].to_numpy(float) for column in (value, "low", "high")], look, told)
     if line is not None:
-        axes.axvline(line, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        _dashed(axes, line)
         axes.set_xlim(-0.03, 1.03)
     axes.set(title=title, xlabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -571,7 +576,7 @@ def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
         rows.append([str(name), *(words.interval(by_rate.loc[v]) if v in by_rate.index else "–" for v in values)])
     common = rates.loc[rates["common"], "learning_rate"]
     if len(common):
-        axes.axvline(common.iloc[0], color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        _dashed(axes, common.iloc[0])
     if values[0] > 0 and values[-1] > 3 * values[0]:
         axes.set_xscale("log")
         axes.set_xticks(values if len(values) <= 6 else [values[0], values[len(values) // 2], values[-1]])

@@ -88,12 +88,6 @@ def _overview(evidence: Evidence, look: Look) -> Drawing:
         rows = rows[rows["initializer"].isin(names)]
         last = evidence.last[evidence.last["initializer"].astype(str).isin(names)]
         return figures.accuracy_by_initializer(last, rows, look, figures.accuracy_range(last), title)
-    best = pd.DataFrame(
-        {
-            title: rows.set_index("initializer").apply(words.standing, axis=1)
-            for title, rows in evidence.choices[:MOST_COLUMNS]
-        }
-    ).reindex(names)
     wide = 100 * of_choices(evidence, "mean_all").loc[names]
     return figures.heat_map(
         wide,
@@ -101,7 +95,7 @@ def _overview(evidence: Evidence, look: Look) -> Drawing:
         "Mean test accuracy, %",
         "Mean test accuracy in percent by initializer and combination; a dot marks those among the best, a circle "
         "those that scatter too much to be ruled out",
-        standing=best.fillna("").set_axis(wide.columns, axis="columns"),
+        standing=of_choices(evidence, "standing").fillna("").loc[names],
         width=_width(wide.shape[1]) - 0.8,
         bar=False,
     )

@@ -7,7 +7,8 @@
   const data = JSON.parse(read("data").textContent);
   const body = read("rows"), rows = [...body.rows], heads = [...read("explorer").tHead.rows[0].cells];
   const marked = [...document.querySelectorAll("[data-choice]")];
-  const view = { filters: {}, metric: data.metrics[0][0], sort: "", than: "" };
+  const everything = () => ({ filters: {}, metric: data.metrics[0][0], sort: "", than: "" });
+  const view = everything();
   const PLOT = { width: 96, height: 14, margin: 5 };
   root.classList.add("scripted");
 
@@ -172,7 +173,7 @@
   for (const select of filters) select.addEventListener("change", () => { view.filters[select.dataset.name] = select.value; show(true); });
   metric.addEventListener("change", () => { view.metric = metric.value; show(true); });
   if (than) than.addEventListener("change", () => { view.than = than.value; show(true); });
-  read("reset").addEventListener("click", () => { Object.assign(view, { filters: {}, metric: data.metrics[0][0], sort: "", than: "" }); show(true); });
+  read("reset").addEventListener("click", () => { Object.assign(view, everything()); show(true); });
   addEventListener("hashchange", take);
   show(false);
   take();

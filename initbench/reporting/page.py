@@ -182,8 +182,8 @@ def _headline(evidence: Evidence) -> list[str]:
     if evidence.first is evidence:
         return said
     first = words.headline(evidence.first.verdicts, evidence.first.choice)
-    first[0] = f"With each initializer at its own best learning rate: {first[0][0].lower()}{first[0][1:]}"
-    return [*first, f"Each learning rate by itself: {said[0][0].lower()}{said[0][1:]}"]
+    first[0] = f"With each initializer at its own best learning rate: {words.uncapitalized(first[0])}"
+    return [*first, f"Each learning rate by itself: {words.uncapitalized(said[0])}"]
 
 
 def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
@@ -198,7 +198,8 @@ def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
 def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """For each choice of other settings what is best at the common rate, at each own best, and at some rates only."""
     keys = evidence.choice_without_rate
-    at_each = stats.verdicts(evidence.frame, [*keys, RATE], chance=evidence.chance)
+    known = set(keys) < set(evidence.choice)  # not where the rate is the only setting of a choice
+    at_each = evidence.verdicts if known else stats.verdicts(evidence.frame, [*keys, RATE], chance=evidence.chance)
     common = stats.at_rates(evidence.frame, rates, keys, "common")
     parts = [rates, stats.verdicts(common, keys, chance=evidence.chance), evidence.first.verdicts, at_each]
     grouped = [dict(_by(part, keys)) for part in parts]
@@ -247,9 +248,7 @@ def _fixed(grid: Grid) -> list[tuple[str, str]]:
             value = values[0]
             if setting == "train_size" and value is None:
                 value = "all: " + words.listed([f"{s.train_size:,}" for s in grid.sources.values()])
-            if setting == "hidden" and value == "":
-                value = "none"
-            told.append((setting.replace("_", " "), str(value)))
+            told.append((setting.replace("_", " "), words.setting_text(setting, value)))
     return told
 
 

@@ -118,6 +118,16 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
 
 
+def uncapitalized(sentence: str) -> str:
+    """A sentence as it goes on after a colon."""
+    return sentence[0].lower() + sentence[1:]
+
+
+def difference(row: Any, what: str) -> str:
+    """The difference in the columns `what`, `what`_low and `what`_high as `points` has it, in one text."""
+    return " ".join(points(row[what], row[f"{what}_low"], row[f"{what}_high"])).strip()
+
+
 def title(choice: Sequence[str], row: Any) -> str:
     """What a choice of settings is called: `tanh, mse`, or with the setting's name where a value alone says little."""
     said = []
@@ -172,7 +182,7 @@ def setting_text(setting: str, value: Any) -> str:
 def verdict(rows: pd.DataFrame) -> str:
     """One choice's answer in a sentence: which are among the best, how far the others are behind, which failed."""
     if not rows["leader"].any():
-        return f"{none_trained(rows)[0].lower()}{none_trained(rows)[1:]}: there is no best."
+        return f"{uncapitalized(none_trained(rows))}: there is no best."
     leader = rows[rows["leader"]].iloc[0]
     lost = rows[rows["failed"] == rows["seeds"]]
     others = rows[~rows["leader"] & ~rows.index.isin(lost.index)].sort_values("behind")
@@ -277,23 +287,25 @@ def none_trained(rows: pd.DataFrame) -> str:
 def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     """The answer first: which initializers are among the best, and in how many choices; then the best of all."""
     choices = int(verdicts["leader"].sum())
-    dead = len(verdicts.drop_duplicates(list(choice))) - choices
+    keys = list(choice)
+    dead = len(verdicts.drop_duplicates(keys)) - choices
     if not choices:
         return [f"{none_trained(verdicts)}, so no initializer can be recommended."]
     best = verdicts.sort_values(CHOSEN_ON, ascending=False, kind="stable").iloc[0]
     if len(set(verdicts["initializer"])) == 1:
         where = f" with {title(choice, best)}" if choices > 1 else ""
         return [f"One initializer was run, so there is nothing to choose: it reached {marked(best)}{where}."]
-    grouped = verdicts.groupby(list(choice), observed=True)
-    alive = verdicts[grouped["leader"].transform("any")]
-    compared = alive[alive.groupby(list(choice), observed=True)["compared"].transform("max") > 0]
+    led = verdicts.groupby(keys, observed=True)["leader"].transform("any")
+    alive = verdicts[led]
+    compared = alive[alive.groupby(keys, observed=True)["compared"].transform("max") > 0]
+    places = len(compared.drop_duplicates(keys))
     sentences = []
     if not _judged(alive):
         why = "a single seed" if alive["seeds"].max() == 1 else "so few seeds in common"
         sentences.append(f"With {why} no initializer can be told from another: what follows may be chance.")
     elif not alive["told_apart"].any():
         sentences.append("No initializer could be told from another: more seeds, or larger differences, are needed.")
-    elif len(compared.drop_duplicates(list(choice))) == 1:
+    elif places == 1:
         where = f" with {title(choice, compared.iloc[0])}" if choices + dead > 1 else ""
         stand = compared[compared.apply(standing, axis=1) != ""].sort_values("behind", na_position="first")
         names = list(stand["initializer"])
@@ -305,15 +317,14 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
         else:
             sentences.append(f"The best is among {_some(names)}{where}; none of these is told to be behind.")
     else:
-        sentences += _counts(compared, len(compared.drop_duplicates(list(choice))), choice)
+        sentences += _counts(compared, places, choice)
     if choices > 1:
         sentences.append(
             f"Of all settings {best['initializer']} with {title(choice, best)} did best on validation; its mean test "
             f"accuracy is {percent(best['mean_all'])} (a little flattered: it is chosen from {len(verdicts)})."
         )
     if dead:
-        lost = verdicts[~verdicts.groupby(list(choice), observed=True)["leader"].transform("any")]
-        sentences.append(f"In {plural(dead, 'combination')} {none_trained(lost)[0].lower()}{none_trained(lost)[1:]}.")
+        sentences.append(f"In {plural(dead, 'combination')} {uncapitalized(none_trained(verdicts[~led]))}.")
     return sentences
 
 

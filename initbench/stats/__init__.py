@@ -18,7 +18,7 @@ from initbench.stats._outcomes import CONFIDENCE, Chance, counted, final, outcom
 from initbench.stats._planning import MOST_SEEDS, TARGETS, critical, detectable, enough, power, seeds_needed
 from initbench.stats._rates import at_rates, rates
 from initbench.stats._shape import gamma_coverage
-from initbench.stats._verdicts import CHOSEN_ON, pairs, results, verdicts
+from initbench.stats._verdicts import CHOSEN_ON, pairs, results, results_of, verdicts
 
 __all__ = [
     "CHOSEN_ON",
@@ -52,6 +52,7 @@ __all__ = [
     "ranks",
     "rates",
     "results",
+    "results_of",
     "scores",
     "seeds_needed",
     "share_interval",

@@ -72,12 +72,13 @@ def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 
 
 def _means(scores: Mapping[str, Sequence[Floats]]) -> Floats:
-    """Means over the seeds, `[choices, initializers]`."""
-    return np.array([[values.mean() for values in each] for each in scores.values()]).T.reshape(-1, len(scores))
+    """Means over the seeds, `[choices, initializers]`, rounded: equal accuracies, summed in another order, are ties."""
+    means = np.array([[values.mean() for values in each] for each in scores.values()])
+    return np.round(means.T.reshape(-1, len(scores)), 12)
 
 
 def _ranks(scores: Mapping[str, Sequence[Floats]]) -> Floats:
-    means = np.round(_means(scores), 12)  # equal accuracies, summed in another order, are ties
+    means = _means(scores)
     return np.asarray(distributions.rankdata(-means, axis=1)) if len(means) else means
 
 
@@ -85,7 +86,7 @@ def friedman(scores: Mapping[str, Sequence[Floats]]) -> float:
     """The p-value of Friedman's test that all initializers rank alike over the choices; NaN below 3 initializers or
     2 choices, where it is not defined.
     """
-    means = np.round(_means(scores), 12)
+    means = _means(scores)
     if means.shape[1] < 3 or len(means) < 2 or (means == means[:, :1]).all():
         return float("nan")
     return float(distributions.friedmanchisquare(*means.T).pvalue)
@@ -98,11 +99,11 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 
     - `difference`: at each seed initializers are ranked within every choice, and the ranks averaged over the choices;
       this is the mean over the seeds of worse minus better;
-    - `p`: of the exact sign-flip test of those differences (of more than 13 seeds as a t-test), which holds
-      however the choices depend on each other. `p_holm`: by Holm's correction;
-      `told_apart`: it is at most 5%: other seeds would say the same, of these choices. `possible`: whether so many
-      seeds can reach significance at all: the smallest p of n differences is 2 / 2ⁿ, and Holm's first step asks for
-      5% / pairs. NaN, and nothing told apart, where there is one seed only;
+    - `p`: of the exact sign-flip test of those differences (of more than 13 seeds of the t-test), which holds however
+      the choices depend on each other. `p_holm`: by Holm's correction; `told_apart`: it is at most 5%: other seeds
+      would say the same, of these choices. `possible`: whether so many seeds can reach significance at all: the
+      smallest p of n differences is 2 / 2ⁿ, and Holm's first step asks for 5% / pairs. NaN, and nothing told apart,
+      where there is one seed only;
     - `p_choices`, `p_choices_holm`, `possible_choices`: the same of Wilcoxon's signed-rank test of the means over the
       choices, as in Demšar. It takes the choices as independent. They are not, for they share their seeds: it then
       claims far too much (in simulations in 27 to 77% of experiments without a difference), so go by the seeds.
@@ -113,7 +114,7 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
     """
     order = ranks(scores)["initializer"].tolist()
     names = list(scores)
-    means = np.round(_means(scores), 12)
+    means = _means(scores)
     by_seed = _ranks_by_seed(scores)
     pairs = list(itertools.combinations(order, 2))
     difference, p, p_choices = np.full(len(pairs), np.nan), np.full(len(pairs), np.nan), np.ones(len(pairs))

@@ -6,7 +6,7 @@ import pandas as pd
 
 from initbench.stats._means import METRIC
 from initbench.stats._outcomes import Chance, outcomes
-from initbench.stats._verdicts import CHOSEN_ON, results
+from initbench.stats._verdicts import CHOSEN_ON, results_of
 
 RATE = "learning_rate"
 
@@ -26,8 +26,8 @@ def rates(
     A rate that lacks an initializer is not common; a choice without a rate that all have has none.
     """
     keys = [*choice, "initializer", RATE]
-    table = results(frame, keys, metric, chance)
     rows = outcomes(frame, chance)
+    table = results_of(rows, keys, metric)
     means = rows.groupby(keys, sort=False, dropna=False, observed=True)[f"counted_{CHOSEN_ON}"].mean()
     table[CHOSEN_ON] = means.to_numpy()
     best = table.groupby(keys[:-1], sort=False, dropna=False, observed=True)[CHOSEN_ON].idxmax()

@@ -31,10 +31,11 @@ def results(
 
     Intervals of means are Student's t, 95%. A run failed if it diverged or is at chance: see `outcomes`.
     """
-    return _results(outcomes(frame, chance), by, metric)
+    return results_of(outcomes(frame, chance), by, metric)
 
 
-def _results(rows: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+def results_of(rows: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
+    """As `results`, from the table that `outcomes` gives: for several metrics of one run."""
     counted = f"counted_{metric}" if f"counted_{metric}" in rows else metric
     trained = rows[metric].where(~rows["failed"])
     rows = rows.assign(_all=rows[counted], _trained=trained, _lost=rows[counted].where(rows["failed"]))
@@ -94,7 +95,7 @@ def verdicts(
     """
     keys = list(choice)
     rows = outcomes(frame, chance)
-    table = _results(rows, [*keys, "initializer"], metric)
+    table = results_of(rows, [*keys, "initializer"], metric)
     found = []
     choices = split(table, keys)
     for group, counted in zip(choices, split(rows, keys), strict=True):
