@@ -2,7 +2,7 @@
 
 import time
 
-from initbench import execute
+from initbench import threads
 
 WIDTHS = {"784-10": [], "784-128-10": [128]}
 
@@ -17,7 +17,7 @@ class Step:
     def setup(self, network):
         import os
 
-        os.environ.update(execute.ENVIRONMENT)
+        os.environ.update(threads.ENVIRONMENT)
         import torch
 
         from initbench import datasets, grid, plan

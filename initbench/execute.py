@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from initbench.errors import UserError, WorkerDied
-from initbench.one_thread import ENVIRONMENT
 from initbench.plan import Stack
+from initbench.threads import ENVIRONMENT
 
 # What a worker is asked to do with a stack: train it, or measure something of it.
 What = Literal["train", "speed", "initialization"]
@@ -86,13 +86,6 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def available_cores() -> int:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass

@@ -14,11 +14,12 @@ from initbench.calibration import WORTH_MEASURING, Speeds
 from initbench.cells import Cell
 from initbench.datasets import Source
 from initbench.errors import UserError
-from initbench.execute import Finished, Progress, Workers, available_cores, device_for
+from initbench.execute import Finished, Progress, Workers, device_for
 from initbench.grid import Grid, read
 from initbench.gridfile import override
 from initbench.plan import Kind, Stack, plan
 from initbench.results import READ, frame, table
+from initbench.threads import available_cores
 
 if TYPE_CHECKING:
     import pandas as pd

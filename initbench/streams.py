@@ -2,9 +2,11 @@
 
 Every stream is `numpy.random.SeedSequence(seed, spawn_key=(stream, place))`, so that all cells of one seed see the
 same order of the data and draw the same underlying noise (common random numbers: differences between initializers are
-paired). All that is drawn here is made from the generator's raw bits, which NumPy promises to keep; its `normal` and
-`permutation` may change from one release to the next.
+paired). Orders are made from a generator's raw bits, and noise from the key of a stream (initbench/noise): both are
+what NumPy promises to keep, while its `normal` and `permutation` may change from one release to the next.
 """
+
+from functools import lru_cache
 
 import numpy as np
 from numpy.random import PCG64, SeedSequence
@@ -43,14 +45,27 @@ def order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
     return np.argsort(raw, kind="stable")
 
 
-def uniforms(shape: tuple[int, ...], seed: Seed) -> NDArray[np.float64]:
-    """Uniform numbers inside (0, 1), float64: (k + 1/2) / 2^52 with k the upper 52 of 64 raw bits.
+Key = tuple[int, int, int, int]
+
+
+def key(seed: Seed) -> Key:
+    """What names a stream to the noise: four 32-bit words of its SeedSequence.
 
     A whole number `seed` means the stream of the first layer's weights, so that a scheme called by hand gives the
     weights that the first layer of a cell with this seed gets. None takes fresh entropy.
     """
-    if seed is None:
-        seed = SeedSequence()
-    stream = seed if isinstance(seed, SeedSequence) else weights(seed, 0)
-    raw = PCG64(stream).random_raw(int(np.prod(shape)))
-    return (((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52).reshape(shape)
+    if isinstance(seed, int | np.integer):
+        return _remembered(int(seed), (WEIGHTS, 0))
+    if isinstance(seed, SeedSequence) and isinstance(seed.entropy, int) and seed.pool_size == 4:
+        return _remembered(seed.entropy, seed.spawn_key)
+    return _key(SeedSequence() if seed is None else seed)
+
+
+@lru_cache(maxsize=4096)  # hashing a seed takes as long as 5,000 weights, and all initializers ask for the same ones
+def _remembered(entropy: int, spawn_key: tuple[int, ...]) -> Key:
+    return _key(SeedSequence(entropy, spawn_key=spawn_key))
+
+
+def _key(sequence: SeedSequence) -> Key:
+    k0, k1, c2, c3 = sequence.generate_state(4, np.uint32).tolist()
+    return k0, k1, c2, c3

@@ -2,7 +2,7 @@
 
 import os
 
-from initbench.one_thread import ENVIRONMENT
+from initbench.threads import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported, which read it once
 

@@ -8,7 +8,7 @@ import torch
 from scipy import integrate, stats
 
 from initbench import initializers as init
-from initbench import streams
+from initbench import noise, streams
 from initbench.activations import ACTIVATIONS
 from initbench.initializers import gradient_driven, schemes
 from initbench.initializers.kernel_shaping import shaped_by_dks, shaped_by_tat
@@ -231,7 +231,7 @@ def test_kmeans_units_are_the_clusters_that_an_independent_lloyd_finds():
     whitening = vectors[:, ::-1][:, :4] / np.sqrt(values[::-1][:4] + 1e-3)
     white = x @ whitening
     white /= np.linalg.norm(white, axis=1, keepdims=True)
-    found = white[np.argsort(streams.uniforms((400,), streams.draws(0, 0)))[:4]]
+    found = white[np.argsort(noise.standard_uniform((400,), streams.draws(0, 0)))[:4]]
     for _ in range(10):
         nearest = ((white[:, None] - found) ** 2).sum(axis=2).argmin(axis=1)
         found = np.array([white[nearest == k].mean(axis=0) if (nearest == k).any() else found[k] for k in range(4)])
@@ -282,8 +282,8 @@ def test_metainit_is_the_algorithm_written_out_in_numpy():
     start = init.he_normal((6, 3), seed=2, dtype=np.float64)
     W, moved = start.copy(), 0.0
     for step in range(30):
-        noise = streams.uniforms((20, 7), streams.draws(2, step))
-        images, labels = stats.norm.ppf(noise[:, :6]), (3 * noise[:, 6]).astype(int)
+        drawn = noise.standard_uniform((20, 7), streams.draws(2, step))
+        images, labels = stats.norm.ppf(drawn[:, :6]), (3 * drawn[:, 6]).astype(int)
 
         def quotient(W, images=images, labels=labels):
             _, g, hessian = regression(np.hstack([images, np.ones((20, 1))]), labels, np.vstack([W, np.zeros(3)]))
@@ -511,7 +511,7 @@ def test_every_parameter_of_a_network_scheme_changes_the_start(name):
     biases = [np.linspace(-1, 1, out) for _, out in first.layers]
     m = init.Model(first.layers, batches, activation="tanh", biases=biases)
     assert set(OTHER[name]) == {p.name for p in entry.parameters}
-    few = QUICK.get(name, {"iterations": 3, "tolerance": 1e-9} if name == "lsuv" else {})
+    few = QUICK.get(name, {}) | {"lsuv": {"iterations": 3, "tolerance": 1e-9}, "gradinit": {"gamma": 3.0}}.get(name, {})
     plain = entry.function(m, seed=0, **few)
     for parameter, value in OTHER[name].items():
         made = entry.function(m, seed=0, **(few | {parameter: value}))
@@ -572,10 +572,11 @@ def test_kmeans_and_pca_behind_dead_units_are_random():
     for scheme in (init.kmeans, init.pca):
         made = scheme(m, beta=-10.0, seed=0, dtype=np.float64)
         assert not (np.maximum(m.pre_activations(made, m.batch()[0])[0], 0)).any()
-        noise = init.normal((20, 10), std=1.0, seed=streams.weights(0, 1), dtype=np.float64)
-        np.testing.assert_array_equal(made[1][0], noise)
+        drawn = init.normal((20, 10), std=1.0, seed=streams.weights(0, 1), dtype=np.float64)
+        np.testing.assert_array_equal(made[1][0], drawn)
 
 
 def test_gradinit_does_nothing_where_there_is_no_gradient():
     m = init.Model(((4, 1),), [(np.ones((6, 4)), np.zeros(6, int))])  # one class: the loss is 0
-    assert np.array_equal(init.gradinit(m, iterations=4, seed=0)[0][0], init.he_normal((4, 1), seed=0))
+    plain = init.he_normal((4, 1), seed=0, dtype=np.float64)
+    assert np.array_equal(init.gradinit(m, iterations=4, seed=0, dtype=np.float64)[0][0], plain)

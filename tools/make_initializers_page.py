@@ -7,7 +7,7 @@ import inspect
 import os
 from pathlib import Path
 
-from initbench.one_thread import ENVIRONMENT
+from initbench.threads import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before NumPy is imported: what is computed here is what a run computes
 

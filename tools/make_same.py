@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from initbench.one_thread import ENVIRONMENT
+from initbench.threads import ENVIRONMENT
 
 EXPERIMENTS, SEEDS, NAMES = 1000, 5, "abcd"
 GRID = """

@@ -27,7 +27,8 @@ import torch
 
 from benchmarks.peers import jax_scan, pytorch, whole_runs, work
 from initbench import datasets
-from initbench.execute import available_cores, processor
+from initbench.execute import processor
+from initbench.threads import available_cores
 
 CORES = available_cores()
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from initbench import noise
 from initbench.catalogue import Catalogue, Fit
-from initbench.streams import Seed, uniforms
+from initbench.streams import Seed
 
 if TYPE_CHECKING:
     from scipy.stats.distributions import rv_frozen
@@ -79,19 +80,17 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
 
 def standard_uniform(shape: Shape, seed: Seed) -> NDArray[np.float64]:
     """The noise of every scheme: uniform inside (0, 1)."""
-    return uniforms(checked(shape), seed)
+    return noise.standard_uniform(checked(shape), seed)
 
 
 def standard_normal(shape: Shape, seed: Seed) -> NDArray[np.float64]:
     """The same noise through the inverse of the normal distribution function."""
-    from scipy.special import ndtri
-
-    return np.asarray(ndtri(standard_uniform(shape, seed)))
+    return noise.standard_normal(checked(shape), seed)
 
 
 def rounded(values: Array, dtype: DTypeLike) -> Array:
     """The finished array, rounded once to the asked dtype."""
-    return values.astype(dtype)
+    return values.astype(dtype, copy=False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -100,14 +99,20 @@ def rounded(values: Array, dtype: DTypeLike) -> Array:
 
 def draw_uniform(shape: Shape, low: float, high: float, seed: Seed, dtype: DTypeLike) -> Array:
     """Independent weights, uniform between two bounds."""
-    middle, half = (low + high) / 2, (high - low) / 2
-    values = rounded(middle + half * (2 * standard_uniform(shape, seed) - 1), dtype)
+    if np.dtype(dtype) == np.float32:
+        values: Array = noise.uniform(checked(shape), low, high, seed)
+    else:
+        middle, half = (low + high) / 2, (high - low) / 2
+        values = rounded(middle + half * (2 * standard_uniform(shape, seed) - 1), dtype)
     return described(values, lambda stats: stats.uniform(low, high - low))
 
 
 def draw_normal(shape: Shape, mean: float, std: float, seed: Seed, dtype: DTypeLike) -> Array:
     """Independent weights, normal."""
-    values = rounded(mean + std * standard_normal(shape, seed), dtype)
+    if np.dtype(dtype) == np.float32:
+        values: Array = noise.normal(checked(shape), mean, std, seed)
+    else:
+        values = rounded(mean + std * standard_normal(shape, seed), dtype)
     return described(values, lambda stats: stats.norm(mean, std))
 
 
@@ -119,11 +124,15 @@ def draw_truncated_normal(
     The inverse distribution function has exactly the distribution of drawing again whatever falls outside
     (rejection), in one pass.
     """
-    from scipy.special import ndtr, ndtri
+    if np.dtype(dtype) == np.float32 and lower >= -noise.FARTHEST and upper <= noise.FARTHEST:
+        values: Array = noise.truncated_normal(checked(shape), mean, std, lower, upper, seed)
+    else:
+        from scipy.special import ndtr, ndtri
 
-    below, above = ndtr(lower), ndtr(upper)
-    held = np.clip(ndtri(below + (above - below) * standard_uniform(shape, seed)), lower, upper)
-    return described(rounded(mean + std * held, dtype), lambda stats: stats.truncnorm(lower, upper, mean, std))
+        below, above = ndtr(lower), ndtr(upper)
+        held = np.clip(ndtri(below + (above - below) * standard_uniform(shape, seed)), lower, upper)
+        values = rounded(mean + std * held, dtype)
+    return described(values, lambda stats: stats.truncnorm(lower, upper, mean, std))
 
 
 _descriptions: ContextVar[list[tuple[Array, Callable[[Any], "rv_frozen"]]] | None] = ContextVar("laws", default=None)

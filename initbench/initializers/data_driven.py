@@ -15,7 +15,8 @@ from initbench.initializers.model import Array, Model, Parameters, finished, lay
 from initbench.initializers.moments import Z, applied, mean
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
-from initbench.streams import draws, uniforms
+from initbench.noise import standard_uniform
+from initbench.streams import draws
 
 # Beyond these a parameter is a mistake.
 MOST_ITERATIONS, MOST_BETA = 1000, 1000
@@ -122,7 +123,7 @@ def kmeans(
     """
 
     def centres(x: Array, noise: Array, layer: int) -> Array:
-        return _centres(x, noise, uniforms((len(x),), None if seed is None else draws(seed, layer)))
+        return _centres(x, noise, standard_uniform((len(x),), None if seed is None else draws(seed, layer)))
 
     return _within_layers(model, centres, beta, batches, seed, dtype)
 

@@ -21,9 +21,6 @@ from initbench.initializers._base import (
     matrix_and_bias_scheme,
     matrix_scheme,
     require,
-    rounded,
-    standard_normal,
-    standard_uniform,
     weight_and_bias_scheme,
     weight_scheme,
 )
@@ -172,9 +169,9 @@ def fixed_point_tanh(shape: Shape, *, alpha: float = 0.085, seed: Seed = None, d
     """
     require(0 <= alpha < math.inf, "alpha", alpha, "0 or more")
     fan_in, fan_out = checked(shape, MATRIX)
-    values = alpha / math.sqrt(fan_in) * standard_normal((fan_in, fan_out), seed)
-    values[np.arange(fan_in), np.arange(fan_in) % fan_out] += 1
-    return rounded(values, dtype)
+    W = draw_normal((fan_in, fan_out), 0.0, alpha / math.sqrt(fan_in), seed, dtype)
+    W[np.arange(fan_in), np.arange(fan_in) % fan_out] += 1
+    return W
 
 
 @weight_scheme
@@ -230,5 +227,6 @@ def nguyen_widrow(
     beta = 0.7 * shape[-1] ** (1 / n)
     if len(shape) == 1:
         return draw_uniform(shape, -beta, beta, seed, dtype)
-    drawn = 2 * standard_uniform(shape, seed) - 1
-    return rounded(beta * drawn / np.linalg.norm(drawn, axis=0), dtype)
+    W = draw_uniform(shape, -1.0, 1.0, seed, dtype)
+    W *= beta / np.sqrt(np.einsum("ij,ij->j", W, W))
+    return W

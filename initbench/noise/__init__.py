@@ -1,0 +1,114 @@
+"""The noise: the random words of a stream, and independent weights made of them.
+
+Weight i of an array is a function of the stream and of i alone: word i of Philox 4×32-10 keyed with the stream, through
+the inverse of the distribution function. So the order in which weights are made, the chunks and the threads do not
+matter, and at one stream all distributions are monotone functions of the same noise.
+
+float32 takes the fast path: `compiled.py` where numba is installed and worth loading, else `plain.py`, with the same
+bits. `standard_uniform` and `standard_normal` are the same noise in float64, by SciPy's inverse: what all other dtypes
+are rounded from, and what the fast path is held to.
+"""
+
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench import streams, threads
+from initbench.noise import plain
+from initbench.noise.formulas import TILE
+
+Shape = tuple[int, ...]
+
+# Loading the compiled path takes about half a second, in which NumPy makes so many weights. Like a skier who rents
+# until the rent has come to the price, the plain path serves until it has made so many: at worst twice the cheapest.
+WORTH_LOADING = 2**25
+# What a thread has to do at least: so many weights take 0.6 ms, and starting it 0.1 ms.
+LEAST = 2**19
+
+_made = 0
+_loaded: Any = None
+
+
+def load() -> Any:
+    """The compiled path, whatever has been drawn; where numba cannot be used, the plain one."""
+    global _loaded  # noqa: PLW0603
+    if _loaded is None:
+        try:
+            import numba
+
+            _loaded = (
+                plain if getattr(numba.config, "DISABLE_JIT", False) else import_module("initbench.noise.compiled")
+            )
+        except ImportError:  # no numba, or one that does not know this NumPy or Python
+            _loaded = plain
+    return _loaded
+
+
+def _path(size: int) -> Any:
+    global _made  # noqa: PLW0603
+    if _loaded is not None:
+        return _loaded
+    _made += size
+    return load() if _made >= WORTH_LOADING else plain
+
+
+def _filled(shape: Shape, seed: streams.Seed, dtype: type, law: str, *given: float) -> NDArray[Any]:
+    """A new array: `law(tile, key, *given, out)` of the path fills each thread's part of it."""
+    key = streams.key(seed)
+    array: NDArray[Any] = np.empty(shape, dtype)
+    fill = getattr(_path(array.size), law)
+    flat = array.reshape(-1)
+    if array.size < 2 * LEAST or (count := min(threads.allowed(), array.size // LEAST)) == 1:
+        fill(0, key, *given, flat)
+        return array
+    tiles = -(-flat.size // TILE)
+    ends = [tiles * n // count for n in range(count + 1)]
+    with ThreadPoolExecutor(count) as pool:
+        parts = itertools.pairwise(ends)
+        list(pool.map(lambda part: fill(part[0], key, *given, flat[part[0] * TILE : part[1] * TILE]), parts))
+    return array
+
+
+def words(shape: Shape, seed: streams.Seed) -> NDArray[np.uint32]:
+    """The random words of a stream: 32 bits for each weight."""
+    return _filled(shape, seed, np.uint32, "words")
+
+
+def standard_uniform(shape: Shape, seed: streams.Seed) -> NDArray[np.float64]:
+    """Uniform inside (0, 1), float64: (word + 2³¹ + 1/2) / 2³², the word taken as signed."""
+    return words(shape, seed).view(np.int32).astype(np.float64) * 2.0**-32 + (0.5 + 2.0**-33)
+
+
+def standard_normal(shape: Shape, seed: streams.Seed) -> NDArray[np.float64]:
+    """Normal, float64: `standard_uniform` through the inverse of the distribution function."""
+    from scipy.special import ndtri
+
+    return np.asarray(ndtri(standard_uniform(shape, seed)))
+
+
+def uniform(shape: Shape, low: float, high: float, seed: streams.Seed) -> NDArray[np.float32]:
+    """Uniform from low to high, float32."""
+    return _filled(shape, seed, np.float32, "uniform", (low + high) / 2, (high - low) / 2, low, high)
+
+
+def normal(shape: Shape, mean: float, std: float, seed: streams.Seed) -> NDArray[np.float32]:
+    """Normal, float32; its largest possible value is mean + 6.3 std, which one weight in 4 · 10⁹ has."""
+    return _filled(shape, seed, np.float32, "normal", mean, std)
+
+
+# float32 has the digits for probabilities of a normal that is held within so many standard deviations.
+FARTHEST = 3.0
+
+
+def truncated_normal(
+    shape: Shape, mean: float, std: float, lower: float, upper: float, seed: streams.Seed
+) -> NDArray[np.float32]:
+    """mean + std · z, float32, z normal between two bounds that are within `FARTHEST` standard deviations."""
+    below, above = (math.erfc(-bound / math.sqrt(2)) / 2 for bound in (lower, upper))
+    given = (mean, std, below + above - 1, above - below, lower, upper)
+    return _filled(shape, seed, np.float32, "truncated_normal", *given)

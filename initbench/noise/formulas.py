@@ -1,0 +1,91 @@
+"""What a random word is, and what becomes of it: the same lines for a number that is compiled and for a NumPy array.
+
+`plain.py` gives these functions arrays, `compiled.py` compiles them for single numbers. Both come to the same bits
+everywhere, because all that they use are additions, multiplications and divisions of float32, which IEEE 754 rounds in
+one way, and whole numbers. So no term may be left to a library's logarithm, and none may be fused (a · b + c rounded
+once). `np.int32(…)` and its kin keep a compiled number from becoming a wider one; of an array they change nothing.
+"""
+
+from typing import Any
+
+import numpy as np
+
+# A tile is the words of so many blocks of Philox: first the blocks' first words, then their second ones, and so on.
+# So all words of a vector are made by the same operations. 128 blocks stay in the first cache.
+BLOCKS = 128
+TILE = 4 * BLOCKS
+
+MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+WEYL = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+WORD, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+M0, M1 = MULTIPLIERS
+W0, W1 = WEYL
+
+
+def philox(n: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
+    """The four words of block n of Philox 4×32-10: counter (n's lower and upper word, c2, c3), key (k0, k1).
+
+    All are 32-bit words in uint64. Source: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2,
+    3", section 3.3.
+    """
+    c0, c1 = n & WORD, n >> HALF
+    for _ in range(10):
+        left, right = c0 * M0, c2 * M1
+        c0, c1, c2, c3 = (right >> HALF) ^ c1 ^ k0, right & WORD, (left >> HALF) ^ c3 ^ k1, left & WORD
+        k0, k1 = (k0 + W0) & WORD, (k1 + W1) & WORD
+    return c0, c1, c2, c3
+
+
+ONE, TWO = np.float32(1), np.float32(2)
+STEP, HALF_STEP = np.float32(2.0**-31), np.float32(2.0**-32)
+LARGEST = np.int32(2**31 - 1)
+
+
+def centred(word: Any) -> Any:
+    """A signed word as a number uniform in [−1, 1]: v = (word + 1/2) / 2³¹, rounded."""
+    return np.float32(word) * STEP + HALF_STEP
+
+
+def spread(word: Any) -> Any:
+    """1 − v² of the same word, from 2⁻³¹ to 1: q (2 − q) with q = 1 − |v|, which near ±1 v has no digits left for."""
+    tail = np.float32(np.int32(LARGEST - np.int32(word ^ np.int32(word >> np.int32(31))))) * STEP + HALF_STEP
+    return tail * (TWO - tail)
+
+
+# `python -m tools.fit_quantile` finds them again. log2(1 + f) = f (c₀ + … + c₇ f⁷) to 5e-8 for f from −1/3 to 1/3, and
+# z / v = (p₀ + … + p₆ t⁶) / (1 + q₁ t + … + q₅ t⁵) to 1e-8 for t = log2(1 − v²) from −31 to 0.
+LOG2 = (1.4426941, -0.72134393, 0.48101974, -0.36092764, 0.28458777, -0.23468018, 0.25202742, -0.2319794)
+NUMERATOR = (1.2533141, -0.31014535, 0.043723196, -0.004170592, 0.00026270704, -9.493743e-06, 2.1218764e-08)
+DENOMINATOR = (-0.06599447, 0.01664968, -0.00076983974, 5.73568e-05, -5.984202e-07)
+C0, C1, C2, C3, C4, C5, C6, C7 = (np.float32(c) for c in LOG2)
+P0, P1, P2, P3, P4, P5, P6 = (np.float32(p) for p in NUMERATOR)
+Q1, Q2, Q3, Q4, Q5 = (np.float32(q) for q in DENOMINATOR)
+TWO_THIRDS = np.int32(0x3F2AAAAB)  # the bits of 2/3
+MANTISSA = np.int32(23)
+
+
+def exponent(bits: Any) -> Any:
+    """e of a positive float32 y = m 2ᵉ with m from 2/3 to 4/3, from y's bits."""
+    return np.int32(np.int32(bits - TWO_THIRDS) >> MANTISSA)
+
+
+def mantissa(bits: Any, e: Any) -> Any:
+    """The bits of m."""
+    return np.int32(bits - np.int32(e << MANTISSA))
+
+
+def normal_quantile(v: Any, m: Any, e: Any) -> Any:
+    """z with 2 Φ(z) − 1 = v, where 1 − v² = m 2ᵉ: within 5e-7 of itself.
+
+    The plain form takes a logarithm and one of two rational functions (Wichura 1988, AS 241). A single one over all of
+    log2(1 − v²) has no branch, so that a vector is computed at once. The sums are grouped in pairs (Estrin's scheme),
+    which waits for fewer results than Horner's.
+    """
+    f = m - ONE
+    f2 = f * f
+    t = np.float32(e) + f * (((C1 * f + C0) + (C3 * f + C2) * f2) + ((C5 * f + C4) + (C7 * f + C6) * f2) * (f2 * f2))
+    t2 = t * t
+    t4 = t2 * t2
+    p = ((P1 * t + P0) + (P3 * t + P2) * t2) + ((P5 * t + P4) + P6 * t2) * t4
+    q = ((Q1 * t + ONE) + (Q3 * t + Q2) * t2) + (Q5 * t + Q4) * t4
+    return v * p / q
