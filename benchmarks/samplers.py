@@ -1,34 +1,68 @@
-"""Throughput of the samplers, beside what the same distribution costs in NumPy, and the cost of other schemes.
+"""Throughput of the samplers at three shapes, on one thread and more; beside what the same costs in other libraries.
 
-Only the schemes that look at gradients need torch.
+`Laws` are the distributions that all schemes stand on: their `time_` on one thread is what continuous integration gates
+on (see docs/performance.md). `Schemes` are all others. None of both needs torch; `Peers` and `Networks` are skipped where
+what they need is not installed, and in versions of initbench that do not have it.
 """
+
+import importlib.util
+import os
+import time
 
 import numpy as np
 
-from initbench import datasets, initializers
+from initbench import initializers
 
-SHAPES = {"768x10": (768, 10), "784x256": (784, 256)}
+try:
+    from initbench import noise
+
+    noise.load()  # once for all processes, which are forked
+except ImportError:  # a version before it
+    noise = None
+
+SHAPES = {"768x10": (768, 10), "784x256": (784, 256), "4096x4096": (4096, 4096)}
+THREADS = sorted({1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1})
+LAWS = ["uniform", "normal", "truncated_normal", "orthogonal"]
+FITTING = sorted(
+    name
+    for name, entry in initializers.INITIALIZERS.items()
+    if "single-layer" in entry.tags and entry.fit.test((2, 2)) and name not in LAWS
+)
 
 
-class Samplers:
-    """Time to fill one array."""
+class Laws:
+    """Time, nanoseconds a weight and peak memory to fill one array."""
 
-    params = (
-        sorted(
-            name
-            for name, entry in initializers.INITIALIZERS.items()
-            if "single-layer" in entry.tags and entry.fit.test((2, 2))
-        ),
-        sorted(SHAPES),
-    )
-    param_names = ("initializer", "shape")
+    params = (LAWS, list(SHAPES), THREADS)
+    param_names = ("initializer", "shape", "threads")
+    # Rounds alternate between commits, so that what else the machine does hits both; short samples and their median.
+    rounds, repeat, sample_time, warmup_time = 4, (3, 25, 1.0), 0.01, 0.05
+    timeout = 300
 
-    def setup(self, name, shape):
-        self.draw = initializers.INITIALIZERS[name].function
+    def setup(self, name, shape, threads):
+        if threads > 1 and SHAPES[shape][1] < 1000:
+            raise NotImplementedError("small arrays take one thread")
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        self.draw, self.shape = initializers.INITIALIZERS[name].function, SHAPES[shape]
         self.draw((2, 2), seed=0)  # the first call imports what it needs
 
-    def time_fill(self, name, shape):
-        self.draw(SHAPES[shape], seed=0)
+    def time_fill(self, name, shape, threads):
+        self.draw(self.shape, seed=0)
+
+    def track_nanoseconds_a_weight(self, name, shape, threads):
+        return _nanoseconds(lambda: self.draw(self.shape, seed=0), self.shape)
+
+    def peakmem_fill(self, name, shape, threads):
+        self.draw(self.shape, seed=0)
+
+    track_nanoseconds_a_weight.unit = "ns/weight"
+
+
+class Schemes(Laws):
+    """The same of every other initializer of single layers."""
+
+    params = (FITTING, list(SHAPES), THREADS)
+    rounds, repeat = 1, (1, 5, 2.0)
 
 
 class Networks:
@@ -39,6 +73,10 @@ class Networks:
     number, repeat, warmup_time = 1, (1, 3, 30.0), 0
 
     def setup(self, name):
+        if name in ("metainit", "gradinit") and not importlib.util.find_spec("torch"):
+            raise NotImplementedError("they need torch")
+        from initbench import datasets
+
         data = datasets.load_mnist()
         images, labels = data.train_images[5000:8840] / 255.0, data.train_labels[5000:8840].astype(int)
         batches = list(zip(np.split(images, 30), np.split(labels, 30), strict=True))
@@ -50,14 +88,47 @@ class Networks:
 
 
 class Peers:
-    """NumPy's own generator, float32, for the same distributions."""
+    """Other libraries on the same work, one thread; and how many times as long as initbench they take."""
 
-    params = (("uniform", "normal"), sorted(SHAPES))
-    param_names = ("distribution", "shape")
+    params = (["numpy", "torch", "jax", "scipy"], LAWS, list(SHAPES))
+    param_names = ("library", "initializer", "shape")
+    repeat, timeout = (1, 5, 2.0), 600
 
-    def setup(self, distribution, shape):
-        generator = np.random.default_rng(0)
-        self.draw = generator.random if distribution == "uniform" else generator.standard_normal
+    def setup(self, library, name, shape):
+        try:
+            from initbench import throughput
+        except ImportError:
+            raise NotImplementedError("this version does not compare itself") from None
+        if not importlib.util.find_spec(library):
+            raise NotImplementedError(f"{library} is not installed")
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+        calls = throughput.LIBRARIES[library]()
+        if name not in calls:
+            raise NotImplementedError(f"{library} has no {name}")
+        self.call, self.shape = calls[name], SHAPES[shape]
+        self.ours = initializers.INITIALIZERS[name].function
 
-    def time_fill(self, distribution, shape):
-        self.draw(SHAPES[shape], dtype=np.float32)
+    def time_fill(self, library, name, shape):
+        self.call(self.shape)
+
+    def track_times_initbench(self, library, name, shape):
+        ours, theirs = float("inf"), float("inf")
+        for _ in range(3):
+            ours = min(ours, _nanoseconds(lambda: self.ours(self.shape, seed=0), self.shape))
+            theirs = min(theirs, _nanoseconds(lambda: self.call(self.shape), self.shape))
+        return theirs / ours
+
+    track_times_initbench.unit = "times"
+
+
+def _nanoseconds(call, shape):
+    """The least nanoseconds a weight of as many calls as take a fifth of a second, or one."""
+    call()
+    least, end = float("inf"), time.perf_counter() + 0.2
+    while least == float("inf") or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        least = min(least, time.perf_counter() - start)
+    return least / (shape[0] * shape[1]) * 1e9

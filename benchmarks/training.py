@@ -2,7 +2,10 @@
 
 import time
 
-from initbench import threads
+try:
+    from initbench.threads import ENVIRONMENT
+except ImportError:  # where versions before it have it
+    from initbench.execute import ENVIRONMENT
 
 WIDTHS = {"784-10": [], "784-128-10": [128]}
 
@@ -15,9 +18,12 @@ class Step:
     timeout = 300
 
     def setup(self, network):
+        import importlib.util
         import os
 
-        os.environ.update(threads.ENVIRONMENT)
+        if not importlib.util.find_spec("torch"):
+            raise NotImplementedError("training needs torch")
+        os.environ.update(ENVIRONMENT)
         import torch
 
         from initbench import datasets, grid, plan

@@ -302,12 +302,7 @@ def show(
     path = out or Path(f"{scheme.partition('(')[0]}-{shape.replace(',', 'x')}.png")
     if path.suffix not in (".png", ".svg", ".pdf") or path.is_dir():
         raise UserError(f"--out {path}: allowed: a file's name that ends in .png, .svg or .pdf")
-    try:
-        sizes = tuple(int(size) for size in shape.split(","))
-    except ValueError:
-        raise UserError(f"--shape {shape}: allowed: whole numbers with commas between, such as 784,256") from None
-    if any(size < 1 for size in sizes) or len(sizes) > 8 or math.prod(sizes) > MOST_SHOWN:
-        raise UserError(f"--shape {shape}: allowed: each size from 1 up, and at most {MOST_SHOWN:,} weights")
+    sizes = _sizes(shape, MOST_SHOWN)
     try:
         choice = INITIALIZERS.resolve(scheme)
         network = schemes.of_network(str(choice))
@@ -341,6 +336,65 @@ def show(
     )
     store.write_file(path, buffer.getvalue())
     say(f"Figure: {path}")
+
+
+def _sizes(shape: str, most: int) -> tuple[int, ...]:
+    """The sizes that --shape names; UserError if they are none, or too many weights."""
+    try:
+        sizes = tuple(int(size) for size in shape.split(","))
+    except ValueError:
+        raise UserError(f"--shape {shape}: allowed: whole numbers with commas between, such as 784,256") from None
+    if any(size < 1 for size in sizes) or len(sizes) > 8 or math.prod(sizes) > most:
+        raise UserError(f"--shape {shape}: allowed: each size from 1 up, and at most {most:,} weights")
+    return sizes
+
+
+@app.command(epilog="Example: initbench bench samplers --shape 784,256")
+def bench(
+    what: Annotated[str, typer.Argument(metavar="samplers", help="What is measured; so far samplers alone.")],
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shape", metavar="IN,OUT", help="A shape; may be repeated. Default 768,10, 784,256 and 4096,4096."
+        ),
+    ] = None,
+    scheme: Annotated[
+        list[str] | None, typer.Option("--scheme", help="A scheme; may be repeated. Default all that are compared.")
+    ] = None,
+    cores: Annotated[int, typer.Option("--cores", min=1, help="The cores that each library may use.")] = 1,
+) -> None:
+    """Time the samplers on this machine, beside every library that is installed: some minutes of a quiet machine."""
+    from initbench import noise, throughput
+    from initbench.execute import processor
+    from initbench.threads import available_cores
+
+    if what != "samplers":
+        raise UserError(f"bench {what}: allowed: samplers")
+    for name in scheme or ():
+        if name not in throughput.SCHEMES:
+            allowed = ", ".join(throughput.SCHEMES)
+            raise UserError(f"--scheme {name}: allowed: {allowed}{nearest(name, throughput.SCHEMES)}")
+    if cores > available_cores():
+        raise UserError(f"--cores {cores}: allowed: from 1 to {available_cores()}, the cores of this machine")
+    sizes = [_sizes(shape, MOST_SHOWN) for shape in shapes or ()]
+    for shape, given in zip(sizes, shapes or (), strict=True):
+        if len(shape) != 2:
+            raise UserError(f"--shape {given}: allowed: two whole numbers, such as 784,256")
+    libraries = throughput.installed()
+    absent = [name for name in throughput.LIBRARIES if name not in libraries]
+    how = "machine code" if noise.load() is not noise.plain else "NumPy alone, since numba cannot be used here: slower"
+    say(f"Nanoseconds a weight on {cores} of {available_cores()} cores, {processor()}; initbench by {how}.")
+    say("Ratio: how many times as long the fastest other library takes.")
+    say()
+    for line in throughput.header(libraries):
+        say(line)
+    chosen = [name for name in throughput.SCHEMES if name in (scheme or throughput.SCHEMES)]
+    asked = [(rows, columns) for rows, columns in sizes] or throughput.SHAPES
+    for measured in throughput.measure(asked, cores, chosen):
+        say(throughput.row(measured, libraries))
+    if absent:
+        say()
+        say(f"Not installed: {', '.join(absent)}")
 
 
 def _entries(kind: str) -> dict[str, tuple[str, str]]:

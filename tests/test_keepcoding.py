@@ -20,7 +20,7 @@ def articles_training(arrays, seed, precision):
 
     prediction = tanh(x W + b); cost = mean((prediction − one-hot)²); both updated with lr · (1 − decay)."""
     x, y = arrays.train_images[5000:] / 255, np.eye(10)[arrays.train_labels[5000:]]
-    W = truncated_normal((784, 10), std=1.0, seed=seed, dtype=np.float64)
+    W = truncated_normal((784, 10), std=1.0, seed=seed, dtype=precision).astype(np.float64)
     b = np.ones(10)
     learning_rate, lr_decay, batch_size = 0.1, 1e-3, 128
     total_batch = len(x) // batch_size
@@ -80,5 +80,5 @@ def test_the_articles_costs_and_accuracy_come_out(mnist, dtype, tolerance):
     costs, accuracy = articles_training(mnist, 0, str(dtype).removeprefix("torch."))
     _, *epochs = stack.train([articles_cell()], Data(mnist), dtype)
     assert [e.train_loss[0] for e in epochs] == pytest.approx(costs, rel=tolerance)
-    assert epochs[-1].test_accuracy[0] == pytest.approx(accuracy, abs=0 if dtype == torch.float64 else 5e-3)
+    assert epochs[-1].test_accuracy[0] == pytest.approx(accuracy, abs=0 if dtype == torch.float64 else 1e-2)
     assert costs[-1] < costs[0]

@@ -40,7 +40,7 @@ network_and_bias_scheme = INITIALIZERS.entry("network", "sets-biases", fit=PERCE
 def checked(shape: Shape, fit: Fit = WEIGHTS_OR_BIAS) -> Shape:
     """The shape as a tuple of whole numbers from 1 up; ValueError if it is none, or not what fits."""
     try:
-        sizes = tuple(operator.index(n) for n in shape)
+        sizes = tuple(map(operator.index, shape))
     except TypeError:
         sizes = ()
     if not sizes or min(sizes) < 1 or not fit.test(sizes):

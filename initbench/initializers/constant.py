@@ -26,7 +26,7 @@ def ones(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> A
 
     When to use it: for biases (the article's); as weights it is a baseline that cannot break the symmetry of units.
     """
-    return np.ones(checked(shape), dtype)
+    return constant(shape, value=1.0, dtype=dtype)
 
 
 @weight_and_bias_scheme
@@ -35,4 +35,6 @@ def constant(shape: Shape, *, value: float = 0.0, seed: Seed = None, dtype: DTyp
 
     When to use it: for biases, a small positive one to keep ReLU units alive at the start, say.
     """
-    return np.full(checked(shape), value, dtype)
+    W = np.empty(checked(shape), dtype)
+    W.fill(value)
+    return W

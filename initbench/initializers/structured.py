@@ -97,7 +97,7 @@ def identity(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DType
     """
     fan_in, fan_out = checked(shape, MATRIX)
     W = np.zeros((fan_in, fan_out), dtype)
-    np.fill_diagonal(W, gain)
+    W.reshape(-1)[: min(fan_in, fan_out) * (fan_out + 1) : fan_out + 1] = gain
     return W
 
 
