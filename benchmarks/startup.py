@@ -7,7 +7,7 @@ import sys
 class Startup:
     """Time of a whole process."""
 
-    params = ["import initbench", "initbench --help", "initbench list", "initbench plan"]
+    params = (["import initbench", "initbench --help", "initbench list", "initbench plan"],)
     param_names = ("command",)
     number, repeat, rounds, warmup_time = 1, (3, 10, 5.0), 2, 0
 
