@@ -47,8 +47,8 @@ def test_the_first_ten_losses_are_the_plain_trainers_to_1e_5_in_float32(small, o
     for i, cell in enumerate(cells):
         (_, start), (losses, _) = reference.train(cell, small, torch.float32)
         assert len(losses) == 10
-        # At a kink, to rounding, the two may take the slope of either side, and Adam, which divides by the slope's size,
-        # makes whole steps of that: 6e-5 in one of three seeds.
+        # At a kink, to rounding, the two may take the slope of either side, and Adam, which divides by the slope's
+        # size, makes whole steps of that: 6e-5 in one of three seeds.
         rtol = 1e-4 if cell.loss in ("hinge", "mae") and optimizer.startswith("adam") else 1e-5
         np.testing.assert_allclose(epochs[1].step_losses[:, i], losses, rtol=rtol, err_msg=str(cell))
         assert epochs[0].validation_loss[i] == pytest.approx(start["validation_loss"], rel=1e-5)

@@ -1,9 +1,10 @@
 """What a cell costs beside its training: planning it, keeping it, reading it, reporting it. Nothing is trained here.
 
-For a million cells, with the peak of the memory: `python -m benchmarks.bookkeeping 1000000`; for 100,000 of 20 epochs:
-`python -m benchmarks.bookkeeping 100000 20`.
+For a million cells, with the peak of the memory: `python -m benchmarks.suites.bookkeeping 1000000`; for 100,000 of 20 epochs:
+`python -m benchmarks.suites.bookkeeping 100000 20`.
 """
 
+import importlib.util
 import sys
 import tempfile
 import time
@@ -11,18 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from initbench import grid, plan, store
-from initbench.api import write_report
-from initbench.cells import METRICS
-from initbench.results import table
-from initbench.runs import Run
-
 WIDTH, EPOCHS = 25, 10
 INITIALIZERS = ", ".join(f'{{ name = "normal", std = {n / 10} }}' for n in range(1, 11))
 
 
 def made_grid(cells, epochs=EPOCHS):
     """A grid of 100 cells at each seed."""
+    from initbench import grid
+
     return grid.parse(f"""
         name = "made-up"
         [grid]
@@ -37,6 +34,10 @@ def made_grid(cells, epochs=EPOCHS):
 
 def write(run):
     """Parts with made-up results for every cell of a run, and their timings."""
+    from initbench import store
+    from initbench.cells import METRICS
+    from initbench.results import table
+
     cells = sorted(run.grid.cells(), key=lambda cell: cell.seed)
     random = np.random.default_rng(0)
     for start in range(0, len(cells), WIDTH):
@@ -56,6 +57,13 @@ class Bookkeeping:
     number, repeat, rounds = 1, 1, 1
 
     def setup(self, cells):
+        if not all(map(importlib.util.find_spec, ("pandas", "pydantic", "torch"))):
+            raise NotImplementedError("runs need all that initbench requires")
+        from initbench import plan
+        from initbench.api import write_report
+        from initbench.runs import Run
+
+        self.plan, self.write_report = plan.plan, write_report
         self.folder = tempfile.TemporaryDirectory()
         self.grid = made_grid(cells)
         self.run = Run.create(self.grid, Path(self.folder.name))
@@ -63,10 +71,11 @@ class Bookkeeping:
         self.run.frame()  # the first call imports what it needs
 
     def teardown(self, cells):
-        self.folder.cleanup()
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
 
     def time_plan(self, cells):
-        plan.plan(made_grid(cells).cells(), self.grid.sources)
+        self.plan(made_grid(cells).cells(), self.grid.sources)
 
     def time_write(self, cells):
         write(self.run)
@@ -81,15 +90,19 @@ class Bookkeeping:
         self.run.frame()
 
     def time_report(self, cells):
-        write_report(self.run, *self.run.read())
+        self.write_report(self.run, *self.run.read())
 
     def peakmem_report(self, cells):
-        write_report(self.run, *self.run.read())
+        self.write_report(self.run, *self.run.read())
 
 
 def main(cells, epochs=EPOCHS):
     """Print what each step takes, and the most memory so far."""
     import resource  # not on Windows
+
+    from initbench import plan
+    from initbench.api import write_report
+    from initbench.runs import Run
 
     def say(what, start):
         seconds = time.perf_counter() - start

@@ -1,8 +1,8 @@
 """Throughput of the samplers at three shapes, on one thread and more; beside what the same costs in other libraries.
 
-`Laws` are the distributions that all schemes stand on: their `time_` on one thread is what continuous integration gates
-on (see docs/performance.md). `Schemes` are all others. Neither needs torch; `Peers` and `Networks` are skipped where what
-they need is not installed, and in versions of initbench that do not have it.
+`Laws` are the distributions that all schemes stand on: their `time_` on one thread is what continuous integration
+gates on (see docs/performance.md). `Schemes` are all others. Neither needs torch; `Peers` and `Networks` are skipped
+where what they need is not installed, and in versions of initbench that do not have it.
 """
 
 import importlib.util

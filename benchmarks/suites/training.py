@@ -2,11 +2,6 @@
 
 import time
 
-try:
-    from initbench.threads import ENVIRONMENT
-except ImportError:  # where versions before it have it
-    from initbench.execute import ENVIRONMENT
-
 WIDTHS = {"784-10": [], "784-128-10": [128]}
 
 
@@ -23,6 +18,10 @@ class Step:
 
         if not importlib.util.find_spec("torch"):
             raise NotImplementedError("training needs torch")
+        try:
+            from initbench.threads import ENVIRONMENT
+        except ImportError:  # where versions before it have it
+            from initbench.execute import ENVIRONMENT
         os.environ.update(ENVIRONMENT)
         import torch
 
