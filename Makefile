@@ -10,14 +10,23 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 PEERS := $(VENV)/.peers
 
-.PHONY: help demo test lint types bench performance docs clean
+# What `make bench` measures, the samplers on one thread, and how it compares: docs/performance.md.
+BASE ?= HEAD~1
+QUICK ?= ^samplers\.Laws\.time_.*, 1\)$$
+FACTOR ?= 1.3
+ASV := $(BIN)/asv
+
+.PHONY: help demo test lint types bench bench-quick bench-all bench-local performance docs clean
 
 help:
 	@echo "make demo         install, run the article's experiment, make the report (a minute after the installation)"
 	@echo "make test         install, run the tests"
 	@echo "make lint         ruff and mypy"
 	@echo "make types        mypy alone"
-	@echo "make bench        the benchmarks, once each, with asv"
+	@echo "make bench        asv: whether this commit's samplers are slower than those of BASE (default HEAD~1)"
+	@echo "make bench-quick  those benchmarks once each, to see that they work"
+	@echo "make bench-all    asv: every benchmark, on this commit; results in results/asv, pages in results/asv-html"
+	@echo "make bench-local  the hot paths, compared with the last saved run of this command"
 	@echo "make performance  initbench beside PyTorch and JAX, in one run (ten to fifteen minutes of a quiet machine)"
 	@echo "make docs         docs/initializers.md, and results/example-keepcoding from a finished make demo"
 	@echo "make clean        remove the environment and the caches"
@@ -53,8 +62,20 @@ types: $(DEV)
 	$(BIN)/mypy
 
 bench: $(DEV)
-	$(BIN)/asv machine --yes
-	$(BIN)/asv run --python=same --quick --show-stderr
+	$(ASV) machine --yes
+	$(ASV) continuous --config asv.quick.json --bench '$(QUICK)' --factor $(FACTOR) --show-stderr $(BASE) HEAD
+
+bench-quick: $(DEV)
+	$(ASV) machine --yes
+	$(ASV) run --config asv.quick.json --python=same --quick --show-stderr --bench '$(QUICK)'
+
+bench-all: $(DEV)
+	$(ASV) machine --yes
+	$(ASV) run --show-stderr HEAD^!
+	$(ASV) publish
+
+bench-local: $(DEV)
+	$(BIN)/python -m pytest tests/test_speed.py -m speed --benchmark-enable --benchmark-autosave --benchmark-compare
 
 performance: $(PEERS)
 	$(BIN)/python -m benchmarks.peers --json results/peers.json

@@ -5,8 +5,10 @@ whatever the product's size (3 to 5% of the speed on some processors, nothing on
 one thread.
 """
 
+import collections
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -32,9 +34,31 @@ def allowed() -> int:
     return int(asked) if asked.isdecimal() and int(asked) > 0 else available_cores()
 
 
+# An array of fewer weights takes one thread: making so many takes a millisecond, and starting a thread 0.1.
+WORTH_SHARING = 2**20
+
+Each = Callable[[Callable[[int], None], Iterable[int]], object]
+
+
+@contextmanager
+def shared(size: int) -> Iterator[Each]:
+    """A function that calls another one for each of some numbers, on as many threads as an array of this size gets."""
+    count = allowed() if size >= WORTH_SHARING else 1
+    if count == 1:
+        yield _in_turn
+        return
+    with ThreadPoolExecutor(count) as pool:
+        yield lambda call, numbers: collections.deque(pool.map(call, numbers), maxlen=0)  # raises what a call raised
+
+
+def _in_turn(call: Callable[[int], None], numbers: Iterable[int]) -> None:
+    for number in numbers:
+        call(number)
+
+
 @contextmanager
 def one_for_products() -> Iterator[None]:
-    """One thread for the BLAS and LAPACK that NumPy and SciPy have loaded: the bits of their results depend on it."""
+    """One thread for each product of NumPy's: how many threads share one decides its bits."""
     libraries = _libraries()
     if all(library.num_threads == 1 for library in libraries.lib_controllers):  # as in every process that trains
         yield
@@ -45,7 +69,6 @@ def one_for_products() -> Iterator[None]:
 
 @cache
 def _libraries() -> Any:
-    from scipy import linalg  # noqa: F401
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")

@@ -116,6 +116,35 @@ def test_orthogonal_is_orthogonal(shape):
     np.testing.assert_allclose(gram, 4 * np.eye(len(gram)), atol=1e-12)
 
 
+def reflections_by_hand(noise, gain):
+    """A product of reflections, one at a time, as matrices: the definition, in float64."""
+    rows, columns = noise.shape
+    product, signs = np.eye(columns), np.empty(rows)
+    for i in range(rows):
+        x = np.concatenate([np.zeros(i), noise[i, i:]])
+        e = np.eye(columns)[i]
+        v = x + math.copysign(np.linalg.norm(x), x[i]) * e
+        product = product @ (np.eye(columns) - 2 * np.outer(v, v) / (v @ v))
+        signs[i] = -math.copysign(1, x[i])
+    return gain * signs[:, None] * product[:, :rows].T
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (1, 5), (4, 4), (33, 40), (40, 33), (70, 70), (100, 65)])
+def test_orthogonal_is_the_product_of_its_reflections(shape):
+    rows, columns = sorted(shape)
+    W = init.orthogonal(shape, gain=-1.5, seed=2, dtype=np.float64)
+    expected = reflections_by_hand(init.normal((rows, columns), std=1.0, seed=2, dtype=np.float64), -1.5)
+    np.testing.assert_allclose(W.T if shape[0] > shape[1] else W, expected, atol=1e-13)
+    np.testing.assert_allclose(init.orthogonal(shape, gain=-1.5, seed=2), W, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1030, 1030), (1500, 1100)])  # blocks of another size, several groups of rows
+def test_large_orthogonal_weights_are_orthogonal(shape):
+    W = init.orthogonal(shape, seed=0)
+    np.testing.assert_allclose(W.T.astype(np.float64) @ W, np.eye(shape[1]), atol=2e-5)
+    assert not np.array_equal(W, init.orthogonal(shape, seed=1))
+
+
 def test_orthogonal_is_haar_its_trace_has_the_moments_of_a_haar_matrix():
     # Of a Haar orthogonal n × n matrix the trace has mean 0 and variance 1 (Diaconis & Shahshahani 1994); without the
     # correction of signs LAPACK's Q has a trace of another mean.

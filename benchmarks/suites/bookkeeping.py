@@ -1,7 +1,7 @@
 """What a cell costs beside its training: planning it, keeping it, reading it, reporting it. Nothing is trained here.
 
-For a million cells, with the peak of the memory: `python -m benchmarks.suites.bookkeeping 1000000`; for 100,000 of 20 epochs:
-`python -m benchmarks.suites.bookkeeping 100000 20`.
+For a million cells, with the peak of the memory: `python -m benchmarks.suites.bookkeeping 1000000`; for 100,000 of 20
+epochs: `python -m benchmarks.suites.bookkeeping 100000 20`.
 """
 
 import importlib.util

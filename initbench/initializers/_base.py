@@ -1,8 +1,8 @@
 """What every scheme stands on: the catalogue, shapes and fans, the noise, and the laws of independent weights."""
 
-import operator
 from collections.abc import Callable
 from contextvars import ContextVar
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -40,12 +40,12 @@ network_and_bias_scheme = INITIALIZERS.entry("network", "sets-biases", fit=PERCE
 def checked(shape: Shape, fit: Fit = WEIGHTS_OR_BIAS) -> Shape:
     """The shape as a tuple of whole numbers from 1 up; ValueError if it is none, or not what fits."""
     try:
-        sizes = tuple(map(operator.index, shape))
+        sizes = tuple(map(index, shape))
     except TypeError:
         sizes = ()
-    if not sizes or min(sizes) < 1 or not fit.test(sizes):
-        raise ValueError(f"shape = {sizes or shape}; allowed: {fit.words}, each size a whole number from 1 up")
-    return sizes
+    if sizes and min(sizes) >= 1 and fit.test(sizes):
+        return sizes
+    raise ValueError(f"shape = {sizes or shape}; allowed: {fit.words}, each size a whole number from 1 up")
 
 
 def fans(shape: Shape) -> tuple[int, int]:

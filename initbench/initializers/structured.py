@@ -1,6 +1,8 @@
 """Structured schemes: the weights are made together, not one by one."""
 
 import math
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -34,6 +36,8 @@ WIDENING_CONVOLUTION = Fit(
     (1, 1, 2, 2),
 )
 
+GROUP = 256  # rows that are updated together
+
 
 @weight_scheme
 def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
@@ -58,33 +62,57 @@ def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTy
     rows, columns = int(np.prod(sizes[:-1])), sizes[-1]
     longer, shorter = max(rows, columns), min(rows, columns)
     precision = np.float32 if np.dtype(dtype) == np.float32 else np.float64
-    frame = _orthonormal_rows(draw_normal((shorter, longer), 0.0, 1.0, seed, precision))
-    frame *= gain
+    frame = _orthogonal_rows(draw_normal((shorter, longer), 0.0, 1.0, seed, precision), gain)
     W = rounded((frame.T if rows > columns else frame).reshape(sizes), dtype)
     half = (longer - 1) / 2  # one coordinate of a direction that is uniform in so many dimensions
     return described(W, lambda stats: stats.beta(half, half, -abs(gain), 2 * abs(gain))) if half and gain else W
 
 
-def _orthonormal_rows(directions: Array) -> Array:
-    """Haar distributed orthonormal rows, `[rows, columns]`, rows ≤ columns, from normal noise, which is overwritten.
+def _orthogonal_rows(directions: Array, gain: float) -> Array:
+    """Haar distributed orthonormal rows times gain, `[rows, columns]`, rows ≤ columns, from noise, which is overwritten.
 
-    Row i of the noise, from column i on, is the x of reflection i: H = I − τ v vᵀ with v = x + sign(x₀) ‖x‖ e₀, scaled
-    so that v₀ = 1, and τ = 1 + |x₀| / ‖x‖. LAPACK's orgqr multiplies them, as for a QR factorization.
+    Row i of the noise, from column i on, is the x of reflection i: Hᵢ = I − v vᵀ with v along x + sign(x₀) ‖x‖ e₀ and
+    ‖v‖² = 2. The result is the first rows of H_last … H₁ H₀, each times the sign that makes it Haar.
+
+    The plain form multiplies by one reflection after another, which is bound by memory (LAPACK's orgqr takes 32 at a
+    time). Here those of a block are one product, I − Vᵀ T V with T⁻¹ the upper triangle of V Vᵀ and 1 on its diagonal
+    (Joffrain et al. 2006, "Accumulating Householder transformations, revisited"), and rows are updated in groups of a
+    fixed size, which threads may share without a change of bits: 4096 × 4096 in 75 ns a weight on one thread, against
+    120 by orgqr.
     """
-    from scipy.linalg import lapack
+    rows, columns = directions.shape
+    made = np.zeros_like(directions)
+    with threads.one_for_products(), threads.shared(directions.size) as each:
+        block = 32 if rows < 1024 else 128
+        for start in reversed(range(0, rows, block)):
+            V, own = directions[start : start + block, start:], made[start : start + block, start:]
+            size = len(V)
+            upper = _upper(size, directions.dtype)
+            corner = slice(start * (columns + 1), (start + size) * (columns + 1), columns + 1)  # of the flat array
+            V[:, :size] *= upper
+            first = V.diagonal().copy()
+            norms = np.sqrt(np.vecdot(V, V))
+            directions.reshape(-1)[corner] += np.copysign(norms, first)
+            V *= (1 / np.sqrt(norms * (norms + np.abs(first))))[:, None]
+            inverse = (V @ V.copy().T) * -upper  # of V itself NumPy makes a symmetric product: slower
+            inverse.reshape(-1)[:: size + 1] = -1
+            TV = np.linalg.inv(inverse).T @ V  # −Tᵀ V
+            np.matmul(V[:, :size].T, TV, out=own)
+            made.reshape(-1)[corner] += 1
 
-    rows = len(directions)
-    first = directions.diagonal().copy()
-    signs = np.copysign(directions.dtype.type(1), first)
-    upper = directions if rows == 1 else np.triu(directions)
-    norms = np.sqrt(np.einsum("ij,ij->i", upper, upper))
-    directions /= (first + signs * norms)[:, None]
-    multiply = lapack.sorgqr if directions.dtype == np.float32 else lapack.dorgqr
-    with threads.one_for_products():
-        product, _, _ = multiply(directions.T, 1 + np.abs(first) / norms, lwork=64 * rows, overwrite_a=1)
-    made: Array = product.T
-    made *= -signs[:, None]
+            def update(at: int, start: int = start, size: int = size, V: Array = V, TV: Array = TV) -> None:
+                below, used = made[at : at + GROUP, start:], directions[at : at + GROUP, start:]
+                below += np.matmul(below[:, size:] @ V[:, size:].T, TV, out=used)
+
+            each(update, range(start + size, rows, GROUP))
+            own *= gain * np.copysign(1, -first)[:, None]
     return made
+
+
+@cache
+def _upper(size: int, dtype: Any) -> Array:
+    """1 on the diagonal and above it, else 0."""
+    return np.triu(np.ones((size, size), dtype))
 
 
 @matrix_scheme
@@ -96,9 +124,9 @@ def identity(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DType
     When to use it: for square hidden layers. Units beyond the inputs get nothing, and inputs beyond the units are lost.
     """
     fan_in, fan_out = checked(shape, MATRIX)
-    W = np.zeros((fan_in, fan_out), dtype)
-    W.reshape(-1)[: min(fan_in, fan_out) * (fan_out + 1) : fan_out + 1] = gain
-    return W
+    W = np.zeros(fan_in * fan_out, dtype)
+    W[: min(fan_in, fan_out) * (fan_out + 1) : fan_out + 1] = gain
+    return W.reshape(fan_in, fan_out)
 
 
 @matrix_scheme

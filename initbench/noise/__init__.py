@@ -9,9 +9,7 @@ bits. `standard_uniform` and `standard_normal` are the same noise in float64, by
 are rounded from, and what the fast path is held to.
 """
 
-import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any
 
@@ -27,8 +25,8 @@ Shape = tuple[int, ...]
 # Loading the compiled path takes about half a second, in which NumPy makes so many weights. Like a skier who rents
 # until the rent has come to the price, the plain path serves until it has made so many: at worst twice the cheapest.
 WORTH_LOADING = 2**25
-# What a thread has to do at least: so many weights take 0.6 ms, and starting it 0.1 ms.
-LEAST = 2**19
+# What a thread does at a time: 2¹⁸ weights.
+TILES = 2**18 // TILE
 
 _made = 0
 _loaded: Any = None
@@ -63,14 +61,15 @@ def _filled(shape: Shape, seed: streams.Seed, dtype: type, law: str, *given: flo
     array: NDArray[Any] = np.empty(shape, dtype)
     fill = getattr(_path(array.size), law)
     flat = array.reshape(-1)
-    if array.size < 2 * LEAST or (count := min(threads.allowed(), array.size // LEAST)) == 1:
+    if array.size < threads.WORTH_SHARING:
         fill(0, key, *given, flat)
         return array
-    tiles = -(-flat.size // TILE)
-    ends = [tiles * n // count for n in range(count + 1)]
-    with ThreadPoolExecutor(count) as pool:
-        parts = itertools.pairwise(ends)
-        list(pool.map(lambda part: fill(part[0], key, *given, flat[part[0] * TILE : part[1] * TILE]), parts))
+
+    def part(tile: int) -> None:
+        fill(tile, key, *given, flat[tile * TILE : (tile + TILES) * TILE])
+
+    with threads.shared(array.size) as each:
+        each(part, range(0, -(-flat.size // TILE), TILES))
     return array
 
 
