@@ -35,8 +35,9 @@ class Laws:
 
     params = (LAWS, list(SHAPES), THREADS)
     param_names = ("initializer", "shape", "threads")
-    # Rounds alternate between commits, so that what else the machine does hits both; short samples and their median.
-    rounds, repeat, sample_time, warmup_time = 4, (3, 25, 1.0), 0.01, 0.05
+    # Rounds alternate between commits, so that what else the machine does hits both. There are many of them, because a
+    # process may be a third slower than the one before for as long as it lives; so their samples are few and short.
+    rounds, repeat, sample_time, warmup_time = 8, (1, 12, 0.4), 0.01, 0.02
     timeout = 300
 
     def setup(self, name, shape, threads):

@@ -69,7 +69,7 @@ def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTy
 
 
 def _orthogonal_rows(directions: Array, gain: float) -> Array:
-    """Haar distributed orthonormal rows times gain, `[rows, columns]`, rows ≤ columns, from noise, which is overwritten.
+    """Haar distributed orthonormal rows times gain, `[rows, columns]`, rows ≤ columns, from noise, which is lost.
 
     Row i of the noise, from column i on, is the x of reflection i: Hᵢ = I − v vᵀ with v along x + sign(x₀) ‖x‖ e₀ and
     ‖v‖² = 2. The result is the first rows of H_last … H₁ H₀, each times the sign that makes it Haar.
