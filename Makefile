@@ -11,7 +11,8 @@ DEV := $(VENV)/.dev
 PEERS := $(VENV)/.peers
 
 # What `make bench` measures, the samplers on one thread, and how it compares: docs/performance.md.
-BASE ?= HEAD~1
+BASE ?= $(shell base=$$(git merge-base main HEAD 2>/dev/null || git merge-base origin/main HEAD 2>/dev/null); \
+	[ "$$base" != "$$(git rev-parse HEAD)" ] && echo $$base || echo HEAD~1)
 QUICK ?= ^samplers\.Laws\.time_.*, 1\)$$
 FACTOR ?= 1.3
 ASV := $(BIN)/asv
@@ -23,7 +24,7 @@ help:
 	@echo "make test         install, run the tests"
 	@echo "make lint         ruff and mypy"
 	@echo "make types        mypy alone"
-	@echo "make bench        asv: whether this commit's samplers are slower than those of BASE (default HEAD~1)"
+	@echo "make bench        asv: whether this commit's samplers are slower than those of main, or of BASE=COMMIT"
 	@echo "make bench-quick  those benchmarks once each, to see that they work"
 	@echo "make bench-all    asv: every benchmark, on this commit; results in results/asv, pages in results/asv-html"
 	@echo "make bench-local  the hot paths, compared with the last saved run of this command"

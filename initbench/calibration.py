@@ -5,13 +5,13 @@ What is measured decides how wide stacks are, and what `initbench plan` says a r
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from initbench import __version__, store
+from initbench.cache import cache_folder
 from initbench.cells import Cell
 from initbench.datasets import Source
 from initbench.execute import Speed, Workers, processor
@@ -143,9 +143,8 @@ def _functions(cell: Cell) -> tuple[str, ...]:
 
 
 def file() -> Path:
-    """Where speeds are remembered: below the user's folder for caches. It may be removed at any time."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    return Path(home) / "initbench" / "speeds.json"
+    """Where speeds are remembered."""
+    return cache_folder() / "speeds.json"
 
 
 def _key(kind: Kind, pool: Workers) -> str:

@@ -384,7 +384,7 @@ def bench(
     absent = [name for name in throughput.LIBRARIES if name not in libraries]
     how = "machine code" if noise.load() is not noise.plain else "NumPy alone, since numba cannot be used here: slower"
     say(f"Nanoseconds a weight on {cores} of {available_cores()} cores, {processor()}; initbench by {how}.")
-    say("Ratio: how many times as long the fastest other library takes.")
+    say("Of the others, how many times as long they take: more than 1× is slower than initbench.")
     say()
     for line in throughput.header(libraries):
         say(line)

@@ -56,9 +56,27 @@ def key(seed: Seed) -> Key:
     """
     if isinstance(seed, int | np.integer):
         return _remembered(int(seed), (WEIGHTS, 0))
-    if isinstance(seed, SeedSequence) and isinstance(seed.entropy, int) and seed.pool_size == 4:
-        return _remembered(seed.entropy, seed.spawn_key)
-    return _key(SeedSequence() if seed is None else seed)
+    sequence = _sequence(seed)
+    if isinstance(sequence.entropy, int) and sequence.pool_size == 4:
+        return _remembered(sequence.entropy, sequence.spawn_key)
+    return _key(sequence)
+
+
+def places(seed: Seed) -> SeedSequence:
+    """A second stream of a seed: what a sparse scheme takes for its places, beside the weights' own for its values.
+
+    It is the child that `SeedSequence.spawn` would come to last, so that it is nobody else's.
+    """
+    sequence = _sequence(seed)
+    spawn_key = (*sequence.spawn_key, 2**32 - 1)
+    return SeedSequence(sequence.entropy, spawn_key=spawn_key, pool_size=sequence.pool_size)
+
+
+def _sequence(seed: Seed) -> SeedSequence:
+    """The SeedSequence that a seed means; numpy's TypeError or ValueError if it is none."""
+    if seed is None:
+        return SeedSequence()
+    return seed if isinstance(seed, SeedSequence) else weights(seed, 0)
 
 
 @lru_cache(maxsize=4096)  # hashing a seed takes as long as 5,000 weights, and all initializers ask for the same ones

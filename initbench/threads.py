@@ -7,6 +7,7 @@ one thread.
 
 import collections
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -56,15 +57,31 @@ def _in_turn(call: Callable[[int], None], numbers: Iterable[int]) -> None:
         call(number)
 
 
+_limiting = threading.Lock()
+_limit: Any = None  # what restores the threads of products, and how many have asked for one
+_asked = 0
+
+
 @contextmanager
 def one_for_products() -> Iterator[None]:
-    """One thread for each product of NumPy's: how many threads share one decides its bits."""
-    libraries = _libraries()
-    if all(library.num_threads == 1 for library in libraries.lib_controllers):  # as in every process that trains
+    """One thread for each product of NumPy's: how many threads share one decides its bits.
+
+    The limit is the whole process's: the first that asks for it sets it, and the last one lifts it.
+    """
+    global _limit, _asked  # noqa: PLW0603
+    with _limiting:
+        libraries = _libraries()
+        if _limit is None and any(library.num_threads > 1 for library in libraries.lib_controllers):
+            _limit = libraries.limit(limits=1)
+        _asked += 1
+    try:
         yield
-        return
-    with libraries.limit(limits=1):
-        yield
+    finally:
+        with _limiting:
+            _asked -= 1
+            if not _asked and _limit is not None:
+                _limit.restore_original_limits()
+                _limit = None
 
 
 @cache

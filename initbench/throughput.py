@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from initbench.errors import WorkerDied
-from initbench.threads import ENVIRONMENT, available_cores
+from initbench.threads import ENVIRONMENT
 
 Shape = tuple[int, int]
 Calls = dict[str, Callable[[Shape], Any]]
@@ -70,8 +70,6 @@ def _scipy() -> Calls:
 def _torch() -> Calls:
     import torch
     from torch.nn import init
-
-    torch.set_num_threads(available_cores())
 
     def filled(fill: Callable[..., Any], *given: float) -> Callable[[Shape], Any]:
         return lambda shape: fill(torch.empty(shape), *given)
@@ -253,10 +251,9 @@ class Measured:
         """The fastest other library; empty where no other has the scheme."""
         return min((name for name in self.seconds if name != HERE), key=lambda name: self.seconds[name], default="")
 
-    @property
-    def ratio(self) -> float:
-        """How many times our seconds the fastest other library takes."""
-        return self.seconds[self.fastest] / self.seconds[HERE]
+    def ratio(self, library: str) -> float:
+        """How many times as long as initbench a library takes."""
+        return self.seconds[library] / self.seconds[HERE]
 
 
 def installed() -> list[str]:
@@ -288,15 +285,18 @@ def measure(
 
 def header(libraries: Sequence[str]) -> list[str]:
     """The first two lines of the table."""
-    columns = ["scheme", "shape", HERE, "weights a second", *(name for name in libraries if name != HERE), "ratio"]
+    others = [name for name in libraries if name != HERE]
+    columns = ["scheme", "shape", HERE, "weights a second", *others, "to the fastest"]
     return [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
 
 
 def row(measured: Measured, libraries: Sequence[str]) -> str:
-    """A line of the table: nanoseconds a weight, and how many times as long the fastest other library takes."""
+    """A line of the table: nanoseconds a weight, and how many times as long as initbench the others take."""
     ours = measured.nanoseconds(HERE)
     others = [
-        f"{measured.nanoseconds(name):.3g}" if name in measured.seconds else "" for name in libraries if name != HERE
+        f"{measured.nanoseconds(name):.3g} · {measured.ratio(name):.3g}×" if name in measured.seconds else ""
+        for name in libraries
+        if name != HERE
     ]
     cells = [
         measured.scheme,
@@ -304,7 +304,7 @@ def row(measured: Measured, libraries: Sequence[str]) -> str:
         f"**{ours:.3g}**",
         f"{1 / ours:.2f} · 10⁹",
         *others,
-        f"{measured.ratio:.2f}× ({measured.fastest})" if measured.fastest else "",
+        f"{measured.ratio(measured.fastest):.2f}×" if measured.fastest else "",
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -180,6 +180,35 @@ def test_a_scheme_fills_every_shape_that_it_fits_and_refuses_all_others(name, sh
         assert np.array_equal(exact.astype(dtype), first)
 
 
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "f4"])
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_dtype_is_a_matter_of_rounding_alone(name, dtype):
+    fit = init.INITIALIZERS[name].fit
+    shape = (40, 30) if fit.test((40, 30)) else (1, 1, 20, 50)
+    rounded, exact = (draw(name, shape, seed=0, dtype=kind) for kind in (dtype, "f8"))
+    if dtype == "f4":
+        np.testing.assert_allclose(rounded, exact, rtol=1e-6, atol=1e-5 * np.abs(exact).max())
+    else:
+        assert np.array_equal(rounded, exact.astype(dtype))
+    assert rounded.flags.c_contiguous
+    assert rounded.dtype == np.dtype(dtype)
+
+
+@pytest.mark.parametrize("name", sorted(STRUCTURED - {"orthogonal"}))
+def test_weights_that_have_no_single_law_state_none(name):
+    shape = (40, 30) if name != "delta_orthogonal" else (1, 1, 20, 50)
+    W, law = with_law(lambda: draw(name, shape, seed=0))
+    assert law is None
+    assert W.shape == shape
+
+
+def test_a_sparse_layer_of_infinite_weights_has_its_zeros():
+    W = init.torch_sparse((30, 20), std=3e38, seed=0)
+    assert ((W == 0).sum(axis=1) == 2).all()
+    assert not np.isnan(W).any()
+    assert not np.signbit(W[W == 0]).any()
+
+
 def reals(low, high):
     return st.floats(low, high, allow_subnormal=False)  # the trainer flushes them to zero
 

@@ -73,12 +73,14 @@ def test_the_table_has_a_line_for_each_scheme_and_shape_and_its_ratio_is_of_the_
     code, out, _ = run(capfd, "bench", "samplers", "--shape", "30,20", "--shape", "64,8", "--scheme", "normal")
     lines = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in out.splitlines() if "|" in line]
     assert code == 0
-    assert lines[0] == ["scheme", "shape", "initbench", "weights a second", "numpy", "scipy", "ratio"]
+    assert lines[0] == ["scheme", "shape", "initbench", "weights a second", "numpy", "scipy", "to the fastest"]
     assert [line[:2] for line in lines[2:]] == [["normal", "30 × 20"], ["normal", "64 × 8"]]
     for line in lines[2:]:
         ours, rate, numpy, scipy = (float(line[n].partition("·")[0]) for n in (2, 3, 4, 5))
         assert rate == pytest.approx(1 / ours, abs=0.0051)
         assert float(line[6].partition("×")[0]) == pytest.approx(min(numpy, scipy) / ours, rel=0.02)
+        for told, theirs in ((line[4], numpy), (line[5], scipy)):
+            assert float(told.partition("·")[2].strip(" ×")) == pytest.approx(theirs / ours, rel=0.02)
     assert "Not installed: torch, jax, keras" in out
 
 

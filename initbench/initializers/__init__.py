@@ -7,9 +7,10 @@ What all schemes share is said here once.
 - **Seed.** A whole number gives the weights that the first layer of a cell with that seed gets; a
   `numpy.random.SeedSequence` names any other stream; None takes fresh entropy. Schemes that differ only in scale
   draw the same underlying noise at one seed.
-- **Result.** A new array of `dtype` (default float32). Independent weights of float32 are computed in float32, within
-  5 · 10⁻⁷ of a weight of what float64 has (`initbench.noise`); all else in float64 and rounded once, but for orthogonal
-  matrices, which LAPACK makes in the precision that is asked for.
+- **Result.** A new array of `dtype` (default float32). The noise of float32 is computed in float32, a normal number
+  within 5 · 10⁻⁷ of itself of what float64 has, a truncated one within 10⁻⁶ standard deviations, or 3 · 10⁻⁶ where the
+  bounds are not ±2 (`initbench.noise`); and so are orthogonal matrices. All other dtypes are computed in float64 and
+  rounded once, and so is every scheme that does not draw.
 - **Threads.** Arrays of more than a million weights take as many as OMP_NUM_THREADS says, or one for each core; the
   bits do not depend on it.
 - **Place.** Some schemes need more than a shape: `activation` (of the network, by its name), `place` (`"first"`,

@@ -88,9 +88,28 @@ def standard_normal(shape: Shape, seed: Seed) -> NDArray[np.float64]:
     return noise.standard_normal(checked(shape), seed)
 
 
+def working(dtype: DTypeLike) -> type[np.floating[Any]]:
+    """The precision in which weights of a dtype are computed: float32, or for all others float64."""
+    return np.float32 if np.dtype(dtype) == np.float32 else np.float64
+
+
 def rounded(values: Array, dtype: DTypeLike) -> Array:
     """The finished array, rounded once to the asked dtype."""
     return values.astype(dtype, copy=False)
+
+
+def uniform_values(shape: Shape, low: float, high: float, seed: Seed, precision: type[np.floating[Any]]) -> Array:
+    """Uniform values in a working precision, to be made into weights."""
+    if precision is np.float32:
+        return noise.uniform(checked(shape), low, high, seed)
+    return (low + high) / 2 + (high - low) / 2 * (2 * standard_uniform(shape, seed) - 1)
+
+
+def normal_values(shape: Shape, mean: float, std: float, seed: Seed, precision: type[np.floating[Any]]) -> Array:
+    """Normal values in a working precision, to be made into weights."""
+    if precision is np.float32:
+        return noise.normal(checked(shape), mean, std, seed)
+    return mean + std * standard_normal(shape, seed)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -99,20 +118,13 @@ def rounded(values: Array, dtype: DTypeLike) -> Array:
 
 def draw_uniform(shape: Shape, low: float, high: float, seed: Seed, dtype: DTypeLike) -> Array:
     """Independent weights, uniform between two bounds."""
-    if np.dtype(dtype) == np.float32:
-        values: Array = noise.uniform(checked(shape), low, high, seed)
-    else:
-        middle, half = (low + high) / 2, (high - low) / 2
-        values = rounded(middle + half * (2 * standard_uniform(shape, seed) - 1), dtype)
+    values = rounded(uniform_values(shape, low, high, seed, working(dtype)), dtype)
     return described(values, lambda stats: stats.uniform(low, high - low))
 
 
 def draw_normal(shape: Shape, mean: float, std: float, seed: Seed, dtype: DTypeLike) -> Array:
     """Independent weights, normal."""
-    if np.dtype(dtype) == np.float32:
-        values: Array = noise.normal(checked(shape), mean, std, seed)
-    else:
-        values = rounded(mean + std * standard_normal(shape, seed), dtype)
+    values = rounded(normal_values(shape, mean, std, seed, working(dtype)), dtype)
     return described(values, lambda stats: stats.norm(mean, std))
 
 
@@ -124,7 +136,7 @@ def draw_truncated_normal(
     The inverse distribution function has exactly the distribution of drawing again whatever falls outside
     (rejection), in one pass.
     """
-    if np.dtype(dtype) == np.float32 and lower >= -noise.FARTHEST and upper <= noise.FARTHEST:
+    if working(dtype) is np.float32 and -noise.FARTHEST <= lower < 0 < upper <= noise.FARTHEST:
         values: Array = noise.truncated_normal(checked(shape), mean, std, lower, upper, seed)
     else:
         from scipy.special import ndtr, ndtri

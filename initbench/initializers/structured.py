@@ -17,11 +17,12 @@ from initbench.initializers._base import (
     Shape,
     checked,
     described,
-    draw_normal,
     matrix_scheme,
+    normal_values,
     require,
     rounded,
     weight_scheme,
+    working,
 )
 from initbench.streams import Seed
 
@@ -61,18 +62,19 @@ def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTy
     sizes = checked(shape, WEIGHTS)
     rows, columns = int(np.prod(sizes[:-1])), sizes[-1]
     longer, shorter = max(rows, columns), min(rows, columns)
-    precision = np.float32 if np.dtype(dtype) == np.float32 else np.float64
-    frame = _orthogonal_rows(draw_normal((shorter, longer), 0.0, 1.0, seed, precision), gain)
-    W = rounded((frame.T if rows > columns else frame).reshape(sizes), dtype)
+    frame, signs = _orthogonal_rows(normal_values((shorter, longer), 0.0, 1.0, seed, working(dtype)))
+    signs *= gain
+    made = np.multiply(frame.T, signs, order="C") if rows > columns else np.multiply(frame, signs[:, None], out=frame)
+    W = rounded(made.reshape(sizes), dtype)
     half = (longer - 1) / 2  # one coordinate of a direction that is uniform in so many dimensions
     return described(W, lambda stats: stats.beta(half, half, -abs(gain), 2 * abs(gain))) if half and gain else W
 
 
-def _orthogonal_rows(directions: Array, gain: float) -> Array:
-    """Haar distributed orthonormal rows times gain, `[rows, columns]`, rows ≤ columns, from noise, which is lost.
+def _orthogonal_rows(directions: Array) -> tuple[Array, Array]:
+    """Orthonormal rows, `[rows, columns]`, rows ≤ columns, and the signs `[rows]` that make them Haar; of noise.
 
     Row i of the noise, from column i on, is the x of reflection i: Hᵢ = I − v vᵀ with v along x + sign(x₀) ‖x‖ e₀ and
-    ‖v‖² = 2. The result is the first rows of H_last … H₁ H₀, each times the sign that makes it Haar.
+    ‖v‖² = 2. The result is the first rows of H_last … H₁ H₀. The noise is overwritten.
 
     The plain form multiplies by one reflection after another, which is bound by memory (LAPACK's orgqr takes 32 at a
     time). Here those of a block are one product, I − Vᵀ T V with T⁻¹ the upper triangle of V Vᵀ and 1 on its diagonal
@@ -81,7 +83,7 @@ def _orthogonal_rows(directions: Array, gain: float) -> Array:
     120 by orgqr.
     """
     rows, columns = directions.shape
-    made = np.zeros_like(directions)
+    made, signs = np.zeros_like(directions), np.empty(rows, directions.dtype)
     with threads.one_for_products(), threads.shared(directions.size) as each:
         block = 32 if rows < 1024 else 128
         for start in reversed(range(0, rows, block)):
@@ -105,8 +107,8 @@ def _orthogonal_rows(directions: Array, gain: float) -> Array:
                 below += np.matmul(below[:, size:] @ V[:, size:].T, TV, out=used)
 
             each(update, range(start + size, rows, GROUP))
-            own *= gain * np.copysign(1, -first)[:, None]
-    return made
+            signs[start : start + size] = np.copysign(1, -first)
+    return made, signs
 
 
 @cache
@@ -199,21 +201,11 @@ def sparse(
     require(connections >= 1, "connections", connections, "from 1 up")
     require(std >= 0, "std", std, "0 or more")
     fan_in, fan_out = checked(shape, MATRIX)
-    kept = min(connections, fan_in)
-    places, values = _two_streams(seed)
+    kept = min(math.ceil(connections), fan_in)
     W = np.zeros((fan_in, fan_out), dtype)
-    units, inputs = np.nonzero(_chosen((fan_out, fan_in), kept, places))
-    W[inputs, units] = draw_normal((fan_out, kept), 0.0, std, values, dtype).ravel()
+    units, inputs = np.nonzero(_chosen((fan_out, fan_in), kept, streams.places(seed)))
+    W[inputs, units] = normal_values((fan_out, kept), 0.0, std, seed, working(dtype)).ravel()
     return W
-
-
-def _two_streams(seed: Seed) -> tuple[Seed, Seed]:
-    """Two streams of one: for places and for values."""
-    if seed is None:
-        return None, None
-    stream = seed if isinstance(seed, np.random.SeedSequence) else streams.weights(seed, 0)
-    places, values = (np.random.SeedSequence(stream.entropy, spawn_key=(*stream.spawn_key, n)) for n in range(2))
-    return places, values
 
 
 def _chosen(shape: tuple[int, int], count: int, seed: Seed) -> Array:
@@ -246,11 +238,11 @@ def torch_sparse(
     require(0 <= sparsity <= 1, "sparsity", sparsity, "from 0 to 1")
     require(std >= 0, "std", std, "0 or more")
     fan_in, fan_out = checked(shape, MATRIX)
-    places, values = _two_streams(seed)
-    W = draw_normal((fan_in, fan_out), 0.0, std, values, dtype)
-    W *= ~_chosen((fan_in, fan_out), math.ceil(sparsity * fan_out), places)
-    W += 0.0  # of what was negative −0 is left
-    return W
+    W = normal_values((fan_in, fan_out), 0.0, std, seed, working(dtype))
+    zero = _chosen((fan_in, fan_out), math.ceil(sparsity * fan_out), streams.places(seed))
+    bits = W.view(f"i{W.itemsize}")
+    bits &= zero.view(np.int8) - np.int8(1)  # all bits, or none: W[zero] = 0 takes three times as long
+    return rounded(W, dtype)
 
 
 @matrix_scheme

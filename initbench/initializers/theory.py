@@ -20,9 +20,13 @@ from initbench.initializers._base import (
     fans,
     matrix_and_bias_scheme,
     matrix_scheme,
+    normal_values,
     require,
+    rounded,
+    uniform_values,
     weight_and_bias_scheme,
     weight_scheme,
+    working,
 )
 from initbench.initializers.moments import Z, applied, derivative, kinked, mean
 from initbench.streams import Seed
@@ -169,9 +173,9 @@ def fixed_point_tanh(shape: Shape, *, alpha: float = 0.085, seed: Seed = None, d
     """
     require(0 <= alpha < math.inf, "alpha", alpha, "0 or more")
     fan_in, fan_out = checked(shape, MATRIX)
-    W = draw_normal((fan_in, fan_out), 0.0, alpha / math.sqrt(fan_in), seed, dtype)
+    W = normal_values((fan_in, fan_out), 0.0, alpha / math.sqrt(fan_in), seed, working(dtype))
     W[np.arange(fan_in), np.arange(fan_in) % fan_out] += 1
-    return W
+    return rounded(W, dtype)
 
 
 @weight_scheme
@@ -227,6 +231,6 @@ def nguyen_widrow(
     beta = 0.7 * shape[-1] ** (1 / n)
     if len(shape) == 1:
         return draw_uniform(shape, -beta, beta, seed, dtype)
-    W = draw_uniform(shape, -1.0, 1.0, seed, dtype)
-    W *= beta / np.sqrt(np.einsum("ij,ij->j", W, W))
-    return W
+    W = uniform_values(shape, -1.0, 1.0, seed, working(dtype))
+    W *= beta / np.linalg.norm(W, axis=0)
+    return rounded(W, dtype)

@@ -1,8 +1,9 @@
 """The noise: the random words of a stream, and independent weights made of them.
 
-Weight i of an array is a function of the stream and of i alone: word i of Philox 4×32-10 keyed with the stream, through
-the inverse of the distribution function. So the order in which weights are made, the chunks and the threads do not
-matter, and at one stream all distributions are monotone functions of the same noise.
+Weight i of an array is a function of the stream and of i alone: a word of Philox 4×32-10, keyed with the stream,
+through the inverse of the distribution function. It is word (i mod 512) // 128 of block 128 (i // 512) + i mod 128, so
+that a vector of blocks fills a vector of weights. So the order in which weights are made, the chunks and the threads do
+not matter, and at one stream all distributions are monotone functions of the same noise.
 
 float32 takes the fast path: `compiled.py` where numba is installed and worth loading, else `plain.py`, with the same
 bits. `standard_uniform` and `standard_normal` are the same noise in float64, by SciPy's inverse: what all other dtypes
@@ -22,8 +23,9 @@ from initbench.noise.formulas import TILE
 
 Shape = tuple[int, ...]
 
-# Loading the compiled path takes about half a second, in which NumPy makes so many weights. Like a skier who rents
-# until the rent has come to the price, the plain path serves until it has made so many: at worst twice the cheapest.
+# Loading the compiled path, once it has been compiled, takes half a second, in which NumPy makes so many weights. As a
+# skier rents until the rent has come to the price, the plain path serves until it has made so many: at worst twice the
+# cheapest.
 WORTH_LOADING = 2**25
 # What a thread does at a time: 2¹⁸ weights.
 TILES = 2**18 // TILE
@@ -42,7 +44,7 @@ def load() -> Any:
             _loaded = (
                 plain if getattr(numba.config, "DISABLE_JIT", False) else import_module("initbench.noise.compiled")
             )
-        except ImportError:  # no numba, or one that does not know this NumPy or Python
+        except (ImportError, OSError):  # no numba, one that does not know this NumPy or Python, one without its library
             _loaded = plain
     return _loaded
 
@@ -58,6 +60,7 @@ def _path(size: int) -> Any:
 def _filled(shape: Shape, seed: streams.Seed, dtype: type, law: str, *given: float) -> NDArray[Any]:
     """A new array: `law(tile, key, *given, out)` of the path fills each thread's part of it."""
     key = streams.key(seed)
+    given = tuple(float(x) + 0.0 for x in given)  # as numba is to see them; −0 as 0
     array: NDArray[Any] = np.empty(shape, dtype)
     fill = getattr(_path(array.size), law)
     flat = array.reshape(-1)
@@ -101,13 +104,13 @@ def normal(shape: Shape, mean: float, std: float, seed: streams.Seed) -> NDArray
 
 
 # float32 has the digits for probabilities of a normal that is held within so many standard deviations.
-FARTHEST = 3.0
+FARTHEST = 2.5
 
 
 def truncated_normal(
     shape: Shape, mean: float, std: float, lower: float, upper: float, seed: streams.Seed
 ) -> NDArray[np.float32]:
-    """mean + std · z, float32, z normal between two bounds that are within `FARTHEST` standard deviations."""
+    """mean + std · z, float32, z normal between two bounds on either side of 0, `FARTHEST` from it at most."""
     below, above = (math.erfc(-bound / math.sqrt(2)) / 2 for bound in (lower, upper))
     given = (mean, std, below + above - 1, above - below, lower, upper)
     return _filled(shape, seed, np.float32, "truncated_normal", *given)
