@@ -60,12 +60,11 @@ def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTy
     True
     """
     sizes = checked(shape, WEIGHTS)
-    rows, columns = int(np.prod(sizes[:-1])), sizes[-1]
+    rows, columns = math.prod(sizes[:-1]), sizes[-1]
     longer, shorter = max(rows, columns), min(rows, columns)
     frame, signs = _orthogonal_rows(normal_values((shorter, longer), 0.0, 1.0, seed, working(dtype)))
-    signs *= gain
-    made = np.multiply(frame.T, signs, order="C") if rows > columns else np.multiply(frame, signs[:, None], out=frame)
-    W = rounded(made.reshape(sizes), dtype)
+    frame *= gain * signs[:, None]
+    W = rounded(np.ascontiguousarray(frame.T if rows > columns else frame).reshape(sizes), dtype)
     half = (longer - 1) / 2  # one coordinate of a direction that is uniform in so many dimensions
     return described(W, lambda stats: stats.beta(half, half, -abs(gain), 2 * abs(gain))) if half and gain else W
 
