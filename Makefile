@@ -11,10 +11,10 @@ DEV := $(VENV)/.dev
 PEERS := $(VENV)/.peers
 
 # What `make bench` measures, the samplers on one thread, and how it compares: docs/performance.md.
-BASE ?= $(shell base=$$(git merge-base main HEAD 2>/dev/null || git merge-base origin/main HEAD 2>/dev/null); \
+BASE = $(shell base=$$(git merge-base main HEAD 2>/dev/null || git merge-base origin/main HEAD 2>/dev/null); \
 	[ "$$base" != "$$(git rev-parse HEAD)" ] && echo $$base || echo HEAD~1)
-QUICK ?= ^samplers\.Laws\.time_.*, 1\)$$
-FACTOR ?= 1.3
+QUICK = ^samplers\.Laws\.time_.*, 1\)$$
+FACTOR = 1.3
 ASV := $(BIN)/asv
 
 .PHONY: help demo test lint types bench bench-quick bench-all bench-local performance docs clean

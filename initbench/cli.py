@@ -390,11 +390,15 @@ def bench(
         say(line)
     chosen = [name for name in throughput.SCHEMES if name in (scheme or throughput.SCHEMES)]
     asked = [(rows, columns) for rows, columns in sizes] or throughput.SHAPES
-    for measured in throughput.measure(asked, cores, chosen):
+    lost: list[str] = []
+    for measured in throughput.measure(asked, cores, chosen, lost=lambda name, why: lost.append(f"{name}: {why}")):
         say(throughput.row(measured, libraries))
-    if absent:
+    if absent or lost:
         say()
+    if absent:
         say(f"Not installed: {', '.join(absent)}")
+    for line in lost:
+        say(f"Left out, since it broke: {line}")
 
 
 def _entries(kind: str) -> dict[str, tuple[str, str]]:

@@ -6,6 +6,7 @@ paired). Orders are made from a generator's raw bits, and noise from the key of 
 what NumPy promises to keep, while its `normal` and `permutation` may change from one release to the next.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 
 WEIGHTS, BIASES, ORDER, DRAWS = 0, 1, 2, 3
 
-Seed = int | SeedSequence | None
+Seed = int | Sequence[int] | SeedSequence | None
 
 
-def weights(seed: int, layer: int) -> SeedSequence:
+def weights(seed: int | Sequence[int], layer: int) -> SeedSequence:
     """The stream of one layer's weights; layers count from 0."""
     return SeedSequence(seed, spawn_key=(WEIGHTS, layer))
 

@@ -12,10 +12,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from initbench.errors import WorkerDied
@@ -110,6 +112,7 @@ def _jax() -> Calls:
 
 
 def _keras() -> Calls:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
     from keras import initializers as init
 
@@ -187,7 +190,7 @@ def _send(replies: Any, value: Any) -> None:
 
 
 class _Measuring:
-    """A library's process; `schemes` are those that it has."""
+    """A library's process; `schemes` are those that it has. WorkerDied, with its last words, if it ends."""
 
     def __init__(self, library: str, cores: int) -> None:
         one = {name: str(cores) for name in ENVIRONMENT if name.endswith("_NUM_THREADS")}
@@ -197,37 +200,48 @@ class _Measuring:
             **one,
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + eigen,
             "JAX_PLATFORMS": "cpu",
-            "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "torch"),
         }
         self.library = library
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "initbench.throughput", library, str(cores)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.errors,
             text=True,
             env=environment,
         )
-        self.schemes: frozenset[str] = frozenset(self._reply())
+        self.schemes: frozenset[str] = frozenset()
+
+    def begin(self) -> None:
+        """Wait until it has loaded its library."""
+        self.schemes = frozenset(self._reply())
 
     def measure(self, scheme: str, shape: Shape) -> float:
         """Seconds of a call."""
         assert self.process.stdin
-        self.process.stdin.write(json.dumps([scheme, shape]) + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(json.dumps([scheme, shape]) + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # it has ended, and says so where its reply would be
         return float(self._reply())
 
     def _reply(self) -> Any:
         assert self.process.stdout
         line = self.process.stdout.readline()
-        if not line:
-            raise WorkerDied(f"the process that measures {self.library} ended with status {self.process.wait()}")
-        return json.loads(line)
+        if line:
+            return json.loads(line)
+        status = self.process.wait()
+        self.errors.seek(0)
+        printed = self.errors.read().decode(errors="replace").strip().splitlines()
+        raise WorkerDied(printed[-1] if printed else f"its process ended with status {status}")
 
     def end(self) -> None:
         """Kill it and close its streams."""
         self.process.kill()
         self.process.communicate()
+        self.errors.close()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -262,23 +276,44 @@ def installed() -> list[str]:
 
 
 def measure(
-    shapes: Sequence[Shape] = SHAPES, cores: int = 1, schemes: Sequence[str] = SCHEMES, rounds: int = ROUNDS
+    shapes: Sequence[Shape] = SHAPES,
+    cores: int = 1,
+    schemes: Sequence[str] = SCHEMES,
+    rounds: int = ROUNDS,
+    lost: Callable[[str, str], None] = lambda library, why: None,
 ) -> Iterator[Measured]:
-    """Every scheme at every shape; the libraries take turns. WorkerDied if one's process ends."""
+    """Every scheme at every shape; the libraries take turns.
+
+    `lost` is told of a library that does not load, or breaks, and why; the others go on. WorkerDied if it is initbench.
+    """
     with ExitStack() as stack:
         processes = []
         for library in installed():
             processes.append(_Measuring(library, cores))
             stack.callback(processes[-1].end)
+
+        def alive(process: _Measuring, work: Callable[[], Any]) -> Any:
+            try:
+                return work()
+            except WorkerDied as error:
+                if process.library == HERE:
+                    raise
+                processes.remove(process)
+                lost(process.library, str(error))
+
+        for process in tuple(processes):
+            alive(process, process.begin)
         for scheme in schemes:
             for shape in shapes:
                 seconds: dict[str, float] = {}
                 for turn in range(rounds):
                     if turn == 2 and max(seconds.values()) > 1:  # what takes seconds varies little
                         break
-                    for process in processes:
-                        if scheme in process.schemes:
-                            taken = process.measure(scheme, shape)
+                    for process in tuple(processes):
+                        if scheme not in process.schemes:
+                            continue
+                        taken = alive(process, partial(process.measure, scheme, shape))
+                        if taken is not None:
                             seconds[process.library] = min(taken, seconds.get(process.library, taken))
                 yield Measured(scheme, shape, seconds)
 

@@ -66,6 +66,22 @@ class Schemes(Laws):
     rounds, repeat = 1, (1, 5, 2.0)
 
 
+class BeforeLoading:
+    """Time to fill 784 × 256 by NumPy alone, as the first arrays of every process are."""
+
+    params = (["uniform", "normal", "truncated_normal"],)
+    param_names = ("initializer",)
+
+    def setup(self, name):
+        if noise is None:
+            raise NotImplementedError("a version with one path")
+        noise._loaded = noise.plain
+        self.draw = initializers.INITIALIZERS[name].function
+
+    def time_fill(self, name):
+        self.draw((784, 256), seed=0)
+
+
 class Networks:
     """Time to initialize 784-128-10 on MNIST, for the schemes that look at data or gradients."""
 

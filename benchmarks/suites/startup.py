@@ -7,7 +7,7 @@ import sys
 class Startup:
     """Time of a whole process."""
 
-    params = (["import initbench", "initbench --help", "initbench list", "initbench plan"],)
+    params = (["import initbench", "initbench --help", "initbench list", "initbench plan --help"],)
     param_names = ("command",)
     number, repeat, rounds, warmup_time = 1, (3, 10, 5.0), 2, 0
 
@@ -16,7 +16,7 @@ class Startup:
             "import initbench": ["-c", "import initbench"],
             "initbench --help": ["-m", "initbench", "--help"],
             "initbench list": ["-m", "initbench", "list", "initializers"],
-            "initbench plan": ["-m", "initbench", "plan", "--help"],
+            "initbench plan --help": ["-m", "initbench", "plan", "--help"],
         }
         self.words = [sys.executable, *words[command]]
         self.time_command(command)  # the first time Python compiles its files

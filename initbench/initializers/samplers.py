@@ -31,6 +31,7 @@ def uniform(
     When to use it: to repeat an experiment that names its bounds. The scale does not follow the width of the layer, so
     signals grow or die with depth.
     """
+    require(math.isfinite(low) and math.isfinite(high), "low, high", (low, high), "finite numbers")
     if low > high:
         raise ValueError(f"low = {low!r} is above high = {high!r}; allowed: low at most high")
     return draw_uniform(shape, low, high, seed, dtype)
@@ -46,7 +47,8 @@ def normal(
 
     When to use it: as `uniform`, where an experiment names its standard deviation.
     """
-    require(std >= 0, "std", std, "0 or more")
+    require(math.isfinite(mean), "mean", mean, "a finite number")
+    require(0 <= std < math.inf, "std", std, "0 or more")
     return draw_normal(shape, mean, std, seed, dtype)
 
 
@@ -70,7 +72,8 @@ def truncated_normal(
 
     When to use it: as `normal`, where no weight may be far out.
     """
-    require(std >= 0, "std", std, "0 or more")
+    require(math.isfinite(mean), "mean", mean, "a finite number")
+    require(0 <= std < math.inf, "std", std, "0 or more")
     below, above = (math.erfc(-bound / math.sqrt(2)) / 2 for bound in (lower, upper))
     if not above - below > 1e-6:
         raise ValueError(

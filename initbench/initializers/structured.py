@@ -1,6 +1,7 @@
 """Structured schemes: the weights are made together, not one by one."""
 
 import math
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -38,6 +39,7 @@ WIDENING_CONVOLUTION = Fit(
 )
 
 GROUP = 256  # rows that are updated together
+SMALL_PRODUCT = 2**17  # multiplications; OpenBLAS takes one thread up to twice as many
 
 
 @weight_scheme
@@ -83,7 +85,8 @@ def _orthogonal_rows(directions: Array) -> tuple[Array, Array]:
     """
     rows, columns = directions.shape
     made, signs = np.zeros_like(directions), np.empty(rows, directions.dtype)
-    with threads.one_for_products(), threads.shared(directions.size) as each:
+    small = rows * rows * columns <= SMALL_PRODUCT
+    with nullcontext() if small else threads.one_for_products(), threads.shared(directions.size) as each:
         block = 32 if rows < 1024 else 128
         for start in reversed(range(0, rows, block)):
             V, own = directions[start : start + block, start:], made[start : start + block, start:]

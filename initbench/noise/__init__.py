@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 # Loading the compiled path, once it has been compiled, takes half a second, in which NumPy makes so many weights. As a
 # skier rents until the rent has come to the price, the plain path serves until it has made so many: at worst twice the
 # cheapest.
-WORTH_LOADING = 2**25
+WORTH_LOADING = 2**24
 # What a thread does at a time: 2¹⁸ weights.
 TILES = 2**18 // TILE
 
