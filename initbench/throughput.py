@@ -2,7 +2,8 @@
 
 Each library is a process of its own, on one core (or on more of them), and all of them take turns, so that what else
 the machine does hits them alike. A call makes a new array of float32 (SciPy: float64) from a generator that is there
-and compiled already; what is reported is the least of some rounds, as for `timeit`.
+and compiled already, in memory that the process has used before; what is reported is the least of some rounds, as for
+`timeit`.
 
 `python -m initbench.throughput LIBRARY CORES` is such a process: a JSON object a line comes in, and one goes out.
 """
@@ -200,6 +201,10 @@ class _Measuring:
             **one,
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + eigen,
             "JAX_PLATFORMS": "cpu",
+            # glibc else gives a large array new memory or old as it happens, and clearing new pages takes as long as
+            # making some weights: so what a process has touched it keeps.
+            "MALLOC_MMAP_THRESHOLD_": str(2**30),
+            "MALLOC_TRIM_THRESHOLD_": str(2**40),
         }
         self.library = library
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
