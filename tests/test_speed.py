@@ -6,6 +6,7 @@ In the plain test run each is done once, and its result is looked at.
 import numpy as np
 import pytest
 
+from benchmarks.suites import bookkeeping, training
 from initbench import datasets, grid, initializers, noise, plan
 from initbench.reporting import make
 from initbench.runs import Run
@@ -34,37 +35,23 @@ def test_orthogonal_weights(benchmark, shape):
     np.testing.assert_allclose(W.T @ W, np.eye(shape[1]), atol=1e-5)
 
 
-@pytest.mark.parametrize("hidden", [[], [128]], ids=["784-10", "784-128-10"])
-def test_a_step_of_a_stack(benchmark, hidden, mnist):
-    from initbench.training import data, stack
-
-    parsed = grid.parse(f"""
-        [grid]
-        initializer = ["glorot_uniform", "he_normal", "lecun_normal"]
-        activation = ["tanh", "relu"]
-        loss = ["mse", "cross_entropy"]
-        seed = 1
-        [model]
-        hidden = {hidden}
-        output_activation = "same"
-    """)
-    steps = stack.Steps(plan.plan(parsed.cells(), parsed.sources)[0].cells, data.Data(mnist))
-    benchmark(steps.take, 1)
-    assert 0 < steps.losses[0].min().item() < steps.losses[0].max().item() < 10
+@pytest.mark.parametrize("network", training.WIDTHS)
+def test_a_step_of_a_stack(benchmark, network):
+    suite = training.Step()
+    suite.setup(network)
+    benchmark(suite.steps.take, 1)
+    assert 0 < suite.steps.losses[0].min().item() < suite.steps.losses[0].max().item() < 10
 
 
 @pytest.fixture(scope="module")
 def thousand_cells(tmp_path_factory):
     """A run of 1,000 cells with made-up results."""
-    from benchmarks.suites import bookkeeping
-
     run = Run.create(bookkeeping.made_grid(1000), tmp_path_factory.mktemp("made-up"))
     bookkeeping.write(run)
     return run
 
 
 def test_appending_a_part(benchmark, thousand_cells, tmp_path):
-    from benchmarks.suites import bookkeeping
     from initbench import store
     from initbench.cells import METRICS
     from initbench.results import table
