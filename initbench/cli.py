@@ -359,7 +359,8 @@ def bench(
         ),
     ] = None,
     scheme: Annotated[
-        list[str] | None, typer.Option("--scheme", help="A scheme; may be repeated. Default all that are compared.")
+        list[str] | None,
+        typer.Option("--scheme", metavar="NAME", help="A scheme; may be repeated. Default all that are compared."),
     ] = None,
     cores: Annotated[int, typer.Option("--cores", min=1, help="The cores that each library may use.")] = 1,
 ) -> None:
