@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from benchmarks.suites import samplers
@@ -30,6 +31,7 @@ def needs(library):
 def test_a_library_makes_what_it_is_compared_with(library, monkeypatch):
     """The same law up to its scale, new arrays of float32 (SciPy: float64) of the asked shape."""
     monkeypatch.setenv("KERAS_BACKEND", "torch")
+    torch.manual_seed(0)
     calls = throughput.LIBRARIES[library]()
     assert set(calls) <= set(throughput.SCHEMES)
     for scheme, call in calls.items():
@@ -47,7 +49,7 @@ def test_a_library_makes_what_it_is_compared_with(library, monkeypatch):
             if scheme == "torch_sparse":
                 assert abs((first == 0).mean() - (ours == 0).mean()) < 0.01
             else:
-                assert stats.ks_2samp(one, other).statistic < 0.01
+                assert stats.ks_2samp(one, other).pvalue > 1e-4
         if library != "jax" and scheme not in FIXED:  # its key is given
             assert not np.array_equal(first, second)
 
