@@ -302,7 +302,7 @@ def show(
     path = out or Path(f"{scheme.partition('(')[0]}-{shape.replace(',', 'x')}.png")
     if path.suffix not in (".png", ".svg", ".pdf") or path.is_dir():
         raise UserError(f"--out {path}: allowed: a file's name that ends in .png, .svg or .pdf")
-    sizes = _sizes(shape, MOST_SHOWN)
+    sizes = _sizes(shape)
     try:
         choice = INITIALIZERS.resolve(scheme)
         network = schemes.of_network(str(choice))
@@ -338,14 +338,14 @@ def show(
     say(f"Figure: {path}")
 
 
-def _sizes(shape: str, most: int) -> tuple[int, ...]:
+def _sizes(shape: str) -> tuple[int, ...]:
     """The sizes that --shape names; UserError if they are none, or too many weights."""
     try:
         sizes = tuple(int(size) for size in shape.split(","))
     except ValueError:
         raise UserError(f"--shape {shape}: allowed: whole numbers with commas between, such as 784,256") from None
-    if any(size < 1 for size in sizes) or len(sizes) > 8 or math.prod(sizes) > most:
-        raise UserError(f"--shape {shape}: allowed: each size from 1 up, and at most {most:,} weights")
+    if any(size < 1 for size in sizes) or len(sizes) > 8 or math.prod(sizes) > MOST_SHOWN:
+        raise UserError(f"--shape {shape}: allowed: each size from 1 up, and at most {MOST_SHOWN:,} weights")
     return sizes
 
 
@@ -377,10 +377,12 @@ def bench(
             raise UserError(f"--scheme {name}: allowed: {allowed}{nearest(name, throughput.SCHEMES)}")
     if cores > available_cores():
         raise UserError(f"--cores {cores}: allowed: from 1 to {available_cores()}, the cores of this machine")
-    sizes = [_sizes(shape, MOST_SHOWN) for shape in shapes or ()]
-    for shape, given in zip(sizes, shapes or (), strict=True):
-        if len(shape) != 2:
-            raise UserError(f"--shape {given}: allowed: two whole numbers, such as 784,256")
+    asked: list[tuple[int, int]] = []
+    for shape in shapes or ():
+        sizes = _sizes(shape)
+        if len(sizes) != 2:
+            raise UserError(f"--shape {shape}: allowed: two whole numbers, such as 784,256")
+        asked.append((sizes[0], sizes[1]))
     libraries = throughput.installed()
     absent = [name for name in throughput.LIBRARIES if name not in libraries]
     how = "machine code" if noise.load() is not noise.plain else "NumPy alone, since numba cannot be used here: slower"
@@ -390,9 +392,10 @@ def bench(
     for line in throughput.header(libraries):
         say(line)
     chosen = [name for name in throughput.SCHEMES if name in (scheme or throughput.SCHEMES)]
-    asked = [(rows, columns) for rows, columns in sizes] or throughput.SHAPES
     lost: list[str] = []
-    for measured in throughput.measure(asked, cores, chosen, lost=lambda name, why: lost.append(f"{name}: {why}")):
+    for measured in throughput.measure(
+        asked or throughput.SHAPES, cores, chosen, lost=lambda name, why: lost.append(f"{name}: {why}")
+    ):
         say(throughput.row(measured, libraries))
     if absent or lost:
         say()

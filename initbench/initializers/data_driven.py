@@ -10,12 +10,17 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.initializers._base import network_and_bias_scheme, network_scheme, require, standard_normal
+from initbench.initializers._base import (
+    network_and_bias_scheme,
+    network_scheme,
+    require,
+    standard_normal,
+    standard_uniform,
+)
 from initbench.initializers.model import Array, Model, Parameters, finished, layer_seed
 from initbench.initializers.moments import Z, applied, mean
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
-from initbench.noise import standard_uniform
 from initbench.streams import draws
 
 # Beyond these a parameter is a mistake.

@@ -17,6 +17,7 @@ from initbench.initializers._base import (
     require,
     weight_and_bias_scheme,
 )
+from initbench.noise import probability_below
 from initbench.streams import Seed
 
 
@@ -74,8 +75,7 @@ def truncated_normal(
     """
     require(math.isfinite(mean), "mean", mean, "a finite number")
     require(0 <= std < math.inf, "std", std, "0 or more")
-    below, above = (math.erfc(-bound / math.sqrt(2)) / 2 for bound in (lower, upper))
-    if not above - below > 1e-6:
+    if not probability_below(upper) - probability_below(lower) > 1e-6:
         raise ValueError(
             f"lower = {lower!r}, upper = {upper!r}; allowed: lower below upper, in standard deviations, "
             "with more than a millionth of the normal between them"

@@ -15,11 +15,9 @@ import numpy as np
 BLOCKS = 128
 TILE = 4 * BLOCKS
 
-MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-WEYL = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # the multipliers
+W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what the keys are raised by
 WORD, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-M0, M1 = MULTIPLIERS
-W0, W1 = WEYL
 
 
 def philox(n: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
