@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from initbench import activations, grid, initializers, losses, optimizers, stats
     from initbench.api import compare, figures, load, merge, report, run
-    from initbench.errors import UserError, WorkerDied
+    from initbench.errors import CannotWrite, UserError, WorkerDied
 
 _MODULES = ("activations", "grid", "initializers", "losses", "optimizers", "stats")
 _NAMES = {
@@ -28,10 +28,12 @@ _NAMES = {
     "report": "initbench.api",
     "run": "initbench.api",
     "UserError": "initbench.errors",
+    "CannotWrite": "initbench.errors",
     "WorkerDied": "initbench.errors",
 }
 
 __all__ = [
+    "CannotWrite",
     "UserError",
     "WorkerDied",
     "activations",

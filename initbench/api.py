@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from initbench import store
 from initbench.errors import UserError, nearest, shown
-from initbench.execute import device_for
+from initbench.execution import device_for
 from initbench.grid import Grid, read
-from initbench.runs import Run, train_to_the_end
+from initbench.runs import Run, Where, train_to_the_end
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,8 @@ def run(
     results: str | Path = "results",
     workers: int | None = None,
     width: int | None = None,
+    scheduler: str = "",
+    processor: str = "",
     overrides: Mapping[str, object] | None = None,
 ) -> "pd.DataFrame":
     """Train a grid and give its tidy table; what is trained already is not trained again.
@@ -40,9 +42,14 @@ def run(
     results
         The folder that holds the run's folder; default `results` in the working directory.
     workers
-        How many processes train; default one for each core.
+        How many processes train; default one for each core. On a cluster: how many stacks train at a time, at most.
     width
         How many cells train together at most; default what this machine trains fastest. It changes no result.
+    scheduler
+        Of a Dask cluster that trains instead of this machine: `tcp://host:8786`, `file://scheduler.json`, or `local`
+        for one on this machine. Needs `initbench[cluster]`.
+    processor
+        Of the cluster's workers take those alone whose processor has this in its name.
     overrides
         Settings to replace: `{"seed": 10, "epochs": 3}`; also `{"device": "cpu"}`.
 
@@ -54,9 +61,12 @@ def run(
     Raises
     ------
     UserError
-        With a line for each mistake in the grid.
+        With a line for each mistake in the grid; if another process writes in the run's folder.
     WorkerDied
-        If a training process ends before its work (out of memory, say). What is finished is kept.
+        If training processes do not start, or train nothing. A cell that no worker can train is left out, with a
+        warning. What is finished is kept.
+    CannotWrite
+        An OSError, if the disk is full, say. What is finished is kept.
 
     Examples
     --------
@@ -68,14 +78,13 @@ def run(
             raise UserError("overrides are for a grid file: give its path, or put them into the Grid")
     else:
         grid = read(grid, overrides)
-    if workers is not None and workers < 1:
-        raise UserError(f"workers = {workers} is not allowed; allowed: a whole number from 1 up")
-    if width is not None and width < 1:
-        raise UserError(f"width = {width} is not allowed; allowed: a whole number from 1 up")
-    device_for(grid.device)
-    made = Run.create(grid, Path(results))
-    train_to_the_end(made, made.missing(), workers, lambda event: None, width)
-    return _told(made, made.frame())
+    where = Where(workers, width, scheduler, processor)
+    if not scheduler:
+        device_for(grid.device)
+    with Run.writing(grid, Path(results)) as made:
+        failed = train_to_the_end(made, made.missing(), where, lambda event: None)
+        made.notes += [f"{made.folder}: {event.why}; left out: {event.cell}" for event in failed]
+        return _told(made, made.frame())
 
 
 def load(folder: str | Path) -> "pd.DataFrame":

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from initbench import __version__, store
+from initbench import __version__, execution, store
 from initbench.cache import cache_folder
 from initbench.cells import Cell
 from initbench.datasets import Source
-from initbench.execute import Speed, Workers, processor
+from initbench.execution import Crew, Speed
 from initbench.initializers import schemes
 from initbench.plan import GPU_STACK_BYTES, GPU_WIDEST, NARROWEST, WIDEST, Kind, Stack, kind_of, weights, wide
 
@@ -23,6 +23,9 @@ TRIED_BYTES = (1e6, 3e6, 8e6)
 
 # Kinds beyond these are taken to be as fast, for each operation, as the slowest of these.
 MOST_KINDS = 4
+
+# At most so many workers measure at once.
+MOST_MEASURING = 16
 
 # A run with less arithmetic (some ten seconds' worth) takes what is remembered, and is not measured for.
 WORTH_MEASURING = 3e12
@@ -59,7 +62,7 @@ class Speeds:
 
 
 def speeds(
-    cells: Sequence[Cell], sources: Mapping[str, Source], pool: Workers, measuring: bool = True
+    cells: Sequence[Cell], sources: Mapping[str, Source], pool: Crew, measuring: bool = True
 ) -> dict[Kind, Speeds]:
     """The speeds of the kinds of these cells: those remembered of this machine, and the others measured, if asked.
 
@@ -74,13 +77,13 @@ def speeds(
                 found[kind] = Speeds(tuple(Speed(**line) for line in lines))  # type: ignore[arg-type]
     unknown = [kind for kind in groups if kind not in found]
     for kind in unknown[: max(0, MOST_KINDS - len(found))] if measuring else []:
-        measured = _measured(groups[kind], sources[kind.dataset], pool)
-        found[kind] = Speeds(tuple(measured))
-        _remember(_key(kind, pool), [asdict(speed) for speed in measured])
+        if measured := _measured(groups[kind], sources[kind.dataset], pool):
+            found[kind] = Speeds(tuple(measured))
+            _remember(_key(kind, pool), [asdict(speed) for speed in measured])
     return found
 
 
-def _measured(cells: Sequence[Cell], source: Source, pool: Workers) -> list[Speed]:
+def _measured(cells: Sequence[Cell], source: Source, pool: Crew) -> list[Speed]:
     """The speeds of stacks of some widths, made of these cells again and again."""
     gpu = pool.device != "cpu"
     bytes_tried = [GPU_STACK_BYTES / part for part in (16, 4, 1)] if gpu else TRIED_BYTES
@@ -88,13 +91,15 @@ def _measured(cells: Sequence[Cell], source: Source, pool: Workers) -> list[Spee
     found = []
     for width in sorted({min(widest, max(NARROWEST, wide(cells[0], source, size))) for size in bytes_tried}):
         stack = Stack(tuple(sorted((cells[i % len(cells)] for i in range(width)), key=_functions)), source)
-        times = pool.speeds([stack] * pool.count)
+        times = execution.speeds(pool, [stack] * min(pool.count, MOST_MEASURING))
+        if not times:
+            break
         mean = {name: sum(getattr(t, name) for t in times) / len(times) for name in ("step", "evaluation", "start")}
         found.append(Speed(width, **mean))
     return found
 
 
-def initialization(cells: Iterable[Cell], sources: Mapping[str, Source], pool: Workers) -> Callable[[Cell], float]:
+def initialization(cells: Iterable[Cell], sources: Mapping[str, Source], pool: Crew) -> Callable[[Cell], float]:
     """The seconds that a cell's initial weights take, for cells whose initializers look at data or at gradients.
 
     Each of these initializers is timed once, on the largest of its networks and batches, and remembered; what a smaller
@@ -113,7 +118,7 @@ def initialization(cells: Iterable[Cell], sources: Mapping[str, Source], pool: W
             found[name] = float(remembered[key][0]["initialization"])
     unknown = [name for name in largest if name not in found]
     stacks = [Stack((largest[name],), sources[largest[name].dataset]) for name in unknown]
-    for name, seconds in zip(unknown, pool.initialization(stacks), strict=True):
+    for name, seconds in zip(unknown, execution.initialization(pool, stacks), strict=True):
         found[name] = seconds
         _remember(keys[name], [{"initialization": seconds}])
 
@@ -147,8 +152,8 @@ def file() -> Path:
     return cache_folder() / "speeds.json"
 
 
-def _key(kind: Kind, pool: Workers) -> str:
-    return " | ".join(map(str, (processor(), pool.device, pool.count, __version__, version("torch"), *kind)))
+def _key(kind: Kind, pool: Crew) -> str:
+    return " | ".join(map(str, (pool.processor, pool.device, pool.count, __version__, version("torch"), *kind)))
 
 
 def _read() -> dict[str, list[dict[str, float]]]:

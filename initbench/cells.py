@@ -1,6 +1,7 @@
 """The cell: one complete, resolved specification of one training run, and the columns that it makes."""
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -41,8 +42,14 @@ class Cell(NamedTuple):
         >>> cell.id == Cell(*cell.values()).id, len(cell.id)
         (True, 20)
         """
-        text = f"{TRAINING_VERSION}\n" + "\n".join(map(repr, self))
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return _digest(TRAINING_VERSION, self)
+
+    def id_of(self, version: int) -> str:
+        """The id that the cell has, or had, in a version of the training; empty where it could not be then."""
+        if version == 1:  # which knew no precision
+            values = tuple(value for name, value in zip(SETTINGS, self, strict=True) if name != "precision")
+            return _digest(version, values) if self.precision == "float32" else ""
+        return _digest(version, self)
 
     def values(self) -> tuple[str | int | float, ...]:
         """The settings' values, in the order of `SETTINGS`."""
@@ -76,6 +83,11 @@ class Cell(NamedTuple):
         """
         power = 1 if self.lr_schedule == "constant" else epoch - 1
         return self.learning_rate * (1 - self.lr_decay) ** power
+
+
+def _digest(version: int, values: Iterable[object]) -> str:
+    text = f"{version}\n" + "\n".join(map(repr, values))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def _widths(hidden: str) -> tuple[int, ...]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench import __version__
-from initbench.errors import UserError, WorkerDied, nearest, shown
+from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, shown
 
 if TYPE_CHECKING:
+    from initbench.execution import Failed
     from initbench.grid import Grid
-    from initbench.runs import Run
+    from initbench.runs import Run, Where
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -50,6 +51,17 @@ Width = Annotated[
 ]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="What trains; default the grid file's, or auto.")
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Train on a Dask cluster: tcp://HOST:PORT, file://scheduler.json, or local for one on this machine.",
+    ),
+]
+Processor = Annotated[
+    str, typer.Option("--processor", metavar="NAME", help="Of the cluster's workers those alone of this processor.")
 ]
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where the run's folder is made.")]
 
@@ -157,11 +169,13 @@ def run(
     workers: Workers = None,
     width: Width = None,
     device: Device = None,
+    scheduler: Scheduler = "",
+    processor: Processor = "",
     results: Results = Path("results"),
 ) -> None:
     """Train a grid and make its report. Run again, it trains only what is missing."""
-    from initbench.execute import device_for
-    from initbench.runs import Run
+    from initbench.execution import device_for
+    from initbench.runs import Run, Where
 
     grid = _grid(path, overrides, smoke, device)
     again = " ".join(
@@ -172,21 +186,33 @@ def run(
             *([f"--workers {workers}"] if workers else []),
             *([f"--width {width}"] if width else []),
             *([f"--device {device}"] if device else []),
+            *([f"--scheduler {_quoted(scheduler)}"] if scheduler else []),
+            *([f"--processor {_quoted(processor)}"] if processor else []),
             *([] if results == Path("results") else [f"--results {_quoted(str(results))}"]),
         ]
     )
-    device_for(grid.device)  # refused before anything is written
-    made = Run.create(grid, results)
-    _interrupt_once()
-    try:
-        _train(made, workers, width)
-        _finish(made)
-    except KeyboardInterrupt:
-        missing = len(made.missing())
-        say()
-        say(f"Interrupted: {len(grid) - missing:,} of {len(grid):,} cells are kept in {made.folder}.")
-        say(f"Go on with: {again}")
-        raise typer.Exit(INTERRUPTED) from None
+    where = Where(workers, width, scheduler, processor)
+    if not scheduler:
+        device_for(grid.device)  # refused before anything is written
+    with Run.writing(grid, results) as made:
+        _interrupt_once()
+        try:
+            failed = _train(made, where)
+            _finish(made)
+        except KeyboardInterrupt:
+            missing = len(made.missing())
+            say()
+            say(f"Interrupted: {len(grid) - missing:,} of {len(grid):,} cells are kept in {made.folder}.")
+            say(f"Go on with: {again}")
+            raise typer.Exit(INTERRUPTED) from None
+        except (WorkerDied, CannotWrite) as error:
+            told = f"{error.filename}: {error.strerror}" if isinstance(error, CannotWrite) else str(error)
+            print(f"Stopped: {told}. What is finished is kept.", file=sys.stderr)  # noqa: T201
+            print(f"Go on with: {again}", file=sys.stderr)  # noqa: T201
+            raise typer.Exit(FAILED) from None
+    if failed:
+        print(f"{len(failed):,} cells failed and are left out. To try them again: {again}", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(FAILED)
 
 
 def _interrupt_once() -> None:
@@ -200,7 +226,7 @@ def _interrupt_once() -> None:
     signal.signal(signal.SIGINT, handle)
 
 
-def _train(made: "Run", workers: int | None, width: int | None) -> None:
+def _train(made: "Run", where: "Where") -> "list[Failed]":
     from initbench.progress import progress
     from initbench.runs import train_to_the_end
 
@@ -210,11 +236,11 @@ def _train(made: "Run", workers: int | None, width: int | None) -> None:
         say(f"{made.folder}: {others:,} more cells that lie there are not of this grid and are left out")
     if not missing:
         say(f"Nothing to train: all {len(made.grid):,} cells are in {made.folder} already.")
-        return
+        return []
     kept = len(made.grid) - len(missing)
     say(f"{made.folder}: {len(missing):,} cells to train" + (f", {kept:,} are trained already" if kept else ""))
     with progress(len(missing)) as listen:
-        train_to_the_end(made, missing, workers, listen, width)
+        return train_to_the_end(made, missing, where, listen)
 
 
 def _finish(made: "Run") -> None:
@@ -366,7 +392,7 @@ def bench(
 ) -> None:
     """Time the samplers on this machine, beside every library that is installed: some minutes of a quiet machine."""
     from initbench import noise, throughput
-    from initbench.execute import processor
+    from initbench.execution import processor
     from initbench.threads import available_cores
 
     if what != "samplers":

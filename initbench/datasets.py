@@ -224,6 +224,12 @@ def read_idx(path: Path, dimensions: int) -> Bytes:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
+def files(source: Source) -> dict[str, bytes]:
+    """The four files of a data set that came from a folder, by name, as they are on the disk."""
+    paths = [_idx_path(Path(source.folder), stem) for stem in IDX_STEMS]
+    return {path.name: path.read_bytes() for path in paths}
+
+
 def _idx_path(folder: Path, stem: str) -> Path:
     for name in (stem, stem + ".gz"):
         if (folder / name).is_file():

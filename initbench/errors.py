@@ -12,8 +12,19 @@ class UserError(Exception):
         self.lines = lines
 
 
+class CannotWrite(OSError):  # noqa: N818
+    """A file of a run cannot be written: the disk is full, or read-only, or not there any more."""
+
+
 class WorkerDied(Exception):  # noqa: N818
-    """A worker process ended in the middle of its work; the message says how, and the last that it printed."""
+    """A worker process ended in the middle of its work; the message says how, and the last that it printed.
+
+    `memory` is whether the system most likely ended it because memory was short.
+    """
+
+    def __init__(self, message: str, memory: bool = False) -> None:
+        super().__init__(message)
+        self.memory = memory
 
 
 def shown(value: object, limit: int = 80) -> str:

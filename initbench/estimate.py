@@ -8,8 +8,8 @@ from initbench.cells import Cell
 from initbench.grid import Grid
 from initbench.initializers import schemes
 from initbench.initializers.model import MOST_IMAGES
-from initbench.plan import Stack
-from initbench.runs import planned, pool_for
+from initbench.plan import training_bytes
+from initbench.runs import Where, crew_for, planned
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,6 @@ PARENT_BYTES, CELL_BYTES, WORKER_BYTES, MNIST_BYTES = 300e6, 1.5e3, 450e6, 55e6
 # A scheme that looks at data looks at so many batches, mostly.
 LOOKED_AT = 10
 
-# How many arrays as large as the weights an optimizer's step holds, the weights among them.
-ARRAYS = {"sgd": 2, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
-
 
 def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int | None = None) -> Estimate:
     """Time and memory of training these cells (at least one).
@@ -44,7 +41,7 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
     are taken to be as slow as the slowest of these. An initializer that looks at data or gradients is timed once. The
     rest is arithmetic.
     """
-    with pool_for(cells, grid, workers) as pool:
+    with crew_for(cells, grid, Where(workers)) as pool:
         stacks, speeds = planned(cells, grid, pool, width, measuring=True)
         initialization = calibration.initialization(cells, grid.sources, pool)
         count, device = min(pool.count, len(stacks)), pool.device
@@ -56,15 +53,11 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
         place = loads.index(min(loads))
         loads[place] += load
     pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())
-    each = WORKER_BYTES + max(map(_weight_bytes, stacks)) + 2 * max(0.0, pixels - MNIST_BYTES)
+    stack_bytes = (len(s.cells) * training_bytes(s.cells[0], s.source) for s in stacks)
+    each = WORKER_BYTES + max(stack_bytes) + 2 * max(0.0, pixels - MNIST_BYTES)
     # Images that initializers look at, in float64, twice.
     looked_at = [min(MOST_IMAGES, LOOKED_AT * c.batch_size) for c in cells if schemes.of_network(c.initializer)]
     each += 16.0 * max(looked_at, default=0) * max(s.pixels for s in grid.sources.values())
     total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * len(grid)
     memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * each
     return Estimate(len(stacks), total, memory, count, device)
-
-
-def _weight_bytes(stack: Stack) -> float:
-    arrays = ARRAYS[stack.cells[0].optimizer.partition("(")[0]]
-    return 4.0 * arrays * len(stack.cells) * sum(fan_in * fan_out for fan_in, fan_out in stack.layers)

@@ -1,7 +1,7 @@
 """Joining the runs of several machines into one, each cell once."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,12 @@ def merge(folders: list[Path], into: Path) -> tuple[Run, list[str]]:
     text = runs[0].grid.text if same and runs[0].grid.name == into.name else to_toml(into.name, axes, sources)
     grid = parse(text, origin="the merged grid", name=into.name, sources=sources)
 
-    merged = Run.create(grid, into.parent)
+    with Run.writing(grid, into.parent) as merged:
+        return merged, _joined(runs, merged)
+
+
+def _joined(runs: Sequence[Run], merged: Run) -> list[str]:
+    """Write the parts of all runs into the merged one; a line for each cell that differs between them."""
     seen: dict[str, tuple[Path, bytes, float]] = {}  # of each cell: whence it is, a digest of its rows, its accuracy
     lines: list[str] = []
     for run in runs:
@@ -60,7 +65,7 @@ def merge(folders: list[Path], into: Path) -> tuple[Run, list[str]]:
                 if timing:
                     store.write_timing(merged.folder, written, timing)
         lines += run.notes
-    return merged, lines
+    return lines
 
 
 def _outcomes(table: Any) -> Any:

@@ -17,6 +17,11 @@ NARROWEST, WIDEST = 6, 192
 # A graphics processor has room for wide stacks, and needs them to be busy.
 GPU_STACK_BYTES, GPU_WIDEST = 1e9, 2048
 
+# How many arrays as large as the weights an optimizer's step holds, the weights among them; and how many images an
+# evaluation takes at a time: four training batches' worth stay in the cache.
+ARRAYS = {"sgd": 2, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
+EVALUATED = 512
+
 # What workers may idle at the end of a run, as a share of their time, before the last stacks are split.
 IDLE = 0.03
 
@@ -84,19 +89,29 @@ def weights(cell: Cell, source: Source) -> int:
     return sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))
 
 
+def training_bytes(cell: Cell, source: Source) -> float:
+    """The bytes of memory that a cell takes while it trains: its optimizer's arrays, and what its layers give for the
+    images that are seen at a time."""
+    arrays = ARRAYS[cell.optimizer.partition("(")[0]]
+    units = sum(out for _, out in cell.layers(source.pixels, source.classes))
+    return 4.0 * (arrays * weights(cell, source) + 3 * max(cell.batch_size, EVALUATED) * units)
+
+
 def plan(
     cells: Iterable[Cell],
     sources: Mapping[str, Source],
     workers: int = 1,
     widths: Mapping[Kind, int] | None = None,
     gpu: bool = False,
+    memory: float = 0.0,
 ) -> list[Stack]:
     """Put cells into stacks, longest first.
 
     Cells share a stack when they share a data set and its order (the seed), a batch size, a number of epochs, the
     shapes of all layers, the optimizer and the precision. Within a stack they are sorted so that those with the same
     activations, and those with the same loss, are neighbours. A stack is as wide as `widths` says of its kind, or else
-    as the cache likes; the last ones are split where workers would idle. None of this changes a cell's result.
+    as the cache likes, and never needs more than half of `memory`, the bytes that a worker has (0: not known); the
+    last ones are split where workers would idle. None of this changes a cell's result.
     """
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for c in cells:
@@ -108,7 +123,9 @@ def plan(
         source = sources[group[0].dataset]
         usual = min(widest, max(NARROWEST, wide(group[0], source, size)))
         width = max(1, (widths or {}).get(kind_of(group[0]), usual))
-        stacks += _split(Stack(tuple(_neighbours(group)), source), -(-len(group) // width))
+        if memory:
+            width = min(width, max(1, int(memory / 2 // training_bytes(group[0], source))))
+        stacks += split(Stack(tuple(_neighbours(group)), source), -(-len(group) // width))
     return _balanced(sorted(stacks, key=lambda stack: -stack.operations), workers)
 
 
@@ -121,7 +138,8 @@ def _neighbours(cells: list[Cell]) -> list[Cell]:
     return [c for i, group in enumerate(by_activation.values()) for c in (group[::-1] if i % 2 else group)]
 
 
-def _split(stack: Stack, pieces: int) -> list[Stack]:
+def split(stack: Stack, pieces: int) -> list[Stack]:
+    """A stack in so many pieces, as equal as can be."""
     if pieces < 2:
         return [stack]
     bounds = [round(i * len(stack.cells) / pieces) for i in range(pieces + 1)]
@@ -146,6 +164,6 @@ def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
         halved = longest[worker]
         if end <= (1 + IDLE) * total / workers or len(halved.cells) < 2 * NARROWEST:
             break
-        stacks = [stack for stack in stacks if stack is not halved] + _split(halved, 2)
+        stacks = [stack for stack in stacks if stack is not halved] + split(halved, 2)
         stacks.sort(key=lambda stack: -stack.operations)
     return stacks

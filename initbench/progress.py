@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from initbench.execute import Finished, Progress
+from initbench.execution import Failed, Finished, Notice
+from initbench.runs import Event
 
 LINE_EVERY = 10.0  # seconds, where the output is no terminal
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
+def progress(total: int) -> Iterator[Callable[[Event], None]]:
     """Show the progress of training `total` cells: gives the function that is to be told of each event."""
     if sys.stdout.isatty():
         with _bar(total) as listen:
@@ -22,24 +23,28 @@ def progress(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
 
 
 class _Count:
-    """Cells done, in fractions: those of finished stacks, and the epochs of those that train."""
+    """Cells done, in fractions: those of finished stacks, and the epochs of those that train; and cells that failed."""
 
     def __init__(self) -> None:
         self.finished = 0
         self.training: dict[int, float] = {}
 
-    def add(self, event: Progress | Finished) -> float:
-        stack = event.stack
-        if isinstance(event, Finished):
-            self.training.pop(id(stack), None)
-            self.finished += len(stack.cells)
+    def add(self, event: Event) -> float:
+        if isinstance(event, Notice | Failed):
+            line = event.line if isinstance(event, Notice) else f"failed: {event.cell}: {event.why}"
+            print(line, flush=True)  # noqa: T201
+            self.finished += isinstance(event, Failed)
+        elif isinstance(event, Finished):
+            self.training.pop(id(event.stack), None)
+            self.finished += len(event.stack.cells)
         else:
+            stack = event.stack
             self.training[id(stack)] = len(stack.cells) * event.epochs / stack.cells[0].epochs
         return self.finished + sum(self.training.values())
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
+def _bar(total: int) -> Iterator[Callable[[Event], None]]:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -54,7 +59,7 @@ def _bar(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
     with Bar(*columns, speed_estimate_period=60) as bar:
         task = bar.add_task("training", total=total, shown="0", rate="starting")
 
-        def listen(event: Progress | Finished) -> None:
+        def listen(event: Event) -> None:
             done = count.add(event)
             rate = f"{done / (time.monotonic() - start):.1f} cells/s" if done else "making initial weights"
             bar.update(task, completed=done, shown=f"{done:,.0f}", rate=rate)
@@ -63,11 +68,11 @@ def _bar(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
 
 
 @contextmanager
-def _lines(total: int) -> Iterator[Callable[[Progress | Finished], None]]:
+def _lines(total: int) -> Iterator[Callable[[Event], None]]:
     count = _Count()
     start = last = time.monotonic()
 
-    def listen(event: Progress | Finished) -> None:
+    def listen(event: Event) -> None:
         nonlocal last
         done, now = count.add(event), time.monotonic()
         if now - last >= LINE_EVERY or count.finished == total:

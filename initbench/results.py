@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from initbench.cells import COLUMNS, DIVERGED, METRICS, SETTINGS, TRAINED, Cell
+from initbench.cells import COLUMNS, DIVERGED, METRICS, SETTINGS, TRAINED, TRAINING_VERSION, Cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,16 @@ REAL = ("learning_rate", "lr_decay", *METRICS)
 SCHEMA = pa.schema(
     [(name, pa.int64() if name in WHOLE else pa.float64() if name in REAL else pa.string()) for name in COLUMNS]
 )
+
+# Raised whenever a part is written in another form. Of the earlier forms: what their columns lack, and what was meant.
+FORMAT = 2
+EARLIER: tuple[Mapping[str, Any], ...] = ({"precision": "float32"},)
+
+
+def without(missing: Iterable[str]) -> pa.Schema:
+    """The schema of an earlier form, which lacks some columns."""
+    return pa.schema([field for field in SCHEMA if field.name not in set(missing)])
+
 
 # What has to be read of a part: the settings follow from the cell, whose id is their hash.
 READ = ("cell", "status", "epoch", *METRICS)
@@ -51,15 +61,17 @@ def table(cells: Sequence[Cell], metrics: Mapping[str, Sequence[Sequence[float]]
     return pa.table(columns, SCHEMA)
 
 
-def frame(cells: Sequence[Cell], tables: Iterable[pa.Table]) -> "pd.DataFrame":
+def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], version: int = TRAINING_VERSION) -> "pd.DataFrame":
     """The tidy table of these cells, in their order and by epoch, from tables that hold the columns `READ`.
+
+    Their ids are those of a version of the training.
 
     Rows of other cells are left out, and so are those that come a second time. In up to `PLAIN_ROWS` rows the columns
     are `str`, `int64` and `float64`; in more, text is categorical, and whole numbers are `int32` where they fit.
     """
     import pandas as pd
 
-    ids = [cell.id for cell in cells]
+    ids = [cell.id_of(version) for cell in cells]
     found, statuses = _gathered(ids, tables)
     place, epoch = (np.frombuffer(found.pop(name), np.int32) for name in ("place", "epoch"))
     order = np.lexsort((epoch, place))  # stable: of two rows the first comes first

@@ -2,19 +2,20 @@
 
 import json
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initbench import calibration, store
+from initbench import calibration, execution, locking, store
 from initbench.calibration import WORTH_MEASURING, Speeds
-from initbench.cells import Cell
+from initbench.cells import TRAINING_VERSION, Cell
 from initbench.datasets import Source
 from initbench.errors import UserError
-from initbench.execute import Finished, Progress, Workers, device_for
+from initbench.execution import Crew, Failed, Finished, Notice, Progress, Workers, device_for
+from initbench.execution.devices import gpu_memories
 from initbench.grid import Grid, read
 from initbench.gridfile import override
 from initbench.plan import Kind, Stack, plan
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from initbench.execution.cluster import Cluster
+
 # What a run's folder may hold; `clean` removes this and nothing else.
 OWN_FILES = ("grid.toml", "datasets.json", "report.html")
 OWN_FOLDERS = ("parts", "timings", "signal", "set-aside", "figures")
+
+# What happens in a training, one thing after another.
+Event = Progress | Finished | Failed | Notice
 
 
 @dataclass
@@ -35,32 +41,42 @@ class Run:
     """A run's folder and its grid.
 
     `notes` collects what the user should know: parts that are damaged. A run that is about to train (`create`) sets
-    them aside; one that is only read (`open`) changes nothing in its folder.
+    them aside; one that is only read (`open`) changes nothing in its folder. `writer` is who alone writes in it.
     """
 
     folder: Path
     grid: Grid
     writes: bool = False
     notes: list[str] = field(default_factory=list)
+    writer: locking.Writer | None = None
 
     @classmethod
     def create(cls, grid: Grid, results: Path) -> "Run":
-        """The run of a grid, below `results`; writes `grid.toml`, and keeps what an earlier run trained."""
-        folder = results / grid.name
-        for path in (results, folder):
-            if path.exists() and not path.is_dir():
-                raise UserError(f"{path}: is a file, and the run needs a folder there; move it, or give --results DIR")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / "parts").is_dir():
-            raise UserError(f"{folder}: holds other files and is no run (it has no parts); give the run another name")
+        """The run of a grid, below `results`; writes `grid.toml`, and keeps what an earlier run trained.
+
+        Whoever goes on to train does so in `writing`, which lets one process at a time.
+        """
+        folder = _folder_for(grid, results)
         try:
-            (folder / "parts").mkdir(parents=True, exist_ok=True)
             store.write_file(folder / "grid.toml", located(grid).encode())
             read = [asdict(source) for source in grid.sources.values() if source.folder]
             if read:
                 store.write_file(folder / "datasets.json", json.dumps(read, indent=1).encode())
         except OSError as error:
-            raise UserError(f"{folder}: cannot be written ({error.strerror}); give --results DIR") from None
+            raise store.unwritable(folder, error) from None
         return cls(folder, grid, writes=True)
+
+    @classmethod
+    @contextmanager
+    def writing(cls, grid: Grid, results: Path) -> Iterator["Run"]:
+        """`create`, with nobody else writing in the folder; UserError, naming them, if somebody does."""
+        folder = _folder_for(grid, results)
+        with locking.alone(folder) as writer:
+            store.remove_unfinished(folder)
+            run = cls.create(grid, results)
+            run.writer = writer
+            run.notes += writer.notes
+            yield run
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
@@ -88,19 +104,21 @@ class Run:
         return self.inventory()[0]
 
     def inventory(self) -> tuple[list[Cell], int]:
-        """The grid's cells that no part holds, and how many others lie there: those of an earlier grid, say."""
+        """The grid's cells that no part holds, and how many others lie there: of an earlier grid or training, say."""
         trained = store.trained_cells(self.parts(["cell"]))
         missing = [cell for cell in self.grid.cells() if cell.id not in trained]
         return missing, len(trained) - (len(self.grid) - len(missing))
 
-    def train(self, stacks: list[Stack], workers: Workers) -> Iterator[Progress | Finished]:
+    def train(self, stacks: list[Stack], crew: Crew) -> Iterator[Event]:
         """Train stacks and write a part for each that finishes; yields what happens, after it is written."""
-        for event in workers.train(stacks):
+        for event in execution.train(crew, stacks):
             if isinstance(event, Finished):
-                self._keep(event, workers.count)
+                self._keep(event, crew.count)
             yield event
 
     def _keep(self, finished: Finished, workers: int) -> None:
+        if self.writer:
+            self.writer.check()
         cells = finished.stack.cells
         part = store.write_part(self.folder, table(cells, finished.metrics), finished.environment)
         timing = {
@@ -110,7 +128,7 @@ class Run:
             "initialization": finished.initialization,
             "product_rate": round(finished.product_rate),
             "workers": workers,
-            "host": socket.gethostname(),
+            "host": finished.host,
             "processor": finished.environment["processor"],
             "device": finished.environment["device"],
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -124,13 +142,42 @@ class Run:
     def read(self) -> tuple["pd.DataFrame", list[Mapping[str, str]]]:
         """The tidy table, and each different environment in which a part was made."""
         environments: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+        rows = 0
 
         def tables() -> Iterator["pa.Table"]:
+            nonlocal rows
+            environments.clear()
             for part in self.parts(READ):
                 environments[tuple(sorted(part.metadata.items()))] = part.metadata
+                rows += len(part.table)
                 yield part.table
 
-        return frame(list(self.grid.cells()), tables()), list(environments.values())
+        cells = list(self.grid.cells())
+        table = frame(cells, tables())
+        for version in range(TRAINING_VERSION - 1, 0, -1) if rows and table.empty else ():
+            table = frame(cells, tables(), version)
+            if len(table):
+                self.notes.append(
+                    f"{self.folder}: trained by an earlier version of initbench (training version {version}, this one "
+                    f"has {TRAINING_VERSION}); read as it is, and `initbench run` on its grid trains it again"
+                )
+                break
+        return table, list(environments.values())
+
+
+def _folder_for(grid: Grid, results: Path) -> Path:
+    """The folder of a grid's run, made if it is not there; UserError if what is there is something else."""
+    folder = results / grid.name
+    for path in (results, folder):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is a file, and the run needs a folder there; move it, or give --results DIR")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "parts").is_dir():
+        raise UserError(f"{folder}: holds other files and is no run (it has no parts); give the run another name")
+    try:
+        store.make_folder(store.own_folder(folder, "parts"))
+    except OSError as error:
+        raise store.unwritable(folder, error) from None
+    return folder
 
 
 def located(grid: Grid) -> str:
@@ -151,33 +198,59 @@ def _known_sources(folder: Path) -> dict[str, Source]:
         return {}
 
 
-def train_to_the_end(
-    run: Run,
-    missing: Sequence[Cell],
-    workers: int | None,
-    listen: Callable[[Progress | Finished], None],
-    width: int | None = None,
-) -> None:
-    """Train what is missing in a run; `listen` is told of each event.
+@dataclass(frozen=True)
+class Where:
+    """Where a run trains: on this machine, or on a Dask cluster.
 
-    In as many workers as asked, or as there are cores, and in stacks of at most `width` cells, or as many as this
-    machine trains fastest.
+    `workers` is how many stacks train at a time, at most; by default one for each core, or graphics processor, or what
+    the cluster has. `width` is how many cells a stack has at most, by default what its machine trains fastest.
+    `scheduler` is a cluster's, as `tcp://host:8786`, `file://scheduler.json` or `local`; `processor` is a part of the
+    name that a worker's processor has to have.
     """
+
+    workers: int | None = None
+    width: int | None = None
+    scheduler: str = ""
+    processor: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} = {value} is not allowed; allowed: a whole number from 1 up")
+        if self.processor and not self.scheduler:
+            raise UserError(f"processor = {self.processor!r} chooses among a cluster's workers; give its scheduler too")
+
+
+HERE = Where()
+
+
+def train_to_the_end(run: Run, missing: Sequence[Cell], where: Where, listen: Callable[[Event], None]) -> list[Failed]:
+    """Train what is missing in a run; `listen` is told of each event. Returns the cells that no worker could train."""
+    failed = []
     if missing:
-        with pool_for(missing, run.grid, workers) as pool:
-            stacks, _ = planned(missing, run.grid, pool, width)
-            for event in run.train(stacks, pool):
+        with crew_for(missing, run.grid, where) as crew:
+            stacks, _ = planned(missing, run.grid, crew, where.width)
+            for event in run.train(stacks, crew):
                 listen(event)
+                if isinstance(event, Failed):
+                    failed.append(event)
+    return failed
 
 
-def pool_for(cells: Sequence[Cell], grid: Grid, workers: int | None) -> Workers:
-    """The workers that train these cells: as many as asked, or one for each core, or for a graphics processor one."""
+def crew_for(cells: Sequence[Cell], grid: Grid, where: Where = HERE) -> "Workers | Cluster":
+    """Who trains these cells."""
+    if where.scheduler:
+        from initbench.execution.cluster import Cluster
+
+        return Cluster(where.scheduler, grid.device, grid.sources, where.workers, where.processor)
     device = device_for(grid.device)
-    return Workers(min(workers or (available_cores() if device == "cpu" else 1), len(cells)), device)
+    usual = available_cores() if device == "cpu" else len(gpu_memories())
+    return Workers(min(where.workers or usual, len(cells)), device)
 
 
 def planned(
-    cells: Sequence[Cell], grid: Grid, pool: Workers, width: int | None = None, measuring: bool = False
+    cells: Sequence[Cell], grid: Grid, pool: Crew, width: int | None = None, measuring: bool = False
 ) -> tuple[list[Stack], dict[Kind, Speeds]]:
     """The stacks of these cells, and what is known of this machine's speed with their kinds.
 
@@ -190,20 +263,23 @@ def planned(
     speeds = calibration.speeds(cells, grid.sources, pool, measuring)
     known = {kind: found.width for kind, found in speeds.items()}
     widths = dict.fromkeys(calibration.kinds(cells), width) if width else known
-    return plan(cells, grid.sources, pool.count, widths, gpu), speeds
+    return plan(cells, grid.sources, pool.count, widths, gpu, pool.memory), speeds
 
 
 def clean(run: Run) -> list[str]:
     """Remove what a run wrote in its folder, and the folder if nothing else is in it; returns what was removed."""
     removed = []
-    for name in (*OWN_FOLDERS, *OWN_FILES):
-        path = run.folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-            removed.append(name)
-        elif path.is_file():
-            path.unlink()
-            removed.append(name)
+    with locking.alone(run.folder):
+        store.remove_unfinished(run.folder)
+        for name in (*OWN_FOLDERS, *OWN_FILES):
+            path = run.folder / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+                removed.append(name)
+            elif path.is_file() or path.is_symlink():
+                path.unlink()
+                removed.append(name)
+    (run.folder / locking.LOCK).unlink(missing_ok=True)
     if not any(run.folder.iterdir()):
         run.folder.rmdir()
     return removed

@@ -1,5 +1,10 @@
-"""The store: immutable Parquet parts in a run's folder, each named by the SHA-256 of its bytes."""
+"""The store: immutable Parquet parts in a run's folder, each named by the SHA-256 of its bytes.
 
+Nothing that lies in the folder is ever executed or unpickled, and nothing is written through a symbolic link in it.
+"""
+
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -12,9 +17,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from initbench.results import SCHEMA
+from initbench.errors import CannotWrite, UserError
+from initbench.results import EARLIER, FORMAT, SCHEMA, without
 
-METADATA_KEY = b"initbench"
+METADATA_KEY, FORMAT_KEY = b"initbench", b"initbench.format"
+
+# Files that are being written have such names, which no reader takes for a result.
+HIDDEN, UNFINISHED = ".initbench-", ".tmp"
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ def write_part(folder: Path, table: pa.Table, metadata: Mapping[str, str]) -> st
     """Write one immutable part below `folder/parts`; returns its id. It is there whole, or not at all."""
     content = _serialized(table, metadata)
     part = hashlib.sha256(content).hexdigest()
-    write_file(folder / "parts" / f"{part}.parquet", content)
+    write_file(own_folder(folder, "parts") / f"{part}.parquet", content)
     return part
 
 
@@ -39,29 +48,79 @@ def write_timing(folder: Path, part: str, timing: Mapping[str, Any]) -> None:
 
     It is not synced, which is most of what a part costs: a timing is no result, and a damaged one is not read.
     """
-    path = folder / "timings" / f"{part}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(timing, indent=1), encoding="utf-8")
+    path = own_folder(folder, "timings") / f"{part}.json"
+    write_file(path, json.dumps(timing, indent=1).encode(), synced=False)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one: a hidden name, synced, renamed, folder synced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+def write_file(path: Path, content: bytes, synced: bool = True) -> None:
+    """Write a file so that a crash leaves the old one or the new one: a hidden name, synced, renamed, folder synced.
+
+    Raises CannotWrite, and leaves nothing behind.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        make_folder(path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=HIDDEN, suffix=UNFINISHED, dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                if synced:
+                    os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+        if synced:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(error, path) from None
+
+
+def cannot_write(error: OSError, path: Path) -> CannotWrite:
+    """What is raised when a file cannot be written."""
+    return CannotWrite(error.errno, error.strerror or str(error), str(path))
+
+
+def unwritable(folder: Path, error: OSError) -> UserError:
+    """What is raised when a run cannot begin because its folder cannot be written."""
+    return UserError(f"{folder}: cannot be written ({error.strerror}); give --results DIR")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, and sync what holds each, so that a crash does not take them away again."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync_folder(path.parent)
+
+
+def own_folder(folder: Path, name: str) -> Path:
+    """A folder inside a run's own; UserError if it is a link: what a run writes stays inside its folder."""
+    path = folder / name
+    if path.is_symlink():
+        raise UserError(f"{path}: is a symbolic link, and a run writes only inside its own folder; replace it")
+    return path
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed left half written in a run's folder; for the one writer in it alone."""
+    for place in (folder, *(folder / name for name in ("parts", "timings", "figures"))):
+        for path in place.glob(f"{HIDDEN}*{UNFINISHED}"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _sync_folder(path: Path) -> None:
     if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(path.parent, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some shared disks sync no folders
+                raise
         finally:
             os.close(descriptor)
 
@@ -71,29 +130,61 @@ def read_parts(
 ) -> Iterator[Part]:
     """The sound parts of a run, by id, one after another; `notes` gets a line for each that is not.
 
-    With `set_aside` a damaged part is moved to `folder/set-aside`; else it is left where it is, and not read. Of the
-    tables only `columns` are read, or all.
+    With `set_aside` one that is damaged, or of a version that is not known, is moved to `folder/set-aside`; else it is
+    left where it is, and not read; so is one that the disk does not give. Of the tables only `columns` are read, or
+    all. Parts of earlier versions are read as if they had been written by this one.
     """
     for path in sorted((folder / "parts").glob("[!.]*.parquet")):
         try:
             content = path.read_bytes()
+        except OSError as error:
+            notes.append(f"{path}: cannot be read ({error.strerror}); left out")
+            continue
+        try:
             if hashlib.sha256(content).hexdigest() != path.stem:
-                raise ValueError("its content is not what its name says")
-            file = pq.ParquetFile(pa.BufferReader(content))
-            if not file.schema_arrow.equals(SCHEMA):
-                raise ValueError("it has other columns than this version writes")
-            table = file.read(columns, use_threads=False)
+                raise ValueError("damaged, its content is not what its name says")
+            part = _parsed(path.stem, content, columns)
         except (ValueError, OSError, pa.ArrowException) as error:
             what = "left out; the next run trains its cells again"
             if set_aside:
-                aside = folder / "set-aside" / path.name
-                aside.parent.mkdir(exist_ok=True)
-                path.replace(aside)
-                what = f"moved to {aside.parent}; its cells are trained again"
-            notes.append(f"{path}: damaged, {error}; {what}")
+                what = f"moved to {_set_aside(folder, path)}; its cells are trained again"
+            notes.append(f"{path}: {str(error) or 'damaged'}; {what}")
             continue
-        metadata = json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
-        yield Part(path.stem, table, metadata)
+        yield part
+
+
+def _parsed(id_: str, content: bytes, columns: Sequence[str] | None) -> Part:
+    """A part from its bytes; ValueError or ArrowException, with a reason, if it is none that can be read."""
+    file = pq.ParquetFile(pa.BufferReader(content))
+    described = file.schema_arrow.metadata or {}
+    written = described.get(FORMAT_KEY, b"1").decode("ascii", "replace")
+    if written.isdecimal() and int(written) > FORMAT:
+        raise ValueError(f"of a later version of initbench (format {written}; this one reads up to {FORMAT})")
+    if file.schema_arrow.equals(SCHEMA):
+        table = file.read(columns, use_threads=False)
+    else:
+        missing = next((m for m in EARLIER if file.schema_arrow.equals(without(m))), None)
+        if missing is None:
+            raise ValueError("damaged, it has other columns than this version or an earlier one writes")
+        asked = [name for name in columns or SCHEMA.names if name not in missing]
+        table = file.read(asked, use_threads=False)
+        for name in columns or SCHEMA.names:
+            if name in missing:
+                value = pa.array([missing[name]] * len(table), SCHEMA.field(name).type)
+                table = table.append_column(name, value)
+        table = table.select(columns or SCHEMA.names)
+    metadata = json.loads(described.get(METADATA_KEY, b"{}"))
+    return Part(id_, table, metadata)
+
+
+def _set_aside(folder: Path, path: Path) -> Path:
+    aside = own_folder(folder, "set-aside")
+    try:
+        make_folder(aside)
+        path.replace(aside / path.name)
+    except OSError as error:
+        raise cannot_write(error, aside / path.name) from None
+    return aside
 
 
 def read_timing(folder: Path, part: str) -> dict[str, Any] | None:
@@ -118,6 +209,7 @@ def trained_cells(parts: Iterable[Part]) -> set[str]:
 
 def _serialized(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
     sink = pa.BufferOutputStream()
-    labelled = table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
+    described = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True), FORMAT_KEY: str(FORMAT)}
+    labelled = table.replace_schema_metadata(described)
     pq.write_table(labelled, sink, compression="zstd")
     return bytes(sink.getvalue())

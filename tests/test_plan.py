@@ -9,7 +9,7 @@ from conftest import SMALL_GRID
 
 from initbench import calibration, estimate, grid, plan
 from initbench.calibration import Speeds
-from initbench.execute import Speed, Workers
+from initbench.execution import Speed, Workers
 from initbench.plan import NARROWEST, kind_of
 
 LARGE = """

@@ -344,22 +344,20 @@ def test_workers_end_with_their_parent_and_import_nothing_from_the_working_direc
     assert not any(Path(f"/proc/{pid}").exists() for pid in found)
 
 
-def test_a_worker_that_dies_is_told_and_what_is_finished_is_kept(tmp_path, grid_file):
+def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_path, grid_file):
     import os
     import signal
 
-    from initbench.errors import WorkerDied
-    from initbench.execute import Finished, Workers
+    from initbench.execution import Finished, Workers
     from initbench.grid import read
 
     made = Run.create(read(grid_file), tmp_path)
-
-    def kill_after_the_first_stack(pool):
+    killed = []
+    with Workers(1) as pool:
         for event in made.train(planned(made.missing(), made.grid, pool)[0], pool):
-            if isinstance(event, Finished):
-                os.kill(pool._workers[0].process.pid, signal.SIGKILL)
-
-    with Workers(1) as pool, pytest.raises(WorkerDied, match="signal 9"):
-        kill_after_the_first_stack(pool)
-    assert len(made.missing()) == 6
-    assert len(ib.run(grid_file, results=tmp_path, workers=1)) == 36
+            if isinstance(event, Finished) and not killed:
+                killed = pool.pids
+                os.kill(killed[0], signal.SIGKILL)
+        assert pool.pids != killed
+    assert made.missing() == []
+    pd.testing.assert_frame_equal(ib.load(tmp_path / "small"), trained[1], check_exact=True)

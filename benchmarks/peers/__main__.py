@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.peers import jax_scan, pytorch, whole_runs, work
 from initbench import datasets
-from initbench.execute import processor
+from initbench.execution import processor
 from initbench.threads import available_cores
 
 CORES = available_cores()

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from initbench.datasets import Arrays, Bytes
-
-# How many images an evaluation takes at a time: four training batches' worth stay in the cache.
-EVALUATION_BATCH = 512
+from initbench.plan import EVALUATED
 
 # How many training batches are gathered at a time.
 AHEAD = 8
@@ -112,8 +110,8 @@ class Data:
         used = lit > 0
         order = np.lexsort((used @ (1 - self._share) ** 8, labels))
         made = []
-        for start in range(0, len(images), EVALUATION_BATCH):
-            rows = order[start : start + EVALUATION_BATCH]
+        for start in range(0, len(images), EVALUATED):
+            rows = order[start : start + EVALUATED]
             pixels = np.flatnonzero(used[rows].any(axis=0))
             made.append(
                 Block(

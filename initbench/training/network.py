@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 
 from initbench.cells import Cell
+from initbench.plan import EVALUATED
 from initbench.training import kernels
-from initbench.training.data import EVALUATION_BATCH, Batch, Block, Data
+from initbench.training.data import Batch, Block, Data
 from initbench.training.parameters import initial_parameters
 
 BIAS = 1  # the column of X that stands before the pixels', and the row of W
@@ -187,7 +188,7 @@ class Network:
         loss = torch.zeros(len(self.cells), dtype=torch.float64, device=self.device)
         right = torch.zeros(len(self.cells), dtype=torch.int64, device=self.device)
         for block in blocks:
-            size = min(EVALUATION_BATCH, -(-len(block.images) // self.multiple) * self.multiple)
+            size = min(EVALUATED, -(-len(block.images) // self.multiple) * self.multiple)
             if size not in self._evaluations:
                 self._evaluations[size] = Pass(self, size, training=False)
             at = self._evaluations[size]

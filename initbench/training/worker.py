@@ -1,20 +1,23 @@
 """The worker: a process of one thread that trains the stacks it is sent.
 
-`python -m initbench.training.worker DEVICE`, where the device is `cpu` or `cuda`.
+`python -m initbench.training.worker DEVICE [IDLE]`, where the device is `cpu` or `cuda`; after IDLE seconds without a
+task it ends, or with 0 never.
 
 One JSON object a line comes in on standard input (a stack), and one a line goes out on standard output: `ready`, then
-for each stack some `progress` and one `done`. It is a process of its own because MKL reads its settings before its
-first product and never again, and because one thread gives the same bits on any number of cores. It ends with its
-input.
+for each stack some `progress`, and one `done`, or `failed` with the reason; in between `alive`, with the processor's
+seconds that were used. It is a process of its own because MKL reads its settings before its first product and never
+again, and because one thread gives the same bits on any number of cores. It ends with its input.
 """
 
 import json
 import os
 import platform
 import queue
+import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from functools import cache
 from typing import IO, Any
@@ -26,7 +29,8 @@ import torch
 import initbench
 from initbench.cells import METRICS, Cell
 from initbench.datasets import Source
-from initbench.execute import processor
+from initbench.errors import UserError
+from initbench.execution.devices import processor
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
 from initbench.training.stack import Steps, bits_hold, prepare_process, quickly_initialized, train
@@ -36,15 +40,37 @@ def main() -> None:
     """Serve until the input ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not mix with the replies
-    device = sys.argv[1]
+    device, idle = sys.argv[1], float((*sys.argv, "0")[2])
     prepare_process()
-    _send(replies, event="ready", environment=environment(device))
+    _send(replies, event="ready", environment=environment(device), host=socket.gethostname())
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(tasks,), daemon=True).start()
     data: dict[str, Data] = {}
     exact: dict[Any, bool] = {}
+    alive = False
     while True:
-        _serve(json.loads(tasks.get()), data, exact, replies, device)
+        try:
+            task = json.loads(tasks.get(timeout=idle or None))
+        except queue.Empty:
+            return
+        if not alive:
+            alive = True
+            threading.Thread(target=_tell_that_it_lives, args=(replies, task["silence"] / 4), daemon=True).start()
+        try:
+            _serve(task, data, exact, replies, device)
+        except UserError as error:
+            _send(replies, event="failed", stack=task["stack"], lines=error.lines)
+        except Exception as error:
+            traceback.print_exc()
+            what = "out of memory" if _short_of_memory(error) else f"{type(error).__name__}: {error}"
+            _send(replies, event="failed", stack=task["stack"], why=what, memory=_short_of_memory(error))
+
+
+def _tell_that_it_lives(replies: IO[str], every: float) -> None:
+    """Tell how much of the processor was used, again and again: a process that stands still can be told from that."""
+    while True:
+        time.sleep(every)
+        _send(replies, event="alive", used=time.process_time())
 
 
 def _receive(tasks: "queue.SimpleQueue[str]") -> None:
@@ -113,15 +139,21 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
 
 
 def _without_overflow(work: Callable[[list[Cell]], list[Any]], cells: list[Cell]) -> list[Any]:
-    """What `work` gives, an entry for each cell; where a GPU's memory is too small for all of them, in halves."""
+    """What `work` gives, an entry for each cell; where memory is too small for all of them, in halves."""
     try:
         return work(cells)
-    except torch.OutOfMemoryError:
-        if len(cells) == 1:
+    except (MemoryError, RuntimeError) as error:
+        if len(cells) == 1 or not _short_of_memory(error):
             raise
     torch.cuda.empty_cache()
     middle = len(cells) // 2
     return _without_overflow(work, cells[:middle]) + _without_overflow(work, cells[middle:])
+
+
+def _short_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is too small; PyTorch's for the processor's memory is a plain RuntimeError."""
+    told = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)
 
 
 @cache
@@ -191,9 +223,13 @@ def environment(device: str = "cpu") -> dict[str, str]:
     }
 
 
+_sending = threading.Lock()
+
+
 def _send(replies: IO[str], **message: Any) -> None:
-    replies.write(json.dumps(message) + "\n")
-    replies.flush()
+    with _sending:
+        replies.write(json.dumps(message) + "\n")
+        replies.flush()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,399 @@
+"""A crew on a Dask cluster: its workers train, and this client plans, gives out the stacks, and writes.
+
+The client chooses the worker of each stack itself, one for each place that is free, so that a worker of another version
+gets none, one that joins is used at once, and what the scheduler has to keep does not grow with the grid.
+"""
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from initbench import __version__
+from initbench.cells import TRAINING_VERSION
+from initbench.datasets import Source, files
+from initbench.errors import UserError, WorkerDied
+from initbench.execution import probe, processes, there
+from initbench.execution.crew import Changed, Lost, Notice, Told
+
+# The scheduler is asked for its workers so often, in seconds.
+WATCH_SECONDS = 1.0
+
+# It is gone if it cannot be asked for so long.
+GONE_SECONDS = 60.0
+
+# How long a connection may take, and how long the run waits at its start for workers that do not answer.
+CONNECT_SECONDS, PATIENCE_SECONDS = 15.0, 60.0
+
+# So many workers are prepared at a time.
+PREPARED_AT_ONCE = 16
+
+# All workers together tell of their progress so many times a second, at most.
+TOLD_A_SECOND = 100
+
+
+@dataclass
+class _Worker:
+    """A worker that is used: how many stacks it trains at a time, and which tasks it has."""
+
+    places: int
+    device: str
+    processor: str
+    host: str
+    memory: float
+    tasks: set[int]
+
+
+class Cluster:
+    """The workers of a Dask cluster that have the client's versions, and a processor whose name contains `processor`.
+
+    `scheduler` is an address (`tcp://…`, `tls://…`), `file://` and the path of a scheduler file, or `local` for a
+    cluster on this machine of `workers` processes; elsewhere `workers` limits how many stacks train at a time.
+    UserError if there is no scheduler, or none of its workers can be used. If it has no workers yet, it waits for the
+    first.
+    """
+
+    def __init__(
+        self, scheduler: str, device: str, sources: Mapping[str, Source], workers: int | None, processor: str
+    ) -> None:
+        self.events: queue.SimpleQueue[Told | Lost | Changed | Notice | Exception] = queue.SimpleQueue()
+        self._asked, self._sources, self._wanted, self._most = device, dict(sources), processor, workers
+        self._workers: dict[str, _Worker] = {}
+        self._judged: set[str] = set()  # addresses of workers that were taken, or refused
+        self._refused: list[str] = []
+        self._futures: dict[int, Any] = {}
+        self._lock, self._end = threading.RLock(), threading.Event()
+        self._files: dict[str, dict[str, bytes]] = {}
+        self._own: Any = None
+        self._started, self._allowed = False, processes.ALLOWED_DEATHS
+        self._client = self._connected(scheduler, workers)
+        self._topic = f"initbench-{self._client.id}"
+        self._pool = ThreadPoolExecutor(PREPARED_AT_ONCE, thread_name_prefix="initbench-prepare")
+        try:
+            self._begin(scheduler)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _connected(self, scheduler: str, workers: int | None) -> Any:
+        try:
+            distributed: Any = import_module("distributed")
+        except ImportError:
+            raise UserError(
+                'scheduler: needs Dask, which is not installed; do: pip install "initbench[cluster]"'
+            ) from None
+        from cloudpickle import register_pickle_by_value
+
+        register_pickle_by_value(probe)
+        logging.getLogger("distributed").setLevel(logging.ERROR)  # what matters of it is told by this class
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+        if scheduler == "local":
+            from initbench.threads import available_cores
+
+            count = workers or available_cores()
+            self._own = distributed.LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=0)
+            return distributed.Client(self._own)
+        where = _address(scheduler)
+        try:
+            return distributed.Client(timeout=CONNECT_SECONDS, **where)
+        except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"scheduler = {scheduler!r}: cannot be reached ({told}); is it running?") from None
+
+    def _begin(self, scheduler: str) -> None:
+        """Take the workers that are there, or wait for the first; and watch from now on."""
+        self._client.subscribe_topic(self._topic, self._hear)
+        link = self._client.dashboard_link if self._has_dashboard() else ""
+        self._note(f"Dask dashboard: {link}" if link else "Dask dashboard: none (the scheduler has no bokeh)")
+        waiting = False
+        while not self._workers:
+            self._look(wait=True)
+            if self._workers:
+                break
+            if self._refused:
+                raise UserError(f"scheduler = {scheduler!r}: none of its workers can be used", *self._refused)
+            if not waiting:
+                waiting = True
+                self._note(f"{scheduler}: has no workers yet; waiting for the first")
+            time.sleep(WATCH_SECONDS)
+        self._tell_kinds()
+        self._started = True
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _has_dashboard(self) -> bool:
+        return "dashboard" in self._client.scheduler_info(n_workers=0).get("services", {})
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        with self._lock:
+            unfinished, self._futures = list(self._futures.values()), {}
+        with contextlib.suppress(Exception):  # the scheduler may be gone
+            if unfinished:
+                self._client.cancel(unfinished, force=True)
+            if self._workers:
+                addresses = list(self._workers)
+                self._client.run(there.leave, self._client.id, workers=addresses, on_error="ignore", wait=False)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(Exception):
+            self._client.close(timeout=5)
+        if self._own:
+            self._own.close(timeout=10)
+
+    @property
+    def count(self) -> int:
+        """How many stacks train at a time, now."""
+        with self._lock:
+            places = sum(worker.places for worker in self._workers.values())
+        return min(places, self._most or places)
+
+    @property
+    def device(self) -> str:
+        """What most places train with."""
+        return self._commonest("device")
+
+    @property
+    def processor(self) -> str:
+        """The processor of most places."""
+        return self._commonest("processor")
+
+    @property
+    def memory(self) -> float:
+        """The bytes that a place has, where it has the least."""
+        with self._lock:
+            return min((worker.memory for worker in self._workers.values()), default=0.0)
+
+    def _commonest(self, what: str) -> str:
+        places: Counter[str] = Counter()
+        with self._lock:
+            for worker in self._workers.values():
+                places[getattr(worker, what)] += worker.places
+        return places.most_common(1)[0][0] if places else "cpu" if what == "device" else ""
+
+    @property
+    def allowed_deaths(self) -> int:
+        """As many as the scheduler allows."""
+        return self._allowed
+
+    def free(self) -> list[str]:
+        """A worker's address for each stack that could begin now; workers with most free places first."""
+        with self._lock:
+            spare = {address: worker.places - len(worker.tasks) for address, worker in self._workers.items()}
+            most = self.count - sum(len(worker.tasks) for worker in self._workers.values())
+        found = []
+        for turn in range(max(spare.values(), default=0)):
+            found += [address for address, places in spare.items() if places > turn]
+        return found[: max(0, most)]
+
+    def shrink(self) -> bool:
+        """Nothing is gained by it: each worker has its own memory."""
+        return False
+
+    def send(self, place: str, task: int, what: dict[str, Any]) -> None:
+        """Have a task done by a worker; if it has just left, that is told."""
+        with self._lock:
+            worker = self._workers.get(place)
+            if worker is None:
+                self.events.put(Lost(task, "its worker left before it began"))
+                return
+            worker.tasks.add(task)
+            every = max(0.2, self.count / TOLD_A_SECOND)
+            future = self._client.submit(
+                there.serve,
+                what,
+                worker.device,
+                self._client.id,
+                self._topic,
+                every,
+                key=f"{self._topic}-{task}",
+                workers=[place],
+                allow_other_workers=False,
+                pure=False,
+            )
+            self._futures[task] = future
+        future.add_done_callback(lambda done: self._done(place, task, done))
+
+    def _done(self, place: str, task: int, future: Any) -> None:
+        """A task's future has an end: its result, or what became of its worker."""
+        with self._lock:
+            if self._futures.pop(task, None) is None:
+                return  # it was given up
+            if place in self._workers:
+                self._workers[place].tasks.discard(task)
+        if future.status == "finished":
+            try:
+                told = future.result(timeout=CONNECT_SECONDS)
+            except Exception as error:
+                self.events.put(Lost(task, f"its worker left with the result ({type(error).__name__})"))
+                return
+            future.release()
+            if "reply" in told:
+                self.events.put(Told(task, told["reply"], told["environment"], told["host"]))
+            else:
+                if not told["ready"]:
+                    self._refuse(place, f"its processes do not start: {told['lost']}")
+                self.events.put(Lost(task, told["lost"], told["memory"]))
+        else:
+            why = _first_line(future.exception()) if future.status == "error" else f"it was {future.status}"
+            self.events.put(Lost(task, f"on worker {place}: {why}"))
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        reply = event[1]
+        if reply.get("event") == "progress":
+            self.events.put(Told(reply["stack"], reply))
+
+    def _note(self, line: str) -> None:
+        self.events.put(Notice(line))
+
+    def _refuse(self, address: str, why: str) -> None:
+        line = f"worker {address} is refused: {why}"
+        with self._lock:
+            self._refused.append(line)
+            if address in self._workers:
+                self._workers[address].places = 0  # what it trains already it may end
+        self._note(line)
+
+    def _watch(self) -> None:
+        """See who joins and who leaves, until the end."""
+        heard = time.monotonic()
+        while not self._end.wait(WATCH_SECONDS):
+            try:
+                self._look()
+                heard = time.monotonic()
+            except Exception as error:
+                if time.monotonic() - heard > GONE_SECONDS or self._client.status == "closed":
+                    if not self._end.is_set():
+                        self.events.put(WorkerDied(f"the scheduler cannot be reached any more ({_first_line(error)})"))
+                    return
+
+    def _look(self, wait: bool = False) -> None:
+        """Ask the scheduler for its workers: those that are new are judged and prepared, those that left are lost."""
+        found = self._client.run_on_scheduler(probe.scheduler)
+        self._allowed = found["allowed_failures"]
+        present = {a: w for a, w in found["workers"].items() if w["status"] == "running"}
+        there_still = found["workers"].keys()
+        with self._lock:
+            gone = [address for address in self._workers if address not in there_still]
+            new = {address: worker for address, worker in present.items() if address not in self._judged}
+            self._judged = (self._judged & set(there_still)) | set(new)
+        for address in gone:
+            self._lose(address)
+        judging = [self._pool.submit(self._judge, address, worker) for address, worker in new.items()]
+        if wait:
+            futures.wait(judging, timeout=PATIENCE_SECONDS)  # one that does not answer is taken when it does
+
+    def _lose(self, address: str) -> None:
+        with self._lock:
+            worker = self._workers.pop(address)
+            lost = [self._futures.pop(task, None) for task in worker.tasks]
+        self._note(f"worker {address} ({worker.host}) left")
+        for task in worker.tasks:
+            self.events.put(Lost(task, f"worker {address} ({worker.host}) was lost"))
+        self.events.put(Changed())
+        with contextlib.suppress(Exception):
+            self._client.cancel([future for future in lost if future], force=True)
+
+    def _judge(self, address: str, found: Mapping[str, Any]) -> None:
+        """Take a worker, or refuse it and say why."""
+        try:
+            told = self._client.run(probe.worker, workers=[address])[address]
+            why = self._unfit(told)
+            if not why:
+                sources = [asdict(source) for source in self._sources.values()]
+                ready = self._client.run(there.prepare, self._asked, sources, workers=[address])[address]
+                why = ready.get("refused", "")
+        except Exception as error:  # it left meanwhile, or cannot read what it is sent
+            why = f"it cannot be asked ({_first_line(error)})"
+        if why:
+            self._refuse(address, why)
+            return
+        try:
+            for name in ready["lacks"]:
+                self._client.run(there.keep, name, self._content(name), workers=[address])
+        except Exception as error:
+            self._refuse(address, f"the data cannot be sent to it ({_first_line(error)})")
+            return
+        gpu = ready["device"] != "cpu"
+        places = 1 if gpu else found["threads"]
+        memory = ready["memory"] if gpu else found["memory"] / places
+        worker = _Worker(places, ready["device"], told["processor"], told["host"], memory, set())
+        with self._lock:
+            self._workers[address] = worker
+        if self._started:
+            self._note(f"worker {address} ({worker.host}) joined")
+        self.events.put(Changed())
+
+    def _unfit(self, told: Mapping[str, Any]) -> str:
+        """Why a worker cannot be used: other versions would give other bits, and so would another processor."""
+        mine = {name: version(name) for name in ("numpy", "scipy", "torch")}
+        mine["initbench"] = f"{__version__} (training version {TRAINING_VERSION})"
+        for name in ("initbench", *mine):
+            has = told["versions"][name]
+            if has.partition("+")[0] != mine[name].partition("+")[0]:  # +cpu and +cu130 are one version
+                where = f" (host {told['host']})"
+                return (
+                    f"it has {name} {has}, and this client {mine[name]}{where}" if has else f"it has no {name}{where}"
+                )
+        if self._wanted.lower() not in told["processor"].lower():
+            return f"its processor is {told['processor']}, and {self._wanted!r} is asked for"
+        return ""
+
+    def _content(self, name: str) -> dict[str, bytes]:
+        """The files of a data set, as they are sent to a worker that does not have them."""
+        with self._lock:
+            if name not in self._files:
+                self._files[name] = files(self._sources[name])
+            return self._files[name]
+
+    def _tell_kinds(self) -> None:
+        with self._lock:
+            workers = list(self._workers.values())
+        kinds = Counter[str]()
+        for worker in workers:
+            kinds[worker.processor + (" with a GPU" if worker.device != "cpu" else "")] += worker.places
+        hosts = len({worker.host for worker in workers})
+        noun = f"{'worker' if len(workers) == 1 else 'workers'} on {hosts} {'host' if hosts == 1 else 'hosts'}"
+        self._note(
+            f"{len(workers)} {noun}, {self.count} stacks at a time: "
+            + ", ".join(f"{places} on {kind}" for kind, places in kinds.most_common())
+        )
+        if len(kinds) > 1:
+            self._note(
+                "Results of different kinds of processor agree to rounding, and not to the bit; "
+                "--processor NAME takes one kind alone"
+            )
+
+
+def _address(scheduler: str) -> dict[str, str]:
+    """How Dask's client takes an address; UserError if it is none."""
+    parsed = urlparse(scheduler)
+    if parsed.scheme == "file":
+        path = Path(unquote(scheduler.removeprefix("file://")))
+        if not path.is_file():
+            raise UserError(
+                f"scheduler = {scheduler!r}: there is no such file; `dask scheduler --scheduler-file` writes one"
+            )
+        return {"scheduler_file": str(path)}
+    if parsed.scheme not in ("tcp", "tls", "ws", "wss", "ucx") or not parsed.netloc:
+        raise UserError(
+            f"scheduler = {scheduler!r} is not allowed; allowed: tcp://HOST:PORT, file://scheduler.json, or local"
+        )
+    return {"address": scheduler}
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

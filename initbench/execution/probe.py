@@ -1,0 +1,48 @@
+"""What a Dask worker, or a scheduler, is asked before anything of initbench is sent to it.
+
+It may have another version of initbench, or none: these functions are sent as code, and import what they find there.
+"""
+
+from typing import Any
+
+
+def worker() -> dict[str, Any]:
+    """The versions that a worker has, and its processor and host."""
+    import importlib.metadata
+    import platform
+    import socket
+
+    versions = {}
+    for name in ("numpy", "scipy", "torch"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = ""
+    try:
+        import initbench
+        from initbench.cells import TRAINING_VERSION
+
+        versions["initbench"] = f"{initbench.__version__} (training version {TRAINING_VERSION})"
+    except ImportError:
+        versions["initbench"] = ""
+    try:
+        from initbench.execution import devices
+
+        processor = devices.processor()
+    except ImportError:
+        processor = ""
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "processor": processor,
+        "host": socket.gethostname(),
+    }
+
+
+def scheduler(dask_scheduler: Any) -> dict[str, Any]:
+    """The workers that a scheduler has, by address: threads, bytes of memory; and what it allows."""
+    workers = {
+        address: {"threads": state.nthreads, "memory": state.memory_limit or 0, "status": state.status.name}
+        for address, state in dask_scheduler.workers.items()
+    }
+    return {"workers": workers, "allowed_failures": dask_scheduler.allowed_failures}

@@ -1,0 +1,230 @@
+"""Workers of this machine: processes of one thread each, that are sent stacks and tell what becomes of them."""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from initbench.errors import WorkerDied
+from initbench.execution.crew import Changed, Lost, Notice, Told
+from initbench.execution.devices import gpu_memories, processor
+from initbench.threads import ENVIRONMENT
+
+# A worker that tells nothing for so many seconds, or gets nowhere and uses no processor for as long, hangs.
+SILENCE = 300.0
+
+# It gets somewhere if it tells of progress, or uses so much of a processor.
+BUSY = 0.02
+
+# As many workers may be lost with a task before it is split, or fails, as Dask allows by default.
+ALLOWED_DEATHS = 3
+
+
+# The last reply to a task.
+LAST = ("done", "failed")
+
+
+class Hung(Exception):  # noqa: N818
+    """A worker process that gives no sign of life, or gets nowhere."""
+
+
+class Process:
+    """A worker process, and, once it is ready, its environment and the host that it is on.
+
+    `idle` is after how many seconds without a task it ends by itself; 0 for never. `variables` go into its environment.
+    """
+
+    def __init__(self, device: str, variables: Mapping[str, str] | None = None, idle: float = 0.0) -> None:
+        # The package is found as it was found here, and nothing is imported from the working directory (-P).
+        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+        self.environment: dict[str, str] = {}
+        self.host = ""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "initbench.training.worker", device, str(idle)],
+            env={**os.environ, **ENVIRONMENT, **(variables or {}), "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            encoding="utf-8",
+            # A session of its own: Ctrl-C in the terminal reaches the parent alone, which ends it.
+            start_new_session=True,
+        )
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has started, and tells of itself."""
+        return bool(self.environment)
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        with contextlib.suppress(OSError, ValueError):  # its streams are closed at the end
+            for line in self._process.stdout:
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def replies(self, task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send a task and give the replies, the last of which is `done` or `failed`; WorkerDied if it ends before."""
+        try:
+            assert self._process.stdin
+            self._process.stdin.write(json.dumps({**task, "silence": SILENCE}) + "\n")
+            self._process.stdin.flush()
+            for reply in self._signs():
+                if reply["event"] == "ready":
+                    self.environment, self.host = reply["environment"], reply["host"]
+                    continue
+                yield reply
+                if reply["event"] in LAST:
+                    return
+        except Hung as error:
+            self.end()
+            raise WorkerDied(f"a worker hung: {error}") from None
+        except (OSError, ValueError, EOFError):
+            raise self._died() from None
+
+    def _signs(self) -> Iterator[dict[str, Any]]:
+        """What it tells, as long as that shows that it gets somewhere."""
+        moved, used = time.monotonic(), 0.0
+        while True:
+            try:
+                line = self._lines.get(timeout=SILENCE)
+            except queue.Empty:
+                try:  # was it this process that stood still? Then something has arrived
+                    line = self._lines.get(timeout=min(5.0, SILENCE))
+                except queue.Empty:
+                    raise Hung(f"it gave no sign of life for {SILENCE:.0f} s") from None
+            if line is None:
+                raise EOFError
+            reply = json.loads(line)
+            if reply["event"] != "alive":
+                moved = time.monotonic()
+                yield reply
+            elif reply["used"] - used > BUSY * SILENCE:
+                moved, used = time.monotonic(), reply["used"]
+            elif time.monotonic() - moved > SILENCE:
+                raise Hung(f"for {SILENCE:.0f} s it got nowhere and used no processor")
+
+    def _died(self) -> WorkerDied:
+        """How it ended, and the last that it printed."""
+        status = self._process.wait()
+        printed = []
+        with contextlib.suppress(OSError, ValueError):
+            self._errors.seek(0)
+            printed = self._errors.read().decode(errors="replace").strip().splitlines()
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        hint = " (signal 9 is most often the system out of memory)" if status == -9 else ""
+        told = f"a worker {how}{hint}" + (f": {printed[-1]}" if printed else "")
+        return WorkerDied(told, memory=status == -9)
+
+    def kill(self) -> None:
+        """Kill it; whoever waits for its replies is told that it died."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Kill it and close its streams."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
+
+
+class Workers:
+    """A crew of this machine's processes. They start at once, so that they load while their parent does something else.
+
+    On graphics processors each has one of its own, as long as there are enough.
+    """
+
+    allowed_deaths = ALLOWED_DEATHS
+
+    def __init__(self, count: int, device: str = "cpu") -> None:
+        self.device, self.processor = device, processor()
+        memories = gpu_memories() if device == "cuda" else ()
+        self.memory = min(memories, default=0) / -(-count // max(1, len(memories)))
+        self.events: queue.SimpleQueue[Told | Lost | Changed | Notice | Exception] = queue.SimpleQueue()
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        names = gpus if len(gpus) == len(memories) else [str(i) for i in range(len(memories))]
+        self._variables = [{"CUDA_VISIBLE_DEVICES": names[i % len(names)]} if names else {} for i in range(count)]
+        self._processes = [Process(device, variables) for variables in self._variables]
+        self._busy: set[int] = set()
+        self._dropped: set[int] = set()
+        self._changing, self._ended = threading.Lock(), False
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changing:
+            self._ended = True
+        for process in self._processes:
+            process.end()
+
+    @property
+    def pids(self) -> list[int]:
+        """The numbers of its processes."""
+        return [process.pid for place, process in enumerate(self._processes) if place not in self._dropped]
+
+    @property
+    def count(self) -> int:
+        """How many places there are."""
+        return len(self._processes) - len(self._dropped)
+
+    def free(self) -> list[int]:
+        """The places where nothing trains."""
+        return [place for place in range(len(self._processes)) if place not in self._busy | self._dropped]
+
+    def send(self, place: int, task: int, what: dict[str, Any]) -> None:
+        """Have a task done at a free place."""
+        self._busy.add(place)
+        threading.Thread(target=self._converse, args=(place, task, what), daemon=True).start()
+
+    def shrink(self) -> bool:
+        """Work with one process less, if one is left."""
+        if self.count < 2:
+            return False
+        place = next(iter(self.free()), None)
+        if place is None:
+            return False
+        self._dropped.add(place)
+        self._processes[place].end()
+        return True
+
+    def _converse(self, place: int, task: int, what: dict[str, Any]) -> None:
+        """Pass on what a process tells of its task; where it ends, put another one in its place."""
+        process = self._processes[place]
+        try:
+            for reply in process.replies(what):
+                if reply["event"] in LAST:
+                    self._busy.discard(place)
+                self.events.put(Told(task, reply, process.environment, process.host))
+        except WorkerDied as error:
+            if not process.ready:  # it does not even start: nor would another one
+                self.events.put(error)
+                return
+            process.end()
+            with self._changing:
+                if self._ended:
+                    return
+                self._processes[place] = Process(self.device, self._variables[place])
+            self._busy.discard(place)
+            self.events.put(Lost(task, str(error), error.memory))
