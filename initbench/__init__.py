@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from initbench import activations, grid, initializers, losses, optimizers, stats
-    from initbench.api import compare, figures, load, merge, report, run
+    from initbench.api import compare, figures, load, merge, report, run, verify
     from initbench.errors import CannotWrite, UserError, WorkerDied
 
 _MODULES = ("activations", "grid", "initializers", "losses", "optimizers", "stats")
@@ -27,6 +27,7 @@ _NAMES = {
     "merge": "initbench.api",
     "report": "initbench.api",
     "run": "initbench.api",
+    "verify": "initbench.api",
     "UserError": "initbench.errors",
     "CannotWrite": "initbench.errors",
     "WorkerDied": "initbench.errors",
@@ -48,6 +49,7 @@ __all__ = [
     "report",
     "run",
     "stats",
+    "verify",
 ]
 
 

@@ -1,4 +1,4 @@
-"""From Python: `run`, `load`, `report`, `figures`, `compare`, `merge`; as on the command line, without the shell."""
+"""From Python: `run`, `load`, `report`, `figures`, `compare`, `merge`, `verify`; the command line without the shell."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +83,7 @@ def run(
         device_for(grid.device)
     with Run.writing(grid, Path(results)) as made:
         failed = train_to_the_end(made, made.missing(), where, lambda event: None)
-        made.notes += [f"{made.folder}: {event.why}; left out: {event.cell}" for event in failed]
+        made.notes += [f"{made.folder}: {event.cell.described} failed and is left out: {event.why}" for event in failed]
         return _told(made, made.frame())
 
 
@@ -213,6 +213,38 @@ def merge(folders: Sequence[str | Path], into: str | Path) -> "pd.DataFrame":
     run, lines = join([Path(folder) for folder in folders], Path(into))
     run.notes += lines
     return _told(run, run.frame())
+
+
+def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int | None = None) -> list[str]:
+    """Check a run's folder, and train some of its cells again to see that their bits are the same.
+
+    Every part's checksum and columns are checked, that its cells are what their ids say, and that its rows can be a
+    training's. A cell that was trained on another kind of processor, or with other versions, may have other bits, which
+    is no fault. Nothing in the folder is changed.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    sample
+        How many of its cells are trained again, chosen at random; 0 for none.
+    seed
+        Which ones.
+    workers
+        How many processes train; default one for each core.
+
+    Returns
+    -------
+    list of str
+        A line for each thing that is wrong; empty if the run is sound.
+
+    Raises UserError if the folder holds no run.
+    """
+    from initbench import verification
+
+    run = Run.open(folder)
+    checked = verification.check(run)
+    return checked.wrong + verification.retrain(run, checked, sample, seed, Where(workers)).wrong
 
 
 Result = TypeVar("Result")

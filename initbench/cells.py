@@ -51,6 +51,11 @@ class Cell(NamedTuple):
             return _digest(version, values) if self.precision == "float32" else ""
         return _digest(version, self)
 
+    @property
+    def described(self) -> str:
+        """The cell in a few words."""
+        return f"cell {self.id} ({self.initializer}, {self.activation}, {self.loss}, seed {self.seed})"
+
     def values(self) -> tuple[str | int | float, ...]:
         """The settings' values, in the order of `SETTINGS`."""
         return tuple(self)

@@ -211,7 +211,8 @@ def run(
             print(f"Go on with: {again}", file=sys.stderr)  # noqa: T201
             raise typer.Exit(FAILED) from None
     if failed:
-        print(f"{len(failed):,} cells failed and are left out. To try them again: {again}", file=sys.stderr)  # noqa: T201
+        what = "1 cell failed and is" if len(failed) == 1 else f"{len(failed):,} cells failed and are"
+        print(f"{what} left out. To try again: {again}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(FAILED)
 
 
@@ -264,6 +265,38 @@ def report(folder: RunPath) -> None:
     path = write_report(made, *made.read())
     _notes(made)
     say(f"Report: {path}")
+
+
+@app.command(epilog="Example: initbench verify results/keepcoding --sample 20")
+def verify(
+    folder: RunPath,
+    sample: Annotated[int, typer.Option("--sample", min=0, help="How many cells are trained again.")] = 10,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Which ones: a number chooses the same.")] = None,
+    workers: Workers = None,
+) -> None:
+    """Check a run's folder, and train some of its cells again to see that their bits are the same. Changes nothing."""
+    import random
+
+    from initbench import verification
+    from initbench.runs import Run, Where
+
+    made = Run.open(folder)
+    checked = verification.check(made)
+    for line in (*verification.lines(made, checked), *checked.wrong):
+        say(line)
+    wrong = len(checked.wrong)
+    if sample and checked.cells:
+        seed = random.randrange(10**6) if seed is None else seed
+        say(f"Training up to {sample} cells again, chosen at random: --seed {seed}")
+        again = verification.retrain(made, checked, sample, seed, Where(workers))
+        say(f"{again.same} of {again.chosen} cells have the same bits")
+        for line in (*again.wrong, *again.elsewhere):
+            say(line)
+        wrong += len(again.wrong)
+    if wrong:
+        say(f"Not sound: {wrong} {'thing is' if wrong == 1 else 'things are'} wrong")
+        raise typer.Exit(FAILED)
+    say("Sound")
 
 
 @app.command(name="list", epilog="Example: initbench list initializers")

@@ -31,7 +31,7 @@ class _Count:
 
     def add(self, event: Event) -> float:
         if isinstance(event, Notice | Failed):
-            line = event.line if isinstance(event, Notice) else f"failed: {event.cell}: {event.why}"
+            line = event.line if isinstance(event, Notice) else f"failed: {event.cell.described}: {event.why}"
             print(line, flush=True)  # noqa: T201
             self.finished += isinstance(event, Failed)
         elif isinstance(event, Finished):

@@ -107,7 +107,15 @@ class Run:
         """The grid's cells that no part holds, and how many others lie there: of an earlier grid or training, say."""
         trained = store.trained_cells(self.parts(["cell"]))
         missing = [cell for cell in self.grid.cells() if cell.id not in trained]
-        return missing, len(trained) - (len(self.grid) - len(missing))
+        others = len(trained) - (len(self.grid) - len(missing))
+        if others:
+            earlier = sum(any(c.id_of(v) in trained for v in range(1, TRAINING_VERSION)) for c in missing)
+            if earlier:
+                self.notes.append(
+                    f"{self.folder}: {earlier:,} cells were trained by an earlier version of initbench, which gave "
+                    "other results; they are trained again, and what lies there is kept"
+                )
+        return missing, others
 
     def train(self, stacks: list[Stack], crew: Crew) -> Iterator[Event]:
         """Train stacks and write a part for each that finishes; yields what happens, after it is written."""
@@ -139,16 +147,19 @@ class Run:
         """The tidy table of the grid's cells, in the grid's order and by epoch; what is not trained is not in it."""
         return self.read()[0]
 
-    def read(self) -> tuple["pd.DataFrame", list[Mapping[str, str]]]:
-        """The tidy table, and each different environment in which a part was made."""
-        environments: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+    def read(self) -> tuple["pd.DataFrame", Sequence[Mapping[str, str]]]:
+        """The tidy table, and each different environment in which a part was made.
+
+        Where no cell was trained by this version of the training, those of the latest earlier one are read.
+        """
+        environments: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         rows = 0
 
         def tables() -> Iterator["pa.Table"]:
             nonlocal rows
             environments.clear()
             for part in self.parts(READ):
-                environments[tuple(sorted(part.metadata.items()))] = part.metadata
+                environments[tuple(sorted(part.metadata.items()))] = dict(part.metadata)
                 rows += len(part.table)
                 yield part.table
 
@@ -157,6 +168,8 @@ class Run:
         for version in range(TRAINING_VERSION - 1, 0, -1) if rows and table.empty else ():
             table = frame(cells, tables(), version)
             if len(table):
+                for metadata in environments.values():
+                    metadata["training version"] = f"{version}, an earlier one"
                 self.notes.append(
                     f"{self.folder}: trained by an earlier version of initbench (training version {version}, this one "
                     f"has {TRAINING_VERSION}); read as it is, and `initbench run` on its grid trains it again"
@@ -229,7 +242,7 @@ def train_to_the_end(run: Run, missing: Sequence[Cell], where: Where, listen: Ca
     """Train what is missing in a run; `listen` is told of each event. Returns the cells that no worker could train."""
     failed = []
     if missing:
-        with crew_for(missing, run.grid, where) as crew:
+        with crew_for(missing, run.grid, where, listen) as crew:
             stacks, _ = planned(missing, run.grid, crew, where.width)
             for event in run.train(stacks, crew):
                 listen(event)
@@ -238,12 +251,14 @@ def train_to_the_end(run: Run, missing: Sequence[Cell], where: Where, listen: Ca
     return failed
 
 
-def crew_for(cells: Sequence[Cell], grid: Grid, where: Where = HERE) -> "Workers | Cluster":
-    """Who trains these cells."""
+def crew_for(
+    cells: Sequence[Cell], grid: Grid, where: Where = HERE, tell: Callable[[Notice], None] = lambda notice: None
+) -> "Workers | Cluster":
+    """Who trains these cells; `tell` is told of what happens before they begin."""
     if where.scheduler:
         from initbench.execution.cluster import Cluster
 
-        return Cluster(where.scheduler, grid.device, grid.sources, where.workers, where.processor)
+        return Cluster(where.scheduler, grid.device, grid.sources, where.workers, where.processor, tell)
     device = device_for(grid.device)
     usual = available_cores() if device == "cpu" else len(gpu_memories())
     return Workers(min(where.workers or usual, len(cells)), device)

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -61,11 +61,17 @@ class Cluster:
     `scheduler` is an address (`tcp://…`, `tls://…`), `file://` and the path of a scheduler file, or `local` for a
     cluster on this machine of `workers` processes; elsewhere `workers` limits how many stacks train at a time.
     UserError if there is no scheduler, or none of its workers can be used. If it has no workers yet, it waits for the
-    first.
+    first; `tell` is told of what happens until there is one.
     """
 
     def __init__(
-        self, scheduler: str, device: str, sources: Mapping[str, Source], workers: int | None, processor: str
+        self,
+        scheduler: str,
+        device: str,
+        sources: Mapping[str, Source],
+        workers: int | None = None,
+        processor: str = "",
+        tell: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
         self.events: queue.SimpleQueue[Told | Lost | Changed | Notice | Exception] = queue.SimpleQueue()
         self._asked, self._sources, self._wanted, self._most = device, dict(sources), processor, workers
@@ -76,6 +82,7 @@ class Cluster:
         self._lock, self._end = threading.RLock(), threading.Event()
         self._files: dict[str, dict[str, bytes]] = {}
         self._own: Any = None
+        self._tell = tell
         self._started, self._allowed = False, processes.ALLOWED_DEATHS
         self._client = self._connected(scheduler, workers)
         self._topic = f"initbench-{self._client.id}"
@@ -114,8 +121,7 @@ class Cluster:
     def _begin(self, scheduler: str) -> None:
         """Take the workers that are there, or wait for the first; and watch from now on."""
         self._client.subscribe_topic(self._topic, self._hear)
-        link = self._client.dashboard_link if self._has_dashboard() else ""
-        self._note(f"Dask dashboard: {link}" if link else "Dask dashboard: none (the scheduler has no bokeh)")
+        self._note(f"Dask dashboard: {self._client.dashboard_link or 'the scheduler has none'}")
         waiting = False
         while not self._workers:
             self._look(wait=True)
@@ -130,9 +136,6 @@ class Cluster:
         self._tell_kinds()
         self._started = True
         threading.Thread(target=self._watch, daemon=True).start()
-
-    def _has_dashboard(self) -> bool:
-        return "dashboard" in self._client.scheduler_info(n_workers=0).get("services", {})
 
     def __enter__(self) -> "Cluster":
         return self
@@ -256,7 +259,10 @@ class Cluster:
             self.events.put(Told(reply["stack"], reply))
 
     def _note(self, line: str) -> None:
-        self.events.put(Notice(line))
+        if self._started:
+            self.events.put(Notice(line))
+        else:
+            self._tell(Notice(line))
 
     def _refuse(self, address: str, why: str) -> None:
         line = f"worker {address} is refused: {why}"
@@ -367,7 +373,7 @@ class Cluster:
         hosts = len({worker.host for worker in workers})
         noun = f"{'worker' if len(workers) == 1 else 'workers'} on {hosts} {'host' if hosts == 1 else 'hosts'}"
         self._note(
-            f"{len(workers)} {noun}, {self.count} stacks at a time: "
+            f"{len(workers)} {noun}, {self.count} {'stack' if self.count == 1 else 'stacks'} at a time: "
             + ", ".join(f"{places} on {kind}" for kind, places in kinds.most_common())
         )
         if len(kinds) > 1:

@@ -1,6 +1,6 @@
 """Two runs side by side: what moved beyond noise, in words, and as a page."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Side:
 
     name: str
     cells: int
-    environments: list[Mapping[str, str]]
+    environments: Sequence[Mapping[str, str]]
 
 
 def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | None = None) -> list[str]:

@@ -1,0 +1,196 @@
+"""Verifying a run: is its folder sound, and do some of its cells, trained again, give the same bits?"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from initbench import execution
+from initbench.cells import DIVERGED, METRICS, SETTINGS, TRAINED, TRAINING_VERSION, Cell
+from initbench.execution import Failed, Finished
+from initbench.results import table
+from initbench.runs import Run, Where, crew_for, planned
+
+# What decides the bits of a cell, beside its specification: a part's metadata names them.
+DECISIVE = ("torch", "numpy", "scipy", "platform", "processor", "device")
+
+
+@dataclass
+class Checked:
+    """What was found in a folder: lines about what is wrong, how much is sound, and where each cell was trained."""
+
+    wrong: list[str] = field(default_factory=list)
+    parts: int = 0
+    cells: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by id: the metadata of its part
+    earlier: int = 0  # cells of an earlier version of the training
+
+
+def check(run: Run) -> Checked:
+    """Check every part of a run: its checksum and columns, its cells' ids, and that its rows can be a training's."""
+    found = Checked()
+    rows_of: dict[str, tuple[str, int]] = {}  # of each cell: its part, and a digest of its rows
+    for part in run.parts():
+        found.parts += 1
+        lines = list(_wrong_rows(part.table))
+        rows = part.table.to_pandas()
+        digests = pd.util.hash_pandas_object(rows.drop(columns=list(SETTINGS)), index=False)
+        for cell, digest in digests.groupby(rows["cell"], sort=False).sum().items():
+            before = rows_of.setdefault(str(cell), (part.id, digest))
+            if before[1] != digest:
+                lines.append(f"cell {cell} has other rows in part {before[0][:12]}…")
+        found.earlier += len(set(_earlier(rows)))
+        found.wrong += [f"{run.folder / 'parts' / part.id}.parquet: {line}" for line in lines]
+        found.cells |= dict.fromkeys(rows["cell"].unique(), part.metadata)
+    found.wrong = list(dict.fromkeys([*run.notes, *found.wrong]))
+    return found
+
+
+def _earlier(rows: pd.DataFrame) -> Iterator[str]:
+    """The cells of a part whose ids are those of an earlier version of the training."""
+    for cell in _cells(rows):
+        if cell.specification.id != cell.id and cell.id in _former_ids(cell.specification):
+            yield cell.id
+
+
+@dataclass(frozen=True)
+class _Stored:
+    id: str
+    specification: Cell
+
+
+def _cells(rows: pd.DataFrame) -> list[_Stored]:
+    first = rows.drop_duplicates("cell")
+    values = [first[name].tolist() for name in SETTINGS]
+    return [_Stored(id_, Cell(*one)) for id_, one in zip(first["cell"], zip(*values, strict=True), strict=True)]
+
+
+def _former_ids(cell: Cell) -> set[str]:
+    return {cell.id_of(version) for version in range(1, TRAINING_VERSION)} - {""}
+
+
+def _wrong_rows(part: pa.Table) -> Iterator[str]:
+    """What is wrong with a part's rows, a line for each kind of mistake."""
+    holes = [n for n in (*SETTINGS, "cell", "status", "epoch") if part[n].null_count]
+    if holes:
+        yield f"rows without {', '.join(holes)}"
+        return
+    rows = part.to_pandas()
+    settings = rows.drop_duplicates(["cell", *SETTINGS])
+    if len(settings) > rows["cell"].nunique():
+        yield "a cell has rows of several settings"
+        return
+    for stored in _cells(rows):
+        if stored.id not in {stored.specification.id, *_former_ids(stored.specification)}:
+            yield f"cell {stored.id} is not what its settings make: {stored.specification.id}"
+    sizes = rows.groupby("cell")["epoch"].agg(["count", "nunique", "min", "max"])
+    epochs = rows.groupby("cell")["epochs"].first()
+    if (
+        not ((sizes["count"] == epochs + 1) & (sizes["nunique"] == epochs + 1)).all()
+        or ((sizes["min"] != 0) | (sizes["max"] != epochs)).any()
+    ):
+        yield "a cell does not have one row for each epoch"
+    if not rows["status"].isin([TRAINED, DIVERGED]).all():
+        yield "a status is neither trained nor diverged"
+    ordered = rows.sort_values(["cell", "epoch"])
+    diverged = ordered["status"] == DIVERGED
+    if (diverged.groupby(ordered["cell"]).cummax() != diverged).any():
+        yield "a cell is trained after it diverged"
+    for name in METRICS:
+        empty = diverged | (ordered["epoch"] == 0) if name == "train_loss" else diverged
+        values = ordered[name]
+        if (values.isna() != empty).any() or np.isinf(values).any():
+            yield f"{name} is missing, or there, where it cannot be"
+        if name.endswith("accuracy") and not values.dropna().between(0, 1).all():
+            yield f"{name} is not between 0 and 1"
+
+
+@dataclass
+class Retrained:
+    """What came of training some cells again: how many have the same bits, and lines about those that have not."""
+
+    chosen: int = 0
+    same: int = 0
+    wrong: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)  # cells trained on another machine, which agree to rounding
+
+
+def retrain(run: Run, checked: Checked, sample: int, seed: int, where: Where) -> Retrained:
+    """Train a random sample of a run's cells again, and compare their rows bit for bit.
+
+    Where another processor, device or version trained a cell, its bits may differ, and how far is told instead.
+    """
+    trained = [cell for cell in run.grid.cells() if cell.id in checked.cells]
+    chosen = random.Random(seed).sample(trained, min(sample, len(trained)))
+    found = Retrained(chosen=len(chosen))
+    if not chosen:
+        return found
+    stored = _rows(run, {cell.id for cell in chosen})
+    with crew_for(chosen, run.grid, where) as crew:
+        for event in execution.train(crew, planned(chosen, run.grid, crew, where.width)[0]):
+            if isinstance(event, Failed):
+                found.wrong.append(f"{event.cell.described} could not be trained again: {event.why}")
+            if isinstance(event, Finished):
+                _compare(event, stored, checked, found)
+    return found
+
+
+def _rows(run: Run, cells: set[str]) -> dict[str, pa.Table]:
+    """The rows of some cells, by epoch."""
+    found: dict[str, pa.Table] = {}
+    for part in run.parts():
+        ids = part.table["cell"].to_pylist()
+        for cell in cells.intersection(ids):
+            rows = part.table.filter(pa.array([id_ == cell for id_ in ids])).sort_by("epoch")
+            found.setdefault(cell, rows.combine_chunks())
+    return found
+
+
+def _compare(finished: Finished, stored: Mapping[str, pa.Table], checked: Checked, found: Retrained) -> None:
+    cells = finished.stack.cells
+    again = table(cells, finished.metrics)
+    rows = finished.stack.cells[0].epochs + 1
+    for i, cell in enumerate(cells):
+        new, old = again.slice(i * rows, rows).combine_chunks(), stored[cell.id]
+        if new.equals(old):
+            found.same += 1
+            continue
+        made_by = checked.cells[cell.id]
+        other = [
+            f"{name} {made_by.get(name, 'unknown')}, here {finished.environment[name]}"
+            for name in DECISIVE
+            if made_by.get(name) != finished.environment[name]
+        ]
+        inexact = "to rounding" in (made_by.get("bits"), finished.environment["bits"])
+        line = f"{cell.described}: {_difference(old, new)}"
+        if other or inexact:
+            found.elsewhere.append(f"{line}; trained with {'; '.join(other) or 'products that round differently'}")
+        else:
+            found.wrong.append(f"{line}; trained on the same kind of processor with the same versions")
+
+
+def _difference(old: pa.Table, new: pa.Table) -> str:
+    """How far the rows of two trainings of a cell are from each other, in words."""
+    told = []
+    for rows in (old, new):
+        last = rows.slice(len(rows) - 1).to_pylist()[0]
+        accuracy = last["test_accuracy"]
+        told.append(last["status"] if accuracy is None else f"{accuracy:.4f}")
+    first = next((i for i in range(len(old)) if not old.slice(i, 1).equals(new.slice(i, 1))), 0)
+    return f"last test accuracy {told[0]}, now {told[1]}; its rows differ from epoch {first} on"
+
+
+def lines(run: Run, checked: Checked) -> Sequence[str]:
+    """What was found in a folder, in words."""
+    missing = [cell for cell in run.grid.cells() if cell.id not in checked.cells]
+    others = len(checked.cells) - (len(run.grid) - len(missing))
+    told = [f"{run.folder}: {len(run.grid) - len(missing):,} of {len(run.grid):,} cells, {checked.parts:,} parts read"]
+    if others:
+        of = f", {checked.earlier:,} of an earlier version of the training" if checked.earlier else ""
+        told.append(f"{others:,} more cells lie there that are not of this grid{of}")
+    aside = run.folder / "set-aside"
+    if aside.is_dir() and any(aside.iterdir()):
+        told.append(f"{sum(1 for _ in aside.iterdir()):,} parts were set aside: {aside}")
+    return told

@@ -1,0 +1,92 @@
+"""A Dask cluster of real processes: a scheduler and workers that tests start, change, stop and kill."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# What a worker does: as the command `dask worker`, after a patch that a test wants in it.
+WORKER = """
+{patch}
+import sys
+from distributed.cli.dask_worker import main
+sys.argv = ["dask-worker", *sys.argv[1:]]
+main()
+"""
+
+
+def until(true, seconds=120.0, what="what is waited for"):
+    """Wait until something is true, and give it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = true()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come within {seconds} s")
+
+
+class DaskCluster:
+    """A scheduler, and the workers that were started."""
+
+    def __init__(self, folder, **config):
+        self.folder = Path(folder)
+        self.file = self.folder / "scheduler.json"
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+            "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "300s",
+            **{f"DASK_DISTRIBUTED__{key.upper()}": str(value) for key, value in config.items()},
+        }
+        self.workers = {}
+        options = ["--port", "0", "--no-dashboard", "--scheduler-file", str(self.file), "--host", "127.0.0.1"]
+        self.scheduler = self._start("scheduler", [sys.executable, "-m", "distributed.cli.dask_scheduler", *options])
+        until(self.file.exists, what="the scheduler's file")
+
+    @property
+    def address(self):
+        return f"file://{self.file}"
+
+    def _start(self, name, command):
+        with (self.folder / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                command, env=self.environment, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+            )
+
+    def add(self, name, patch="", threads=1, options=()):
+        """Start a worker; without a nanny, so that a worker that is killed stays dead."""
+        asked = ["--nthreads", str(threads), "--name", name, "--no-dashboard", "--host", "127.0.0.1"]
+        asked += ["--scheduler-file", str(self.file), "--local-directory", str(self.folder), "--no-nanny", *options]
+        self.workers[name] = self._start(name, [sys.executable, "-c", WORKER.format(patch=patch), *asked])
+
+    def log(self, name):
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def signal(self, name, number=signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.workers[name].pid, number)
+
+    def training(self, name):
+        """The processes that train for a worker."""
+        children = Path(f"/proc/{self.workers[name].pid}/task").glob("*/children")
+        found = []
+        for path in children:
+            with contextlib.suppress(OSError):
+                found += [int(pid) for pid in path.read_text().split()]
+        return [pid for pid in found if b"initbench.training.worker" in _command(pid)]
+
+    def close(self):
+        for process in (*self.workers.values(), self.scheduler):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _command(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
