@@ -1,0 +1,177 @@
+"""How far one client and one scheduler go: a whole run on a Dask cluster whose workers pretend to train.
+
+`python -m benchmarks.cluster --workers 1000 --cells 100000 --seconds 20` starts a scheduler, and workers of Dask in some
+processes; each takes stacks as a real one does, sleeps for as long as a stack is said to take, and returns made-up
+metrics of a real one's size. All else is real: the plan, the scheduler, the connections, the parts on the disk.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def pretend(seconds):
+    """Make the workers of this process pretend: a stack takes so many seconds, and its results are made up."""
+    import numpy as np
+
+    from initbench.cells import METRICS, Cell
+    from initbench.execution import there
+
+    environment = {"device": "none", "processor": "pretended"}
+
+    def serve(task, device, client, topic, every):
+        cells = [Cell(*values) for values in task["cells"]]
+        time.sleep(seconds)
+        values = np.random.default_rng(task["stack"]).random((len(METRICS), cells[0].epochs + 1, len(cells)))
+        reply = {
+            "event": "done",
+            "stack": task["stack"],
+            "metrics": dict(zip(METRICS, values.tolist(), strict=True)),
+            "exact": True,
+            "seconds": seconds,
+            "initialization": {},
+            "product_rate": 1e9,
+        }
+        return {"reply": reply, "environment": environment, "host": "pretended"}
+
+    there.serve = serve
+
+
+async def serve(file, count, seconds):
+    """So many workers of Dask in this process."""
+    import distributed
+
+    pretend(seconds)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        workers = [
+            distributed.Worker(scheduler_file=file, nthreads=1, local_directory=folder, memory_limit=0, dashboard=False)
+            for _ in range(count)
+        ]
+        for start in range(0, count, 20):
+            await asyncio.gather(*workers[start : start + 20])
+        print("serving", flush=True)
+        await asyncio.Event().wait()
+
+
+def grid(cells, width, epochs):
+    """A grid of so many cells, `width` at each seed."""
+    from initbench.grid import parse
+
+    rates = [round(0.001 * (i + 1), 6) for i in range(width // 20)]
+    return parse(f"""
+        name = "pretended"
+        [grid]
+        initializer = ["zeros", "he_normal", {{ name = "normal", std = 0.2 }}, "glorot_uniform", "lecun_normal"]
+        activation = ["tanh", "relu"]
+        loss = ["mse", "cross_entropy"]
+        learning_rate = {rates}
+        seed = {max(1, cells // width)}
+        [model]
+        hidden = []
+        output_activation = "same"
+        [training]
+        epochs = {epochs}
+    """)
+
+
+def cpu_seconds(pid):
+    """The processor's seconds that a process has used, and its memory in bytes."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used, int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(asked):
+    """One run, and what it took."""
+    from initbench.execution import Finished
+    from initbench.runs import Run, Where, crew_for, planned
+
+    made = grid(asked.cells, asked.width, asked.epochs)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "600s"}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "scheduler.json"
+        dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
+        log = (Path(folder) / "log").open("wb")
+        streams = {"stdout": log, "stderr": log, "env": environment}
+        scheduler = subprocess.Popen([*dask, "--host", "127.0.0.1", "--scheduler-file", str(file)], **streams)
+        while not file.exists():
+            time.sleep(0.05)
+        share = [len(range(i, asked.workers, asked.processes)) for i in range(asked.processes)]
+        command = [sys.executable, "-m", "benchmarks.cluster", "--serve", str(file), "--seconds", str(asked.seconds)]
+        servers = [
+            subprocess.Popen(
+                [*command, "--workers", str(count)], stdout=subprocess.PIPE, stderr=log, env=environment, cwd=ROOT
+            )
+            for count in share
+        ]
+        try:
+            for server in servers:
+                assert server.stdout.readline().strip() == b"serving"
+            run = Run.create(made, Path(folder) / "results")
+            begin = time.perf_counter()
+            missing = run.missing()
+            listed = time.perf_counter() - begin
+            with crew_for(missing, made, Where(scheduler=f"file://{file}", width=asked.width)) as crew:
+                connected = time.perf_counter() - begin - listed
+                stacks, _ = planned(missing, made, crew, asked.width)
+                start, cpu = time.perf_counter(), time.process_time()
+                before = cpu_seconds(scheduler.pid)[0]
+                finished, first = 0, None
+                for event in run.train(stacks, crew):
+                    if isinstance(event, Finished):
+                        finished += 1
+                        first = first or time.perf_counter()
+                wall, used = time.perf_counter() - start, time.process_time() - cpu
+                there, memory = cpu_seconds(scheduler.pid)
+                count = crew.count
+            return {
+                "workers": count,
+                "cells": len(made),
+                "stacks": finished,
+                "seconds a stack": asked.seconds,
+                "cells known and planned after s": round(start - begin - connected, 1),
+                "workers connected after s": round(connected, 1),
+                "wall s": round(wall, 1),
+                "stacks a second": round(finished / wall, 1),
+                "workers busy": round(finished * asked.seconds / wall / count, 3),
+                "client ms a stack": round(1e3 * used / finished, 2),
+                "scheduler ms a stack": round(1e3 * (there - before) / finished, 2),
+                "client MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
+                "scheduler MB": round(memory / 1e6),
+            }
+        finally:
+            for process in (*servers, scheduler):
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=4, help="in which the workers live")
+    parser.add_argument("--cells", type=int, default=10_000)
+    parser.add_argument("--width", type=int, default=100, help="cells of a stack")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long a stack takes")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.serve:
+        asyncio.run(serve(asked.serve, asked.workers, asked.seconds))
+    else:
+        print(json.dumps(measure(asked), indent=1))
+
+
+if __name__ == "__main__":
+    main()
