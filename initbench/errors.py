@@ -3,17 +3,36 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# A message has so many lines at most, and a line so many signs: what is wrong may be a file of megabytes.
+MOST_LINES, LONGEST_LINE = 100, 2000
+
 
 class UserError(Exception):
-    """What the user can mend: a list of lines, shown as they are, with exit status 2 and no traceback."""
+    """What the user can mend: a list of lines, with exit status 2 and no traceback.
+
+    They are shown as they are, `printable`; of very many the first, and how many more.
+    """
 
     def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
+        told = [printable(line) for line in lines[:MOST_LINES]]
+        if len(lines) > MOST_LINES:
+            told.append(f"and {len(lines) - MOST_LINES:,} more mistakes")
+        super().__init__("\n".join(told))
+        self.lines = tuple(told)
 
 
 class WorkerDied(Exception):  # noqa: N818
     """A worker process ended in the middle of its work; the message says how, and the last that it printed."""
+
+
+def printable(text: str, limit: int = LONGEST_LINE) -> str:
+    """A text as one line that a terminal shows and does not obey: what is no printable sign is written as its escape.
+
+    >>> printable("a\\tb\\x1b[2J")
+    'a\\\\tb\\\\x1b[2J'
+    """
+    told = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[: limit + 1])
+    return told if len(told) <= limit else told[: limit - 1] + "…"
 
 
 def shown(value: object, limit: int = 80) -> str:
