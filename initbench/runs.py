@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from initbench import calibration, store
 from initbench.calibration import WORTH_MEASURING, Speeds
 from initbench.cells import Cell
-from initbench.datasets import Source
+from initbench.datasets import Source, described
 from initbench.errors import UserError
 from initbench.execute import Finished, Progress, Workers, device_for
 from initbench.grid import Grid, read
@@ -145,9 +145,9 @@ def located(grid: Grid) -> str:
 def _known_sources(folder: Path) -> dict[str, Source]:
     """The data sets that a run read from folders, as it found them: what was run stays legible when they are gone."""
     try:
-        described = json.loads((folder / "datasets.json").read_bytes())
-        return {fields["name"]: Source(**fields) for fields in described}
-    except (OSError, ValueError, TypeError, KeyError):
+        told = json.loads((folder / "datasets.json").read_bytes())
+        return {fields["name"]: described(fields) for fields in told}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {}
 
 
