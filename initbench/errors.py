@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import lru_cache
 
 # A message has so many lines at most, and a line so many signs: what is wrong may be a file of megabytes.
 MOST_LINES, LONGEST_LINE = 100, 2000
@@ -88,7 +89,10 @@ def nearest(given: object, allowed: Iterable[str]) -> str:
     >>> nearest("qqq", ["zeros"])
     ''
     """
-    word = str(given).lower().rstrip("_")
-    names = list(allowed)
+    return _nearest(str(given)[:100].lower().rstrip("_"), tuple(allowed))
+
+
+@lru_cache(maxsize=1024)  # a mistake may be made in thousands of values
+def _nearest(word: str, names: tuple[str, ...]) -> str:
     found = [SYNONYMS[word]] if SYNONYMS.get(word) in names else get_close_matches(word, names, n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""

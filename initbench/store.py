@@ -12,9 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from initbench.results import SCHEMA
-
-METADATA_KEY = b"initbench"
+from initbench.errors import printable
+from initbench.parts import METADATA_KEY, opened, rows
 
 
 @dataclass(frozen=True)
@@ -79,20 +78,17 @@ def read_parts(
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() != path.stem:
                 raise ValueError("its content is not what its name says")
-            file = pq.ParquetFile(pa.BufferReader(content))
-            if not file.schema_arrow.equals(SCHEMA):
-                raise ValueError("it has other columns than this version writes")
-            table = file.read(columns, use_threads=False)
-        except (ValueError, OSError, pa.ArrowException) as error:
+            file, metadata = opened(content)
+            table = rows(file, columns)
+        except (ValueError, OSError, MemoryError, pa.ArrowException) as error:
             what = "left out; the next run trains its cells again"
             if set_aside:
                 aside = folder / "set-aside" / path.name
                 aside.parent.mkdir(exist_ok=True)
                 path.replace(aside)
                 what = f"moved to {aside.parent}; its cells are trained again"
-            notes.append(f"{path}: damaged, {error}; {what}")
+            notes.append(printable(f"{path}: damaged, {printable(str(error), 200)}; {what}"))
             continue
-        metadata = json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
         yield Part(path.stem, table, metadata)
 
 
@@ -100,7 +96,7 @@ def read_timing(folder: Path, part: str) -> dict[str, Any] | None:
     """The timing of a part; None where there is none, or a damaged one: it is no result."""
     try:
         timing = json.loads((folder / "timings" / f"{part}.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return timing if isinstance(timing, dict) else None
 

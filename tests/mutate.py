@@ -2,8 +2,15 @@
 
 import copy
 import datetime
+import gzip
+import json
 import random
+import struct
 import tomllib
+from contextlib import suppress
+
+import pyarrow as pa
+import strangers
 
 from initbench import presets
 from initbench.activations import ACTIVATIONS
@@ -358,3 +365,172 @@ def grid_file(number):
     if rng.random() < 0.35:
         content = torn(rng, content)
     return content
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# IDX files
+
+SIZES = (0, 1, 2, 255, 256, 65_535, 2**24, 2**30, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+def idx(shape, data, magic=(0, 0, 8)):
+    """An IDX file of bytes; its header may say what is not so."""
+    return bytes((*magic, len(shape))) + struct.pack(f">{len(shape)}I", *shape) + data
+
+
+def idx_file(number, content):
+    """A mutant of an IDX file, plain or gzipped: its bytes."""
+    rng = random.Random(number)
+    how = rng.randrange(10)
+    dimensions = content[3]
+    shape = list(struct.unpack_from(f">{dimensions}I", content, 4))
+    data = content[4 + 4 * dimensions :]
+    if how == 0:
+        content = torn(rng, content)
+    elif how < 4:  # a header that says something else
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            shape[rng.randrange(dimensions)] = rng.choice((*SIZES, shape[0] + 1, shape[0] - 1)) % 2**32
+        content = idx(shape, data)
+    elif how == 4:
+        content = idx(shape, data, rng.choice(((0, 0, 9), (0, 0, 0x0D), (1, 0, 8), (0x1F, 0x8B, 8), (0, 0, 0))))
+    elif how == 5:
+        shape = [rng.choice((*SIZES, shape[0])) for _ in range(rng.randrange(5))]
+        content = idx(shape, data)
+    elif how == 6:
+        content = content[: rng.randrange(len(content) + 1)]
+    elif how == 7:
+        content += bytes(rng.choice((1, 2, 1000)))
+    elif how == 8:  # other labels, other pixels, each of which may be
+        content = content[: 4 + 4 * dimensions] + bytes(rng.choice((0, 1, 254, 255)) for _ in data)
+    if rng.random() < 0.5:
+        content = _packed(rng, content)
+    return content
+
+
+def _packed(rng, content):
+    """Something gzipped, most of it wrongly."""
+    how = rng.randrange(8)
+    half = rng.randrange(len(content) + 1)
+    if how == 0:  # two members are one file
+        return gzip.compress(content[:half], mtime=0) + gzip.compress(content[half:], mtime=0)
+    packed = gzip.compress(content, mtime=0)
+    if how == 1:
+        return packed + rng.choice((bytes(100), b"x", packed, packed[:10], b"\x1f\x8b"))
+    if how == 2:
+        return packed[: rng.randrange(len(packed))]
+    if how == 3:
+        return torn(rng, packed)
+    if how == 4:  # a wrong sum, a wrong length
+        return packed[:-8] + rng.randbytes(8)
+    if how == 5:  # what follows its content is without an end
+        return gzip.compress(content + bytes(1_000_000), 1, mtime=0)
+    if how == 6:
+        return gzip.compress(b"", mtime=0) * 1000 + packed
+    return packed
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts, and the files beside them
+
+
+def part(number, content, rows):
+    """A mutant of a part, from its bytes or from its rows."""
+    rng = random.Random(number)
+    if rng.random() < 0.4:
+        return torn(rng, content)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        with suppress(pa.ArrowException, ValueError, TypeError, IndexError, OverflowError):  # one change bars the next
+            rows = _hostile_rows(rng, rows)
+    metadata = json.dumps({"processor": "a processor"}).encode() if rng.random() < 0.7 else _hostile_metadata(rng)
+    options = {
+        "compression": rng.choice(("zstd", "none", "snappy", "gzip")),
+        "use_dictionary": rng.random() < 0.5,
+        "row_group_size": rng.choice((1, 7, 10_000)),
+        "data_page_version": rng.choice(("1.0", "2.0")),
+    }
+    packed = strangers.parquet(rows, metadata, **options)
+    return torn(rng, packed) if rng.random() < 0.1 else packed
+
+
+def _hostile_rows(rng, rows):
+    """The rows with one thing changed that no training does."""
+    name = rng.choice(rows.column_names)
+    place = rows.column_names.index(name)
+    kind = rows.schema.field(name).type
+    values = rows[name].to_pylist()
+    how = rng.randrange(12)
+    if how == 0:  # no value, here and there
+        values = [None if rng.random() < 0.2 else value for value in values]
+    elif how < 4:  # another value, here and there
+        strange = {
+            pa.string(): (*TEXTS, "diverged", "trained", *(f"status {i}" for i in range(300))),
+            pa.int64(): (-1, 0, 3, 2**31, 2**32 + 1, 2**62, -(2**63)),
+        }.get(kind, (float("nan"), float("inf"), -1.0, 0.0, 1.0, 2.0, 1e39, 1e308, -1e308, 1e-300))
+        share = rng.choice((0.05, 0.5, 1.0))
+        values = [rng.choice(strange) if rng.random() < share else value for value in values]
+    elif how == 4:  # rows that are not there, that come again, in another order
+        order = [i for i in range(len(values)) if rng.random() < 0.9] * rng.choice((1, 1, 2))
+        rng.shuffle(order) if rng.random() < 0.5 else order
+        return rows.take(pa.array(order, pa.int64()))
+    elif how == 5:
+        other = rows.column_names[:]
+        rng.shuffle(other)
+        return rows.select(other)
+    elif how == 6:
+        return rows.drop_columns([name]) if rng.random() < 0.5 else rows.append_column("more", rows[name])
+    elif how == 7:
+        return rows.rename_columns([spoiled(rng, n) if n == name else n for n in rows.column_names])
+    elif how == 8:
+        other = rng.choice((pa.int32(), pa.large_string(), pa.float32(), pa.binary(), pa.dictionary(pa.int32(), kind)))
+        try:
+            return rows.set_column(place, name, rows[name].cast(other))
+        except (pa.ArrowException, ValueError):
+            return rows.set_column(place, name, pa.array([[value] for value in values]))
+    elif how == 9:
+        uuids = pa.array([rng.randbytes(16) for _ in values], pa.binary(16))
+        return rows.set_column(place, name, pa.ExtensionArray.from_storage(pa.uuid(), uuids))
+    elif how == 10:
+        return rng.choice((rows.slice(0, 0), rows.slice(1), rows.slice(0, 1), pa.concat_tables([rows, rows])))
+    elif kind == pa.string():
+        values[0] = "x" * rng.choice((1000, 1_000_000))
+    return rows.set_column(place, rows.schema.field(name), pa.chunked_array([pa.array(values, kind)]))
+
+
+def _hostile_metadata(rng):
+    """What no part says of how it was made."""
+    return rng.choice((
+        b"", b"{", b"[]", b"null", b"1", b'"x"', b"\xff", b"\0", b'{"a": 1}', b'{"a": null}', b'{"a": ["b"]}',
+        b'{"a": {"b": "c"}}', b'{"\\ud800": "\\ud800"}', b'{"a\\n": "\\u001b[2J"}', b"[" * 100_000, b'{"a":' * 100_000,
+        b"1" * 100_000, b'{"a": "' + b"x" * 50_000 + b'"}', b'{"a": "' + b"x" * 1_000_000 + b'"}', b'{"a": NaN}',
+        json.dumps({f"key {i}": "x" for i in range(1000)}).encode(), b'{"processor": "<script>"}',
+    ))  # fmt: skip
+
+
+def json_file(number, content):
+    """A mutant of a JSON file: a timing, the data sets."""
+    rng = random.Random(number)
+    how = rng.randrange(4)
+    if how == 0:
+        return torn(rng, content)
+    if how == 1:
+        return _hostile_metadata(rng)
+    found = json.loads(content)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        ways = list(places(found))
+        if not ways:
+            break
+        way = rng.choice(ways)
+        home = at(found, way[:-1])
+        if rng.random() < 0.2:
+            del home[way[-1]]
+        else:
+            home[way[-1]] = copy.deepcopy(rng.choice(JSON))
+    return json.dumps(found).encode()
+
+
+JSON = (
+    None, True, False, 0, 1, -1, 0.0, -1.5, 1e-300, 1e308, 2**63, 10**400, float("nan"), float("inf"), -float("inf"), "",
+    "x", "1", "<script>", "\x1b[2J", "\ud800", "x" * 10_000, [], [1], {}, {"cells": 1}, {"seconds": 1, "cells": 0},
+    {"zeros": {"cells": 1, "seconds": -1}}, {"zeros": 1}, {"per_layer(": {"cells": 1, "seconds": 5}},
+    {"per_layer(first=zeros)": {"cells": 1, "seconds": 5}}, {"\x1b[2J": {"cells": 1, "seconds": 5}},
+)  # fmt: skip

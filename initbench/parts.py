@@ -1,0 +1,99 @@
+"""A part that may be anybody's: what it must be before its rows are read, and what these must say."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from initbench.cells import DIVERGED, METRICS, TRAINED
+from initbench.results import SCHEMA, coded
+
+METADATA_KEY = b"initbench"
+
+# A part has so many rows at most: 192 cells of 100,000 epochs are 19 million. A file of a few bytes can say that it has
+# billions that are equal, and they would be made.
+MOST_ROWS = 2**25
+
+# So many bytes a row takes at most, not compressed (hidden layers are the longest text), and a file beside its rows.
+ROW_BYTES, FILE_BYTES = 10_000, 10_000_000
+
+MOST_EPOCHS = 100_000
+MOST_METADATA = 100_000
+
+# Beyond this no training in float32 comes with a finite loss.
+LARGEST = 1e100
+
+# What is read of a part whatever is asked for, because it says whether the rows can be.
+CHECKED = ("cell", "status", "epoch", "epochs")
+
+
+def opened(content: bytes) -> tuple[pq.ParquetFile, dict[str, str]]:
+    """A part's file, of which no row is read yet, and its metadata; ValueError says why it is none."""
+    file = pq.ParquetFile(pa.BufferReader(content))
+    if not file.schema_arrow.equals(SCHEMA):
+        raise ValueError("it has other columns than this version writes")
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    rows = max(file.metadata.num_rows, sum(group.num_rows for group in groups))
+    if rows > MOST_ROWS or any(group.num_rows < 0 for group in groups):
+        raise ValueError(f"it says that it has {rows:,} rows")
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    unpacked = sum(max(0, column.total_uncompressed_size) for column in columns)
+    if unpacked > FILE_BYTES + ROW_BYTES * rows or any(column.num_values > rows for column in columns):
+        raise ValueError(f"it says that its {rows:,} rows take {unpacked:,} bytes")
+    return file, _metadata((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+
+
+def rows(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+    """The rows of a part, these columns or all; ValueError if they are not those of whole trainings of some cells."""
+    asked = list(SCHEMA.names if columns is None else columns)
+    table = file.read([*asked, *(name for name in CHECKED if name not in asked)], use_threads=False)
+    table.validate(full=True)
+    for name in table.column_names:
+        if name not in METRICS and table[name].null_count:
+            raise ValueError(f"its column {name} has rows without a value")
+    for name in METRICS:
+        if name in table.column_names:
+            _check_metric(name, table[name])
+    if strange := set(table["status"].unique().to_pylist()) - {TRAINED, DIVERGED}:
+        raise ValueError(f"it has a status {min(strange)[:40]!r}")
+    _check_epochs(table)
+    return table.select(asked)
+
+
+def _check_metric(name: str, column: pa.ChunkedArray) -> None:
+    low, high = (0.0, 1.0) if name.endswith("accuracy") else (-LARGEST, LARGEST)
+    given = column.drop_null().to_numpy()
+    if not ((given >= low) & (given <= high)).all():  # nor are they numbers that are none
+        raise ValueError(f"its column {name} has values that no training gives")
+
+
+def _check_epochs(table: pa.Table) -> None:
+    """Cell by cell each epoch from 0 to the last, once."""
+    names, cell = coded(table["cell"])
+    epoch, epochs = table["epoch"].to_numpy(), table["epochs"].to_numpy()
+    if not len(epoch):
+        return
+    begins = np.diff(cell, prepend=-1) != 0
+    ends = np.append(begins[1:], True)
+    whole = (
+        np.count_nonzero(begins) == len(names)
+        and (np.where(begins, epoch == 0, np.diff(epoch, prepend=-1) == 1)).all()
+        and (epochs[ends] == epoch[ends]).all()
+        and pc.max(table["epochs"]).as_py() <= MOST_EPOCHS
+    )
+    if not whole:
+        raise ValueError("its rows are not each epoch of each cell, once")
+
+
+def _metadata(text: bytes) -> dict[str, str]:
+    """What a part says of how it was made: text by key, that can be printed."""
+    try:
+        told = json.loads(text) if len(text) <= MOST_METADATA else None
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+        raise ValueError("what it says of how it was made cannot be read")
+    return told
