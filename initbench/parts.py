@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from initbench.cells import DIVERGED, METRICS, TRAINED
+from initbench.errors import printable
 from initbench.results import SCHEMA, coded
 
 METADATA_KEY = b"initbench"
@@ -96,4 +97,4 @@ def _metadata(text: bytes) -> dict[str, str]:
         told = None
     if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
         raise ValueError("what it says of how it was made cannot be read")
-    return told
+    return {printable(key): printable(value) for key, value in told.items()}

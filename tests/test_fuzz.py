@@ -87,7 +87,7 @@ def _hook(event, arguments):
         code = arguments[0]
         name = getattr(code, "co_filename", None) or str(arguments[-1])
         if not os.path.exists(name) and not name.startswith("<frozen"):
-            _watching[-1].append((event, repr(code)[:200], name))
+            _watching[-1].append((event, repr(code), name))
 
 
 @pytest.fixture(scope="session")
