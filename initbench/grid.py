@@ -102,6 +102,8 @@ def read(
     except OSError as error:
         tip = "; `initbench new grid.toml` writes one" if isinstance(error, FileNotFoundError) else ""
         raise UserError(f"{path}: {error.strerror}{tip}") from None
+    except ValueError as error:  # a zero byte, say
+        raise UserError(f"{path}: is no file's name ({error})") from None
     return parse(text, origin=str(path), name=name or path.stem, overrides=overrides, sources=sources)
 
 

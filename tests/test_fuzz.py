@@ -269,6 +269,25 @@ def test_a_refused_grid_ends_the_command_with_2_and_lines_and_writes_nothing(pla
         assert listing(place) == before
 
 
+VALUES_OF_SET = (
+    "seed=" + "[" * 5000, "seed=1" + "0" * 5000, "hidden=" + "[" * 500 + "]" * 500, "seed=1e999", "activation=\x1b[2J",
+    "activation='", "name=../x", "name=CON", "name=x.", "dataset={idx='/dev/zero'}", "initializer={}", "seed=1,2,2",
+    "seed=1000000000000", "learning_rate=nan", "epochs=1979-05-27", "\n=1", "grid=1", "seed=", "=", "grid.seed.x=1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", VALUES_OF_SET, ids=lambda pair: repr(pair[:20]))
+def test_whatever_stands_after_set_is_a_value_or_ends_the_command_with_2(place, monkeypatch, capsys, pair):
+    path = place / "grid.toml"
+    path.write_text("[grid]\ninitializer = ['zeros']\n")
+    before = listing(place)
+    with limited():
+        status, said = command(monkeypatch, capsys, "run", path, "--set", pair, "--results", place / "results")
+    assert (status, listing(place)) == (2, before)
+    assert all(line.isprintable() and len(line) <= LONGEST_LINE for line in said.splitlines())
+    assert len(said.splitlines()) == 1
+
+
 def test_the_program_itself_says_the_same(place):
     path = place / "mutant.toml"
     for _, lines in itertools.islice(refused(path, 5000), 2):
@@ -281,6 +300,8 @@ def test_the_program_itself_says_the_same(place):
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "large.toml"])
 def test_a_device_or_an_endless_file_is_refused_in_one_line(place, name):
+    with pytest.raises(UserError, match="no file's name"):
+        grid.read("\0")
     with open("large.toml", "wb") as file:
         file.truncate(2**40)  # sparse: it takes no room, and would fill the memory
     if not os.path.exists(name):
