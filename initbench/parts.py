@@ -40,9 +40,9 @@ def opened(content: bytes) -> tuple[pq.ParquetFile, dict[str, str]]:
     rows = max(file.metadata.num_rows, sum(group.num_rows for group in groups))
     if rows > MOST_ROWS or any(group.num_rows < 0 for group in groups):
         raise ValueError(f"it says that it has {rows:,} rows")
-    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
-    unpacked = sum(max(0, column.total_uncompressed_size) for column in columns)
-    if unpacked > FILE_BYTES + ROW_BYTES * rows or any(column.num_values > rows for column in columns):
+    # The sizes of groups, not of their columns: to ask for a damaged column's ends the process (pyarrow 26).
+    unpacked = sum(max(0, group.total_byte_size) for group in groups)
+    if unpacked > FILE_BYTES + ROW_BYTES * rows:
         raise ValueError(f"it says that its {rows:,} rows take {unpacked:,} bytes")
     return file, _metadata((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
 

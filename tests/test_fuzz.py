@@ -626,7 +626,8 @@ def test_every_command_reads_a_folder_of_hostile_parts(made, folder, tmp_path, m
     first = strangers.part_files(folder)[0]
     content, rows = first.read_bytes(), pq.read_table(first)
     mutants = [strangers.parquet(spoil(rows)) for spoil in HOSTILE.values()]
-    mutants += [mutate.part(number, content, rows) for number in range(60)]
+    # With 2286 a question about the sizes of its columns ended the process.
+    mutants += [mutate.part(number, content, rows) for number in (*range(60), 2286)]
     for mutant in mutants:
         (folder / "parts" / f"{hashlib.sha256(mutant).hexdigest()}.parquet").write_bytes(mutant)
     for i in range(30):
