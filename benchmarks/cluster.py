@@ -1,7 +1,7 @@
 """How far one client and one scheduler go: a whole run on a Dask cluster whose workers pretend to train.
 
-`python -m benchmarks.cluster --workers 1000 --cells 100000 --seconds 20` starts a scheduler, and workers of Dask in some
-processes; each takes stacks as a real one does, sleeps for as long as a stack is said to take, and returns made-up
+`python -m benchmarks.cluster --workers 1000 --cells 100000 --seconds 20` starts a scheduler, and workers of Dask in
+some processes; each takes stacks as a real one does, sleeps for as long as a stack is said to take, and returns made-up
 metrics of a real one's size. All else is real: the plan, the scheduler, the connections, the parts on the disk.
 """
 

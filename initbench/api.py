@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from initbench import store
-from initbench.errors import UserError, nearest, shown
+from initbench.errors import UserError, nearest, printable, shown
 from initbench.execution import device_for
 from initbench.grid import Grid, read
 from initbench.runs import Run, Where, train_to_the_end
@@ -197,7 +197,9 @@ def changed(before: Run, after: Run) -> tuple["pd.DataFrame", "Side", "Side"]:
             "overlap in all settings, the seed too"
         )
     if sides[0].name == sides[1].name:  # runs of one grid: told apart by their folders
-        sides = [replace(side, name=str(run.folder)) for side, run in zip(sides, (before, after), strict=True)]
+        sides = [
+            replace(side, name=printable(str(run.folder))) for side, run in zip(sides, (before, after), strict=True)
+        ]
     return table, sides[0], sides[1]
 
 

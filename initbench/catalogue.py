@@ -7,10 +7,9 @@ keep their default are left out, so that a parameter added later does not rename
 scale of a sampler, without which its name says little.
 """
 
-import ast
 import inspect
+import re
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -226,22 +225,43 @@ def _name_and_arguments(given: object, article: str) -> tuple[str, dict[str, obj
         return given, {}
     try:
         name, named = parsed_call(given)
-        return name, {key: ast.literal_eval(value) for key, value in named.items()}
-    except (ValueError, TypeError, RecursionError, MemoryError):
+        return name, {key: _literal(value) for key, value in named.items()}
+    except ValueError:
         raise ValueError(f"given {shown(given)}; {form}, or a string such as 'name(parameter=1.0)'") from None
 
 
-def parsed_call(text: str) -> tuple[str, dict[str, ast.expr]]:
-    """The name and the arguments of a string such as `name(parameter=1.0)`; ValueError of any other."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about Python, of what is none
-            call = ast.parse(text, mode="eval").body
-    except (SyntaxError, RecursionError, MemoryError):
-        raise ValueError(text) from None
-    if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+# A call as it is written in tables: names, numbers, texts in quotes, and as a value another call that holds no third.
+_CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
+_ARGUMENT = re.compile(r"""\s*(\w+)\s*=\s*('[^']*'|"[^"]*"|[^\s,()'"=]+(?:\([^()]*\))?)\s*(?:,|$)""")
+
+
+def parsed_call(text: str) -> tuple[str, dict[str, str]]:
+    """The name and the arguments, as text, of a string such as `name(parameter=1.0)`; ValueError of any other.
+
+    It is read here and not by Python's own parser: what it is given may come with a stranger's results.
+
+    >>> parsed_call("per_layer(first=zeros, hidden=normal(std=0.1))")
+    ('per_layer', {'first': 'zeros', 'hidden': 'normal(std=0.1)'})
+    """
+    call = _CALL.fullmatch(text)
+    if not call:
         raise ValueError(text)
-    named = {str(k.arg): k.value for k in call.keywords}
-    if len(named) < len(call.keywords):
-        raise ValueError(text)  # one of them is given twice
-    return call.func.id, named
+    inside, at = call[2].rstrip(), 0
+    named: dict[str, str] = {}
+    while at < len(inside):
+        argument = _ARGUMENT.match(inside, at)
+        if not argument or argument[1] in named:  # or one that is given twice
+            raise ValueError(text)
+        named[argument[1]] = argument[2]
+        at = argument.end()
+    return call[1], named
+
+
+def _literal(text: str) -> int | float | str:
+    """A number, or a text in quotes; ValueError of anything else."""
+    if text[0] in "'\"":
+        return text[1:-1]
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

@@ -656,7 +656,7 @@ def _pair(text: str) -> tuple[str, Any]:
 
     key, _, value = text.partition("=")
     for form in (value, f"[{value}]" if "," in value else value):
-        with contextlib.suppress(tomllib.TOMLDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):  # no TOML, or an endless number, or one too deep
             return key.strip(), tomllib.loads(f"value = {form}")["value"]
     words = [word.strip() for word in value.split(",")]
     return key.strip(), words if len(words) > 1 and all(word.isidentifier() for word in words) else value.strip()

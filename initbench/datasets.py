@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,15 @@ DATASETS = {
     "mnist": "MNIST: 70,000 handwritten digits, 28 × 28, ten classes; embedded, no network",
     "{ idx = FOLDER }": "any folder of MNIST-format IDX files, plain or gzipped (Fashion-MNIST, KMNIST, EMNIST, …)",
 }
+
+# A file has at most so many bytes, unpacked: six times as many as EMNIST's largest, and more than one would wait for.
+MOST_BYTES = 4_000_000_000
+
+# A byte of a gzip file gives at most so many (zlib's "Technical Details": 258 signs for two bits).
+GZIP_RATIO = 1032
+
+# What a spreadsheet takes for the begin of a formula.
+FORMULA = "=+-@"
 
 # The share of the training images that validates: the first 5,000 of MNIST's 60,000.
 VALIDATION_DIVISOR = 12
@@ -98,9 +108,38 @@ def find(given: object) -> Source:
         return Source("mnist", "", 55_000, 5_000, 10_000, 784, 719, 10, 0.1135, 0.1126)
     if isinstance(given, Mapping) and list(given) == ["idx"] and isinstance(given["idx"], str):
         folder = absolute(given["idx"])
+        if not _fits_tables(name := Path(folder).name):
+            raise UserError(
+                f"given a folder called {shown(name)}; allowed: a name that can be printed, and begins with none of "
+                f"{FORMULA} (it stands in tables)"
+            )
         return describe(read_idx_folder(Path(folder)), folder)
     hint = nearest(given, ["mnist"]) if isinstance(given, str) else ""
     raise UserError(f"given {shown(given)}; allowed: 'mnist', or {{ idx = 'a folder of IDX files' }}{hint}")
+
+
+def described(fields: Mapping[str, Any]) -> Source:
+    """The data set that a run's `datasets.json` tells of; ValueError or TypeError of what no run has written."""
+    source = Source(**fields)
+    sizes = (source.train_size, source.validation_size, source.test_size, source.pixels, source.classes)
+    shares = (source.commonest_class_share, source.commonest_validation_share)
+    if (
+        any(type(text) is not str for text in (source.name, source.folder))
+        or not _fits_tables(source.name)
+        or "@" not in source.name
+        or any(type(size) is not int or not 1 <= size <= MOST_BYTES for size in sizes)
+        or type(source.active_pixels) is not int
+        or not 0 <= source.active_pixels <= source.pixels
+        or source.classes > 256
+        or any(type(share) not in (int, float) or not 0 <= share <= 1 for share in shares)
+    ):
+        raise ValueError(f"{shown(fields)} describes no data set")
+    return source
+
+
+def _fits_tables(name: str) -> bool:
+    """Whether a name can stand in tables, on pages and in a terminal, and in a CSV file is no spreadsheet's formula."""
+    return name.isprintable() and name[:1] not in tuple(FORMULA)
 
 
 def absolute(folder: str) -> str:
@@ -118,7 +157,7 @@ def describe(arrays: Arrays, folder: str) -> Source:
         digest = hashlib.sha256()
         for part in (arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels):
             digest.update(repr(part.shape).encode())
-            digest.update(part.tobytes())
+            digest.update(np.ascontiguousarray(part).data)
         name = f"{Path(folder).name}@{digest.hexdigest()[:12]}"
     return Source(
         name=name,
@@ -197,31 +236,52 @@ def read_idx(path: Path, dimensions: int) -> Bytes:
     """One IDX file of unsigned bytes with the given number of dimensions.
 
     The format: two zero bytes, the type (8: unsigned byte), the number of dimensions; each size as a big-endian 32-bit
-    number; then the data.
+    number; then the data. The header says how many bytes there are: a file is read, or unpacked, so far and a byte.
     """
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if packed:
+                with gzip.GzipFile(fileobj=file) as stream:
+                    return _read_idx(path, stream, dimensions, at_most=GZIP_RATIO * size)
+            return _read_idx(path, file, dimensions, at_least=size, at_most=size)
     except EOFError:
         raise UserError(f"{path}: the gzip stream is truncated; fetch the file again") from None
     except (OSError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
+    except MemoryError:
+        raise UserError(f"{path}: is too large for the memory of this machine") from None
+
+
+def _read_idx(path: Path, stream: IO[bytes] | gzip.GzipFile, dimensions: int, at_most: int, at_least: int = 0) -> Bytes:
+    """The array in a stream of between so many bytes."""
     magic = bytes((0, 0, 8, dimensions))
-    if content[:4] != magic:
+    header = 4 + 4 * dimensions
+    begin = stream.read(header)
+    if begin[:4] != magic:
         raise UserError(
-            f"{path}: the magic number is 0x{content[:4].hex()}, not 0x{magic.hex()} "
+            f"{path}: the magic number is 0x{begin[:4].hex()}, not 0x{magic.hex()} "
             f"(unsigned bytes, {dimensions} dimension{'s' * (dimensions > 1)}); this is not the IDX file that is needed"
         )
-    header = 4 + 4 * dimensions
-    if len(content) < header:
-        raise UserError(f"{path}: truncated: {len(content)} bytes, and the header alone needs {header}")
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
+    if len(begin) < header:
+        raise UserError(f"{path}: truncated: {len(begin)} bytes, and the header alone needs {header}")
+    shape = struct.unpack(f">{dimensions}I", begin[4:])
     expected = header + math.prod(shape)
-    if len(content) != expected:
-        what = "truncated" if len(content) < expected else "too long"
-        raise UserError(f"{path}: {what}: {len(content):,} bytes, and its header {shape} needs {expected:,}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    wrong = f"and its header {shape} needs {expected:,}"
+    if expected < at_least:
+        raise UserError(f"{path}: too long: {at_least:,} bytes, {wrong}")
+    if expected > at_most:
+        raise UserError(f"{path}: truncated: {at_most:,} bytes at most, {wrong}")
+    if expected > MOST_BYTES:
+        raise UserError(f"{path}: too large: its header {shape} needs {expected:,} bytes; allowed: {MOST_BYTES:,}")
+    data = stream.read(expected - header)
+    if len(data) < expected - header:
+        raise UserError(f"{path}: truncated: {header + len(data):,} bytes, {wrong}")
+    if stream.read(1):  # of a gzip file this also checks its sum
+        raise UserError(f"{path}: too long: more than {expected:,} bytes, {wrong}")
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def files(source: Source) -> dict[str, bytes]:
@@ -231,7 +291,9 @@ def files(source: Source) -> dict[str, bytes]:
 
 
 def _idx_path(folder: Path, stem: str) -> Path:
-    for name in (stem, stem + ".gz"):
-        if (folder / name).is_file():
-            return folder / name
+    for path in (folder / stem, folder / f"{stem}.gz"):
+        if os.path.isfile(path):  # as above
+            return path
+        if os.path.lexists(path):
+            raise UserError(f"{path}: is no file (or a link to none); a file of bytes is needed")
     raise UserError(f"{folder / stem}: no such file, nor with .gz; the folder needs {', '.join(IDX_STEMS)}")

@@ -2,14 +2,24 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import lru_cache
+
+# A message has so many lines at most, and a line so many signs: what is wrong may be a file of megabytes.
+MOST_LINES, LONGEST_LINE = 100, 2000
 
 
 class UserError(Exception):
-    """What the user can mend: a list of lines, shown as they are, with exit status 2 and no traceback."""
+    """What the user can mend: a list of lines, with exit status 2 and no traceback.
+
+    They are shown as they are, `printable`; of very many the first, and how many more.
+    """
 
     def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
+        told = [printable(line) for line in lines[:MOST_LINES]]
+        if len(lines) > MOST_LINES:
+            told.append(f"and {len(lines) - MOST_LINES:,} more mistakes")
+        super().__init__("\n".join(told))
+        self.lines = tuple(told)
 
 
 class CannotWrite(OSError):  # noqa: N818
@@ -25,6 +35,16 @@ class WorkerDied(Exception):  # noqa: N818
     def __init__(self, message: str, memory: bool = False) -> None:
         super().__init__(message)
         self.memory = memory
+
+
+def printable(text: str, limit: int = LONGEST_LINE) -> str:
+    """A text as one line that a terminal shows and does not obey: what is no printable sign is written as its escape.
+
+    >>> printable("a\\tb\\x1b[2J")
+    'a\\\\tb\\\\x1b[2J'
+    """
+    told = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[: limit + 1])
+    return told if len(told) <= limit else told[: limit - 1] + "…"
 
 
 def shown(value: object, limit: int = 80) -> str:
@@ -80,7 +100,10 @@ def nearest(given: object, allowed: Iterable[str]) -> str:
     >>> nearest("qqq", ["zeros"])
     ''
     """
-    word = str(given).lower().rstrip("_")
-    names = list(allowed)
+    return _nearest(str(given)[:100].lower().rstrip("_"), tuple(allowed))
+
+
+@lru_cache(maxsize=1024)  # a mistake may be made in thousands of values
+def _nearest(word: str, names: tuple[str, ...]) -> str:
     found = [SYNONYMS[word]] if SYNONYMS.get(word) in names else get_close_matches(word, names, n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""

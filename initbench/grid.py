@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import stat
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,16 @@ from initbench.initializers import schemes
 from initbench.settings import MAX_CELLS, RULES
 
 RESERVED_NAMES = ("asv", "asv-html", "example-keepcoding")
+
+# Windows takes these for devices, whatever follows a dot, and leaves out a dot at the end: a run is a folder there,
+# too.
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+# A grid file has at most so many bytes: a million values of ten signs each.
+MOST_BYTES = 10_000_000
+
+# A key of many parts, `a.b.c.…`: the time that TOML's reader takes grows with the square of their number.
+LONG_KEY = re.compile(r"(?<![\w.\"' \t-])(?:[\w\"' \t-]++\.){100}")
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ def read(
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = _content(path).decode("utf-8")
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder; give a grid file, such as {path / 'grid.toml'}") from None
     except UnicodeDecodeError as error:
@@ -91,7 +102,21 @@ def read(
     except OSError as error:
         tip = "; `initbench new grid.toml` writes one" if isinstance(error, FileNotFoundError) else ""
         raise UserError(f"{path}: {error.strerror}{tip}") from None
+    except ValueError as error:  # a zero byte, say
+        raise UserError(f"{path}: is no file's name ({error})") from None
     return parse(text, origin=str(path), name=name or path.stem, overrides=overrides, sources=sources)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a grid file; UserError if they are no file's, or too many."""
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise UserError(f"{path}: is a device; give a grid file")
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{path}: is too large; allowed: a grid file of at most {MOST_BYTES:,} bytes")
+    return content
 
 
 def parse(
@@ -106,24 +131,52 @@ def parse(
 
     `sources` are data sets that are known already, so that their files are not read: those of a run that is on disk.
     """
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # tomllib's errors are ValueErrors, and so are endless numbers
-        last = text.splitlines() or [""]
-        end = f"at the end, line {len(last)}, column {len(last[-1]) + 1}"
-        hint = "; names are written in quotes" if str(error).startswith("Invalid value") else ""
-        raise UserError(f"{origin}: is no TOML: {str(error).replace('at end of document', end)}{hint}") from None
+    document = _document(text, origin)
     if overrides:
         text = override(text, overrides)
-        document = tomllib.loads(text)
+        document = _document(text, origin)
+    if (count := _count(document)) > MAX_CELLS:  # before all else: what follows takes its time with each value
+        raise UserError(f"{origin}: {_too_many(count)}")
     values, mistakes = validated(document, sources)
-    values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-_") or "grid")
+    values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100].strip(".-_") or "grid")
     mistakes += misplaced(document)
     axes, found = _axes(values)
     mistakes += _contradictions(values, axes, found)
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
     return Grid(values["name"], axes, found, text, values.get("device", "auto"))
+
+
+def _document(text: str, origin: str) -> dict[str, Any]:
+    """What a TOML text says; UserError in one line if it is none."""
+    if LONG_KEY.search(text):
+        raise UserError(f"{origin}: has a key of 100 parts or more; allowed: the settings' names")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # tomllib's errors are ValueErrors, and so are endless numbers
+        last = text.splitlines() or [""]
+        end = f"at the end, line {len(last)}, column {len(last[-1]) + 1}"
+        hint = "; names are written in quotes" if str(error).startswith("Invalid value") else ""
+        raise UserError(f"{origin}: is no TOML: {str(error).replace('at end of document', end)}{hint}") from None
+
+
+def _count(document: Mapping[str, Any]) -> int:
+    """How many cells a document asks for, whether or not they can be."""
+    axes = document.get("grid")
+    given = {key: axes[key] for key in SETTINGS if key in axes} if isinstance(axes, dict) else {}
+    seeds = given.pop("seed", RULES["seed"].default)
+    sizes = [len(values) for values in given.values() if isinstance(values, list)]
+    if type(seeds) is int:  # a count
+        sizes.append(max(1, seeds))
+    elif isinstance(seeds, list):
+        sizes.append(len(seeds))
+    return math.prod(sizes)
+
+
+def _too_many(count: int) -> str:
+    """That a grid has too many cells."""
+    told = f"{count:,}" if count < 10**30 else f"about 10^{math.log10(count):.0f}"
+    return f"the grid has {told} cells; allowed: at most {MAX_CELLS:,}; take values from an axis"
 
 
 def smoke_overrides(grid: Grid) -> dict[str, object]:
@@ -156,9 +209,13 @@ def _contradictions(
     lines = []
     if values["name"].lower() in RESERVED_NAMES:
         lines.append(f"name = {values['name']!r} is reserved; allowed: any other name than {', '.join(RESERVED_NAMES)}")
+    elif DEVICES.fullmatch(values["name"]) or values["name"].endswith("."):
+        lines.append(f"name = {values['name']!r} is no folder's name on every system; allowed: another, such as 'mine'")
     if "initializer" not in values and not {"initializer", "grid"} & wrong:
         lines.append('grid.initializer is missing; give at least one, such as initializer = ["he_normal", "zeros"]')
     for setting, given in axes.items():
+        if len(set(given)) == len(given):
+            continue
         repeated = [value for value, count in Counter(given).items() if count > 1]
         lines += [
             f"grid.{setting}: {shown(value)} is on this axis more than once; allowed: each value once"
@@ -173,7 +230,7 @@ def _contradictions(
             lines += _size_contradictions(source, axes["train_size"], axes["batch_size"])
     count = math.prod(len(given) for given in axes.values())
     if count > MAX_CELLS:
-        lines.append(f"the grid has {count:,} cells; allowed: at most {MAX_CELLS:,}; take values from an axis")
+        lines.append(_too_many(count))
     return lines
 
 

@@ -1,6 +1,6 @@
 """The grid file as a document: a line for each mistake in it, settings replaced in its text, a new one written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
 from difflib import get_close_matches
 from typing import Any
 
@@ -24,7 +24,7 @@ def validated(
         return _flat(GridFile.model_validate(document, context=sources)), []
     except ValidationError as errors:
         found = errors.errors(include_url=False)
-    pruned = _pruned(document, [error["loc"] for error in found])
+    pruned = _pruned(document, {error["loc"] for error in found})
     try:
         rest = _flat(GridFile.model_validate(pruned, context=sources))
     except ValidationError:  # what is left cannot be read alone; the lines already found are the message
@@ -48,7 +48,7 @@ def _flat(model: BaseModel) -> dict[str, Any]:
     return flat
 
 
-def _pruned(document: dict[str, Any], wrong: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
+def _pruned(document: dict[str, Any], wrong: Set[tuple[int | str, ...]]) -> dict[str, Any]:
     def keep(node: Any, at: tuple[int | str, ...]) -> Any:
         if isinstance(node, dict) and len(at) < 2:
             fields = {k: keep(v, (*at, k)) for k, v in node.items() if (*at, k) not in wrong}

@@ -9,7 +9,7 @@ import numpy as np
 
 from initbench import store
 from initbench.cells import DIVERGED, METRICS
-from initbench.errors import UserError
+from initbench.errors import UserError, printable
 from initbench.grid import parse
 from initbench.gridfile import to_toml
 from initbench.results import coded
@@ -49,6 +49,8 @@ def _joined(runs: Sequence[Run], merged: Run) -> list[str]:
     lines: list[str] = []
     for run in runs:
         for part in run.parts():
+            if not len(part.table):
+                continue
             cells, cell_of_row = coded(part.table["cell"])
             order = np.argsort(cell_of_row, kind="stable")
             outcomes = np.split(_outcomes(part.table)[order], np.cumsum(np.bincount(cell_of_row))[:-1])
@@ -77,7 +79,7 @@ def _outcomes(table: Any) -> Any:
 
 def _disagreement(settings: Mapping[str, Any], before: float, now: float, kept: Path, dropped: Path) -> str:
     what = "{initializer}, {activation}, {loss}, seed {seed}".format_map(settings)
-    return (
+    return printable(
         f"cell {settings['cell']} ({what}) differs: test accuracy {before} in {kept}, which is kept, and {now} in "
         f"{dropped}, which is dropped"
     )

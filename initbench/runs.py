@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from initbench import calibration, execution, locking, store
 from initbench.calibration import WORTH_MEASURING, Speeds
 from initbench.cells import TRAINING_VERSION, Cell
-from initbench.datasets import Source
+from initbench.datasets import Source, described
 from initbench.errors import UserError
 from initbench.execution import Crew, Failed, Finished, Notice, Progress, Workers, device_for
 from initbench.execution.devices import gpu_memories
@@ -105,7 +105,7 @@ class Run:
 
     def inventory(self) -> tuple[list[Cell], int]:
         """The grid's cells that no part holds, and how many others lie there: of an earlier grid or training, say."""
-        trained = store.trained_cells(self.parts(["cell"]))
+        trained = store.trained_cells(self.parts(READ))
         missing = [cell for cell in self.grid.cells() if cell.id not in trained]
         others = len(trained) - (len(self.grid) - len(missing))
         if others:
@@ -205,9 +205,9 @@ def located(grid: Grid) -> str:
 def _known_sources(folder: Path) -> dict[str, Source]:
     """The data sets that a run read from folders, as it found them: what was run stays legible when they are gone."""
     try:
-        described = json.loads((folder / "datasets.json").read_bytes())
-        return {fields["name"]: Source(**fields) for fields in described}
-    except (OSError, ValueError, TypeError, KeyError):
+        told = json.loads((folder / "datasets.json").read_bytes())
+        return {fields["name"]: described(fields) for fields in told}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {}
 
 

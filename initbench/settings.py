@@ -84,7 +84,8 @@ def _converted(resolve: Callable[[object], str], probe: Callable[[str], None], g
     """
     try:
         choice = resolve(given)
-        probe(choice)
+        with np.errstate(all="ignore"):  # a huge parameter may overflow; what comes of it is the run's to find
+            probe(choice)
     except ValueError as error:
         raise PydanticCustomError("mistake", "{line}", {"line": str(error)}) from None
     return choice

@@ -17,10 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from initbench.errors import CannotWrite, UserError
-from initbench.results import EARLIER, FORMAT, SCHEMA, without
-
-METADATA_KEY, FORMAT_KEY = b"initbench", b"initbench.format"
+from initbench.errors import CannotWrite, UserError, printable
+from initbench.parts import FORMAT_KEY, METADATA_KEY, opened, rows
+from initbench.results import FORMAT
 
 # Files that are being written have such names, which no reader takes for a result.
 HIDDEN, UNFINISHED = ".initbench-", ".tmp"
@@ -143,38 +142,15 @@ def read_parts(
         try:
             if hashlib.sha256(content).hexdigest() != path.stem:
                 raise ValueError("damaged, its content is not what its name says")
-            part = _parsed(path.stem, content, columns)
-        except (ValueError, OSError, pa.ArrowException) as error:
+            file, metadata, missing = opened(content)
+            table = rows(file, columns, missing)
+        except (ValueError, OSError, MemoryError, pa.ArrowException) as error:
             what = "left out; the next run trains its cells again"
             if set_aside:
                 what = f"moved to {_set_aside(folder, path)}; its cells are trained again"
-            notes.append(f"{path}: {str(error) or 'damaged'}; {what}")
+            notes.append(printable(f"{path}: {printable(str(error), 200) or 'damaged'}; {what}"))
             continue
-        yield part
-
-
-def _parsed(id_: str, content: bytes, columns: Sequence[str] | None) -> Part:
-    """A part from its bytes; ValueError or ArrowException, with a reason, if it is none that can be read."""
-    file = pq.ParquetFile(pa.BufferReader(content))
-    described = file.schema_arrow.metadata or {}
-    written = described.get(FORMAT_KEY, b"1").decode("ascii", "replace")
-    if written.isdecimal() and int(written) > FORMAT:
-        raise ValueError(f"of a later version of initbench (format {written}; this one reads up to {FORMAT})")
-    if file.schema_arrow.equals(SCHEMA):
-        table = file.read(columns, use_threads=False)
-    else:
-        missing = next((m for m in EARLIER if file.schema_arrow.equals(without(m))), None)
-        if missing is None:
-            raise ValueError("damaged, it has other columns than this version or an earlier one writes")
-        asked = [name for name in columns or SCHEMA.names if name not in missing]
-        table = file.read(asked, use_threads=False)
-        for name in columns or SCHEMA.names:
-            if name in missing:
-                value = pa.array([missing[name]] * len(table), SCHEMA.field(name).type)
-                table = table.append_column(name, value)
-        table = table.select(columns or SCHEMA.names)
-    metadata = json.loads(described.get(METADATA_KEY, b"{}"))
-    return Part(id_, table, metadata)
+        yield Part(path.stem, table, metadata)
 
 
 def _set_aside(folder: Path, path: Path) -> Path:
@@ -191,7 +167,7 @@ def read_timing(folder: Path, part: str) -> dict[str, Any] | None:
     """The timing of a part; None where there is none, or a damaged one: it is no result."""
     try:
         timing = json.loads((folder / "timings" / f"{part}.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return timing if isinstance(timing, dict) else None
 

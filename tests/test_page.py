@@ -271,3 +271,45 @@ def test_a_run_whose_name_is_a_script_runs_none(opened, frame, tmp_path):
     assert page.locator("img").count() == 0
     assert page.locator("script").count() == 2
     assert column(page, 2)[1].startswith("</script><script>alert(1)")
+
+
+def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
+    """Every text that the maker of a results folder may choose is poison: see `strangers.PAYLOADS`."""
+    import strangers
+
+    import initbench as ib
+    from initbench.api import changed
+    from initbench.reporting import comparison
+    from initbench.runs import Run
+
+    folder = strangers.poisoned(tmp_path)
+    page = opened(ib.report(folder).as_uri())
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    assert column(page, 0)[0].startswith("<script>window.pwned=1")
+    for name in ("Dataset", "Activation", "Initializer"):
+        page.get_by_label(name, exact=True).select_option(index=1)
+    page.get_by_role("button", name="Initializer", exact=True).click()
+    link = page.locator("#link").get_attribute("href")
+    again = opened(page.url.partition("#")[0] + link)
+    run = Run.open(folder)
+    other = tmp_path / "comparison.html"
+    other.write_text(comparison.make(*changed(run, run), 0.5, "initbench compare <script>window.pwned=10</script>"))
+    for one in (page, again, opened(other.as_uri())):
+        assert one.evaluate("typeof window.pwned") == "undefined"
+        assert one.locator("img, iframe, object, embed, [onload], [onerror], [onfocus], [onmouseover]").count() == 0
+        addresses = (
+            "[...document.querySelectorAll('[href], [src]')].map(e => e.getAttribute('href') || e.getAttribute('src'))"
+        )
+        assert not any(address.startswith(("javascript", "http")) for address in one.evaluate(addresses))
+
+
+def test_the_pages_policy_lets_no_other_script_run(browser, address):
+    page = browser.new_page()
+    page.goto(address)
+    for script in ("s.textContent = 'window.pwned=1'", "s.src = 'data:text/javascript,window.pwned=1'"):
+        page.evaluate(f"const s = document.createElement('script'); {script}; document.body.append(s)")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=window.pwned=1>')")
+    page.wait_for_function("document.querySelector('img').complete")
+    assert page.evaluate("typeof window.pwned") == "undefined"
+    page.close()

@@ -150,16 +150,16 @@ def two_settings(rows):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (other_status, "neither trained nor diverged"),
+        (other_status, "it has a status 'nearly'"),
         (other_seed, "is not what its settings make"),
-        (row_missing, "one row for each epoch"),
-        (row_twice, "one row for each epoch"),
-        (epoch_beyond, "one row for each epoch"),
-        (impossible_accuracy, "test_accuracy is not between 0 and 1"),
-        (infinite, "test_loss is missing, or there, where it cannot be"),
+        (row_missing, "are not each epoch of each cell, once"),
+        (row_twice, "are not each epoch of each cell, once"),
+        (epoch_beyond, "are not each epoch of each cell, once"),
+        (impossible_accuracy, "its column test_accuracy has values that no training gives"),
+        (infinite, "its column test_loss has values that no training gives"),
         (hole, "validation_loss is missing"),
         (resurrected, "trained after it diverged"),
-        (nameless, "rows without cell"),
+        (nameless, "its column cell has rows without a value"),
         (two_settings, "rows of several settings"),
     ],
 )

@@ -4,7 +4,6 @@ An initializer is a scheme of single layers (`he_normal`), a scheme of whole net
 place, `per_layer(first=…, hidden=…, last=…)`.
 """
 
-import ast
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -97,8 +96,8 @@ def _by_place(given: object) -> dict[str, object] | None:
     if not isinstance(given, str) or not given.startswith(f"{PER_LAYER}("):
         return None
     try:
-        return {key: ast.unparse(value) for key, value in parsed_call(given)[1].items()}
-    except (ValueError, RecursionError, MemoryError):
+        return dict(parsed_call(given)[1])
+    except ValueError:
         raise ValueError(f"given {shown(given)}; allowed: {PER_LAYER}(first=…, hidden=…, last=…)") from None
 
 

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from initbench import __version__
 from initbench.cells import SETTINGS
+from initbench.errors import printable
 from initbench.reporting import figures, words
 from initbench.reporting.page import template, text
 
@@ -125,7 +126,7 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
         rows=[_row(row, settings) for _, row in named.loc[order[:MOST_ROWS]].iterrows()],
         count=len(named),
         environments=_environments(before, after),
-        command=command,
+        command=printable(command),
     )
 
 

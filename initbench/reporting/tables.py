@@ -21,6 +21,9 @@ LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
+# What Markdown takes for more than itself.
+MARKDOWN = "\\|_*`[]<>&"
+
 
 def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool, list[str]]]]:
     """The headings, and for each initializer of each choice whether it is among the best, and its cells as text."""
@@ -44,9 +47,7 @@ def markdown(frame: pd.DataFrame, grid: Grid) -> str:
     bold = range(len(headings) - 5, len(headings) - 3)  # the initializer and its accuracy
     lines = ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
     for best, cells in rows:
-        escaped = [
-            cell.replace("\\", r"\\").replace("|", r"\|").replace("_", r"\_").replace("*", r"\*") for cell in cells
-        ]
+        escaped = ["".join(f"\\{sign}" if sign in MARKDOWN else sign for sign in cell) for cell in cells]
         lines.append(
             "| " + " | ".join(f"**{cell}**" if best and i in bold else cell for i, cell in enumerate(escaped)) + " |"
         )

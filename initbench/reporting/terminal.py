@@ -13,6 +13,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(soft_wrap=False, highlight=False)
     if frame.empty:
@@ -25,9 +26,8 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     for _, rows in verdicts.groupby(choice, sort=False):
         failed = f"{int(rows['failed'].sum())} of {int(rows['seeds'].sum())}"
         if not rows["leader"].any():
-            table.add_row(
-                words.title(choice, rows.iloc[0]), f"none: {words.none_trained(rows).lower()}", "–", "", failed
-            )
+            said = (words.title(choice, rows.iloc[0]), f"none: {words.none_trained(rows).lower()}", "–", "", failed)
+            table.add_row(*map(Text, said))
             continue
         leader = rows[rows["leader"]].iloc[0]
         others = rows[~rows["leader"]]
@@ -35,5 +35,6 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
         also = ", ".join(others.loc[best, "initializer"])
         if len(others) and not others["behind_low"].notna().any():
             also = "unknown: one seed"
-        table.add_row(words.title(choice, leader), leader["initializer"], words.marked(leader), also, failed)
+        said = (words.title(choice, leader), leader["initializer"], words.marked(leader), also, failed)
+        table.add_row(*map(Text, said))  # as it is: a data set's name may look like markup
     console.print(table)

@@ -1,6 +1,7 @@
 """The report's words: sentences made from tables. A number for people is formatted here and nowhere else."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -459,13 +460,35 @@ def evidence(frame: pd.DataFrame, seeds: int) -> str:
     )
 
 
+# What is timed is below this: seconds, cells, operations, and operations a second.
+LONGEST = 1e24
+
+
+def _positive(timing: Mapping[str, Any], *keys: str) -> bool:
+    """Whether a part's timing has a number for each of these that can be; a damaged one has not."""
+    return all(type(timing.get(key)) in (int, float) and 0 < timing[key] < LONGEST for key in keys)
+
+
 def _initializations(timing: Mapping[str, Any]) -> list[tuple[str, int, float]]:
     """Of each initializer in a part: how many cells it began, and the seconds that took; a damaged one is left out."""
     found = timing.get("initialization")
+    told = []
+    for name, each in found.items() if isinstance(found, dict) else ():
+        seconds: Any = each.get("seconds") if isinstance(each, dict) else None
+        known = _is_initializer(name) and type(seconds) in (int, float) and 0 <= seconds < LONGEST
+        if not known or not _positive(each, "cells"):
+            return []
+        told.append((name, int(each["cells"]), float(seconds)))
+    return told
+
+
+@lru_cache(maxsize=1024)
+def _is_initializer(name: str) -> bool:
+    """Whether this is an initializer's canonical string."""
     try:
-        return [(n, int(told["cells"]), float(told["seconds"])) for n, told in found.items()]  # type: ignore[union-attr]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return []
+        return schemes.resolve(name) == name
+    except ValueError:
+        return False
 
 
 def _initializing(timing: Mapping[str, Any]) -> float:
@@ -482,7 +505,7 @@ def initialization(timings: Sequence[Mapping[str, Any]], only: Collection[str] |
     ...                                                                 "zeros": {"cells": 3, "seconds": 0.0}}}])
     'A cell’s initial weights took 5 s with metainit, and less than 0.01 s with the others; its training took 1 s.'
     """
-    timed = [t for t in timings if _initializations(t) and t.get("cells")]
+    timed = [t for t in timings if _initializations(t) and _positive(t, "seconds", "cells")]
     cells: dict[str, int] = {}
     seconds: dict[str, float] = {}
     for name, count, taken in [told for t in timed for told in _initializations(t)]:
@@ -517,10 +540,11 @@ def speed(timings: Sequence[Mapping[str, Any]]) -> str:
     >>> speed([{"seconds": 2.0, "operations": 3e11, "product_rate": 2e11}])
     'Training took 2 s of one core and reached 150 GFLOP/s on it, 75% of its rate in a large matrix product.'
     """
-    timed = [t for t in timings if t.get("product_rate") and t.get("seconds") and t.get("operations")]
+    timed = [t for t in timings if _positive(t, "product_rate", "seconds", "operations")]
+    trained = [t["seconds"] - _initializing(t) for t in timed]
+    timed, trained = [t for t, s in zip(timed, trained, strict=True) if s > 0], [s for s in trained if s > 0]
     if not timed:
         return ""
-    trained = [t["seconds"] - _initializing(t) for t in timed]
     seconds, operations = sum(trained), sum(t["operations"] for t in timed)
     possible = sum(s * t["product_rate"] for s, t in zip(trained, timed, strict=True))
     rate = operations / seconds

@@ -1,0 +1,127 @@
+"""Runs that nobody trained: a results folder with made-up numbers, for tests that damage and poison it."""
+
+import hashlib
+import json
+import zlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from initbench import datasets, grid, store
+from initbench.cells import METRICS
+from initbench.results import table
+from initbench.runs import Run
+
+GRID = """
+name = "made"
+[grid]
+initializer = ["zeros", "he_normal", { name = "normal", std = 0.2 }]
+activation = ["tanh", "relu"]
+seed = 3
+[model]
+hidden = []
+output_activation = "same"
+[training]
+epochs = 2
+train_size = 640
+"""
+
+ENVIRONMENT = {"processor": "a processor", "torch": "2.13.0", "device": "cpu", "bits": "exact"}
+METADATA = json.dumps(ENVIRONMENT).encode()
+TIMING = {
+    "seconds": 2.0,
+    "cells": 9,
+    "operations": 3e11,
+    "initialization": {"zeros": {"cells": 3, "seconds": 0.1}, "he_normal": {"cells": 6, "seconds": 0.5}},
+    "product_rate": 2e11,
+    "workers": 1,
+    "host": "a host",
+    "processor": "a processor",
+    "device": "cpu",
+    "finished": "2026-01-01T00:00:00Z",
+}
+
+
+def made_table(cells):
+    """The rows of these cells, with numbers that a training may give, whatever the data set; some diverge."""
+    luck = [zlib.crc32(repr(cell[2:]).encode()) for cell in cells]
+    metrics = {name: [] for name in METRICS}
+    for epoch in range(cells[0].epochs + 1):
+        for name in METRICS:
+            values = [0.5 + number % 1000 / 4000 + 0.01 * epoch for number in luck]
+            metrics[name].append(
+                [float("inf") if n % 11 == 0 and epoch else v for n, v in zip(luck, values, strict=True)]
+            )
+    return table(cells, metrics)
+
+
+def made_run(results, text=GRID, environment=ENVIRONMENT, timing=TIMING, **keywords):
+    """A run's folder with two parts; its grid is `text`."""
+    parsed = grid.parse(text, **keywords)
+    run = Run.create(parsed, results)
+    cells = list(parsed.cells())
+    for half in (cells[::2], cells[1::2]):
+        part = store.write_part(run.folder, made_table(half), environment)
+        store.write_timing(run.folder, part, timing)
+    return run.folder
+
+
+def part_files(folder):
+    """The files of a run's parts."""
+    return sorted((folder / "parts").glob("[!.]*.parquet"))
+
+
+def replaced(path, content):
+    """Another content in a part's place, under the name that its bytes ask for: nothing else gives it away."""
+    path.unlink()
+    path = path.with_name(f"{hashlib.sha256(content).hexdigest()}.parquet")
+    path.write_bytes(content)
+    return path
+
+
+def parquet(rows, metadata=METADATA, **options):
+    """A part's bytes; its metadata may be anything."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows.replace_schema_metadata({b"initbench": metadata}), sink, **{"compression": "zstd", **options})
+    return sink.getvalue().to_pybytes()
+
+
+# What a stranger may write in the hope that a page, a terminal or a spreadsheet obeys it; some set `window.pwned`.
+PAYLOADS = (
+    "<script>window.pwned=1</script>",
+    "</script><script>window.pwned=2</script>",
+    '"><img src=x onerror=window.pwned=3>',
+    "' onmouseover='window.pwned=4' autofocus onfocus='window.pwned=4",
+    "javascript:window.pwned=5",
+    "</style><style>*{background:url(https://example.invalid/x)}</style>",
+    "{{ 7 * 7 }}{% raw %}${7*7}",
+    "<!--<svg onload=window.pwned=6>",
+    "]]><iframe srcdoc='<script>parent.pwned=7</script>'>",
+    "[red]x[/blue] **y** `z` | w",
+    "</text><a xlink:href=javascript:window.pwned=8>",
+)
+
+# These cannot be a data set's name: they are refused.
+UNPRINTABLE = ("\u2028window.pwned=9//", "\x1b]0;owned\x07", "a\0b", "\u202e", "\ud800")
+
+
+def poisoned(results, payloads=PAYLOADS):
+    """A run's folder in which every text that its maker may choose is one of these."""
+    sources = {}
+    for i, payload in enumerate(" ".join(payloads[i::3]) for i in range(3)):
+        source = datasets.Source(
+            f"{payload}@{i:012x}", datasets.absolute(f"/none/{i}/{payload}"), 640, 50, 100, 9, 9, 10, 0.1, 0.1
+        )
+        sources[source.name] = source
+    folders = ", ".join(f"{{ idx = {json.dumps(source.folder)} }}" for source in sources.values())
+    text = GRID.replace("[grid]", f"[grid]\ndataset = [{folders}]\n# {' '.join(payloads)}", 1)
+    told = {**ENVIRONMENT, "processor": payloads[0], "torch": " ".join(payloads), payloads[1]: payloads[2]}
+    timing = {**TIMING, "host": payloads[0], "device": payloads[1], "processor": payloads[2], payloads[3]: payloads[4]}
+    folder = made_run(results, text, told, timing, sources=sources)
+    for number, path in enumerate(part_files(folder)):
+        rows = pq.read_table(path)
+        for name in ("dataset", "initializer", "bias_initializer", "activation", "loss", "hidden", "optimizer"):
+            poison = pa.array([payloads[number]] * len(rows))
+            rows = rows.set_column(rows.column_names.index(name), rows.schema.field(name), poison)
+        replaced(path, parquet(rows, json.dumps(told).encode()))
+    return folder

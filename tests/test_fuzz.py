@@ -1,0 +1,650 @@
+"""Whatever a grid file, an IDX file or a results folder holds: a result, or lines that say what is wrong; nothing else.
+
+The long form is `INITBENCH_SOAK_CASES=100000 pytest tests/test_fuzz.py -n 2`.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+import warnings
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import hypothesis
+import mutate
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import strangers
+from hypothesis import strategies as st
+from test_datasets import write_folder
+
+from initbench import cli, datasets, grid, gridfile, parts, store
+from initbench.errors import LONGEST_LINE, MOST_LINES, UserError
+from initbench.initializers import INITIALIZERS
+from initbench.plan import plan
+from initbench.reporting import words
+from initbench.runs import Run
+from initbench.settings import MAX_CELLS
+
+CASES = int(os.environ.get("INITBENCH_SOAK_CASES", "3000"))
+
+# A part takes longer than the other two.
+PART_CASES = CASES if "INITBENCH_SOAK_CASES" in os.environ else 1000
+
+# A case of the usual size takes milliseconds; one that takes so long hangs.
+SECONDS = 20
+
+
+class Hang(BaseException):
+    """A case took too long."""
+
+
+@contextmanager
+def limited(seconds=SECONDS):
+    """No case may hang."""
+
+    def ring(*_):
+        raise Hang
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# What Python says that a program does: nothing of it may happen while a stranger's file is read.
+CHANGES = re.compile(r"os\.(mkdir|rename|remove|rmdir|link|symlink|truncate|ch|utime|setxattr)|shutil\.|tempfile\.")
+RUNS = re.compile(r"subprocess\.|os\.(system|exec|fork|posix_spawn|spawn|startfile)|socket\.|pickle\.|ctypes\.")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_watching = []
+
+
+def _hook(event, arguments):
+    if not _watching:
+        return
+    opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
+    if opened or CHANGES.match(event) or RUNS.match(event):
+        _watching[-1].append((event, *map(repr, arguments[:2])))
+    elif event in ("compile", "exec"):
+        code = arguments[0]
+        name = getattr(code, "co_filename", None) or str(arguments[-1])
+        if not os.path.exists(name) and not name.startswith("<frozen"):
+            _watching[-1].append((event, repr(code), name))
+
+
+@pytest.fixture(scope="session")
+def hook():
+    """Python's own watch, which is never taken away; after what is imported late was imported."""
+    import tomlkit  # noqa: F401
+
+    for name in INITIALIZERS:
+        for activation in ("tanh", "elu"):
+            text = f"[grid]\ninitializer = {name!r}\n[model]\nactivation = {activation!r}\nhidden = [8, 8]"
+            with suppress(UserError):
+                grid.parse(text)
+    sys.addaudithook(_hook)
+
+
+@contextmanager
+def watched():
+    """What is written, run, unpickled or sent meanwhile; a list that fills."""
+    events = []
+    _watching.append(events)
+    try:
+        yield events
+    finally:
+        _watching.remove(events)
+
+
+def chunks(cases, size=500):
+    """The numbers of the mutants, a few hundred for each test, so that they spread over processes."""
+    return [
+        pytest.param(range(i, min(i + size, cases)), id=f"{i}-{min(i + size, cases)}") for i in range(0, cases, size)
+    ]
+
+
+def legible(error):
+    """The lines of a mistake, after a look at whether people can read them."""
+    assert 1 <= len(error.lines) <= MOST_LINES + 1
+    for line in error.lines:
+        assert line.strip()
+        assert line.isprintable()  # so on one line, too
+        assert len(line) <= LONGEST_LINE
+    return error.lines
+
+
+def is_a_plain_name(name):
+    """Whether a name is that of a folder, here and on Windows, and of none but one."""
+    here = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) and not name.endswith(".")
+    device = name.partition(".")[0].lower()
+    return (
+        bool(here)
+        and not re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", device)
+        and (Path("r") / name).parent == Path("r")
+    )
+
+
+def planned_or_refused(read):
+    """What becomes of a grid file: the grid, after its first cells were planned, or the lines of its mistakes."""
+    try:
+        found = read()
+    except UserError as error:
+        return legible(error)
+    assert is_a_plain_name(found.name)
+    assert 1 <= len(found) <= MAX_CELLS
+    cells = list(itertools.islice(found.cells(), 40))
+    assert sum(len(stack.cells) for stack in plan(cells, found.sources, 2)) == len(cells)
+    assert len({cell.id for cell in cells}) == len(cells)
+    return found
+
+
+def tried(number, path):
+    """One mutant: read, planned, written and read again, read with settings replaced, and cut to a smoke run."""
+    found = planned_or_refused(lambda: grid.read(path))
+    if isinstance(found, grid.Grid):
+        if sum(map(len, found.axes.values())) < 1000:
+            text = gridfile.to_toml("again", found.axes, found.sources)
+            assert grid.parse(text, sources=found.sources).axes == found.axes
+        overrides = ({"seed": 2, "epochs": [1, 2]}, {"name": "x", "dataset": "mnist"}, grid.smoke_overrides(found))
+        planned_or_refused(lambda: grid.read(path, overrides[number % 3]))
+    return found
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, hook):
+    """An empty folder to work in, with a folder of IDX files."""
+    write_folder(tmp_path / "tiny", images=48, labels=48)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def listing(folder):
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("numbers", chunks(CASES))
+def test_a_mutated_grid_file_is_planned_or_refused_in_lines(place, numbers):
+    path = place / "mutant.toml"
+    path.touch()
+    before, grids = listing(place), 0
+    for number in numbers:
+        path.write_bytes(mutate.grid_file(number))
+        try:
+            with limited(), watched() as events, warnings.catch_warnings():
+                warnings.simplefilter("error")
+                grids += isinstance(tried(number, path), grid.Grid)
+        except BaseException as error:
+            error.add_note(f"mutant {number}")
+            raise
+        assert not events, number
+    assert listing(place) == before
+    # Both happen, or the mutants are of one kind only: about one in six is a grid still.
+    if len(numbers) >= 400:
+        assert 0.05 < grids / len(numbers) < 0.5
+
+
+VALUES = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.floats(allow_subnormal=False)
+    | st.text(max_size=20)
+    | st.dates()
+    | st.times()
+    | st.sampled_from(mutate.NUMBERS)
+    | st.sampled_from([text for text in (*mutate.TEXTS, *mutate.NAMES) if len(text) < 100]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from((*mutate.NAMES, *mutate.PARAMETERS)) | st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+KEYS = st.sampled_from((*mutate.RULES, "name", "grid", "x")) | st.text(max_size=8)
+SECTION = st.dictionaries(KEYS, VALUES, max_size=5) | VALUES
+DOCUMENTS = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys((*mutate.SECTIONS, "name", "dataset", "device", "x"), SECTION)
+)  # fmt: skip
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(document=DOCUMENTS)
+def test_any_document_is_planned_or_refused_in_lines(document):
+    with limited():
+        planned_or_refused(lambda: grid.parse(mutate.toml(document)))
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(name=st.text(max_size=120), text=st.text(max_size=60))
+def test_any_text_and_any_files_name_is_planned_or_refused_in_lines(name, text):
+    with limited():
+        planned_or_refused(lambda: grid.parse("[grid]\ninitializer = ['zeros']", name=name, origin=name))
+        planned_or_refused(lambda: grid.parse(text, origin=name))
+        planned_or_refused(lambda: grid.parse("[grid]\ninitializer = ['zeros']", overrides={"activation": text}))
+        planned_or_refused(lambda: grid.parse("[grid]\ninitializer = ['zeros']", overrides={name: [text]}))
+
+
+def command(monkeypatch, capsys, *arguments):
+    """What a command's exit status is, and what it says on standard error."""
+    monkeypatch.setattr(sys, "argv", ["initbench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code or 0, capsys.readouterr().err
+
+
+def refused(path, first=0):
+    """The mutants that are no grids, one after another, each written to a file."""
+    for number in itertools.count(first):
+        path.write_bytes(mutate.grid_file(number))
+        try:
+            grid.read(path)
+        except UserError as error:
+            yield number, list(error.lines)
+
+
+def test_a_refused_grid_ends_the_command_with_2_and_lines_and_writes_nothing(place, monkeypatch, capsys):
+    path = place / "mutant.toml"
+    for number, lines in itertools.islice(refused(path), 60):
+        before = listing(place)
+        for arguments in (("plan", path), ("run", path, "--results", place / "results")):
+            status, said = command(monkeypatch, capsys, *arguments)
+            assert (number, status, said.splitlines()) == (number, 2, lines)
+        assert listing(place) == before
+
+
+VALUES_OF_SET = (
+    "seed=" + "[" * 5000, "seed=1" + "0" * 5000, "hidden=" + "[" * 500 + "]" * 500, "seed=1e999", "activation=\x1b[2J",
+    "activation='", "name=../x", "name=CON", "name=x.", "dataset={idx='/dev/zero'}", "initializer={}", "seed=1,2,2",
+    "seed=1000000000000", "learning_rate=nan", "epochs=1979-05-27", "\n=1", "grid=1", "seed=", "=", "grid.seed.x=1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", VALUES_OF_SET, ids=lambda pair: repr(pair[:20]))
+def test_whatever_stands_after_set_is_a_value_or_ends_the_command_with_2(place, monkeypatch, capsys, pair):
+    path = place / "grid.toml"
+    path.write_text("[grid]\ninitializer = ['zeros']\n")
+    before = listing(place)
+    with limited():
+        status, said = command(monkeypatch, capsys, "run", path, "--set", pair, "--results", place / "results")
+    assert (status, listing(place)) == (2, before)
+    assert all(line.isprintable() and len(line) <= LONGEST_LINE for line in said.splitlines())
+    assert len(said.splitlines()) == 1
+
+
+def test_the_program_itself_says_the_same(place):
+    path = place / "mutant.toml"
+    for _, lines in itertools.islice(refused(path, 5000), 2):
+        before = listing(place)
+        arguments = [sys.executable, "-m", "initbench", "run", str(path), "--results", "results"]
+        ended = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+        assert (ended.returncode, ended.stderr.splitlines(), ended.stdout) == (2, lines, "")
+        assert listing(place) == before
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "large.toml"])
+def test_a_device_or_an_endless_file_is_refused_in_one_line(place, name):
+    with pytest.raises(UserError, match="no file's name"):
+        grid.read("\0")
+    with open("large.toml", "wb") as file:
+        file.truncate(2**40)  # sparse: it takes no room, and would fill the memory
+    if not os.path.exists(name):
+        pytest.skip(f"no {name} on this system")
+    with limited(), pytest.raises(UserError, match=r"is a device|is too large") as error:
+        grid.read(name)
+    assert len(legible(error.value)) == 1
+
+
+MANY = range(1, 5001)
+SCHEMES = ", ".join(f"{{ name = 'kumar', bias_variance = {i}e-4 }}" for i in MANY)
+FUNCTIONS = ", ".join(f"{{ name = 'elu', alpha = {i}e-3 }}" for i in MANY)
+TOO_LARGE = {
+    "a count of seeds": ("initializer = ['zeros']\nseed = 1000000000000", "1,000,000,000,000"),
+    "a count that is not printed": ("initializer = ['zeros']\nseed = 0x1" + "0" * 5000, "about 10^6021"),
+    "rates and seeds": (
+        f"initializer = ['zeros']\nlearning_rate = {list(range(1, 1_000_001))}\nseed = 1000000",
+        "1,000,000,000,000",
+    ),
+    "schemes that are tried on each network": (
+        f"initializer = [{SCHEMES}]\nhidden = {[[i] for i in MANY]}\nactivation = [{FUNCTIONS}]\nseed = 8",
+        "1,000,000,000,000",
+    ),
+    "values that are wrong besides": (
+        f"initializer = ['he_norml', 'zeros']\nepochs = {[0] * 1000}\nbatch_size = {[-1] * 1000}\nseed = 500000",
+        "1,000,000,000,000",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TOO_LARGE)
+def test_a_grid_of_10_to_the_12_is_refused_before_any_value_is_looked_at(what, monkeypatch):
+    text, count = TOO_LARGE[what]
+    monkeypatch.setattr(grid, "validated", lambda *_: pytest.fail("the values were looked at"))
+    with limited(60), pytest.raises(UserError) as error:
+        grid.parse(f"[grid]\n{text}")
+    (line,) = legible(error.value)
+    assert f"the grid has {count} cells" in line
+    assert f"at most {MAX_CELLS:,}" in line
+
+
+@pytest.mark.parametrize("extreme", range(len(mutate.EXTREMES)))
+def test_a_large_or_deep_text_takes_no_time_that_grows_with_its_square(place, extreme):
+    for size in (1000, 50_000):
+        with limited():
+            planned_or_refused(lambda: grid.parse(mutate.EXTREMES[extreme](size)))  # noqa: B023
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# IDX files
+
+
+def read_or_refused(folder):
+    """What becomes of a folder of IDX files: what is known of it, after a look at its arrays, or one line."""
+    try:
+        source = datasets.find({"idx": str(folder)})
+    except UserError as error:
+        (line,) = legible(error)
+        return line
+    arrays = source.load()
+    assert arrays.train_images.shape == (source.train_size + source.validation_size, source.pixels)
+    assert arrays.test_images.shape == (source.test_size, source.pixels)
+    assert arrays.train_images.dtype == arrays.test_labels.dtype == np.uint8
+    assert 1 <= source.classes <= 256
+    assert 0 <= source.active_pixels <= source.pixels
+    assert 0 < source.commonest_class_share <= 1
+    assert datasets.described(dataclasses.asdict(source)) == source
+    return source
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("numbers", chunks(CASES))
+def test_a_mutated_idx_file_is_read_or_refused_in_a_line(place, numbers):
+    folder, found = place / "tiny", 0
+    whole = {stem: (folder / stem).read_bytes() for stem in datasets.IDX_STEMS}
+    before = listing(place)
+    for number in numbers:
+        stem = datasets.IDX_STEMS[number % 4]
+        (folder / stem).write_bytes(mutate.idx_file(number, whole[stem]))
+        try:
+            with limited(), watched() as events, warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found += isinstance(read_or_refused(folder), datasets.Source)
+        except BaseException as error:
+            error.add_note(f"mutant {number}")
+            raise
+        assert not events, number
+        (folder / stem).write_bytes(whole[stem])
+    assert listing(place) == before
+    if len(numbers) >= 400:
+        assert 0.02 < found / len(numbers) < 0.5
+
+
+@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.given(content=st.binary(max_size=80), begin=st.sampled_from((b"", b"\0\0\x08\x03", b"\x1f\x8b\x08\0")))
+def test_any_bytes_are_an_idx_file_or_refused_in_a_line(content, begin):
+    with limited(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        path.write_bytes(begin + content)
+        try:
+            found = datasets.read_idx(path, 3).ndim
+        except UserError as error:
+            found = 2 + len(legible(error))
+        assert found == 3
+
+
+def test_of_a_bomb_no_more_is_unpacked_than_its_header_says(place):
+    path = place / "tiny" / "train-images-idx3-ubyte"
+    content = path.read_bytes()
+    path.write_bytes(gzip.compress(content + bytes(200_000_000), 1))
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    try:
+        line = read_or_refused(place / "tiny")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert f"too long: more than {len(content)} bytes" in line
+
+
+@pytest.mark.parametrize(
+    ("shape", "part"),
+    [
+        ((2**30, 2**30, 2**30), "needs 1,237,940,039,285,380,274,899,124,240"),  # 2^90, and sixteen bytes of header
+        ((2**32 - 1, 1, 1), "truncated"),
+        ((1200, 1024, 1024), "truncated"),
+    ],
+)
+def test_a_header_that_promises_more_than_a_file_can_hold_is_refused_unread(place, shape, part):
+    path = place / "tiny" / "train-images-idx3-ubyte"
+    for pack in (bytes, gzip.compress):
+        path.write_bytes(pack(mutate.idx(shape, bytes(1000))))
+        tracemalloc.start()
+        try:
+            line = read_or_refused(place / "tiny")
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
+        assert str(path) in line
+        assert part in line
+
+
+def test_a_sparse_file_as_large_as_its_header_says_is_refused(place):
+    path = place / "tiny" / "train-images-idx3-ubyte"
+    path.write_bytes(mutate.idx((2**20, 2**10, 2**10), b""))
+    with open(path, "ab") as file:
+        file.truncate(16 + 2**40)
+    with limited():
+        assert "too large" in read_or_refused(place / "tiny")
+
+
+def test_what_is_no_file_is_refused_in_a_line_and_at_once(place):
+    path = place / "tiny" / "train-images-idx3-ubyte"
+    whole = path.read_bytes()
+    (place / "loop").symlink_to(place / "loop")
+    made = {
+        "a folder": path.mkdir,
+        "a pipe": lambda: os.mkfifo(path),
+        "a link to nothing": lambda: path.symlink_to(place / "none"),
+        "a link to itself": lambda: path.symlink_to(path),
+        "a link to a loop": lambda: path.symlink_to(place / "loop"),
+        "an endless device": lambda: path.symlink_to("/dev/zero"),
+        "nothing": lambda: None,
+    }
+    for what, make in made.items():
+        path.unlink()
+        make()
+        with limited():
+            line = read_or_refused(place / "tiny")
+        assert str(path) in line, what
+        path.rmdir() if what == "a folder" else path.unlink(missing_ok=True)
+        path.write_bytes(whole)
+    for folder in (place / "loop", path, "/dev/zero", "", "\0", "x" * 5000, "\ud800"):
+        with limited():
+            assert isinstance(read_or_refused(folder), str)
+    (place / "tiny").rename(place / "ti\x1b[2Jny")
+    assert r"ti\x1b[2Jny" in read_or_refused(place / "ti\x1b[2Jny")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts, and the other files of a results folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run's folder that nobody trained."""
+    return strangers.made_run(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def folder(made, tmp_path, hook):
+    """A copy of it that a test may damage."""
+    return shutil.copytree(made, tmp_path / "made")
+
+
+def noted(notes):
+    for line in notes:
+        assert line.isprintable()
+        assert len(line) <= LONGEST_LINE
+    return len(notes)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("numbers", chunks(PART_CASES, 250))
+def test_a_mutated_part_gives_a_table_or_a_line(folder, numbers):
+    first, path = strangers.part_files(folder)
+    first.unlink()
+    content, rows = path.read_bytes(), pq.read_table(path)
+    run = Run.open(folder)
+    whole, _ = run.read()
+    sound = 0
+    for number in numbers:
+        path = strangers.replaced(path, mutate.part(number, content, rows))
+        before = listing(folder)
+        run.notes.clear()
+        try:
+            with limited(), watched() as events, warnings.catch_warnings():
+                warnings.simplefilter("error")
+                frame, environments = run.read()
+                lost, _ = run.inventory()
+            assert noted(run.notes) in ((0,) if environments else (1, 2))  # an inventory reads no metrics
+            assert frame.dtypes.equals(whole.dtypes)
+            assert frame["status"].isin(["trained", "diverged"]).all()
+            assert frame["test_accuracy"].dropna().between(0, 1).all()
+            assert (frame.groupby("cell")["epoch"].agg(["min", "max", "size"]) == [0, 2, 3]).all(axis=None)
+            assert frame["cell"].nunique() + len(lost) <= len(run.grid)
+        except BaseException as error:
+            error.add_note(f"mutant {number}")
+            raise
+        assert not events, number
+        assert listing(folder) == before
+        sound += bool(environments)
+    assert 0 < sound < len(numbers)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("numbers", chunks(CASES))
+def test_a_mutated_timing_and_mutated_data_sets_are_read_or_left_out(folder, numbers):
+    path = min((folder / "timings").iterdir())
+    timing = path.read_bytes()
+    described = dataclasses.asdict(datasets.find("mnist")) | {"name": "x@0123456789ab", "folder": "/none/x"}
+    for number in numbers:
+        path.write_bytes(mutate.json_file(number, timing))
+        (folder / "datasets.json").write_bytes(mutate.json_file(number, json.dumps([described]).encode()))
+        try:
+            with limited(), watched() as events, warnings.catch_warnings():
+                warnings.simplefilter("error")
+                timings = store.read_timings(folder)
+                told = [words.speed(timings), words.initialization(timings), words.initialization(timings, ["zeros"])]
+                run = Run.open(folder)
+        except BaseException as error:
+            error.add_note(f"mutant {number}")
+            raise
+        assert not events, number
+        assert 1 <= len(timings) <= 2
+        assert all(len(text) < 1000 and "nan" not in text and "inf " not in text for text in told), told
+        assert len(run.grid) == 18
+
+
+def change(rows, name, value, at=0):
+    """The rows of a part with another value in one of them, or in all (`at` None)."""
+    values = rows[name].to_pylist()
+    values = [value] * len(values) if at is None else [*values[:at], value, *values[at + 1 :]]
+    kind = rows.schema.field(name)
+    return rows.set_column(rows.column_names.index(name), kind, pa.chunked_array([pa.array(values, kind.type)]))
+
+
+HOSTILE = {
+    "an epoch below 0": lambda rows: change(rows, "epoch", -1),
+    "an epoch of 2^62": lambda rows: change(rows, "epoch", 2**62, 2),
+    "an epoch of 2^32": lambda rows: change(rows, "epoch", 2**32, 3),
+    "no epoch": lambda rows: change(rows, "epoch", None),
+    "no cell": lambda rows: change(rows, "cell", None, 5),
+    "another status": lambda rows: change(rows, "status", "<b>trained</b>"),
+    "a loss that is no number": lambda rows: change(rows, "train_loss", float("nan"), 1),
+    "an endless loss": lambda rows: change(rows, "test_loss", float("inf"), 1),
+    "a loss of 1e308": lambda rows: change(rows, "test_loss", 1e308, None),
+    "an accuracy above 1": lambda rows: change(rows, "test_accuracy", 1.5),
+    "an accuracy below 0": lambda rows: change(rows, "validation_accuracy", -0.5),
+    "cells that come again": lambda rows: pa.concat_tables([rows, change(rows, "test_accuracy", 1.0, None)]),
+    "cells that do not end": lambda rows: rows.filter(pa.array(np.arange(len(rows)) % 3 < 2)),
+    "more epochs than there are": lambda rows: change(rows, "epochs", 10**9, None),
+    "columns in another order": lambda rows: rows.select(rows.column_names[::-1]),
+    "text as a dictionary": lambda rows: rows.set_column(
+        rows.column_names.index("loss"), "loss", rows["loss"].dictionary_encode()
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_rows_that_no_training_gives_are_left_out_with_a_line(folder, what):
+    path = strangers.part_files(folder)[0]
+    rows = pq.read_table(path)
+    assert len(Run.open(folder).frame()) == 54
+    strangers.replaced(path, strangers.parquet(HOSTILE[what](rows)))
+    run = Run.open(folder)
+    assert len(run.frame()) == 27
+    assert noted(run.notes) == 1
+
+
+def test_a_part_that_says_it_has_billions_of_rows_is_not_read(folder, monkeypatch):
+    monkeypatch.setattr(parts, "MOST_ROWS", 20)
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("its rows were read"))
+    run = Run.open(folder)
+    assert run.frame().empty
+    assert noted(run.notes) == 2
+
+
+def test_a_text_of_a_gigabyte_in_a_part_of_some_kilobytes_is_not_read(folder, monkeypatch):
+    path = strangers.part_files(folder)[0]
+    bomb = strangers.parquet(change(pq.read_table(path), "initializer", "x" * 300_000_000))
+    assert len(bomb) < 1_000_000
+    strangers.replaced(path, bomb)
+    before = pa.total_allocated_bytes()
+    run = Run.open(folder)
+    frame = run.frame()
+    assert (len(frame), noted(run.notes)) == (27, 1)
+    assert pa.total_allocated_bytes() - before < 10_000_000
+
+
+def test_every_command_reads_a_folder_of_hostile_parts(made, folder, tmp_path, monkeypatch, capsys):
+    first = strangers.part_files(folder)[0]
+    content, rows = first.read_bytes(), pq.read_table(first)
+    mutants = [strangers.parquet(spoil(rows)) for spoil in HOSTILE.values()]
+    # With 2286 a question about the sizes of its columns ended the process.
+    mutants += [mutate.part(number, content, rows) for number in (*range(60), 2286)]
+    for mutant in mutants:
+        (folder / "parts" / f"{hashlib.sha256(mutant).hexdigest()}.parquet").write_bytes(mutant)
+    for i in range(30):
+        (folder / "timings" / f"{i}.json").write_bytes(mutate.json_file(i, json.dumps(strangers.TIMING).encode()))
+    (folder / "datasets.json").write_bytes(b"[" * 100_000)
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ("report", folder),
+        ("export", folder, "out.csv"),
+        ("export", folder, "out.md"),
+        ("compare", made, folder),
+        ("merge", folder, made, "--into", "both"),
+        ("plan", folder / "grid.toml", "--results", tmp_path),
+        ("figures", folder),
+        ("clean", folder, "--yes"),
+    ):
+        status, said = command(monkeypatch, capsys, *arguments)
+        assert status == 0, (arguments, said)
+        assert "Traceback" not in said
+        assert noted(said.splitlines()) >= 16 * (arguments[0] != "clean")

@@ -1,0 +1,232 @@
+"""A stranger's results are opened without fear: nothing of them is run, unpickled or sent, and no page obeys them."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import strangers
+from test_fuzz import hook, watched  # noqa: F401
+
+import initbench as ib
+from initbench import datasets, grid
+from initbench.errors import UserError
+from initbench.reporting import terminal
+from initbench.runs import Run
+
+PLAIN = tuple(f"plain{i}" for i in range(len(strangers.PAYLOADS)))
+ADDRESSES = ("src", "href", "xlink:href", "action", "formaction", "srcset", "data", "poster", "background", "ping")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two runs that differ in texts alone: one is poisoned."""
+    root = tmp_path_factory.mktemp("strangers")
+    return strangers.poisoned(root / "poisoned"), strangers.poisoned(root / "plain", PLAIN)
+
+
+class Elements(HTMLParser):
+    """What of a page is live: its elements and their attributes, addresses, scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.addresses, self.live, self._inside = Counter(), Counter(), [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags[tag] += 1
+        self._inside = tag if tag in ("script", "style") else ""
+        for name, value in attributes:
+            self.attributes[tag, name] += 1
+            if name in ADDRESSES:
+                self.addresses.append(value)
+        if tag == "script":
+            self.live.append(dict(attributes).get("type") == "application/json" and "data")
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "style" or (self._inside == "script" and not self.live[-1]):
+            self.live.append(data)
+
+    def handle_comment(self, data):
+        self.tags["comment"] += 1
+
+
+def quiet(work, *arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return work(*arguments)
+
+
+def test_a_poisoned_report_has_the_elements_of_a_plain_one_and_no_other(folders):
+    poisoned, plain = (Elements(quiet(ib.report, folder).read_text(encoding="utf-8")) for folder in folders)
+    assert poisoned.tags == plain.tags
+    assert poisoned.attributes == plain.attributes
+    assert poisoned.live == plain.live  # the styles, and the one script that runs
+    assert not any(name.startswith("on") for _, name in poisoned.attributes)
+    assert poisoned.tags["script"] == 2
+    assert all(
+        address.startswith(("#", "data:application/", "data:image/png", "data:,")) for address in poisoned.addresses
+    )
+    assert len(poisoned.addresses) == len(plain.addresses) > 50
+    text = (folders[0] / "report.html").read_text(encoding="utf-8")
+    assert "window.pwned" in text  # the poison is there
+    assert "49" not in re.findall(r"plain|\{\{ 7 \* 7 \}\}|49\$", text)  # and no template was filled twice
+    assert "default-src 'none'" in text
+
+
+def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(folders, tmp_path):
+    from initbench.api import changed
+    from initbench.reporting import comparison
+
+    pages = []
+    for folder in folders:
+        other = shutil.copytree(folder, tmp_path / f"{folder.parent.name}-other" / folder.name)
+        path = strangers.part_files(other)[0]
+        rows = pq.read_table(path)
+        place = rows.column_names.index("test_accuracy")
+        halved = pc.divide(rows["test_accuracy"], 2.0)
+        strangers.replaced(path, strangers.parquet(rows.set_column(place, rows.schema.field(place), halved)))
+        table, before, after = changed(Run.open(folder), Run.open(other))
+        pages.append(Elements(comparison.make(table, before, after, 0.5, "initbench compare")))
+    poisoned, plain = pages
+    assert poisoned.tags == plain.tags
+    assert poisoned.attributes == plain.attributes
+    assert poisoned.live == plain.live
+    assert "script" not in poisoned.tags
+
+
+def test_a_poisoned_run_is_told_in_the_terminal_and_in_tables_as_it_is(folders, capsys, tmp_path):
+    run = Run.open(folders[0])
+    frame = run.frame()
+    terminal.summary_table(frame, run.grid)
+    assert "\x1b" not in capsys.readouterr().out
+    from initbench.reporting import tables
+
+    lines = tables.markdown(frame, run.grid).splitlines()
+    body = [line for line in lines if line.startswith("|")]
+    assert len(body) == 2 + 3 * 2 * 3
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in body} == {8}
+    assert not re.search(r"(?<!\\)<", "".join(body))
+    frame.to_csv(tmp_path / "out.csv", index=False)
+    read = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert read["dataset"].tolist() == frame["dataset"].tolist()
+    for column in read.select_dtypes("str"):
+        assert not read[column].str.match(r"[=+@\t\r]").any(), column
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-1", "@x", *strangers.UNPRINTABLE])
+def test_a_data_set_whose_name_a_terminal_or_a_spreadsheet_obeys_is_refused(name, tmp_path):
+    fields = {**datasets.find("mnist").__dict__, "folder": "/none/x"}
+    datasets.described({**fields, "name": "x@0123456789ab"})
+    with pytest.raises(ValueError, match="describes no data set"):
+        datasets.described({**fields, "name": f"{name}@0123456789ab"})
+    with pytest.raises(UserError):
+        datasets.find({"idx": str(tmp_path / name)})
+
+
+def test_what_cannot_be_printed_in_metadata_is_written_as_its_escape(tmp_path):
+    folder = strangers.made_run(tmp_path)
+    path = strangers.part_files(folder)[0]
+    metadata = json.dumps({text: text for text in strangers.UNPRINTABLE}).encode()
+    strangers.replaced(path, strangers.parquet(pq.read_table(path), metadata))
+    text = quiet(ib.report, folder).read_text(encoding="utf-8")
+    assert r"\x1b]0;owned\x07" in text
+    assert r"\u2028window" in text
+    assert not set("\u2028\x1b\0\u202e\x07") & set(text)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Nothing is run
+
+
+def test_reading_and_reporting_a_strangers_folder_runs_unpickles_and_sends_nothing(folders, tmp_path, hook):  # noqa: F811
+    folder = shutil.copytree(folders[0], tmp_path / "strange")
+    for name in ("__init__.py", "conftest.py", "sitecustomize.py", "numpy.py"):  # bait
+        (folder / name).write_text("raise SystemExit('run')")
+    (folder / "parts" / "x.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    ib.report(folders[0])  # what is imported late is imported now
+    ib.compare(*[folders[0]] * 2)
+    with watched() as events:
+        ib.load(folder)
+        ib.report(folder)
+        ib.compare(folder, folders[0])
+    written = [
+        event for event in events if event[0] in ("open", "os.mkdir", "os.rename", "os.chmod", "tempfile.mkstemp")
+    ]
+    compiled = [event for event in events if event[0] in ("compile", "exec")]  # the page's template, pandas' tuples
+    assert [event for event in events if event not in (*written, *compiled)] == []
+    assert not any(word in event[1] for event in compiled for word in ("pwned", "SystemExit", "7 * 7"))
+    assert written  # the watch sees
+    assert [event for event in written if str(folder) not in " ".join(event) and not event[1].isdigit()] == []
+
+
+# What unpickles, or runs a text.
+FORBIDDEN = {
+    "pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "yaml", "jsonpickle", "runpy", "code",
+    "codeop", "imp",
+}  # fmt: skip
+CALLS = {"eval", "exec", "compile", "__import__", "read_pickle", "to_pickle", "unsafe_load", "literal_eval", "popen"}
+# A function of this package's own is sent to a Dask cluster as code; nothing is read that way.
+SENT = [("cluster.py", "cloudpickle")]
+PACKAGE = Path(ib.__file__).parent
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_of_the_package_unpickles_or_runs_a_text(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not {name.name.partition(".")[0] for name in node.names} & FORBIDDEN
+        if isinstance(node, ast.ImportFrom):
+            module = (node.module or "").partition(".")[0]
+            assert module not in FORBIDDEN or (path.name, module) in SENT
+        if isinstance(node, ast.Call):
+            owner, name = called(node.func)
+            assert name not in CALLS or owner == "re", (name, node.lineno)
+            assert (owner, name) != ("os", "system")
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            if (owner, name) in (("np", "load"), ("numpy", "load")):
+                assert given["allow_pickle"].value is False
+            assert (owner, name) != ("torch", "load")
+            assert "shell" not in given
+
+
+def called(function):
+    """The name that is called, and what it is a name of."""
+    if isinstance(function, ast.Attribute):
+        return getattr(function.value, "id", ""), function.attr
+    return "", getattr(function, "id", "")
+
+
+def test_the_watch_sees_what_it_is_for(tmp_path, hook):  # noqa: F811
+    import os
+    import pickle
+
+    with watched() as events:
+        pickle.loads(b"cbuiltins\nlen\n.")
+        exec("1")
+        subprocess.run([sys.executable, "--version"], capture_output=True, check=True)
+        os.mkdir(tmp_path / "x")
+        (tmp_path / "y").write_text("")
+    seen = {event[0] for event in events}
+    assert {"pickle.find_class", "exec", "compile", "subprocess.Popen", "os.mkdir", "open"} <= seen
+
+
+def test_a_strangers_grid_is_only_text(tmp_path):
+    for text in ("__import__('os').system('touch owned')", "normal(std=__import__('os').getpid())", "{{ config }}"):
+        with pytest.raises(UserError):
+            grid.parse(f"[grid]\ninitializer = [{json.dumps(text)}]")
