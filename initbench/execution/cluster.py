@@ -36,8 +36,11 @@ GONE_SECONDS = 60.0
 # How long a connection may take, and how long the run waits at its start for workers that do not answer.
 CONNECT_SECONDS, PATIENCE_SECONDS = 15.0, 60.0
 
-# So many workers are prepared at a time.
+# So many messages wait for workers' answers at a time.
 PREPARED_AT_ONCE = 16
+
+# At the start so many are asked by one message.
+ASKED_AT_ONCE = 64
 
 # All workers together tell of their progress so many times a second, at most.
 TOLD_A_SECOND = 100
@@ -297,9 +300,20 @@ class Cluster:
             self._judged = (self._judged & set(there_still)) | set(new)
         for address in gone:
             self._lose(address)
-        judging = [self._pool.submit(self._judge, address, worker) for address, worker in new.items()]
         if wait:
-            futures.wait(judging, timeout=PATIENCE_SECONDS)  # one that does not answer is taken when it does
+            self._judge_first(new)
+        else:
+            for address, worker in new.items():
+                self._pool.submit(self._judge, {address: worker})
+
+    def _judge_first(self, new: Mapping[str, Mapping[str, Any]]) -> None:
+        """Judge many workers, and return when all are judged, or some do not answer: these are taken when they do."""
+        items = list(new.items())
+        some = [dict(items[i : i + ASKED_AT_ONCE]) for i in range(0, len(items), ASKED_AT_ONCE)]
+        judging = {self._pool.submit(self._judge, workers): workers for workers in some}
+        silent = futures.wait(judging, timeout=PATIENCE_SECONDS).not_done
+        alone = [{address: found} for future in silent for address, found in judging[future].items()]
+        futures.wait([self._pool.submit(self._judge, one) for one in alone], timeout=PATIENCE_SECONDS)
 
     def _lose(self, address: str) -> None:
         with self._lock:
@@ -312,34 +326,56 @@ class Cluster:
         with contextlib.suppress(Exception):
             self._client.cancel([future for future in lost if future], force=True)
 
-    def _judge(self, address: str, found: Mapping[str, Any]) -> None:
-        """Take a worker, or refuse it and say why."""
+    def _judge(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take workers, or refuse them and say why."""
+        told = self._ask(list(workers), probe.worker)
+        fit = [address for address, answer in told.items() if self._fits(address, answer)]
+        sources = [asdict(source) for source in self._sources.values()]
+        for address, ready in self._ask(fit, there.prepare, self._asked, sources).items():
+            if isinstance(ready, BaseException):
+                self._refuse(address, f"it cannot be asked ({_first_line(ready)})")
+            elif "refused" in ready:
+                self._refuse(address, ready["refused"])
+            elif self._send_data(address, ready["lacks"]):
+                self._take(address, workers[address], told[address], ready)
+
+    def _ask(self, addresses: list[str], function: Any, *arguments: Any) -> dict[str, Any]:
+        """What a function gives on each of some workers, or the error there."""
+        if not addresses:
+            return {}
         try:
-            told = self._client.run(probe.worker, workers=[address])[address]
-            why = self._unfit(told)
-            if not why:
-                sources = [asdict(source) for source in self._sources.values()]
-                ready = self._client.run(there.prepare, self._asked, sources, workers=[address])[address]
-                why = ready.get("refused", "")
-        except Exception as error:  # it left meanwhile, or cannot read what it is sent
-            why = f"it cannot be asked ({_first_line(error)})"
+            answers = self._client.run(function, *arguments, workers=addresses, on_error="return")
+        except Exception as error:  # the scheduler does not know one of them any more
+            return dict.fromkeys(addresses, error)
+        return {address: answers.get(address, OSError("it has left")) for address in addresses}
+
+    def _fits(self, address: str, answer: Any) -> bool:
+        why = (
+            f"it cannot be asked ({_first_line(answer)})" if isinstance(answer, BaseException) else self._unfit(answer)
+        )
         if why:
             self._refuse(address, why)
-            return
-        try:
-            for name in ready["lacks"]:
-                self._client.run(there.keep, name, self._content(name), workers=[address])
-        except Exception as error:
-            self._refuse(address, f"the data cannot be sent to it ({_first_line(error)})")
-            return
+        return not why
+
+    def _send_data(self, address: str, names: list[str]) -> bool:
+        """Send a worker the data sets that it lacks; whether they have arrived."""
+        for name in names:
+            answer = self._ask([address], there.keep, name, self._content(name))[address]
+            if isinstance(answer, BaseException):
+                self._refuse(address, f"the data cannot be sent to it ({_first_line(answer)})")
+                return False
+        return True
+
+    def _take(self, address: str, found: Mapping[str, Any], told: Mapping[str, Any], ready: Mapping[str, Any]) -> None:
         gpu = ready["device"] != "cpu"
         places = 1 if gpu else found["threads"]
         memory = ready["memory"] if gpu else found["memory"] / places
-        worker = _Worker(places, ready["device"], told["processor"], told["host"], memory, set())
         with self._lock:
-            self._workers[address] = worker
+            if address in self._workers:  # judged twice, because it was slow
+                return
+            self._workers[address] = _Worker(places, ready["device"], told["processor"], told["host"], memory, set())
         if self._started:
-            self._note(f"worker {address} ({worker.host}) joined")
+            self._note(f"worker {address} ({told['host']}) joined")
         self.events.put(Changed())
 
     def _unfit(self, told: Mapping[str, Any]) -> str:
