@@ -370,3 +370,25 @@ def test_nothing_is_warned_of_on_the_way(cluster, grid_file, here, tmp_path):
         frame = ib.run(grid_file, results=tmp_path, scheduler=cluster.address, overrides={"seed": 1})
     expected = here[1][here[1]["seed"] == 0].reset_index(drop=True)
     pd.testing.assert_frame_equal(frame, expected, check_exact=True)
+
+
+def test_a_cluster_that_grows_with_its_work_is_asked_for_workers(grid_file, here, tmp_path):
+    """From none to as many as it may have; and what it was asked for is taken back at the end."""
+    import distributed
+
+    settings = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=0, **settings) as grows:
+        grows.adapt(minimum=0, maximum=2, interval="200ms", target_duration="500ms")
+        most = []
+        watching = threading.Event()
+
+        def watch():
+            while not watching.wait(0.05):
+                most.append(len(grows.scheduler.workers))
+
+        threading.Thread(target=watch, daemon=True).start()
+        frame = ib.run(grid_file, results=tmp_path, scheduler=grows.scheduler_address, width=2)
+        watching.set()
+        assert max(most) == 2
+        until(lambda: not grows.scheduler.tasks, what="the end of what was asked for")
+    pd.testing.assert_frame_equal(frame, here[1], check_exact=True)

@@ -7,8 +7,10 @@ gets none, one that joins is used at once, and what the scheduler has to keep do
 import contextlib
 import logging
 import queue
+import re
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent import futures
@@ -41,6 +43,9 @@ PREPARED_AT_ONCE = 16
 
 # At the start so many are asked by one message.
 ASKED_AT_ONCE = 64
+
+# So many of the stacks that wait are shown to Dask.
+MOST_WISHES = 50
 
 # All workers together tell of their progress so many times a second, at most.
 TOLD_A_SECOND = 100
@@ -89,6 +94,8 @@ class Cluster:
         self._started, self._allowed = False, processes.ALLOWED_DEATHS
         self._client = self._connected(scheduler, workers)
         self._topic = f"initbench-{self._client.id}"
+        self._prefix = f"initbench-stack-{self._client.id}"  # Dask takes tasks of one prefix to last as long
+        self._wishes: list[Any] = []
         self._pool = ThreadPoolExecutor(PREPARED_AT_ONCE, thread_name_prefix="initbench-prepare")
         try:
             self._begin(scheduler)
@@ -116,10 +123,19 @@ class Cluster:
             return distributed.Client(self._own)
         where = _address(scheduler)
         try:
-            return distributed.Client(timeout=CONNECT_SECONDS, **where)
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                client = distributed.Client(timeout=CONNECT_SECONDS, **where)
         except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"scheduler = {scheduler!r}: cannot be reached ({told}); is it running?") from None
+            tls = "does Dask's configuration name its certificate (distributed.comm.tls)?"
+            hint = tls if "tls" in f"{scheduler} {told}".lower() else "is it running?"
+            raise UserError(f"scheduler = {scheduler!r}: cannot be reached ({told}); {hint}") from None
+        for warning in warned:
+            if named := re.findall(r"^\| (\w[\w.-]*) +\|", str(warning.message), re.MULTILINE):
+                names = ", ".join(name for name in named if name != "Package")
+                self._note(f"Versions differ between client, scheduler and workers: {names}")
+        return client
 
     def _begin(self, scheduler: str) -> None:
         """Take the workers that are there, or wait for the first; and watch from now on."""
@@ -135,6 +151,7 @@ class Cluster:
             if not waiting:
                 waiting = True
                 self._note(f"{scheduler}: has no workers yet; waiting for the first")
+                self.waiting(1)
             time.sleep(WATCH_SECONDS)
         self._tell_kinds()
         self._started = True
@@ -146,7 +163,7 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         with self._lock:
-            unfinished, self._futures = list(self._futures.values()), {}
+            unfinished, self._futures = [*self._futures.values(), *self._wishes], {}
         with contextlib.suppress(Exception):  # the scheduler may be gone
             if unfinished:
                 self._client.cancel(unfinished, force=True)
@@ -204,6 +221,17 @@ class Cluster:
             found += [address for address, places in spare.items() if places > turn]
         return found[: max(0, most)]
 
+    def waiting(self, stacks: int) -> None:
+        """Let Dask's adaptive scaling know that stacks wait: as tasks that no worker may take, a few of them."""
+        with self._lock:
+            while len(self._wishes) < min(stacks, MOST_WISHES):
+                key = f"{self._prefix}-wish-{len(self._wishes)}-{time.monotonic_ns()}"
+                never = {"initbench-wish": 1}
+                self._wishes.append(self._client.submit(abs, 0, key=key, resources=never, pure=False))
+            enough, self._wishes = self._wishes[stacks:], self._wishes[:stacks]
+        if enough:
+            self._client.cancel(enough, force=True)
+
     def shrink(self) -> bool:
         """Nothing is gained by it: each worker has its own memory."""
         return False
@@ -224,7 +252,7 @@ class Cluster:
                 self._client.id,
                 self._topic,
                 every,
-                key=f"{self._topic}-{task}",
+                key=f"{self._prefix}-{task}",
                 workers=[place],
                 allow_other_workers=False,
                 pure=False,
@@ -285,7 +313,9 @@ class Cluster:
             except Exception as error:
                 if time.monotonic() - heard > GONE_SECONDS or self._client.status == "closed":
                     if not self._end.is_set():
-                        self.events.put(WorkerDied(f"the scheduler cannot be reached any more ({_first_line(error)})"))
+                        closed = self._client.status == "closed"
+                        why = "it closed the connection" if closed else _first_line(error)
+                        self.events.put(WorkerDied(f"the scheduler cannot be reached any more ({why})"))
                     return
 
     def _look(self, wait: bool = False) -> None:
@@ -320,6 +350,8 @@ class Cluster:
             worker = self._workers.pop(address)
             lost = [self._futures.pop(task, None) for task in worker.tasks]
         self._note(f"worker {address} ({worker.host}) left")
+        if not self._workers:
+            self._note("no workers are left; waiting for the next")
         for task in worker.tasks:
             self.events.put(Lost(task, f"worker {address} ({worker.host}) was lost"))
         self.events.put(Changed())

@@ -121,6 +121,9 @@ class Crew(Protocol):
     def send(self, place: Any, task: int, what: dict[str, Any]) -> None:
         """Have a task done at a free place; what becomes of it comes as an event."""
 
+    def waiting(self, stacks: int) -> None:
+        """How many stacks wait for a place: for a cluster that grows with its work."""
+
     def shrink(self) -> bool:
         """Work at one place less, if that can leave more memory for the others and one is left; whether it was done."""
 
@@ -179,6 +182,7 @@ def _served(crew: Crew, stacks: Sequence[Stack], what: What) -> Iterator[tuple[i
             job, task = waiting.popleft(), next(tasks)
             running[task] = job
             crew.send(place, task, _task(job.stack, task, what))
+        crew.waiting(len(waiting))
         event = crew.events.get()
         if isinstance(event, Exception):
             raise event

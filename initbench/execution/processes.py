@@ -198,6 +198,9 @@ class Workers:
         self._busy.add(place)
         threading.Thread(target=self._converse, args=(place, task, what), daemon=True).start()
 
+    def waiting(self, stacks: int) -> None:
+        """This machine has as many cores as it has."""
+
     def shrink(self) -> bool:
         """Work with one process less, if one is left."""
         if self.count < 2:
