@@ -142,7 +142,7 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
     from initbench.reporting.figures import Look, save
     from initbench.reporting.gallery import gallery, slug
 
-    folder = Path(into) if into else run.folder / "figures"
+    folder = Path(into) if into else store.own_folder(run.folder, "figures")
     evidence = Evidence.of(frame, run.grid)
     if len(evidence.shown) < len(evidence.choices):
         run.notes.append(f"figures are of the first {len(evidence.shown)} of {len(evidence.choices)} combinations")

@@ -108,7 +108,7 @@ def own_folder(folder: Path, name: str) -> Path:
 def remove_unfinished(folder: Path) -> None:
     """Remove what a process that was killed left half written in a run's folder; for the one writer in it alone."""
     for place in (folder, *(folder / name for name in ("parts", "timings", "figures"))):
-        for path in place.glob(f"{HIDDEN}*{UNFINISHED}"):
+        for path in [] if place.is_symlink() and place != folder else place.glob(f"{HIDDEN}*{UNFINISHED}"):
             with contextlib.suppress(OSError):
                 path.unlink()
 
