@@ -2,8 +2,8 @@
 
 `Instant` is a crew that answers at once. Run as a program, this file is a worker of `initbench.execution.processes`;
 the environment variable MADE_UP, in JSON, says how it fails: `wider`, it is killed when it trains more cells than that;
-`killed` or `raised`, it is killed or raises at a cell that has this value; `start`, the status or the negative signal
-with which it ends before it is ready; `log`, a file that gets a line for each process and each stack.
+`killed`, `stopped` or `raised`, it is killed, stops or raises at a cell that has this value; `start`, the status or the
+negative signal with which it ends before it is ready; `log`, a file that gets a line for each process and each stack.
 """
 
 import json
@@ -120,6 +120,8 @@ def work():
         values = {value for cell in task["cells"] for value in cell}
         if len(task["cells"]) > faults.get("wider", 1e9) or faults.get("killed") in values:
             die(-faults.get("signal", signal.SIGKILL))
+        if faults.get("stopped") in values:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if faults.get("raised") in values:
             say(event="failed", stack=task["stack"], why="ValueError: no such thing", memory=False)
             continue

@@ -1,32 +1,40 @@
 """What may happen to a run: it is killed, the disk fails, memory is short. Nothing finished is lost, no bit changes."""
 
+import contextlib
 import errno
 import hashlib
 import os
+import random
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import made_up
+import numpy as np
 import pandas as pd
 import pytest
+from conftest import SMALL_GRID, exact, make_cell
 
 import initbench as ib
 from initbench import cli, store
+from initbench.cells import METRICS
 from initbench.errors import CannotWrite
-from initbench.execution import processes
+from initbench.execution import Workers, processes
 from initbench.execution.crew import MOST_FAILED
 from initbench.results import COLUMNS
 from initbench.runs import crew_for as CREW_FOR
+from initbench.training.data import Data
+from initbench.training.stack import train
 
 # How often a real run is killed, and how many workers; and whether every fault strikes at every write.
 KILLS = int(os.environ.get("INITBENCH_SOAK_KILLS", "6"))
 SEED = int(os.environ.get("INITBENCH_SOAK_SEED", "1"))
-THOROUGH = KILLS > 50
+THOROUGH = KILLS >= 50
 
 STACKS = 2  # of the made-up grid: one for each seed
 
@@ -462,6 +470,21 @@ def test_workers_that_never_become_ready_stop_the_run_with_a_line(grid, stand_in
     assert worker_run(grid, tmp_path, capsys)[0] == 0
 
 
+def test_a_worker_that_stands_still_is_found_by_its_silence(grid, whole, stand_in, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(processes, "SILENCE", 3.0)
+    log = stand_in(stopped="glorot_uniform")
+    grid.write_text(
+        made_up.GRID.replace('"he_normal"]', '"he_normal", "glorot_uniform"]').replace("seed = 2", "seed = 1")
+    )
+    monkeypatch.setattr(Workers, "allowed_deaths", 0)
+    status, out, err = worker_run(grid, tmp_path, capsys, width=1)
+    assert status == 1, err
+    assert out.count("a worker hung: it gave no sign of life for 3 s") == 2
+    one_seed = whole[whole["seed"] == 0].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ib.load(tmp_path / "results" / "made-up"), one_seed, check_exact=True)
+    assert log.read_text().count("stack") == 6
+
+
 def test_a_run_of_which_nothing_can_be_trained_stops(grid, stand_in, tmp_path, capsys):
     stand_in(raised="zeros")
     seeds = MOST_FAILED
@@ -488,3 +511,145 @@ def test_a_process_that_cannot_be_replaced_stops_the_run(grid, stand_in, tmp_pat
     assert status == 1
     assert "Stopped: a worker cannot be started" in err
     assert os.strerror(errno.EAGAIN) in err
+
+
+# Real runs
+
+
+def launched(grid, results, silence=None):
+    """A real `initbench run`, in a process of its own."""
+    said = f"import initbench.execution.processes as p; p.SILENCE = {silence}; " if silence else ""
+    code = f"{said}from initbench.cli import main; main()"
+    command = [sys.executable, "-c", code, "run", str(grid), "--results", str(results), "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen([*command, "--width", "2"], env=environment, text=True, **kept)
+
+
+def children(process):
+    """The numbers of a process's children."""
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return []
+
+
+def signalled(process, by):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, by)
+
+
+@exact
+def test_killed_at_any_instant_a_real_run_loses_nothing_finished_and_ends_with_the_same_bits(tmp_path, capsys):
+    """The instants are spread over the whole life of a run: with each that has a stack finished, the next goes on."""
+    grid, draw = tmp_path / "small.toml", random.Random(SEED)
+    grid.write_text(SMALL_GRID.replace("640", "256"))
+    begin = time.monotonic()
+    whole = launched(grid, tmp_path / "whole")
+    assert whole.wait(timeout=300) == 0, whole.stderr.read()
+    life = time.monotonic() - begin
+    expected = ib.load(tmp_path / "whole" / "small")
+    results, tally, lost = tmp_path / "0", Counter(), []
+    before: dict[str, frozenset[str]] = {}
+    for number in range(KILLS):
+        run = launched(grid, results, silence=15)
+        what = "worker stopped" if number % 20 == 6 else "worker killed" if number % 5 == 1 else "run"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(timeout=life * (number % 3 + draw.random()) / 3)
+        ours = children(run.pid)
+        if what == "run":
+            run.kill()
+        elif ours:
+            victim = draw.choice(ours)
+            signalled(victim, signal.SIGKILL if "killed" in what else signal.SIGSTOP)
+            if "stopped" in what:
+                lost.append(victim)
+        status = run.wait(timeout=300)
+        told = run.communicate()[1]
+        tally[what, status] += 1
+        assert "Traceback" not in told
+        assert status in ((0, -signal.SIGKILL) if what == "run" else (0,)), told
+        folder = results / "small"
+        before = check_folder(folder, before) if folder.exists() else {}
+        tally["parts", len(before)] += 1
+        if status == 0:
+            pd.testing.assert_frame_equal(ib.load(folder), expected, check_exact=True)
+            results, before = tmp_path / f"{number + 1}", {}  # and another one, from its beginning
+    for victim in lost:
+        signalled(victim, signal.SIGKILL)
+    run = launched(grid, results)
+    assert run.wait(timeout=300) == 0, run.stderr.read()
+    folder = results / "small"
+    pd.testing.assert_frame_equal(ib.load(folder), expected, check_exact=True)
+    assert sum(map(len, check_folder(folder, before).values())) == 12
+    assert not unfinished(folder)
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "grid.toml", "parts", "report.html", "timings"]
+    with capsys.disabled():
+        if THOROUGH:
+            sys.stdout.write(f"\n{KILLS} kills, a run of {life:.1f} s: {sorted(tally.items(), key=str)}\n")
+
+
+@exact
+def test_a_worker_whose_memory_is_limited_trains_the_same_bits_in_smaller_stacks(tmp_path, monkeypatch):
+    """Its address space is limited when it begins to train: to what it has then, and a little."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    grid = tmp_path / "wide.toml"
+    grid.write_text(SMALL_GRID.replace("hidden = []", "hidden = [256]").replace('"same"', '"identity"'))
+    more = {"train_size": 256, "epochs": 1, "seed": [0]}
+    whole = ib.run(grid, results=tmp_path / "whole", workers=1, overrides=more)
+    (tmp_path / "sitecustomize.py").write_text(LIMITED.format(log=str(tmp_path / "widths")))
+    frame = ib.run(grid, results=tmp_path / "limited", workers=1, overrides=more)
+    pd.testing.assert_frame_equal(frame, whole, check_exact=True)
+    assert (tmp_path / "widths").read_text().split()[:2] == ["6", "3"]
+
+
+# What Python imports first: a training of more than two cells has hardly more memory than its process has already.
+LIMITED = """
+import resource, sys
+if "initbench.training.worker" in sys.orig_argv:
+    import initbench.training.stack as stack
+    from pathlib import Path
+    plain = stack.train
+    def train(cells, *rest, **named):
+        with open({log!r}, "a") as log:
+            print(len(cells), file=log)
+        if len(cells) > 2:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))
+        try:
+            yield from plain(cells, *rest, **named)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    stack.train = train
+"""
+
+
+@pytest.fixture(scope="module")
+def small_data(small):
+    return Data(small)
+
+
+WILD = [("sgd", 1e30), ("momentum", 1e30), ("adam", 1e38), ("rmsprop", 1e38)]
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy", "mae", "huber", "hinge"])
+@pytest.mark.parametrize(("optimizer", "rate"), WILD)
+def test_a_cell_that_is_not_finite_leaves_its_neighbours_bits_alone(small_data, loss, optimizer, rate):
+    number = ["mse", "cross_entropy", "mae", "huber", "hinge"].index(loss) + len(optimizer)
+    for activation in (("relu", "tanh"), ("gelu", "relu"), ("selu", "sigmoid"))[number % 3]:
+        usual = {"loss": loss, "optimizer": optimizer, "activation": activation, "hidden": "32", "train_size": 512}
+        calm = [
+            make_cell(**usual, initializer=name, learning_rate=0.01) for name in ("he_normal", "zeros", "orthogonal")
+        ]
+        wild = [
+            make_cell(**usual, learning_rate=rate),
+            make_cell(**usual, initializer="normal(std=1e+38)", learning_rate=0.01),
+        ]
+        alone = list(train(calm, small_data))
+        beside = list(train([calm[0], wild[0], calm[1], wild[1], calm[2]], small_data))
+        broken = False
+        for left, right in zip(alone, beside, strict=True):
+            for name in METRICS:
+                found = np.asarray(getattr(right, name))
+                np.testing.assert_array_equal(getattr(left, name), found[[0, 2, 4]])
+                broken |= not np.isfinite(found[[1, 3]]).all() and left.epoch > 0
+        assert broken or loss in ("hinge", "mae"), (activation, optimizer, loss)
