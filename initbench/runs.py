@@ -174,8 +174,9 @@ def _folder_for(grid: Grid, results: Path) -> Path:
             raise UserError(f"{path}: is a file, and the run needs a folder there; move it, or give --results DIR")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "parts").is_dir():
         raise UserError(f"{folder}: holds other files and is no run (it has no parts); give the run another name")
-    for name in OWN_FOLDERS:
-        store.own_folder(folder, name)
+    for path in (store.own_folder(folder, name) for name in OWN_FOLDERS):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is a file, and the run needs a folder there; move it")
     try:
         store.make_folder(folder / "parts")
     except OSError as error:

@@ -62,11 +62,11 @@ def write_file(path: Path, content: bytes, synced: bool = True) -> None:
         handle, temporary = tempfile.mkstemp(prefix=HIDDEN, suffix=UNFINISHED, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
+                Path(temporary).chmod(0o644)
                 file.write(content)
                 file.flush()
                 if synced:
                     os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -299,7 +299,7 @@ def test_a_part_is_synced_then_renamed_and_then_its_folder_synced(grid, instant,
     assert len(made) == STACKS
     for i in made:
         before = [what for what, path in disk.done[:i] if store.HIDDEN in path and "/parts/" in path][-4:]
-        assert before == ["open", "write", "fsync", "chmod"]
+        assert before == ["open", "chmod", "write", "fsync"]
         assert disk.done[i + 1 : i + 3] == [("open", "made-up/parts"), ("fsync", "made-up/parts")]
     for parent in (".", "made-up"):  # and what holds a new folder
         assert ("fsync", parent) in disk.done[: made[0]]
@@ -600,6 +600,24 @@ def test_a_worker_whose_memory_is_limited_trains_the_same_bits_in_smaller_stacks
     frame = ib.run(grid, results=tmp_path / "limited", workers=1, overrides=more)
     pd.testing.assert_frame_equal(frame, whole, check_exact=True)
     assert (tmp_path / "widths").read_text().split()[:2] == ["6", "3"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
+)
+def test_an_error_that_says_that_memory_is_short_is_known(error):
+    from initbench.training import worker
+
+    widths = []
+
+    def work(cells):
+        widths.append(len(cells))
+        if len(cells) > 1:
+            raise error
+        return cells
+
+    assert worker._without_overflow(work, list("abc")) == list("abc")
+    assert widths == [3, 1, 2, 1, 1]
 
 
 # What Python imports first: a training of more than two cells has hardly more memory than its process has already.

@@ -306,6 +306,25 @@ def test_nothing_is_written_through_a_link(grid, folder, tmp_path, name):
     assert victim.read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["timings", "set-aside", "figures", locking.SIGN, locking.LOCK, "grid.toml"])
+def test_a_file_where_a_folder_belongs_or_the_other_way_is_told_of_before_anything_is_trained(
+    grid, folder, tmp_path, name
+):
+    if (folder / name).is_dir():
+        shutil.rmtree(folder / name)
+    (folder / name).unlink(missing_ok=True)
+    if name in runs.OWN_FOLDERS:
+        (folder / name).touch()
+    else:
+        (folder / name).mkdir()
+    parts = sorted((folder / "parts").iterdir())
+    with pytest.raises(
+        UserError, match="is a file, and the run needs a folder" if "." not in name else "cannot be written"
+    ):
+        ib.run(grid, results=tmp_path)
+    assert sorted((folder / "parts").iterdir()) == parts
+
+
 @pytest.mark.parametrize("name", [locking.SIGN, "grid.toml", "report.html"])
 def test_a_file_that_is_a_link_is_replaced_and_what_it_leads_to_stays(grid, folder, tmp_path, monkeypatch, name):
     victim = tmp_path / "mine"
