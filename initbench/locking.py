@@ -61,7 +61,7 @@ class Writer:
     def _look(self) -> None:
         """Notice that the sign of life is another's, or gone."""
         found = _read(self._folder)
-        if found.mark != self._sign.mark if found else not os.path.lexists(self._folder / SIGN):
+        if found.mark != self._sign.mark if found else _gone(self._folder / SIGN):
             self._lost = True
 
     def renew_until_the_end(self) -> None:
@@ -168,6 +168,17 @@ def _read(folder: Path) -> Sign | None:
         return Sign(**json.loads((folder / SIGN).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _gone(path: Path) -> bool:
+    """Whether there is no such file; not where the disk does not say."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _lives(process: int) -> bool:

@@ -222,6 +222,19 @@ def test_a_writer_whose_folder_was_taken_over_writes_no_more_parts(grid, tmp_pat
     assert (folder / locking.SIGN).exists() == (took.__code__.co_names[0] == "sign")
 
 
+def test_a_disk_that_does_not_answer_for_a_while_is_not_another_writer(folder, monkeypatch):
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with locking.alone(folder) as writer:
+        with monkeypatch.context() as patch:
+            for name in ("read_bytes", "lstat"):
+                patch.setattr(Path, name, failing)
+            writer.renew()
+            writer.check()
+        writer.check()
+
+
 def test_clean_and_merge_stop_where_somebody_writes(grid, folder, tmp_path):
     before = sorted(folder.rglob("*"))
     with locking.alone(folder), pytest.raises(UserError, match="another initbench is writing here"):
