@@ -31,8 +31,8 @@ from initbench.runs import crew_for as CREW_FOR
 from initbench.training.data import Data
 from initbench.training.stack import train
 
-# How often a real run is killed, and how many workers; and whether every fault strikes at every write.
-KILLS = int(os.environ.get("INITBENCH_SOAK_KILLS", "6"))
+# How often a real run or a worker of it is disturbed, and whether every fault strikes at every write: with 50 or more.
+KILLS = int(os.environ.get("INITBENCH_SOAK_KILLS", "4"))
 SEED = int(os.environ.get("INITBENCH_SOAK_SEED", "1"))
 THOROUGH = KILLS >= 50
 
@@ -540,7 +540,7 @@ def signalled(process, by):
 
 @exact
 def test_killed_at_any_instant_a_real_run_loses_nothing_finished_and_ends_with_the_same_bits(tmp_path, capsys):
-    """The instants are spread over the whole life of a run: with each that has a stack finished, the next goes on."""
+    """Half of the instants are spread over the whole life of a run, and half are soon after it has written a part."""
     grid, draw = tmp_path / "small.toml", random.Random(SEED)
     grid.write_text(SMALL_GRID.replace("640", "256"))
     begin = time.monotonic()
@@ -552,9 +552,14 @@ def test_killed_at_any_instant_a_real_run_loses_nothing_finished_and_ends_with_t
     before: dict[str, frozenset[str]] = {}
     for number in range(KILLS):
         run = launched(grid, results, silence=15)
-        what = "worker stopped" if number % 20 == 6 else "worker killed" if number % 5 == 1 else "run"
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.wait(timeout=life * (number % 3 + draw.random()) / 3)
+        what = "worker stopped" if number % 20 == 6 else "worker killed" if number % 5 == 3 else "run"
+        if number % 2:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.wait(timeout=life * draw.random())
+        else:
+            while run.poll() is None and len(list(results.glob("small/parts/[!.]*"))) <= len(before):
+                time.sleep(0.01)
+            time.sleep(draw.random() * 0.3)
         ours = children(run.pid)
         if what == "run":
             run.kill()
@@ -649,6 +654,7 @@ def small_data(small):
 WILD = [("sgd", 1e30), ("momentum", 1e30), ("adam", 1e38), ("rmsprop", 1e38)]
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy", "mae", "huber", "hinge"])
 @pytest.mark.parametrize(("optimizer", "rate"), WILD)
 def test_a_cell_that_is_not_finite_leaves_its_neighbours_bits_alone(small_data, loss, optimizer, rate):

@@ -71,7 +71,7 @@ def without_locks(monkeypatch, error):
     monkeypatch.setattr("initbench.locking.time.sleep", lambda seconds: None)
 
 
-THOROUGH = int(os.environ.get("INITBENCH_SOAK_KILLS", "6")) >= 50
+THOROUGH = int(os.environ.get("INITBENCH_SOAK_KILLS", "4")) >= 50
 
 NO_LOCKS = [NotImplementedError("no flock"), OSError(errno.ENOLCK, "No locks available")]
 
