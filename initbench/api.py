@@ -135,6 +135,7 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
     """The work of `figures`."""
     if form not in FORMS:
         raise UserError(f"format = {shown(form)} is not allowed; allowed: {', '.join(FORMS)}{nearest(form, FORMS)}")
+    folder = Path(into) if into else store.own_folder(run.folder, "figures")
     frame = run.frame()
     if frame.empty:
         raise UserError(f"{run.folder}: no cell of this run is trained yet, so there is nothing to draw; run it first")
@@ -142,7 +143,6 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
     from initbench.reporting.figures import Look, save
     from initbench.reporting.gallery import gallery, slug
 
-    folder = Path(into) if into else run.folder / "figures"
     evidence = Evidence.of(frame, run.grid)
     if len(evidence.shown) < len(evidence.choices):
         run.notes.append(f"figures are of the first {len(evidence.shown)} of {len(evidence.choices)} combinations")

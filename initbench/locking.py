@@ -8,6 +8,7 @@ Its age is reckoned by the disk's own clock.
 import contextlib
 import errno
 import json
+import math
 import os
 import secrets
 import socket
@@ -52,9 +53,16 @@ class Writer:
 
     def check(self) -> None:
         """UserError if another writer has taken the folder over: this process stood still too long."""
+        self._look()
         if self._lost:
-            now = _read(self._folder)
+            now = _read(self._folder) or "which has ended since, or its sign of life was removed"
             raise UserError(f"{self._folder}: another run has taken this folder over ({now}); this one stops")
+
+    def _look(self) -> None:
+        """Notice that the sign of life is another's, or gone."""
+        found = _read(self._folder)
+        if found.mark != self._sign.mark if found else _gone(self._folder / SIGN):
+            self._lost = True
 
     def renew_until_the_end(self) -> None:
         """Give signs of life."""
@@ -63,9 +71,7 @@ class Writer:
 
     def renew(self) -> None:
         """Give one sign of life, or notice that another writer has."""
-        found = _read(self._folder)
-        if found and found.mark != self._sign.mark:
-            self._lost = True
+        self._look()
         with contextlib.suppress(OSError):  # a disk that is full for a while is told of by whoever writes results
             if not self._lost:
                 os.utime(self._folder / SIGN)
@@ -84,10 +90,10 @@ def alone(folder: Path) -> Iterator[Writer]:
     """Be the one writer of a folder, which exists; UserError, naming the other, if there is one already."""
     lock, holds = _locked(folder)
     try:
-        notes = _refuse_another(folder, holds)
         mark = secrets.token_hex(8)
         sign = Sign(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S %Z"), mark)
         try:
+            notes = _refuse_another(folder, holds)
             store.write_file(folder / SIGN, json.dumps(asdict(sign)).encode())
         except OSError as error:
             raise store.unwritable(folder, error) from None
@@ -112,7 +118,8 @@ def _locked(folder: Path) -> "tuple[BaseFileLock | None, bool]":
     """The operating system's lock of a folder; and whether it is held: some disks have none."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK, timeout=0)
+    # Never its own stand-in for a lock: that is a file, which outlives its process.
+    lock = FileLock(store.own_folder(folder, LOCK), timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
@@ -132,10 +139,8 @@ def _refuse_another(folder: Path, holds: bool) -> list[str]:
     found = _read(folder)
     if not found:
         return []
-    if found.host == socket.gethostname():
-        if holds or not _lives(found.process):
-            return []  # the lock ended with its process
-        raise _taken(folder, str(found))
+    if found.host == socket.gethostname() and (holds or not _lives(found.process)):
+        return []  # the lock ended with its process
     age = _age(folder)
     if age < STALE_SECONDS:
         told = f"{found}; its last sign of life is {age:.0f} s old. If it has been killed, run again in a minute"
@@ -148,11 +153,14 @@ def _taken(folder: Path, whom: str) -> UserError:
 
 
 def _age(folder: Path) -> float:
-    """How old the sign of life is, in seconds of the disk's clock."""
+    """How old the sign of life is, in seconds of the disk's clock; one that is gone is as old as can be."""
     beside = folder / LOCK
     beside.touch()
     os.utime(beside)  # now, as the disk's host has it
-    return beside.stat().st_mtime - (folder / SIGN).stat().st_mtime
+    try:
+        return beside.stat().st_mtime - (folder / SIGN).stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _read(folder: Path) -> Sign | None:
@@ -160,6 +168,17 @@ def _read(folder: Path) -> Sign | None:
         return Sign(**json.loads((folder / SIGN).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _gone(path: Path) -> bool:
+    """Whether there is no such file; not where the disk does not say."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _lives(process: int) -> bool:

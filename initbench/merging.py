@@ -62,6 +62,8 @@ def _joined(runs: Sequence[Run], merged: Run) -> list[str]:
                     settings = part.table.slice(cell_of_row.tolist().index(i), 1).to_pylist()[0]
                     lines.append(_disagreement(settings, accuracy_before, accuracy, kept, run.folder))
             if fresh.any():
+                if merged.writer:
+                    merged.writer.check()
                 written = store.write_part(merged.folder, part.table.filter(fresh[cell_of_row]), part.metadata)
                 timing = store.read_timing(run.folder, part.id)
                 if timing:

@@ -1,10 +1,11 @@
 """A run: a folder with the grid as given, the parts, the timings and the report; and what can be done with it."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 # What a run's folder may hold; `clean` removes this and nothing else.
 OWN_FILES = ("grid.toml", "datasets.json", "report.html")
-OWN_FOLDERS = ("parts", "timings", "signal", "set-aside", "figures")
+OWN_FOLDERS = ("timings", "signal", "set-aside", "figures", "parts")
 
 # What happens in a training, one thing after another.
 Event = Progress | Finished | Failed | Notice
@@ -186,8 +187,11 @@ def _folder_for(grid: Grid, results: Path) -> Path:
             raise UserError(f"{path}: is a file, and the run needs a folder there; move it, or give --results DIR")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "parts").is_dir():
         raise UserError(f"{folder}: holds other files and is no run (it has no parts); give the run another name")
+    for path in (store.own_folder(folder, name) for name in OWN_FOLDERS):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is a file, and the run needs a folder there; move it")
     try:
-        store.make_folder(store.own_folder(folder, "parts"))
+        store.make_folder(folder / "parts")
     except OSError as error:
         raise store.unwritable(folder, error) from None
     return folder
@@ -286,7 +290,7 @@ def clean(run: Run) -> list[str]:
     removed = []
     with locking.alone(run.folder):
         store.remove_unfinished(run.folder)
-        for name in (*OWN_FOLDERS, *OWN_FILES):
+        for name in (*OWN_FILES, *OWN_FOLDERS):  # the parts last: with them it is a run, which can be cleaned or go on
             path = run.folder / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -294,7 +298,11 @@ def clean(run: Run) -> list[str]:
             elif path.is_file() or path.is_symlink():
                 path.unlink()
                 removed.append(name)
-    (run.folder / locking.LOCK).unlink(missing_ok=True)
+        if os.name == "posix":  # while it is held, so that nobody holds a lock that is not there any more
+            (run.folder / locking.LOCK).unlink(missing_ok=True)
+    if os.name != "posix":  # there one that is held cannot be removed
+        with suppress(OSError):
+            (run.folder / locking.LOCK).unlink(missing_ok=True)
     if not any(run.folder.iterdir()):
         run.folder.rmdir()
     return removed

@@ -61,11 +61,11 @@ def write_file(path: Path, content: bytes, synced: bool = True) -> None:
         handle, temporary = tempfile.mkstemp(prefix=HIDDEN, suffix=UNFINISHED, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
+                Path(temporary).chmod(0o644)
                 file.write(content)
                 file.flush()
                 if synced:
                     os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -107,7 +107,7 @@ def own_folder(folder: Path, name: str) -> Path:
 def remove_unfinished(folder: Path) -> None:
     """Remove what a process that was killed left half written in a run's folder; for the one writer in it alone."""
     for place in (folder, *(folder / name for name in ("parts", "timings", "figures"))):
-        for path in place.glob(f"{HIDDEN}*{UNFINISHED}"):
+        for path in [] if place.is_symlink() and place != folder else place.glob(f"{HIDDEN}*{UNFINISHED}"):
             with contextlib.suppress(OSError):
                 path.unlink()
 

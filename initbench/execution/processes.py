@@ -28,6 +28,9 @@ BUSY = 0.02
 ALLOWED_DEATHS = 3
 
 
+# A run stops if so many workers in a row are killed, or hang, before they are ready.
+LOST_STARTS = 3
+
 # The last reply to a task.
 LAST = ("done", "failed")
 
@@ -47,17 +50,20 @@ class Process:
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
         self.environment: dict[str, str] = {}
         self.host = ""
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "initbench.training.worker", device, str(idle)],
-            env={**os.environ, **ENVIRONMENT, **(variables or {}), "PYTHONPATH": path},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            encoding="utf-8",
-            # A session of its own: Ctrl-C in the terminal reaches the parent alone, which ends it.
-            start_new_session=True,
-        )
+        try:
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "initbench.training.worker", device, str(idle)],
+                env={**os.environ, **ENVIRONMENT, **(variables or {}), "PYTHONPATH": path},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                encoding="utf-8",
+                # A session of its own: Ctrl-C in the terminal reaches the parent alone, which ends it.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise WorkerDied(f"a worker cannot be started: {error}") from None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -75,6 +81,11 @@ class Process:
     def ready(self) -> bool:
         """Whether it has started, and tells of itself."""
         return bool(self.environment)
+
+    @property
+    def killed(self) -> bool:
+        """Whether it ended by a signal."""
+        return (self._process.poll() or 0) < 0
 
     def _read(self) -> None:
         assert self._process.stdout
@@ -115,7 +126,12 @@ class Process:
                     raise Hung(f"it gave no sign of life for {SILENCE:.0f} s") from None
             if line is None:
                 raise EOFError
-            reply = json.loads(line)
+            try:
+                reply = json.loads(line)
+            except ValueError:  # half a reply, after which it ended, or what a library printed before it was ready
+                continue
+            if not isinstance(reply, dict) or "event" not in reply:
+                continue
             if reply["event"] != "alive":
                 moved = time.monotonic()
                 yield reply
@@ -168,7 +184,7 @@ class Workers:
         self._processes = [Process(device, variables) for variables in self._variables]
         self._busy: set[int] = set()
         self._dropped: set[int] = set()
-        self._changing, self._ended = threading.Lock(), False
+        self._changing, self._ended, self._lost_starts = threading.Lock(), False, 0
 
     def __enter__(self) -> "Workers":
         return self
@@ -213,21 +229,32 @@ class Workers:
         return True
 
     def _converse(self, place: int, task: int, what: dict[str, Any]) -> None:
-        """Pass on what a process tells of its task; where it ends, put another one in its place."""
+        """Pass on what a process tells of its task, or that it ended."""
         process = self._processes[place]
         try:
             for reply in process.replies(what):
+                self._lost_starts = 0
                 if reply["event"] in LAST:
                     self._busy.discard(place)
                 self.events.put(Told(task, reply, process.environment, process.host))
         except WorkerDied as error:
-            if not process.ready:  # it does not even start: nor would another one
-                self.events.put(error)
-                return
-            process.end()
-            with self._changing:
-                if self._ended:
-                    return
-                self._processes[place] = Process(self.device, self._variables[place])
-            self._busy.discard(place)
-            self.events.put(Lost(task, str(error), error.memory))
+            try:
+                if self._replace(place, error):
+                    self._busy.discard(place)
+                    self.events.put(Lost(task, str(error), error.memory))
+            except WorkerDied as unreplaced:
+                self.events.put(unreplaced)
+
+    def _replace(self, place: int, error: WorkerDied) -> bool:
+        """Put another process in the place of one that ended, unless all is over; WorkerDied where none would start."""
+        process = self._processes[place]
+        process.end()
+        with self._changing:
+            if self._ended:
+                return False
+            if not process.ready:
+                self._lost_starts += 1
+                if not process.killed or self._lost_starts >= LOST_STARTS:
+                    raise error
+            self._processes[place] = Process(self.device, self._variables[place])
+        return True

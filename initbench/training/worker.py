@@ -152,7 +152,7 @@ def _without_overflow(work: Callable[[list[Cell]], list[Any]], cells: list[Cell]
 
 def _short_of_memory(error: Exception) -> bool:
     """Whether an error says that memory is too small; PyTorch's for the processor's memory is a plain RuntimeError."""
-    told = ("can't allocate memory", "not enough memory")
+    told = ("can't allocate memory", "not enough memory", "std::bad_alloc", "ALLOC_FAILED")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)
 
 

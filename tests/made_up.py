@@ -1,0 +1,132 @@
+"""Training that takes no time, for tests of what stands around it: metrics that are a function of the cell alone.
+
+`Instant` is a crew that answers at once. Run as a program, this file is a worker of `initbench.execution.processes`;
+the environment variable MADE_UP, in JSON, says how it fails: `wider`, it is killed when it trains more cells than that;
+`killed`, `stopped` or `raised`, it is killed, stops or raises at a cell that has this value; `start`, the status or the
+negative signal with which it ends before it is ready; `log`, a file that gets a line for each process and each stack.
+"""
+
+import json
+import os
+import queue
+import random
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from initbench.cells import METRICS, SETTINGS
+from initbench.execution.crew import Told
+
+PYTHON = sys.executable
+ENVIRONMENT = {"processor": "made up", "device": "none"}
+
+GRID = """
+name = "made-up"
+
+[grid]
+initializer = ["zeros", "he_normal"]
+activation = ["tanh", "relu"]
+seed = 2
+
+[model]
+hidden = []
+output_activation = "same"
+
+[training]
+loss = "mse"
+epochs = 2
+"""
+CELLS = 8
+
+
+def reply_to(task):
+    """What a worker would reply to a task."""
+    epochs = task["cells"][0][SETTINGS.index("epochs")]
+    draws = [random.Random(repr(list(values))) for values in task["cells"]]
+    metrics = {name: [[draw.random() for draw in draws] for _ in range(epochs + 1)] for name in METRICS}
+    told = {"event": "done", "stack": task["stack"], "metrics": metrics, "exact": True, "seconds": 0.1}
+    return {**told, "initialization": {}, "product_rate": 1.0}
+
+
+class Instant:
+    """A crew of two that has every task done when it is sent; `before` is called first, with the task."""
+
+    device, processor, memory, allowed_deaths, count = "cpu", "made up", 0.0, 3, 2
+
+    def __init__(self, before=lambda task: None):
+        self.events, self._before = queue.SimpleQueue(), before
+
+    def free(self):
+        return [0, 1]
+
+    def send(self, place, task, what):
+        self._before(what)
+        self.events.put(Told(task, reply_to(what), ENVIRONMENT, "nowhere"))
+
+    def shrink(self):
+        return False
+
+
+def instantly(monkeypatch, before=lambda task: None):
+    """Let every run be trained by such a crew."""
+
+    @contextmanager
+    def crew(*_):
+        yield Instant(before)
+
+    monkeypatch.setattr("initbench.runs.crew_for", crew)
+
+
+def as_workers(monkeypatch, folder, **faults):
+    """Let every worker process be this program, with these faults; the log of what it did."""
+    program, log = folder / "python", folder / "log"
+    program.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{__file__}" "$@"\n')
+    program.chmod(0o755)
+    log.touch()
+    monkeypatch.setattr("initbench.execution.processes.sys.executable", str(program))
+    monkeypatch.setenv("MADE_UP", json.dumps({**faults, "log": str(log)}))
+    return log
+
+
+def work():
+    """Be a worker."""
+    faults = json.loads(os.environ["MADE_UP"])
+
+    def say(**message):
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
+
+    def log(line):
+        with Path(faults["log"]).open("a") as file:
+            file.write(line + "\n")
+
+    def die(status):
+        if status < 0:
+            os.kill(os.getpid(), -status)
+            time.sleep(60)
+        sys.exit(status)
+
+    log("process")
+    if "start" in faults:
+        sys.stderr.write("it does not start\n")
+        die(faults["start"])
+    sys.stdout.write("a library greets\n")  # which is no reply, and does no harm
+    say(event="ready", environment=ENVIRONMENT, host="nowhere")
+    for line in sys.stdin:
+        task = json.loads(line)
+        log(f"stack {len(task['cells'])}")
+        values = {value for cell in task["cells"] for value in cell}
+        if len(task["cells"]) > faults.get("wider", 1e9) or faults.get("killed") in values:
+            die(-faults.get("signal", signal.SIGKILL))
+        if faults.get("stopped") in values:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if faults.get("raised") in values:
+            say(event="failed", stack=task["stack"], why="ValueError: no such thing", memory=False)
+            continue
+        say(**reply_to(task))
+
+
+if __name__ == "__main__":
+    work()
