@@ -65,6 +65,9 @@ class Instant:
         self._before(what)
         self.events.put(Told(task, reply_to(what), ENVIRONMENT, "nowhere"))
 
+    def waiting(self, stacks):
+        pass
+
     def shrink(self):
         return False
 

@@ -433,7 +433,7 @@ def test_a_cell_that_always_kills_its_worker_fails_alone(grid, whole, stand_in, 
     told = [line for line in out.splitlines() if line.startswith("failed: ")]
     assert len(told) == 2
     assert all("he_normal" in line and "seed" in line and f"signal {int(by)}" in line for line in told)
-    assert "2 cells failed and are left out. To try them again: initbench run" in err
+    assert "2 cells failed and are left out. To try again: initbench run" in err
     frame = ib.load(tmp_path / "results" / "made-up")
     expected = one_seed[one_seed["initializer"] != "he_normal"].reset_index(drop=True)
     pd.testing.assert_frame_equal(frame, expected, check_exact=True)
