@@ -20,6 +20,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+# What each worker does many times a second for itself is nothing on a machine of its own, and all there is in a process
+# that has hundreds of them.
+ALONE = {
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "600s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "60s",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "5s",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
+
 
 def pretend(seconds):
     """Make the workers of this process pretend: a stack takes so many seconds, and its results are made up."""
@@ -99,9 +108,7 @@ def measure(asked):
     from initbench.runs import Run, Where, crew_for, planned
 
     made = grid(asked.cells, asked.width, asked.epochs)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "600s"}
-    # Many workers in one process would each look at it ten times a second.
-    environment["DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL"] = "60s"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **ALONE}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scheduler.json"
         dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
