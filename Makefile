@@ -17,11 +17,12 @@ QUICK = ^samplers\.Laws\.time_.*, 1\)$$
 FACTOR = 1.3
 ASV := $(BIN)/asv
 
-.PHONY: help demo test lint types bench bench-quick bench-all bench-local performance docs clean
+.PHONY: help demo test soak lint types bench bench-quick bench-all bench-local performance scaling docs clean
 
 help:
 	@echo "make demo         install, run the article's experiment, make the report (a minute after the installation)"
 	@echo "make test         install, run the tests"
+	@echo "make soak         100 kills of a run, 100,000 mutated grids, IDX files and parts (two hours)"
 	@echo "make lint         ruff and mypy"
 	@echo "make types        mypy alone"
 	@echo "make bench        asv: whether this commit's samplers are slower than those of main, or of BASE=COMMIT"
@@ -29,6 +30,7 @@ help:
 	@echo "make bench-all    asv: every benchmark, on this commit; results in results/asv, pages in results/asv-html"
 	@echo "make bench-local  the hot paths, compared with the last saved run of this command"
 	@echo "make performance  initbench beside PyTorch and JAX, in one run (ten to fifteen minutes of a quiet machine)"
+	@echo "make scaling      a Dask cluster of 1,000 workers that pretend to train (five minutes)"
 	@echo "make docs         docs/initializers.md, and results/example-keepcoding from a finished make demo"
 	@echo "make clean        remove the environment and the caches"
 
@@ -53,6 +55,10 @@ demo: $(RUN)
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n 2
+
+soak: $(DEV)
+	INITBENCH_SOAK_KILLS=100 $(BIN)/python -m pytest -n 2 tests/test_faults.py tests/test_locking.py tests/test_cluster.py
+	INITBENCH_SOAK_CASES=100000 $(BIN)/python -m pytest -n 2 -m soak tests/test_fuzz.py
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
@@ -80,6 +86,9 @@ bench-local: $(DEV)
 
 performance: $(PEERS)
 	$(BIN)/python -m benchmarks.peers --json results/peers.json
+
+scaling: $(DEV)
+	$(BIN)/python -m benchmarks.cluster --workers 1000 --processes 2 --cells 100000 --width 20 --seconds 20
 
 docs: $(DEV)
 	$(BIN)/python -m tools.make_initializers_page
