@@ -473,7 +473,7 @@ def _hostile_rows(rng, rows):
         rng.shuffle(order) if rng.random() < 0.5 else order
         return rows.take(pa.array(order, pa.int64()))
     elif how == 5:
-        other = rows.column_names[:]
+        other = list(range(rows.num_columns))  # a name may be there twice
         rng.shuffle(other)
         return rows.select(other)
     elif how == 6:
