@@ -161,3 +161,58 @@ def test_the_estimate_counts_what_initial_weights_take(monkeypatch):
     plain = estimate.estimate(cells, parsed, workers=1).seconds
     monkeypatch.setattr(calibration, "initialization", lambda cells, sources, pool: lambda cell: 3.0)
     assert estimate.estimate(cells, parsed, workers=1).seconds == pytest.approx(plain + 3.0 * len(cells), rel=0.2)
+
+
+def test_a_stack_needs_at_most_half_of_the_memory_there_is():
+    parsed = grid.parse(
+        """
+        [grid]
+        initializer = "he_normal"
+        learning_rate = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08]
+        seed = 1
+        [model]
+        hidden = [256, 256]
+        [training]
+        optimizer = "adam"
+        """
+    )
+    cells = list(parsed.cells())
+    source = parsed.sources["mnist"]
+    # Adam's six arrays of the weights, and three of what each unit gives for 512 images, in float32.
+    weights = 784 * 256 + 256 * 256 + 256 * 10
+    assert plan.training_bytes(cells[0], source) == 4 * (6 * weights + 3 * 512 * (256 + 256 + 10))
+    for memory, widest in ((0, 8), (1e12, 8), (8 * plan.training_bytes(cells[0], source), 4), (1.0, 1)):
+        stacks = plan.plan(cells, parsed.sources, widths={plan.kind_of(cells[0]): 8}, memory=memory)
+        assert max(len(stack.cells) for stack in stacks) == widest
+        assert sorted(cell for stack in stacks for cell in stack.cells) == sorted(cells)
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "given", "memory"),
+    [
+        ("", 2, ["0", "1"], 6e9),
+        ("3,5", 2, ["3", "5"], 6e9),
+        ("GPU-a,GPU-b", 3, ["GPU-a", "GPU-b", "GPU-a"], 3e9),
+        ("", 1, ["0"], 6e9),
+    ],
+)
+def test_each_worker_has_a_gpu_of_its_own_as_long_as_there_are_enough(monkeypatch, visible, count, given, memory):
+    """The two graphics processors are made up, and so are the processes."""
+    from initbench.execution import processes
+
+    started = []
+
+    class Recorded:
+        def __init__(self, device, variables):
+            started.append((device, variables))
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr(processes, "Process", Recorded)
+    monkeypatch.setattr(processes, "gpu_memories", lambda: (int(8e9), int(6e9)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with Workers(count, "cuda") as crew:
+        assert crew.memory == memory
+        assert crew.count == count
+    assert started == [("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in given]
