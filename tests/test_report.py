@@ -611,3 +611,14 @@ def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, 
     assert "he_normal" in told
     assert "zeros" in told
     assert "truncated" not in told  # which failed at every seed
+
+
+def test_several_kinds_of_machine_are_said_in_words():
+    one = {"processor": "AMD EPYC", "device": "cpu", "torch": "2.13.0"}
+    assert words.mixed([one, {**one, "torch": "2.12.0"}]) == ""
+    told = words.mixed([one, {**one, "processor": "Intel Xeon"}, {**one, "device": "cuda: NVIDIA H100"}])
+    assert "Trained on 3 kinds of machine: AMD EPYC, Intel Xeon and cuda: NVIDIA H100 beside AMD EPYC." in told
+    assert "between kinds results agree to rounding" in told
+    parsed = grid.parse(TEXT)
+    page = make(made_up(parsed), parsed, [one, {**one, "processor": "Intel Xeon"}], "initbench run page.toml")
+    assert "Trained on 2 kinds of machine: AMD EPYC and Intel Xeon." in page

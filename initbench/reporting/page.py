@@ -47,6 +47,7 @@ def make(
         The timings of the parts, for how fast the training was.
     """
     script = text("page.js")
+    environments = list(environments)
     shared: dict[str, Any] = {
         "name": grid.name,
         "style": text("page.css"),
@@ -60,6 +61,7 @@ def make(
         "expected": len(grid),
         "got": frame["cell"].nunique(),
         "environments": _different(environments),
+        "mixed": words.mixed(environments),
     }
     page = template("page.html")
     if frame.empty:

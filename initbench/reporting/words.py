@@ -557,6 +557,18 @@ def speed(timings: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def mixed(environments: Sequence[Mapping[str, str]]) -> str:
+    """What it means that a run was trained on several kinds of machine; nothing, if it was on one."""
+    kinds = list(dict.fromkeys((e.get("processor", ""), e.get("device", "")) for e in environments))
+    if len(kinds) < 2:
+        return ""
+    named = [processor if device in ("cpu", "") else f"{device} beside {processor}" for processor, device in kinds]
+    return (
+        f"Trained on {len(kinds)} kinds of machine: {listed(named)}. On one kind a cell has the same bits wherever it is "
+        "trained; between kinds results agree to rounding, which training can enlarge, as another seed would."
+    )
+
+
 def flag(row: Any) -> str:
     """What is to be said of an interval that covers less than it says; else an empty text."""
     if row["flag"] == "mixed":
