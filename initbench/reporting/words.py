@@ -564,8 +564,8 @@ def mixed(environments: Sequence[Mapping[str, str]]) -> str:
         return ""
     named = [processor if device in ("cpu", "") else f"{device} beside {processor}" for processor, device in kinds]
     return (
-        f"Trained on {len(kinds)} kinds of machine: {listed(named)}. On one kind a cell has the same bits wherever it is "
-        "trained; between kinds results agree to rounding, which training can enlarge, as another seed would."
+        f"Trained on {len(kinds)} kinds of machine: {listed(named)}. On one kind a cell has the same bits wherever it "
+        "is trained; between kinds results agree to rounding, which training can enlarge, as another seed would."
     )
 
 
