@@ -245,6 +245,7 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
     from initbench import verification
 
     run = Run.open(folder)
+    run.grid = replace(run.grid, device="auto")  # what it was trained with may not be here
     checked = verification.check(run)
     return checked.wrong + verification.retrain(run, checked, sample, seed, Where(workers)).wrong
 

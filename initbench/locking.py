@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initbench import store
-from initbench.errors import UserError
+from initbench.errors import UserError, printable
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -41,7 +41,7 @@ class Sign:
     mark: str  # random: two writers never have the same
 
     def __str__(self) -> str:
-        return f"process {self.process} on host {self.host}, since {self.since}"
+        return printable(f"process {self.process} on host {self.host}, since {self.since}", 200)
 
 
 class Writer:

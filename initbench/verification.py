@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +16,10 @@ from initbench.runs import Run, Where, crew_for, planned
 
 # What decides the bits of a cell, beside its specification: a part's metadata names them.
 DECISIVE = ("torch", "numpy", "scipy", "platform", "processor", "device")
+
+
+# Trainings of a cell on different machines are this close before the first epoch and in it, relative to the loss.
+CLOSE = 0.02
 
 
 @dataclass
@@ -94,6 +99,7 @@ class Retrained:
 
     chosen: int = 0
     same: int = 0
+    absent: list[str] = field(default_factory=list)  # data sets that are not here, so that nothing of them is chosen
     wrong: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)  # cells trained on another machine, which agree to rounding
 
@@ -103,9 +109,10 @@ def retrain(run: Run, checked: Checked, sample: int, seed: int, where: Where) ->
 
     Where another processor, device or version trained a cell, its bits may differ, and how far is told instead.
     """
-    trained = [cell for cell in run.grid.cells() if cell.id in checked.cells]
+    absent = [name for name, source in run.grid.sources.items() if source.folder and not Path(source.folder).is_dir()]
+    trained = [cell for cell in run.grid.cells() if cell.id in checked.cells and cell.dataset not in absent]
     chosen = random.Random(seed).sample(trained, min(sample, len(trained)))
-    found = Retrained(chosen=len(chosen))
+    found = Retrained(chosen=len(chosen), absent=absent)
     if not chosen:
         return found
     stored = _rows(run, {cell.id for cell in chosen})
@@ -146,10 +153,25 @@ def _compare(finished: Finished, stored: Mapping[str, pa.Table], checked: Checke
         ]
         inexact = "to rounding" in (made_by.get("bits"), finished.environment["bits"])
         line = f"{cell.described}: {_difference(old, new)}"
-        if other or inexact:
+        if (other or inexact) and _alike(old, new):
             found.elsewhere.append(f"{line}; trained with {'; '.join(other) or 'products that round differently'}")
+        elif other or inexact:
+            found.wrong.append(f"{line}; too far apart for {'; '.join(other) or 'products that round differently'}")
         else:
             found.wrong.append(f"{line}; trained on the same kind of processor with the same versions")
+
+
+def _alike(old: pa.Table, new: pa.Table) -> bool:
+    """Whether two trainings of a cell on different machines can be the same: rounding enlarges as training goes on, and
+    has done little before the first epoch and in it."""
+    for epoch, names in ((0, METRICS[1:]), (1, METRICS[:1])):
+        for name in names:
+            before, now = (rows.slice(epoch, 1)[name].to_pylist()[0] for rows in (old, new))
+            if (before is None) != (now is None):
+                return False
+            if before is not None and abs(before - now) > CLOSE * max(1.0 * (name.endswith("accuracy")), abs(now)):
+                return False
+    return True
 
 
 def _difference(old: pa.Table, new: pa.Table) -> str:
@@ -166,11 +188,15 @@ def _difference(old: pa.Table, new: pa.Table) -> str:
 def lines(run: Run, checked: Checked) -> Sequence[str]:
     """What was found in a folder, in words."""
     missing = [cell for cell in run.grid.cells() if cell.id not in checked.cells]
-    others = len(checked.cells) - (len(run.grid) - len(missing))
+    others = len(checked.cells) - checked.earlier - (len(run.grid) - len(missing))
     told = [f"{run.folder}: {len(run.grid) - len(missing):,} of {len(run.grid):,} cells, {checked.parts:,} parts read"]
+    if checked.earlier:
+        told.append(
+            f"{checked.earlier:,} cells are of an earlier version of the training: they are read, and their bits cannot "
+            "be had again"
+        )
     if others:
-        of = f", {checked.earlier:,} of an earlier version of the training" if checked.earlier else ""
-        told.append(f"{others:,} more cells lie there that are not of this grid{of}")
+        told.append(f"{others:,} more cells lie there that are not of this grid")
     aside = run.folder / "set-aside"
     if aside.is_dir() and any(aside.iterdir()):
         told.append(f"{sum(1 for _ in aside.iterdir()):,} parts were set aside: {aside}")

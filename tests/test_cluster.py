@@ -392,3 +392,82 @@ def test_a_cluster_that_grows_with_its_work_is_asked_for_workers(grid_file, here
         assert max(most) == 2
         until(lambda: not grows.scheduler.tasks, what="the end of what was asked for")
     pd.testing.assert_frame_equal(frame, here[1], check_exact=True)
+
+
+CANNOT_START = """
+import initbench.execution.there as there
+from initbench.errors import WorkerDied
+def cannot(*given, **more):
+    raise WorkerDied("a worker cannot be started: no space left")
+there.Process = cannot
+"""
+RAISES = """
+import initbench.execution.there as there
+def serve(task, *rest):
+    reply = {"event": "failed", "stack": task["stack"], "why": "RuntimeError: CUDA error", "memory": False}
+    return {"reply": reply, "environment": {"processor": "sick"}, "host": "sick"}
+there.serve = serve
+"""
+
+
+@pytest.mark.parametrize(("sickness", "told"), [(CANNOT_START, "its processes do not start"), (RAISES, "24 of 24")])
+def test_a_sick_worker_beside_a_good_one_fails_no_cell(cluster, grid_file, here, tmp_path, sickness, told):
+    cluster.add("sick", patch=sickness)
+    cluster.add("good")
+    until(lambda: "Registered to" in cluster.log("sick") and "Registered to" in cluster.log("good"))
+    out, _ = ended(command(grid_file, tmp_path, cluster))
+    assert told in out
+    assert "failed: " not in out
+    same_and_once(tmp_path / "spread", here)
+
+
+def test_where_no_worker_can_train_the_run_stops(cluster, grid_file, tmp_path):
+    cluster.add("sick", patch=CANNOT_START)
+    _, err = ended(command(grid_file, tmp_path, cluster), status=1)
+    assert "none of the cluster's workers can be used any more" in err
+
+
+def test_a_client_that_ends_takes_nothing_from_another_one(cluster, grid_file, here, tmp_path):
+    cluster.add("one")
+    first = command(grid_file, tmp_path / "first", cluster)
+    until(lambda: parts(tmp_path / "first" / "spread"))
+    ended(command(grid_file, tmp_path / "second", cluster, "--set", "seed=1"))
+    ended(first)
+    same_and_once(tmp_path / "first" / "spread", here)
+    assert "Compute Failed" not in cluster.log("one")
+
+
+def test_ctrl_c_ends_a_run_whose_worker_stands_still(cluster, grid_file, tmp_path):
+    cluster.add("one")
+    running = command(grid_file, tmp_path, cluster)
+    until(lambda: cluster.training("one"))
+    os.kill(cluster.workers["one"].pid, signal.SIGSTOP)
+    running.send_signal(signal.SIGINT)
+    out, _ = ended(running, status=130)
+    assert "Go on with: initbench run" in out
+
+
+TELLS_ITS_WIDTH = """
+import initbench.execution.there as there
+def serve(task, *rest):
+    width = len(task["cells"])
+    reply = {"event": "done", "stack": task["stack"], "speed": {"step": width, "evaluation": 0.0, "start": 0.0}}
+    return {"reply": reply, "environment": {}, "host": ""}
+there.serve = serve
+"""
+
+
+def test_no_task_gets_the_answer_of_an_earlier_one(cluster, grid_file):
+    from initbench import execution
+    from initbench.execution.cluster import Cluster
+    from initbench.grid import read
+    from initbench.plan import Stack
+
+    cluster.add("one", patch=TELLS_ITS_WIDTH)
+    grid = read(grid_file)
+    cells = tuple(cell for cell in grid.cells() if cell.seed == 0)
+    with Cluster(cluster.address, "cpu", grid.sources) as crew:
+        for turn in range(100):
+            width = 1 + turn % 3
+            (speed,) = execution.speeds(crew, [Stack(cells[:width], grid.sources["mnist"])])
+            assert speed.step == width

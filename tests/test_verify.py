@@ -94,6 +94,19 @@ def test_a_cell_of_another_processor_may_differ_and_is_told_apart(folder):
     assert all("trained with processor Other Processor 9000, here " in line for line in again.elsewhere)
 
 
+def test_what_another_processor_cannot_have_given_is_wrong(folder):
+    def change(rows):
+        rows["test_accuracy"] = 0.999
+        return rows
+
+    metadata = next(store.read_parts(folder, [])).metadata | {"bits": "to rounding"}
+    rewritten(folder, change, metadata)
+    run = Run.open(folder)
+    again = verification.retrain(run, verification.check(run), 12, 0, Where(1))
+    assert (again.same, len(again.wrong), again.elsewhere) == (6, 6, [])
+    assert all("too far apart" in line for line in again.wrong)
+
+
 def other_status(rows):
     rows.loc[3, "status"] = "nearly"
     return rows
@@ -200,7 +213,8 @@ def test_a_run_of_an_earlier_version_is_read_as_it_was(version, tmp_path):
     assert f"{version}, an earlier one" in page
     assert wrong(folder) == []
     result = CliRunner().invoke(app, ["verify", str(folder)])
-    assert "8 of an earlier version of the training" in result.output
+    assert "8 cells are of an earlier version of the training" in result.output
+    assert "have the same bits" not in result.output
 
 
 @pytest.mark.parametrize("version", EARLIER_RUNS)

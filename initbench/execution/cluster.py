@@ -38,8 +38,17 @@ GONE_SECONDS = 60.0
 # How long a connection may take, and how long the run waits at its start for workers that do not answer.
 CONNECT_SECONDS, PATIENCE_SECONDS = 15.0, 60.0
 
+# How long the end waits for the cluster to be free.
+END_SECONDS = 5.0
+
 # So many messages wait for workers' answers at a time.
 PREPARED_AT_ONCE = 16
+
+# How long a result may take to come, and how many come at a time.
+FETCH_SECONDS, FETCHED_AT_ONCE = 120.0, 8
+
+# A worker that does not answer is asked so many times; one that Dask has paused for so long is given up.
+ASKED_TIMES, PAUSED_SECONDS = 3, 300.0
 
 # At the start so many are asked by one message.
 ASKED_AT_ONCE = 64
@@ -61,6 +70,13 @@ class _Worker:
     host: str
     memory: float
     tasks: set[int]
+    lost_starts: int = 0  # processes that were killed before they were ready, one after another
+    paused: float = 0.0  # since when Dask gives it nothing, or 0
+
+    @property
+    def open(self) -> int:
+        """How many stacks it may have at a time, now."""
+        return 0 if self.paused else self.places
 
 
 class Cluster:
@@ -86,6 +102,7 @@ class Cluster:
         self._workers: dict[str, _Worker] = {}
         self._judged: set[str] = set()  # addresses of workers that were taken, or refused
         self._refused: list[str] = []
+        self._unanswered: Counter[str] = Counter()  # how often workers did not answer when they were asked
         self._futures: dict[int, Any] = {}
         self._lock, self._end = threading.RLock(), threading.Event()
         self._files: dict[str, dict[str, bytes]] = {}
@@ -96,6 +113,8 @@ class Cluster:
         self._topic = f"initbench-{self._client.id}"
         self._prefix = f"initbench-stack-{self._client.id}"  # Dask takes tasks of one prefix to last as long
         self._wishes: list[Any] = []
+        self._fetching = ThreadPoolExecutor(FETCHED_AT_ONCE, thread_name_prefix="initbench-fetch")
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="initbench-look")
         self._pool = ThreadPoolExecutor(PREPARED_AT_ONCE, thread_name_prefix="initbench-prepare")
         try:
             self._begin(scheduler)
@@ -120,12 +139,12 @@ class Cluster:
 
             count = workers or available_cores()
             self._own = distributed.LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=0)
-            return distributed.Client(self._own)
+            return distributed.Client(self._own, set_as_default=False)
         where = _address(scheduler)
         try:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
-                client = distributed.Client(timeout=CONNECT_SECONDS, **where)
+                client = distributed.Client(timeout=CONNECT_SECONDS, set_as_default=False, **where)
         except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             tls = "does Dask's configuration name its certificate (distributed.comm.tls)?"
@@ -143,7 +162,10 @@ class Cluster:
         self._note(f"Dask dashboard: {self._client.dashboard_link or 'the scheduler has none'}")
         waiting = False
         while not self._workers:
-            self._look(wait=True)
+            try:
+                self._look(wait=True)
+            except Exception as error:
+                raise WorkerDied(f"the scheduler cannot be reached any more ({_first_line(error)})") from None
             if self._workers:
                 break
             if self._refused:
@@ -164,23 +186,29 @@ class Cluster:
         self._end.set()
         with self._lock:
             unfinished, self._futures = [*self._futures.values(), *self._wishes], {}
-        with contextlib.suppress(Exception):  # the scheduler may be gone
-            if unfinished:
-                self._client.cancel(unfinished, force=True)
-            if self._workers:
-                addresses = list(self._workers)
-                self._client.run(there.leave, self._client.id, workers=addresses, on_error="ignore", wait=False)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        # The scheduler may be gone, or it or a worker stand still: that holds up no end.
+        freeing = threading.Thread(target=self._free, args=(unfinished,), daemon=True)
+        freeing.start()
+        freeing.join(END_SECONDS)
+        for pool in (self._pool, self._fetching, self._looking):
+            pool.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(Exception):
             self._client.close(timeout=5)
         if self._own:
             self._own.close(timeout=10)
 
+    def _free(self, unfinished: list[Any]) -> None:
+        with contextlib.suppress(Exception):
+            if unfinished:
+                self._client.cancel(unfinished, force=True)
+            if addresses := list(self._workers):
+                self._client.run(there.leave, self._client.id, workers=addresses, on_error="ignore", wait=False)
+
     @property
     def count(self) -> int:
         """How many stacks train at a time, now."""
         with self._lock:
-            places = sum(worker.places for worker in self._workers.values())
+            places = sum(worker.open for worker in self._workers.values())
         return min(places, self._most or places)
 
     @property
@@ -190,14 +218,14 @@ class Cluster:
 
     @property
     def processor(self) -> str:
-        """The processor of most places."""
-        return self._commonest("processor")
+        """The processor of most places; not of this machine, which is as fast as it is."""
+        return f"{self._commonest('processor')}, in a cluster"
 
     @property
     def memory(self) -> float:
         """The bytes that a place has, where it has the least."""
         with self._lock:
-            return min((worker.memory for worker in self._workers.values()), default=0.0)
+            return min((worker.memory for worker in self._workers.values() if worker.memory), default=0.0)
 
     def _commonest(self, what: str) -> str:
         places: Counter[str] = Counter()
@@ -212,10 +240,10 @@ class Cluster:
         return self._allowed
 
     def free(self) -> list[str]:
-        """A worker's address for each stack that could begin now; workers with most free places first."""
+        """A worker's address for each stack that could begin now, each worker's first one before any second."""
         with self._lock:
-            spare = {address: worker.places - len(worker.tasks) for address, worker in self._workers.items()}
-            most = self.count - sum(len(worker.tasks) for worker in self._workers.values())
+            spare = {address: worker.open - len(worker.tasks) for address, worker in self._workers.items()}
+            most = self.count - sum(len(worker.tasks) for worker in self._workers.values() if worker.open)
         found = []
         for turn in range(max(spare.values(), default=0)):
             found += [address for address, places in spare.items() if places > turn]
@@ -223,14 +251,14 @@ class Cluster:
 
     def waiting(self, stacks: int) -> None:
         """Let Dask's adaptive scaling know that stacks wait: as tasks that no worker may take, a few of them."""
-        with self._lock:
+        with self._lock, contextlib.suppress(Exception):  # a connection that is closed is told of elsewhere
             while len(self._wishes) < min(stacks, MOST_WISHES):
                 key = f"{self._prefix}-wish-{len(self._wishes)}-{time.monotonic_ns()}"
                 never = {"initbench-wish": 1}
                 self._wishes.append(self._client.submit(abs, 0, key=key, resources=never, pure=False))
             enough, self._wishes = self._wishes[stacks:], self._wishes[:stacks]
-        if enough:
-            self._client.cancel(enough, force=True)
+            if enough:
+                self._client.cancel(enough, force=True)
 
     def shrink(self) -> bool:
         """Nothing is gained by it: each worker has its own memory."""
@@ -240,49 +268,59 @@ class Cluster:
         """Have a task done by a worker; if it has just left, that is told."""
         with self._lock:
             worker = self._workers.get(place)
-            if worker is None:
-                self.events.put(Lost(task, "its worker left before it began"))
+            if worker is None or not worker.open:
+                self.events.put(Lost(task, "its worker left before it began", began=False))
                 return
             worker.tasks.add(task)
             every = max(0.2, self.count / TOLD_A_SECOND)
-            future = self._client.submit(
-                there.serve,
-                what,
-                worker.device,
-                self._client.id,
-                self._topic,
-                every,
-                key=f"{self._prefix}-{task}",
-                workers=[place],
-                allow_other_workers=False,
-                pure=False,
-            )
+            try:
+                future = self._client.submit(
+                    there.serve,
+                    what,
+                    worker.device,
+                    self._client.id,
+                    self._topic,
+                    every,
+                    key=f"{self._prefix}-{task}",
+                    workers=[place],
+                    allow_other_workers=False,
+                    pure=False,
+                )
+            except Exception as error:  # the connection is closed
+                self.events.put(WorkerDied(f"the scheduler cannot be reached any more ({_first_line(error)})"))
+                return
             self._futures[task] = future
-        future.add_done_callback(lambda done: self._done(place, task, done))
+        future.add_done_callback(lambda done: self._fetching.submit(self._done, place, task, done))
 
     def _done(self, place: str, task: int, future: Any) -> None:
         """A task's future has an end: its result, or what became of its worker."""
+        try:
+            with self._lock:
+                if self._futures.pop(task, None) is None:
+                    return  # it was given up
+            event = self._outcome(place, task, future)
+        except Exception as error:  # its worker left with the result
+            event = Lost(task, f"on worker {place}: {_first_line(error)}")
         with self._lock:
-            if self._futures.pop(task, None) is None:
-                return  # it was given up
             if place in self._workers:
                 self._workers[place].tasks.discard(task)
-        if future.status == "finished":
-            try:
-                told = future.result(timeout=CONNECT_SECONDS)
-            except Exception as error:
-                self.events.put(Lost(task, f"its worker left with the result ({type(error).__name__})"))
-                return
-            future.release()
-            if "reply" in told:
-                self.events.put(Told(task, told["reply"], told["environment"], told["host"]))
-            else:
-                if not told["ready"]:
-                    self._refuse(place, f"its processes do not start: {told['lost']}")
-                self.events.put(Lost(task, told["lost"], told["memory"]))
-        else:
+        self.events.put(event)
+
+    def _outcome(self, place: str, task: int, future: Any) -> Told | Lost:
+        if future.status != "finished":
             why = _first_line(future.exception()) if future.status == "error" else f"it was {future.status}"
-            self.events.put(Lost(task, f"on worker {place}: {why}"))
+            return Lost(task, f"on worker {place}: {why}")
+        told = future.result(timeout=FETCH_SECONDS)
+        future.release()
+        with self._lock:
+            worker = self._workers.get(place)
+            if worker:
+                worker.lost_starts = 0 if "reply" in told or told["ready"] else worker.lost_starts + 1
+        if "reply" in told:
+            return Told(task, told["reply"], told["environment"], told["host"])
+        if worker and worker.lost_starts and (not told["killed"] or worker.lost_starts >= processes.LOST_STARTS):
+            self._refuse(place, f"its processes do not start: {told['lost']}")
+        return Lost(task, told["lost"], told["memory"], began=told["ready"])
 
     def _hear(self, event: tuple[float, Any]) -> None:
         reply = event[1]
@@ -299,24 +337,33 @@ class Cluster:
         line = f"worker {address} is refused: {why}"
         with self._lock:
             self._refused.append(line)
-            if address in self._workers:
+            used = address in self._workers
+            if used:
                 self._workers[address].places = 0  # what it trains already it may end
         self._note(line)
+        if used and not any(worker.places for worker in self._workers.values()):
+            self.events.put(WorkerDied(f"none of the cluster's workers can be used any more; {line}"))
 
     def _watch(self) -> None:
         """See who joins and who leaves, until the end."""
+        asked: futures.Future[None] | None = None
         heard = time.monotonic()
         while not self._end.wait(WATCH_SECONDS):
+            error: BaseException = TimeoutError("it does not answer")
             try:
-                self._look()
-                heard = time.monotonic()
-            except Exception as error:
-                if time.monotonic() - heard > GONE_SECONDS or self._client.status == "closed":
-                    if not self._end.is_set():
-                        closed = self._client.status == "closed"
-                        why = "it closed the connection" if closed else _first_line(error)
-                        self.events.put(WorkerDied(f"the scheduler cannot be reached any more ({why})"))
-                    return
+                asked = asked or self._looking.submit(self._look)
+                asked.result(timeout=WATCH_SECONDS)
+                heard, asked = time.monotonic(), None
+            except futures.TimeoutError:  # the scheduler has not answered yet
+                pass
+            except Exception as raised:
+                error, asked = raised, None
+            closed = self._client.status == "closed"
+            if time.monotonic() - heard > GONE_SECONDS or closed:
+                why = "it closed the connection" if closed else _first_line(error)
+                if not self._end.is_set():
+                    self.events.put(WorkerDied(f"the scheduler cannot be reached any more ({why})"))
+                return
 
     def _look(self, wait: bool = False) -> None:
         """Ask the scheduler for its workers: those that are new are judged and prepared, those that left are lost."""
@@ -325,9 +372,11 @@ class Cluster:
         present = {a: w for a, w in found["workers"].items() if w["status"] == "running"}
         there_still = found["workers"].keys()
         with self._lock:
-            gone = [address for address in self._workers if address not in there_still]
+            for address, worker in self._workers.items():
+                worker.paused = 0.0 if address in present else worker.paused or time.monotonic()
+            gone = [a for a, w in self._workers.items() if a not in there_still or _paused_too_long(w)]
             new = {address: worker for address, worker in present.items() if address not in self._judged}
-            self._judged = (self._judged & set(there_still)) | set(new)
+            self._judged = ((self._judged & set(there_still)) | set(new)) - set(gone)
         for address in gone:
             self._lose(address)
         if wait:
@@ -348,28 +397,46 @@ class Cluster:
     def _lose(self, address: str) -> None:
         with self._lock:
             worker = self._workers.pop(address)
-            lost = [self._futures.pop(task, None) for task in worker.tasks]
+            # A task whose result is being fetched tells for itself what becomes of it.
+            lost = {task: self._futures.pop(task) for task in worker.tasks if task in self._futures}
+            left = bool(self._workers)
         self._note(f"worker {address} ({worker.host}) left")
-        if not self._workers:
+        if not left:
             self._note("no workers are left; waiting for the next")
-        for task in worker.tasks:
+        for task in lost:
             self.events.put(Lost(task, f"worker {address} ({worker.host}) was lost"))
         self.events.put(Changed())
         with contextlib.suppress(Exception):
-            self._client.cancel([future for future in lost if future], force=True)
+            self._client.cancel(list(lost.values()), force=True)
 
     def _judge(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
         """Take workers, or refuse them and say why."""
+        try:
+            self._judge_all(workers)
+        except Exception as error:
+            for address in workers.keys() - self._workers.keys():
+                self._refuse(address, f"it cannot be prepared ({_first_line(error)})")
+
+    def _judge_all(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
         told = self._ask(list(workers), probe.worker)
         fit = [address for address, answer in told.items() if self._fits(address, answer)]
         sources = [asdict(source) for source in self._sources.values()]
         for address, ready in self._ask(fit, there.prepare, self._asked, sources).items():
             if isinstance(ready, BaseException):
-                self._refuse(address, f"it cannot be asked ({_first_line(ready)})")
+                self._ask_again(address, ready)
             elif "refused" in ready:
                 self._refuse(address, ready["refused"])
             elif self._send_data(address, ready["lacks"]):
                 self._take(address, workers[address], told[address], ready)
+
+    def _ask_again(self, address: str, error: BaseException) -> None:
+        """A worker did not answer as it should: it may have left, and is asked again a few times if it has not."""
+        with self._lock:
+            self._unanswered[address] += 1
+            if self._unanswered[address] < ASKED_TIMES:
+                self._judged.discard(address)
+                return
+        self._refuse(address, f"it cannot be asked ({_first_line(error)})")
 
     def _ask(self, addresses: list[str], function: Any, *arguments: Any) -> dict[str, Any]:
         """What a function gives on each of some workers, or the error there."""
@@ -382,10 +449,10 @@ class Cluster:
         return {address: answers.get(address, OSError("it has left")) for address in addresses}
 
     def _fits(self, address: str, answer: Any) -> bool:
-        why = (
-            f"it cannot be asked ({_first_line(answer)})" if isinstance(answer, BaseException) else self._unfit(answer)
-        )
-        if why:
+        if isinstance(answer, BaseException):
+            self._ask_again(address, answer)
+            return False
+        if why := self._unfit(answer):
             self._refuse(address, why)
         return not why
 
@@ -394,7 +461,7 @@ class Cluster:
         for name in names:
             answer = self._ask([address], there.keep, name, self._content(name))[address]
             if isinstance(answer, BaseException):
-                self._refuse(address, f"the data cannot be sent to it ({_first_line(answer)})")
+                self._ask_again(address, answer)
                 return False
         return True
 
@@ -471,3 +538,7 @@ def _address(scheduler: str) -> dict[str, str]:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _paused_too_long(worker: _Worker) -> bool:
+    return bool(worker.paused) and time.monotonic() - worker.paused > PAUSED_SECONDS

@@ -17,6 +17,9 @@ What = Literal["train", "speed", "initialization"]
 # A run stops when so many cells have failed and none was trained: then it is not the cells.
 MOST_FAILED = 100
 
+# Numbers of tasks: never one twice in a process, since Dask gives a key that it still knows its former result.
+_tasks = itertools.count()
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -83,6 +86,7 @@ class Lost:
     why: str
     memory: bool = False
     raised: bool = False
+    began: bool = True  # if it did not, the task is no reason for the loss
 
 
 @dataclass(frozen=True)
@@ -135,14 +139,16 @@ class _Job:
     number: int
     stack: Stack
     deaths: int = 0
+    raised_at: set[Any] = field(default_factory=set)  # the places where it raised an error
 
 
 def train(crew: Crew, stacks: Sequence[Stack]) -> Iterator[Progress | Finished | Failed | Notice]:
     """Train the stacks, each at the next place that is free; events come in the order in which they happen.
 
     A stack whose worker is lost goes to another one. Where memory is the likely reason it is halved at once, and
-    elsewhere when it has lost more workers than the crew allows. A cell that is alone then fails, and the others go on;
-    so does one at which the training raises an error.
+    elsewhere when it has lost more workers than the crew allows. A cell that is alone then fails, and the others go on.
+    A stack at which the training raises an error is tried at another place too, before it is halved or its cell fails:
+    it may be the place.
     """
     failed, finished = 0, False
     for _, told in _served(crew, stacks, "train"):
@@ -168,21 +174,23 @@ def initialization(crew: Crew, stacks: Sequence[Stack]) -> list[float]:
 
 
 def _measured(crew: Crew, stacks: Sequence[Stack], what: What) -> dict[int, Any]:
-    served = _served(crew, stacks, what)
-    return {number: told[what] for number, told in served if number is not None and isinstance(told, dict)}
+    found, notices = {}, []
+    for number, told in _served(crew, stacks, what):
+        if isinstance(told, dict) and number is not None:
+            found[number] = told[what]
+        if isinstance(told, Notice):
+            notices.append(told)
+    for notice in notices:  # the training tells of them
+        crew.events.put(notice)
+    return found
 
 
 def _served(crew: Crew, stacks: Sequence[Stack], what: What) -> Iterator[tuple[int | None, Any]]:
     """All that is told of these stacks, with each's number, until none is left; Notices have no number."""
     waiting = deque(_Job(number, stack) for number, stack in enumerate(stacks))
-    running: dict[int, _Job] = {}
-    tasks = itertools.count()
+    running: dict[int, tuple[_Job, Any]] = {}  # of each task: its job, and its place
     while waiting or running:
-        for place in crew.free()[: len(waiting)]:
-            job, task = waiting.popleft(), next(tasks)
-            running[task] = job
-            crew.send(place, task, _task(job.stack, task, what))
-        crew.waiting(len(waiting))
+        _give_out(crew, waiting, running, what)
         event = crew.events.get()
         if isinstance(event, Exception):
             raise event
@@ -190,7 +198,7 @@ def _served(crew: Crew, stacks: Sequence[Stack], what: What) -> Iterator[tuple[i
             yield None, event
         if isinstance(event, Changed | Notice) or event.task not in running:  # a worker that was given up and returned
             continue
-        job = running[event.task]
+        job, place = running[event.task]
         if isinstance(event, Told) and event.reply["event"] == "progress":
             yield job.number, Progress(job.stack, event.reply["epochs"])
             continue
@@ -198,25 +206,54 @@ def _served(crew: Crew, stacks: Sequence[Stack], what: What) -> Iterator[tuple[i
         if isinstance(event, Told) and event.reply["event"] == "done":
             yield job.number, _finished(job.stack, event) if what == "train" else event.reply
             continue
-        if isinstance(event, Told):
-            if "lines" in event.reply:
-                raise UserError(*event.reply["lines"])
-            event = Lost(event.task, event.reply["why"], event.reply["memory"], raised=True)
         yield job.number, Progress(job.stack, 0.0)
-        for again in _what_then(crew, job, event, splitting=what == "train"):
+        for again in _what_then(crew, job, place, _lost(event), splitting=what == "train"):
             if isinstance(again, Failed):
                 yield job.number, again
-            else:
+            elif again is job:
                 waiting.appendleft(again)
+            else:  # what was hard waits until all else was tried
+                waiting.append(again)
 
 
-def _what_then(crew: Crew, job: _Job, event: Lost, splitting: bool) -> "list[_Job] | list[Failed]":
+def _give_out(crew: Crew, waiting: "deque[_Job]", running: dict[int, tuple[_Job, Any]], what: What) -> None:
+    """Send a job to each place that is free."""
+    for place in crew.free():
+        if job := _job_for(place, waiting, idle=not running):
+            task = next(_tasks)
+            running[task] = job, place
+            crew.send(place, task, _task(job.stack, task, what))
+    crew.waiting(len(waiting))
+
+
+def _lost(event: Told | Lost) -> Lost:
+    """What became of a task that was not done; UserError if it is the user's mistake."""
+    if isinstance(event, Lost):
+        return event
+    if "lines" in event.reply:
+        raise UserError(*event.reply["lines"])
+    return Lost(event.task, event.reply["why"], event.reply["memory"], raised=True)
+
+
+def _job_for(place: Any, waiting: "deque[_Job]", idle: bool) -> _Job | None:
+    """The next job for a place: one that did not raise an error there, unless nothing else is going on."""
+    for job in waiting:
+        if place not in job.raised_at:
+            waiting.remove(job)
+            return job
+    return waiting.popleft() if waiting and idle else None
+
+
+def _what_then(crew: Crew, job: _Job, place: Any, event: Lost, splitting: bool) -> "list[_Job] | list[Failed]":
     """What becomes of a job that was not done: it is tried again, or in halves, or its cells fail."""
     cells = job.stack.cells
-    job.deaths += 1
+    if event.raised and not event.memory and place not in job.raised_at and crew.count > 1:
+        job.raised_at.add(place)
+        return [job]
+    job.deaths += event.began
     if splitting and len(cells) > 1 and (event.raised or event.memory or job.deaths > crew.allowed_deaths):
         return [_Job(job.number, half) for half in reversed(split(job.stack, 2))]
-    if event.memory and crew.shrink():
+    if splitting and event.memory and crew.shrink():
         return [_Job(job.number, job.stack)]
     if event.raised or job.deaths > crew.allowed_deaths:
         return [Failed(cell, event.why) for cell in cells]

@@ -31,6 +31,9 @@ ALLOWED_DEATHS = 3
 # A run stops if so many workers in a row are killed, or hang, before they are ready.
 LOST_STARTS = 3
 
+# How long a process may take to end once its output has, in seconds.
+ENDING = 10.0
+
 # The last reply to a task.
 LAST = ("done", "failed")
 
@@ -65,7 +68,11 @@ class Process:
         except OSError as error:
             raise WorkerDied(f"a worker cannot be started: {error}") from None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        try:
+            threading.Thread(target=self._read, daemon=True).start()
+        except RuntimeError as error:
+            self.end()
+            raise WorkerDied(f"a worker cannot be followed: {error}") from None
 
     @property
     def pid(self) -> int:
@@ -142,7 +149,11 @@ class Process:
 
     def _died(self) -> WorkerDied:
         """How it ended, and the last that it printed."""
-        status = self._process.wait()
+        try:
+            status = self._process.wait(timeout=ENDING)
+        except subprocess.TimeoutExpired:  # it has closed its output and lives on
+            self._process.kill()
+            status = self._process.wait()
         printed = []
         with contextlib.suppress(OSError, ValueError):
             self._errors.seek(0)
@@ -181,7 +192,14 @@ class Workers:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         names = gpus if len(gpus) == len(memories) else [str(i) for i in range(len(memories))]
         self._variables = [{"CUDA_VISIBLE_DEVICES": names[i % len(names)]} if names else {} for i in range(count)]
-        self._processes = [Process(device, variables) for variables in self._variables]
+        self._processes: list[Process] = []
+        try:
+            for variables in self._variables:
+                self._processes.append(Process(device, variables))
+        except WorkerDied:
+            for process in self._processes:
+                process.end()
+            raise
         self._busy: set[int] = set()
         self._dropped: set[int] = set()
         self._changing, self._ended, self._lost_starts = threading.Lock(), False, 0
@@ -244,6 +262,10 @@ class Workers:
                     self.events.put(Lost(task, str(error), error.memory))
             except WorkerDied as unreplaced:
                 self.events.put(unreplaced)
+            except Exception as unforeseen:
+                self.events.put(_unforeseen(unforeseen))
+        except Exception as unforeseen:
+            self.events.put(_unforeseen(unforeseen))
 
     def _replace(self, place: int, error: WorkerDied) -> bool:
         """Put another process in the place of one that ended, unless all is over; WorkerDied where none would start."""
@@ -258,3 +280,8 @@ class Workers:
                     raise error
             self._processes[place] = Process(self.device, self._variables[place])
         return True
+
+
+def _unforeseen(error: Exception) -> WorkerDied:
+    """What a thread that follows a worker tells when it ends by an error: nobody else would."""
+    return WorkerDied(f"a worker cannot be followed any more: {type(error).__name__}: {error}")

@@ -79,13 +79,16 @@ def serve(task: dict[str, Any], device: str, client: str, topic: str, every: flo
     source = dict(task["source"])
     if source["name"] in _data:
         source["folder"] = str(_data[source["name"]])
-    process = _taken(device, client)
+    try:
+        process = _taken(device, client)
+    except WorkerDied as error:
+        return {"lost": str(error), "memory": False, "ready": False, "killed": False}
     told = 0.0
     try:
         for reply in process.replies({**task, "source": source}):
             if reply["event"] in LAST:
                 _given_back(process, device, client)
-                return {"reply": reply, "environment": process.environment, "host": process.host}
+                return {"reply": _of_this_worker(reply), "environment": process.environment, "host": process.host}
             if _forgotten(worker, key):
                 break
             if time.monotonic() - told > every:
@@ -93,9 +96,17 @@ def serve(task: dict[str, Any], device: str, client: str, topic: str, every: flo
                 worker.log_event(topic, reply)
         raise WorkerDied("the client is gone")
     except WorkerDied as error:
-        ready = process.ready
+        ready, killed = process.ready, process.killed
         _given_back(process, device, client, alive=False)
-        return {"lost": str(error), "memory": error.memory, "ready": ready}
+        return {"lost": str(error), "memory": error.memory, "ready": ready, "killed": killed}
+
+
+def _of_this_worker(reply: dict[str, Any]) -> dict[str, Any]:
+    """A reply; a mistake that would end the run is this worker's own here (data that are gone, say), and others may not
+    make it."""
+    if "lines" not in reply:
+        return reply
+    return {"event": reply["event"], "stack": reply["stack"], "why": reply["lines"][0], "memory": False}
 
 
 def _forgotten(worker: Any, key: Any) -> bool:
@@ -123,7 +134,7 @@ def _given_back(process: Process, device: str, client: str, alive: bool = True) 
     with _lock:
         _busy.get(client, set()).discard(process)
         if alive:
-            _idle[device].append(process)
+            _idle.setdefault(device, []).append(process)
             return
     process.end()
 

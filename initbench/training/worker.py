@@ -95,7 +95,7 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, cells[0].precision, source.name, functions)
     start = time.perf_counter()
     if shape not in exact:
-        exact[shape] = _without_overflow(lambda some: [bits_hold(some, data[source.name])] * len(some), cells)[0]
+        exact[shape] = all(_without_overflow(lambda some: [bits_hold(some, data[source.name])] * len(some), cells))
     progress_at = start
 
     initialization: dict[str, dict[str, float]] = {}
