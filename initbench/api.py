@@ -27,7 +27,7 @@ def run(
     results: str | Path = "results",
     workers: int | None = None,
     width: int | None = None,
-    scheduler: str = "",
+    scheduler: str | None = None,
     processor: str = "",
     overrides: Mapping[str, object] | None = None,
 ) -> "pd.DataFrame":
@@ -79,7 +79,7 @@ def run(
     else:
         grid = read(grid, overrides)
     where = Where(workers, width, scheduler, processor)
-    if not scheduler:
+    if scheduler is None:
         device_for(grid.device)
     with Run.writing(grid, Path(results)) as made:
         failed = train_to_the_end(made, made.missing(), where, lambda event: None)
@@ -231,7 +231,7 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
     sample
         How many of its cells are trained again, chosen at random; 0 for none.
     seed
-        Which ones.
+        Which ones: the same seed chooses the same. (The command line takes another one each time.)
     workers
         How many processes train; default one for each core.
 
@@ -244,6 +244,9 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
     """
     from initbench import verification
 
+    for name, value in (("sample", sample), ("seed", seed)):
+        if type(value) is not int or value < 0:
+            raise UserError(f"{name} = {shown(value)} is not allowed; allowed: a whole number from 0 up")
     run = Run.open(folder)
     run.grid = replace(run.grid, device="auto")  # what it was trained with may not be here
     checked = verification.check(run)

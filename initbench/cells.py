@@ -54,7 +54,9 @@ class Cell(NamedTuple):
     @property
     def described(self) -> str:
         """The cell in a few words."""
-        return f"cell {self.id} ({self.initializer}, {self.activation}, {self.loss}, seed {self.seed})"
+        network = f"hidden {self.hidden}" if self.hidden else "no hidden layer"
+        training = f"{self.loss}, {self.optimizer} at {self.learning_rate}"
+        return f"cell {self.id} ({self.initializer}, {self.activation}, {network}, {training}, seed {self.seed})"
 
     def values(self) -> tuple[str | int | float, ...]:
         """The settings' values, in the order of `SETTINGS`."""

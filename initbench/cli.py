@@ -54,7 +54,7 @@ Device = Annotated[
     str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="What trains; default the grid file's, or auto.")
 ]
 Scheduler = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--scheduler",
         metavar="ADDRESS",
@@ -170,7 +170,7 @@ def run(
     workers: Workers = None,
     width: Width = None,
     device: Device = None,
-    scheduler: Scheduler = "",
+    scheduler: Scheduler = None,
     processor: Processor = "",
     results: Results = Path("results"),
 ) -> None:
@@ -193,7 +193,7 @@ def run(
         ]
     )
     where = Where(workers, width, scheduler, processor)
-    if not scheduler:
+    if scheduler is None:
         device_for(grid.device)  # refused before anything is written
     with Run.writing(grid, results) as made:
         _interrupt_once()
@@ -218,14 +218,19 @@ def run(
 
 
 def _interrupt_once() -> None:
-    """The first Ctrl-C interrupts; those that follow do not disturb the end that it makes."""
+    """The first Ctrl-C interrupts, and so does SIGTERM, or a terminal that is closed; those that follow do not disturb
+    the end that it makes."""
     import signal
 
+    numbers = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+
     def handle(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, handle)
+    for each in numbers:
+        signal.signal(each, handle)
 
 
 def _train(made: "Run", where: "Where") -> "list[Failed]":
@@ -263,8 +268,11 @@ def report(folder: RunPath) -> None:
     from initbench.runs import Run
 
     made = Run.open(folder)
-    path = write_report(made, *made.read())
+    frame, environments = made.read()
+    path = write_report(made, frame, environments)
     _notes(made)
+    if frame["cell"].nunique() < len(made.grid):
+        say(f"{frame['cell'].nunique():,} of {len(made.grid):,} cells are trained; the report is of these")
     say(f"Report: {path}")
 
 
@@ -272,7 +280,7 @@ def report(folder: RunPath) -> None:
 def verify(
     folder: RunPath,
     sample: Annotated[int, typer.Option("--sample", min=0, help="How many cells are trained again.")] = 10,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Which ones: a number chooses the same.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="One number chooses the same cells.")] = None,
     workers: Workers = None,
     device: Device = None,
 ) -> None:
@@ -294,7 +302,7 @@ def verify(
     wrong, elsewhere = len(checked.wrong), 0
     if sample and len(checked.cells) > checked.earlier:
         seed = random.randrange(10**6) if seed is None else seed
-        say(f"Training up to {sample} cells again, chosen at random: --seed {seed}")
+        say(f"Training some cells again, chosen at random (--seed {seed} chooses the same)")
         again = verification.retrain(made, checked, sample, seed, Where(workers))
         for name in again.absent:
             say(f"{name}: is not here, so that its cells cannot be trained again")
@@ -303,6 +311,8 @@ def verify(
             say(line)
         wrong += len(again.wrong)
         elsewhere = len(again.elsewhere)
+    else:
+        say("No cell was trained again: its bits are not known to be right")
     if wrong:
         say(f"Not sound: {wrong} {'thing is' if wrong == 1 else 'things are'} wrong")
         raise typer.Exit(FAILED)

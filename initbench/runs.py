@@ -2,7 +2,7 @@
 
 import json
 import os
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 # What a run's folder may hold; `clean` removes this and nothing else.
 OWN_FILES = ("grid.toml", "datasets.json", "report.html")
 OWN_FOLDERS = ("timings", "signal", "set-aside", "figures", "parts")
+
+# So many runs are named where one is not found.
+MOST_NAMED = 10
+
+# The files in these folders that a run has written: named by a digest, or figures.
+WRITTEN = re.compile(r"[0-9a-f]{64}\.(parquet|json)|[\w.+=() -]+\.(svg|pdf|png)")
 
 # What happens in a training, one thing after another.
 Event = Progress | Finished | Failed | Notice
@@ -85,10 +91,16 @@ class Run:
         folder = Path(folder)
         file = folder / "grid.toml"
         if not file.is_file() or not (folder / "parts").is_dir():
-            what = "no such folder" if not folder.exists() else "is no run: it has no grid.toml, or no parts"
+            lacks = "parts" if file.is_file() else "grid.toml"
+            what = f"is no run: it has no {lacks}" if folder.is_dir() else "is a file, and no run's folder"
+            what = what if folder.exists() else "no such folder"
+            if lacks == "grid.toml" and (folder / "parts").is_dir():
+                what += "; `initbench run` with its grid file, and the same --results, writes it again"
             inside = sorted(str(p.parent) for p in folder.glob("*/parts"))
-            found = sorted(p.parent.name for p in folder.parent.glob("*/parts")) if folder.parent.is_dir() else []
-            there = f"; runs in {folder.parent}: {', '.join(found)}" if found else ""
+            beside = folder.parent.glob("*/parts") if folder.parent.is_dir() else ()
+            found = sorted(p.parent.name for p in beside if p.parent != folder)
+            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+            there = f"; runs in {folder.parent}: {', '.join(found[:MOST_NAMED])}{more}" if found else ""
             if inside:
                 there = f"; did you mean {' or '.join(inside[:3])}?"
             if (Path("results") / folder / "parts").is_dir():
@@ -227,7 +239,7 @@ class Where:
 
     workers: int | None = None
     width: int | None = None
-    scheduler: str = ""
+    scheduler: str | None = None
     processor: str = ""
 
     def __post_init__(self) -> None:
@@ -235,8 +247,12 @@ class Where:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} = {value} is not allowed; allowed: a whole number from 1 up")
-        if self.processor and not self.scheduler:
+        if self.processor and self.scheduler is None:
             raise UserError(f"processor = {self.processor!r} chooses among a cluster's workers; give its scheduler too")
+        if self.scheduler is not None:
+            from initbench.execution.cluster import address
+
+            address(self.scheduler)
 
 
 HERE = Where()
@@ -259,7 +275,7 @@ def crew_for(
     cells: Sequence[Cell], grid: Grid, where: Where = HERE, tell: Callable[[Notice], None] = lambda notice: None
 ) -> "Workers | Cluster":
     """Who trains these cells; `tell` is told of what happens before they begin."""
-    if where.scheduler:
+    if where.scheduler is not None:
         from initbench.execution.cluster import Cluster
 
         return Cluster(where.scheduler, grid.device, grid.sources, where.workers, where.processor, tell)
@@ -293,8 +309,7 @@ def clean(run: Run) -> list[str]:
         for name in (*OWN_FILES, *OWN_FOLDERS):  # the parts last: with them it is a run, which can be cleaned or go on
             path = run.folder / name
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-                removed.append(name)
+                removed += [name] * _emptied(path)
             elif path.is_file() or path.is_symlink():
                 path.unlink()
                 removed.append(name)
@@ -306,3 +321,14 @@ def clean(run: Run) -> list[str]:
     if not any(run.folder.iterdir()):
         run.folder.rmdir()
     return removed
+
+
+def _emptied(folder: Path) -> bool:
+    """Remove from a folder what a run has put there, and the folder itself if it is empty then; whether it was."""
+    for path in folder.iterdir():
+        if not path.is_dir() and WRITTEN.fullmatch(path.name):
+            path.unlink()
+    empty = not any(folder.iterdir())
+    if empty:
+        folder.rmdir()
+    return empty

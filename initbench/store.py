@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ import pyarrow.parquet as pq
 from initbench.errors import CannotWrite, UserError, printable
 from initbench.parts import FORMAT_KEY, METADATA_KEY, opened, rows
 from initbench.results import FORMAT
+
+PART_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
 
 # Files that are being written have such names, which no reader takes for a result.
 HIDDEN, UNFINISHED = ".initbench-", ".tmp"
@@ -84,7 +87,7 @@ def cannot_write(error: OSError, path: Path) -> CannotWrite:
 
 def unwritable(folder: Path, error: OSError) -> UserError:
     """What is raised when a run cannot begin because its folder cannot be written."""
-    return UserError(f"{folder}: cannot be written ({error.strerror}); give --results DIR")
+    return UserError(f"{folder}: cannot be written ({error.strerror}); make it writable, or take another place")
 
 
 def make_folder(path: Path) -> None:
@@ -134,6 +137,9 @@ def read_parts(
     all. Parts of earlier versions are read as if they had been written by this one.
     """
     for path in sorted((folder / "parts").glob("[!.]*.parquet")):
+        if not PART_NAME.fullmatch(path.name) or not path.is_file():
+            notes.append(printable(f"{path}: is no part of a run, and is left out; move it elsewhere"))
+            continue
         try:
             content = path.read_bytes()
         except OSError as error:

@@ -48,6 +48,12 @@ def check(run: Run) -> Checked:
         found.earlier += len(set(_earlier(rows)))
         found.wrong += [f"{run.folder / 'parts' / part.id}.parquet: {line}" for line in lines]
         found.cells |= dict.fromkeys(rows["cell"].unique(), part.metadata)
+    for timing in sorted((run.folder / "timings").glob("[!.]*.json")):
+        name = f"{timing.stem}.parquet"
+        if not any((run.folder / place / name).exists() for place in ("parts", "set-aside")):
+            found.wrong.append(
+                f"{run.folder / 'parts' / name}: is gone, though its timing is there; run again to train it"
+            )
     found.wrong = list(dict.fromkeys([*run.notes, *found.wrong]))
     return found
 
@@ -189,15 +195,16 @@ def lines(run: Run, checked: Checked) -> Sequence[str]:
     """What was found in a folder, in words."""
     missing = [cell for cell in run.grid.cells() if cell.id not in checked.cells]
     others = len(checked.cells) - checked.earlier - (len(run.grid) - len(missing))
-    told = [f"{run.folder}: {len(run.grid) - len(missing):,} of {len(run.grid):,} cells, {checked.parts:,} parts read"]
+    told = [f"{run.folder}: {len(run.grid) - len(missing):,} of {len(run.grid):,} cells, in {checked.parts:,} parts"]
     if checked.earlier:
         told.append(
-            f"{checked.earlier:,} cells are of an earlier version of the training: they are read, and their bits cannot "
-            "be had again"
+            f"{checked.earlier:,} cells are of an earlier version of the training: they are read, and their bits "
+            "cannot be had again"
         )
     if others:
         told.append(f"{others:,} more cells lie there that are not of this grid")
-    aside = run.folder / "set-aside"
-    if aside.is_dir() and any(aside.iterdir()):
-        told.append(f"{sum(1 for _ in aside.iterdir()):,} parts were set aside: {aside}")
+    if missing and len(missing) > checked.earlier:
+        told.append(f"{len(missing):,} cells are not trained yet, or not any more; `initbench run` trains them")
+    if aside := list((run.folder / "set-aside").glob("*")):
+        told.append(f"set aside: {len(aside):,} damaged, in {run.folder / 'set-aside'}")
     return told

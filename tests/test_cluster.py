@@ -244,7 +244,7 @@ def test_a_cell_that_kills_its_workers_is_reported_and_the_others_are_trained(tm
         stop.set()
         cluster.close()
     (line,) = [line for line in out.splitlines() if line.startswith("failed: ")]
-    assert "normal(std=0.2), relu, mse, seed 3" in line
+    assert "normal(std=0.2), relu, no hidden layer, mse, sgd at 0.1, seed 3" in line
     assert "1 cell failed and is left out" in err
     assert (
         len(cluster.workers) == 2 + 2 + 1

@@ -287,12 +287,12 @@ def test_the_lock_goes_with_the_folder_while_it_is_held(folder, monkeypatch):
 
 
 def test_a_clean_that_is_interrupted_leaves_a_run(grid, folder, tmp_path, monkeypatch):
-    def interrupted(path, plain=shutil.rmtree):
+    def interrupted(path, plain=runs._emptied):
         if path.name == "parts":
             raise KeyboardInterrupt
-        plain(path)
+        return plain(path)
 
-    monkeypatch.setattr(runs.shutil, "rmtree", interrupted)
+    monkeypatch.setattr(runs, "_emptied", interrupted)
     with pytest.raises(KeyboardInterrupt):
         runs.clean(Run.open(folder))
     assert ib.run(grid, results=tmp_path)["cell"].nunique() == made_up.CELLS

@@ -13,9 +13,10 @@ from conftest import SMALL_GRID, exact
 from typer.testing import CliRunner
 
 import initbench as ib
-from initbench import store, verification
+from initbench import runs, store, verification
 from initbench.cells import TRAINING_VERSION
 from initbench.cli import app
+from initbench.errors import UserError
 from initbench.results import EARLIER, FORMAT, SCHEMA
 from initbench.runs import Run, Where
 
@@ -43,6 +44,7 @@ def rewritten(folder, change, metadata=None):
     part = next(store.read_parts(folder, []))
     rows = change(part.table.to_pandas())
     (folder / "parts" / f"{part.id}.parquet").unlink()
+    (folder / "timings" / f"{part.id}.json").unlink()
     table = pa.Table.from_pandas(rows, SCHEMA, preserve_index=False)
     return store.write_part(folder, table, part.metadata if metadata is None else metadata)
 
@@ -57,7 +59,7 @@ def test_a_sound_run_is_sound_and_nothing_in_it_changes(folder):
     assert ib.verify(folder, sample=5, seed=1, workers=1) == []
     result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "4", "--seed", "3", "--workers", "1"])
     assert result.exit_code == 0, result.output
-    assert "12 of 12 cells, 2 parts read" in result.output
+    assert "12 of 12 cells, in 2 parts" in result.output
     assert "4 of 4 cells have the same bits" in result.output
     assert result.output.splitlines()[-1] == "Sound"
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -181,6 +183,33 @@ def test_rows_that_no_training_gives_are_found(folder, change, told):
     found = wrong(folder)
     assert found
     assert any(told in line and part in line for line in found)
+
+
+def test_a_part_that_is_gone_and_cells_that_are_missing_are_told(folder):
+    gone, kept = sorted((folder / "parts").iterdir())
+    gone.unlink()
+    result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "0"])
+    assert result.exit_code == 1
+    assert "6 of 12 cells, in 1 parts" in result.output
+    assert "6 cells are not trained yet, or not any more; `initbench run` trains them" in result.output
+    assert f"{gone.name}: is gone" in result.output
+    assert kept.name not in result.output
+    assert "No cell was trained again" in result.output
+
+
+@pytest.mark.parametrize("given", [{"sample": -1}, {"sample": "a"}, {"seed": -4}, {"workers": 0}])
+def test_what_cannot_be_verified_is_refused(folder, given):
+    with pytest.raises(UserError, match="is not allowed; allowed: a whole number from"):
+        ib.verify(folder, **given)
+
+
+def test_clean_leaves_what_it_did_not_write(folder):
+    (folder / "parts" / "notes.txt").write_text("mine")
+    (folder / "parts" / "x.parquet").write_text("mine too")
+    with pytest.warns(UserWarning, match="x.parquet: is no part of a run, and is left out; move it elsewhere"):
+        ib.run(folder / "grid.toml", results=folder.parent, workers=1, overrides={"name": "small"})
+    runs.clean(Run.open(folder))
+    assert sorted(path.name for path in folder.rglob("*")) == ["notes.txt", "parts", "x.parquet"]
 
 
 def test_a_flipped_bit_a_cut_file_and_a_cell_with_two_results_are_found(folder):

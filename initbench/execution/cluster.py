@@ -138,9 +138,11 @@ class Cluster:
             from initbench.threads import available_cores
 
             count = workers or available_cores()
-            self._own = distributed.LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that the dashboard's usual port is taken: its address is told
+                self._own = distributed.LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=0)
             return distributed.Client(self._own, set_as_default=False)
-        where = _address(scheduler)
+        where = address(scheduler)
         try:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
@@ -175,6 +177,8 @@ class Cluster:
                 self._note(f"{scheduler}: has no workers yet; waiting for the first")
                 self.waiting(1)
             time.sleep(WATCH_SECONDS)
+        for line in self._refused:
+            self._note(line)
         self._tell_kinds()
         self._started = True
         threading.Thread(target=self._watch, daemon=True).start()
@@ -340,7 +344,8 @@ class Cluster:
             used = address in self._workers
             if used:
                 self._workers[address].places = 0  # what it trains already it may end
-        self._note(line)
+        if self._started:
+            self._note(line)
         if used and not any(worker.places for worker in self._workers.values()):
             self.events.put(WorkerDied(f"none of the cluster's workers can be used any more; {line}"))
 
@@ -404,7 +409,7 @@ class Cluster:
         if not left:
             self._note("no workers are left; waiting for the next")
         for task in lost:
-            self.events.put(Lost(task, f"worker {address} ({worker.host}) was lost"))
+            self.events.put(Lost(task, f"worker {address} ({worker.host}) was lost", told=True))
         self.events.put(Changed())
         with contextlib.suppress(Exception):
             self._client.cancel(list(lost.values()), force=True)
@@ -474,7 +479,7 @@ class Cluster:
                 return
             self._workers[address] = _Worker(places, ready["device"], told["processor"], told["host"], memory, set())
         if self._started:
-            self._note(f"worker {address} ({told['host']}) joined")
+            self._note(f"worker {address} ({told['host']}) joined: {self.count} at a time now")
         self.events.put(Changed())
 
     def _unfit(self, told: Mapping[str, Any]) -> str:
@@ -518,8 +523,10 @@ class Cluster:
             )
 
 
-def _address(scheduler: str) -> dict[str, str]:
-    """How Dask's client takes an address; UserError if it is none."""
+def address(scheduler: str) -> dict[str, str]:
+    """How Dask's client takes an address; UserError if it is none. Of `local` there is none yet."""
+    if scheduler == "local":
+        return {}
     parsed = urlparse(scheduler)
     if parsed.scheme == "file":
         path = Path(unquote(scheduler.removeprefix("file://")))

@@ -87,6 +87,7 @@ class Lost:
     memory: bool = False
     raised: bool = False
     began: bool = True  # if it did not, the task is no reason for the loss
+    told: bool = False  # whether the user knows of it
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Crew(Protocol):
         """Work at one place less, if that can leave more memory for the others and one is left; whether it was done."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     """Stacks to be served, and how often a worker was lost with them."""
 
@@ -207,7 +208,10 @@ def _served(crew: Crew, stacks: Sequence[Stack], what: What) -> Iterator[tuple[i
             yield job.number, _finished(job.stack, event) if what == "train" else event.reply
             continue
         yield job.number, Progress(job.stack, 0.0)
-        for again in _what_then(crew, job, place, _lost(event), splitting=what == "train"):
+        lost = _lost(event)
+        if not lost.told and not lost.raised:
+            yield None, Notice(f"{lost.why}; what it trained goes on elsewhere")
+        for again in _what_then(crew, job, place, lost, splitting=what == "train"):
             if isinstance(again, Failed):
                 yield job.number, again
             elif again is job:
@@ -217,9 +221,14 @@ def _served(crew: Crew, stacks: Sequence[Stack], what: What) -> Iterator[tuple[i
 
 
 def _give_out(crew: Crew, waiting: "deque[_Job]", running: dict[int, tuple[_Job, Any]], what: What) -> None:
-    """Send a job to each place that is free."""
-    for place in crew.free():
-        if job := _job_for(place, waiting, idle=not running):
+    """Send a job to each place that is free: one that raised no error there, unless nothing else is going on."""
+    places = crew.free()
+    for place in places:
+        job = next((job for job in waiting if place not in job.raised_at), None)
+        if job is None and place == places[-1] and waiting and not running:
+            job = waiting[0]
+        if job is not None:
+            waiting.remove(job)
             task = next(_tasks)
             running[task] = job, place
             crew.send(place, task, _task(job.stack, task, what))
@@ -233,15 +242,6 @@ def _lost(event: Told | Lost) -> Lost:
     if "lines" in event.reply:
         raise UserError(*event.reply["lines"])
     return Lost(event.task, event.reply["why"], event.reply["memory"], raised=True)
-
-
-def _job_for(place: Any, waiting: "deque[_Job]", idle: bool) -> _Job | None:
-    """The next job for a place: one that did not raise an error there, unless nothing else is going on."""
-    for job in waiting:
-        if place not in job.raised_at:
-            waiting.remove(job)
-            return job
-    return waiting.popleft() if waiting and idle else None
 
 
 def _what_then(crew: Crew, job: _Job, place: Any, event: Lost, splitting: bool) -> "list[_Job] | list[Failed]":

@@ -159,7 +159,9 @@ class Process:
             self._errors.seek(0)
             printed = self._errors.read().decode(errors="replace").strip().splitlines()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        hint = " (signal 9 is most often the system out of memory)" if status == -9 else ""
+        hint = (
+            " (most often the system out of memory: take fewer --workers, or a smaller --width)" if status == -9 else ""
+        )
         told = f"a worker {how}{hint}" + (f": {printed[-1]}" if printed else "")
         return WorkerDied(told, memory=status == -9)
 
