@@ -477,7 +477,8 @@ def _hostile_rows(rng, rows):
         rng.shuffle(other)
         return rows.select(other)
     elif how == 6:
-        return rows.drop_columns([name]) if rng.random() < 0.5 else rows.append_column(f"more {rows.num_columns}", rows[name])
+        more = f"more {rows.num_columns}"
+        return rows.drop_columns([name]) if rng.random() < 0.5 else rows.append_column(more, rows[name])
     elif how == 7:
         return rows.rename_columns([spoiled(rng, n) if n == name else n for n in rows.column_names])
     elif how == 8:
