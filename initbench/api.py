@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from initbench import store
 from initbench.errors import UserError, nearest, printable, shown
-from initbench.execution import device_for
 from initbench.grid import Grid, read
-from initbench.runs import Run, Where, train_to_the_end
+from initbench.runs import Run, Where, refuse_what_cannot_train, train_to_the_end
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +78,7 @@ def run(
     else:
         grid = read(grid, overrides)
     where = Where(workers, width, scheduler, processor)
-    if scheduler is None:
-        device_for(grid.device)
+    refuse_what_cannot_train(grid, where)
     with Run.writing(grid, Path(results)) as made:
         failed = train_to_the_end(made, made.missing(), where, lambda event: None)
         made.notes += [f"{made.folder}: {event.cell.described} failed and is left out: {event.why}" for event in failed]

@@ -175,8 +175,7 @@ def run(
     results: Results = Path("results"),
 ) -> None:
     """Train a grid and make its report. Run again, it trains only what is missing."""
-    from initbench.execution import device_for
-    from initbench.runs import Run, Where
+    from initbench.runs import Run, Where, refuse_what_cannot_train
 
     grid = _grid(path, overrides, smoke, device)
     again = " ".join(
@@ -193,8 +192,7 @@ def run(
         ]
     )
     where = Where(workers, width, scheduler, processor)
-    if scheduler is None:
-        device_for(grid.device)  # refused before anything is written
+    refuse_what_cannot_train(grid, where)
     with Run.writing(grid, results) as made:
         _interrupt_once()
         try:

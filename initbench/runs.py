@@ -271,6 +271,16 @@ def train_to_the_end(run: Run, missing: Sequence[Cell], where: Where, listen: Ca
     return failed
 
 
+def refuse_what_cannot_train(grid: Grid, where: Where) -> None:
+    """UserError if there is no such device, or no such cluster; before anything is written."""
+    if where.scheduler is None:
+        device_for(grid.device)
+    else:
+        from initbench.execution import cluster
+
+        cluster.reachable(where.scheduler)
+
+
 def crew_for(
     cells: Sequence[Cell], grid: Grid, where: Where = HERE, tell: Callable[[Notice], None] = lambda notice: None
 ) -> "Workers | Cluster":

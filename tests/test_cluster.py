@@ -346,13 +346,16 @@ def test_a_worker_with_a_gpu_trains_one_stack_at_a_time_that_fits_its_memory(clu
         ("host:8786", r"allowed: tcp://HOST:PORT, file://scheduler.json, or local"),
         ("tcp://", r"allowed: tcp://HOST:PORT"),
         ("file:///nowhere/scheduler.json", "there is no such file"),
-        ("tcp://127.0.0.1:9", "cannot be reached"),
+        ("tcp://127.0.0.1:9", r"cannot be reached \(Connection refused\); is it running\?"),
+        ("tcp://127.0.0.1:99999", r"cannot be reached \(Port out of range 0-65535\)"),
+        ("", "allowed: tcp://HOST:PORT"),
     ],
 )
 def test_a_scheduler_that_is_none_is_refused(grid_file, tmp_path, monkeypatch, scheduler, told):
     monkeypatch.setattr("initbench.execution.cluster.CONNECT_SECONDS", 2.0)
     with pytest.raises(UserError, match=told):
         ib.run(grid_file, results=tmp_path, scheduler=scheduler)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_processor_without_a_scheduler_and_dask_that_is_not_there_are_told(grid_file, tmp_path, monkeypatch):

@@ -5,9 +5,11 @@ gets none, one that joins is used at once, and what the scheduler has to keep do
 """
 
 import contextlib
+import json
 import logging
 import queue
 import re
+import socket
 import threading
 import time
 import warnings
@@ -18,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -123,12 +126,8 @@ class Cluster:
             raise
 
     def _connected(self, scheduler: str, workers: int | None) -> Any:
-        try:
-            distributed: Any = import_module("distributed")
-        except ImportError:
-            raise UserError(
-                'scheduler: needs Dask, which is not installed; do: pip install "initbench[cluster]"'
-            ) from None
+        reachable(scheduler)
+        distributed: Any = import_module("distributed")
         from cloudpickle import register_pickle_by_value
 
         register_pickle_by_value(probe)
@@ -549,3 +548,19 @@ def _first_line(error: BaseException) -> str:
 
 def _paused_too_long(worker: _Worker) -> bool:
     return bool(worker.paused) and time.monotonic() - worker.paused > PAUSED_SECONDS
+
+
+def reachable(scheduler: str) -> None:
+    """UserError if Dask is not installed, or nothing answers at a scheduler's address; before anything is written."""
+    if not find_spec("distributed"):
+        raise UserError('scheduler: needs Dask, which is not installed; do: pip install "initbench[cluster]"')
+    where = address(scheduler)
+    try:
+        if "scheduler_file" in where:
+            where = {"address": json.loads(Path(where["scheduler_file"]).read_bytes())["address"]}
+        at = urlparse(where.get("address", ""))
+        if at.scheme in ("tcp", "tls"):
+            socket.create_connection((at.hostname, at.port or 8786), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = getattr(error, "strerror", "") or str(error) or type(error).__name__
+        raise UserError(f"scheduler = {scheduler!r}: cannot be reached ({why}); is it running?") from None
