@@ -293,7 +293,12 @@ class Cluster:
                 self.events.put(WorkerDied(f"the scheduler cannot be reached any more ({_first_line(error)})"))
                 return
             self._futures[task] = future
-        future.add_done_callback(lambda done: self._fetching.submit(self._done, place, task, done))
+
+        def fetch(done: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # at the end nothing is fetched any more
+                self._fetching.submit(self._done, place, task, done)
+
+        future.add_done_callback(fetch)
 
     def _done(self, place: str, task: int, future: Any) -> None:
         """A task's future has an end: its result, or what became of its worker."""
