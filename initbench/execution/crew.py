@@ -209,9 +209,10 @@ def _served(crew: Crew, stacks: Sequence[Stack], what: What) -> Iterator[tuple[i
             continue
         yield job.number, Progress(job.stack, 0.0)
         lost = _lost(event)
-        if not lost.told and not lost.raised:
-            yield None, Notice(f"{lost.why}; what it trained goes on elsewhere")
-        for again in _what_then(crew, job, place, lost, splitting=what == "train"):
+        then = _what_then(crew, job, place, lost, splitting=what == "train")
+        if not lost.told and not lost.raised and not any(isinstance(one, Failed) for one in then):
+            yield None, Notice(f"{lost.why}; what it trained is tried again")
+        for again in then:
             if isinstance(again, Failed):
                 yield job.number, again
             elif again is job:
