@@ -32,7 +32,7 @@ from initbench.training.data import Data
 from initbench.training.stack import train
 
 # How often a real run or a worker of it is disturbed, and whether every fault strikes at every write: with 50 or more.
-KILLS = int(os.environ.get("INITBENCH_SOAK_KILLS", "4"))
+KILLS = int(os.environ.get("INITBENCH_SOAK_KILLS", "3"))
 SEED = int(os.environ.get("INITBENCH_SOAK_SEED", "1"))
 THOROUGH = KILLS >= 50
 

@@ -38,10 +38,10 @@ from initbench.reporting import words
 from initbench.runs import Run
 from initbench.settings import MAX_CELLS
 
-CASES = int(os.environ.get("INITBENCH_SOAK_CASES", "3000"))
+CASES = int(os.environ.get("INITBENCH_SOAK_CASES", "2000"))
 
 # A part takes longer than the other two.
-PART_CASES = CASES if "INITBENCH_SOAK_CASES" in os.environ else 1000
+PART_CASES = CASES if "INITBENCH_SOAK_CASES" in os.environ else 500
 
 # A case of the usual size takes milliseconds; one that takes so long hangs.
 SECONDS = 20
