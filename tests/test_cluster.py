@@ -227,7 +227,7 @@ there.serve = serve
 def test_a_cell_that_kills_its_workers_is_reported_and_the_others_are_trained(tmp_path, grid_file, here):
     folder = tmp_path / "dask"
     folder.mkdir()
-    cluster = DaskCluster(folder, scheduler__allowed_failures=0)
+    cluster = DaskCluster(folder, scheduler__allowed_failures=1)
     stop = threading.Event()
 
     def replace():
