@@ -38,8 +38,8 @@ def check(run: Run) -> Checked:
     rows_of: dict[str, tuple[str, int]] = {}  # of each cell: its part, and a digest of its rows
     for part in run.parts():
         found.parts += 1
-        lines = list(_wrong_rows(part.table))
         rows = part.table.to_pandas()
+        lines = list(_wrong_rows(rows))
         digests = pd.util.hash_pandas_object(rows.drop(columns=list(SETTINGS)), index=False)
         for cell, digest in digests.groupby(rows["cell"], sort=False).sum().items():
             before = rows_of.setdefault(str(cell), (part.id, digest))
@@ -81,9 +81,8 @@ def _former_ids(cell: Cell) -> set[str]:
     return {cell.id_of(version) for version in range(1, TRAINING_VERSION)} - {""}
 
 
-def _wrong_rows(part: pa.Table) -> Iterator[str]:
+def _wrong_rows(rows: pd.DataFrame) -> Iterator[str]:
     """What is wrong with the rows of a part that was read: a line for each mistake that reading does not look for."""
-    rows = part.to_pandas()
     if len(rows.drop_duplicates(["cell", *SETTINGS])) > rows["cell"].nunique():
         yield "a cell has rows of several settings"
         return
