@@ -33,15 +33,13 @@ def read(path: Path, max_bytes: int) -> bytes:
     This never waits and never fills the memory, whatever lies at the path. A symbolic link is followed, so that parts
     may lie on another disk; what it leads to has to be a regular file, too.
     """
-    status = os.stat(path)  # before it is opened, which wakes some devices
-    _check_regular(status, path)
+    status = check_regular(path)  # before it is opened, which wakes some devices
     if status.st_size > max_bytes:
         raise _too_large(path, max_bytes)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:
-        status = os.fstat(descriptor)
-        _check_regular(status, path)  # it may be another file by now
+        status = _checked(os.fstat(descriptor), path)  # it may be another file by now
         left = max_bytes + 1
         chunks = []
         size = min(status.st_size, max_bytes) + 1
@@ -56,10 +54,16 @@ def read(path: Path, max_bytes: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _check_regular(status: os.stat_result, path: Path) -> None:
+def check_regular(path: Path) -> os.stat_result:
+    """The status of a file; OSError, whose `strerror` says why, if it is not a regular one, and leads to none."""
+    return _checked(os.stat(path), path)
+
+
+def _checked(status: os.stat_result, path: Path) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         raise OSError(errno.EINVAL, f"is {kind}, not a regular file", str(path))
+    return status
 
 
 def _too_large(path: Path, max_bytes: int) -> OSError:

@@ -181,7 +181,7 @@ def _outlive_another(folder: Path, holds: bool, tell: Callable[[str], None]) -> 
         tell(
             printable(
                 f"{folder}: another initbench may be writing here ({other}; its heartbeat is {when}). "
-                f"Waiting up to {left:.0f} s to see whether it still runs; Ctrl-C ends this"
+                f"Waiting up to {math.ceil(left)} s to see whether it still runs; Ctrl-C ends this"
             )
         )
         if not _unchanged(folder, left):

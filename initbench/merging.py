@@ -36,8 +36,8 @@ def merge(folders: list[Path], into: Path) -> tuple[Run, list[str]]:
     with Run.writing(grid, into.parent) as merged:
         files.write_file(into / store.MERGING, json.dumps(joins).encode())
         lines = _joined(runs, merged)
-        (into / store.MERGING).unlink()
-        return merged, lines
+    (into / store.MERGING).unlink(missing_ok=True)  # the last of all, so that nothing of a stopped merge lacks it
+    return merged, lines
 
 
 def _merged_grid(runs: Sequence[Run], into: Path) -> Grid:

@@ -364,7 +364,11 @@ def clean(folder: Path) -> Cleaned:
         with suppress(OSError):
             (folder / locking.LOCK).unlink(missing_ok=True)
     kept = [entry.name for entry in files.entries(folder) if entry.name not in store.FOLDERS]
-    kept += [f"{name}/{entry.name}" for name in store.FOLDERS for entry in files.entries(folder / name)]
+    for name in store.FOLDERS:
+        if files.is_own_folder(folder / name):
+            kept += [f"{name}/{entry.name}" for entry in files.entries(folder / name)]
+        elif os.path.lexists(folder / name):
+            kept.append(name)
     return Cleaned(list(removed), kept, not files.entries(folder) and not _removed(folder))
 
 

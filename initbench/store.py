@@ -72,7 +72,8 @@ def write_timing(folder: Path, part: str, timing: Mapping[str, Any]) -> None:
 
 def unwritable(folder: Path, error: OSError) -> UserError:
     """What is raised when a run cannot begin because its folder cannot be written."""
-    return UserError(f"{folder}: cannot be written ({error.strerror}); make it writable, or take another place")
+    what = error.filename or folder
+    return UserError(f"{what}: cannot be written ({error.strerror}); make it writable, or take another place")
 
 
 def own_folder(folder: Path, name: str) -> Path:
@@ -207,10 +208,16 @@ def read_timings(folder: Path, notes: list[str] | None = None) -> list[dict[str,
 def timed_parts(folder: Path, notes: list[str]) -> Iterator[str]:
     """The ids of the parts that have a timing; `notes` gets a line for each file beside them that is none."""
     for entry in files.entries(folder / "timings"):
+        path = folder / "timings" / entry.name
         if TIMING_NAME.fullmatch(entry.name):
+            if not entry.is_file(follow_symlinks=False):
+                try:
+                    files.check_regular(path)
+                except OSError as error:
+                    notes.append(_unread(path, error))
+                    continue
             yield entry.name.removesuffix(".json")
         elif _may_be(entry, ".json"):
-            path = folder / "timings" / entry.name
             notes.append(printable(f"{path}: is no timing of a part, and is left out; move it elsewhere"))
 
 
