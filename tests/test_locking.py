@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -169,7 +170,7 @@ def test_a_living_writer_of_another_host_is_respected_and_a_dead_one_is_not(
             ib.run(grid, results=tmp_path)
     (line,) = capsys.readouterr().err.splitlines()
     assert "process 4321 on host elsewhere" in line
-    assert "its heartbeat is 5 s old). Waiting up to 55 s" in line
+    assert re.search(r"its heartbeat is 5 s old\). Waiting up to 5[56] s", line)
     assert (folder / "grid.toml").read_bytes() == before
     assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
     sign(folder, age=locking.STALE_SECONDS + 5)
