@@ -145,16 +145,19 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
     if len(evidence.shown) < len(evidence.choices):
         run.notes.append(f"figures are of the first {len(evidence.shown)} of {len(evidence.choices)} combinations")
     folder.mkdir(parents=True, exist_ok=True)
-    paths: dict[Path, None] = {}
+    contents: dict[Path, bytes] = {}
     look = Look.of(evidence.initializers)
     for drawn in gallery(evidence, look):
         name, path = slug(drawn), folder / f"{slug(drawn)}.{form}"
-        while path in paths:  # long names that are cut alike
+        while path in contents:  # long names that are cut alike
             name += "-again"
             path = folder / f"{name}.{form}"
-        store.write_file(path, save(drawn.drawing, look, form))
-        paths[path] = None
-    return list(paths)
+        contents[path] = save(drawn.drawing, look, form)
+    if not into:
+        store.list_figures(run.folder, {path.name: content for path, content in contents.items()})
+    for path, content in contents.items():
+        store.write_file(path, content)
+    return list(contents)
 
 
 def compare(before: str | Path, after: str | Path) -> "pd.DataFrame":
@@ -265,7 +268,7 @@ def write_report(run: Run, frame: "pd.DataFrame", environments: Iterable[Mapping
     """Make the report of a run from what `Run.read` gives, and write it to its folder; its path."""
     from initbench.reporting import make
 
-    timings = store.read_timings(run.folder)
+    timings = store.read_timings(run.folder, run.notes)
     page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml", timings)
     path = run.folder / "report.html"
     store.write_file(path, page.encode())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench import __version__
-from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, shown
+from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, printable, shown
 
 if TYPE_CHECKING:
     from initbench.execution import Failed
@@ -23,6 +23,9 @@ DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 # `show` draws up to so many weights: a matrix of 4096 × 4096.
 MOST_SHOWN = 2**24
 LARGEST_SHOWN = 1e12  # weights beyond it have no bins
+
+# `clean` names so many of the files that it keeps.
+MOST_KEPT = 10
 
 app = typer.Typer(
     name="initbench",
@@ -614,7 +617,13 @@ def merge(
     """Join runs, of other machines say, each cell once; cells that disagree are named."""
     from initbench.merging import merge as join
 
-    made, lines = join(folders, into)
+    try:
+        made, lines = join(folders, into)
+    except CannotWrite as error:
+        again = " ".join(_quoted(str(folder)) for folder in folders)
+        typer.echo(err=True, message=f"Stopped: {error.filename}: {error.strerror}. What is joined is kept.")
+        typer.echo(err=True, message=f"Go on with: initbench merge {again} --into {_quoted(str(into))}")
+        raise typer.Exit(FAILED) from None
     for line in lines:
         typer.echo(line, err=True)
     missing = len(made.missing())
@@ -628,17 +637,31 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove what a run wrote; other files in its folder stay."""
-    from initbench.runs import Run
     from initbench.runs import clean as remove
+    from initbench.runs import refuse_to_clean
 
-    made = Run.open(folder)
+    refuse_to_clean(folder)
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"{folder}: not removed; give --yes to remove it without being asked")
         if not typer.confirm(f"Remove all results in {folder}?"):
             say("Nothing removed.")
             return
-    say(f"Removed from {folder}: {', '.join(remove(made))}")
+    try:
+        cleaned = remove(folder)
+    except OSError as error:
+        typer.echo(
+            err=True,
+            message=f"{error.filename}: cannot be removed ({error.strerror}); what comes after it is still there",
+        )
+        typer.echo(err=True, message=f"Go on with: initbench clean {_quoted(str(folder))}")
+        raise typer.Exit(FAILED) from None
+    say(f"Removed from {folder}: {', '.join(cleaned.removed) or 'nothing'}")
+    if cleaned.kept:
+        more = f" and {len(cleaned.kept) - MOST_KEPT} more" if len(cleaned.kept) > MOST_KEPT else ""
+        say(printable(f"Kept, as the run did not write it: {', '.join(cleaned.kept[:MOST_KEPT])}{more}"))
+    if cleaned.folder_stays:
+        say(f"{folder}: is empty now; the folder itself stays")
 
 
 @app.command(epilog="Example: initbench schema > grid.schema.json")

@@ -1,8 +1,9 @@
-"""One writer in a run's folder: the operating system's lock, and a sign of life for disks on which locks do not hold.
+"""One writer in a run's folder: the operating system's lock, and a heartbeat for disks on which locks do not hold.
 
-The lock ends with the process that holds it, however that ends. The sign of life is a file that names the host and the
+The lock ends with the process that holds it, however that ends. The heartbeat is a file that names the host and the
 process, and whose time is renewed: it is what is left between machines that share a disk without sharing its locks.
-Its age is reckoned by the disk's own clock.
+Its age is by the disk's own clock; but that may be set back, and a folder may be copied with its times, so that whoever
+finds a heartbeat that is not old watches whether it is renewed.
 """
 
 import contextlib
@@ -12,23 +13,36 @@ import math
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initbench import store
+from initbench import files, store
 from initbench.errors import UserError, printable
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-LOCK, SIGN = ".lock", ".writer.json"
+LOCK, HEARTBEAT = ".lock", ".writer.json"
 
-# The sign of life is renewed so often; a writer of another host that gave none for so long is taken to be dead.
+# The heartbeat is renewed so often; a writer that did not renew it for so long is taken to be dead.
 RENEW_SECONDS, STALE_SECONDS = 10.0, 60.0
+
+# Whoever waits until it is stale looks so often whether it was renewed.
+LOOK_SECONDS = 1.0
+
+# Where two may have come at the same moment, the later one is there after so long.
+BOTH_SECONDS = 1.0
+
+# Names of a host and of a time are short.
+MAX_HEARTBEAT_BYTES = 10_000
+
+# What a full disk says, and one on which the user has no more room.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class Writer:
     def _look(self) -> None:
         """Notice that the sign of life is another's, or gone."""
         found = _read(self._folder)
-        if found.mark != self._sign.mark if found else _gone(self._folder / SIGN):
+        if found.mark != self._sign.mark if found else _gone(self._folder / HEARTBEAT):
             self._lost = True
 
     def renew_until_the_end(self) -> None:
@@ -74,7 +88,10 @@ class Writer:
         self._look()
         with contextlib.suppress(OSError):  # a disk that is full for a while is told of by whoever writes results
             if not self._lost:
-                os.utime(self._folder / SIGN)
+                try:
+                    os.utime(self._folder / HEARTBEAT)
+                except PermissionError:  # some shared disks give the file to another user
+                    _write(self._folder, self._sign)
 
     def close(self) -> None:
         """Take the sign of life away."""
@@ -82,23 +99,37 @@ class Writer:
         found = _read(self._folder)
         if found and found.mark == self._sign.mark:
             with contextlib.suppress(OSError):
-                (self._folder / SIGN).unlink()
+                (self._folder / HEARTBEAT).unlink()
+
+
+def to_stderr(line: str) -> None:
+    """Show a line at once, while somebody waits; where there is nobody to show it to, nothing is lost."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[Writer]:
-    """Be the one writer of a folder, which exists; UserError, naming the other, if there is one already."""
-    lock, holds = _locked(folder)
+def alone(folder: Path, *, removing: bool = False, tell: Callable[[str], None] = to_stderr) -> Iterator[Writer]:
+    """Be the one writer of a folder, which exists; UserError, naming the other, if there is one already.
+
+    A heartbeat that may be that of a process that was killed is watched until it is stale; `tell` gets a line about
+    the wait. Whoever only removes (`removing`) may do so on a full disk, without a heartbeat.
+    """
+    lock, holds = _locked(folder, removing)
     try:
         mark = secrets.token_hex(8)
         sign = Sign(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S %Z"), mark)
+        notes = _outlive_another(folder, holds, tell)
         try:
-            notes = _refuse_another(folder, holds)
-            store.write_file(folder / SIGN, json.dumps(asdict(sign)).encode())
+            _write(folder, sign)
         except OSError as error:
-            raise store.unwritable(folder, error) from None
+            if not (removing and error.errno in FULL):
+                raise store.unwritable(folder, error) from None
+            with contextlib.suppress(OSError):  # that of a writer that is dead
+                (folder / HEARTBEAT).unlink()
         if not holds:  # two that came at the same moment have both written: the later one stays
-            time.sleep(1.0)
+            time.sleep(BOTH_SECONDS)
             found = _read(folder)
             if found and found.mark != mark:
                 raise _taken(folder, str(found))
@@ -114,7 +145,7 @@ def alone(folder: Path) -> Iterator[Writer]:
             lock.release()
 
 
-def _locked(folder: Path) -> "tuple[BaseFileLock | None, bool]":
+def _locked(folder: Path, removing: bool) -> "tuple[BaseFileLock | None, bool]":
     """The operating system's lock of a folder; and whether it is held: some disks have none."""
     from filelock import FileLock, Timeout
 
@@ -128,24 +159,65 @@ def _locked(folder: Path) -> "tuple[BaseFileLock | None, bool]":
     except NotImplementedError:
         return None, False
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+        no_locks = error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+        if not no_locks and not (removing and error.errno in FULL):  # where no lock can be made, nobody holds it
             raise store.unwritable(folder, error) from None
         return None, False
     return lock, True
 
 
-def _refuse_another(folder: Path, holds: bool) -> list[str]:
-    """UserError if the sign of life is that of a living writer; a line about one that is taken to be dead."""
-    found = _read(folder)
-    if not found:
-        return []
-    if found.host == socket.gethostname() and (holds or not _lives(found.process)):
+def _outlive_another(folder: Path, holds: bool, tell: Callable[[str], None]) -> list[str]:
+    """Wait until a heartbeat of another writer is stale; UserError if it is renewed meanwhile.
+
+    A line about the writer that is taken to be dead, if there was one.
+    """
+    other = _read(folder)
+    if not other or (other.host == socket.gethostname() and (holds or not _lives(other.process))):
         return []  # the lock ended with its process
     age = _age(folder)
     if age < STALE_SECONDS:
-        told = f"{found}; its last sign of life is {age:.0f} s old. If it has been killed, run again in a minute"
-        raise _taken(folder, told)
-    return [f"{folder}: the run that wrote here ({found}) has given no sign of life for {age:.0f} s; going on without"]
+        left = STALE_SECONDS - max(age, 0.0)
+        when = f"{age:.0f} s old" if age >= 0 else "dated in the future"
+        tell(
+            printable(
+                f"{folder}: another initbench may be writing here ({other}; its heartbeat is {when}). "
+                f"Waiting up to {math.ceil(left)} s to see whether it still runs; Ctrl-C ends this"
+            )
+        )
+        if not _unchanged(folder, left):
+            return []
+        age = STALE_SECONDS
+    elif age == math.inf:
+        return []
+    return [f"{folder}: the run that wrote here ({other}) has given no sign of life for {age:.0f} s; going on without"]
+
+
+def _unchanged(folder: Path, seconds: float) -> bool:
+    """Whether a heartbeat is there all this time, and is not renewed; UserError if it is."""
+    first, end = _pulse(folder), time.monotonic() + seconds
+    while first:
+        now = _pulse(folder)
+        if now != first and (other := _read(folder)):
+            raise _taken(folder, f"{other}; it gave a sign of life just now")
+        if not now:
+            return False
+        if (left := end - time.monotonic()) <= 0:
+            return True
+        time.sleep(min(left, LOOK_SECONDS))
+    return False
+
+
+def _pulse(folder: Path) -> tuple[str, int] | None:
+    """What changes with each sign of life: whose the heartbeat is, and its time; None where there is none."""
+    other = _read(folder)  # first: a shared disk tells the time of a file anew when it is opened
+    try:
+        return other.mark if other else "", (folder / HEARTBEAT).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _write(folder: Path, sign: Sign) -> None:
+    files.write_file(folder / HEARTBEAT, json.dumps(asdict(sign)).encode())
 
 
 def _taken(folder: Path, whom: str) -> UserError:
@@ -153,21 +225,33 @@ def _taken(folder: Path, whom: str) -> UserError:
 
 
 def _age(folder: Path) -> float:
-    """How old the sign of life is, in seconds of the disk's clock; one that is gone is as old as can be."""
+    """How old the heartbeat is, in seconds of the disk's clock; one that is gone is as old as can be.
+
+    Less than 0 where it is dated in the future, and 0 where the disk's clock cannot be read.
+    """
     beside = folder / LOCK
-    beside.touch()
-    os.utime(beside)  # now, as the disk's host has it
     try:
-        return beside.stat().st_mtime - (folder / SIGN).stat().st_mtime
+        beside.touch()  # now, as the disk's host has it
+        os.utime(beside)
+        now = beside.stat().st_mtime
+    except OSError:
+        now = None
+    try:
+        then = (folder / HEARTBEAT).stat().st_mtime
     except FileNotFoundError:
         return math.inf
+    except OSError:
+        return 0.0
+    return 0.0 if now is None else now - then
 
 
 def _read(folder: Path) -> Sign | None:
     try:
-        return Sign(**json.loads((folder / SIGN).read_bytes()))
+        sign = Sign(**files.read_json(folder / HEARTBEAT, MAX_HEARTBEAT_BYTES))
     except (OSError, ValueError, TypeError):
         return None
+    texts = all(isinstance(text, str) for text in (sign.host, sign.since, sign.mark))
+    return sign if texts and type(sign.process) is int and 0 < sign.process < 2**31 else None
 
 
 def _gone(path: Path) -> bool:

@@ -36,11 +36,12 @@ def opened(content: bytes) -> tuple[pq.ParquetFile, dict[str, str], Mapping[str,
     """A part's file, of which no row is read yet, its metadata, and the columns that it lacks because it is of an
     earlier version, with what was meant by that; ValueError says why it is none."""
     file = pq.ParquetFile(pa.BufferReader(content))
-    described = file.schema_arrow.metadata or {}
+    schema = file.schema_arrow  # made anew at each access
+    described = schema.metadata or {}
     written = described.get(FORMAT_KEY, b"1")[:20].decode("ascii", "replace")
     if written.isdecimal() and int(written) > FORMAT:
         raise ValueError(f"of a later version of initbench (format {written}; this one reads up to {FORMAT})")
-    missing = next((m for m in ({}, *EARLIER) if file.schema_arrow.equals(without(m))), None)
+    missing = next((m for m in ({}, *EARLIER) if schema.equals(without(tuple(m)))), None)
     if missing is None:
         raise ValueError("damaged, it has other columns than this version or an earlier one writes")
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]

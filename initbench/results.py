@@ -1,7 +1,8 @@
 """The tidy table: one row for each cell and epoch, in one fixed schema."""
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,13 +25,17 @@ FORMAT = 2
 EARLIER: tuple[Mapping[str, Any], ...] = ({"precision": "float32"},)
 
 
-def without(missing: Iterable[str]) -> pa.Schema:
+@cache  # each part that is read asks
+def without(missing: tuple[str, ...]) -> pa.Schema:
     """The schema of an earlier form, which lacks some columns."""
-    return pa.schema([field for field in SCHEMA if field.name not in set(missing)])
+    return pa.schema([field for field in SCHEMA if field.name not in missing])
 
 
 # What has to be read of a part: the settings follow from the cell, whose id is their hash.
 READ = ("cell", "status", "epoch", *METRICS)
+
+# What of the rows may differ between two trainings of a cell.
+OUTCOMES = ("epoch", "status", *METRICS)
 
 # A longer table has its text as categories (a code for each row) and its whole numbers in 32 bits where they fit. A
 # million cells of ten epochs are 1.1 GB then; with plain text they are 3.3 GB.
@@ -132,3 +137,22 @@ def coded(column: pa.ChunkedArray) -> tuple[list[str], Any]:
     """The different texts of a column, and for each row which of them it has."""
     coded = column.combine_chunks().dictionary_encode()
     return coded.dictionary.to_pylist(), coded.indices.to_numpy()
+
+
+def outcomes_by_cell(table: pa.Table) -> Iterator[tuple[str, Any, Any]]:
+    """Of each cell of a part: its outcomes, and in which rows they are."""
+    if not len(table):
+        return
+    cells, cell_of_row = coded(table["cell"])
+    order = np.argsort(cell_of_row, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(cell_of_row))[:-1])
+    outcomes = _outcomes(table)
+    for cell, place in zip(cells, rows, strict=True):
+        yield cell, outcomes[place], place
+
+
+def _outcomes(table: pa.Table) -> Any:
+    """What of the rows may differ between two trainings of a cell, as numbers: epoch, divergence and metrics."""
+    diverged = np.array(table["status"].to_pylist()) == DIVERGED
+    metrics = [table[name].to_numpy() + 0.0 for name in METRICS]  # where it is null, not a number
+    return np.column_stack([table["epoch"].to_numpy(), diverged, *metrics])

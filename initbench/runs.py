@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,14 +9,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initbench import calibration, execution, locking, store
+from initbench import calibration, execution, files, locking, store
 from initbench.calibration import WORTH_MEASURING, Speeds
 from initbench.cells import TRAINING_VERSION, Cell
 from initbench.datasets import Source, described
 from initbench.errors import UserError
 from initbench.execution import Crew, Failed, Finished, Notice, Progress, Workers, device_for
 from initbench.execution.devices import gpu_memories
-from initbench.grid import Grid, read
+from initbench.grid import MOST_BYTES, Grid, parse
 from initbench.gridfile import override
 from initbench.plan import Kind, Stack, plan
 from initbench.results import READ, frame, table
@@ -29,15 +28,14 @@ if TYPE_CHECKING:
 
     from initbench.execution.cluster import Cluster
 
-# What a run's folder may hold; `clean` removes this and nothing else.
-OWN_FILES = ("grid.toml", "datasets.json", "report.html")
-OWN_FOLDERS = ("timings", "signal", "set-aside", "figures", "parts")
+# What a run writes beside its folders; the grid is last, because with it the folder is a run, which can be cleaned.
+OWN_FILES = ("report.html", store.MERGING, "datasets.json", "grid.toml")
+
+# It says as much of data sets as the grid file, which names each of them.
+MAX_SOURCES_BYTES = MOST_BYTES
 
 # So many runs are named where one is not found.
 MOST_NAMED = 10
-
-# The files in these folders that a run has written: named by a digest, or figures.
-WRITTEN = re.compile(r"[0-9a-f]{64}\.(parquet|json)|[\w.+=() -]+\.(svg|pdf|png)")
 
 # What happens in a training, one thing after another.
 Event = Progress | Finished | Failed | Notice
@@ -89,24 +87,9 @@ class Run:
     def open(cls, folder: str | Path) -> "Run":
         """The run that is in a folder."""
         folder = Path(folder)
-        file = folder / "grid.toml"
-        if not file.is_file() or not (folder / "parts").is_dir():
-            lacks = "parts" if file.is_file() else "grid.toml"
-            what = f"is no run: it has no {lacks}" if folder.is_dir() else "is a file, and no run's folder"
-            what = what if folder.exists() else "no such folder"
-            if lacks == "grid.toml" and (folder / "parts").is_dir():
-                what += "; `initbench run` with its grid file, and the same --results, writes it again"
-            inside = sorted(str(p.parent) for p in folder.glob("*/parts"))
-            beside = folder.parent.glob("*/parts") if folder.parent.is_dir() else ()
-            found = sorted(p.parent.name for p in beside if p.parent != folder)
-            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-            there = f"; runs in {folder.parent}: {', '.join(found[:MOST_NAMED])}{more}" if found else ""
-            if inside:
-                there = f"; did you mean {' or '.join(inside[:3])}?"
-            if (Path("results") / folder / "parts").is_dir():
-                there = f"; did you mean {Path('results') / folder}?"
-            raise UserError(f"{folder}: {what}{there}")
-        return cls(folder, read(file, name=folder.name, sources=_known_sources(folder)))
+        if not os.path.lexists(folder / "grid.toml") or not (folder / "parts").is_dir():
+            raise no_run(folder)
+        return cls(folder, _stored_grid(folder))
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[store.Part]:
         """The sound parts, one after another, with these columns of their rows, or all; a damaged one is noted."""
@@ -199,14 +182,46 @@ def _folder_for(grid: Grid, results: Path) -> Path:
             raise UserError(f"{path}: is a file, and the run needs a folder there; move it, or give --results DIR")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "parts").is_dir():
         raise UserError(f"{folder}: holds other files and is no run (it has no parts); give the run another name")
-    for path in (store.own_folder(folder, name) for name in OWN_FOLDERS):
+    for path in (store.own_folder(folder, name) for name in store.FOLDERS):
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: is a file, and the run needs a folder there; move it")
     try:
-        store.make_folder(folder / "parts")
+        files.make_folder(folder / "parts")
     except OSError as error:
         raise store.unwritable(folder, error) from None
     return folder
+
+
+def no_run(folder: Path) -> UserError:
+    """What is raised where a folder is no run: what it lacks, and which runs are near it."""
+    begun = os.path.lexists(folder / "grid.toml")
+    lacks = "parts" if begun else "grid.toml"
+    what = f"is no run: it has no {lacks}" if folder.is_dir() else "is a file, and no run's folder"
+    what = what if folder.exists() else "no such folder"
+    if not begun and (folder / "parts").is_dir():
+        what += "; `initbench run` with its grid file, and the same --results, writes it again"
+    inside = sorted(str(p.parent) for p in folder.glob("*/parts"))
+    beside = folder.parent.glob("*/parts") if folder.parent.is_dir() else ()
+    found = sorted(p.parent.name for p in beside if p.parent != folder)
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    there = f"; runs in {folder.parent}: {', '.join(found[:MOST_NAMED])}{more}" if found else ""
+    if inside:
+        there = f"; did you mean {' or '.join(inside[:3])}?"
+    if (Path("results") / folder / "parts").is_dir():
+        there = f"; did you mean {Path('results') / folder}?"
+    return UserError(f"{folder}: {what}{there}")
+
+
+def _stored_grid(folder: Path) -> Grid:
+    """The grid that a run's folder holds."""
+    file = folder / "grid.toml"
+    try:
+        text = files.read(file, MOST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); put the grid file that was run there") from None
+    return parse(text, origin=str(file), name=folder.name, sources=_known_sources(folder))
 
 
 def located(grid: Grid) -> str:
@@ -221,9 +236,9 @@ def located(grid: Grid) -> str:
 def _known_sources(folder: Path) -> dict[str, Source]:
     """The data sets that a run read from folders, as it found them: what was run stays legible when they are gone."""
     try:
-        told = json.loads((folder / "datasets.json").read_bytes())
+        told = files.read_json(folder / "datasets.json", MAX_SOURCES_BYTES)
         return {fields["name"]: described(fields) for fields in told}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
@@ -311,34 +326,67 @@ def planned(
     return plan(cells, grid.sources, pool.count, widths, gpu, pool.memory), speeds
 
 
-def clean(run: Run) -> list[str]:
-    """Remove what a run wrote in its folder, and the folder if nothing else is in it; returns what was removed."""
-    removed = []
-    with locking.alone(run.folder):
-        store.remove_unfinished(run.folder)
-        for name in (*OWN_FILES, *OWN_FOLDERS):  # the parts last: with them it is a run, which can be cleaned or go on
-            path = run.folder / name
-            if path.is_dir() and not path.is_symlink():
-                removed += [name] * _emptied(path)
-            elif path.is_file() or path.is_symlink():
-                path.unlink()
-                removed.append(name)
+@dataclass(frozen=True)
+class Cleaned:
+    """What `clean` removed; what stays in the folder; and whether the folder itself does, though nothing is in it."""
+
+    removed: list[str]
+    kept: list[str]
+    folder_stays: bool
+
+
+def clean(folder: Path) -> Cleaned:
+    """Remove what a run wrote in its folder, and the folder if nothing else is in it.
+
+    A file that the run did not write stays, whatever its name. What makes the folder a run goes last, so that a
+    cleaning that was stopped can be repeated; and it needs no room on the disk. UserError if the folder is no run, nor
+    what such a cleaning left.
+    """
+    refuse_to_clean(folder)
+    removed: dict[str, None] = {}
+    with locking.alone(folder, removing=True):
+        store.remove_unfinished(folder)
+        for name in store.FOLDERS:
+            for path in store.written_files(folder, name):
+                path.unlink(missing_ok=True)
+                removed[name] = None
+        for name in OWN_FILES:
+            if files.is_regular(folder / name):
+                (folder / name).unlink(missing_ok=True)
+                removed[name] = None
+        for name in store.FOLDERS:
+            if files.is_own_folder(folder / name) and not files.entries(folder / name):
+                (folder / name).rmdir()
+                removed[name] = None
         if os.name == "posix":  # while it is held, so that nobody holds a lock that is not there any more
-            (run.folder / locking.LOCK).unlink(missing_ok=True)
+            (folder / locking.LOCK).unlink(missing_ok=True)
     if os.name != "posix":  # there one that is held cannot be removed
         with suppress(OSError):
-            (run.folder / locking.LOCK).unlink(missing_ok=True)
-    if not any(run.folder.iterdir()):
-        run.folder.rmdir()
-    return removed
+            (folder / locking.LOCK).unlink(missing_ok=True)
+    kept = [entry.name for entry in files.entries(folder) if entry.name not in store.FOLDERS]
+    for name in store.FOLDERS:
+        if files.is_own_folder(folder / name):
+            kept += [f"{name}/{entry.name}" for entry in files.entries(folder / name)]
+        elif os.path.lexists(folder / name):
+            kept.append(name)
+    return Cleaned(list(removed), kept, not files.entries(folder) and not _removed(folder))
 
 
-def _emptied(folder: Path) -> bool:
-    """Remove from a folder what a run has put there, and the folder itself if it is empty then; whether it was."""
-    for path in folder.iterdir():
-        if not path.is_dir() and WRITTEN.fullmatch(path.name):
-            path.unlink()
-    empty = not any(folder.iterdir())
-    if empty:
+def refuse_to_clean(folder: Path) -> None:
+    """UserError if a folder is no run, nor what a cleaning that was stopped has left of one."""
+    names = {entry.name for entry in files.entries(folder)}
+    parts = files.entries(folder / "parts")
+    left = names <= {locking.LOCK, locking.HEARTBEAT, "parts"} and not parts
+    if {"grid.toml", "parts"} <= names or locking.HEARTBEAT in names or (names and left):
+        return
+    raise no_run(folder)
+
+
+def _removed(folder: Path) -> bool:
+    """Remove an empty folder, where that can be; not what a link leads to, nor where somebody stands."""
+    if folder.is_symlink() or folder.resolve() == Path.cwd():
+        return False
+    with suppress(OSError):  # the folder above may be another's, and a disk may be mounted here
         folder.rmdir()
-    return empty
+        return True
+    return False

@@ -3,13 +3,10 @@
 Nothing that lies in the folder is ever executed or unpickled, and nothing is written through a symbolic link in it.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +15,33 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from initbench.errors import CannotWrite, UserError, printable
+from initbench import files
+from initbench.errors import UserError, printable
 from initbench.parts import FORMAT_KEY, METADATA_KEY, opened, rows
 from initbench.results import FORMAT
 
-PART_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
+write_file = files.write_file
 
-# Files that are being written have such names, which no reader takes for a result.
-HIDDEN, UNFINISHED = ".initbench-", ".tmp"
+PART_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
+TIMING_NAME = re.compile(r"[0-9a-f]{64}\.json")
+
+# The largest part, 192 cells of 100,000 epochs, has 19 million rows: a gigabyte of numbers, which hardly compress.
+MAX_PART_BYTES = 2_000_000_000
+
+# A timing has a line for each initializer of a stack: 192 at most, of some thousand signs each.
+MAX_TIMING_BYTES = 1_000_000
+
+# The folders in a run's own, and the names of the files that a run writes there. Figures are known by a list.
+NAMES = {"timings": TIMING_NAME, "signal": PART_NAME, "set-aside": PART_NAME, "parts": PART_NAME}
+FOLDERS = ("figures", *NAMES)
+
+# What a merge writes first and removes last, so that one that was stopped can be repeated.
+MERGING = ".initbench-merge.json"
+
+# The figures that were written here: the SHA-256 of each by its name. A hundred figures, and their names, fit easily.
+FIGURES_LIST = ".initbench-figures.json"
+MAX_LIST_BYTES = 1_000_000
+MAX_FIGURE_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -54,49 +70,10 @@ def write_timing(folder: Path, part: str, timing: Mapping[str, Any]) -> None:
     write_file(path, json.dumps(timing, indent=1).encode(), synced=False)
 
 
-def write_file(path: Path, content: bytes, synced: bool = True) -> None:
-    """Write a file so that a crash leaves the old one or the new one: a hidden name, synced, renamed, folder synced.
-
-    Raises CannotWrite, and leaves nothing behind.
-    """
-    try:
-        make_folder(path.parent)
-        handle, temporary = tempfile.mkstemp(prefix=HIDDEN, suffix=UNFINISHED, dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                Path(temporary).chmod(0o644)
-                file.write(content)
-                file.flush()
-                if synced:
-                    os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
-        if synced:
-            _sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(error, path) from None
-
-
-def cannot_write(error: OSError, path: Path) -> CannotWrite:
-    """What is raised when a file cannot be written."""
-    return CannotWrite(error.errno, error.strerror or str(error), str(path))
-
-
 def unwritable(folder: Path, error: OSError) -> UserError:
     """What is raised when a run cannot begin because its folder cannot be written."""
-    return UserError(f"{folder}: cannot be written ({error.strerror}); make it writable, or take another place")
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, and sync what holds each, so that a crash does not take them away again."""
-    if path.is_dir():
-        return
-    make_folder(path.parent)
-    path.mkdir(exist_ok=True)
-    _sync_folder(path.parent)
+    what = error.filename or folder
+    return UserError(f"{what}: cannot be written ({error.strerror}); make it writable, or take another place")
 
 
 def own_folder(folder: Path, name: str) -> Path:
@@ -107,24 +84,57 @@ def own_folder(folder: Path, name: str) -> Path:
     return path
 
 
+def list_figures(folder: Path, figures: Mapping[str, bytes]) -> None:
+    """Say in a run's folder which figures are being written there: `clean` removes these, and no other file.
+
+    Their content is part of the list, so that a figure that somebody has changed is theirs.
+    """
+    place = own_folder(folder, "figures")
+    listed = {
+        **_listed_figures(place),
+        **{name: hashlib.sha256(content).hexdigest() for name, content in figures.items()},
+    }
+    write_file(place / FIGURES_LIST, json.dumps(listed, indent=1).encode())
+
+
+def _listed_figures(place: Path) -> dict[str, str]:
+    try:
+        listed = files.read_json(place / FIGURES_LIST, MAX_LIST_BYTES)
+    except (OSError, ValueError):
+        return {}
+    return listed if isinstance(listed, dict) else {}
+
+
+def written_files(folder: Path, name: str) -> Iterator[Path]:
+    """The files in one of a run's folders that a run has written there; none where the folder is a symbolic link."""
+    place = folder / name
+    if not files.is_own_folder(place):
+        return
+    listed = _listed_figures(place) if name == "figures" else {}
+    for entry in files.entries(place):
+        path = place / entry.name
+        named = name in NAMES and NAMES[name].fullmatch(entry.name)
+        if files.is_regular(path) and (named or _is_listed(path, listed)):
+            yield path
+    if name == "figures" and files.is_regular(place / FIGURES_LIST):
+        yield place / FIGURES_LIST  # the last: with it a cleaning that was stopped goes on
+
+
+def _is_listed(path: Path, listed: Mapping[str, str]) -> bool:
+    if path.name not in listed:
+        return False
+    try:
+        return hashlib.sha256(files.read(path, MAX_FIGURE_BYTES)).hexdigest() == listed[path.name]
+    except OSError:
+        return False
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what a process that was killed left half written in a run's folder; for the one writer in it alone."""
-    for place in (folder, *(folder / name for name in ("parts", "timings", "figures"))):
-        for path in [] if place.is_symlink() and place != folder else place.glob(f"{HIDDEN}*{UNFINISHED}"):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some shared disks sync no folders
-                raise
-        finally:
-            os.close(descriptor)
+    files.remove_unfinished(folder)
+    for name in FOLDERS:
+        if files.is_own_folder(folder / name):
+            files.remove_unfinished(folder / name)
 
 
 def read_parts(
@@ -136,14 +146,17 @@ def read_parts(
     left where it is, and not read; so is one that the disk does not give. Of the tables only `columns` are read, or
     all. Parts of earlier versions are read as if they had been written by this one.
     """
-    for path in sorted((folder / "parts").glob("[!.]*.parquet")):
-        if not PART_NAME.fullmatch(path.name) or not path.is_file():
+    for entry in files.entries(folder / "parts"):
+        path = folder / "parts" / entry.name
+        if not _may_be(entry, ".parquet"):
+            continue
+        if not PART_NAME.fullmatch(entry.name):
             notes.append(printable(f"{path}: is no part of a run, and is left out; move it elsewhere"))
             continue
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            notes.append(f"{path}: cannot be read ({error.strerror}); left out")
+            content = files.read(path, MAX_PART_BYTES)
+        except (OSError, MemoryError) as error:
+            notes.append(_unread(path, error))
             continue
         try:
             if hashlib.sha256(content).hexdigest() != path.stem:
@@ -162,26 +175,60 @@ def read_parts(
 def _set_aside(folder: Path, path: Path) -> Path:
     aside = own_folder(folder, "set-aside")
     try:
-        make_folder(aside)
+        files.make_folder(aside)
         path.replace(aside / path.name)
     except OSError as error:
-        raise cannot_write(error, aside / path.name) from None
+        raise files.cannot_write(error, aside / path.name) from None
     return aside
 
 
-def read_timing(folder: Path, part: str) -> dict[str, Any] | None:
-    """The timing of a part; None where there is none, or a damaged one: it is no result."""
+def read_timing(folder: Path, part: str, notes: list[str] | None = None) -> dict[str, Any] | None:
+    """The timing of a part; None where there is none, or a damaged one: it is no result, and `notes` gets a line."""
+    path = folder / "timings" / f"{part}.json"
     try:
-        timing = json.loads((folder / "timings" / f"{part}.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        timing = files.read_json(path, MAX_TIMING_BYTES)
+        if not isinstance(timing, dict):
+            raise ValueError("no JSON object")
+    except FileNotFoundError:
         return None
-    return timing if isinstance(timing, dict) else None
+    except (OSError, ValueError) as error:
+        if notes is not None:
+            notes.append(_unread(path, error))
+        return None
+    return timing
 
 
-def read_timings(folder: Path) -> list[dict[str, Any]]:
-    """The timings of all parts."""
-    found = (read_timing(folder, path.stem) for path in sorted((folder / "timings").glob("[!.]*.json")))
-    return [timing for timing in found if timing]
+def read_timings(folder: Path, notes: list[str] | None = None) -> list[dict[str, Any]]:
+    """The timings of all parts; `notes` gets a line for each that is damaged, and for what is none."""
+    notes = [] if notes is None else notes
+    timings = (read_timing(folder, part, notes) for part in timed_parts(folder, notes))
+    return [timing for timing in timings if timing]
+
+
+def timed_parts(folder: Path, notes: list[str]) -> Iterator[str]:
+    """The ids of the parts that have a timing; `notes` gets a line for each file beside them that is none."""
+    for entry in files.entries(folder / "timings"):
+        path = folder / "timings" / entry.name
+        if TIMING_NAME.fullmatch(entry.name):
+            if not entry.is_file(follow_symlinks=False):
+                try:
+                    files.check_regular(path)
+                except OSError as error:
+                    notes.append(_unread(path, error))
+                    continue
+            yield entry.name.removesuffix(".json")
+        elif _may_be(entry, ".json"):
+            notes.append(printable(f"{path}: is no timing of a part, and is left out; move it elsewhere"))
+
+
+def _may_be(entry: "os.DirEntry[str]", ending: str) -> bool:
+    """Whether a reader of the folder would take this for a result: other files are the user's."""
+    return entry.name.endswith(ending) and not entry.name.startswith(".")
+
+
+def _unread(path: Path, error: Exception) -> str:
+    why = error.strerror if isinstance(error, OSError) else f"damaged: {error}"
+    return printable(f"{path}: cannot be read ({printable(str(why), 200)}); left out")
 
 
 def trained_cells(parts: Iterable[Part]) -> set[str]:

@@ -1,17 +1,20 @@
 """Verifying a run: is its folder sound, and do some of its cells, trained again, give the same bits?"""
 
+import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from initbench import execution
+from initbench import execution, files, store
 from initbench.cells import DIVERGED, METRICS, SETTINGS, TRAINING_VERSION, Cell
 from initbench.execution import Failed, Finished
-from initbench.results import table
+from initbench.results import outcomes_by_cell, table
 from initbench.runs import Run, Where, crew_for, planned
 
 # What decides the bits of a cell, beside its specification: a part's metadata names them.
@@ -35,22 +38,22 @@ class Checked:
 def check(run: Run) -> Checked:
     """Check every part of a run: its checksum and columns, its cells' ids, and that its rows can be a training's."""
     found = Checked()
-    rows_of: dict[str, tuple[str, int]] = {}  # of each cell: its part, and a digest of its rows
+    rows_of: dict[str, tuple[str, bytes]] = {}  # of each cell: its part, and a digest of its rows
     for part in run.parts():
         found.parts += 1
-        rows = part.table.to_pandas()
-        lines = list(_wrong_rows(rows))
-        digests = pd.util.hash_pandas_object(rows.drop(columns=list(SETTINGS)), index=False)
-        for cell, digest in digests.groupby(rows["cell"], sort=False).sum().items():
-            before = rows_of.setdefault(str(cell), (part.id, digest))
+        lines, earlier = _wrong_rows(part.table)
+        found.earlier += earlier
+        for cell, outcome, _ in outcomes_by_cell(part.table):
+            digest = hashlib.blake2b(outcome.tobytes(), digest_size=16).digest()
+            before = rows_of.setdefault(cell, (part.id, digest))
             if before[1] != digest:
                 lines.append(f"cell {cell} has other rows in part {before[0][:12]}…")
-        found.earlier += len(set(_earlier(rows)))
+            found.cells[cell] = part.metadata
         found.wrong += [f"{run.folder / 'parts' / part.id}.parquet: {line}" for line in lines]
-        found.cells |= dict.fromkeys(rows["cell"].unique(), part.metadata)
-    for timing in sorted((run.folder / "timings").glob("[!.]*.json")):
-        name = f"{timing.stem}.parquet"
-        if not any((run.folder / place / name).exists() for place in ("parts", "set-aside")):
+    there = {entry.name for place in ("parts", "set-aside") for entry in files.entries(run.folder / place)}
+    for part_id in store.timed_parts(run.folder, run.notes):
+        name = f"{part_id}.parquet"
+        if name not in there:
             found.wrong.append(
                 f"{run.folder / 'parts' / name}: is gone, though its timing is there; run again to train it"
             )
@@ -58,44 +61,46 @@ def check(run: Run) -> Checked:
     return found
 
 
-def _earlier(rows: pd.DataFrame) -> Iterator[str]:
-    """The cells of a part whose ids are those of an earlier version of the training."""
-    for cell in _cells(rows):
-        if cell.specification.id != cell.id and cell.id in _former_ids(cell.specification):
-            yield cell.id
+def _wrong_rows(rows: pa.Table) -> tuple[list[str], int]:
+    """What is wrong with the rows of a part that was read: a line for each mistake that reading does not look for.
+
+    And how many of its cells have the ids of an earlier version of the training. The rows of a cell stand together, by
+    epoch from 0: reading has looked for that.
+    """
+    epoch = rows["epoch"].to_numpy()
+    first = np.flatnonzero(epoch == 0)
+    goes_on = epoch[1:] != 0
+    for name in SETTINGS:
+        column = rows[name]
+        if _changes(column)[goes_on].any():
+            return ["a cell has rows of several settings"], 0
+    lines, earlier = [], 0
+    cells = rows.select(["cell", *SETTINGS]).take(pa.array(first))
+    for id_, *values in zip(*(column.to_pylist() for column in cells.columns), strict=True):
+        specification = Cell(*values)
+        if id_ == specification.id:
+            continue
+        if id_ in _former_ids(specification):
+            earlier += 1
+        else:
+            lines.append(f"cell {id_} is not what its settings make: {specification.id}")
+    diverged = pc.equal(rows["status"], DIVERGED).to_numpy()
+    if (diverged[:-1] & ~diverged[1:] & goes_on).any():
+        lines.append("a cell is trained after it diverged")
+    for name in METRICS:
+        empty = diverged | (epoch == 0) if name == "train_loss" else diverged
+        if (np.isnan(rows[name].to_numpy()) != empty).any():
+            lines.append(f"{name} is missing, or there, where it cannot be")
+    return lines, earlier
 
 
-@dataclass(frozen=True)
-class _Stored:
-    id: str
-    specification: Cell
-
-
-def _cells(rows: pd.DataFrame) -> list[_Stored]:
-    first = rows.drop_duplicates("cell")
-    values = [first[name].tolist() for name in SETTINGS]
-    return [_Stored(id_, Cell(*one)) for id_, one in zip(first["cell"], zip(*values, strict=True), strict=True)]
+def _changes(column: pa.ChunkedArray) -> Any:
+    """Whether the value changes from each row to the next."""
+    return pc.not_equal(column[1:], column[:-1]).to_numpy()
 
 
 def _former_ids(cell: Cell) -> set[str]:
     return {cell.id_of(version) for version in range(1, TRAINING_VERSION)} - {""}
-
-
-def _wrong_rows(rows: pd.DataFrame) -> Iterator[str]:
-    """What is wrong with the rows of a part that was read: a line for each mistake that reading does not look for."""
-    if len(rows.drop_duplicates(["cell", *SETTINGS])) > rows["cell"].nunique():
-        yield "a cell has rows of several settings"
-        return
-    for stored in _cells(rows):
-        if stored.id not in {stored.specification.id, *_former_ids(stored.specification)}:
-            yield f"cell {stored.id} is not what its settings make: {stored.specification.id}"
-    diverged = rows["status"] == DIVERGED
-    if (diverged.groupby(rows["cell"]).cummax() != diverged).any():
-        yield "a cell is trained after it diverged"
-    for name in METRICS:
-        empty = diverged | (rows["epoch"] == 0) if name == "train_loss" else diverged
-        if (rows[name].isna() != empty).any():
-            yield f"{name} is missing, or there, where it cannot be"
 
 
 @dataclass
@@ -204,6 +209,6 @@ def lines(run: Run, checked: Checked) -> Sequence[str]:
         told.append(f"{others:,} more cells lie there that are not of this grid")
     if missing and len(missing) > checked.earlier:
         told.append(f"{len(missing):,} cells are not trained yet, or not any more; `initbench run` trains them")
-    if aside := list((run.folder / "set-aside").glob("*")):
+    if aside := files.entries(run.folder / "set-aside"):
         told.append(f"set aside: {len(aside):,} damaged, in {run.folder / 'set-aside'}")
     return told

@@ -21,7 +21,7 @@ import pytest
 from conftest import SMALL_GRID, exact, make_cell
 
 import initbench as ib
-from initbench import cli, store
+from initbench import cli, files
 from initbench.cells import METRICS
 from initbench.errors import CannotWrite
 from initbench.execution import Workers, processes
@@ -64,7 +64,7 @@ def check_folder(folder, before):
 
 
 def unfinished(folder):
-    return [path for path in folder.rglob("*") if path.name.startswith(store.HIDDEN)]
+    return [path for path in folder.rglob("*") if path.name.startswith(files.HIDDEN)]
 
 
 # Faults at every write, with a training that takes no time
@@ -122,7 +122,7 @@ class Disk:
     def install(self, patch):
         for name in ("mkdir", "unlink", "chmod", "utime", "replace"):
             patch.setattr(os, name, self.wrapped(name, getattr(os, name)))
-        plain = {name: getattr(os, name) for name in ("open", "fsync", "fdopen")}
+        plain = {name: getattr(os, name) for name in ("open", "fsync", "fdopen", "fchmod")}
 
         def open_(path, *rest, **named):
             if self.note("open", path) and self.strikes():
@@ -141,7 +141,13 @@ class Disk:
             file = plain["fdopen"](handle, *rest, **named)
             return Written(self, file, self.paths.get(handle, ""))
 
-        for name, function in (("open", open_), ("fsync", fsync), ("fdopen", fdopen)):
+        def fchmod(handle, mode):
+            path = self.paths.get(handle, "")
+            if self.note("fchmod", path) and self.strikes():
+                self.strike(path)
+            plain["fchmod"](handle, mode)
+
+        for name, function in (("open", open_), ("fsync", fsync), ("fdopen", fdopen), ("fchmod", fchmod)):
             patch.setattr(os, name, function)
         return self
 
@@ -298,8 +304,8 @@ def test_a_part_is_synced_then_renamed_and_then_its_folder_synced(grid, instant,
     made = [i for i, (what, path) in enumerate(disk.done) if what == "replace" and "/parts/" in path]
     assert len(made) == STACKS
     for i in made:
-        before = [what for what, path in disk.done[:i] if store.HIDDEN in path and "/parts/" in path][-4:]
-        assert before == ["open", "chmod", "write", "fsync"]
+        before = [what for what, path in disk.done[:i] if files.HIDDEN in path and "/parts/" in path][-3:]
+        assert before == ["open", "write", "fsync"]
         assert disk.done[i + 1 : i + 3] == [("open", "made-up/parts"), ("fsync", "made-up/parts")]
     for parent in (".", "made-up"):  # and what holds a new folder
         assert ("fsync", parent) in disk.done[: made[0]]

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,10 +17,9 @@ import pandas as pd
 import pytest
 
 import initbench as ib
-from initbench import locking, runs
+from initbench import files, locking, runs, store
 from initbench.errors import UserError
 from initbench.merging import merge
-from initbench.runs import Run
 
 ELSEWHERE = {"host": "elsewhere", "process": 4321, "since": "2026-01-01 00:00:00 UTC", "mark": "0123456789abcdef"}
 
@@ -56,9 +56,9 @@ def folder(grid, tmp_path, monkeypatch):
 
 
 def sign(folder, age, **fields):
-    (folder / locking.SIGN).write_text(json.dumps({**ELSEWHERE, **fields}))
+    (folder / locking.HEARTBEAT).write_text(json.dumps({**ELSEWHERE, **fields}))
     then = time.time() - age
-    os.utime(folder / locking.SIGN, (then, then))
+    os.utime(folder / locking.HEARTBEAT, (then, then))
 
 
 def without_locks(monkeypatch, error):
@@ -68,7 +68,12 @@ def without_locks(monkeypatch, error):
         raise error
 
     monkeypatch.setattr("filelock.FileLock.acquire", acquire)
-    monkeypatch.setattr("initbench.locking.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(locking, "BOTH_SECONDS", 0.0)
+
+
+def alive(monkeypatch, folder, **fields):
+    """Somebody who renews the heartbeat as soon as it is watched."""
+    monkeypatch.setattr("initbench.locking.time.sleep", lambda seconds: sign(folder, age=1, **fields))
 
 
 THOROUGH = int(os.environ.get("INITBENCH_SOAK_KILLS", "4")) >= 50
@@ -140,7 +145,7 @@ def test_a_second_run_is_refused_with_the_name_of_the_first_and_changes_nothing(
 def test_when_the_holder_is_killed_the_next_run_starts_at_once(grid, tmp_path, monkeypatch):
     with Racing([grid], tmp_path, seconds=60) as race:
         race.go(0)
-        held = tmp_path / "made-up" / locking.SIGN
+        held = tmp_path / "made-up" / locking.HEARTBEAT
         wait_for(lambda: held.exists() and (tmp_path / "made-up" / "grid.toml").exists())
         made_up.instantly(monkeypatch)
         with pytest.raises(UserError, match=rf"process {race.processes[0].pid} on host {socket.gethostname()}, since"):
@@ -154,18 +159,68 @@ def test_when_the_holder_is_killed_the_next_run_starts_at_once(grid, tmp_path, m
         assert not held.exists()
 
 
-def test_a_living_writer_of_another_host_is_respected_and_a_dead_one_is_not(grid, folder, tmp_path):
+def test_a_living_writer_of_another_host_is_respected_and_a_dead_one_is_not(
+    grid, folder, tmp_path, monkeypatch, capsys
+):
     before = (folder / "grid.toml").read_bytes()
     sign(folder, age=5)
-    with pytest.raises(UserError, match=r"process 4321 on host elsewhere, since .*last sign of life is 5 s old"):
-        ib.run(grid, results=tmp_path)
+    with monkeypatch.context() as patch:
+        alive(patch, folder)
+        with pytest.raises(UserError, match=r"process 4321 on host elsewhere, since .*gave a sign of life just now"):
+            ib.run(grid, results=tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "process 4321 on host elsewhere" in line
+    assert re.search(r"its heartbeat is 5 s old\). Waiting up to 5[56] s", line)
     assert (folder / "grid.toml").read_bytes() == before
-    assert json.loads((folder / locking.SIGN).read_text()) == ELSEWHERE
+    assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
     sign(folder, age=locking.STALE_SECONDS + 5)
     with pytest.warns(UserWarning, match=r"host elsewhere, .* no sign of life for 65 s; going on without"):
         frame = ib.run(grid, results=tmp_path)
     assert frame["cell"].nunique() == made_up.CELLS
-    assert not (folder / locking.SIGN).exists()
+    assert not (folder / locking.HEARTBEAT).exists()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("age", [59.7, -86332])
+def test_a_heartbeat_that_nobody_renews_is_waited_out_and_cleared(folder, monkeypatch, age):
+    """Of a writer that was killed on another host a moment ago; and one dated in the future, by a clock set back."""
+    monkeypatch.setattr(locking, "LOOK_SECONDS", 0.05)
+    sign(folder, age)
+    if age < 0:
+        monkeypatch.setattr(locking, "STALE_SECONDS", 0.3)
+    told, begin = [], time.monotonic()
+    with locking.alone(folder, tell=told.append) as writer:
+        assert time.monotonic() - begin >= 0.2
+        assert json.loads((folder / locking.HEARTBEAT).read_text())["process"] == os.getpid()
+        assert "host elsewhere" in writer.notes[0]
+    assert len(told) == 1
+    assert "Waiting up to 1 s" in told[0]
+    assert ("dated in the future" in told[0]) == (age < 0)
+    assert not (folder / locking.HEARTBEAT).exists()
+
+
+def test_waiting_ends_when_the_other_writer_does_and_with_ctrl_c(folder, monkeypatch):
+    sign(folder, age=5)
+    with monkeypatch.context() as patch:
+        patch.setattr("initbench.locking.time.sleep", lambda seconds: (folder / locking.HEARTBEAT).unlink())
+        with locking.alone(folder, tell=lambda line: None) as writer:
+            assert writer.notes == []
+    sign(folder, age=5)
+    with monkeypatch.context() as patch:
+        patch.setattr("initbench.locking.time.sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt), locking.alone(folder, tell=lambda line: None):
+            pytest.fail("went on")
+    assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
+    sign(folder, age=locking.STALE_SECONDS)
+    with locking.alone(folder):
+        pass  # the lock was given back
+
+
+@pytest.mark.parametrize("process", [-1, 0, 2**70, True, "4321", [4321]])
+def test_a_heartbeat_that_no_writer_has_written_holds_up_nobody(folder, process):
+    sign(folder, age=0, process=process, host=socket.gethostname())
+    with locking.alone(folder, tell=pytest.fail) as writer:
+        assert writer.notes == []
 
 
 @pytest.mark.parametrize("error", NO_LOCKS, ids=str)
@@ -173,8 +228,10 @@ def test_where_there_are_no_locks_the_sign_of_life_decides(grid, folder, tmp_pat
     without_locks(monkeypatch, error)
     for process, host in ((4321, "elsewhere"), (os.getpid(), socket.gethostname())):
         sign(folder, age=5, host=host, process=process)
-        with pytest.raises(UserError, match=f"process {process} on host {host}"):
-            ib.run(grid, results=tmp_path)
+        with monkeypatch.context() as patch:
+            alive(patch, folder, host=host, process=process)
+            with pytest.raises(UserError, match=f"process {process} on host {host}"):
+                ib.run(grid, results=tmp_path)
         sign(folder, age=locking.STALE_SECONDS + 5, host=host, process=process)
         with pytest.warns(UserWarning, match="no sign of life"):
             ib.run(grid, results=tmp_path)
@@ -186,10 +243,11 @@ def test_where_there_are_no_locks_the_sign_of_life_decides(grid, folder, tmp_pat
 
 def test_of_two_that_come_at_the_same_moment_without_locks_the_later_one_stays(folder, monkeypatch):
     without_locks(monkeypatch, NO_LOCKS[0])
+    (folder / locking.HEARTBEAT).unlink(missing_ok=True)
     monkeypatch.setattr("initbench.locking.time.sleep", lambda seconds: sign(folder, age=0))
     with pytest.raises(UserError, match="on host elsewhere"), locking.alone(folder):
         pytest.fail("two writers")
-    assert json.loads((folder / locking.SIGN).read_text()) == ELSEWHERE
+    assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
 
 
 def test_a_lock_that_is_a_file_is_not_taken_for_one(folder, monkeypatch):
@@ -199,14 +257,16 @@ def test_a_lock_that_is_a_file_is_not_taken_for_one(folder, monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr("initbench.locking.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(locking, "BOTH_SECONDS", 0.0)
     monkeypatch.setattr(fcntl, "flock", flock)
     for _ in range(2):
         with locking.alone(folder):
-            assert json.loads((folder / locking.SIGN).read_text())["process"] == os.getpid()
+            assert json.loads((folder / locking.HEARTBEAT).read_text())["process"] == os.getpid()
 
 
-@pytest.mark.parametrize("took", [lambda folder: sign(folder, age=0), lambda folder: (folder / locking.SIGN).unlink()])
+@pytest.mark.parametrize(
+    "took", [lambda folder: sign(folder, age=0), lambda folder: (folder / locking.HEARTBEAT).unlink()]
+)
 def test_a_writer_whose_folder_was_taken_over_writes_no_more_parts(grid, tmp_path, monkeypatch, took):
     folder, sent = tmp_path / "made-up", []
 
@@ -219,7 +279,7 @@ def test_a_writer_whose_folder_was_taken_over_writes_no_more_parts(grid, tmp_pat
     with pytest.raises(UserError, match="another run has taken this folder over"):
         ib.run(grid, results=tmp_path)
     assert len(list((folder / "parts").iterdir())) == 0  # both were sent before the first was kept
-    assert (folder / locking.SIGN).exists() == (took.__code__.co_names[0] == "sign")
+    assert (folder / locking.HEARTBEAT).exists() == (took.__code__.co_names[0] == "sign")
 
 
 def test_a_disk_that_does_not_answer_for_a_while_is_not_another_writer(folder, monkeypatch):
@@ -228,22 +288,24 @@ def test_a_disk_that_does_not_answer_for_a_while_is_not_another_writer(folder, m
 
     with locking.alone(folder) as writer:
         with monkeypatch.context() as patch:
-            for name in ("read_bytes", "lstat"):
-                patch.setattr(Path, name, failing)
+            patch.setattr(files, "read", failing)
+            patch.setattr(Path, "lstat", failing)
             writer.renew()
             writer.check()
         writer.check()
 
 
-def test_clean_and_merge_stop_where_somebody_writes(grid, folder, tmp_path):
+def test_clean_and_merge_stop_where_somebody_writes(folder, tmp_path, monkeypatch):
     before = sorted(folder.rglob("*"))
     with locking.alone(folder), pytest.raises(UserError, match="another initbench is writing here"):
-        runs.clean(Run.open(folder))
+        runs.clean(folder)
     sign(folder, age=5)
+    alive(monkeypatch, folder)
     with pytest.raises(UserError, match="host elsewhere"):
-        runs.clean(Run.open(folder))
-    (folder / locking.SIGN).unlink()
+        runs.clean(folder)
+    (folder / locking.HEARTBEAT).unlink()
     assert sorted(folder.rglob("*")) == before
+    alive(monkeypatch, tmp_path / "merged")
 
     def beginning(*_, plain=runs._folder_for):
         made = plain(*_)
@@ -260,13 +322,13 @@ def test_clean_and_merge_stop_where_somebody_writes(grid, folder, tmp_path):
 def test_a_merge_that_was_taken_over_writes_no_more(folder, tmp_path, monkeypatch):
     from initbench import merging
 
-    plain = merging._outcomes
+    plain = merging.outcomes_by_cell
 
     def outcomes(table):
         sign(tmp_path / "merged", age=0)
         return plain(table)
 
-    monkeypatch.setattr(merging, "_outcomes", outcomes)
+    monkeypatch.setattr(merging, "outcomes_by_cell", outcomes)
     with pytest.raises(UserError, match="taken this folder over"):
         merge([folder], tmp_path / "merged")
     assert not list((tmp_path / "merged" / "parts").iterdir())
@@ -281,24 +343,12 @@ def test_the_lock_goes_with_the_folder_while_it_is_held(folder, monkeypatch):
         plain(self)
 
     monkeypatch.setattr(locking.Writer, "close", close)
-    runs.clean(Run.open(folder))
+    runs.clean(folder)
     assert seen == [os.name != "posix"]
     assert not folder.exists()
 
 
-def test_a_clean_that_is_interrupted_leaves_a_run(grid, folder, tmp_path, monkeypatch):
-    def interrupted(path, plain=runs._emptied):
-        if path.name == "parts":
-            raise KeyboardInterrupt
-        return plain(path)
-
-    monkeypatch.setattr(runs, "_emptied", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        runs.clean(Run.open(folder))
-    assert ib.run(grid, results=tmp_path)["cell"].nunique() == made_up.CELLS
-
-
-@pytest.mark.parametrize("name", [*runs.OWN_FOLDERS, locking.LOCK])
+@pytest.mark.parametrize("name", [*store.FOLDERS, locking.LOCK])
 def test_nothing_is_written_through_a_link(grid, folder, tmp_path, name):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -313,20 +363,22 @@ def test_nothing_is_written_through_a_link(grid, folder, tmp_path, name):
     if name == "figures":
         with pytest.raises(UserError, match="is a symbolic link"):
             ib.figures(folder)
-    if name != locking.LOCK:
-        runs.clean(Run.open(folder))
+    if name == "parts":
+        assert runs.clean(folder).kept == [name]
+    elif name != locking.LOCK:
+        assert name in runs.clean(folder).kept
     assert [path.name for path in outside.iterdir()] == [victim.name]
     assert victim.read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["timings", "set-aside", "figures", locking.SIGN, locking.LOCK, "grid.toml"])
+@pytest.mark.parametrize("name", ["timings", "set-aside", "figures", locking.HEARTBEAT, locking.LOCK, "grid.toml"])
 def test_a_file_where_a_folder_belongs_or_the_other_way_is_told_of_before_anything_is_trained(
     grid, folder, tmp_path, name
 ):
     if (folder / name).is_dir():
         shutil.rmtree(folder / name)
     (folder / name).unlink(missing_ok=True)
-    if name in runs.OWN_FOLDERS:
+    if name in store.FOLDERS:
         (folder / name).touch()
     else:
         (folder / name).mkdir()
@@ -338,7 +390,7 @@ def test_a_file_where_a_folder_belongs_or_the_other_way_is_told_of_before_anythi
     assert sorted((folder / "parts").iterdir()) == parts
 
 
-@pytest.mark.parametrize("name", [locking.SIGN, "grid.toml", "report.html"])
+@pytest.mark.parametrize("name", [locking.HEARTBEAT, "grid.toml", "report.html"])
 def test_a_file_that_is_a_link_is_replaced_and_what_it_leads_to_stays(grid, folder, tmp_path, monkeypatch, name):
     victim = tmp_path / "mine"
     victim.write_bytes((folder / "grid.toml").read_bytes())

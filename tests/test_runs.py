@@ -234,9 +234,9 @@ def test_merge_does_not_write_into_a_folder_that_holds_something(folder, tmp_pat
 
 def test_clean_removes_what_the_run_wrote_and_nothing_else(folder):
     (folder / "notes.txt").write_text("mine")
-    removed = runs.clean(Run.open(folder))
-    assert [p.name for p in folder.iterdir()] == ["notes.txt"]
-    assert "parts" in removed
+    cleaned = runs.clean(folder)
+    assert [p.name for p in folder.iterdir()] == cleaned.kept == ["notes.txt"]
+    assert {"parts", "timings", "grid.toml"} <= set(cleaned.removed)
 
 
 def test_load_says_what_runs_there_are(folder):

@@ -208,7 +208,7 @@ def test_clean_leaves_what_it_did_not_write(folder):
     (folder / "parts" / "x.parquet").write_text("mine too")
     with pytest.warns(UserWarning, match="x.parquet: is no part of a run, and is left out; move it elsewhere"):
         ib.run(folder / "grid.toml", results=folder.parent, workers=1, overrides={"name": "small"})
-    runs.clean(Run.open(folder))
+    runs.clean(folder)
     assert sorted(path.name for path in folder.rglob("*")) == ["notes.txt", "parts", "x.parquet"]
 
 

@@ -59,11 +59,11 @@ class Bookkeeping:
     def setup(self, cells):
         if not all(map(importlib.util.find_spec, ("pandas", "pydantic", "torch"))):
             raise NotImplementedError("runs need all that initbench requires")
-        from initbench import plan
+        from initbench import plan, verification
         from initbench.api import write_report
         from initbench.runs import Run
 
-        self.plan, self.write_report = plan.plan, write_report
+        self.plan, self.write_report, self.check = plan.plan, write_report, verification.check
         self.folder = tempfile.TemporaryDirectory()
         self.grid = made_grid(cells)
         self.run = Run.create(self.grid, Path(self.folder.name))
@@ -89,6 +89,17 @@ class Bookkeeping:
     def peakmem_frame(self, cells):
         self.run.frame()
 
+    def time_verify(self, cells):
+        self.check(self.run)
+
+    def track_verify_per_frame(self, cells):
+        """How many times as long as reading the table it takes to check every part."""
+        start = time.process_time()
+        self.run.frame()
+        read = time.process_time()
+        self.check(self.run)
+        return (time.process_time() - read) / (read - start)
+
     def time_report(self, cells):
         self.write_report(self.run, *self.run.read())
 
@@ -100,7 +111,7 @@ def main(cells, epochs=EPOCHS):
     """Print what each step takes, and the most memory so far."""
     import resource  # not on Windows
 
-    from initbench import plan
+    from initbench import plan, verification
     from initbench.api import write_report
     from initbench.runs import Run
 
@@ -126,6 +137,9 @@ def main(cells, epochs=EPOCHS):
         start = time.perf_counter()
         frame, environments = run.read()
         say("frame", start)
+        start = time.perf_counter()
+        verification.check(run)
+        say("verify", start)
         start = time.perf_counter()
         write_report(run, frame, environments)
         say("report", start)
