@@ -75,6 +75,11 @@ class Arrays:
         """The same on the validation split."""
         return float(np.bincount(self.train_labels[: self.validation_size]).max() / self.validation_size)
 
+    @cached_property
+    def unseen_test_share(self) -> float:
+        """The share of the test images whose class no validation image has."""
+        return float(np.isin(self.test_labels, self.train_labels[: self.validation_size], invert=True).mean())
+
 
 @dataclass(frozen=True)
 class Source:
@@ -90,6 +95,7 @@ class Source:
     classes: int
     commonest_class_share: float
     commonest_validation_share: float = 0.0  # of a run that an earlier version described it is not known
+    unseen_test_share: float = 0.0  # of the test images, those of a class that no validation image has
 
     def load(self) -> Arrays:
         """The arrays; UserError if the files are not those that were described."""
@@ -122,7 +128,7 @@ def described(fields: Mapping[str, Any]) -> Source:
     """The data set that a run's `datasets.json` tells of; ValueError or TypeError of what no run has written."""
     source = Source(**fields)
     sizes = (source.train_size, source.validation_size, source.test_size, source.pixels, source.classes)
-    shares = (source.commonest_class_share, source.commonest_validation_share)
+    shares = (source.commonest_class_share, source.commonest_validation_share, source.unseen_test_share)
     if (
         any(type(text) is not str for text in (source.name, source.folder))
         or not _fits_tables(source.name)
@@ -170,6 +176,7 @@ def describe(arrays: Arrays, folder: str) -> Source:
         classes=arrays.classes,
         commonest_class_share=arrays.commonest_class_share,
         commonest_validation_share=arrays.commonest_validation_share,
+        unseen_test_share=arrays.unseen_test_share,
     )
 
 

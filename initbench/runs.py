@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from initbench import calibration, execution, locking, store
 from initbench.calibration import WORTH_MEASURING, Speeds
 from initbench.cells import TRAINING_VERSION, Cell
+from initbench.chance import cautions
 from initbench.datasets import Source, described
 from initbench.errors import UserError
 from initbench.execution import Crew, Failed, Finished, Notice, Progress, Workers, device_for
@@ -47,7 +48,7 @@ Event = Progress | Finished | Failed | Notice
 class Run:
     """A run's folder and its grid.
 
-    `notes` collects what the user should know: parts that are damaged. A run that is about to train (`create`) sets
+    `notes` collects what the user should know: parts that are damaged, splits that cannot tell. A run that is about to train (`create`) sets
     them aside; one that is only read (`open`) changes nothing in its folder. `writer` is who alone writes in it.
     """
 
@@ -56,6 +57,9 @@ class Run:
     writes: bool = False
     notes: list[str] = field(default_factory=list)
     writer: locking.Writer | None = None
+
+    def __post_init__(self) -> None:
+        self.notes += cautions(self.grid.sources.values())
 
     @classmethod
     def create(cls, grid: Grid, results: Path) -> "Run":
