@@ -63,12 +63,12 @@ class Chance:
 
     @property
     def limit(self) -> float:
-        """The accuracy on `split` up to which a run is at chance: p + 3 √(p (1 − p) / n); −∞ where no split can tell."""
-        p, n = {
-            "validation": (self.validation, self.validation_size),
-            "test": (self.test, self.test_size),
-        }.get(self.split, (0.0, 0))
-        return p + 3 * math.sqrt(p * (1 - p) / n) if n else -math.inf
+        """The accuracy on `split` up to which a run is at chance, p + 3 √(p (1 − p) / n); −∞ where none can tell."""
+        if not self.split:
+            return -math.inf
+        on_test = self.split == "test"
+        p, n = (self.test, self.test_size) if on_test else (self.validation, self.validation_size)
+        return p + 3 * math.sqrt(p * (1 - p) / n)
 
     @property
     def validation_score(self) -> float:
@@ -112,15 +112,12 @@ def cautions(sources: Iterable[Source]) -> list[str]:
     lines = []
     for source in sources:
         chance = of_source(source)
-        decided = {
-            "test": "the test split decides which runs are at chance",
-            "": "no run counts as at chance",
-        }
+        decided = "the test split decides which runs are at chance" if chance.split else "no run counts as at chance"
         if chance.split != "validation":
             why = _why(chance.validation, chance.validation_size, chance.unseen)
             lines.append(
                 f"{source.name}: the validation split, the first {source.validation_size:,} training images, {why}: "
-                f"the leader, which is chosen on it, means little, and {decided[chance.split]}. "
+                f"the leader, which is chosen on it, means little, and {decided}. "
                 "Shuffle the training images together with their labels, or give more of them"
             )
         if not can_tell(chance.test, chance.test_size):

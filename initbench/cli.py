@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench import __version__
+from initbench.catalogue import documentation
 from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, shown
 
 if TYPE_CHECKING:
@@ -510,10 +511,13 @@ def export(
     """Write a run's tidy table, one row for each cell and epoch, as CSV or Parquet; or its means as Markdown or LaTeX.
 
     The means have their intervals, and the initializers among the best are bold.
+
+    In a spreadsheet, import a CSV file's column `cell` as text: some ids look like numbers.
     """
     import io
 
     from initbench import store
+    from initbench.results import csv_bytes
     from initbench.runs import Run
 
     if out.suffix not in (".csv", ".parquet", ".md", ".tex"):
@@ -522,7 +526,7 @@ def export(
     frame = made.frame()
     _notes(made)
     if out.suffix == ".csv":
-        content = frame.to_csv(index=False).encode()
+        content = csv_bytes(frame)
     elif out.suffix in (".md", ".tex"):
         from initbench.reporting import tables
 
@@ -649,6 +653,11 @@ def schema() -> None:
     from initbench.settings import schema as grid_schema
 
     say(json.dumps(grid_schema(), indent=1))
+
+
+for _command in app.registered_commands:  # Typer takes its help from the docstring, which `python -OO` drops
+    if _command.callback and not _command.help:
+        _command.help = documentation(_command.callback)
 
 
 def _grid(path: Path, overrides: list[str] | None, smoke: bool, device: str | None) -> "Grid":

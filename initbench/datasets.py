@@ -317,8 +317,7 @@ def _idx_path(folder: Path, stem: str) -> Path:
         if os.path.lexists(path):
             raise UserError(f"{path}: is no file (or a link to none); a file of bytes is needed")
     raise UserError(
-        f"{folder / stem}: no such file, nor with .gz; the folder needs {', '.join(IDX_STEMS)}"
-        f"{_misnamed(folder, stem)}"
+        f"{folder / stem}: no such file, nor with .gz; the folder needs {', '.join(IDX_STEMS)}{_misnamed(folder, stem)}"
     )
 
 

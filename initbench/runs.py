@@ -48,8 +48,9 @@ Event = Progress | Finished | Failed | Notice
 class Run:
     """A run's folder and its grid.
 
-    `notes` collects what the user should know: parts that are damaged, splits that cannot tell. A run that is about to train (`create`) sets
-    them aside; one that is only read (`open`) changes nothing in its folder. `writer` is who alone writes in it.
+    `notes` collects what the user should know: parts that are damaged, splits that cannot tell. A run that is about to
+    train (`create`) sets such parts aside; one that is only read (`open`) changes nothing in its folder. `writer` is
+    who alone writes in it.
     """
 
     folder: Path

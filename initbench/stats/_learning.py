@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from initbench.stats._outcomes import CONFIDENCE, Chance, known_chances
+from initbench.chance import Chance
+from initbench.stats._outcomes import CONFIDENCE, known_chances
 from initbench.stats._verdicts import CHOSEN_ON
 
 # How near to the leader's last validation accuracy a run has learned what there is to learn.
