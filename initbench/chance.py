@@ -117,7 +117,7 @@ def cautions(sources: Iterable[Source]) -> list[str]:
             why = _why(chance.validation, chance.validation_size, chance.unseen)
             lines.append(
                 f"{source.name}: the validation split, the first {source.validation_size:,} training images, {why}: "
-                f"the leader, which is chosen on it, means little, and {decided}. "
+                f"the leader and the speed of learning, which are judged on it, mean little, and {decided}. "
                 "Shuffle the training images together with their labels, or give more of them"
             )
         if not can_tell(chance.test, chance.test_size):

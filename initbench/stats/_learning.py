@@ -66,8 +66,8 @@ def near_leader(
     """How fast each initializer comes near the last mean validation accuracy of its choice's leader.
 
     As `speed`, a row for each initializer of each choice, with the target that accuracy less `near` (default one
-    percentage point), and above chance on validation, where that split can tell. `verdicts` says who leads; where
-    nobody does, nobody comes near.
+    percentage point), and above chance in any case; where the validation split cannot tell that, nobody comes near.
+    `verdicts` says who leads; where nobody does, nobody comes near.
     """
     keys = list(choice)
     leaders = verdicts[verdicts["leader"]]
@@ -82,7 +82,7 @@ def near_leader(
     )
     _, first = np.unique(number, return_index=True)
     known = known_chances(frame, chance).items()
-    limits = {name: one.limit if one.split == "validation" else -math.inf for name, one in known}
+    limits = {name: one.limit if one.split == "validation" else math.inf for name, one in known}
     lowest = frame["dataset"].map(limits).astype(float).groupby(number).max().to_numpy() + 1e-9
     each = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
     targets = np.maximum(np.array(each), lowest)
