@@ -257,9 +257,8 @@ Result = TypeVar("Result")
 
 def _told(run: Run, result: Result) -> Result:
     """The result, after a warning for each thing about the run that its user should know, once."""
-    for line in dict.fromkeys(run.notes):
+    for line in run.take_notes():
         warnings.warn(line, stacklevel=3)
-    run.notes.clear()
     return result
 
 

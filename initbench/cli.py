@@ -690,9 +690,8 @@ def _pair(text: str) -> tuple[str, Any]:
 
 
 def _notes(made: "Run") -> None:
-    for line in dict.fromkeys(made.notes):
+    for line in made.take_notes():
         typer.echo(line, err=True)
-    made.notes.clear()
 
 
 def _quoted(text: str) -> str:

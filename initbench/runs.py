@@ -48,9 +48,9 @@ Event = Progress | Finished | Failed | Notice
 class Run:
     """A run's folder and its grid.
 
-    `notes` collects what the user should know: parts that are damaged, splits that cannot tell. A run that is about to
-    train (`create`) sets such parts aside; one that is only read (`open`) changes nothing in its folder. `writer` is
-    who alone writes in it.
+    `notes` collects what the user should know: parts that are damaged. A run that is about to train (`create`) sets
+    them aside; one that is only read (`open`) changes nothing in its folder. `writer` is who alone writes in it.
+    `cautions` says which splits of its data sets cannot tell learning from chance: no fault of the folder.
     """
 
     folder: Path
@@ -58,9 +58,17 @@ class Run:
     writes: bool = False
     notes: list[str] = field(default_factory=list)
     writer: locking.Writer | None = None
+    cautions: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.notes += cautions(self.grid.sources.values())
+        self.cautions = cautions(self.grid.sources.values())
+
+    def take_notes(self) -> list[str]:
+        """The cautions and notes that were not taken before, each once."""
+        lines = list(dict.fromkeys([*self.cautions, *self.notes]))
+        self.cautions.clear()
+        self.notes.clear()
+        return lines
 
     @classmethod
     def create(cls, grid: Grid, results: Path) -> "Run":

@@ -194,6 +194,7 @@ def test_python_warns_of_a_split_that_cannot_tell_before_training_and_once(tmp_p
     assert set(warned) == {1} == {len(recwarn)}
     assert "has one class" in str(recwarn[0].message)
     assert recwarn[0].filename == __file__
+    assert ib.verify(tmp_path / "made-up", sample=0) == []  # no fault of the folder
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
