@@ -3,9 +3,12 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from initbench.datasets import Source
 from initbench.errors import shown
+
+if TYPE_CHECKING:
+    from initbench.datasets import Source
 
 # A split cannot tell where more of the test images than this are of classes that it has no image of.
 MAX_UNSEEN = 0.25
@@ -96,7 +99,7 @@ def can_tell(share: float, size: int) -> bool:
     return size > 0 and size * (1 - share) >= 36 * share
 
 
-def of_source(source: Source) -> Chance:
+def of_source(source: "Source") -> Chance:
     """The chance of a data set; where the validation split's share is not known, the test split's stands for it."""
     return Chance(
         source.commonest_class_share,
@@ -107,7 +110,7 @@ def of_source(source: Source) -> Chance:
     )
 
 
-def cautions(sources: Iterable[Source]) -> list[str]:
+def cautions(sources: Iterable["Source"]) -> list[str]:
     """A line for each split of these data sets that cannot tell: why, what follows, and what to do."""
     lines = []
     for source in sources:
