@@ -127,7 +127,8 @@ def measure(asked):
         ]
         try:
             for server in servers:
-                assert server.stdout.readline().strip() == b"serving"
+                if (line := server.stdout.readline().strip()) != b"serving":
+                    raise RuntimeError(f"a server did not start: it printed {line!r}")
             run = Run.create(made, Path(folder) / "results")
             begin = time.perf_counter()
             missing = run.missing()

@@ -80,6 +80,7 @@ def run(
     where = Where(workers, width, scheduler, processor)
     refuse_what_cannot_train(grid, where)
     with Run.writing(grid, Path(results)) as made:
+        _told(made, None)  # what is known before hours of training
         failed = train_to_the_end(made, made.missing(), where, lambda event: None)
         made.notes += [f"{made.folder}: {event.cell.described} failed and is left out: {event.why}" for event in failed]
         return _told(made, made.frame())
@@ -258,8 +259,8 @@ Result = TypeVar("Result")
 
 
 def _told(run: Run, result: Result) -> Result:
-    """The result, after a warning for each thing about the run that its user should know."""
-    for line in dict.fromkeys(run.notes):
+    """The result, after a warning for each thing about the run that its user should know, once."""
+    for line in run.take_notes():
         warnings.warn(line, stacklevel=3)
     return result
 

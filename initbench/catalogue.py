@@ -7,12 +7,15 @@ keep their default are left out, so that a parameter added later does not rename
 scale of a sampler, without which its name says little.
 """
 
+import ast
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args, get_origin
 
 from initbench.errors import nearest, shown
@@ -80,6 +83,18 @@ class Parameter:
         return self.kind(value) + self.kind(0)  # the sum makes -0.0 the same as 0.0
 
 
+def documentation(thing: Callable[..., Any] | ModuleType) -> str:
+    """The docstring of a function or a module. `python -OO` drops docstrings; then it is read from the source."""
+    if text := inspect.getdoc(thing):
+        return text
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    except (OSError, TypeError, SyntaxError):  # there is no source
+        return ""
+    definition = tree.body[0] if tree.body and not isinstance(thing, ModuleType) else tree
+    return ast.get_docstring(definition) or ""  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class Entry(Generic[Function]):
     """A catalogued function, with what its signature and docstring say."""
@@ -94,7 +109,7 @@ class Entry(Generic[Function]):
     @property
     def summary(self) -> str:
         """The first line of the docstring."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+        return documentation(self.function).partition("\n")[0]
 
     @property
     def signature(self) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench import __version__
+from initbench.catalogue import documentation
 from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, printable, shown
 
 if TYPE_CHECKING:
@@ -513,10 +514,13 @@ def export(
     """Write a run's tidy table, one row for each cell and epoch, as CSV or Parquet; or its means as Markdown or LaTeX.
 
     The means have their intervals, and the initializers among the best are bold.
+
+    In a spreadsheet, import a CSV file's column `cell` as text: some ids look like numbers.
     """
     import io
 
     from initbench import store
+    from initbench.results import csv_bytes
     from initbench.runs import Run
 
     if out.suffix not in (".csv", ".parquet", ".md", ".tex"):
@@ -525,7 +529,7 @@ def export(
     frame = made.frame()
     _notes(made)
     if out.suffix == ".csv":
-        content = frame.to_csv(index=False).encode()
+        content = csv_bytes(frame)
     elif out.suffix in (".md", ".tex"):
         from initbench.reporting import tables
 
@@ -674,6 +678,11 @@ def schema() -> None:
     say(json.dumps(grid_schema(), indent=1))
 
 
+for _command in app.registered_commands:  # Typer takes its help from the docstring, which `python -OO` drops
+    if _command.callback and not _command.help:
+        _command.help = documentation(_command.callback)
+
+
 def _grid(path: Path, overrides: list[str] | None, smoke: bool, device: str | None) -> "Grid":
     from initbench.grid import read, smoke_overrides
 
@@ -704,9 +713,8 @@ def _pair(text: str) -> tuple[str, Any]:
 
 
 def _notes(made: "Run") -> None:
-    for line in dict.fromkeys(made.notes):
+    for line in made.take_notes():
         typer.echo(line, err=True)
-    made.notes.clear()
 
 
 def _quoted(text: str) -> str:

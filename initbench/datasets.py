@@ -4,10 +4,13 @@ import gzip
 import hashlib
 import math
 import os
+import re
 import struct
+import unicodedata
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -33,8 +36,9 @@ MOST_BYTES = 4_000_000_000
 # A byte of a gzip file gives at most so many (zlib's "Technical Details": 258 signs for two bits).
 GZIP_RATIO = 1032
 
-# What a spreadsheet takes for the begin of a formula.
-FORMULA = "=+-@"
+# What a spreadsheet takes for a formula: one of these signs at the start of a cell, which spaces and quotes may come
+# before; and a sign that separates cells somewhere begins another one. See OWASP's "CSV Injection".
+FORMULA = re.compile(r"""(?:^|[,;|"'])[\s"']*[=+\-@]""")
 
 # The share of the training images that validates: the first 5,000 of MNIST's 60,000.
 VALIDATION_DIVISOR = 12
@@ -75,6 +79,11 @@ class Arrays:
         """The same on the validation split."""
         return float(np.bincount(self.train_labels[: self.validation_size]).max() / self.validation_size)
 
+    @cached_property
+    def unseen_test_share(self) -> float:
+        """The share of the test images whose class no validation image has."""
+        return float(np.isin(self.test_labels, self.train_labels[: self.validation_size], invert=True).mean())
+
 
 @dataclass(frozen=True)
 class Source:
@@ -90,6 +99,7 @@ class Source:
     classes: int
     commonest_class_share: float
     commonest_validation_share: float = 0.0  # of a run that an earlier version described it is not known
+    unseen_test_share: float = 0.0  # of the test images, those of a class that no validation image has
 
     def load(self) -> Arrays:
         """The arrays; UserError if the files are not those that were described."""
@@ -108,10 +118,10 @@ def find(given: object) -> Source:
         return Source("mnist", "", 55_000, 5_000, 10_000, 784, 719, 10, 0.1135, 0.1126)
     if isinstance(given, Mapping) and list(given) == ["idx"] and isinstance(given["idx"], str):
         folder = absolute(given["idx"])
-        if not _fits_tables(name := Path(folder).name):
+        if not _fits_tables(f"{(name := Path(folder).name)}@"):
             raise UserError(
-                f"given a folder called {shown(name)}; allowed: a name that can be printed, and begins with none of "
-                f"{FORMULA} (it stands in tables)"
+                f"given a folder called {shown(name)}; allowed: a name that can be printed and is no formula in a "
+                "spreadsheet: none of = + - @ at its start, or after a comma, semicolon, bar or quote"
             )
         return describe(read_idx_folder(Path(folder)), folder)
     hint = nearest(given, ["mnist"]) if isinstance(given, str) else ""
@@ -122,7 +132,7 @@ def described(fields: Mapping[str, Any]) -> Source:
     """The data set that a run's `datasets.json` tells of; ValueError or TypeError of what no run has written."""
     source = Source(**fields)
     sizes = (source.train_size, source.validation_size, source.test_size, source.pixels, source.classes)
-    shares = (source.commonest_class_share, source.commonest_validation_share)
+    shares = (source.commonest_class_share, source.commonest_validation_share, source.unseen_test_share)
     if (
         any(type(text) is not str for text in (source.name, source.folder))
         or not _fits_tables(source.name)
@@ -138,8 +148,11 @@ def described(fields: Mapping[str, Any]) -> Source:
 
 
 def _fits_tables(name: str) -> bool:
-    """Whether a name can stand in tables, on pages and in a terminal, and in a CSV file is no spreadsheet's formula."""
-    return name.isprintable() and name[:1] not in tuple(FORMULA)
+    """Whether a name can stand in tables, on pages and in a terminal, and in a CSV file is no spreadsheet's formula.
+
+    Some spreadsheets take full-width signs for the plain ones; NFKC makes them plain.
+    """
+    return name.isprintable() and not FORMULA.search(unicodedata.normalize("NFKC", name))
 
 
 def absolute(folder: str) -> str:
@@ -170,6 +183,7 @@ def describe(arrays: Arrays, folder: str) -> Source:
         classes=arrays.classes,
         commonest_class_share=arrays.commonest_class_share,
         commonest_validation_share=arrays.commonest_validation_share,
+        unseen_test_share=arrays.unseen_test_share,
     )
 
 
@@ -188,6 +202,8 @@ def load_mnist() -> Arrays:
 
 def read_idx_folder(folder: Path) -> Arrays:
     """The four IDX files of a folder, under the names that MNIST gave them, each plain or with `.gz`.
+
+    `train-images.idx3-ubyte`, as some copies of MNIST have it, is read as `train-images-idx3-ubyte`.
 
     Raises UserError, naming the file, for a missing file, a wrong magic number, a truncated or overlong file, and
     counts or sizes that do not agree.
@@ -291,9 +307,32 @@ def files(source: Source) -> dict[str, bytes]:
 
 
 def _idx_path(folder: Path, stem: str) -> Path:
-    for path in (folder / stem, folder / f"{stem}.gz"):
+    """The file of a folder that has this name, in any of the spellings that are read; UserError if there is none."""
+    dotted = stem.replace("-idx", ".idx")
+    paths = [folder / name for name in (stem, f"{stem}.gz", dotted, f"{dotted}.gz")]
+    for path in paths:
         if os.path.isfile(path):  # as above
             return path
+    for path in paths:
         if os.path.lexists(path):
             raise UserError(f"{path}: is no file (or a link to none); a file of bytes is needed")
-    raise UserError(f"{folder / stem}: no such file, nor with .gz; the folder needs {', '.join(IDX_STEMS)}")
+    raise UserError(
+        f"{folder / stem}: no such file, nor with .gz; the folder needs {', '.join(IDX_STEMS)}{_misnamed(folder, stem)}"
+    )
+
+
+def _misnamed(folder: Path, stem: str) -> str:
+    """The end of a message that names the file that is most likely the one that is missing, or nothing."""
+    kind = "image" if "images" in stem else "label"
+    splits = ("train",) if stem.startswith("train") else ("t10k", "test")
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return ""
+    similar = [n for n in names if kind in n.lower() and any(s in n.lower() for s in splits)]
+    similar = [name for name in similar if os.path.isfile(folder / name)]
+    if not similar:
+        return ""
+    name = get_close_matches(stem, similar, n=1, cutoff=0)[0]
+    wanted = stem + ".gz" * name.lower().endswith(".gz")
+    return f"; if {shown(name)} is that file, rename it to {wanted!r}"

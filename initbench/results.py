@@ -111,6 +111,17 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], version: int = TRAI
     return pd.DataFrame(columns, copy=False)
 
 
+def csv_bytes(frame: "pd.DataFrame") -> bytes:
+    """A tidy table as a CSV file.
+
+    `hidden` is written as in a grid file, `[12, 10]`: a spreadsheet takes `12-10` for a date, and the empty text of no
+    hidden layer is read as a missing value. Some ids of cells, such as `12345678e90123456789`, look like numbers; they
+    stay as they are, and a spreadsheet has to import that column as text.
+    """
+    spelled = {widths: f"[{widths.replace('-', ', ')}]" for widths in frame["hidden"].unique()}
+    return frame.assign(hidden=frame["hidden"].map(spelled)).to_csv(index=False, lineterminator="\n").encode()
+
+
 def _gathered(ids: Sequence[str], tables: Iterable[pa.Table]) -> tuple[dict[str, "array[Any]"], list[str]]:
     """The rows of these cells, as they come, and the names of the statuses.
 

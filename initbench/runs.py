@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from initbench import calibration, execution, files, locking, store
 from initbench.calibration import WORTH_MEASURING, Speeds
 from initbench.cells import TRAINING_VERSION, Cell
+from initbench.chance import cautions
 from initbench.datasets import Source, described
 from initbench.errors import UserError
 from initbench.execution import Crew, Failed, Finished, Notice, Progress, Workers, device_for
@@ -47,6 +48,7 @@ class Run:
 
     `notes` collects what the user should know: parts that are damaged. A run that is about to train (`create`) sets
     them aside; one that is only read (`open`) changes nothing in its folder. `writer` is who alone writes in it.
+    `cautions` says which splits of its data sets cannot tell learning from chance: no fault of the folder.
     """
 
     folder: Path
@@ -54,6 +56,17 @@ class Run:
     writes: bool = False
     notes: list[str] = field(default_factory=list)
     writer: locking.Writer | None = None
+    cautions: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cautions = cautions(self.grid.sources.values())
+
+    def take_notes(self) -> list[str]:
+        """The cautions and notes that were not taken before, each once."""
+        lines = list(dict.fromkeys([*self.cautions, *self.notes]))
+        self.cautions.clear()
+        self.notes.clear()
+        return lines
 
     @classmethod
     def create(cls, grid: Grid, results: Path) -> "Run":

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import initbench as ib
+from initbench.cli import app
+from initbench.results import csv_bytes
 
 COMMANDS = ["new", "plan", "run", "report", "list", "export", "merge", "clean", "schema", "show"]
 
@@ -28,6 +30,28 @@ def initbench(*arguments, cwd, **keywords):
         check=False,
         **keywords,
     )
+
+
+def test_without_docstrings_all_lists_and_every_help_are_the_same(tmp_path):
+    code = (
+        "import sys\nfrom initbench.cli import app, main\n"
+        "kinds = ['initializers', 'activations', 'losses', 'optimizers', 'datasets', 'presets']\n"
+        "names = [c.name or c.callback.__name__ for c in app.registered_commands]\n"
+        "for words in [['--help'], ['list'], *(['list', k] for k in kinds), *([n, '--help'] for n in names)]:\n"
+        "    sys.argv = ['initbench', *words]\n"
+        "    try:\n        main()\n    except SystemExit as end:\n        print('STATUS', end.code)\n"
+    )
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    command = [sys.executable, "-c", code]
+    plain, bare = (
+        subprocess.run(each, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True).stdout
+        for each in (command, [sys.executable, "-OO", *command[1:]])
+    )
+    assert bare == plain
+    assert "      All zeros: W = 0.\n" in bare
+    assert "Constant schemes: every weight the same\n" in bare
+    assert "Train a grid and make its report. Run again, it trains only what is missing." in bare
+    assert bare.count("STATUS 0\n") == 8 + len(app.registered_commands)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "initializers"], ["--version"]])
@@ -180,6 +204,7 @@ def test_new_plan_run_report_export_clean(tmp_path):
     for name, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
         assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
         assert len(read(tmp_path / name)) == 96
+    assert (tmp_path / "out.csv").read_bytes() == csv_bytes(pd.read_parquet(tmp_path / "out.parquet"))
     for name, begins in (("means.md", "| activation |"), ("means.tex", "% keepcoding-smoke")):
         assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
         assert (tmp_path / name).read_text().startswith(begins)

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up import GRID, instantly
 
-from initbench import datasets
+import initbench as ib
+from initbench import chance, datasets, grid
 from initbench.errors import UserError
+from tools import make_mnist
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
@@ -49,7 +52,13 @@ def test_what_a_plan_knows_of_mnist_is_true_of_it(mnist):
     assert datasets.find("mnist") == datasets.describe(mnist, "")
 
 
-def write_folder(folder, images=24, labels=24, test=6, side=3, pack=bytes):
+def test_the_licence_names_the_idx_files_by_hashes_that_are_those_of_the_embedded_content(mnist):
+    listed = make_mnist.listed_hashes()
+    assert make_mnist.idx_hashes(mnist) == listed
+    assert sorted(listed) == sorted(datasets.IDX_STEMS)
+
+
+def write_folder(folder, images=24, labels=24, test=6, side=3, pack=bytes, label=lambda number, count: number % 3):
     generator = np.random.default_rng(0)
     folder.mkdir(exist_ok=True)
     for stem, count in (("train", images), ("t10k", test)):
@@ -57,7 +66,7 @@ def write_folder(folder, images=24, labels=24, test=6, side=3, pack=bytes):
         content = struct.pack(">4B3I", 0, 0, 8, 3, count, side, side) + pixels.tobytes()
         (folder / f"{stem}-images-idx3-ubyte{'.gz' * (pack is not bytes)}").write_bytes(pack(content))
     for stem, count in (("train", labels), ("t10k", test)):
-        content = struct.pack(">4BI", 0, 0, 8, 1, count) + (np.arange(count) % 3).astype(np.uint8).tobytes()
+        content = struct.pack(">4BI", 0, 0, 8, 1, count) + label(np.arange(count), count).astype(np.uint8).tobytes()
         (folder / f"{stem}-labels-idx1-ubyte{'.gz' * (pack is not bytes)}").write_bytes(pack(content))
     return folder
 
@@ -112,6 +121,80 @@ def test_a_folder_that_changes_after_the_plan_is_refused(tmp_path):
     write_folder(tmp_path / "g", test=8)
     with pytest.raises(UserError, match="have changed since"):
         source.load()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_names_with_a_dot_are_read_as_those_with_a_hyphen(tmp_path, pack):
+    folder = write_folder(tmp_path / "d", pack=pack)
+    source = datasets.find({"idx": str(folder)})
+    contents = datasets.files(source)
+    for path in folder.iterdir():
+        path.rename(folder / path.name.replace("-idx", ".idx"))
+    for stem in datasets.IDX_STEMS:  # as Kaggle's archive has them beside the files
+        (folder / stem).mkdir()
+    assert datasets.find({"idx": str(folder)}) == source
+    assert {name.replace(".idx", "-idx"): content for name, content in datasets.files(source).items()} == contents
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("Train-Images-IDX3-ubyte", "train-images-idx3-ubyte"),
+        ("train-images.idx", "train-images-idx3-ubyte"),
+        ("train-images-idx3-ubyte.gz.gz", "train-images-idx3-ubyte.gz"),
+        ("emnist-letters-test-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+    ],
+)
+def test_a_file_that_is_nearly_the_one_that_is_needed_is_named(tmp_path, name, wanted):
+    folder = write_folder(tmp_path / "d")
+    missing = wanted.removesuffix(".gz")
+    (folder / missing).rename(folder / name)
+    with pytest.raises(UserError) as error:
+        datasets.find({"idx": str(folder)})
+    (line,) = error.value.lines
+    assert f"{missing}: no such file" in line
+    assert line.endswith(f"; if {name!r} is that file, rename it to {wanted!r}")
+    (folder / name).unlink()
+    with pytest.raises(UserError) as error:
+        datasets.find({"idx": str(folder)})
+    assert "rename" not in error.value.lines[0]  # those of other splits and kinds are not meant
+
+
+def by_class(number, count):
+    """Labels of ten classes, in order."""
+    return number * 10 // count
+
+
+def test_splits_that_cannot_tell_are_named_with_the_remedy(tmp_path):
+    def lines(**keywords):
+        folder = write_folder(tmp_path / "d", **{"side": 1, **keywords})
+        return chance.cautions([datasets.find({"idx": str(folder)})])
+
+    assert lines(images=600, labels=600, test=100) == []
+    (one_class,) = lines(images=600, labels=600, test=100, label=by_class)
+    assert "@" in one_class.partition(": ")[0]
+    assert ": the validation split, the first 50 training images, has one class: the leader and" in one_class
+    assert "the test split decides which runs are at chance. Shuffle the training images" in one_class
+    (some_classes,) = lines(images=600, labels=600, test=100, label=lambda n, count: by_class(n, count) * 3 + n % 3)
+    assert "has no image of the classes of 90% of the test images" in some_classes
+    few, test = lines(images=96, labels=96, test=10, label=lambda number, count: number % 2)
+    assert "cannot tell learning from chance (8 images, 50% of them of one class)" in few
+    assert "no run counts as at chance" in few
+    assert "the test split of 10 images cannot tell" in test
+    assert "Give more test images" in test
+
+
+def test_python_warns_of_a_split_that_cannot_tell_before_training_and_once(tmp_path, monkeypatch, recwarn):
+    warned = []
+    instantly(monkeypatch, before=lambda task: warned.append(len(recwarn)))
+    folder = write_folder(tmp_path / "d", images=600, labels=600, test=100, side=1, label=by_class)
+    sizes = {"dataset": {"idx": str(folder)}, "batch_size": 50, "seed": 1, "epochs": 1}
+    ib.run(grid.parse(GRID, overrides=sizes), results=tmp_path, workers=1)
+    assert warned
+    assert set(warned) == {1} == {len(recwarn)}
+    assert "has one class" in str(recwarn[0].message)
+    assert recwarn[0].filename == __file__
+    assert ib.verify(tmp_path / "made-up", sample=0) == []  # no fault of the folder
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")

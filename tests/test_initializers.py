@@ -55,6 +55,30 @@ def draw(name, shape=BIG, **keywords):
     return init.INITIALIZERS[name].function(shape, **keywords)
 
 
+NO_FLOATING_TYPES = (
+    int, np.uint8, bool, complex, np.complex64, object, str, "datetime64[s]", "f4,f4", "V4", "float33", torch.float32,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(init.INITIALIZERS))
+def test_a_dtype_that_is_no_floating_type_is_refused(name):
+    entry = init.INITIALIZERS[name]
+    network = "network" in entry.tags
+    batches = [(np.random.default_rng(0).random((8, 4)), np.arange(8) % 3)]
+    target = init.Model(((4, 4), (4, 3)), batches, activation="tanh") if network else entry.fit.example
+    quick = {"metainit": {"steps": 1}, "gradinit": {"iterations": 1}}.get(name, {})
+    for shape in [target] if network or "bias" not in entry.tags else [target, (4,)]:
+        bias = {} if network or len(shape) > 1 or "fan_in" not in entry.supplied else {"fan_in": 4}
+        for dtype in NO_FLOATING_TYPES:
+            with pytest.raises(ValueError, match=r"^dtype = .*; allowed: a floating type of NumPy") as error:
+                entry.function(shape, seed=0, dtype=dtype, **bias, **quick)
+            assert "\n" not in str(error.value)
+        for dtype in (np.float16, "float32", float, np.longdouble, np.dtype(">f8")):
+            made = entry.function(shape, seed=0, dtype=dtype, **bias, **quick)
+            arrays = [array for pair in made for array in pair] if network else [made]
+            assert {array.dtype for array in arrays} == {np.dtype(dtype)}
+
+
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_a_scheme_has_the_distribution_of_its_formula(name):
     sample = draw(name, seed=1, dtype=np.float64).ravel()

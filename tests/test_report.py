@@ -6,10 +6,12 @@ import gzip
 import hashlib
 import io
 import itertools
+import json
 import re
 import warnings
 from html.parser import HTMLParser
 
+import dateutil.parser
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +21,7 @@ import initbench as ib
 from initbench import grid, stats
 from initbench.cells import METRICS
 from initbench.reporting import explorer, figures, make, words
-from initbench.results import table
+from initbench.results import csv_bytes, table
 
 TEXT = """
 name = "page"
@@ -267,9 +269,22 @@ def test_the_page_carries_its_data_as_csv_and_parquet(page):
     ]
     csv, parquet = (base64.b64decode(text) for text in addresses)
     pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(parquet)), frame)
+    assert gzip.decompress(csv) == csv_bytes(frame)
     read = pd.read_csv(io.BytesIO(gzip.decompress(csv)), keep_default_na=True, na_values=[""])
     pd.testing.assert_frame_equal(read[list(METRICS)], frame[list(METRICS)])
     assert read["cell"].astype(str).tolist() == frame["cell"].tolist()
+
+
+@pytest.mark.parametrize("kind", [str, "category"])  # a long table has its text as categories
+def test_hidden_layers_in_csv_are_lists_and_no_dates(kind):
+    parsed = grid.parse(TEXT, overrides={"hidden": [[], [128], [12, 10]], "seed": 1})
+    frame = made_up(parsed).astype({"hidden": kind})
+    read = pd.read_csv(io.BytesIO(csv_bytes(frame)))
+    assert list(map(json.loads, read["hidden"])) == [[int(n) for n in h.split("-") if n] for h in frame["hidden"]]
+    for text in read["hidden"].unique():
+        with pytest.raises(ValueError, match="format"):
+            dateutil.parser.parse(text)
+    assert set(frame["hidden"]) == {"", "128", "12-10"}  # the table itself is as it was
 
 
 def test_a_large_run_is_carried_in_part_and_the_page_says_so():

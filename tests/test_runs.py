@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -257,14 +258,20 @@ def test_another_data_set_trains_too_and_its_run_is_legible_from_anywhere(tmp_pa
     write_folder(tmp_path / "tiny", images=240, labels=240)
     monkeypatch.chdir(tmp_path)
     overrides = {"dataset": {"idx": "tiny"}, "train_size": 200, "batch_size": 20, "hidden": [[], [5]]}
-    frame = ib.run(grid_file, results=tmp_path / "r", workers=1, overrides=overrides)
+    with pytest.warns(UserWarning, match="the test split of 6 images cannot tell learning from chance"):
+        frame = ib.run(grid_file, results=tmp_path / "r", workers=1, overrides=overrides)
     assert frame["dataset"].str.startswith("tiny@").all()
     assert frame["cell"].nunique() == 24
     assert (frame["status"] == "trained").all()
     shutil.move(tmp_path / "tiny", tmp_path / "gone")
     monkeypatch.chdir("/")
-    pd.testing.assert_frame_equal(ib.load(tmp_path / "r" / "small"), frame)
-    assert ib.report(tmp_path / "r" / "small") == ib.report(tmp_path / "r" / "small")  # and again
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pd.testing.assert_frame_equal(ib.load(tmp_path / "r" / "small"), frame)
+        page = ib.report(tmp_path / "r" / "small")
+        assert ib.report(tmp_path / "r" / "small") == page  # and again
+    warned = re.findall(r'<p class="warning">(.*?)</p>', page.read_text(encoding="utf-8"))
+    assert any("the test split of 6 images cannot tell" in line for line in warned)
 
 
 def damage_grid(folder):

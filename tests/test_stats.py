@@ -111,6 +111,58 @@ def test_chance_is_the_commonest_class_and_three_standard_errors(mnist):
     assert stats.outcomes(frame.assign(dataset="other"), known)["failed"].tolist() == [True, True]
 
 
+SORTED = stats.Chance(0.1135, 1.0, 5000, 10_000, unseen=0.902)  # MNIST by class: the first twelfth are zeros
+
+
+@pytest.mark.parametrize(
+    ("chance", "split", "share", "size"),
+    [
+        (stats.Chance(0.1135, 0.1126, 5000, 10_000), "validation", 0.1126, 5000),
+        (SORTED, "test", 0.1135, 10_000),
+        (stats.Chance(0.595, 0.75, 8, 200), "test", 0.595, 200),  # 96 images of two classes
+        (stats.Chance(1 / 26, 12 / 26, 5000, 2600, unseen=23 / 26), "test", 1 / 26, 2600),  # 26 classes in order
+        (stats.Chance(0.998, 0.998, 5000, 100_000), "test", 0.998, 100_000),
+    ],
+)
+def test_chance_is_decided_on_a_split_that_can_tell(chance, split, share, size):
+    limit = share + 3 * np.sqrt(share * (1 - share) / size)
+    assert (chance.split, chance.limit) == (split, pytest.approx(limit, abs=1e-15))
+    below, above, blind = limit - 1e-6, limit + 1e-6, [0.0, 1.0]
+    test, validation = ([below, above], blind) if split == "test" else (blind, [below, above])
+    frame = frame_of({"a": [*test, None]}, {"a": [*validation, None]}, dataset="d")
+    assert stats.outcomes(frame, {"d": chance})["at_chance"].tolist() == [True, False, False]
+
+
+def test_where_no_split_can_tell_only_divergence_is_failure():
+    for chance in (stats.Chance(1.0, 1.0, 5000, 10_000), stats.Chance(0.5, 0.5, 8, 6), stats.Chance(0.5, 0.5, 0)):
+        frame = frame_of({"a": [0.0, 0.5, None]}, dataset="d")
+        assert stats.outcomes(frame, {"d": chance})["failed"].tolist() == [False, False, True]
+    for wrong in ({"test": 1.1}, {"validation": np.nan}, {"validation_size": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} = .*; allowed"):
+            stats.Chance(**{"test": 0.1, "validation": 0.1, "validation_size": 9, **wrong})
+
+
+def test_a_split_that_can_tell_leaves_room_between_chance_and_100_percent():
+    from initbench.chance import can_tell
+
+    for share in np.linspace(0.01, 0.99, 50):
+        for size in (1, 5, 20, 100, 1000, 10_000):
+            limit = share + 3 * np.sqrt(share * (1 - share) / size)
+            if abs(limit - (1 + share) / 2) > 1e-9:
+                assert can_tell(share, size) == (limit < (1 + share) / 2)
+
+
+def test_a_diverged_run_does_not_lead_on_a_split_of_one_class():
+    frame = frame_of(
+        {"lost": [None, None, 0.2], "learned": [0.866] * 3},
+        {"lost": [None, None, 0.3], "learned": [0.7] * 3},
+        dataset="d",
+    )
+    table = stats.verdicts(frame, [], chance={"d": SORTED}).set_index("initializer")
+    assert table.loc["lost", "validation_accuracy"] == pytest.approx((0.1135 + 0.1135 + 0.3) / 3)
+    assert table["leader"].to_dict() == {"lost": False, "learned": True}
+
+
 @pytest.mark.parametrize("runs", [1, 5, 30])
 def test_a_share_has_wilsons_interval_by_scipy(runs):
     for failed in range(runs + 1):
@@ -682,3 +734,17 @@ def test_coming_near_a_leader_that_is_at_chance_asks_to_leave_chance():
     verdicts = stats.verdicts(frame, [])
     table = stats.near_leader(frame, verdicts, []).set_index("initializer")
     assert table["reached"].to_dict() == {"a": 1, "b": 0}
+
+
+def test_what_is_above_chance_on_one_data_set_is_no_matter_of_another():
+    chance = {"two": stats.Chance(0.5, 0.5, 5000), "sorted": SORTED}
+    frames = [
+        frame_of({"a": [0.2], "b": [0.15]}),
+        frame_of({"a": [0.9], "b": [0.2]}, dataset="two"),
+        frame_of({"a": [0.9], "b": [0.2]}, {"a": [0.9], "b": [1.0]}, dataset="sorted"),
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    verdicts = stats.verdicts(frame, ["dataset"], chance=chance)
+    table = stats.near_leader(frame, verdicts, ["dataset"], chance=chance).set_index(["dataset", "initializer"])
+    reached = {"mnist": (1, 0), "two": (1, 0), "sorted": (0, 0)}  # a split of one class shows nobody above chance
+    assert {name: tuple(table.loc[name, "reached"]) for name in reached} == reached

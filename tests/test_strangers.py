@@ -1,6 +1,7 @@
 """A stranger's results are opened without fear: nothing of them is run, unpickled or sent, and no page obeys them."""
 
 import ast
+import io
 import json
 import re
 import shutil
@@ -22,6 +23,7 @@ import initbench as ib
 from initbench import datasets, grid
 from initbench.errors import UserError
 from initbench.reporting import terminal
+from initbench.results import csv_bytes
 from initbench.runs import Run
 
 PLAIN = tuple(f"plain{i}" for i in range(len(strangers.PAYLOADS)))
@@ -121,21 +123,32 @@ def test_a_poisoned_run_is_told_in_the_terminal_and_in_tables_as_it_is(folders, 
     assert len(body) == 2 + 3 * 2 * 3
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in body} == {8}
     assert not re.search(r"(?<!\\)<", "".join(body))
-    frame.to_csv(tmp_path / "out.csv", index=False)
-    read = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    read = pd.read_csv(io.BytesIO(csv_bytes(frame)), keep_default_na=False)
     assert read["dataset"].tolist() == frame["dataset"].tolist()
     for column in read.select_dtypes("str"):
-        assert not read[column].str.match(r"[=+@\t\r]").any(), column
+        assert not read[column].str.match(r"[=+@\t\r-]").any(), column
 
 
-@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-1", "@x", *strangers.UNPRINTABLE])
+FORMULAS = (
+    "=cmd|'calc'!A0", "+1", "-1", "@x", " =1+1", "  -1", "'=1", '"=1', ' "@x', "\uff1d1", "\uff0b1", "\uff0d1",
+    "\uff20x", " \ufe621", "x;=1", "x,=1", "x|+1", 'x" =1', "x\uff1b@y", "x;",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, *strangers.UNPRINTABLE])
 def test_a_data_set_whose_name_a_terminal_or_a_spreadsheet_obeys_is_refused(name, tmp_path):
     fields = {**datasets.find("mnist").__dict__, "folder": "/none/x"}
     datasets.described({**fields, "name": "x@0123456789ab"})
     with pytest.raises(ValueError, match="describes no data set"):
         datasets.described({**fields, "name": f"{name}@0123456789ab"})
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"given a folder called|no path"):
         datasets.find({"idx": str(tmp_path / name)})
+
+
+def test_a_data_set_may_have_any_other_name(tmp_path):
+    for name in ("fashion-mnist", "fashion - mnist (2)", "c++", "a=b", "x@y", "größe, 2", "1-2"):
+        with pytest.raises(UserError, match="no such folder"):
+            datasets.find({"idx": str(tmp_path / name)})
 
 
 def test_what_cannot_be_printed_in_metadata_is_written_as_its_escape(tmp_path):

@@ -3,7 +3,6 @@
 The picture of each scheme is a histogram of its weights for (784, 256) with the law that it states, beside the weights.
 """
 
-import inspect
 import os
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from initbench.threads import ENVIRONMENT
 os.environ.update(ENVIRONMENT)  # before NumPy is imported: what is computed here is what a run computes
 
 from initbench.activations import ACTIVATIONS
+from initbench.catalogue import documentation
 from initbench.initializers import INITIALIZERS, gain, schemes
 from initbench.initializers._base import with_law
 from initbench.initializers.moments import PYTORCH_GAINS
@@ -115,7 +115,7 @@ def page() -> str:
         text.append(f"\n## {family}\n")
         for name in names:
             entry = INITIALIZERS[name]
-            told = (inspect.getdoc(entry.function) or "").partition(">>>")[0].strip()
+            told = documentation(entry.function).partition(">>>")[0].strip()
             text.append(f"\n### {name}\n\n`{entry.signature}`\n\n{told}\n\nFits {entry.fit.words}")
             text[-1] += "; and biases.\n" if "bias" in entry.tags else ".\n"
             if name in pictured():

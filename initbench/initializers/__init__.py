@@ -18,8 +18,8 @@ What all schemes share is said here once.
 - **Networks.** Some schemes look at data (`lsuv`, `within_layer`, `pca`, `kmeans`, `autoinit`, `dks`, `tat`) or at
   gradients (`metainit`, `gradinit`): they take a `Model` instead of a shape and give the weights and the bias of each
   layer. `seed` is a whole number there.
-- **Errors.** ValueError for parameters that cannot be (a negative standard deviation) and for shapes with a zero or
-  with too few dimensions.
+- **Errors.** ValueError for parameters that cannot be (a negative standard deviation), for shapes with a zero or with
+  too few dimensions, and for a dtype that is no floating type.
 
 >>> import initbench as ib
 >>> ib.initializers.he_normal((784, 256), seed=0).std().round(4)

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from initbench import noise
 from initbench.catalogue import Catalogue, Fit
+from initbench.errors import shown
 from initbench.streams import Seed
 
 if TYPE_CHECKING:
@@ -74,6 +75,24 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
         raise ValueError(f"{name} = {value!r}; allowed: {allowed}")
 
 
+def floating(dtype: DTypeLike) -> np.dtype[Any]:
+    """The dtype of weights; ValueError if it is none, or cannot hold fractions.
+
+    Another package's dtype (ml_dtypes' bfloat16) is floating if it holds one half.
+
+    >>> floating("float16"), floating(float)
+    (dtype('float16'), dtype('float64'))
+    """
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError):
+        found = np.dtype(np.void)
+    foreign = found.kind == "V" and not issubclass(found.type, np.void)
+    if found.kind == "f" or (foreign and float(np.array(0.5).astype(found)) == 0.5):
+        return found
+    raise ValueError(f"dtype = {shown(dtype)}; allowed: a floating type of NumPy, such as float16, float32 or float64")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The noise
 
@@ -90,12 +109,12 @@ def standard_normal(shape: Shape, seed: Seed) -> NDArray[np.float64]:
 
 def working(dtype: DTypeLike) -> type[np.floating[Any]]:
     """The precision in which weights of a dtype are computed: float32, or for all others float64."""
-    return np.float32 if np.dtype(dtype) == np.float32 else np.float64
+    return np.float32 if floating(dtype) == np.float32 else np.float64
 
 
 def rounded(values: Array, dtype: DTypeLike) -> Array:
     """The finished array, rounded once to the asked dtype."""
-    return values.astype(dtype, copy=False)
+    return values.astype(floating(dtype), copy=False)
 
 
 def uniform_values(shape: Shape, low: float, high: float, seed: Seed, precision: type[np.floating[Any]]) -> Array:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.initializers._base import Array, Shape, checked, weight_and_bias_scheme
+from initbench.initializers._base import Array, Shape, checked, floating, weight_and_bias_scheme
 from initbench.streams import Seed
 
 
@@ -17,7 +17,7 @@ def zeros(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> 
     >>> zeros((2, 2)).tolist()
     [[0.0, 0.0], [0.0, 0.0]]
     """
-    return np.zeros(checked(shape), dtype)
+    return np.zeros(checked(shape), floating(dtype))
 
 
 @weight_and_bias_scheme
@@ -35,6 +35,6 @@ def constant(shape: Shape, *, value: float = 0.0, seed: Seed = None, dtype: DTyp
 
     When to use it: for biases, a small positive one to keep ReLU units alive at the start, say.
     """
-    W = np.empty(checked(shape), dtype)
+    W = np.empty(checked(shape), floating(dtype))
     W.fill(value)
     return W

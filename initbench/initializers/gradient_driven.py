@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.initializers._base import network_scheme, require, standard_uniform
+from initbench.initializers._base import floating, network_scheme, require, standard_uniform
 from initbench.initializers.model import Model, Parameters, finished, layer_seed
 from initbench.initializers.scaling import he_normal
 from initbench.streams import Seed, draws
@@ -55,6 +55,7 @@ def metainit(
     require(0 < rate < math.inf, "rate", rate, "above 0")
     require(0 <= momentum < 1, "momentum", momentum, "from 0 to below 1")
     require(0 <= steps <= MOST_STEPS, "steps", steps, f"from 0 to {MOST_STEPS}")
+    floating(dtype)  # before seconds of work
     images = len(model.batch()[0])
     import torch
 
@@ -126,6 +127,7 @@ def gradinit(
         require(0 < value < math.inf, name, value, "above 0")
     require(0 <= smallest < math.inf, "smallest", smallest, "0 or more")
     require(0 <= iterations <= MOST_STEPS, "iterations", iterations, f"from 0 to {MOST_STEPS}")
+    floating(dtype)  # before seconds of work
     model.batch()  # if there is none, PyTorch need not be loaded
     import torch
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from initbench import streams
 from initbench.activations import ACTIVATIONS
-from initbench.initializers._base import Place, require
+from initbench.initializers._base import Place, floating, require
 
 Array = NDArray[Any]
 Batch = tuple[Array, Array]  # images [batch, inputs] in [0, 1], and their labels [batch]
@@ -158,4 +158,5 @@ def layer_seed(seed: int | None, layer: int) -> streams.Seed:
 
 def finished(parameters: Parameters, dtype: Any) -> Parameters:
     """Weights and biases, rounded once to the asked dtype."""
-    return [(W.astype(dtype), b.astype(dtype)) for W, b in parameters]
+    kind = floating(dtype)
+    return [(W.astype(kind), b.astype(kind)) for W, b in parameters]

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 
 from initbench import streams
-from initbench.catalogue import Entry, parsed_call
+from initbench.catalogue import Entry, documentation, parsed_call
 from initbench.errors import nearest, shown
 from initbench.initializers._base import INITIALIZERS, Array, Place
 from initbench.initializers.model import Model, NoBatches, Parameters, places
@@ -135,9 +135,9 @@ def families() -> dict[str, list[str]]:
     """The names of all schemes by their family: the first line of the file that they stand in."""
     found: dict[str, list[str]] = {}
     for module in FAMILIES:
-        lines = (import_module(f"initbench.initializers.{module}").__doc__ or "").splitlines()
+        title = documentation(import_module(f"initbench.initializers.{module}")).partition("\n")[0]
         names = [name for name, entry in INITIALIZERS.items() if entry.function.__module__.endswith(f".{module}")]
-        found[lines[0].rstrip(".")] = names
+        found[title.rstrip(".") or module] = names
     return found
 
 

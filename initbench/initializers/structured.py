@@ -18,6 +18,7 @@ from initbench.initializers._base import (
     Shape,
     checked,
     described,
+    floating,
     matrix_scheme,
     normal_values,
     require,
@@ -128,7 +129,7 @@ def identity(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DType
     When to use it: for square hidden layers. Units beyond the inputs get nothing, and inputs beyond the units are lost.
     """
     fan_in, fan_out = checked(shape, MATRIX)
-    W = np.zeros(fan_in * fan_out, dtype)
+    W = np.zeros(fan_in * fan_out, floating(dtype))
     W[: min(fan_in, fan_out) * (fan_out + 1) : fan_out + 1] = gain
     return W.reshape(fan_in, fan_out)
 
@@ -163,7 +164,7 @@ def dirac(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> 
     When to use it: for convolutions that are to begin as the identity.
     """
     *field, channels_in, channels_out = checked(shape, CONVOLUTION)
-    W = np.zeros(shape, dtype)
+    W = np.zeros(shape, floating(dtype))
     W[tuple(size // 2 for size in field)] = np.eye(channels_in, channels_out)
     return W
 
@@ -179,7 +180,7 @@ def delta_orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtyp
     When to use it: for very deep convolutional networks.
     """
     *field, channels_in, channels_out = checked(shape, WIDENING_CONVOLUTION)
-    W = np.zeros(shape, dtype)
+    W = np.zeros(shape, floating(dtype))
     W[tuple((size - 1) // 2 for size in field)] = orthogonal(
         (channels_in, channels_out), gain=gain, seed=seed, dtype=dtype
     )
@@ -204,7 +205,7 @@ def sparse(
     require(std >= 0, "std", std, "0 or more")
     fan_in, fan_out = checked(shape, MATRIX)
     kept = min(math.ceil(connections), fan_in)
-    W = np.zeros((fan_in, fan_out), dtype)
+    W = np.zeros((fan_in, fan_out), floating(dtype))
     units, inputs = np.nonzero(_chosen((fan_out, fan_in), kept, streams.places(seed)))
     W[inputs, units] = normal_values((fan_out, kept), 0.0, std, seed, working(dtype)).ravel()
     return W
@@ -262,7 +263,7 @@ def zero_hadamard(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.floa
     """
     fan_in, fan_out = checked(shape, MATRIX)
     if fan_out <= fan_in:
-        return np.eye(fan_in, fan_out, dtype=dtype)
+        return np.eye(fan_in, fan_out, dtype=floating(dtype))
     m = (fan_out - 1).bit_length()
     both = np.arange(fan_in)[:, None] & np.arange(fan_out)[None, :]
     signs = 1.0 - 2.0 * (np.bitwise_count(both) % 2)  # Sylvester's H[i, j] = (−1)^(number of ones in i & j)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
+from initbench.chance import of_source
 from initbench.grid import Grid
 from initbench.reporting import words
 from initbench.stats import at_rates, rates
@@ -37,7 +38,7 @@ class Evidence:
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:
-        """What the commonest class reaches, for each data set."""
+        """The majority-class accuracy of each data set, and which split decides what is at chance."""
         return chances(self.grid)
 
     @cached_property
@@ -136,10 +137,5 @@ def choice_of(grid: Grid) -> list[str]:
 
 
 def chances(grid: Grid) -> dict[str, stats.Chance]:
-    """What always saying the commonest class of each of a grid's data sets reaches."""
-    return {
-        name: stats.Chance(
-            s.commonest_class_share, s.commonest_validation_share or s.commonest_class_share, s.validation_size
-        )
-        for name, s in grid.sources.items()
-    }
+    """The majority-class accuracy of each of a grid's data sets, and which split decides what is at chance."""
+    return {name: of_source(source) for name, source in grid.sources.items()}

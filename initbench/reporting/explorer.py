@@ -12,6 +12,7 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting import figures, words
 from initbench.reporting.evidence import Evidence
+from initbench.results import csv_bytes
 
 # The table of the page has so many rows at most, the first ones; `initbench export` has them all.
 MOST_ROWS = 500
@@ -132,8 +133,8 @@ def carried(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def csv_address(frame: pd.DataFrame) -> str:
     """A table as a data address: CSV, compressed with gzip."""
-    text = frame.to_csv(index=False, lineterminator="\n").encode()
-    return "data:application/gzip;base64," + base64.b64encode(gzip.compress(text, mtime=0)).decode()
+    packed = gzip.compress(csv_bytes(frame), mtime=0)
+    return "data:application/gzip;base64," + base64.b64encode(packed).decode()
 
 
 def parquet_address(frame: pd.DataFrame) -> str:

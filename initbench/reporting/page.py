@@ -12,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from initbench import __version__, stats
+from initbench.chance import cautions
 from initbench.grid import Grid
 from initbench.reporting import explorer, figures, words
 from initbench.reporting.evidence import RATE, Evidence
@@ -113,6 +114,7 @@ def _told(evidence: Evidence) -> dict[str, Any]:
         "most_failures": words.MOST_FAILURES,
         "most_planned": MOST_PLANNED,
         "chance": _chance(grid),
+        "cautions": cautions(grid.sources.values()),
         "fixed": _fixed(grid),
         "axes": grid.shape,
         "flags": sorted(set(table["flag"]) - {""}),

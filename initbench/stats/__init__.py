@@ -1,5 +1,6 @@
 """The statistics: a tidy table in, a table out. No drawing, no files."""
 
+from initbench.chance import Chance
 from initbench.stats._across import (
     Floats,
     friedman,
@@ -14,7 +15,7 @@ from initbench.stats._across import (
 from initbench.stats._changes import changes
 from initbench.stats._learning import epochs_to_reach, near_leader, speed
 from initbench.stats._means import METRIC, curves, mean_interval, split, summary
-from initbench.stats._outcomes import CONFIDENCE, Chance, counted, final, outcomes, share_interval
+from initbench.stats._outcomes import CONFIDENCE, counted, final, outcomes, share_interval
 from initbench.stats._planning import MOST_SEEDS, TARGETS, critical, detectable, enough, power, seeds_needed
 from initbench.stats._rates import at_rates, rates
 from initbench.stats._shape import gamma_coverage

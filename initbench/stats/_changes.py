@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from initbench.cells import METRICS, SETTINGS
+from initbench.chance import Chance
 from initbench.stats._means import METRIC, half_width, split
-from initbench.stats._outcomes import CONFIDENCE, Chance, outcomes
+from initbench.stats._outcomes import CONFIDENCE, outcomes
 from initbench.stats._planning import RESOLUTION
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from initbench.stats._outcomes import CONFIDENCE, Chance, known_chances
+from initbench.chance import Chance
+from initbench.stats._outcomes import CONFIDENCE, known_chances
 from initbench.stats._verdicts import CHOSEN_ON
 
 # How near to the leader's last validation accuracy a run has learned what there is to learn.
@@ -65,7 +66,8 @@ def near_leader(
     """How fast each initializer comes near the last mean validation accuracy of its choice's leader.
 
     As `speed`, a row for each initializer of each choice, with the target that accuracy less `near` (default one
-    percentage point), and above chance in any case. `verdicts` says who leads; where nobody does, nobody comes near.
+    percentage point), and above chance in any case; where the validation split cannot tell that, nobody comes near.
+    `verdicts` says who leads; where nobody does, nobody comes near.
     """
     keys = list(choice)
     leaders = verdicts[verdicts["leader"]]
@@ -79,7 +81,9 @@ def near_leader(
         else np.zeros(len(frame), int)
     )
     _, first = np.unique(number, return_index=True)
-    lowest = max(one.limit for one in known_chances(frame, chance).values()) + 1e-9
+    known = known_chances(frame, chance).items()
+    limits = {name: one.limit if one.split == "validation" else math.inf for name, one in known}
+    lowest = frame["dataset"].map(limits).astype(float).groupby(number).max().to_numpy() + 1e-9
     each = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
     targets = np.maximum(np.array(each), lowest)
     return speed(frame, [*keys, "initializer"], pd.Series(targets[number], frame.index))

@@ -1,8 +1,6 @@
 """What each run came to: which failed, and what a failed one counts as."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,31 +8,9 @@ import pandas as pd
 from scipy import stats as distributions
 
 from initbench.cells import DIVERGED
+from initbench.chance import MNIST, Chance
 
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Chance:
-    """What a classifier reaches that always says the commonest class: its share of the test and validation splits, and
-    how many images validate.
-    """
-
-    test: float
-    validation: float
-    validation_size: int
-
-    @property
-    def limit(self) -> float:
-        """The validation accuracy up to which a run is at chance: the share plus three standard errors,
-        p + 3 √(p (1 − p) / n).
-        """
-        p = self.validation
-        return p + 3 * math.sqrt(p * (1 - p) / self.validation_size)
-
-
-# The embedded MNIST: 563 of the 5,000 validating images are ones, and 1,135 of the 10,000 test images.
-MNIST = Chance(0.1135, 0.1126, 5000)
 
 
 def final(frame: pd.DataFrame) -> pd.DataFrame:
@@ -53,7 +29,7 @@ def counted(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | Non
     if not metric.endswith("accuracy"):
         return frame[metric]
     known = known_chances(frame, chance)
-    values = {name: one.test if metric.startswith("test") else one.validation for name, one in known.items()}
+    values = {name: one.test if metric.startswith("test") else one.validation_score for name, one in known.items()}
     lost = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(frame[metric].astype(float))
     return frame[metric].where(~lost, frame["dataset"].astype(str).map(values).astype(float))
 
@@ -72,15 +48,19 @@ def known_chances(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> d
 def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) -> pd.DataFrame:
     """A row for each cell, that of its last epoch, with what became of it.
 
-    Adds `diverged` (its status says so, or one of its accuracies is no number), `at_chance` (its validation accuracy is
-    at most that of the commonest class plus three standard errors), `failed` (either), and
+    Adds `diverged` (its status says so, or one of its accuracies is no number), `at_chance` (its accuracy is at most
+    the majority class's share plus three standard errors, on the validation split; on the test split, where the
+    validation split cannot tell; never, where neither can: see `Chance`), `failed` (either), and
     `counted_validation_accuracy` and `counted_test_accuracy`: the accuracies, as `counted`.
     """
     rows = final(frame)
-    limits = {name: one.limit for name, one in known_chances(rows, chance).items()}
+    known = known_chances(rows, chance)
     both = rows[["validation_accuracy", "test_accuracy"]].astype(float)
     diverged = (rows["status"].astype(str) == DIVERGED) | ~np.isfinite(both.to_numpy()).all(axis=1)
-    at_chance = ~diverged & (rows["validation_accuracy"] <= rows["dataset"].astype(str).map(limits).astype(float))
+    datasets = rows["dataset"].astype(str)
+    limits = datasets.map({name: one.limit for name, one in known.items()}).astype(float)
+    on_test = datasets.map({name: one.split == "test" for name, one in known.items()}).astype(bool)
+    at_chance = ~diverged & (both["test_accuracy"].where(on_test, both["validation_accuracy"]) <= limits)
     marked = rows.assign(status=rows["status"].astype(str).where(~diverged, DIVERGED))
     return rows.assign(
         diverged=diverged,
