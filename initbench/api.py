@@ -138,7 +138,7 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
     if frame.empty:
         raise UserError(f"{run.folder}: no cell of this run is trained yet, so there is nothing to draw; run it first")
     from initbench.reporting.evidence import Evidence
-    from initbench.reporting.figures import Look, save
+    from initbench.reporting.figures import Look, save, undrawable
     from initbench.reporting.gallery import gallery, slug
 
     evidence = Evidence.of(frame, run.grid)
@@ -147,13 +147,20 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[Path, None] = {}
     look = Look.of(evidence.initializers)
+    boxes: set[str] = set()
     for drawn in gallery(evidence, look):
         name, path = slug(drawn), folder / f"{slug(drawn)}.{form}"
         while path in paths:  # long names that are cut alike
             name += "-again"
             path = folder / f"{name}.{form}"
         store.write_file(path, save(drawn.drawing, look, form))
+        boxes |= undrawable(drawn.drawing)
         paths[path] = None
+    if boxes:
+        run.notes.append(
+            f"figures: no font of this machine has {' '.join(sorted(boxes))}, so boxes are drawn in their place; "
+            "install a font that has them, such as Noto, and write the figures again"
+        )
     return list(paths)
 
 
