@@ -161,16 +161,22 @@ def _lacking(text: str) -> set[str]:
 
 @cache
 def _family_with(char: str) -> str | None:
-    """An installed font that draws this character, or None."""
-    for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: (str(entry.weight) != "400", entry.name)):
-        if entry.style != "normal" or "last resort" in entry.name.lower():  # whose glyphs are boxes
-            continue
+    """The family of an installed font that draws this character, or None."""
+    manager = font_manager.fontManager
+    known = sorted(manager.ttflist, key=lambda entry: (entry.style != "normal", str(entry.weight) != "400", entry.name))
+    # What was installed since matplotlib wrote its list of fonts is not in it.
+    new = sorted(font_manager.findSystemFonts(), key=lambda path: ("Regular" not in path, path))
+    listed = {entry.fname for entry in known}
+    for path in dict.fromkeys([*(entry.fname for entry in known), *new]):
         try:
-            font = font_manager.get_font(entry.fname)
-            if font.get_char_index(ord(char)):
-                font.set_size(10, 72)
-                font.load_char(ord(char))  # which raises for a font of pictures
-                return str(entry.name)
+            font = font_manager.get_font(path)
+            if "last resort" in font.family_name.lower() or not font.get_char_index(ord(char)):
+                continue  # that font's glyphs are boxes
+            font.set_size(10, 72)
+            font.load_char(ord(char))  # which raises for a font of pictures
+            if path not in listed:
+                manager.addfont(path)
+            return str(font.family_name)
         except (OSError, RuntimeError, ValueError):  # a damaged file, or of a kind that matplotlib cannot draw
             continue
     return None
@@ -404,7 +410,7 @@ def _title(canvas: Canvas, axes: Any, text: str) -> None:
     width, height = canvas.get_size_inches()
     lines = text.split("\n")
     broken = [part for line in lines for part in _lines(line, round(TITLE * width / WIDTH)) or [""]]
-    canvas.set_size_inches(width, height + 0.18 * (len(broken) - len(lines)))
+    canvas.set_size_inches(width, height + 0.2 * (len(broken) - len(lines)))
     axes.set_title("\n".join(broken))
 
 
