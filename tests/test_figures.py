@@ -109,8 +109,8 @@ class Picture:
     def has_marker(self, x, y, axes=0):
         left, right, top, bottom = self.box(axes)
         across, up = self.at(x, y, axes)
-        assert left < across < right
-        assert top < up < bottom
+        assert left + 2 < across < right - 2  # whole
+        assert top + 2 < up < bottom - 2
         assert (np.abs(self.markers - (across, up)).max(axis=1) < 0.02).any(), (x, y)
 
     def has_band(self, x, low, high, axes=0):

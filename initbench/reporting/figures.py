@@ -328,6 +328,11 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
         axes.set_xscale("symlog", linthresh=1, linscale=0.6)
         axes.xaxis.set_major_locator(ticker.FixedLocator([-100, -10, -1, 0, 1, 10, 100]))
         axes.xaxis.set_major_formatter(Ticks(each=True))
+        drawn = np.concatenate([[0.0], *ends])
+        scale = axes.xaxis.get_transform()  # matplotlib leaves no margin beyond the linear part
+        first, last = scale.transform([np.nanmin(drawn), np.nanmax(drawn)])
+        margin = 0.06 * (last - first)
+        axes.set_xlim(scale.inverted().transform([first - margin, last + margin]))
     else:
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
         axes.xaxis.set_major_formatter(Ticks())
@@ -691,7 +696,7 @@ def _apart(values: Sequence[float], positions: Any) -> list[float]:
 
 # How many characters stand above a row of a figure, a name and its number; in a line of a panel's title; in a line of a
 # name beside a heat map, and how many such lines; and below a column of one.
-LONGEST, TITLE, LONGEST_LINE, MOST_LINES, LONGEST_COLUMN = 56, 46, 22, 6, 30
+LONGEST, TITLE, LONGEST_LINE, MOST_LINES, LONGEST_COLUMN = 56, 46, 24, 6, 30
 
 
 def _distinct(names: Sequence[str], longest: Sequence[int]) -> list[str]:
