@@ -139,7 +139,7 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
     if frame.empty:
         raise UserError(f"{run.folder}: no cell of this run is trained yet, so there is nothing to draw; run it first")
     from initbench.reporting.evidence import Evidence
-    from initbench.reporting.figures import Look, save
+    from initbench.reporting.figures import Look, save, undrawable
     from initbench.reporting.gallery import gallery, slug
 
     evidence = Evidence.of(frame, run.grid)
@@ -148,16 +148,23 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
     folder.mkdir(parents=True, exist_ok=True)
     contents: dict[Path, bytes] = {}
     look = Look.of(evidence.initializers)
+    boxes: set[str] = set()
     for drawn in gallery(evidence, look):
         name, path = slug(drawn), folder / f"{slug(drawn)}.{form}"
         while path in contents:  # long names that are cut alike
             name += "-again"
             path = folder / f"{name}.{form}"
         contents[path] = save(drawn.drawing, look, form)
+        boxes |= undrawable(drawn.drawing)
     if not into:
         store.list_figures(run.folder, {path.name: content for path, content in contents.items()})
     for path, content in contents.items():
         store.write_file(path, content)
+    if boxes:
+        run.notes.append(
+            f"figures: no font of this machine has {' '.join(sorted(boxes))}, so boxes are drawn in their place; "
+            "install a font that has them, such as Noto, and write the figures again"
+        )
     return list(contents)
 
 

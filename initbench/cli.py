@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from initbench import __version__
+from initbench import __version__, matplotlib_import
 from initbench.catalogue import documentation
 from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, printable, shown
 
@@ -76,6 +76,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without ± shows a question mark
+    matplotlib_import.own_process = True  # a report depends on no settings of the user's
     try:
         app()
     except UserError as error:
@@ -370,8 +371,6 @@ def show(
 
     Of a scheme that looks at data or gradients: the first layer of 784-UNITS-10 on MNIST, for --shape 784,UNITS.
     """
-    import io
-
     from initbench import store
     from initbench.activations import ACTIVATIONS
     from initbench.initializers import INITIALIZERS, schemes
@@ -411,11 +410,8 @@ def show(
         say(line)
     matrix = "images" if network else "weights"
     panels = ["histogram", matrix, "singular values", "norms"] if len(sizes) > 1 else ["histogram"]
-    buffer = io.BytesIO()
-    weights.figure(panels, W, law, f"{choice}, {' × '.join(map(str, sizes))}").savefig(
-        buffer, format=path.suffix[1:], dpi=150
-    )
-    store.write_file(path, buffer.getvalue())
+    title = f"{choice}, {' × '.join(map(str, sizes))}"
+    store.write_file(path, weights.picture(panels, W, law, title, form=path.suffix[1:]))
     say(f"Figure: {path}")
 
 

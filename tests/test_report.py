@@ -20,7 +20,7 @@ from test_stats import frame_of
 import initbench as ib
 from initbench import grid, stats
 from initbench.cells import METRICS
-from initbench.reporting import explorer, figures, make, words
+from initbench.reporting import explorer, figures, make, style, words
 from initbench.results import csv_bytes, table
 
 TEXT = """
@@ -53,6 +53,11 @@ def made_up(parsed, accuracy=lambda cell: 0.9 if cell.initializer == "zeros" els
 
 def hash_of(cell):
     return int(cell.id[:6], 16)
+
+
+@pytest.fixture(autouse=True)
+def _raise_warnings_of_drawing(monkeypatch):
+    monkeypatch.setattr(style, "WARNINGS", "error")
 
 
 class Page(HTMLParser):

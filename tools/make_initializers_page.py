@@ -94,7 +94,7 @@ def main() -> None:
         else:
             W, law = with_law(lambda function=entry.function: function(SHAPE, seed=0))
         panels = ["histogram", "images" if "network" in entry.tags else "weights"]
-        weights.figure(panels, W, law).savefig(pictures / f"{name}.png", dpi=60)
+        (pictures / f"{name}.png").write_bytes(weights.picture(panels, W, law, dpi=60))
 
 
 def pictured() -> list[str]:

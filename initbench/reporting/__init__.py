@@ -1,5 +1,9 @@
 """The report: DataFrames in, one offline HTML file out."""
 
-from initbench.reporting.page import make
+from initbench.matplotlib_import import import_matplotlib
+
+import_matplotlib()  # before any module of the report does
+
+from initbench.reporting.page import make  # noqa: E402
 
 __all__ = ["make"]

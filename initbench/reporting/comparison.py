@@ -112,7 +112,7 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
     figure = ""
     if not same:
         drawing = figures.changes(drawn, [name_of(row, settings) for _, row in drawn.iterrows()], look)
-        figure = Markup(figures.unique(figures.inline(drawing, look), "c-"))
+        figure = Markup(figures.inline(drawing, look, "c-"))
     return template("comparison.html").render(
         style=text("page.css"),
         version=__version__,

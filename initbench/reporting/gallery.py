@@ -12,8 +12,8 @@ from initbench.reporting import figures, words
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import Drawing, Look
 
-# So many columns a heat map of the whole has; and so many characters of a combination stand below one.
-MOST_COLUMNS, LONGEST_TITLE = 16, 30
+# So many columns a heat map of the whole has.
+MOST_COLUMNS = 16
 
 # So many initializers the first figure has at most.
 MOST_FIRST = 16
@@ -35,7 +35,7 @@ class Shown:
 def gallery(evidence: Evidence, look: Look) -> Iterator[Shown]:
     """The figures, in the order of the page."""
     yield Shown("overview", "overview", _overview(evidence.first, look))
-    limits = figures.accuracy_range(evidence.last)
+    limits = figures.accuracy_range(evidence.last, evidence.verdicts)
     for i, (title, rows) in enumerate(evidence.shown):
         drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, look, limits, title)
         yield Shown("accuracy", title, drawing, i)
@@ -67,10 +67,7 @@ def slug(shown: Shown) -> str:
 def of_choices(evidence: Evidence, column: str) -> pd.DataFrame:
     """A column of the verdicts, initializer × choice, of the first choices."""
     table = {title: rows.set_index("initializer")[column] for title, rows in evidence.choices[:MOST_COLUMNS]}
-    titles = [title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…" for title in table]
-    if len(set(titles)) < len(titles):  # those that are cut alike are numbered, in the order of the page
-        titles = [f"{i + 1}: {title[: LONGEST_TITLE - 4]}…" for i, title in enumerate(table)]
-    return pd.DataFrame(table).reindex(evidence.initializers).set_axis(titles, axis="columns")
+    return pd.DataFrame(table).reindex(evidence.initializers)
 
 
 def _width(columns: int) -> float:
@@ -87,7 +84,7 @@ def _overview(evidence: Evidence, look: Look) -> Drawing:
         title, rows = evidence.choices[0]
         rows = rows[rows["initializer"].isin(names)]
         last = evidence.last[evidence.last["initializer"].astype(str).isin(names)]
-        return figures.accuracy_by_initializer(last, rows, look, figures.accuracy_range(last), title)
+        return figures.accuracy_by_initializer(last, rows, look, figures.accuracy_range(last, rows), title)
     wide = 100 * of_choices(evidence, "mean_all").loc[names]
     return figures.heat_map(
         wide,

@@ -17,6 +17,7 @@ from initbench.grid import Grid
 from initbench.reporting import explorer, figures, words
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import MOST_COLUMNS, Shown, gallery, shown_first
+from initbench.reporting.svg import unique
 
 # So many answers stand on the first screen, and so many are told at all: the table has them all.
 FIRST_ANSWERS, MOST_ANSWERS = 8, 200
@@ -79,7 +80,7 @@ def text(name: str) -> str:
 def template(name: str) -> jinja2.Template:
     """A page to fill; what comes from a run is escaped."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.globals |= {"breakable": _breakable, "unique": lambda svg, prefix: Markup(figures.unique(svg, prefix))}
+    environment.globals |= {"breakable": _breakable, "unique": lambda svg, prefix: Markup(unique(svg, prefix))}
     return environment.from_string(text(name))
 
 
@@ -129,15 +130,11 @@ def _drawn(evidence: Evidence) -> dict[str, Any]:
     sections: dict[str, list[dict[str, Any]]] = {}
     for number, shown in enumerate(gallery(evidence, look)):
         sections.setdefault(shown.section, []).append(_figure(shown, look, number))
-    legend = [
-        (name, figures.unique(figures.inline(figures.swatch(name, look), look), f"s{i}-"))
-        for i, name in enumerate(look.light)
-    ]
-    limits = figures.accuracy_range(evidence.last)
+    legend = [(name, figures.inline(figures.swatch(name, look), look, f"s{i}-")) for i, name in enumerate(look.light)]
     return {
         "sections": sections,
         "legend": legend,
-        "whole_axis": limits[0] == 0,
+        "whole_axis": figures.accuracy_range(evidence.last, evidence.verdicts)[0] <= 0,
         "colours": look.style,
     }
 
@@ -145,7 +142,7 @@ def _drawn(evidence: Evidence) -> dict[str, Any]:
 def _figure(shown: Shown, look: figures.Look, number: int) -> dict[str, Any]:
     drawing = shown.drawing
     return {
-        "svg": Markup(figures.unique(figures.inline(drawing, look), f"f{number}-")),
+        "svg": Markup(figures.inline(drawing, look, f"f{number}-")),
         "choice": shown.choice,
         "name": f"{shown.section} {shown.name}".strip(),
         "wide": drawing.size[0] > 460,

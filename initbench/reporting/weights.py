@@ -2,9 +2,11 @@
 the norms of units.
 """
 
+import io
 import math
+import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,6 @@ from numpy.typing import NDArray
 from initbench import datasets
 from initbench.initializers import Model, schemes
 from initbench.training.parameters import Batches
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BINS = 31
 BAR = 40  # characters of the longest bar in a terminal
@@ -87,13 +86,21 @@ def lines(W: NDArray[Any], law: Any = None) -> list[str]:
     return told
 
 
-def figure(panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str = "") -> "Figure":
-    """The weights as a figure with some of the panels `histogram`, `weights`, `images`, `singular values`, `norms`."""
+def picture(
+    panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str = "", *, form: str = "png", dpi: float = 150
+) -> bytes:
+    """A file of the weights with some of the panels `histogram`, `weights`, `images`, `singular values`, `norms`.
+
+    `form` is `png`, `svg` or `pdf`. The same weights have the same bytes, whatever the user's settings of matplotlib.
+    """
     import seaborn as sns
     from matplotlib.figure import Figure
 
+    from initbench.reporting.style import PLAIN, style
+
     flat = W.reshape(-1, W.shape[-1])
-    with sns.axes_style("ticks"):
+    buffer = io.BytesIO()
+    with style({**sns.axes_style("ticks"), **PLAIN}):
         made = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
         for ax, panel in zip(np.atleast_1d(made.subplots(1, len(panels))), panels, strict=True):
             if panel == "histogram":
@@ -124,5 +131,7 @@ def figure(panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str =
                 ax.locator_params(axis="x", nbins=4)
             sns.despine(ax=ax)
         if title:
-            made.suptitle(title, fontsize=10)
-    return made
+            made.suptitle("\n".join(textwrap.wrap(title, 40 * len(panels))), fontsize=10)
+        dates = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Creator": None}, "png": {}}
+        made.savefig(buffer, format=form, dpi=dpi, metadata=dates[form])
+    return buffer.getvalue()

@@ -1,9 +1,11 @@
 """The report's words: sentences made from tables. A number for people is formatted here and nowhere else."""
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from initbench.cells import DIVERGED, SETTINGS
@@ -29,6 +31,40 @@ def percent(value: float, digits: int = 1) -> str:
     return "–" if pd.isna(value) else f"{100 * value:.{digits}f}%"
 
 
+# Of an accuracy whose interval is wider, to each side, nothing is known; text and figures end there.
+MAX_HALF = 0.5
+
+
+def exact(value: float) -> str:
+    """A number as it is, but for the rounding of binary fractions.
+
+    >>> exact(0.005), exact(0.1 + 0.2), exact(-1e-7), exact(1234567.0)
+    ('0.005', '0.3', '−1e-07', '1234567')
+    """
+    return f"{value + 0.0:.12g}".replace("-", "−", value < 0)
+
+
+def ticks(values: Sequence[float], unit: str = "") -> list[str]:
+    """The labels of an axis's ticks: each value exactly, all with as many decimals as one of them needs.
+
+    >>> ticks([80.0, 82.5, 85.0], "%"), ticks([-1e-9, 2e-9])
+    (['80.0%', '82.5%', '85.0%'], ['−1e-09', '2e-09'])
+    """
+    apart = min((abs(a - b) for a, b in itertools.pairwise(sorted(set(values)))), default=0.0)
+    rounding = max(apart * 1e-6, max(map(abs, values), default=0.0) * 1e-12)
+    for digits in range(MAX_DECIMALS + 1):
+        if all(abs(round(value, digits) - value) <= rounding for value in values):
+            texts = [f"{value:.{digits}f}" for value in values]
+            if max(map(len, texts), default=0) <= MAX_TICK:
+                texts = [text.lstrip("-") if float(text) == 0 else text.replace("-", "−") for text in texts]
+                return [text + unit for text in texts]
+    return [exact(value) + unit for value in values]
+
+
+# A tick with more decimals, or more characters, is written with a power of ten.
+MAX_DECIMALS, MAX_TICK = 7, 9
+
+
 def digits_for(half: float) -> int:
     """Decimals of a percentage so that its interval shows one or two figures: from 1 to 3."""
     points = 100 * half
@@ -45,8 +81,8 @@ def interval(row: Any, runs: str = "all") -> str:
         return "–"
     half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
     digits = digits_for(half)
-    if half > 0.5:
-        return f"{percent(mean, digits)} ± over 50"  # of an accuracy: nothing is known
+    if half > MAX_HALF:
+        return f"{percent(mean, digits)} ± over {100 * MAX_HALF:.0f}"
     return percent(mean, digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
 
 
@@ -80,11 +116,16 @@ def points(value: float, low: float, high: float) -> tuple[str, str]:
         return "–", ""
     if pd.isna(low):
         return signed(value, 2), ""
-    low, high = max(low, -1.0), min(high, 1.0)  # no difference of accuracies is beyond
+    low, high = difference_ends(low, high)
     digits = 2 if high - low < 0.02 else 1
     while digits < 4 and any(signed(end, digits) == f"{0:.{digits}f}" for end in (low, high) if end):
         digits += 1  # on which side of zero an end lies is the point
     return signed(value, digits), f"({signed(low, digits)} to {signed(high, digits)})"
+
+
+def difference_ends(low: Any, high: Any) -> tuple[Any, Any]:
+    """The ends of the interval of a difference, or of many: no difference of accuracies is beyond 100 points."""
+    return np.clip(low, -1.0, 1.0), np.clip(high, -1.0, 1.0)
 
 
 def whole(count: float) -> str:
