@@ -5,14 +5,13 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from initbench import children
 from initbench.errors import WorkerDied
 from initbench.execution.crew import Changed, Lost, Notice, Told
 from initbench.execution.devices import gpu_memories, processor
@@ -49,15 +48,16 @@ class Process:
     """
 
     def __init__(self, device: str, variables: Mapping[str, str] | None = None, idle: float = 0.0) -> None:
-        # The package is found as it was found here, and nothing is imported from the working directory (-P).
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
         self.environment: dict[str, str] = {}
         self.host = ""
         try:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "initbench.training.worker", device, str(idle)],
-                env={**os.environ, **ENVIRONMENT, **(variables or {}), "PYTHONPATH": path},
+            self._process = children.start(
+                "-m",
+                "initbench.training.worker",
+                device,
+                str(idle),
+                variables={**ENVIRONMENT, **(variables or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
