@@ -18,8 +18,25 @@ def cache_folder() -> Path:
             return Path(os.environ[name]) / "initbench"
     if home := home_folder():
         return home / ".cache" / "initbench"
+    return _temporary()
+
+
+def _temporary() -> Path:
     user = os.geteuid() if os.name == "posix" else "cache"
     return private(Path(tempfile.gettempdir()) / f"initbench-{user}")
+
+
+def provide_home() -> None:
+    """Give a process without a home one below the temporary folder, for the libraries that look there.
+
+    Some of them would read and write in a folder `~` of the working directory.
+    """
+    if home_folder() is None:
+        try:
+            home = _temporary()
+        except OSError:  # it is somebody else's
+            home = Path(tempfile.mkdtemp(prefix="initbench-"))
+        os.environ["HOME"] = str(home)
 
 
 def home_folder() -> Path | None:

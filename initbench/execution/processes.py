@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from initbench import children
@@ -149,6 +151,7 @@ class Process:
 
     def _died(self) -> WorkerDied:
         """How it ended, and the last that it printed."""
+        used = self._seconds_used()
         try:
             status = self._process.wait(timeout=ENDING)
         except subprocess.TimeoutExpired:  # it has closed its output and lives on
@@ -158,12 +161,26 @@ class Process:
         with contextlib.suppress(OSError, ValueError):
             self._errors.seek(0)
             printed = self._errors.read().decode(errors="replace").strip().splitlines()
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        hint = (
-            " (most often the system out of memory: take fewer --workers, or a smaller --width)" if status == -9 else ""
-        )
-        told = f"a worker {how}{hint}" + (f": {printed[-1]}" if printed else "")
-        return WorkerDied(told, memory=status == -9)
+        limit = _cpu_limit(status, used)
+        memory = status == -9 and limit is None
+        if limit is not None:
+            how = f"reached the limit of {limit} s of processor time (RLIMIT_CPU): raise it, with `ulimit -t` say"
+        elif memory:
+            hint = "most often the system out of memory: take fewer --workers, or a smaller --width"
+            how = f"was killed by signal 9 ({hint})"
+        else:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return WorkerDied(f"a worker {how}" + (f": {printed[-1]}" if printed else ""), memory=memory)
+
+    def _seconds_used(self) -> float:
+        """The seconds of processor time that it used, which the system knows until its status is fetched; or 0."""
+        with contextlib.suppress(OSError, AttributeError):  # Linux tells, and not every other system
+            end = time.monotonic() + ENDING
+            while not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) and time.monotonic() < end:
+                time.sleep(0.01)
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0
 
     def kill(self) -> None:
         """Kill it; whoever waits for its replies is told that it died."""
@@ -282,6 +299,19 @@ class Workers:
                     raise error
             self._processes[place] = Process(self.device, self._variables[place])
         return True
+
+
+def _cpu_limit(status: int, used: float) -> int | None:
+    """The limit of processor time, in seconds, if a process with this status and this use ended because of it."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if status == -signal.SIGXCPU:
+        return soft
+    # The system compares a count of its own, which may be some ticks ahead of what it tells.
+    return hard if status == -signal.SIGKILL and hard != resource.RLIM_INFINITY and used > hard - 1 else None
 
 
 def _unforeseen(error: Exception) -> WorkerDied:
