@@ -279,4 +279,4 @@ def _finished(stack: Stack, told: Told) -> Finished:
     made_by = {**told.environment, "bits": "exact" if reply["exact"] else "to rounding"}
     names = ("metrics", "seconds", "initialization", "product_rate")
     given = {name: reply[name] for name in names}
-    return Finished(stack, environment=made_by, host=told.host, notes=tuple(reply["notes"]), **given)
+    return Finished(stack, environment=made_by, host=told.host, notes=tuple(reply.get("notes", ())), **given)

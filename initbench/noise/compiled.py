@@ -49,20 +49,23 @@ numba = _numba()
 njit = numba.njit
 
 
-def _folder() -> Path | None:
-    """Where the compiled code is kept, or None where no folder of this user's alone can be had.
+def _name() -> str:
+    """The name of the folder of compiled code, which follows from all that the code follows from.
 
-    numba compiles again when the file of a function has changed, but not when that of one that it calls has. So the
-    folder is named by all that the code follows from.
+    numba compiles again when the file of a function has changed, but not when that of one that it calls has.
     """
     digest = hashlib.sha256("\n".join((numba.__version__, np.__version__, platform.python_version())).encode())
     for file in (formulas.__file__, __file__):
         digest.update(Path(file).read_bytes())
-    name = f"noise-{digest.hexdigest()[:16]}"
+    return f"noise-{digest.hexdigest()[:16]}"
+
+
+def _folder() -> Path | None:
+    """Where the compiled code is kept, or None where no folder of this user's alone can be had."""
     try:
-        return private(cache_folder() / name)
+        return private(cache_folder() / _name())
     except OSError as error:
-        _unkept(error.filename or name, error.strerror or str(error))
+        _unkept(error.filename or "a folder", error.strerror or str(error))
         return None
 
 
@@ -74,6 +77,26 @@ def _unkept(folder: object, why: str) -> None:
 
 
 FOLDER = _folder()
+
+
+_Files: Any = numba.core.caching.IndexDataCacheFile
+
+
+class _Checked(_Files):  # type: ignore[misc]
+    """numba's files of a function, with a checksum behind the code: what is damaged would crash, or draw other weights.
+
+    Python's pickles end by themselves, so that numba does not mind what follows.
+    """
+
+    def _dump(self, obj):
+        content = super()._dump(obj)
+        return content + hashlib.sha256(content).digest()
+
+    def _load_data(self, name):
+        content = Path(self._data_path(name)).read_bytes()
+        if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+            raise ValueError(f"{name} is damaged")
+        return super()._load_data(name)
 
 
 def _compiled(function: Any) -> Any:
@@ -90,6 +113,7 @@ def _compiled(function: Any) -> Any:
             config.CACHE_DIR = given
         # Where numba cannot write, it takes a folder beside the source, or another one.
         if kept and Path(kept.stats.cache_path).is_relative_to(FOLDER):
+            kept._cache._cache_file.__class__ = _Checked
             return kept
         _unkept(FOLDER, "it cannot be written to")
     return njit(nogil=True, error_model="numpy")(function)
