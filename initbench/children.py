@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).absolute().parent
 
 # These variables choose a library's instructions, its threads or its precision: they change the bits of a result, and
 # nothing else. MKL_CBWR is set by `threads.ENVIRONMENT`.

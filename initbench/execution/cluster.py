@@ -86,7 +86,7 @@ class Cluster:
     """The workers of a Dask cluster that have the client's versions, and a processor whose name contains `processor`.
 
     `scheduler` is an address (`tcp://…`, `tls://…`), `file://` and the path of a scheduler file, or `local` for a
-    cluster on this machine of `workers` processes; elsewhere `workers` limits how many stacks train at a time.
+    scheduler and `workers` workers in this process; elsewhere `workers` limits how many stacks train at a time.
     UserError if there is no scheduler, or none of its workers can be used. If it has no workers yet, it waits for the
     first; `tell` is told of what happens until there is one.
     """
