@@ -30,7 +30,7 @@ cluster = PBSCluster(
 def main() -> int:
     """Keep as many jobs as are wanted, and train."""
     cluster.adapt(minimum_jobs=JOBS, maximum_jobs=JOBS)  # a job that ends is replaced by another one
-    # Ctrl-C is for initbench, which ends in good order. (SIG_IGN would be passed on to it, and it would ignore Ctrl-C too.)
+    # Ctrl-C is for initbench, which ends in good order. (It would inherit SIG_IGN, and ignore Ctrl-C too.)
     signal.signal(signal.SIGINT, lambda number, frame: None)
     return subprocess.call(["initbench", "run", *sys.argv[1:], "--scheduler", cluster.scheduler_address])
 
