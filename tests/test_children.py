@@ -2,7 +2,7 @@
 
 import json
 import os
-import resource
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -217,10 +217,12 @@ def test_a_child_has_an_environment_of_ours(monkeypatch):
     assert process.communicate()[0].split() == [str(Path(children.__file__).parent), "False"]
 
 
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux lets a process limit another one")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process limit another one, and tells its use")
 @pytest.mark.parametrize("limits", [(1, 1), (1, 60)])
 def test_a_limit_of_processor_time_is_named_and_is_not_taken_for_memory(limits, monkeypatch):
     """At the hard limit the system kills as it does where memory is short."""
+    import resource
+
     monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
     process = Process("cpu")
     resource.prlimit(process.pid, resource.RLIMIT_CPU, limits)
@@ -230,7 +232,10 @@ def test_a_limit_of_processor_time_is_named_and_is_not_taken_for_memory(limits, 
     assert not caught.value.memory
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the use of a process that has ended")
 def test_a_worker_that_is_killed_below_its_limit_of_processor_time_is_short_of_memory(monkeypatch):
+    import resource
+
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1000, 1000))
     process = Process("cpu")
     process.kill()
@@ -238,3 +243,11 @@ def test_a_worker_that_is_killed_below_its_limit_of_processor_time_is_short_of_m
         list(process.replies({"stack": 0, "what": "train", "cells": []}))
     process.end()
     assert caught.value.memory
+
+
+def test_no_other_module_of_the_package_starts_a_process():
+    starts = re.compile(
+        r"subprocess\.(Popen|run|call|check_)|os\.(system|popen|spawn|exec|fork)|multiprocessing|ProcessPool"
+    )
+    paths = list(children.PACKAGE.rglob("*.py"))
+    assert [path.name for path in paths if starts.search(path.read_text())] == ["children.py"]
