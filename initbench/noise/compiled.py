@@ -62,10 +62,12 @@ def _name() -> str:
 
 def _folder() -> Path | None:
     """Where the compiled code is kept, or None where no folder of this user's alone can be had."""
+    folder = None
     try:
-        return private(cache_folder() / _name())
+        folder = cache_folder() / _name()
+        return private(folder)
     except OSError as error:
-        _unkept(error.filename or "a folder", error.strerror or str(error))
+        _unkept(folder or error.filename, error.strerror or str(error))
         return None
 
 
