@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench import __version__, matplotlib_import
+from initbench.cache import provide_home
 from initbench.catalogue import documentation
 from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, printable, shown
 
@@ -77,7 +78,9 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without ± shows a question mark
     matplotlib_import.own_process = True  # a report depends on no settings of the user's
+    warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)  # noqa: T201
     try:
+        provide_home()
         app()
     except UserError as error:
         for line in error.lines:
@@ -398,7 +401,7 @@ def show(
                 say(f"For {used}")
             supplied = given | {"depth": depth, "fan_in": sizes[0], "seed": seed}
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about weights that are too large, which are refused below
+                warnings.simplefilter("ignore", RuntimeWarning)  # about weights too large, which are refused below
                 W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **supplied))
     except ValueError as error:
         raise UserError(f"{scheme}: {error}" if scheme not in str(error) else str(error)) from None

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from initbench import children
 from initbench.errors import WorkerDied
 from initbench.threads import ENVIRONMENT
 
@@ -196,8 +197,7 @@ class _Measuring:
     def __init__(self, library: str, cores: int) -> None:
         one = {name: str(cores) for name in ENVIRONMENT if name.endswith("_NUM_THREADS")}
         eigen = "" if cores > 1 else " --xla_cpu_multi_thread_eigen=false"
-        environment = {
-            **os.environ,
+        variables = {
             **one,
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + eigen,
             "JAX_PLATFORMS": "cpu",
@@ -208,13 +208,16 @@ class _Measuring:
         }
         self.library = library
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "initbench.throughput", library, str(cores)],
+        self.process = children.start(
+            "-m",
+            "initbench.throughput",
+            library,
+            str(cores),
+            variables=variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
-            env=environment,
         )
         self.schemes: frozenset[str] = frozenset()
 

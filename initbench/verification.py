@@ -18,8 +18,10 @@ from initbench.results import outcomes_by_cell, table
 from initbench.runs import Run, Where, crew_for, planned
 
 # What decides the bits of a cell, beside its specification: a part's metadata names them.
-DECISIVE = ("torch", "numpy", "scipy", "platform", "processor", "device")
+DECISIVE = ("torch", "numpy", "scipy", "platform", "processor", "cpu_capability", "device")
 
+# Parts that earlier versions wrote lack it: that is no difference.
+ADDED_LATER = ("cpu_capability",)
 
 # Trainings of a cell on different machines are this close before the first epoch and in it, relative to the loss.
 CLOSE = 0.02
@@ -159,7 +161,7 @@ def _compare(finished: Finished, stored: Mapping[str, pa.Table], checked: Checke
         other = [
             f"{name} {made_by.get(name, 'unknown')}, here {finished.environment[name]}"
             for name in DECISIVE
-            if made_by.get(name) != finished.environment[name]
+            if made_by.get(name) != finished.environment[name] and (name in made_by or name not in ADDED_LATER)
         ]
         inexact = "to rounding" in (made_by.get("bits"), finished.environment["bits"])
         line = f"{cell.described}: {_difference(old, new)}"

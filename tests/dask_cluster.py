@@ -71,18 +71,22 @@ class DaskCluster:
 
     def training(self, name):
         """The processes that train for a worker."""
-        children = Path(f"/proc/{self.workers[name].pid}/task").glob("*/children")
-        found = []
-        for path in children:
-            with contextlib.suppress(OSError):
-                found += [int(pid) for pid in path.read_text().split()]
-        return [pid for pid in found if b"initbench.training.worker" in _command(pid)]
+        return trainers(self.workers[name].pid)
 
     def close(self):
         for process in (*self.workers.values(), self.scheduler):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def trainers(parent):
+    """The children of a process that train."""
+    found = []
+    for path in Path(f"/proc/{parent}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(pid) for pid in path.read_text().split()]
+    return [pid for pid in found if b"initbench.training.worker" in _command(pid)]
 
 
 def _command(pid):

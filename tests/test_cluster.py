@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dask_cluster import DaskCluster, until
+from dask_cluster import DaskCluster, trainers, until
 
 import initbench as ib
 from initbench.errors import UserError
@@ -104,9 +104,71 @@ def test_a_cluster_gives_the_files_of_one_machine(cluster, grid_file, here, tmp_
     assert "Nothing to train" in out
 
 
-def test_a_cluster_of_this_machine_is_started_and_ended(grid_file, here, tmp_path):
-    frame = ib.run(grid_file, results=tmp_path, scheduler="local", workers=2, width=2)
-    pd.testing.assert_frame_equal(frame, here[1], check_exact=True)
+# As a person writes it, without `if __name__ == "__main__"`; beside it the ports that its processes listen to.
+SCRIPT = """
+import os, sys, threading, time
+from pathlib import Path
+import initbench as ib
+
+def sockets(pid):
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            yield os.readlink(file)
+        except OSError:
+            pass
+
+listening, children = set(), set()
+def watch():
+    while True:
+        ports = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/net/{name}")]
+        open_ports = {f"socket:[{port[9]}]" for port in ports if port[3] == "0A"}
+        pids = [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
+        children.update(pids)
+        for pid in [os.getpid(), *pids]:
+            try:
+                listening.update(open_ports.intersection(sockets(pid)))
+            except OSError:
+                pass
+        time.sleep(0.05)
+
+threading.Thread(target=watch, daemon=True).start()
+frame = ib.run(sys.argv[1], results=sys.argv[2], scheduler="local", workers=2, width=2)
+print(len(children), "children", len(listening), "listening")
+"""
+
+
+def test_a_cluster_of_this_machine_listens_to_no_port_and_needs_no_guard(grid_file, here, tmp_path):
+    """Also where Dask's configuration asks for encryption, which concerns connections between processes."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(grid_file), str(tmp_path)],
+        env={**os.environ, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2 children 0 listening\n"
+    same_and_once(tmp_path / "spread", here)
+
+
+def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(grid_file, here, tmp_path):
+    asked = ["run", str(grid_file), "--results", str(tmp_path), "--width", "2", "--workers", "1"]
+    program = "import sys; from initbench import cli; sys.exit(cli.main())"
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen([sys.executable, "-c", program, *asked, "--scheduler", "local"], **streams)
+    until(lambda: parts(tmp_path / "spread"))
+    (first,) = trainers(running.pid)
+    os.kill(first, signal.SIGKILL)
+    (second,) = until(lambda: [pid for pid in trainers(running.pid) if pid != first])
+    done = parts(tmp_path / "spread")
+    until(lambda: parts(tmp_path / "spread") > done)
+    running.send_signal(signal.SIGINT)
+    out, _ = ended(running, status=130)
+    assert "what it trained is tried again" in out
+    assert "Go on with: initbench run" in out
+    assert parts(tmp_path / "spread") < parts(here[0])  # they are named by their bytes
+    until(lambda: not Path(f"/proc/{second}").exists(), what="the end of what trained")
 
 
 def test_workers_that_are_killed_again_and_again_lose_no_cell(cluster, grid_file, here, tmp_path):

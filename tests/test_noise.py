@@ -1,11 +1,15 @@
 """The noise: its generator, the compiled path beside the plain one, both beside SciPy, and its statistical quality."""
 
+import errno
 import hashlib
 import itertools
 import math
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,8 +20,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
+from initbench import cache, noise, streams, threads
 from initbench import initializers as init
-from initbench import noise, streams, threads
 from initbench.noise import formulas, plain
 from initbench.noise.formulas import BLOCKS, TILE
 
@@ -232,6 +236,7 @@ def test_the_plain_path_serves_until_the_compiled_one_is_worth_loading(monkeypat
     assert paths(100, half, half, 1) == [plain, plain, compiled, compiled]
     assert paths(noise.WORTH_LOADING) == [compiled]
     monkeypatch.setitem(sys.modules, "numba", None)  # as where it cannot be imported
+    monkeypatch.delitem(sys.modules, "initbench.noise.compiled")
     assert paths(noise.WORTH_LOADING, 1) == [plain, plain]
 
 
@@ -276,13 +281,202 @@ def test_the_places_of_a_sparse_scheme_are_no_stream_of_anybody_else():
     assert np.array_equal(W.T, init.normal((10, 20), std=1.0, seed=sequence))
 
 
+@pytest.fixture(scope="module")
+def compiled_before(tmp_path_factory):
+    """A user's folder for caches in which the uniform law is compiled."""
+    home = tmp_path_factory.mktemp("cache")
+    code = "from initbench import noise; noise.load(); noise.uniform((5,), 0.0, 1.0, 0)"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(home)}
+    subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, check=True)
+    return home / "initbench"
+
+
+@pytest.fixture
+def anew(monkeypatch, tmp_path):
+    """A function that loads the compiled path as a new process does, with its cache below `tmp_path`."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(noise, "compiled", compiled)  # and so put back at the end
+    for name, value in (("_loaded", None), ("_made", 0), ("notes", [])):
+        monkeypatch.setattr(noise, name, value)
+
+    def load():
+        monkeypatch.delitem(sys.modules, "initbench.noise.compiled", raising=False)
+        monkeypatch.setattr(noise, "_loaded", None)
+        return noise.load()
+
+    return load
+
+
+def uniform_weights():
+    return noise.uniform((1000,), -0.5, 0.5, 3)
+
+
+def same_bits_and_one_note(*words):
+    """Weights are drawn twice; there is one warning, which has these words, and the bits are the plain path's."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        drawn = [uniform_weights(), uniform_weights()]
+    expected = np.empty(1000, np.float32)
+    plain.uniform(0, streams.key(3), 0.0, 0.5, -0.5, 0.5, expected)
+    assert [weights.tobytes() for weights in drawn] == [expected.tobytes()] * 2
+    (line,) = noise.notes
+    assert [str(warning.message) for warning in caught] in ([line], [])  # a note of the loading has come before
+    for word in words:
+        assert word in line
+
+
+def beside_the_source():
+    return set(Path(noise.__file__).parent.rglob("*.nb[ic]*"))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def zeroed(path):
+    """As a file system leaves a file whose last blocks it had not written before the power went."""
+    path.write_bytes(path.read_bytes()[:700] + bytes(path.stat().st_size - 700))
+
+
 @needs_numba
-def test_compiled_code_is_kept_in_a_folder_that_is_named_by_the_formulas(tmp_path):
+@pytest.mark.parametrize("damage", [cut, emptied, zeroed])
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_damaged_compiled_code_costs_speed_and_no_weights(anew, compiled_before, tmp_path, damage, ending):
+    shutil.copytree(compiled_before, tmp_path / "initbench")
+    (file,) = tmp_path.rglob(f"*._uniform-*.{ending}")
+    damage(file)
+    path = anew()
+    assert path.FOLDER.parent == tmp_path / "initbench"
+    same_bits_and_one_note("NumPy draws the weights", f"Remove {path.FOLDER}", "with the same bits")
+    shutil.rmtree(path.FOLDER)  # the remedy that is named
+    noise.notes.clear()
+    shutil.copytree(compiled_before, tmp_path / "initbench", dirs_exist_ok=True)
+    anew()
+    assert np.array_equal(uniform_weights(), noise.uniform((1000,), -0.5, 0.5, 3))
+    assert noise.notes == []
+
+
+@needs_numba
+def test_a_full_disk_below_the_cache_costs_speed_and_no_weights(anew, monkeypatch):
+    from numba.core.caching import IndexDataCacheFile
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(IndexDataCacheFile, "_save_data", full)
+    path = anew()
+    same_bits_and_one_note("No space left on device", str(path.FOLDER), "its disk is not full")
+
+
+@needs_numba
+def test_an_array_that_breaks_off_on_one_of_its_threads_is_drawn_again_whole(anew, compiled_before, monkeypatch):
+    path = anew()
+
+    def breaks(tile, key, *given):
+        given[-1][:] = 9.0
+        if tile:
+            raise RuntimeError("no such machine")
+
+    monkeypatch.setattr(path, "uniform", breaks)
+    size = threads.WORTH_SHARING + 5
+    with pytest.warns(UserWarning, match="no such machine"):
+        drawn = noise.uniform((size,), -0.5, 0.5, 3)
+    expected = np.empty(size, np.float32)
+    plain.uniform(0, streams.key(3), 0.0, 0.5, -0.5, 0.5, expected)
+    assert drawn.tobytes() == expected.tobytes()
+
+
+def a_file(folder, monkeypatch):
+    folder.write_bytes(b"")
+
+
+def a_link(folder, monkeypatch):
+    folder.symlink_to(folder.parents[1] / "elsewhere", target_is_directory=True)
+    folder.resolve().mkdir()
+
+
+def open_to_others(folder, monkeypatch):
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o755)
+
+
+def anothers(folder, monkeypatch):
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr("initbench.cache.os.geteuid", lambda: folder.stat().st_uid + 1)
+
+
+def unwritable(folder, monkeypatch):
+    from numba.core.caching import UserProvidedCacheLocator
+
+    def cannot(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(UserProvidedCacheLocator, "ensure_cache_path", cannot)
+
+
+@needs_numba
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps the folders of a user from others by itself")
+@pytest.mark.parametrize("what", [a_file, a_link, open_to_others, anothers, unwritable])
+def test_compiled_code_is_kept_in_a_folder_of_the_users_alone_or_nowhere(anew, monkeypatch, tmp_path, what):
+    folder = tmp_path / "initbench" / compiled._name()
+    folder.parent.mkdir()
+    what(folder, monkeypatch)
+    before = beside_the_source()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = anew()
+    monkeypatch.setattr(path, "uniform", plain.uniform)  # compiling in memory is what takes long, and tested enough
+    same_bits_and_one_note(str(folder), "cannot be kept", "XDG_CACHE_HOME")
+    assert path._uniform.stats.cache_path is None
+    assert beside_the_source() == before
+    assert not [file for file in tmp_path.rglob("*") if file.suffix in (".nbi", ".nbc")]
+
+
+@needs_numba
+def test_the_folder_of_compiled_code_is_named_by_all_that_the_code_follows_from(compiled_before, monkeypatch, tmp_path):
     """numba looks at the file of the function that it compiles, and not at those that it calls."""
-    code = "from initbench import noise; noise.load(); noise.normal((5,), 0.0, 1.0, 0)"
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, check=True)
-    digest = hashlib.sha256(Path(formulas.__file__).read_bytes()).hexdigest()[:16]
-    assert list((tmp_path / "initbench" / f"noise-{digest}").rglob("*.nbi"))
+    folder = compiled_before / compiled._name()
+    assert list(folder.rglob("*.nbi"))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    names = [compiled._name()]
+    for module in (formulas, compiled):
+        edited = tmp_path / Path(module.__file__).name
+        edited.write_text(Path(module.__file__).read_text() + "\n")
+        with monkeypatch.context() as change:
+            change.setattr(module, "__file__", str(edited))
+            names.append(compiled._name())
+    for target in ("numba.__version__", "numpy.__version__", "platform.python_version"):
+        with monkeypatch.context() as change:
+            change.setattr(target, (lambda: "9.9.9") if "platform" in target else "9.9.9")
+            names.append(compiled._name())
+    assert len(set(names)) == 6
+
+
+def test_caches_lie_below_no_working_directory(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "evil")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache.cache_folder() == tmp_path / "home" / ".cache" / "initbench"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("HOME", "also-relative")
+    own = cache.cache_folder()
+    assert own.parent == tmp_path
+    assert own.stat().st_mode & 0o777 == 0o700
+    cache.provide_home()
+    assert os.environ["HOME"] == str(own)
+    own.chmod(0o777)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    with pytest.raises(PermissionError, match="other users may enter it"):
+        cache.cache_folder()
+    cache.provide_home()
+    assert Path(os.environ["HOME"]).stat().st_mode & 0o777 == 0o700
+    assert os.environ["HOME"] != str(own)
 
 
 def test_products_keep_to_one_thread_until_the_last_that_asked_is_done():

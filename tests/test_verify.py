@@ -71,7 +71,9 @@ def test_a_number_that_was_changed_under_a_fitting_checksum_is_found_by_training
         rows.loc[rows["epoch"] == 2, "test_accuracy"] += 1e-9
         return rows
 
-    rewritten(folder, change)
+    metadata = dict(next(store.read_parts(folder, [])).metadata)
+    del metadata["cpu_capability"]  # as an earlier version wrote it, which says nothing of the instructions
+    rewritten(folder, change, metadata)
     assert wrong(folder) == []
     lines = ib.verify(folder, sample=12, workers=1)
     assert len(lines) == 6
@@ -88,12 +90,14 @@ def test_a_cell_of_another_processor_may_differ_and_is_told_apart(folder):
         rows["test_loss"] *= 1 + 1e-6
         return rows
 
-    metadata = next(store.read_parts(folder, [])).metadata | {"processor": "Other Processor 9000"}
+    other = {"processor": "Other Processor 9000", "cpu_capability": "Other instructions"}
+    metadata = next(store.read_parts(folder, [])).metadata | other
     rewritten(folder, change, metadata)
     run = Run.open(folder)
     again = verification.retrain(run, verification.check(run), 12, 0, Where(1))
     assert (again.chosen, again.same, again.wrong) == (12, 6, [])
     assert all("trained with processor Other Processor 9000, here " in line for line in again.elsewhere)
+    assert all("; cpu_capability Other instructions, here " in line for line in again.elsewhere)
 
 
 def test_what_another_processor_cannot_have_given_is_wrong(folder):

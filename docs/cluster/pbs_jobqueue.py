@@ -22,6 +22,7 @@ cluster = PBSCluster(
     # Before its walltime a worker leaves in good order, not all of them at once.
     worker_extra_args=["--lifetime", "110m", "--lifetime-stagger", "5m"],
     log_directory="dask-logs",
+    job_script_prologue=["export PYTHONSAFEPATH=1"],  # import nothing from the folder in which you submit
     # interface="ib0",  # the network that login node and nodes share, if it is not the one that Dask finds
 )
 
@@ -29,7 +30,8 @@ cluster = PBSCluster(
 def main() -> int:
     """Keep as many jobs as are wanted, and train."""
     cluster.adapt(minimum_jobs=JOBS, maximum_jobs=JOBS)  # a job that ends is replaced by another one
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is initbench's, which then makes an end
+    # Ctrl-C is for initbench, which ends in good order. (It would inherit SIG_IGN, and ignore Ctrl-C too.)
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     return subprocess.call(["initbench", "run", *sys.argv[1:], "--scheduler", cluster.scheduler_address])
 
 

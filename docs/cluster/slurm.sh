@@ -14,9 +14,10 @@
 #
 # A task is a worker; it trains as many stacks at a time as it has CPUs. Add --partition, --account, and a --constraint
 # that gives one kind of processor. --no-kill: a node that fails takes its workers with it, and not the job.
-# --signal: two minutes before the time is over initbench is interrupted as by Ctrl-C, and makes an end.
+# --signal: two minutes before the time is over initbench is interrupted as by Ctrl-C, and ends in good order.
 
 set -eu
+export PYTHONSAFEPATH=1 # import nothing from the folder in which the job is submitted
 . "${INITBENCH_ENV:-$HOME/initbench/.venv}/bin/activate"
 
 here=$(mktemp -d "$PWD/.initbench-$SLURM_JOB_ID-XXXX") # on a disk that all nodes see; nobody else may read it
@@ -52,7 +53,7 @@ srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 --wait=0 --outp
 echo "Dashboard, at the port below: ssh -N -L 8787:localhost:PORT $(hostname)"
 initbench run "$@" --scheduler "file://$scheduler" &
 run=$!
-trap 'kill -INT "$run"' INT
+trap 'kill -TERM "$run"' INT TERM # not INT, which the shell has programs in the background ignore
 status=0
 wait "$run" || status=$?
 if [ "$status" -gt 128 ]; then # the signal came: this is the status of `wait`, and not yet that of initbench

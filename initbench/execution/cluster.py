@@ -86,7 +86,7 @@ class Cluster:
     """The workers of a Dask cluster that have the client's versions, and a processor whose name contains `processor`.
 
     `scheduler` is an address (`tcp://…`, `tls://…`), `file://` and the path of a scheduler file, or `local` for a
-    cluster on this machine of `workers` processes; elsewhere `workers` limits how many stacks train at a time.
+    scheduler and `workers` workers in this process; elsewhere `workers` limits how many stacks train at a time.
     UserError if there is no scheduler, or none of its workers can be used. If it has no workers yet, it waits for the
     first; `tell` is told of what happens until there is one.
     """
@@ -137,9 +137,7 @@ class Cluster:
             from initbench.threads import available_cores
 
             count = workers or available_cores()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that the dashboard's usual port is taken: its address is told
-                self._own = distributed.LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=0)
+            self._own = _in_this_process(distributed, count)
             return distributed.Client(self._own, set_as_default=False)
         where = address(scheduler)
         try:
@@ -160,7 +158,8 @@ class Cluster:
     def _begin(self, scheduler: str) -> None:
         """Take the workers that are there, or wait for the first; and watch from now on."""
         self._client.subscribe_topic(self._topic, self._hear)
-        self._note(f"Dask dashboard: {self._client.dashboard_link or 'the scheduler has none'}")
+        if not self._own:
+            self._note(f"Dask dashboard: {self._client.dashboard_link or 'the scheduler has none'}")
         waiting = False
         while not self._workers:
             try:
@@ -525,6 +524,29 @@ class Cluster:
                 "Results of different kinds of processor agree to rounding, and not to the bit; "
                 "--processor NAME takes one kind alone"
             )
+
+
+def _in_this_process(distributed: Any, workers: int) -> Any:
+    """A scheduler and workers as threads of this process, which listen to no port: whoever reaches one of Dask's can
+    run code. That loses nothing, since what trains are processes that the workers start."""
+
+    class Scheduler(distributed.Scheduler):  # type: ignore[misc]
+        start_http_server = _no_server
+
+    class Worker(distributed.Worker):  # type: ignore[misc]
+        start_http_server = _no_server
+
+    options = {"protocol": "inproc://", "dashboard": False, "security": distributed.Security(require_encryption=False)}
+    own = {"cls": Worker, "options": {**options, "nthreads": 1, "memory_limit": 0}}
+    return distributed.SpecCluster(
+        workers=dict.fromkeys(range(workers), own),
+        scheduler={"cls": Scheduler, "options": options},
+        security=options["security"],
+    )
+
+
+def _no_server(self: Any, *_: object, **__: object) -> None:
+    """What Dask calls to listen for its dashboard, with the dashboard or without it."""
 
 
 def address(scheduler: str) -> dict[str, str]:

@@ -40,6 +40,7 @@ class Finished:
     seconds: float
     initialization: dict[str, dict[str, float]]  # of each initializer its cells, and the seconds their weights took
     product_rate: float  # floating-point operations a second that its worker reached in a large product
+    notes: tuple[str, ...] = ()  # what the user should know of how its weights were drawn
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,13 @@ def train(crew: Crew, stacks: Sequence[Stack]) -> Iterator[Progress | Finished |
     A stack at which the training raises an error is tried at another place too, before it is halved or its cell fails:
     it may be the place.
     """
-    failed, finished = 0, False
+    failed, finished, noted = 0, False, False
     for _, told in _served(crew, stacks, "train"):
         if isinstance(told, Finished):
             finished = True
+            if told.notes and not noted:  # every worker has the same to say: once is enough
+                noted = True
+                yield Notice(told.notes[0])
         if isinstance(told, Failed):
             failed += 1
             if failed >= MOST_FAILED and not finished:
@@ -273,5 +277,6 @@ def _task(stack: Stack, task: int, what: What) -> dict[str, Any]:
 def _finished(stack: Stack, told: Told) -> Finished:
     reply = told.reply
     made_by = {**told.environment, "bits": "exact" if reply["exact"] else "to rounding"}
-    times = (reply[name] for name in ("seconds", "initialization", "product_rate"))
-    return Finished(stack, reply["metrics"], made_by, told.host, *times)
+    names = ("metrics", "seconds", "initialization", "product_rate")
+    given = {name: reply[name] for name in names}
+    return Finished(stack, environment=made_by, host=told.host, notes=tuple(reply.get("notes", ())), **given)

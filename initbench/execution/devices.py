@@ -5,10 +5,10 @@ import json
 import platform
 import shutil
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
+from initbench import children
 from initbench.errors import UserError
 
 
@@ -44,9 +44,10 @@ def _told_by_pytorch() -> tuple[str, tuple[int, ...]]:
         "import json, torch; c = torch.cuda; n = c.device_count() if c.is_available() else 0; "
         "print(json.dumps([torch.__version__, [c.get_device_properties(i).total_memory for i in range(n)]]))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout
+    process = children.start("-c", code, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    printed = process.communicate()[0]
     try:
-        version, memories = json.loads(told)
+        version, memories = json.loads(printed)
     except ValueError:
         return "", ()
     return version, tuple(memories)

@@ -4,8 +4,8 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from initbench import children
 from initbench.errors import WorkerDied
 from initbench.execution.crew import Changed, Lost, Notice, Told
 from initbench.execution.devices import gpu_memories, processor
@@ -49,15 +50,16 @@ class Process:
     """
 
     def __init__(self, device: str, variables: Mapping[str, str] | None = None, idle: float = 0.0) -> None:
-        # The package is found as it was found here, and nothing is imported from the working directory (-P).
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
         self.environment: dict[str, str] = {}
         self.host = ""
         try:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "initbench.training.worker", device, str(idle)],
-                env={**os.environ, **ENVIRONMENT, **(variables or {}), "PYTHONPATH": path},
+            self._process = children.start(
+                "-m",
+                "initbench.training.worker",
+                device,
+                str(idle),
+                variables={**ENVIRONMENT, **(variables or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
@@ -149,6 +151,7 @@ class Process:
 
     def _died(self) -> WorkerDied:
         """How it ended, and the last that it printed."""
+        used = self._seconds_used()
         try:
             status = self._process.wait(timeout=ENDING)
         except subprocess.TimeoutExpired:  # it has closed its output and lives on
@@ -158,12 +161,26 @@ class Process:
         with contextlib.suppress(OSError, ValueError):
             self._errors.seek(0)
             printed = self._errors.read().decode(errors="replace").strip().splitlines()
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        hint = (
-            " (most often the system out of memory: take fewer --workers, or a smaller --width)" if status == -9 else ""
-        )
-        told = f"a worker {how}{hint}" + (f": {printed[-1]}" if printed else "")
-        return WorkerDied(told, memory=status == -9)
+        limit = _cpu_limit(status, used)
+        memory = status == -9 and limit is None
+        if limit is not None:
+            how = f"reached the limit of {limit} s of processor time (RLIMIT_CPU): raise it, with `ulimit -t` say"
+        elif memory:
+            hint = "most often the system out of memory: take fewer --workers, or a smaller --width"
+            how = f"was killed by signal 9 ({hint})"
+        else:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return WorkerDied(f"a worker {how}" + (f": {printed[-1]}" if printed else ""), memory=memory)
+
+    def _seconds_used(self) -> float:
+        """The seconds of processor time that it used, which the system knows until its status is fetched; or 0."""
+        with contextlib.suppress(OSError, AttributeError):  # Linux tells, and not every other system
+            end = time.monotonic() + ENDING
+            while not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) and time.monotonic() < end:
+                time.sleep(0.01)
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0
 
     def kill(self) -> None:
         """Kill it; whoever waits for its replies is told that it died."""
@@ -282,6 +299,19 @@ class Workers:
                     raise error
             self._processes[place] = Process(self.device, self._variables[place])
         return True
+
+
+def _cpu_limit(status: int, used: float) -> int | None:
+    """The limit of processor time, in seconds, if a process with this status and this use ended because of it."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if status == -signal.SIGXCPU:
+        return soft
+    # The system compares a count of its own, which may be some ticks ahead of what it tells.
+    return hard if status == -signal.SIGKILL and hard != resource.RLIM_INFINITY and used > hard - 1 else None
 
 
 def _unforeseen(error: Exception) -> WorkerDied:

@@ -6,11 +6,15 @@ that a vector of blocks fills a vector of weights. So the order in which weights
 not matter, and at one stream all distributions are monotone functions of the same noise.
 
 float32 takes the fast path: `compiled.py` where numba is installed and worth loading, else `plain.py`, with the same
-bits. `standard_uniform` and `standard_normal` are the same noise in float64, by SciPy's inverse: what all other dtypes
-are rounded from, and what the fast path is held to.
+bits. Whatever goes wrong in the compiled path, the plain one takes its place, and `notes` says why. `standard_uniform`
+and `standard_normal` are the same noise in float64, by SciPy's inverse: what all other dtypes are rounded from, and
+what the fast path is held to.
 """
 
 import math
+import threading
+import warnings
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -33,20 +37,43 @@ TILES = 2**18 // TILE
 _made = 0
 _loaded: Any = None
 
+# What the user should know of the compiled path, each once in a process: why it is slow, and what helps.
+notes: list[str] = []
+WITHOUT_NUMBA = "Where that cannot be helped, NUMBA_DISABLE_JIT=1 takes NumPy from the beginning"
+_noting = threading.Lock()
+
+
+def note(line: str) -> None:
+    """Warn of something, if this process has not done so yet."""
+    with _noting:
+        if line in notes:
+            return
+        notes.append(line)
+    warnings.warn(line, stacklevel=2)
+
 
 def load() -> Any:
     """The compiled path, whatever has been drawn; where numba cannot be used, the plain one."""
     global _loaded  # noqa: PLW0603
     if _loaded is None:
         try:
-            import numba
-
-            _loaded = (
-                plain if getattr(numba.config, "DISABLE_JIT", False) else import_module("initbench.noise.compiled")
-            )
-        except (ImportError, OSError):  # no numba, one that does not know this NumPy or Python, one without its library
+            _loaded = import_module("initbench.noise.compiled")
+        except ModuleNotFoundError:  # numba is not installed, or switched off
             _loaded = plain
+        except Exception as error:  # it does not know this NumPy or Python, or lacks its library, or anything else
+            _give_up(error, WITHOUT_NUMBA)
     return _loaded
+
+
+def _give_up(error: Exception, remedy: str) -> None:
+    """Take the plain path from now on."""
+    global _loaded  # noqa: PLW0603
+    _loaded = plain
+    why = " ".join(str(error).split())[:200]
+    note(
+        f"NumPy draws the weights, with the same bits but slower, since the compiled code failed "
+        f"({type(error).__name__}{': ' if why else ''}{why}). {remedy}"
+    )
 
 
 def _path(size: int) -> Any:
@@ -62,18 +89,35 @@ def _filled(shape: Shape, seed: streams.Seed, dtype: type, law: str, *given: flo
     key = streams.key(seed)
     given = tuple(float(x) + 0.0 for x in given)  # as numba is to see them; −0 as 0
     array: NDArray[Any] = np.empty(shape, dtype)
-    fill = getattr(_path(array.size), law)
-    flat = array.reshape(-1)
-    if array.size < threads.WORTH_SHARING:
+    path = _path(array.size)
+    try:
+        _fill(array.reshape(-1), getattr(path, law), key, given)
+    except MemoryError:
+        raise
+    except Exception as error:  # its cache is damaged, the disk full, the machine one that LLVM does not know, …
+        if path is plain:
+            raise
+        _give_up(error, _remedy(path))
+        _fill(array.reshape(-1), getattr(plain, law), key, given)
+    return array
+
+
+def _fill(flat: NDArray[Any], fill: Callable[..., None], key: streams.Key, given: Sequence[float]) -> None:
+    if flat.size < threads.WORTH_SHARING:
         fill(0, key, *given, flat)
-        return array
+        return
 
     def part(tile: int) -> None:
         fill(tile, key, *given, flat[tile * TILE : (tile + TILES) * TILE])
 
-    with threads.shared(array.size) as each:
+    with threads.shared(flat.size) as each:
         each(part, range(0, -(-flat.size // TILE), TILES))
-    return array
+
+
+def _remedy(path: Any) -> str:
+    if path.FOLDER:
+        return f"Remove {path.FOLDER}, which is a cache and is made again, and see that its disk is not full"
+    return WITHOUT_NUMBA
 
 
 def words(shape: Shape, seed: streams.Seed) -> NDArray[np.uint32]:

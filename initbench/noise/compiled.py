@@ -8,34 +8,117 @@ uniform weight against 12, and 1.2 for a normal one against 20 (AMD EPYC, AVX-51
 # mypy: allow-untyped-defs, allow-untyped-decorators
 
 import hashlib
+import os
+import platform
+import sys
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
-from numba import njit
 
-from initbench.cache import cache_folder
+from initbench import noise
+from initbench.cache import cache_folder, private
 from initbench.noise import formulas
 from initbench.noise.formulas import BLOCKS, ONE, TILE
 
+# numba reads this file of the working directory, which may be a stranger's, at its import and at each compilation.
+CONFIGURATION = ".numba_config.yaml"
+
+
+def _numba() -> Any:
+    """numba, configured by nothing in the working directory; ImportError if it cannot be had like that.
+
+    A program that has imported numba itself keeps numba's configuration as it is: all that could make this module run
+    another's code is set for each function in `_compiled`.
+    """
+    ours = "numba" not in sys.modules
+    if ours and os.path.lexists(CONFIGURATION):
+        raise ImportError(f"numba would read {CONFIGURATION} in the working directory; start elsewhere, or remove it")
+    import numba
+
+    config: Any = numba.config
+    if ours:
+        config._config_fname = os.devnull  # no file, so that none is read at a compilation either
+        config.reload_config()
+    if config.DISABLE_JIT:
+        raise ModuleNotFoundError("numba is switched off by NUMBA_DISABLE_JIT")
+    return numba
+
+
+numba = _numba()
+njit = numba.njit
+
+
+def _name() -> str:
+    """The name of the folder of compiled code, which follows from all that the code follows from.
+
+    numba compiles again when the file of a function has changed, but not when that of one that it calls has.
+    """
+    digest = hashlib.sha256("\n".join((numba.__version__, np.__version__, platform.python_version())).encode())
+    for file in (formulas.__file__, __file__):
+        digest.update(Path(file).read_bytes())
+    return f"noise-{digest.hexdigest()[:16]}"
+
+
+def _folder() -> Path | None:
+    """Where the compiled code is kept, or None where no folder of this user's alone can be had."""
+    folder = None
+    try:
+        folder = cache_folder() / _name()
+        return private(folder)
+    except OSError as error:
+        _unkept(folder or error.filename, error.strerror or str(error))
+        return None
+
+
+def _unkept(folder: object, why: str) -> None:
+    noise.note(
+        f"compiled code cannot be kept in {folder} ({why}), so each process compiles it again, for some seconds; "
+        "make it a folder that you alone can write to, or set XDG_CACHE_HOME to another one"
+    )
+
+
+FOLDER = _folder()
+
+
+_Files: Any = numba.core.caching.IndexDataCacheFile
+
+
+class _Checked(_Files):  # type: ignore[misc]
+    """numba's files of a function, with a checksum behind the code: what is damaged would crash, or draw other weights.
+
+    Python's pickles end by themselves, so that numba does not mind what follows.
+    """
+
+    def _dump(self, obj):
+        content = super()._dump(obj)
+        return content + hashlib.sha256(content).digest()
+
+    def _load_data(self, name):
+        content = Path(self._data_path(name)).read_bytes()
+        if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+            raise ValueError(f"{name} is damaged")
+        return super()._load_data(name)
+
 
 def _compiled(function: Any) -> Any:
-    """Compiled at its first call and kept on disk, or where no folder can be written to, in memory.
-
-    numba compiles again when the file of a function has changed, and not when that of one that it calls has: so what it
-    keeps is in a folder that is named by the formulas.
-    """
-    config: Any = numba.config
-    given = config.CACHE_DIR
-    digest = hashlib.sha256(Path(formulas.__file__).read_bytes()).hexdigest()[:16]
-    config.CACHE_DIR = str(Path(given or cache_folder()) / f"noise-{digest}")
-    try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True, error_model="numpy")(function)
-    finally:
-        config.CACHE_DIR = given
+    """Compiled at its first call and kept on disk, or where there is no folder for it, in memory."""
+    if FOLDER:
+        config: Any = numba.config
+        given = config.CACHE_DIR
+        config.CACHE_DIR = str(FOLDER)
+        try:
+            kept = njit(nogil=True, error_model="numpy", cache=True)(function)
+        except RuntimeError:
+            kept = None
+        finally:
+            config.CACHE_DIR = given
+        # Where numba cannot write, it takes a folder beside the source, or another one.
+        if kept and Path(kept.stats.cache_path).is_relative_to(FOLDER):
+            kept._cache._cache_file.__class__ = _Checked
+            return kept
+        _unkept(FOLDER, "it cannot be written to")
+    return njit(nogil=True, error_model="numpy")(function)
 
 
 # The rounds have to stand in the loop for LLVM to make vectors of it: 0.43 ns a word, and 3.5 without `inline`.

@@ -27,6 +27,7 @@ import scipy
 import torch
 
 import initbench
+from initbench import noise
 from initbench.cells import METRICS, Cell
 from initbench.datasets import Source
 from initbench.errors import UserError
@@ -135,6 +136,7 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
         seconds=seconds,
         initialization=initialization,
         product_rate=rate,
+        notes=noise.notes,
     )
 
 
@@ -219,6 +221,7 @@ def environment(device: str = "cpu") -> dict[str, str]:
         "torch": torch.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "device": "cpu" if device == "cpu" else f"cuda: {torch.cuda.get_device_name()}",
     }
 
