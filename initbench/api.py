@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from initbench import store
 from initbench.errors import UserError, nearest, printable, shown
-from initbench.grid import Grid, read
+from initbench.grid import Grid, read, results_for
 from initbench.runs import Run, Where, refuse_what_cannot_train, train_to_the_end
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ FORMS = ("svg", "pdf", "png")
 def run(
     grid: str | Path | Grid,
     *,
-    results: str | Path = "results",
+    results: str | Path | None = None,
     workers: int | None = None,
     width: int | None = None,
     scheduler: str | None = None,
@@ -39,7 +39,8 @@ def run(
     grid
         The path of a grid file, or a `Grid` (from `initbench.grid.parse`).
     results
-        The folder that holds the run's folder; default `results` in the working directory.
+        The folder that holds the run's folder; default `results` in the working directory. For the `grid.toml` in a
+        run's folder it is the folder around that one: the run goes on.
     workers
         How many processes train; default one for each core. On a cluster: how many stacks train at a time, at most.
     width
@@ -75,8 +76,11 @@ def run(
     if isinstance(grid, Grid):
         if overrides:
             raise UserError("overrides are for a grid file: give its path, or put them into the Grid")
+        results = results or "results"
     else:
-        grid = read(grid, overrides)
+        path = Path(grid)
+        grid = read(path, overrides)
+        results = results or results_for(path)
     where = Where(workers, width, scheduler, processor)
     refuse_what_cannot_train(grid, where)
     with Run.writing(grid, Path(results)) as made:

@@ -6,8 +6,9 @@ What is measured decides how wide stacks are, and what `initbench plan` says a r
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 from initbench import __version__, execution, store
@@ -26,6 +27,10 @@ MOST_KINDS = 4
 
 # At most so many workers measure at once.
 MOST_MEASURING = 16
+
+# What the remembered file may hold: of more bytes it is not read, and a time beyond this (a day, in seconds) or a width
+# beyond this was never measured.
+MAX_FILE_BYTES, MAX_REMEMBERED_SECONDS, MAX_REMEMBERED_WIDTH = 10_000_000, 86_400.0, 1_000_000
 
 # A run with less arithmetic (some ten seconds' worth) takes what is remembered, and is not measured for.
 WORTH_MEASURING = 3e12
@@ -69,12 +74,9 @@ def speeds(
     All workers train at once, so that what they share (memory, clock) is in the figures.
     """
     remembered = _read()
-    found: dict[Kind, Speeds] = {}
     groups = kinds(cells)
-    for kind in groups:
-        with contextlib.suppress(TypeError):  # written by another version
-            if lines := remembered.get(_key(kind, pool)):
-                found[kind] = Speeds(tuple(Speed(**line) for line in lines))  # type: ignore[arg-type]
+    known = {kind: _valid_speeds(remembered.get(_key(kind, pool), [])) for kind in groups}
+    found = {kind: Speeds(measured) for kind, measured in known.items() if measured}
     unknown = [kind for kind in groups if kind not in found]
     for kind in unknown[: max(0, MOST_KINDS - len(found))] if measuring else []:
         if measured := _measured(groups[kind], sources[kind.dataset], pool):
@@ -99,11 +101,29 @@ def _measured(cells: Sequence[Cell], source: Source, pool: Crew) -> list[Speed]:
     return found
 
 
-def initialization(cells: Iterable[Cell], sources: Mapping[str, Source], pool: Crew) -> Callable[[Cell], float]:
+def stack_seconds(
+    stacks: Sequence[Stack], speeds: Mapping[Kind, Speeds], initialization: Callable[[Cell], float]
+) -> list[tuple[float, float]]:
+    """For each stack the seconds that its training takes, and its cells' initial weights.
+
+    Kinds whose speed is not known are taken to be as slow, for each operation, as the slowest stack of those known.
+    """
+    known = [speeds[stack.kind].seconds(stack) if stack.kind in speeds else None for stack in stacks]
+    slowest = max((s / stack.operations for s, stack in zip(known, stacks, strict=True) if s is not None), default=0.0)
+    return [
+        (stack.operations * slowest if seconds is None else seconds, sum(map(initialization, stack.cells)))
+        for seconds, stack in zip(known, stacks, strict=True)
+    ]
+
+
+def initialization(
+    cells: Iterable[Cell], sources: Mapping[str, Source], pool: Crew, measuring: bool = True
+) -> Callable[[Cell], float]:
     """The seconds that a cell's initial weights take, for cells whose initializers look at data or at gradients.
 
     Each of these initializers is timed once, on the largest of its networks and batches, and remembered; what a smaller
-    one takes follows from the number of its weights and images. Other initializers count for nothing.
+    one takes follows from the number of its weights and images. Other initializers count for nothing, and so do those
+    that are not remembered where nothing is to be measured.
     """
     largest: dict[str, Cell] = {}
     for cell in cells:
@@ -114,9 +134,10 @@ def initialization(cells: Iterable[Cell], sources: Mapping[str, Source], pool: C
     remembered, found = _read(), {}
     keys = {name: f"{_key(kind_of(cell), pool)} | {name}" for name, cell in largest.items()}
     for name, key in keys.items():
-        with contextlib.suppress(TypeError, KeyError, IndexError):
-            found[name] = float(remembered[key][0]["initialization"])
-    unknown = [name for name in largest if name not in found]
+        for line in remembered.get(key, [])[:1]:
+            if _valid_seconds(line.get("initialization")):
+                found[name] = line["initialization"]
+    unknown = [name for name in largest if name not in found] if measuring else []
     stacks = [Stack((largest[name],), sources[largest[name].dataset]) for name in unknown]
     for name, seconds in zip(unknown, execution.initialization(pool, stacks), strict=True):
         found[name] = seconds
@@ -157,12 +178,40 @@ def _key(kind: Kind, pool: Crew) -> str:
 
 
 def _read() -> dict[str, list[dict[str, float]]]:
-    """All that is remembered; a file that cannot be read is as if it were not there."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(file().read_bytes())
-        if isinstance(found, dict):
-            return found
+    """All that is remembered, by this version and others: lists of records of numbers; whatever else the file holds is
+    left out, and a file that cannot be read is as if it were not there."""
+    path = file()
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        remembered = json.loads(path.read_bytes()) if 0 < path.stat().st_size <= MAX_FILE_BYTES else {}
+        if isinstance(remembered, dict):
+            return {key: records for key, records in remembered.items() if _are_records(records)}
     return {}
+
+
+def _are_records(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(record, dict) and all(type(number) in (int, float) for number in record.values()) for record in value
+    )
+
+
+def _valid_speeds(records: Sequence[Mapping[str, float]]) -> tuple[Speed, ...]:
+    """The speeds that remembered records say; none of them if one is not what a measurement gives."""
+    speeds = []
+    for record in records:
+        if set(record) != {field.name for field in fields(Speed)}:  # written by another version
+            return ()
+        width = record["width"]
+        if type(width) is not int or not 1 <= width <= MAX_REMEMBERED_WIDTH:
+            return ()
+        if not record["step"] or not all(_valid_seconds(record[name]) for name in ("step", "evaluation", "start")):
+            return ()
+        speeds.append(Speed(**record))  # type: ignore[arg-type]
+    rising = all(left.width < right.width for left, right in pairwise(speeds))
+    return tuple(speeds) if rising else ()
+
+
+def _valid_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= MAX_REMEMBERED_SECONDS
 
 
 def _remember(key: str, measured: Sequence[Mapping[str, float]]) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import errno
 import math
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from initbench import __version__, matplotlib_import
+from initbench import __version__, matplotlib_import, output
 from initbench.cache import provide_home
 from initbench.catalogue import documentation
 from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, printable, shown
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from initbench.runs import Run, Where
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+# These are no mistake in what was given, but a disk that is full or broken.
+NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EIO)
 
 # `show` draws up to so many weights: a matrix of 4096 × 4096.
 MOST_SHOWN = 2**24
@@ -69,19 +74,31 @@ Scheduler = Annotated[
 Processor = Annotated[
     str, typer.Option("--processor", metavar="NAME", help="Of the cluster's workers those alone of this processor.")
 ]
-Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where the run's folder is made.")]
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        "--results",
+        metavar="DIR",
+        help="Where the run's folder is made; default `results`, or for a run's own grid.toml where that run is.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")]
 
 
 def main() -> None:
-    """The console script: a user's mistake is a line each and status 2, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without ± shows a question mark
+    """The console script: a user's mistake is a line each and status 2, an unforeseen error a line and status 1; a
+    traceback only where INITBENCH_TRACEBACK is set."""
+    output.protect()
     matplotlib_import.own_process = True  # a report depends on no settings of the user's
     warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)  # noqa: T201
     try:
         provide_home()
         app()
+    except output.CannotPrint as error:
+        if error.reader_left:  # such as `head`, which has what it wanted
+            sys.exit(DONE)
+        print(f"standard output: cannot be written ({error})", file=sys.stderr)  # noqa: T201
+        sys.exit(FAILED)
     except UserError as error:
         for line in error.lines:
             print(line, file=sys.stderr)  # noqa: T201
@@ -92,7 +109,21 @@ def main() -> None:
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         print(f"{name}{error.strerror or error}", file=sys.stderr)  # noqa: T201
-        sys.exit(MISTAKE)
+        sys.exit(FAILED if error.errno in NO_ROOM else MISTAKE)
+    except Exception as error:
+        print(f"initbench: unforeseen error: {_unforeseen(error)}", file=sys.stderr)  # noqa: T201
+        sys.exit(FAILED)
+
+
+def _unforeseen(error: Exception) -> str:
+    """An error in one line, and how to see where it comes from; with INITBENCH_TRACEBACK set, its traceback first."""
+    line = printable(f"{type(error).__name__}: {error}".removesuffix(": "))
+    if os.environ.get("INITBENCH_TRACEBACK"):
+        import traceback
+
+        traceback.print_exc()
+        return line
+    return f"{line} (INITBENCH_TRACEBACK=1 shows where)"
 
 
 def say(text: str = "") -> None:
@@ -115,17 +146,17 @@ def common(
     """Options of the program itself."""
 
 
-@app.command(epilog="Example: initbench new --preset keepcoding grid.toml")
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench new --preset keepcoding grid.toml")
 def new(
     path: Annotated[Path, typer.Argument(metavar="GRID.TOML", help="The file to write.")],
     preset: Annotated[str, typer.Option("--preset", help="`initbench list presets` names them.")] = "keepcoding",
+    force: Force = False,
 ) -> None:
     """Write a grid file to start from."""
     from initbench import presets, store
 
     text = presets.text(preset)
-    if path.exists():
-        raise UserError(f"{path}: exists already; give another name, or remove it first")
+    _refuse_to_overwrite(path, force)
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
     store.write_file(path, text.encode())
@@ -141,13 +172,13 @@ def plan(
     workers: Workers = None,
     width: Width = None,
     device: Device = None,
-    results: Results = Path("results"),
+    results: Results = None,
 ) -> None:
     """Say what a run would do and take: cells, stacks, time, memory. Nothing is trained or written."""
-    from initbench.estimate import estimate
+    from initbench.estimate import duration, estimate
     from initbench.runs import Run
 
-    grid = _grid(path, overrides, smoke, device)
+    grid, results = _grid(path, overrides, smoke, device, results)
     say(f"{len(grid):,} cells: {grid.shape}")
     made = Run(results / grid.name, grid)
     begun = (made.folder / "grid.toml").is_file()
@@ -160,7 +191,7 @@ def plan(
         noun = "worker" if guess.workers == 1 else "workers"
         where = "" if guess.device == "cpu" else ", on the GPU"
         say(f"{guess.stacks:,} {'stack' if guess.stacks == 1 else 'stacks'} to train, on {guess.workers} {noun}{where}")
-        say(f"about {_duration(guess.seconds)} and {guess.memory / 1e9:.1f} GB of memory (timed on this machine)")
+        say(f"about {duration(guess.seconds)} and {guess.memory / 1e9:.1f} GB of memory (timed on this machine)")
     else:
         say("nothing to train")
     seeds, others = len(grid.axes["seed"]), len(grid.axes["initializer"])
@@ -170,7 +201,9 @@ def plan(
         say(f"Warning: {seeds} {noun} too few for any claim: {why}. Five or more tell: --set seed=5")
 
 
-@app.command(epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=0.01,0.1")
+@app.command(
+    cls=output.WorkingCommand, epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=0.01,0.1"
+)
 def run(
     path: GridPath,
     overrides: Overrides = None,
@@ -180,23 +213,32 @@ def run(
     device: Device = None,
     scheduler: Scheduler = None,
     processor: Processor = "",
-    results: Results = Path("results"),
+    results: Results = None,
 ) -> None:
     """Train a grid and make its report. Run again, it trains only what is missing."""
+    from initbench.grid import is_passing
     from initbench.runs import Run, Where, refuse_what_cannot_train
 
-    grid = _grid(path, overrides, smoke, device)
-    again = " ".join(
-        [
-            f"initbench run {_quoted(str(path))}",
+    given = results
+    grid, results = _grid(path, overrides, smoke, device, results)
+    if is_passing(path):  # what the run keeps of it has the replacements in it
+        source = [_quoted(str(results / grid.name / "grid.toml"))]
+    else:
+        source = [
+            _quoted(str(path)),
             *(f"--set {_quoted(pair)}" for pair in overrides or []),
             *["--smoke"] * smoke,
+            *([f"--device {device}"] if device else []),
+            *([f"--results {_quoted(str(given))}"] if given else []),
+        ]
+    again = " ".join(
+        [
+            "initbench run",
+            *source,
             *([f"--workers {workers}"] if workers else []),
             *([f"--width {width}"] if width else []),
-            *([f"--device {device}"] if device else []),
             *([f"--scheduler {_quoted(scheduler)}"] if scheduler else []),
             *([f"--processor {_quoted(processor)}"] if processor else []),
-            *([] if results == Path("results") else [f"--results {_quoted(str(results))}"]),
         ]
     )
     where = Where(workers, width, scheduler, processor)
@@ -205,7 +247,7 @@ def run(
         _interrupt_once()
         try:
             failed = _train(made, where)
-            _finish(made)
+            reported = _report_after_training(made)
         except KeyboardInterrupt:
             missing = len(made.missing())
             say()
@@ -220,15 +262,35 @@ def run(
     if failed:
         what = "1 cell failed and is" if len(failed) == 1 else f"{len(failed):,} cells failed and are"
         print(f"{what} left out. To try again: {again}", file=sys.stderr)  # noqa: T201
+    if failed or not reported:
         raise typer.Exit(FAILED)
+
+
+def _report_after_training(made: "Run") -> bool:
+    """Make the report; whatever fails there takes nothing of the training with it. Returns whether it was made."""
+    try:
+        _finish(made)
+    except Exception as error:
+        if isinstance(error, OSError):
+            why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+        else:
+            why = "; ".join(error.lines) if isinstance(error, UserError) else _unforeseen(error)
+        print(  # noqa: T201
+            f"The report was not made: {printable(why)}. The results are kept; to make it: "
+            f"initbench report {_quoted(str(made.folder))}",
+            file=sys.stderr,
+        )
+        return False
+    return True
 
 
 def _interrupt_once() -> None:
     """The first Ctrl-C interrupts, and so does SIGTERM, or a terminal that is closed; those that follow do not disturb
-    the end that it makes."""
+    the end that it makes. A signal that is ignored, as `nohup` has it, stays ignored."""
     import signal
 
-    numbers = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    every = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    numbers = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]
 
     def handle(number: int, frame: object) -> None:
         for each in numbers:
@@ -267,7 +329,7 @@ def _finish(made: "Run") -> None:
     say(f"Report: {path}")
 
 
-@app.command(epilog="Example: initbench report results/keepcoding")
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench report results/keepcoding")
 def report(folder: RunPath) -> None:
     """Make a run's report again."""
     from initbench.api import write_report
@@ -282,7 +344,7 @@ def report(folder: RunPath) -> None:
     say(f"Report: {path}")
 
 
-@app.command(epilog="Example: initbench verify results/keepcoding --sample 20")
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench verify results/keepcoding --sample 20")
 def verify(
     folder: RunPath,
     sample: Annotated[int, typer.Option("--sample", min=0, help="How many cells are trained again.")] = 10,
@@ -356,7 +418,7 @@ def list_(
         say(f"{indent}    {summary}")
 
 
-@app.command(epilog="Example: initbench show he_normal --shape 784,256 --activation relu")
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench show he_normal --shape 784,256 --activation relu")
 def show(
     scheme: Annotated[str, typer.Argument(metavar="SCHEME", help="A scheme, such as he_normal or 'normal(std=0.2)'.")],
     shape: Annotated[str, typer.Option("--shape", metavar="IN,OUT", help="The shape of the weights.")] = "784,256",
@@ -369,6 +431,7 @@ def show(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.PNG", help="The figure; default SCHEME-SHAPE.png.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Draw a scheme's weights, here and as a figure: their distribution, singular values, and norms of units.
 
@@ -385,6 +448,8 @@ def show(
     path = out or Path(f"{scheme.partition('(')[0]}-{shape.replace(',', 'x')}.png")
     if path.suffix not in (".png", ".svg", ".pdf") or path.is_dir():
         raise UserError(f"--out {path}: allowed: a file's name that ends in .png, .svg or .pdf")
+    if out:
+        _refuse_to_overwrite(out, force)
     sizes = _sizes(shape)
     try:
         choice = INITIALIZERS.resolve(scheme)
@@ -505,10 +570,11 @@ def _entries(kind: str) -> dict[str, tuple[str, str]]:
     return {name: (catalogue[name].signature + also[name], catalogue[name].summary) for name in names}
 
 
-@app.command(epilog="Example: initbench export results/keepcoding keepcoding.csv")
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench export results/keepcoding keepcoding.csv")
 def export(
     folder: RunPath,
     out: Annotated[Path, typer.Argument(metavar="OUT.CSV|PARQUET|MD|TEX", help="The file to write.")],
+    force: Force = False,
 ) -> None:
     """Write a run's tidy table, one row for each cell and epoch, as CSV or Parquet; or its means as Markdown or LaTeX.
 
@@ -524,6 +590,7 @@ def export(
 
     if out.suffix not in (".csv", ".parquet", ".md", ".tex"):
         raise UserError(f"{out}: the name ends in {shown(out.suffix)}; allowed: .csv, .parquet, .md or .tex")
+    _refuse_to_overwrite(out, force)
     made = Run.open(folder)
     frame = made.frame()
     _notes(made)
@@ -547,7 +614,7 @@ def export(
     say(f"{out}: {len(frame):,} rows")
 
 
-@app.command(epilog="Example: initbench figures results/keepcoding --format pdf")
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench figures results/keepcoding --format pdf")
 def figures(
     folder: RunPath,
     form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="What kind of files.")] = "svg",
@@ -565,7 +632,10 @@ def figures(
     say(f"{paths[0].parent}: {len(paths)} figures")
 
 
-@app.command(epilog="Example: initbench compare main/results/mine branch/results/mine --fail-if-worse 0.5")
+@app.command(
+    cls=output.WorkingCommand,
+    epilog="Example: initbench compare main/results/mine branch/results/mine --fail-if-worse 0.5",
+)
 def compare(
     before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A run's folder.")],
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="Another's: new code, new versions, a new machine.")],
@@ -582,6 +652,7 @@ def compare(
         Path | None,
         typer.Option("--out", metavar="FILE.HTML", help="The report; default compare-BEFORE-AFTER.html beside AFTER."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Compare two runs, cell by cell: what moved beyond noise, as a report and as an exit status."""
     from initbench import store
@@ -593,6 +664,8 @@ def compare(
         raise UserError(f"--fail-if-worse {worse}: allowed: a number of percentage points from 0 up, such as 0.5")
     if out and (out.suffix != ".html" or out.is_dir()):
         raise UserError(f"--out {out}: allowed: a file's name that ends in .html")
+    if out:
+        _refuse_to_overwrite(out, force)
     runs = [Run.open(folder) for folder in (before, after)]
     table, left, right = changed(*runs)
     for made in runs:
@@ -612,7 +685,10 @@ def compare(
         raise typer.Exit(FAILED)
 
 
-@app.command(epilog="Example: initbench merge here/results/mine there/results/mine --into results/both")
+@app.command(
+    cls=output.WorkingCommand,
+    epilog="Example: initbench merge here/results/mine there/results/mine --into results/both",
+)
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN ...", help="The runs to join.")],
     into: Annotated[Path, typer.Option("--into", metavar="RUN", help="The new run's folder.")],
@@ -634,7 +710,7 @@ def merge(
     say(f"Next: initbench report {_quoted(str(made.folder))}")
 
 
-@app.command(epilog="Example: initbench clean results/keepcoding")
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench clean results/keepcoding")
 def clean(
     folder: RunPath,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -682,12 +758,25 @@ for _command in app.registered_commands:  # Typer takes its help from the docstr
         _command.help = documentation(_command.callback)
 
 
-def _grid(path: Path, overrides: list[str] | None, smoke: bool, device: str | None) -> "Grid":
-    from initbench.grid import read, smoke_overrides
+def _refuse_to_overwrite(path: Path, force: bool) -> None:
+    """UserError if a file that the user names exists, and is not to be replaced; a name that the program chooses, such
+    as a report's, is written again."""
+    if path.exists() and not force:
+        raise UserError(f"{path}: exists already; give another name, or --force to overwrite it")
 
-    settings = _pairs(overrides or []) | ({"device": device} if device else {})
-    grid = read(path, settings)
-    return read(path, {**settings, **smoke_overrides(grid)}) if smoke else grid
+
+def _grid(
+    path: Path, overrides: list[str] | None, smoke: bool, device: str | None, results: Path | None
+) -> "tuple[Grid, Path]":
+    """The grid of a file, and the folder in which its run's folder is."""
+    from initbench.grid import read, results_for, run_folder
+
+    grid = read(path, _pairs(overrides or []) | ({"device": device} if device else {}), smoke=smoke)
+    if results is None:
+        results = results_for(path)
+        if run_folder(path):
+            say(f"{path} belongs to a run; this one is in {results / grid.name} (--results DIR for another place)")
+    return grid, results
 
 
 def _pairs(texts: list[str]) -> dict[str, Any]:
@@ -703,7 +792,7 @@ def _pair(text: str) -> tuple[str, Any]:
     """`key=value`, the value read as TOML, or taken as a word or words: seed=3, activation=tanh, loss=mse,mae."""
     import tomllib
 
-    key, _, value = text.partition("=")
+    key, _, value = text.removeprefix("\ufeff").partition("=")
     for form in (value, f"[{value}]" if "," in value else value):
         with contextlib.suppress(ValueError, RecursionError):  # no TOML, or an endless number, or one too deep
             return key.strip(), tomllib.loads(f"value = {form}")["value"]
@@ -720,16 +809,3 @@ def _quoted(text: str) -> str:
     import shlex
 
     return shlex.quote(text)
-
-
-def _duration(seconds: float) -> str:
-    """
-    >>> _duration(42), _duration(200), _duration(9000)
-    ('42 s', '3 min 20 s', '2 h 30 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"

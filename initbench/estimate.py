@@ -45,13 +45,10 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
         stacks, speeds = planned(cells, grid, pool, width, measuring=True)
         initialization = calibration.initialization(cells, grid.sources, pool)
         count, device = min(pool.count, len(stacks)), pool.device
-    seconds = {id(stack): speeds[stack.kind].seconds(stack) for stack in stacks if stack.kind in speeds}
-    slowest = max((seconds[id(s)] / s.operations for s in stacks if id(s) in seconds), default=0.0)
     loads = [0.0] * count
-    for stack in stacks:  # longest first, each to the worker that is free first, as a run does
-        load = seconds.get(id(stack), stack.operations * slowest) + sum(map(initialization, stack.cells))
-        place = loads.index(min(loads))
-        loads[place] += load
+    # Longest first, each to the worker that is free first, as a run does.
+    for training, initial_weights in calibration.stack_seconds(stacks, speeds, initialization):
+        loads[loads.index(min(loads))] += training + initial_weights
     pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())
     stack_bytes = (len(s.cells) * training_bytes(s.cells[0], s.source) for s in stacks)
     each = WORKER_BYTES + max(stack_bytes) + 2 * max(0.0, pixels - MNIST_BYTES)
@@ -61,3 +58,17 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
     total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * len(grid)
     memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * each
     return Estimate(len(stacks), total, memory, count, device)
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(42), duration(200), duration(9000)
+    ('42 s', '3 min 20 s', '2 h 30 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"

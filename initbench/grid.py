@@ -1,7 +1,9 @@
 """The grid: what a grid file means, and its cells."""
 
+import codecs
 import itertools
 import math
+import os
 import re
 import stat
 import tomllib
@@ -23,6 +25,9 @@ RESERVED_NAMES = ("asv", "asv-html", "example-keepcoding")
 # Windows takes these for devices, whatever follows a dot, and leaves out a dot at the end: a run is a folder there,
 # too.
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+# Names that the system gives to a pipe or a file that is open: they say nothing of its content, and end with a process.
+DESCRIPTOR = re.compile(r"/dev/(fd/\d+|stdin)|/proc/.*")
 
 # A grid file has at most so many bytes: a million values of ten signs each.
 MOST_BYTES = 10_000_000
@@ -87,14 +92,20 @@ def read(
     *,
     name: str = "",
     sources: Mapping[str, datasets.Source] | None = None,
+    smoke: bool = False,
 ) -> Grid:
     """The grid of a file, with `overrides` (setting: value) put in; UserError names every mistake.
 
-    `name` is the run's name where the file gives none (default: the file's own); `sources` as for `parse`.
+    `name` is the run's name where the file gives none. Its default is the file's own name; for the `grid.toml` in a
+    run's folder it is the folder's. `sources` as for `parse`; `smoke` makes the grid small, for a first look. The file
+    is read once: it may be a pipe.
     """
     path = Path(path)
     try:
-        text = _content(path).decode("utf-8")
+        content = _content(path)
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+            raise UserError(f"{path}: is UTF-16 or UTF-32 text; save it as UTF-8")
+        text = content.decode("utf-8")
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder; give a grid file, such as {path / 'grid.toml'}") from None
     except UnicodeDecodeError as error:
@@ -104,7 +115,41 @@ def read(
         raise UserError(f"{path}: {error.strerror}{tip}") from None
     except ValueError as error:  # a zero byte, say
         raise UserError(f"{path}: is no file's name ({error})") from None
-    return parse(text, origin=str(path), name=name or path.stem, overrides=overrides, sources=sources)
+    name = name or _name_for(path)
+    grid = parse(text, origin=str(path), name=name, overrides=overrides, sources=sources)
+    if smoke:
+        small = {**(overrides or {}), **smoke_overrides(grid)}
+        grid = parse(text, origin=str(path), name=name, overrides=small, sources=sources)
+    return grid
+
+
+def run_folder(path: Path) -> Path | None:
+    """The folder of the run that a grid file belongs to: where it is the `grid.toml` that a run keeps beside its parts;
+    None for any other file."""
+    return path.parent if path.name == "grid.toml" and (path.parent / "parts").is_dir() else None
+
+
+def results_for(path: Path) -> Path:
+    """The folder in which a grid file's run is made by default: `results`, or for a run's own `grid.toml` the folder
+    that holds that run's."""
+    folder = run_folder(path)
+    return Path(os.path.normpath(folder / "..")) if folder else Path("results")
+
+
+def is_passing(path: Path) -> bool:
+    """Whether a path leads nowhere, or elsewhere, once this process has ended: a pipe, or standard input."""
+    return not path.is_file() or _is_descriptor(path)
+
+
+def _is_descriptor(path: Path) -> bool:
+    return bool(DESCRIPTOR.fullmatch(os.path.abspath(path)))
+
+
+def _name_for(path: Path) -> str:
+    """The name of a run whose grid file gives none; "" where the file has none either: `/dev/fd/63` says nothing."""
+    if folder := run_folder(path):
+        return Path(os.path.abspath(folder)).name
+    return "" if _is_descriptor(path) else path.stem
 
 
 def _content(path: Path) -> bytes:
@@ -127,10 +172,11 @@ def parse(
     overrides: Mapping[str, object] | None = None,
     sources: Mapping[str, datasets.Source] | None = None,
 ) -> Grid:
-    """The grid of a TOML text; `name` is the run's name where the text gives none.
+    """The grid of a TOML text; `name` is the run's name where the text gives none, and "" if it has to give one.
 
     `sources` are data sets that are known already, so that their files are not read: those of a run that is on disk.
     """
+    text = text.removeprefix("\ufeff")  # the byte order mark that some editors put first
     document = _document(text, origin)
     if overrides:
         text = override(text, overrides)
@@ -138,6 +184,10 @@ def parse(
     if (count := _count(document)) > MAX_CELLS:  # before all else: what follows takes its time with each value
         raise UserError(f"{origin}: {_too_many(count)}")
     values, mistakes = validated(document, sources)
+    if not name and "name" not in values and "name" not in document:
+        mistakes.append(
+            "name is missing, and a pipe has none; give it in the file, name = 'mine', or as --set name=mine"
+        )
     values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100].strip(".-_") or "grid")
     mistakes += misplaced(document)
     axes, found = _axes(values)

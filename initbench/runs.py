@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -38,8 +39,22 @@ MAX_SOURCES_BYTES = MOST_BYTES
 # So many runs are named where one is not found.
 MOST_NAMED = 10
 
+
+@dataclass(frozen=True)
+class Planned:
+    """The training begins: its stacks, and how many train at a time (asked for when it matters: a cluster grows).
+
+    `seconds` are those that each stack's training is expected to take, and its initial weights; None where the speed of
+    this machine is not known.
+    """
+
+    stacks: Sequence[Stack]
+    seconds: Sequence[tuple[float, float]] | None
+    places: Callable[[], int]
+
+
 # What happens in a training, one thing after another.
-Event = Progress | Finished | Failed | Notice
+Event = Planned | Progress | Finished | Failed | Notice
 
 
 @dataclass
@@ -238,12 +253,14 @@ def _stored_grid(folder: Path) -> Grid:
 
 
 def located(grid: Grid) -> str:
-    """The text of a grid with the folders of its data sets absolute, so that it means the same from anywhere."""
-    if not any(source.folder for source in grid.sources.values()):
-        return grid.text
-    names = grid.axes["dataset"]
-    given = [{"idx": s.folder} if s.folder else s.name for s in map(grid.sources.__getitem__, names)]
-    return override(grid.text, {"dataset": given if len(given) > 1 else given[0]})
+    """The text of a grid with its name, and with the folders of its data sets absolute, so that it means the same from
+    anywhere, under any file name."""
+    text = grid.text
+    if any(source.folder for source in grid.sources.values()):
+        names = grid.axes["dataset"]
+        given = [{"idx": s.folder} if s.folder else s.name for s in map(grid.sources.__getitem__, names)]
+        text = override(text, {"dataset": given if len(given) > 1 else given[0]})
+    return text if "name" in tomllib.loads(text) else f'name = "{grid.name}"\n{text}'
 
 
 def _known_sources(folder: Path) -> dict[str, Source]:
@@ -291,7 +308,10 @@ def train_to_the_end(run: Run, missing: Sequence[Cell], where: Where, listen: Ca
     failed = []
     if missing:
         with crew_for(missing, run.grid, where, listen) as crew:
-            stacks, _ = planned(missing, run.grid, crew, where.width)
+            stacks, speeds = planned(missing, run.grid, crew, where.width)
+            initialization = calibration.initialization(missing, run.grid.sources, crew, measuring=False)
+            seconds = calibration.stack_seconds(stacks, speeds, initialization) if speeds else None
+            listen(Planned(stacks, seconds, lambda: crew.count))
             for event in run.train(stacks, crew):
                 listen(event)
                 if isinstance(event, Failed):

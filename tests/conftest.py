@@ -1,6 +1,7 @@
 """What the tests share: MNIST whole and cut small, and a grid that trains in seconds."""
 
 import os
+import signal
 
 from initbench.threads import ENVIRONMENT
 
@@ -8,6 +9,10 @@ os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported, which rea
 
 import pytest
 import torch
+
+# A shell ignores Ctrl-C for what it starts in the background, and so would the runs that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from initbench import datasets
 from initbench.cells import Cell

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -106,9 +107,11 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
         (["mup", "--place", "last"], 128**0.5 / 784),
         (["activation_scaling", "--activation", "tanh"], 1.5925 / 28),
     ):
-        told = initbench("show", *arguments, "--out", "x.png", cwd=tmp_path).stdout
+        told = initbench("show", *arguments, "--out", "x.png", "--force", cwd=tmp_path).stdout
         assert f"the law (| below): mean 0, standard deviation {std:.4g}" in told
-    one, other = (initbench("show", "normal", "--seed", s, "--out", "x.png", cwd=tmp_path).stdout for s in "01")
+    one, other = (
+        initbench("show", "normal", "--seed", s, "--out", "x.png", "--force", cwd=tmp_path).stdout for s in "01"
+    )
     assert one != other
     seen = initbench("show", "lsuv", "--shape", "784,40", "--out", "lsuv.svg", cwd=tmp_path)
     assert "singular values: from" in seen.stdout
@@ -330,11 +333,26 @@ def test_a_device_that_there_is_not_is_refused(tmp_path, grid_file):
     assert "'auto', 'cpu' or 'cuda'" in done.stderr
 
 
-def test_neither_width_nor_workers_change_a_result(tmp_path, grid_file):
-    frames = []
-    for options in (["--width", "5"], ["--workers", "1", "--width", "100"], ["--workers", "2"]):
-        done = initbench("run", str(grid_file), "--results", str(tmp_path / "-".join(options)), *options, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        frames.append(ib.load(tmp_path / "-".join(options) / "small"))
+def test_neither_width_nor_workers_nor_an_output_that_is_lost_change_a_result(tmp_path, grid_file):
+    """One run prints as usual; one has no standard streams; and one's log is read to its first line, its errors meet a
+    full disk, and its terminal is closed, which `nohup` has told it to ignore."""
+
+    def command(name, *options):
+        return [sys.executable, "-m", "initbench", "run", str(grid_file), "--results", str(tmp_path / name), *options]
+
+    done = initbench(*command("usual", "--width", "5")[3:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command("closed", "--workers", "1", "--width", "100")]
+    assert subprocess.run(closed, cwd=tmp_path, check=False).returncode == 0
+    ignoring = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *command("gone", "--workers", "2")]
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen(ignoring, cwd=tmp_path, stdout=subprocess.PIPE, stderr=full, text=True)
+    assert process.stdout.readline().endswith("12 cells to train\n")
+    process.stdout.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=100) == 0
+    frames = [ib.load(tmp_path / name / "small") for name in ("usual", "closed", "gone")]
     for frame in frames[1:]:
         pd.testing.assert_frame_equal(frame, frames[0], check_exact=True)
+    for name in ("usual", "closed", "gone"):
+        assert (tmp_path / name / "small" / "report.html").is_file()

@@ -141,9 +141,11 @@ def test_the_exit_status_says_whether_anything_is_too_bad(runs, tmp_path):
     assert result.exit_code == 1
     assert "4 settings worse by 0.5 points or more, beyond noise." in result.output
     assert "What moved beyond noise?" in out.read_text(encoding="utf-8")
-    assert invoke("compare", one, two, "--fail-if-worse", 2, "--out", out).exit_code == 0
-    assert invoke("compare", one, two, "--out", out).exit_code == 0
-    assert invoke("compare", two, one, "--fail-if-worse", 0, "--out", out).exit_code == 0  # better is not worse
+    assert invoke("compare", one, two, "--fail-if-worse", 2, "--out", out, "--force").exit_code == 0
+    assert invoke("compare", one, two, "--out", out, "--force").exit_code == 0
+    assert (
+        invoke("compare", two, one, "--fail-if-worse", 0, "--out", out, "--force").exit_code == 0
+    )  # better is not worse
     same = invoke("compare", one, one, "--fail-if-worse", 0)
     assert same.exit_code == 0
     assert "All of them are the same to the last bit." in same.output

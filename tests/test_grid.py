@@ -1,5 +1,6 @@
 """The grid file: every mistake in one go, one line each, and what a valid one means."""
 
+import codecs
 import json
 import time
 import tomllib
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initbench import grid, gridfile, presets, settings
+from initbench import cli, grid, gridfile, presets, settings
 from initbench.errors import UserError
 
 VALID = """
@@ -179,6 +180,24 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
     with pytest.raises(UserError, match="not UTF-8"):
         grid.read(tmp_path / "latin.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_grid(tmp_path):
+    text = '# a comment\nname = "mine"\n[grid]\ninitializer = "zeros"\n'
+    (tmp_path / "plain.toml").write_text(text)
+    (tmp_path / "marked.toml").write_bytes(codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode())
+    plain, marked = grid.read(tmp_path / "plain.toml"), grid.read(tmp_path / "marked.toml", {"name": "mine"})
+    assert list(plain.cells()) == list(marked.cells())
+    assert grid.parse("\ufeff" + text) == plain
+    assert (plain.name, marked.name, "\ufeff" in marked.text) == ("mine", "mine", False)
+    assert cli._pair("\ufeffseed=3") == ("seed", 3)
+    for encoding in ("utf-16", "utf-16-be", "utf-32"):
+        (tmp_path / "wide.toml").write_bytes(
+            "\ufeff".encode(encoding) * (encoding == "utf-16-be") + text.encode(encoding)
+        )
+        with pytest.raises(UserError) as error:
+            grid.read(tmp_path / "wide.toml")
+        assert error.value.lines == (f"{tmp_path / 'wide.toml'}: is UTF-16 or UTF-32 text; save it as UTF-8",)
 
 
 def test_a_grid_of_10_to_the_12_is_refused_at_once():

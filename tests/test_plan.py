@@ -6,11 +6,12 @@ from dataclasses import asdict
 
 import pytest
 from conftest import SMALL_GRID
+from made_up import Instant
 
 from initbench import calibration, estimate, grid, plan
 from initbench.calibration import Speeds
 from initbench.execution import Speed, Workers
-from initbench.plan import NARROWEST, kind_of
+from initbench.plan import NARROWEST, Stack, kind_of
 
 LARGE = """
 [grid]
@@ -142,17 +143,55 @@ def test_initial_weights_that_take_time_are_timed_once_and_follow_the_size_of_th
     assert smallest / largest == pytest.approx(7840 / (784 * 64 + 64 * 64 + 640))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}'])
+GOOD = asdict(Speed(6, 0.01, 1e-6, 0.0))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"a": 1}', "[" * 100_000, '{"KEY": ' + "[" * 900 + "]" * 900 + "}"]
+)
 def test_a_damaged_memory_of_speeds_is_as_if_there_were_none(content):
-    calibration.file().parent.mkdir(parents=True)
-    calibration.file().write_text(content)
     parsed = grid.parse(SMALL_GRID)
-    with Workers(1) as pool:
-        assert calibration.speeds(list(parsed.cells()), parsed.sources, pool, measuring=False) == {}
-        calibration._remember("key", [asdict(Speed(1, 2.0, 3.0, 4.0))])
-    assert json.loads(calibration.file().read_text())["key"] == [
-        {"width": 1, "step": 2.0, "evaluation": 3.0, "start": 4.0}
-    ]
+    cells = list(parsed.cells())
+    calibration.file().parent.mkdir(parents=True)
+    calibration.file().write_text(content.replace("KEY", calibration._key(kind_of(cells[0]), Instant())))
+    assert calibration.speeds(cells, parsed.sources, Instant(), measuring=False) == {}
+    calibration._remember("key", [GOOD])
+    assert json.loads(calibration.file().read_text())["key"] == [GOOD]
+
+
+NUMBERS = ["-1", "NaN", "Infinity", "1e300", "1" + "0" * 400, '"1"', "true", "null", "[1]", "{}", "0", "1.5", "7"]
+TAKEN = {"width": {"7"}, "step": {"1.5", "7"}, "another": set()}  # the others may be 0 too
+
+
+@pytest.mark.parametrize("field", [*GOOD, "initialization", "another"])
+def test_a_bad_number_in_the_memory_of_speeds_is_measured_again_and_a_good_one_is_taken(field):
+    parsed = grid.parse(SMALL_GRID.replace('"zeros"', '"lsuv"'))
+    cells, crew = list(parsed.cells()), Instant()
+    key = calibration._key(kind_of(cells[0]), crew)
+    calibration.file().parent.mkdir(parents=True)
+    for number in NUMBERS:
+        taken = number in TAKEN.get(field, {"0", "1.5", "7"})
+        records = {key: {**GOOD}, f"{key} | lsuv": {"initialization": 2.5}}
+        records[f"{key} | lsuv" * (field == "initialization") or key] |= {field: "NUMBER"}
+        content = json.dumps({name: [record] for name, record in records.items()} | {"": [{"a": 1}]})
+        calibration.file().write_text(content.replace('"NUMBER"', number))
+        speeds = calibration.speeds(cells, parsed.sources, crew, measuring=False)
+        assert len(speeds) == (taken or field == "initialization"), number
+        for known in speeds.values():
+            assert 0 <= known.seconds(Stack(tuple(cells), parsed.sources["mnist"])) < 1e9
+        seconds = calibration.initialization(cells, parsed.sources, crew, measuring=False)
+        expected = 2.5 if field != "initialization" else float(number) if taken else 0.0
+        assert {seconds(cell) for cell in cells if cell.initializer == "lsuv"} == {expected}, number
+        calibration._remember("key", [GOOD])
+        assert {"", "key"} <= set(json.loads(calibration.file().read_text()))  # another version may know what it is
+
+
+def test_widths_that_do_not_rise_were_never_measured():
+    cells = list(grid.parse(SMALL_GRID).cells())
+    for widths, count in (([6, 12], 1), ([12, 6], 0), ([6, 6], 0), ([], 0), ([0, 6], 0)):
+        records = [{**GOOD, "width": width} for width in widths]
+        calibration._remember(calibration._key(kind_of(cells[0]), Instant()), records)
+        assert len(calibration.speeds(cells, {}, Instant(), measuring=False)) == count
 
 
 def test_the_estimate_counts_what_initial_weights_take(monkeypatch):
