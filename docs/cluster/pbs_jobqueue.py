@@ -29,7 +29,8 @@ cluster = PBSCluster(
 def main() -> int:
     """Keep as many jobs as are wanted, and train."""
     cluster.adapt(minimum_jobs=JOBS, maximum_jobs=JOBS)  # a job that ends is replaced by another one
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is initbench's, which then makes an end
+    # Ctrl-C is initbench's, which then makes an end. A handler, since initbench ignores what it finds ignored.
+    signal.signal(signal.SIGINT, lambda *_: None)
     return subprocess.call(["initbench", "run", *sys.argv[1:], "--scheduler", cluster.scheduler_address])
 
 

@@ -52,7 +52,7 @@ srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 --wait=0 --outp
 echo "Dashboard, at the port below: ssh -N -L 8787:localhost:PORT $(hostname)"
 initbench run "$@" --scheduler "file://$scheduler" &
 run=$!
-trap 'kill -INT "$run"' INT
+trap 'kill -TERM "$run"' INT # what a script starts in the background ignores INT
 status=0
 wait "$run" || status=$?
 if [ "$status" -gt 128 ]; then # the signal came: this is the status of `wait`, and not yet that of initbench
