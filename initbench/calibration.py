@@ -11,7 +11,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from initbench import __version__, execution, store
+from initbench import __version__, execution, files
 from initbench.cache import cache_folder
 from initbench.cells import Cell
 from initbench.datasets import Source
@@ -180,9 +180,8 @@ def _key(kind: Kind, pool: Crew) -> str:
 def _read() -> dict[str, list[dict[str, float]]]:
     """All that is remembered, by this version and others: lists of records of numbers; whatever else the file holds is
     left out, and a file that cannot be read is as if it were not there."""
-    path = file()
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        remembered = json.loads(path.read_bytes()) if 0 < path.stat().st_size <= MAX_FILE_BYTES else {}
+        remembered = json.loads(files.read(file(), MAX_FILE_BYTES))
         if isinstance(remembered, dict):
             return {key: records for key, records in remembered.items() if _are_records(records)}
     return {}
@@ -216,4 +215,4 @@ def _valid_seconds(value: object) -> bool:
 
 def _remember(key: str, measured: Sequence[Mapping[str, float]]) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written is no reason not to train
-        store.write_file(file(), json.dumps({**_read(), key: list(measured)}, indent=1).encode())
+        files.write_file(file(), json.dumps({**_read(), key: list(measured)}, indent=1).encode())

@@ -87,7 +87,8 @@ def template(name: str) -> jinja2.Template:
 def _told(evidence: Evidence) -> dict[str, Any]:
     """What the page says in words."""
     grid, choice, table, choices = evidence.grid, evidence.choice, evidence.verdicts, evidence.choices
-    failed, failures = words.failures(evidence.last, evidence.frame, choice)
+    undecided = [name for name, chance in evidence.chance.items() if not chance.split]
+    failed, failures = words.failures(evidence.last, evidence.frame, choice, undecided)
     first, rates = evidence.first, evidence.rates
     planning, all_planning = _planning(evidence)
     answers, more = _answers(first)[:FIRST_ANSWERS], _answers(evidence)[FIRST_ANSWERS if first is evidence else 0 :]

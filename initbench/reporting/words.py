@@ -461,10 +461,13 @@ def _is(table: pd.DataFrame, column: str, value: str) -> Any:
 MOST_FAILURES = 100
 
 
-def failures(last: pd.DataFrame, frame: pd.DataFrame, choice: Sequence[str]) -> tuple[str, list[tuple[str, ...]]]:
+def failures(
+    last: pd.DataFrame, frame: pd.DataFrame, choice: Sequence[str], undecided: Sequence[str] = ()
+) -> tuple[str, list[tuple[str, ...]]]:
     """How many runs failed, in a sentence, and a row for each that diverged: initializer, choice, seed, epoch.
 
     `last` is `stats.outcomes`. Of very many only the first have a row, one more than the page shows (`MOST_FAILURES`).
+    `undecided` are the data sets of which no split separates learning from chance.
     """
     total, lost, stayed = len(last), int(last["diverged"].sum()), int(last["at_chance"].sum())
     first = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
@@ -472,11 +475,13 @@ def failures(last: pd.DataFrame, frame: pd.DataFrame, choice: Sequence[str]) -> 
         (str(row["initializer"]), title(choice, row), str(row["seed"]), str(row["epoch"]))
         for _, row in first.head(MOST_FAILURES + 1).iterrows()
     ]
+    unknown = f" On {listed([dataset(name) for name in undecided])} no run counts as at chance." * bool(undecided)
     if not lost + stayed:
-        return f"None of the {plural(total, 'run')} diverged or stayed at chance.", []
+        none = "diverged" if set(last["dataset"]) <= set(undecided) else "diverged or stayed at chance"
+        return f"None of the {plural(total, 'run')} {none}.{unknown}", []
     return (
         f"{lost:,} of {plural(total, 'run')} diverged (a loss became infinite or not a number) and {stayed:,} stayed "
-        "at chance."
+        f"at chance.{unknown}"
         + " In accuracies a diverged run counts as a classifier that always says the commonest class; means of losses "
         "leave it out." * bool(lost),
         rows,
