@@ -148,8 +148,8 @@ def read_parts(
 
     With `set_aside` one that is damaged, or of a version that is not known, is moved to `folder/set-aside`; else it is
     left where it is, and not read; so is one that the disk does not give. Of the tables only `columns` are read, or
-    all; of the parts `only` those with these ids, or all. Parts of earlier versions are read as if they had been written
-    by this one.
+    all; of the parts `only` those with these ids, or all. Parts of earlier versions are read as if this one had written
+    them.
     """
     for entry in files.entries(folder / "parts"):
         path = folder / "parts" / entry.name
