@@ -507,6 +507,28 @@ def test_a_merge_that_is_killed_at_any_write_is_repeated_to_the_same_result(join
     assert set(ends) == {-signal.SIGKILL, 0}
 
 
+def test_a_merge_that_is_repeated_after_a_source_was_stacked_anew_has_each_cell_once(joined, tmp_path, monkeypatch):
+    left = shutil.copytree(joined[0][0], tmp_path / "left")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_timing", killed)
+        with pytest.raises(KeyboardInterrupt):
+            merge([left], tmp_path / "both")
+    part = next(store.read_parts(left, []))
+    assert [part.id] == [path.stem for path in (tmp_path / "both" / "parts").iterdir()]
+    (left / "parts" / f"{part.id}.parquet").unlink()
+    for rows in (part.table[:6], part.table[6:]):
+        store.write_timing(left, store.write_part(left, rows, part.metadata), strangers.TIMING)
+    merged, lines = merge([left], tmp_path / "both")
+    assert (lines, merged.missing()) == ([], [])
+    rows = pd.read_parquet(merged.folder / "parts")
+    assert (len(rows), rows.duplicated(["cell", "epoch"]).any()) == (54, False)
+    assert store.read_timing(merged.folder, part.id) == strangers.TIMING
+
+
 def test_a_merge_is_not_repeated_where_anything_else_lies(joined, tmp_path):
     sources, whole, _ = joined
     with pytest.raises(UserError, match="is not empty"):  # it has ended
