@@ -4,7 +4,7 @@ import json
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -119,9 +119,12 @@ class Run:
             raise no_run(folder)
         return cls(folder, _stored_grid(folder))
 
-    def parts(self, columns: Sequence[str] | None = None) -> Iterator[store.Part]:
-        """The sound parts, one after another, with these columns of their rows, or all; a damaged one is noted."""
-        return store.read_parts(self.folder, self.notes, self.writes, columns)
+    def parts(self, columns: Sequence[str] | None = None, only: Collection[str] | None = None) -> Iterator[store.Part]:
+        """The sound parts, one after another, with these columns of their rows, or all; a damaged one is noted.
+
+        Of the parts `only` those with these ids, or all.
+        """
+        return store.read_parts(self.folder, self.notes, self.writes, columns, only)
 
     def missing(self) -> list[Cell]:
         """The grid's cells that no part holds."""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,13 +138,18 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def read_parts(
-    folder: Path, notes: list[str], set_aside: bool = True, columns: Sequence[str] | None = None
+    folder: Path,
+    notes: list[str],
+    set_aside: bool = True,
+    columns: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
 ) -> Iterator[Part]:
     """The sound parts of a run, by id, one after another; `notes` gets a line for each that is not.
 
     With `set_aside` one that is damaged, or of a version that is not known, is moved to `folder/set-aside`; else it is
     left where it is, and not read; so is one that the disk does not give. Of the tables only `columns` are read, or
-    all. Parts of earlier versions are read as if they had been written by this one.
+    all; of the parts `only` those with these ids, or all. Parts of earlier versions are read as if this one had written
+    them.
     """
     for entry in files.entries(folder / "parts"):
         path = folder / "parts" / entry.name
@@ -152,6 +157,8 @@ def read_parts(
             continue
         if not PART_NAME.fullmatch(entry.name):
             notes.append(printable(f"{path}: is no part of a run, and is left out; move it elsewhere"))
+            continue
+        if only is not None and path.stem not in only:
             continue
         try:
             content = files.read(path, MAX_PART_BYTES)

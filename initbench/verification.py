@@ -34,22 +34,23 @@ class Checked:
     wrong: list[str] = field(default_factory=list)
     parts: int = 0
     cells: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by id: the metadata of its part
+    part_of: dict[str, str] = field(default_factory=dict)  # by id: the first part that has the cell
     earlier: int = 0  # cells of an earlier version of the training
 
 
 def check(run: Run) -> Checked:
     """Check every part of a run: its checksum and columns, its cells' ids, and that its rows can be a training's."""
     found = Checked()
-    rows_of: dict[str, tuple[str, bytes]] = {}  # of each cell: its part, and a digest of its rows
+    rows_of: dict[str, bytes] = {}  # of each cell: a digest of its rows, in the first part that has it
     for part in run.parts():
         found.parts += 1
         lines, earlier = _wrong_rows(part.table)
         found.earlier += earlier
         for cell, outcome, _ in outcomes_by_cell(part.table):
             digest = hashlib.blake2b(outcome.tobytes(), digest_size=16).digest()
-            before = rows_of.setdefault(cell, (part.id, digest))
-            if before[1] != digest:
-                lines.append(f"cell {cell} has other rows in part {before[0][:12]}…")
+            first = found.part_of.setdefault(cell, part.id)
+            if rows_of.setdefault(cell, digest) != digest:
+                lines.append(f"cell {cell} has other rows in part {first[:12]}…")
             found.cells[cell] = part.metadata
         found.wrong += [f"{run.folder / 'parts' / part.id}.parquet: {line}" for line in lines]
     there = {entry.name for place in ("parts", "set-aside") for entry in files.entries(run.folder / place)}
@@ -127,7 +128,7 @@ def retrain(run: Run, checked: Checked, sample: int, seed: int, where: Where) ->
     found = Retrained(chosen=len(chosen), absent=absent)
     if not chosen:
         return found
-    stored = _rows(run, {cell.id for cell in chosen})
+    stored = _rows(run, checked, {cell.id for cell in chosen})
     with crew_for(chosen, run.grid, where) as crew:
         for event in execution.train(crew, planned(chosen, run.grid, crew, where.width)[0]):
             if isinstance(event, Failed):
@@ -137,14 +138,13 @@ def retrain(run: Run, checked: Checked, sample: int, seed: int, where: Where) ->
     return found
 
 
-def _rows(run: Run, cells: set[str]) -> dict[str, pa.Table]:
+def _rows(run: Run, checked: Checked, cells: set[str]) -> dict[str, pa.Table]:
     """The rows of some cells, by epoch."""
     found: dict[str, pa.Table] = {}
-    for part in run.parts():
-        ids = part.table["cell"].to_pylist()
-        for cell in cells.intersection(ids):
-            rows = part.table.filter(pa.array([id_ == cell for id_ in ids])).sort_by("epoch")
-            found.setdefault(cell, rows.combine_chunks())
+    for part in run.parts(only={checked.part_of[cell] for cell in cells}):
+        for cell, _, rows in outcomes_by_cell(part.table):
+            if cell in cells and checked.part_of[cell] == part.id:
+                found[cell] = part.table.take(pa.array(rows)).combine_chunks()
     return found
 
 
