@@ -208,8 +208,8 @@ def accuracy_range(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[float, floa
     (0.93, 0.97)
     >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.75, 0.75]}), interval(0.75, 0.75))
     (0.75, 0.752)
-    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.1, 0.9]}), interval(-0.01, 1.01))
-    (-0.05, 1.05)
+    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.1, 0.9]}), interval(0.3, 1.01))
+    (0.0, 1.05)
     """
     drawn = np.concatenate(
         [rows["test_accuracy"].to_numpy(float), *_ends(table, "mean_all", "all_low", "all_high")[:3]]
@@ -712,7 +712,7 @@ def _distinct(names: Sequence[str], longest: Sequence[int]) -> list[str]:
     >>> _distinct(["normal(std=0.001)", "normal(std=0.002)"], [12, 12])
     ['normal….001)', 'normal….002)']
     >>> _distinct(["uniform(low=-1, high=1)", "uniform(low=-2, high=1)"], [12, 12])
-    ['1: unifo…=1)', '2: unifo…=1)']
+    ['1: unif…h=1)', '2: unif…h=1)']
     """
     short = [_cut(name, room) for name, room in zip(names, longest, strict=True)]
     if len(set(short)) < len(set(names)):
