@@ -119,6 +119,8 @@ def report(folder: str | Path) -> Path:
 def figures(folder: str | Path, form: str = "svg", into: str | Path | None = None) -> list[Path]:
     """Write the report's figures as files for a paper; returns their paths.
 
+    They depend on no settings of matplotlib, and leave yours as they are.
+
     Parameters
     ----------
     folder

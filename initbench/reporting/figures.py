@@ -104,7 +104,7 @@ def inline(drawing: Drawing, look: Look, prefix: str = "") -> str:
     """
     buffer = io.StringIO()
     with style(**{"svg.fonttype": "none"}):
-        drawing.canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        drawing.canvas.savefig(buffer, format="svg", transparent=True, metadata=DATELESS["svg"])
     width, height = drawing.size
     root = {
         "xmlns": "http://www.w3.org/2000/svg",
@@ -119,13 +119,20 @@ def inline(drawing: Drawing, look: Look, prefix: str = "") -> str:
     return svg.for_page(buffer.getvalue(), colours, root, prefix)
 
 
+# What a file of each kind says of itself: nothing that changes from one time to the next.
+DATELESS: dict[str, dict[str, None]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None},
+    "png": {},
+}
+
+
 def save(drawing: Drawing, look: Look, form: str) -> bytes:
     """The figure as a file for a paper: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dpi).
 
     Where curves have no names, a legend stands below them.
     """
     buffer = io.BytesIO()
-    metadata = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Creator": None}, "png": {}}
     with style(**{"svg.fonttype": "path", "pdf.fonttype": 42}):
         if drawing.legend:
             columns = 1 if max(map(len, drawing.legend)) > 30 else 2
@@ -140,7 +147,7 @@ def save(drawing: Drawing, look: Look, form: str) -> bytes:
             families = [family for char in sorted(_lacking(text.get_text())) if (family := _family_with(char))]
             if families:
                 text.set_fontfamily([FONT, *dict.fromkeys(families)])
-        drawing.canvas.savefig(buffer, format=form, dpi=300, facecolor="white", metadata=metadata[form])
+        drawing.canvas.savefig(buffer, format=form, dpi=300, facecolor="white", metadata=DATELESS[form])
     return buffer.getvalue()
 
 
@@ -201,8 +208,8 @@ def accuracy_range(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[float, floa
     (0.93, 0.97)
     >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.75, 0.75]}), interval(0.75, 0.75))
     (0.75, 0.752)
-    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.1, 0.9]}), interval(-0.01, 1.01))
-    (-0.05, 1.05)
+    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.1, 0.9]}), interval(0.3, 1.01))
+    (0.0, 1.05)
     """
     drawn = np.concatenate(
         [rows["test_accuracy"].to_numpy(float), *_ends(table, "mean_all", "all_low", "all_high")[:3]]
@@ -705,7 +712,7 @@ def _distinct(names: Sequence[str], longest: Sequence[int]) -> list[str]:
     >>> _distinct(["normal(std=0.001)", "normal(std=0.002)"], [12, 12])
     ['normal….001)', 'normal….002)']
     >>> _distinct(["uniform(low=-1, high=1)", "uniform(low=-2, high=1)"], [12, 12])
-    ['1: unifo…=1)', '2: unifo…=1)']
+    ['1: unif…h=1)', '2: unif…h=1)']
     """
     short = [_cut(name, room) for name, room in zip(names, longest, strict=True)]
     if len(set(short)) < len(set(names)):

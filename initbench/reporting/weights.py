@@ -6,7 +6,8 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from initbench import datasets
 from initbench.initializers import Model, schemes
 from initbench.training.parameters import Batches
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BINS = 31
 BAR = 40  # characters of the longest bar in a terminal
@@ -89,18 +93,33 @@ def lines(W: NDArray[Any], law: Any = None) -> list[str]:
 def picture(
     panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str = "", *, form: str = "png", dpi: float = 150
 ) -> bytes:
-    """A file of the weights with some of the panels `histogram`, `weights`, `images`, `singular values`, `norms`.
+    """`figure` as a file: `form` is `png`, `svg` or `pdf`.
 
-    `form` is `png`, `svg` or `pdf`. The same weights have the same bytes, whatever the user's settings of matplotlib.
+    The same weights have the same bytes, whatever the user's settings of matplotlib.
     """
+    from initbench.reporting.figures import DATELESS
+
+    buffer = io.BytesIO()
+    with _style():
+        figure(panels, W, law, title).savefig(buffer, format=form, dpi=dpi, metadata=DATELESS[form])
+    return buffer.getvalue()
+
+
+def _style() -> AbstractContextManager[None]:
     import seaborn as sns
-    from matplotlib.figure import Figure
 
     from initbench.reporting.style import PLAIN, style
 
+    return style({**sns.axes_style("ticks"), **PLAIN})
+
+
+def figure(panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str = "") -> "Figure":
+    """The weights as a figure with some of the panels `histogram`, `weights`, `images`, `singular values`, `norms`."""
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
     flat = W.reshape(-1, W.shape[-1])
-    buffer = io.BytesIO()
-    with style({**sns.axes_style("ticks"), **PLAIN}):
+    with _style():
         made = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
         for ax, panel in zip(np.atleast_1d(made.subplots(1, len(panels))), panels, strict=True):
             if panel == "histogram":
@@ -132,6 +151,4 @@ def picture(
             sns.despine(ax=ax)
         if title:
             made.suptitle("\n".join(textwrap.wrap(title, 40 * len(panels))), fontsize=10)
-        dates = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Creator": None}, "png": {}}
-        made.savefig(buffer, format=form, dpi=dpi, metadata=dates[form])
-    return buffer.getvalue()
+    return made
