@@ -88,7 +88,7 @@ def as_workers(monkeypatch, folder, **faults):
     program.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{__file__}" "$@"\n')
     program.chmod(0o755)
     log.touch()
-    monkeypatch.setattr("initbench.execution.processes.sys.executable", str(program))
+    monkeypatch.setattr("initbench.children.sys.executable", str(program))
     monkeypatch.setenv("MADE_UP", json.dumps({**faults, "log": str(log)}))
     return log
 

@@ -518,7 +518,7 @@ def test_a_process_that_cannot_be_replaced_stops_the_run(grid, stand_in, tmp_pat
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return plain(*arguments, **named)
 
-    monkeypatch.setattr("initbench.execution.processes.subprocess.Popen", popen)
+    monkeypatch.setattr("initbench.children.subprocess.Popen", popen)
     status, _out, err = worker_run(grid, tmp_path, capsys)
     assert status == 1
     assert "Stopped: a worker cannot be started" in err
