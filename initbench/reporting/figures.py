@@ -1,4 +1,4 @@
-"""The report's figures: a table in, a figure out, with what it shows in words and its numbers.
+"""The report's figures, by seaborn: a table in, a figure out, with what it shows in words and its numbers.
 
 The numbers come from `stats`. A figure becomes a part of the page, in the page's colours (`inline`), or a file of its
 own (`save`). What is drawn is what the table says: no interval ends at a panel's edge, and a tick's label is its value.
@@ -285,15 +285,29 @@ def accuracy_by_initializer(
     """
     names = [str(name) for name in table["initializer"]]
     canvas, axes = _panel(0.44 * len(names) + 0.95)
-    initializers = rows["initializer"].astype(str).to_numpy()
-    for i, name in enumerate(names):
-        seeds = rows["test_accuracy"].to_numpy(float)[initializers == name]
-        axes.scatter(  # below the mean, which would hide them
-            seeds, np.full(len(seeds), i + 0.24), s=16, linewidth=0, color=look.light[name], alpha=0.4,
-            rasterized=len(rows) > MOST_MARKS,
-        )  # fmt: skip
-    *ends, beyond = _ends(table, "mean_all", "all_low", "all_high")
-    _forest(axes, names, ends, look, [words.marked(row) for _, row in table.iterrows()], beyond=beyond)
+    each: Any = {"x": "test_accuracy", "y": "initializer", "order": names, "hue": "initializer", "hue_order": names}
+    each |= {"palette": look.light, "legend": False, "ax": axes}
+    # Of a long table names are categorical, which seaborn would order its own way.
+    sns.stripplot(
+        rows.astype({"initializer": str}), **each, alpha=0.4, size=4, jitter=False, rasterized=len(rows) > MOST_MARKS
+    )
+    for dots in axes.collections:  # below the mean, which would hide them
+        dots.set_offsets(dots.get_offsets() + np.array([0.0, 0.24]))
+    middle, low, high, beyond = _ends(table, "mean_all", "all_low", "all_high")
+    # Of the mean and the two ends of its interval, the mean is the median: so seaborn draws what the table says.
+    three = pd.DataFrame({"initializer": names * 3, "test_accuracy": np.concatenate([low, middle, high])}).dropna()
+    sns.pointplot(
+        three, **each, estimator="median", errorbar=("pi", 100), linestyle="none", markersize=6,
+        markers=[look.markers[name] for name in names], err_kws={"linewidth": 2},
+    )  # fmt: skip
+    for line in [line for line in axes.lines if np.isnan(np.asarray(line.get_xdata(), float)).all()]:
+        line.remove()  # each colour has a bar for each name, empty but for its own
+    for i in np.flatnonzero(beyond):  # the bar goes on
+        for end, arrow in ((low[i], "<"), (high[i], ">")):
+            axes.plot(end, i, color=look.light[names[i]], marker=arrow, markersize=6, linestyle="none")
+    axes.set(ylim=(len(names) - 0.6, -0.75), ylabel="", yticks=[])
+    axes.grid(visible=False, axis="y")
+    _beside(axes, names, [words.marked(row) for _, row in table.iterrows()])
     margin = 0.02 * (limits[1] - limits[0])  # for the markers at the ends
     axes.set(xlim=(limits[0] - margin, limits[1] + margin), xlabel="Test accuracy")
     _title(canvas, axes, title)
@@ -385,21 +399,16 @@ def _forest(
     look: Look,
     told: Sequence[str],
     initializers: Sequence[str] | None = None,
-    beyond: Any = None,
 ) -> None:
     """A row for each name: its marker, its interval as a bar, its name and its number above them.
 
-    `numbers` are the means, and the lower and the upper ends; `initializers` whose they are, where names say more. A
-    bar that goes on `beyond` its ends has arrows.
+    `numbers` are the means, and the lower and the upper ends; `initializers` whose they are, where names say more.
     """
     middle, low, high = numbers
     for i, name in enumerate(initializers or names):
         colour = look.light[name]
         if not (np.isnan(low[i]) or np.isnan(high[i])):
             axes.plot([low[i], high[i]], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
-            if beyond is not None and beyond[i]:
-                for end, arrow in ((low[i], "<"), (high[i], ">")):
-                    axes.plot(end, i, color=colour, marker=arrow, markersize=6, linestyle="none")
         axes.plot(middle[i], i, color=colour, marker=look.markers[name], markersize=6, linestyle="none")
     axes.set(ylim=(len(names) - 0.6, -0.75), yticks=[], ylabel="")
     axes.grid(visible=False, axis="y")
