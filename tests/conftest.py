@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 from initbench.threads import ENVIRONMENT
 
@@ -89,3 +90,13 @@ def make_cell(**settings):
         "seed": 0,
     }
     return Cell(**{**usual, **settings})
+
+
+def ended(monkeypatch, capsys, *arguments):
+    """The exit status of the command line in this process, and what it printed on both streams."""
+    from initbench import cli
+
+    monkeypatch.setattr(sys, "argv", ["initbench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code or 0, *capsys.readouterr()

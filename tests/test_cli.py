@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from conftest import ended
 
 import initbench as ib
 from initbench.cli import app
@@ -94,7 +95,7 @@ def test_the_list_of_initializers_has_all_of_them_by_family(tmp_path):
     assert "Gradient-driven schemes: before the training they" in listed
 
 
-def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_path):
+def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_path, monkeypatch, capsys):
     made = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert f"the law (| below): mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in made.stdout
@@ -102,19 +103,23 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
     assert len(bars) > 15
     assert (tmp_path / "he_normal-784x256.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def show(*arguments):
+        return ended(monkeypatch, capsys, "show", *arguments)
+
     for arguments, std in (
         (["gpt2", "--depth", "11"], 0.02 / 3),
         (["mup", "--place", "last"], 128**0.5 / 784),
         (["activation_scaling", "--activation", "tanh"], 1.5925 / 28),
     ):
-        told = initbench("show", *arguments, "--out", "x.png", "--force", cwd=tmp_path).stdout
-        assert f"the law (| below): mean 0, standard deviation {std:.4g}" in told
-    one, other = (
-        initbench("show", "normal", "--seed", s, "--out", "x.png", "--force", cwd=tmp_path).stdout for s in "01"
-    )
+        assert (
+            f"the law (| below): mean 0, standard deviation {std:.4g}"
+            in show(*arguments, "--out", "x.png", "--force")[1]
+        )
+    one, other = (show("normal", "--seed", seed, "--out", "x.png", "--force") for seed in "01")
     assert one != other
-    seen = initbench("show", "lsuv", "--shape", "784,40", "--out", "lsuv.svg", cwd=tmp_path)
-    assert "singular values: from" in seen.stdout
+    assert "singular values: from" in show("lsuv", "--shape", "784,40", "--out", "lsuv.svg")[1]
     assert (tmp_path / "lsuv.svg").read_text().startswith("<?xml")
     for arguments, said in (
         (["he_norml"], "did you mean 'he_normal'"),
@@ -130,9 +135,9 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
         (["he_normal", "--out", "folder.png"], "a file's name"),
         (["kumar", "--activation", "selu"], "smooth at 0"),
     ):
-        refused = initbench("show", *arguments, cwd=tmp_path)
-        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
-        assert said in refused.stderr
+        status, _, told = show(*arguments)
+        assert (status, len(told.splitlines())) == (2, 1), told
+        assert said in told
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.png", "he_normal-784x256.png", "lsuv.svg", "x.png"]
 
 
@@ -244,16 +249,17 @@ def test_new_plan_run_report_export_clean(tmp_path):
         ["runn"],
     ],
 )
-def test_a_mistake_is_status_2_without_traceback_and_writes_nothing(arguments, tmp_path):
+def test_a_mistake_is_status_2_without_traceback_and_writes_nothing(arguments, tmp_path, monkeypatch, capsys):
     (tmp_path / "good.toml").write_text("[grid]\ninitializer = ['zeros']")
     (tmp_path / "bad.toml").write_text("[grid]\ninitializer = ['zero']\n[training]\nepochs = 0")
-    out = initbench(*arguments, cwd=tmp_path)
-    assert out.returncode == 2
-    assert "Traceback" not in out.stderr
-    assert out.stderr.strip()
+    monkeypatch.chdir(tmp_path)
+    status, _, told = ended(monkeypatch, capsys, *arguments)
+    assert status == 2
+    assert "Traceback" not in told
+    assert told.strip()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.toml", "good.toml"]
     if arguments[-1] == "bad.toml":
-        assert [line[:9] for line in out.stderr.splitlines()] == ["bad.toml:"] * 2
+        assert [line[:9] for line in told.splitlines()] == ["bad.toml:"] * 2
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file):

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import made_up
 import pytest
 import strangers
+from conftest import ended
 
 from initbench import api, cli, estimate, grid, output, plan, progress
 from initbench.errors import UserError
@@ -275,14 +276,6 @@ def test_the_bar_outlives_its_terminal(monkeypatch):
 
 
 # What fails after the training, and in what is made of it
-
-
-def ended(monkeypatch, capsys, *arguments):
-    """The exit status of the command line in this process, and what it printed on both streams."""
-    monkeypatch.setattr(sys, "argv", ["initbench", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return end.value.code or 0, *capsys.readouterr()
 
 
 def handlers_kept(monkeypatch):
