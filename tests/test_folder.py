@@ -202,7 +202,7 @@ def test_a_file_that_is_replaced_keeps_its_mode_and_an_export_is_not_readable_to
     out, private = tmp_path / "out.csv", tmp_path / "private.csv"
     out.write_text("old")
     out.chmod(old)
-    assert command(capsys, "export", folder, out)[0] == 0
+    assert command(capsys, "export", "--force", folder, out)[0] == 0
     assert (mode(out), out.read_text()[:8]) == (old, "dataset,")
     private.write_text("mine")
     private.chmod(old)
@@ -321,6 +321,7 @@ def drawn(folder, monkeypatch):
     shown = [Shown("accuracy", name, None) for name in ("tanh", "relu")]
     monkeypatch.setattr("initbench.reporting.gallery.gallery", lambda *_: shown)
     monkeypatch.setattr("initbench.reporting.figures.save", lambda *_: b"a figure")
+    monkeypatch.setattr("initbench.reporting.figures.undrawable", lambda *_: set())
     assert [path.name for path in ib.figures(folder)] == ["accuracy-tanh.svg", "accuracy-relu.svg"]
     assert ib.figures(folder, "pdf")
     (folder / "figures" / "accuracy-relu.svg").write_bytes(b"a figure, and a frame")
