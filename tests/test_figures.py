@@ -273,6 +273,9 @@ def test_heat_maps(frame):
     near = pd.DataFrame({"tanh": [82.5, 82.6, 82.7]}, index=NAMES[:3])
     picture = Picture(figures.heat_map(near, "t", "Mean test accuracy, %", "what"))
     assert picture.labels_are_exact(1, across=False) == ["82.50", "82.55", "82.60", "82.65", "82.70"]
+    same = pd.DataFrame({"tanh": [4.0, 4.0], "relu": [4.0, np.nan]}, index=NAMES[:2])
+    picture = Picture(figures.heat_map(same, "t", "Epochs, median", "what", show="{:.0f}".format, whole=True))
+    assert picture.labels_are_exact(1, across=False, least=1) == ["4"]
 
 
 def test_rank_diagrams_and_intervals(frame):

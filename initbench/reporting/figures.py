@@ -298,7 +298,7 @@ def accuracy_by_initializer(
     three = pd.DataFrame({"initializer": names * 3, "test_accuracy": np.concatenate([low, middle, high])}).dropna()
     sns.pointplot(
         three, **each, estimator="median", errorbar=("pi", 100), linestyle="none", markersize=6,
-        markers=[look.markers[name] for name in names], err_kws={"linewidth": 2},
+        markers=[look.markers[name] for name in names], err_kws={"linewidth": 2, "solid_capstyle": "butt"},
     )  # fmt: skip
     for line in [line for line in axes.lines if np.isnan(np.asarray(line.get_xdata(), float)).all()]:
         line.remove()  # each colour has a bar for each name, empty but for its own
@@ -556,7 +556,7 @@ def heat_map(
         colours = axes.collections[0].colorbar
         colours.formatter = Ticks()
         if whole:
-            colours.locator = ticker.MaxNLocator(integer=True, nbins=8)
+            colours.locator = ticker.MaxNLocator(integer=True, nbins=8, min_n_ticks=1)
         colours.update_ticks()
     axes.set(xlabel="", ylabel="")
     _title(canvas, axes, title)
