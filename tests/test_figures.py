@@ -273,17 +273,26 @@ def test_heat_maps(frame):
     near = pd.DataFrame({"tanh": [82.5, 82.6, 82.7]}, index=NAMES[:3])
     picture = Picture(figures.heat_map(near, "t", "Mean test accuracy, %", "what"))
     assert picture.labels_are_exact(1, across=False) == ["82.50", "82.55", "82.60", "82.65", "82.70"]
+    same = pd.DataFrame({"tanh": [4.0, 4.0], "relu": [4.0, np.nan]}, index=NAMES[:2])
+    picture = Picture(figures.heat_map(same, "t", "Epochs, median", "what", show="{:.0f}".format, whole=True))
+    assert picture.labels_are_exact(1, across=False, least=1) == ["4"]
 
 
 def test_rank_diagrams_and_intervals(frame):
     scores = stats.scores(frame, ["learning_rate"])
     ranks = stats.ranks(scores)
-    picture = Picture(figures.rank_diagram(ranks, [], LOOK, 3))
-    picture.labels_are_exact()
-    for i, row in ranks.iterrows():
-        picture.has_marker(row["mean_rank"], i)
-        picture.has_text(f"{row['mean_rank']:.2f}")
-    shown_names(picture, list(ranks["initializer"]))
+    for groups in ([], [(0, 3), (2, 5)]):
+        picture = Picture(figures.rank_diagram(ranks, groups, LOOK, 3))
+        picture.labels_are_exact()
+        for i, row in ranks.iterrows():
+            picture.has_marker(row["mean_rank"], i)
+            picture.has_text(f"{row['mean_rank']:.2f}")
+        shown_names(picture, list(ranks["initializer"]))
+    axes = picture.axes[0]
+    bars = [axes.transData.transform((line.get_xdata()[0], 0))[0] for line in axes.lines if len(line.get_xdata()) == 2]
+    numbers = [text.get_window_extent() for text in axes.texts if text.get_ha() == "right"]
+    assert len(bars) == 2
+    assert max(bars) + 4 < min(box.x0 for box in numbers)  # no number breaks a bar into pieces
     means = stats.interquartile_means(scores, 200)
     over = stats.improvement(scores, NAMES[0], 200)
     for table, value, line in ((means, "mean", None), (over, "probability", 0.5)):

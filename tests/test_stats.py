@@ -748,3 +748,6 @@ def test_what_is_above_chance_on_one_data_set_is_no_matter_of_another():
     table = stats.near_leader(frame, verdicts, ["dataset"], chance=chance).set_index(["dataset", "initializer"])
     reached = {"mnist": (1, 0), "two": (1, 0), "sorted": (0, 0)}  # a split of one class shows nobody above chance
     assert {name: tuple(table.loc[name, "reached"]) for name in reached} == reached
+    shares = table[["share_reached", "share_low", "share_high"]]
+    assert shares.loc["sorted"].isna().all(axis=None)  # none of them came near, or all did: it is not known
+    assert shares.loc[["mnist", "two"]].notna().all(axis=None)

@@ -298,7 +298,7 @@ def accuracy_by_initializer(
     three = pd.DataFrame({"initializer": names * 3, "test_accuracy": np.concatenate([low, middle, high])}).dropna()
     sns.pointplot(
         three, **each, estimator="median", errorbar=("pi", 100), linestyle="none", markersize=6,
-        markers=[look.markers[name] for name in names], err_kws={"linewidth": 2},
+        markers=[look.markers[name] for name in names], err_kws={"linewidth": 2, "solid_capstyle": "butt"},
     )  # fmt: skip
     for line in [line for line in axes.lines if np.isnan(np.asarray(line.get_xdata(), float)).all()]:
         line.remove()  # each colour has a bar for each name, empty but for its own
@@ -556,7 +556,7 @@ def heat_map(
         colours = axes.collections[0].colorbar
         colours.formatter = Ticks()
         if whole:
-            colours.locator = ticker.MaxNLocator(integer=True, nbins=8)
+            colours.locator = ticker.MaxNLocator(integer=True, nbins=8, min_n_ticks=1)
         colours.update_ticks()
     axes.set(xlabel="", ylabel="")
     _title(canvas, axes, title)
@@ -591,10 +591,14 @@ def rank_diagram(ranks: pd.DataFrame, groups: Sequence[tuple[int, int]], look: L
     _forest(axes, names, [middle, nothing, nothing], look, told)
     for i, (first, last) in enumerate(groups):
         x = len(names) + 0.25 + 0.2 * i
-        axes.plot([x, x], [first - 0.2, last + 0.2], color=INK, linewidth=4, solid_capstyle="butt")
-    axes.set(xlim=(0.8, len(names) + 0.4 + 0.2 * len(groups)), xlabel="Average rank, 1 is the best")
+        axes.plot([x, x], [first - 0.2, last + 0.2], color=INK, linewidth=4, solid_capstyle="butt", zorder=4)
+    begin, end = 0.8, len(names) + 0.4 + 0.2 * len(groups)
+    # The numbers stand right of the bars, which they would else break into pieces.
+    room = 0.02 * (1 + max(map(len, told))) if groups else 0.0
+    axes.set(xlim=(begin, begin + (end - begin) / (1 - room)), xlabel="Average rank, 1 is the best")
     _title(canvas, axes, f"Average rank over {choices} combinations")
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=8))
+    ticks = np.asarray(ticker.MaxNLocator(integer=True, nbins=8).tick_values(1, len(names)))
+    axes.set_xticks(ticks[(ticks >= 1) & (ticks <= len(names))])
     axes.xaxis.set_major_formatter(Ticks())
     said = "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
     joined = "; ".join(f"from {names[first]} to {names[last]}" for first, last in groups)

@@ -201,6 +201,8 @@ def p_value(p: float) -> str:
 
 def share_reached(row: Any) -> str:
     """The share of the runs that come near the leader, with its interval."""
+    if pd.isna(row["share_reached"]):
+        return "–"
     ends = (percent(row[f"share_{end}"], 0) for end in ("reached", "low", "high"))
     return "{} ({} to {})".format(*ends)
 
@@ -300,11 +302,15 @@ def _lost(rows: pd.DataFrame) -> list[str]:
 
 
 def epochs(row: Any) -> tuple[str, str]:
-    """The median number of epochs to come near the leader, and how many of the runs did.
+    """The median number of epochs to come near the leader, and how many of the runs did, where that is known.
 
-    >>> epochs({"median": 3.0, "reached": 4, "seeds": 5}), epochs({"median": float("nan"), "reached": 0, "seeds": 5})
-    (('3', '(4 of 5)'), ('–', '(0 of 5)'))
+    >>> epochs({"median": 3.0, "reached": 4, "seeds": 5, "share_reached": 0.8})
+    ('3', '(4 of 5)')
+    >>> epochs({"median": float("nan"), "reached": 0, "seeds": 5, "share_reached": float("nan")})
+    ('–', '')
     """
+    if pd.isna(row["share_reached"]):
+        return "–", ""
     return "–" if pd.isna(row["median"]) else f"{row['median']:.0f}", f"({int(row['reached'])} of {int(row['seeds'])})"
 
 

@@ -66,8 +66,9 @@ def near_leader(
     """How fast each initializer comes near the last mean validation accuracy of its choice's leader.
 
     As `speed`, a row for each initializer of each choice, with the target that accuracy less `near` (default one
-    percentage point), and above chance in any case; where the validation split cannot tell that, nobody comes near.
-    `verdicts` says who leads; where nobody does, nobody comes near.
+    percentage point), and above chance in any case. `verdicts` says who leads; where nobody does, nobody comes near.
+    Where the validation split cannot tell what is above chance, nothing is known of who comes near: `reached` is 0, and
+    `share_reached` and its interval are NaN, as the median is.
     """
     keys = list(choice)
     leaders = verdicts[verdicts["leader"]]
@@ -86,7 +87,11 @@ def near_leader(
     lowest = frame["dataset"].map(limits).astype(float).groupby(number).max().to_numpy() + 1e-9
     each = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
     targets = np.maximum(np.array(each), lowest)
-    return speed(frame, [*keys, "initializer"], pd.Series(targets[number], frame.index))
+    table = speed(frame, [*keys, "initializer"], pd.Series(targets[number], frame.index))
+    unknown = frame.loc[lowest[number] == math.inf, [*keys, "initializer"]].drop_duplicates()
+    of_unknown = table[[*keys, "initializer"]].merge(unknown, how="left", indicator=True)["_merge"] == "both"
+    table.loc[of_unknown.to_numpy(), ["share_reached", "share_low", "share_high"]] = math.nan
+    return table
 
 
 def _kaplan_meier(epochs: np.ndarray, reached: np.ndarray) -> tuple[float, float, float, float]:
