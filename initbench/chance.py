@@ -118,15 +118,19 @@ def cautions(sources: Iterable["Source"]) -> list[str]:
         decided = "the test split decides which runs are at chance" if chance.split else "no run counts as at chance"
         if chance.split != "validation":
             why = _why(chance.validation, chance.validation_size, chance.unseen)
+            in_order = chance.test < 1 and (chance.validation == 1 or chance.unseen > MAX_UNSEEN)
+            remedy = (
+                "Shuffle the training images together with their labels" if in_order else _remedy(chance.validation)
+            )
             lines.append(
                 f"{source.name}: the validation split, the first {source.validation_size:,} training images, {why}: "
                 f"the leader and the speed of learning, which are judged on it, mean little, and {decided}. "
-                "Shuffle the training images together with their labels, or give more of them"
+                f"{remedy.format('training')}"
             )
         if not can_tell(chance.test, chance.test_size):
             lines.append(
                 f"{source.name}: the test split of {source.test_size:,} images {_why(chance.test, chance.test_size)}: "
-                "test accuracies mean little. Give more test images, of every class"
+                f"test accuracies mean little. {_remedy(chance.test).format('test')}"
             )
     return lines
 
@@ -137,3 +141,9 @@ def _why(share: float, size: int, unseen: float = 0.0) -> str:
     if unseen > MAX_UNSEEN:
         return f"has no image of the classes of {unseen:.0%} of the test images"
     return f"cannot tell learning from chance ({size:,} images, {share:.0%} of them of one class)"
+
+
+def _remedy(share: float) -> str:
+    if share == 1:
+        return "Give {} images of at least two classes"
+    return "Give more {} images" + ", or classes of more equal size" * (share > 0.5)

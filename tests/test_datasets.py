@@ -179,9 +179,14 @@ def test_splits_that_cannot_tell_are_named_with_the_remedy(tmp_path):
     assert "has no image of the classes of 90% of the test images" in some_classes
     few, test = lines(images=96, labels=96, test=10, label=lambda number, count: number % 2)
     assert "cannot tell learning from chance (8 images, 50% of them of one class)" in few
-    assert "no run counts as at chance" in few
+    assert few.endswith("no run counts as at chance. Give more training images")
     assert "the test split of 10 images cannot tell" in test
-    assert "Give more test images" in test
+    assert test.endswith("Give more test images")
+    uneven, _ = lines(images=600, labels=600, test=100, label=lambda number, count: number % 40 == 0)
+    assert uneven.endswith("Give more training images, or classes of more equal size")
+    one, other = lines(images=600, labels=600, test=100, label=lambda number, count: 0 * number)
+    assert one.endswith("Give training images of at least two classes")
+    assert other.endswith("Give test images of at least two classes")
 
 
 def test_python_warns_of_a_split_that_cannot_tell_before_training_and_once(tmp_path, monkeypatch, recwarn):
