@@ -80,7 +80,7 @@ def run(
     else:
         path = Path(grid)
         grid = read(path, overrides)
-        results = results or results_for(path)
+        results = results or results_for(path, grid.name)
     where = Where(workers, width, scheduler, processor)
     refuse_what_cannot_train(grid, where)
     with Run.writing(grid, Path(results)) as made:

@@ -773,7 +773,7 @@ def _grid(
 
     grid = read(path, _pairs(overrides or []) | ({"device": device} if device else {}), smoke=smoke)
     if results is None:
-        results = results_for(path)
+        results = results_for(path, grid.name)
         if run_folder(path):
             say(f"{path} belongs to a run; this one is in {results / grid.name} (--results DIR for another place)")
     return grid, results

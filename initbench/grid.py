@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from initbench import datasets
+from initbench import datasets, files
 from initbench.cells import SETTINGS, Cell, layers
 from initbench.errors import UserError, shown
 from initbench.gridfile import misplaced, override, validated
@@ -129,11 +129,15 @@ def run_folder(path: Path) -> Path | None:
     return path.parent if path.name == "grid.toml" and (path.parent / "parts").is_dir() else None
 
 
-def results_for(path: Path) -> Path:
-    """The folder in which a grid file's run is made by default: `results`, or for a run's own `grid.toml` the folder
-    that holds that run's."""
+def results_for(path: Path, name: str) -> Path:
+    """The folder in which the run of this name of a grid file is made by default: `results`, or for a run's own
+    `grid.toml` the folder that holds that run's, also where the run is reached by a symbolic link of another name."""
     folder = run_folder(path)
-    return Path(os.path.normpath(folder / "..")) if folder else Path("results")
+    if not folder:
+        return Path("results")
+    beside = Path(os.path.normpath(folder / ".."))
+    target = folder.resolve()
+    return target.parent if target.name == name and (beside / name).resolve() != target else beside
 
 
 def is_passing(path: Path) -> bool:
@@ -154,6 +158,8 @@ def _name_for(path: Path) -> str:
 
 def _content(path: Path) -> bytes:
     """The bytes of a grid file; UserError if they are no file's, or too many."""
+    if run_folder(path):  # the folder may be a stranger's, and a pipe there would never end
+        return files.read(path, MOST_BYTES)
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise UserError(f"{path}: is a device; give a grid file")

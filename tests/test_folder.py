@@ -128,8 +128,15 @@ def test_a_grid_that_is_no_regular_file_of_limited_size_is_refused_in_a_line(fol
     (folder / "grid.toml").unlink()
     ODD[kind](folder / "grid.toml")
     with limited():
-        for arguments in (["report"], ["verify", "--sample", 0], ["merge", "--into", tmp_path / "both"]):
-            status, lines = command(capsys, arguments[0], folder, *arguments[1:])
+        grid = folder / "grid.toml"
+        for name, path, *options in (
+            ("report", folder),
+            ("verify", folder, "--sample", 0),
+            ("merge", folder, "--into", tmp_path / "both"),
+            ("plan", grid),
+            ("run", grid),
+        ):
+            status, lines = command(capsys, name, path, *options)
             assert (status, len(lines)) == (2, 1)
             assert str(folder / "grid.toml") in lines[0]
             assert kind in lines[0] or kind == "damaged"

@@ -427,6 +427,11 @@ def test_a_runs_own_grid_goes_on_with_that_run(instant, monkeypatch, capsys, ear
     assert own.read_text() == f'name = "mine"\n{NAMELESS}'
     if earlier:
         own.write_text(NAMELESS)
+    else:  # by a link of another name
+        (instant / "link").symlink_to("there/mine")
+        status, out, _ = ended(monkeypatch, capsys, "plan", "link/grid.toml")
+        assert (status, "nothing to train" in out) == (0, True)
+        (instant / "link").unlink()
     for folder, path, place in (
         (".", "there/mine/grid.toml", "there/mine"),
         ("there/mine", "grid.toml", "../mine"),
