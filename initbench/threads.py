@@ -89,3 +89,16 @@ def _libraries() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
+
+
+def blas() -> str:
+    """The kernels that compute NumPy's and SciPy's products, `openblas SkylakeX`: their bits depend on these.
+
+    Where the processor is misjudged, users have to choose them by `OPENBLAS_CORETYPE`, so they are recorded.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers  # those that are loaded by now
+    kernels = {f"{library.internal_api} {getattr(library, 'architecture', '')}".strip() for library in libraries}
+    size = os.environ.get("OPENBLAS_L2_SIZE")
+    return ", ".join(sorted(kernels) + [f"L2 cache {size}"] * bool(size)) or "unknown"

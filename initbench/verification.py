@@ -18,10 +18,10 @@ from initbench.results import outcomes_by_cell, table
 from initbench.runs import Run, Where, crew_for, planned
 
 # What decides the bits of a cell, beside its specification: a part's metadata names them.
-DECISIVE = ("torch", "numpy", "scipy", "platform", "processor", "cpu_capability", "device")
+DECISIVE = ("torch", "numpy", "scipy", "platform", "processor", "cpu_capability", "blas", "device")
 
-# Parts that earlier versions wrote lack it: that is no difference.
-ADDED_LATER = ("cpu_capability",)
+# Parts that earlier versions wrote lack these: that is no difference.
+ADDED_LATER = ("cpu_capability", "blas")
 
 # Trainings of a cell on different machines are this close before the first epoch and in it, relative to the loss.
 CLOSE = 0.02

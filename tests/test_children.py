@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 from strangers import part_files
 from typer.testing import CliRunner
 
-from initbench import children, noise, store, throughput
+from initbench import children, noise, store, threads, throughput
 from initbench.cli import app
 from initbench.errors import WorkerDied
 from initbench.execution import devices
@@ -115,6 +116,7 @@ def test_no_command_runs_what_lies_in_the_working_directory(strangers_folder, as
     monkeypatch.setenv("NUMBA_CACHE_DIR", "evil")
     capability = torch.backends.cpu.get_cpu_capability()
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
     for name, value in (("_loaded", None), ("notes", [])):
         monkeypatch.setattr(noise, name, value)
     monkeypatch.setattr(throughput, "installed", lambda: ["initbench", "numpy"])
@@ -152,6 +154,8 @@ def test_no_command_runs_what_lies_in_the_working_directory(strangers_folder, as
     assert programs == {"import json, torch", "initbench.training.worker", "initbench.throughput"}
     assert set(folder.rglob("*")) == before
     assert metadata["cpu_capability"] == capability
+    if platform.machine() == "x86_64" and "openblas" in threads.blas():
+        assert metadata["blas"].startswith("openblas Nehalem")  # kept, since some processors need it, and recorded
 
 
 PARENT = """

@@ -13,7 +13,7 @@ from conftest import SMALL_GRID, exact
 from typer.testing import CliRunner
 
 import initbench as ib
-from initbench import runs, store, verification
+from initbench import runs, store, threads, verification
 from initbench.cells import TRAINING_VERSION
 from initbench.cli import app
 from initbench.errors import UserError
@@ -72,7 +72,10 @@ def test_a_number_that_was_changed_under_a_fitting_checksum_is_found_by_training
         return rows
 
     metadata = dict(next(store.read_parts(folder, [])).metadata)
-    del metadata["cpu_capability"]  # as an earlier version wrote it, which says nothing of the instructions
+    del (
+        metadata["cpu_capability"],
+        metadata["blas"],
+    )  # as an earlier version wrote it, which says nothing of the instructions
     rewritten(folder, change, metadata)
     assert wrong(folder) == []
     lines = ib.verify(folder, sample=12, workers=1)
@@ -90,7 +93,7 @@ def test_a_cell_of_another_processor_may_differ_and_is_told_apart(folder):
         rows["test_loss"] *= 1 + 1e-6
         return rows
 
-    other = {"processor": "Other Processor 9000", "cpu_capability": "Other instructions"}
+    other = {"processor": "Other Processor 9000", "cpu_capability": "Other instructions", "blas": "other kernels"}
     metadata = next(store.read_parts(folder, [])).metadata | other
     rewritten(folder, change, metadata)
     run = Run.open(folder)
@@ -98,6 +101,7 @@ def test_a_cell_of_another_processor_may_differ_and_is_told_apart(folder):
     assert (again.chosen, again.same, again.wrong) == (12, 6, [])
     assert all("trained with processor Other Processor 9000, here " in line for line in again.elsewhere)
     assert all("; cpu_capability Other instructions, here " in line for line in again.elsewhere)
+    assert all(f"; blas other kernels, here {threads.blas()}" in line for line in again.elsewhere)
 
 
 def test_what_another_processor_cannot_have_given_is_wrong(folder):

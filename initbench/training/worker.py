@@ -27,7 +27,7 @@ import scipy
 import torch
 
 import initbench
-from initbench import noise
+from initbench import noise, threads
 from initbench.cells import METRICS, Cell
 from initbench.datasets import Source
 from initbench.errors import UserError
@@ -222,6 +222,7 @@ def environment(device: str = "cpu") -> dict[str, str]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "blas": threads.blas(),
         "device": "cpu" if device == "cpu" else f"cuda: {torch.cuda.get_device_name()}",
     }
 
