@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import math
 import os
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from initbench import __version__, matplotlib_import, output
+from initbench import __version__, files, matplotlib_import, output
 from initbench.cache import provide_home
 from initbench.catalogue import documentation
 from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, printable, shown
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from initbench.runs import Run, Where
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
-
-# These are no mistake in what was given, but a disk that is full or broken.
-NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EIO)
 
 # `show` draws up to so many weights: a matrix of 4096 × 4096.
 MOST_SHOWN = 2**24
@@ -109,7 +105,7 @@ def main() -> None:
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         print(f"{name}{error.strerror or error}", file=sys.stderr)  # noqa: T201
-        sys.exit(FAILED if error.errno in NO_ROOM else MISTAKE)
+        sys.exit(FAILED if error.errno in files.NO_ROOM else MISTAKE)
     except Exception as error:
         print(f"initbench: unforeseen error: {_unforeseen(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(FAILED)
@@ -243,22 +239,23 @@ def run(
     )
     where = Where(workers, width, scheduler, processor)
     refuse_what_cannot_train(grid, where)
-    with Run.writing(grid, results) as made:
-        _interrupt_once()
-        try:
-            failed = _train(made, where)
-            reported = _report_after_training(made)
-        except KeyboardInterrupt:
-            missing = len(made.missing())
-            say()
-            say(f"Interrupted: {len(grid) - missing:,} of {len(grid):,} cells are kept in {made.folder}.")
-            say(f"Go on with: {again}")
-            raise typer.Exit(INTERRUPTED) from None
-        except (WorkerDied, CannotWrite) as error:
-            told = f"{error.filename}: {error.strerror}" if isinstance(error, CannotWrite) else str(error)
-            print(f"Stopped: {told}. What is finished is kept.", file=sys.stderr)  # noqa: T201
-            print(f"Go on with: {again}", file=sys.stderr)  # noqa: T201
-            raise typer.Exit(FAILED) from None
+    try:
+        with Run.writing(grid, results) as made:
+            _interrupt_once()
+            try:
+                failed = _train(made, where)
+                reported = _report_after_training(made)
+            except KeyboardInterrupt:
+                missing = len(made.missing())
+                say()
+                say(f"Interrupted: {len(grid) - missing:,} of {len(grid):,} cells are kept in {made.folder}.")
+                say(f"Go on with: {again}")
+                raise typer.Exit(INTERRUPTED) from None
+    except (WorkerDied, CannotWrite) as error:
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, CannotWrite) else str(error)
+        print(f"Stopped: {told}. What is finished is kept.", file=sys.stderr)  # noqa: T201
+        print(f"Go on with: {again}", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(FAILED) from None
     if failed:
         what = "1 cell failed and is" if len(failed) == 1 else f"{len(failed):,} cells failed and are"
         print(f"{what} left out. To try again: {again}", file=sys.stderr)  # noqa: T201

@@ -17,6 +17,10 @@ HIDDEN, UNFINISHED = ".initbench-", ".tmp"
 # No number in a JSON file of a run is larger; products of a few of them are finite.
 MAX_NUMBER = 1e100
 
+# What a disk says that is full, or on which the user has no more room; and one that is broken.
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+NO_ROOM = (*FULL, errno.EIO)
+
 KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",

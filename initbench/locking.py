@@ -41,9 +41,6 @@ BOTH_SECONDS = 1.0
 # Names of a host and of a time are short.
 MAX_HEARTBEAT_BYTES = 10_000
 
-# What a full disk says, and one on which the user has no more room.
-FULL = (errno.ENOSPC, errno.EDQUOT)
-
 
 @dataclass(frozen=True)
 class Sign:
@@ -124,7 +121,7 @@ def alone(folder: Path, *, removing: bool = False, tell: Callable[[str], None] =
         try:
             _write(folder, sign)
         except OSError as error:
-            if not (removing and error.errno in FULL):
+            if not (removing and error.errno in files.FULL):
                 raise store.unwritable(folder, error) from None
             with contextlib.suppress(OSError):  # that of a writer that is dead
                 (folder / HEARTBEAT).unlink()
@@ -160,7 +157,7 @@ def _locked(folder: Path, removing: bool) -> "tuple[BaseFileLock | None, bool]":
         return None, False
     except OSError as error:
         no_locks = error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-        if not no_locks and not (removing and error.errno in FULL):  # where no lock can be made, nobody holds it
+        if not no_locks and not (removing and error.errno in files.FULL):  # where no lock can be made, nobody holds it
             raise store.unwritable(folder, error) from None
         return None, False
     return lock, True

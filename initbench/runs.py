@@ -411,9 +411,9 @@ def clean(folder: Path) -> Cleaned:
 def refuse_to_clean(folder: Path) -> None:
     """UserError if a folder is no run, nor what a cleaning that was stopped has left of one."""
     names = {entry.name for entry in files.entries(folder)}
-    parts = files.entries(folder / "parts")
-    left = names <= {locking.LOCK, locking.HEARTBEAT, "parts"} and not parts
-    if {"grid.toml", "parts"} <= names or locking.HEARTBEAT in names or (names and left):
+    emptied = not any(files.entries(folder / name) for name in names.intersection(store.FOLDERS))
+    left = names <= {locking.LOCK, *store.FOLDERS} and names & {locking.LOCK, "parts"} and emptied
+    if {"grid.toml", "parts"} <= names or locking.HEARTBEAT in names or left:
         return
     raise no_run(folder)
 

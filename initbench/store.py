@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from initbench import files
-from initbench.errors import UserError, printable
+from initbench.errors import CannotWrite, UserError, printable
 from initbench.parts import FORMAT_KEY, METADATA_KEY, opened, rows
 from initbench.results import FORMAT
 
@@ -70,9 +70,11 @@ def write_timing(folder: Path, part: str, timing: Mapping[str, Any]) -> None:
     write_file(path, json.dumps(timing, indent=1).encode(), synced=False)
 
 
-def unwritable(folder: Path, error: OSError) -> UserError:
+def unwritable(folder: Path, error: OSError) -> UserError | CannotWrite:
     """What is raised when a run cannot begin because its folder cannot be written."""
     what = error.filename or folder
+    if error.errno in files.NO_ROOM:  # nobody's mistake
+        return files.cannot_write(error, Path(what))
     return UserError(f"{what}: cannot be written ({error.strerror}); make it writable, or take another place")
 
 

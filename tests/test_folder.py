@@ -360,6 +360,16 @@ def test_figures_of_which_there_is_no_list_are_the_users(folder):
     assert runs.clean(folder).kept == ["figures/accuracy-tanh.svg"]
 
 
+def test_empty_folders_that_a_cleaning_has_left_are_cleaned(tmp_path, capsys):
+    folder = tmp_path / "made"
+    for name in ("parts", "timings"):
+        (folder / name).mkdir(parents=True)
+    assert command(capsys, "clean", folder, "--yes")[0] == 0
+    assert not folder.exists()
+    (folder / "timings").mkdir(parents=True)
+    assert command(capsys, "clean", folder, "--yes")[0] == 2  # which anybody may have made
+
+
 @pytest.mark.parametrize("mine", [True, False])
 def test_a_cleaning_that_is_killed_at_any_step_is_repeated_to_the_end(drawn, tmp_path, mine):
     """And as long as there is a part, it is a run that can be read."""
