@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from initbench import store
+from initbench import files, store
 from initbench.errors import UserError, nearest, printable, shown
 from initbench.grid import Grid, read, results_for
 from initbench.runs import Run, Where, refuse_what_cannot_train, train_to_the_end
@@ -165,7 +165,7 @@ def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[P
     if not into:
         store.list_figures(run.folder, {path.name: content for path, content in contents.items()})
     for path, content in contents.items():
-        store.write_file(path, content)
+        files.write_file(path, content)
     if boxes:
         run.notes.append(
             f"figures: no font of this machine has {' '.join(sorted(boxes))}, so boxes are drawn in their place; "
@@ -285,5 +285,5 @@ def write_report(run: Run, frame: "pd.DataFrame", environments: Iterable[Mapping
     timings = store.read_timings(run.folder, run.notes)
     page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml", timings)
     path = run.folder / "report.html"
-    store.write_file(path, page.encode())
+    files.write_file(path, page.encode())
     return path

@@ -51,16 +51,27 @@ def home_folder() -> Path | None:
 def private(folder: Path) -> Path:
     """A folder that is this user's alone, made if it is not there; OSError if it is not, or cannot be made.
 
-    What lies in it can be trusted like the user's own code: nobody else could have put it there. Windows keeps the
+    What lies in it can be trusted like the user's own code: no other user could have put it there. Windows keeps the
     folders of a user from others by itself.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name == "posix":
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode):
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "it is a link", str(folder))
-        if found.st_uid != os.geteuid():
+        if status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "it belongs to another user", str(folder))
-        if stat.S_IMODE(found.st_mode) & 0o077:
+        if stat.S_IMODE(status.st_mode) & 0o077:
             raise PermissionError(errno.EPERM, "other users may enter it", str(folder))
+        _check_parents(folder.resolve())
     return folder
+
+
+def _check_parents(folder: Path) -> None:
+    """OSError if another user could put a folder of their own in the place of this one."""
+    if folder.parent.stat().st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, "the folder above it belongs to another user", str(folder))
+    for parent in folder.parents:
+        mode = parent.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise PermissionError(errno.EPERM, f"all users may write to {parent}", str(folder))

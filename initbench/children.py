@@ -55,6 +55,6 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     }
     # The package is found where it was found here. Python takes an empty or a relative entry for one below the working
     # directory.
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    path = [str(PACKAGE.parent), *(entry for entry in given if os.path.isabs(entry))]
+    user_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = [str(PACKAGE.parent), *(entry for entry in user_path if os.path.isabs(entry))]
     return {**kept, **variables, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}

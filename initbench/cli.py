@@ -28,7 +28,7 @@ MOST_SHOWN = 2**24
 LARGEST_SHOWN = 1e12  # weights beyond it have no bins
 
 # `clean` names so many of the files that it keeps.
-MOST_KEPT = 10
+MAX_KEPT = 10
 
 app = typer.Typer(
     name="initbench",
@@ -149,13 +149,13 @@ def new(
     force: Force = False,
 ) -> None:
     """Write a grid file to start from."""
-    from initbench import presets, store
+    from initbench import presets
 
     text = presets.text(preset)
     _refuse_to_overwrite(path, force)
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
-    store.write_file(path, text.encode())
+    files.write_file(path, text.encode())
     say(f"Wrote {path}: {presets.summary(preset)}")
     say(f"Next: initbench plan {_quoted(str(path))}, then initbench run {_quoted(str(path))}")
 
@@ -212,12 +212,12 @@ def run(
     results: Results = None,
 ) -> None:
     """Train a grid and make its report. Run again, it trains only what is missing."""
-    from initbench.grid import is_passing
+    from initbench.grid import is_transient
     from initbench.runs import Run, Where, refuse_what_cannot_train
 
-    given = results
+    results_option = results
     grid, results = _grid(path, overrides, smoke, device, results)
-    if is_passing(path):  # what the run keeps of it has the replacements in it
+    if is_transient(path):  # what the run keeps of it has the replacements in it
         source = [_quoted(str(results / grid.name / "grid.toml"))]
     else:
         source = [
@@ -225,7 +225,7 @@ def run(
             *(f"--set {_quoted(pair)}" for pair in overrides or []),
             *["--smoke"] * smoke,
             *([f"--device {device}"] if device else []),
-            *([f"--results {_quoted(str(given))}"] if given else []),
+            *([f"--results {_quoted(str(results_option))}"] if results_option else []),
         ]
     again = " ".join(
         [
@@ -252,8 +252,8 @@ def run(
                 say(f"Go on with: {again}")
                 raise typer.Exit(INTERRUPTED) from None
     except (WorkerDied, CannotWrite) as error:
-        told = f"{error.filename}: {error.strerror}" if isinstance(error, CannotWrite) else str(error)
-        print(f"Stopped: {told}. What is finished is kept.", file=sys.stderr)  # noqa: T201
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, CannotWrite) else str(error)
+        print(f"Stopped: {reason}. What is finished is kept.", file=sys.stderr)  # noqa: T201
         print(f"Go on with: {again}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(FAILED) from None
     if failed:
@@ -434,7 +434,6 @@ def show(
 
     Of a scheme that looks at data or gradients: the first layer of 784-UNITS-10 on MNIST, for --shape 784,UNITS.
     """
-    from initbench import store
     from initbench.activations import ACTIVATIONS
     from initbench.initializers import INITIALIZERS, schemes
     from initbench.initializers._base import with_law
@@ -476,7 +475,7 @@ def show(
     matrix = "images" if network else "weights"
     panels = ["histogram", matrix, "singular values", "norms"] if len(sizes) > 1 else ["histogram"]
     title = f"{choice}, {' × '.join(map(str, sizes))}"
-    store.write_file(path, weights.picture(panels, W, law, title, form=path.suffix[1:]))
+    files.write_file(path, weights.picture(panels, W, law, title, form=path.suffix[1:]))
     say(f"Figure: {path}")
 
 
@@ -581,7 +580,6 @@ def export(
     """
     import io
 
-    from initbench import store
     from initbench.results import csv_bytes
     from initbench.runs import Run
 
@@ -605,7 +603,7 @@ def export(
         frame.to_parquet(buffer, index=False)
         content = buffer.getvalue()
     try:
-        store.write_file(out, content)
+        files.write_file(out, content)
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror})") from None
     say(f"{out}: {len(frame):,} rows")
@@ -652,7 +650,6 @@ def compare(
     force: Force = False,
 ) -> None:
     """Compare two runs, cell by cell: what moved beyond noise, as a report and as an exit status."""
-    from initbench import store
     from initbench.api import changed
     from initbench.reporting import comparison
     from initbench.runs import Run
@@ -674,7 +671,7 @@ def compare(
     for sentence in comparison.sentences(table, left, right, worse):
         say(sentence)
     try:
-        store.write_file(path, page.encode())
+        files.write_file(path, page.encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give --out FILE.HTML") from None
     say(f"Report: {path}")
@@ -734,8 +731,8 @@ def clean(
         raise typer.Exit(FAILED) from None
     say(f"Removed from {folder}: {', '.join(cleaned.removed) or 'nothing'}")
     if cleaned.kept:
-        more = f" and {len(cleaned.kept) - MOST_KEPT} more" if len(cleaned.kept) > MOST_KEPT else ""
-        say(printable(f"Kept, as the run did not write it: {', '.join(cleaned.kept[:MOST_KEPT])}{more}"))
+        more = f" and {len(cleaned.kept) - MAX_KEPT} more" if len(cleaned.kept) > MAX_KEPT else ""
+        say(printable(f"Kept, as the run did not write it: {', '.join(cleaned.kept[:MAX_KEPT])}{more}"))
     if cleaned.folder_stays:
         say(f"{folder}: is empty now; the folder itself stays")
 
@@ -772,7 +769,7 @@ def _grid(
     if results is None:
         results = results_for(path, grid.name)
         if run_folder(path):
-            say(f"{path} belongs to a run; this one is in {results / grid.name} (--results DIR for another place)")
+            say(f"{path} is a run's own grid: results go to {results / grid.name} (--results DIR for another place)")
     return grid, results
 
 

@@ -36,8 +36,8 @@ MOST_BYTES = 4_000_000_000
 # A byte of a gzip file gives at most so many (zlib's "Technical Details": 258 signs for two bits).
 GZIP_RATIO = 1032
 
-# What a spreadsheet takes for a formula: one of these signs at the start of a cell, which spaces and quotes may come
-# before; and a sign that separates cells somewhere begins another one. See OWASP's "CSV Injection".
+# What a spreadsheet takes for a formula: one of these characters at the start of a cell, also behind spaces or quotes;
+# and a character that separates cells begins another one. See OWASP's "CSV Injection".
 FORMULA = re.compile(r"""(?:^|[,;|"'])[\s"']*[=+\-@]""")
 
 # The share of the training images that validates: the first 5,000 of MNIST's 60,000.
@@ -150,7 +150,7 @@ def described(fields: Mapping[str, Any]) -> Source:
 def _fits_tables(name: str) -> bool:
     """Whether a name can stand in tables, on pages and in a terminal, and in a CSV file is no spreadsheet's formula.
 
-    Some spreadsheets take full-width signs for the plain ones; NFKC makes them plain.
+    Some spreadsheets take full-width characters for the plain ones; NFKC makes them plain.
     """
     return name.isprintable() and not FORMULA.search(unicodedata.normalize("NFKC", name))
 

@@ -95,10 +95,10 @@ def _number(text: str) -> int | float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         raise ValueError("a key that is there twice")
-    return found
+    return values
 
 
 def is_regular(path: Path) -> bool:
@@ -118,8 +118,8 @@ def is_own_folder(path: Path) -> bool:
 def entries(folder: Path) -> list["os.DirEntry[str]"]:
     """What lies in a folder, by name; nothing where there is no such folder, or it cannot be read."""
     try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as scan:
+            return sorted(scan, key=lambda entry: entry.name)
     except OSError:
         return []
 

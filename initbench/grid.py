@@ -140,7 +140,7 @@ def results_for(path: Path, name: str) -> Path:
     return target.parent if target.name == name and (beside / name).resolve() != target else beside
 
 
-def is_passing(path: Path) -> bool:
+def is_transient(path: Path) -> bool:
     """Whether a path leads nowhere, or elsewhere, once this process has ended: a pipe, or standard input."""
     return not path.is_file() or _is_descriptor(path)
 

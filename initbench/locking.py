@@ -43,7 +43,7 @@ MAX_HEARTBEAT_BYTES = 10_000
 
 
 @dataclass(frozen=True)
-class Sign:
+class Heartbeat:
     """Who writes in a folder."""
 
     host: str
@@ -58,43 +58,43 @@ class Sign:
 class Writer:
     """The one writer of a folder, as long as it is open; `notes` says whose place it took."""
 
-    def __init__(self, folder: Path, sign: Sign) -> None:
+    def __init__(self, folder: Path, heartbeat: Heartbeat) -> None:
         self.notes: list[str] = []
-        self._folder, self._sign, self._end, self._lost = folder, sign, threading.Event(), False
+        self._folder, self._heartbeat, self._end, self._lost = folder, heartbeat, threading.Event(), False
 
     def check(self) -> None:
         """UserError if another writer has taken the folder over: this process stood still too long."""
         self._look()
         if self._lost:
-            now = _read(self._folder) or "which has ended since, or its sign of life was removed"
+            now = _read(self._folder) or "which has ended since, or its heartbeat was removed"
             raise UserError(f"{self._folder}: another run has taken this folder over ({now}); this one stops")
 
     def _look(self) -> None:
-        """Notice that the sign of life is another's, or gone."""
+        """Notice that the heartbeat is another's, or gone."""
         found = _read(self._folder)
-        if found.mark != self._sign.mark if found else _gone(self._folder / HEARTBEAT):
+        if found.mark != self._heartbeat.mark if found else _gone(self._folder / HEARTBEAT):
             self._lost = True
 
     def renew_until_the_end(self) -> None:
-        """Give signs of life."""
+        """Renew the heartbeat again and again."""
         while not self._end.wait(RENEW_SECONDS):
             self.renew()
 
     def renew(self) -> None:
-        """Give one sign of life, or notice that another writer has."""
+        """Renew the heartbeat, or notice that another writer has taken over."""
         self._look()
         with contextlib.suppress(OSError):  # a disk that is full for a while is told of by whoever writes results
             if not self._lost:
                 try:
                     os.utime(self._folder / HEARTBEAT)
                 except PermissionError:  # some shared disks give the file to another user
-                    _write(self._folder, self._sign)
+                    _write(self._folder, self._heartbeat)
 
     def close(self) -> None:
-        """Take the sign of life away."""
+        """Remove the heartbeat."""
         self._end.set()
         found = _read(self._folder)
-        if found and found.mark == self._sign.mark:
+        if found and found.mark == self._heartbeat.mark:
             with contextlib.suppress(OSError):
                 (self._folder / HEARTBEAT).unlink()
 
@@ -116,10 +116,10 @@ def alone(folder: Path, *, removing: bool = False, tell: Callable[[str], None] =
     lock, holds = _locked(folder, removing)
     try:
         mark = secrets.token_hex(8)
-        sign = Sign(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S %Z"), mark)
+        heartbeat = Heartbeat(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S %Z"), mark)
         notes = _outlive_another(folder, holds, tell)
         try:
-            _write(folder, sign)
+            _write(folder, heartbeat)
         except OSError as error:
             if not (removing and error.errno in files.FULL):
                 raise store.unwritable(folder, error) from None
@@ -130,7 +130,7 @@ def alone(folder: Path, *, removing: bool = False, tell: Callable[[str], None] =
             found = _read(folder)
             if found and found.mark != mark:
                 raise _taken(folder, str(found))
-        writer = Writer(folder, sign)
+        writer = Writer(folder, heartbeat)
         writer.notes += notes
         threading.Thread(target=writer.renew_until_the_end, daemon=True).start()
         try:
@@ -186,7 +186,9 @@ def _outlive_another(folder: Path, holds: bool, tell: Callable[[str], None]) -> 
         age = STALE_SECONDS
     elif age == math.inf:
         return []
-    return [f"{folder}: the run that wrote here ({other}) has given no sign of life for {age:.0f} s; going on without"]
+    return [
+        f"{folder}: the run that wrote here ({other}) has not renewed its heartbeat for {age:.0f} s; going on without"
+    ]
 
 
 def _unchanged(folder: Path, seconds: float) -> bool:
@@ -195,7 +197,7 @@ def _unchanged(folder: Path, seconds: float) -> bool:
     while first:
         now = _pulse(folder)
         if now != first and (other := _read(folder)):
-            raise _taken(folder, f"{other}; it gave a sign of life just now")
+            raise _taken(folder, f"{other}; its heartbeat was renewed just now")
         if not now:
             return False
         if (left := end - time.monotonic()) <= 0:
@@ -205,7 +207,7 @@ def _unchanged(folder: Path, seconds: float) -> bool:
 
 
 def _pulse(folder: Path) -> tuple[str, int] | None:
-    """What changes with each sign of life: whose the heartbeat is, and its time; None where there is none."""
+    """What changes when a heartbeat is renewed: whose it is, and its time; None where there is none."""
     other = _read(folder)  # first: a shared disk tells the time of a file anew when it is opened
     try:
         return other.mark if other else "", (folder / HEARTBEAT).stat().st_mtime_ns
@@ -213,8 +215,8 @@ def _pulse(folder: Path) -> tuple[str, int] | None:
         return None
 
 
-def _write(folder: Path, sign: Sign) -> None:
-    files.write_file(folder / HEARTBEAT, json.dumps(asdict(sign)).encode())
+def _write(folder: Path, heartbeat: Heartbeat) -> None:
+    files.write_file(folder / HEARTBEAT, json.dumps(asdict(heartbeat)).encode())
 
 
 def _taken(folder: Path, whom: str) -> UserError:
@@ -242,13 +244,13 @@ def _age(folder: Path) -> float:
     return 0.0 if now is None else now - then
 
 
-def _read(folder: Path) -> Sign | None:
+def _read(folder: Path) -> Heartbeat | None:
     try:
-        sign = Sign(**files.read_json(folder / HEARTBEAT, MAX_HEARTBEAT_BYTES))
+        heartbeat = Heartbeat(**files.read_json(folder / HEARTBEAT, MAX_HEARTBEAT_BYTES))
     except (OSError, ValueError, TypeError):
         return None
-    texts = all(isinstance(text, str) for text in (sign.host, sign.since, sign.mark))
-    return sign if texts and type(sign.process) is int and 0 < sign.process < 2**31 else None
+    texts = all(isinstance(text, str) for text in (heartbeat.host, heartbeat.since, heartbeat.mark))
+    return heartbeat if texts and type(heartbeat.process) is int and 0 < heartbeat.process < 2**31 else None
 
 
 def _gone(path: Path) -> bool:

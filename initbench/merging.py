@@ -63,10 +63,10 @@ def _refuse_what_is_there(into: Path, grid: Grid, joins: Mapping[str, list[str]]
     mark = into / store.MERGING
     if files.is_regular(mark):
         try:
-            found = files.read_json(mark, MAX_JOINS_BYTES)
+            stopped = files.read_json(mark, MAX_JOINS_BYTES)
         except (OSError, ValueError):
-            found = None
-        if found == joins:
+            stopped = None
+        if stopped == joins:
             return
         raise UserError(f"{into}: holds another merge that was stopped; repeat that one, or give --into a new folder")
     names = {entry.name for entry in files.entries(into) if not files.is_unfinished(entry.name)}

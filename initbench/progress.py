@@ -146,7 +146,7 @@ class Forecast:
             heapq.heapreplace(loads, loads[0] + work)
         return max(*loads, (sum(loads) + elsewhere) / places)
 
-    def told(self, now: float) -> tuple[str, str]:
+    def rate_and_time_left(self, now: float) -> tuple[str, str]:
         """The rate, and the time left, in words; either may be empty."""
         done, left = self.done, self.seconds_left
         rate = done / (now - self.begun) if now > self.begun else 0.0
@@ -192,7 +192,7 @@ def _bar(total: int) -> Iterator[Callable[[Event], None]]:
             if now - last < BAR_EVERY and not ended:
                 return
             last, done = now, forecast.done
-            rate, left = forecast.told(now)
+            rate, left = forecast.rate_and_time_left(now)
             left = f"in {duration(now - start)}" if ended else left
             bar.update(task, completed=done, shown=f"{done:,.0f}", rate=rate or "making initial weights", left=left)
 
@@ -211,8 +211,8 @@ def _lines(total: int) -> Iterator[Callable[[Event], None]]:
         forecast.add(event, now)
         if now - last >= LINE_EVERY or forecast.finished >= total:
             last = now
-            rate, left = forecast.told(now)
-            told = ", ".join(filter(None, (rate or "making initial weights", left)))
-            print(f"{forecast.done:,.0f} of {total:,} cells, {told}", flush=True)  # noqa: T201
+            rate, left = forecast.rate_and_time_left(now)
+            text = ", ".join(filter(None, (rate or "making initial weights", left)))
+            print(f"{forecast.done:,.0f} of {total:,} cells, {text}", flush=True)  # noqa: T201
 
     yield listen

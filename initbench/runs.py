@@ -91,10 +91,10 @@ class Run:
         """
         folder = _folder_for(grid, results)
         try:
-            store.write_file(folder / "grid.toml", located(grid).encode())
+            files.write_file(folder / "grid.toml", located(grid).encode())
             read = [asdict(source) for source in grid.sources.values() if source.folder]
             if read:
-                store.write_file(folder / "datasets.json", json.dumps(read, indent=1).encode())
+                files.write_file(folder / "datasets.json", json.dumps(read, indent=1).encode())
         except OSError as error:
             raise store.unwritable(folder, error) from None
         return cls(folder, grid, writes=True)

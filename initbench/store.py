@@ -20,15 +20,13 @@ from initbench.errors import CannotWrite, UserError, printable
 from initbench.parts import FORMAT_KEY, METADATA_KEY, opened, rows
 from initbench.results import FORMAT
 
-write_file = files.write_file
-
 PART_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
 TIMING_NAME = re.compile(r"[0-9a-f]{64}\.json")
 
 # The largest part, 192 cells of 100,000 epochs, has 19 million rows: a gigabyte of numbers, which hardly compress.
 MAX_PART_BYTES = 2_000_000_000
 
-# A timing has a line for each initializer of a stack: 192 at most, of some thousand signs each.
+# A timing has a line for each initializer of a stack: 192 at most, of some thousand characters each.
 MAX_TIMING_BYTES = 1_000_000
 
 # The folders in a run's own, and the names of the files that a run writes there. Figures are known by a list.
@@ -57,7 +55,7 @@ def write_part(folder: Path, table: pa.Table, metadata: Mapping[str, str]) -> st
     """Write one immutable part below `folder/parts`; returns its id. It is there whole, or not at all."""
     content = _serialized(table, metadata)
     part = hashlib.sha256(content).hexdigest()
-    write_file(own_folder(folder, "parts") / f"{part}.parquet", content)
+    files.write_file(own_folder(folder, "parts") / f"{part}.parquet", content)
     return part
 
 
@@ -67,7 +65,7 @@ def write_timing(folder: Path, part: str, timing: Mapping[str, Any]) -> None:
     It is not synced, which is most of what a part costs: a timing is no result, and a damaged one is not read.
     """
     path = own_folder(folder, "timings") / f"{part}.json"
-    write_file(path, json.dumps(timing, indent=1).encode(), synced=False)
+    files.write_file(path, json.dumps(timing, indent=1).encode(), synced=False)
 
 
 def unwritable(folder: Path, error: OSError) -> UserError | CannotWrite:
@@ -96,7 +94,7 @@ def list_figures(folder: Path, figures: Mapping[str, bytes]) -> None:
         **_listed_figures(place),
         **{name: hashlib.sha256(content).hexdigest() for name, content in figures.items()},
     }
-    write_file(place / FIGURES_LIST, json.dumps(listed, indent=1).encode())
+    files.write_file(place / FIGURES_LIST, json.dumps(listed, indent=1).encode())
 
 
 def _listed_figures(place: Path) -> dict[str, str]:

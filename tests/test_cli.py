@@ -339,6 +339,7 @@ def test_a_device_that_there_is_not_is_refused(tmp_path, grid_file):
     assert "'auto', 'cpu' or 'cuda'" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full here")
 def test_neither_width_nor_workers_nor_an_output_that_is_lost_change_a_result(tmp_path, grid_file):
     """One run prints as usual; one has no standard streams; and one's log is read to its first line, its errors meet a
     full disk, and its terminal is closed, which `nohup` has told it to ignore."""

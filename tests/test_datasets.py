@@ -2,10 +2,12 @@
 
 import gzip
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ended
 from made_up import GRID, instantly
 
 import initbench as ib
@@ -200,6 +202,22 @@ def test_python_warns_of_a_split_that_cannot_tell_before_training_and_once(tmp_p
     assert "has one class" in str(recwarn[0].message)
     assert recwarn[0].filename == __file__
     assert ib.verify(tmp_path / "made-up", sample=0) == []  # no fault of the folder
+
+
+def test_the_command_line_says_before_training_that_a_split_cannot_tell(tmp_path, monkeypatch, capsys):
+    instantly(monkeypatch, before=lambda task: sys.stderr.write("begun\n"))
+    monkeypatch.setattr("initbench.cli._interrupt_once", lambda: None)
+    folder = write_folder(tmp_path / "d", images=600, labels=600, test=100, side=1, label=by_class)
+    replaced = ["--set", f"dataset={{ idx = {str(folder)!r} }}", "--set", "batch_size=50", "--set", "epochs=1"]
+    (tmp_path / "g.toml").write_text(GRID)
+    where = ["--workers", 1, "--results", tmp_path]
+    status, _, lines = ended(monkeypatch, capsys, "run", tmp_path / "g.toml", *replaced, *where)
+    assert status == 0
+    before, begun, _ = lines.partition("begun")
+    assert begun
+    assert "has one class" in before
+    status, _, lines = ended(monkeypatch, capsys, "plan", tmp_path / "g.toml", *replaced, *where)
+    assert (status, lines.count("has one class")) == (0, 1)
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")

@@ -68,13 +68,17 @@ def a_socket(path):
             os.chdir(here)
 
 
+def a_pipe(path):
+    os.mkfifo(path)
+
+
 def ten_gigabytes(path):
     path.touch()
     os.truncate(path, 10**10)
 
 
 ODD = {
-    "a pipe": os.mkfifo,
+    "a pipe": a_pipe,
     "a socket": a_socket,
     "a device": lambda path: path.symlink_to("/dev/zero"),
     "a folder": Path.mkdir,

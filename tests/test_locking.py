@@ -55,7 +55,7 @@ def folder(grid, tmp_path, monkeypatch):
     return tmp_path / "made-up"
 
 
-def sign(folder, age, **fields):
+def heartbeat(folder, age, **fields):
     (folder / locking.HEARTBEAT).write_text(json.dumps({**ELSEWHERE, **fields}))
     then = time.time() - age
     os.utime(folder / locking.HEARTBEAT, (then, then))
@@ -73,7 +73,7 @@ def without_locks(monkeypatch, error):
 
 def alive(monkeypatch, folder, **fields):
     """Somebody who renews the heartbeat as soon as it is watched."""
-    monkeypatch.setattr("initbench.locking.time.sleep", lambda seconds: sign(folder, age=1, **fields))
+    monkeypatch.setattr("initbench.locking.time.sleep", lambda seconds: heartbeat(folder, age=1, **fields))
 
 
 THOROUGH = int(os.environ.get("INITBENCH_SOAK_KILLS", "4")) >= 50
@@ -163,18 +163,20 @@ def test_a_living_writer_of_another_host_is_respected_and_a_dead_one_is_not(
     grid, folder, tmp_path, monkeypatch, capsys
 ):
     before = (folder / "grid.toml").read_bytes()
-    sign(folder, age=5)
+    heartbeat(folder, age=5)
     with monkeypatch.context() as patch:
         alive(patch, folder)
-        with pytest.raises(UserError, match=r"process 4321 on host elsewhere, since .*gave a sign of life just now"):
+        with pytest.raises(
+            UserError, match=r"process 4321 on host elsewhere, since .*its heartbeat was renewed just now"
+        ):
             ib.run(grid, results=tmp_path)
     (line,) = capsys.readouterr().err.splitlines()
     assert "process 4321 on host elsewhere" in line
     assert re.search(r"its heartbeat is 5 s old\). Waiting up to 5[56] s", line)
     assert (folder / "grid.toml").read_bytes() == before
     assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
-    sign(folder, age=locking.STALE_SECONDS + 5)
-    with pytest.warns(UserWarning, match=r"host elsewhere, .* no sign of life for 65 s; going on without"):
+    heartbeat(folder, age=locking.STALE_SECONDS + 5)
+    with pytest.warns(UserWarning, match=r"host elsewhere, .* not renewed its heartbeat for 65 s; going on without"):
         frame = ib.run(grid, results=tmp_path)
     assert frame["cell"].nunique() == made_up.CELLS
     assert not (folder / locking.HEARTBEAT).exists()
@@ -185,7 +187,7 @@ def test_a_living_writer_of_another_host_is_respected_and_a_dead_one_is_not(
 def test_a_heartbeat_that_nobody_renews_is_waited_out_and_cleared(folder, monkeypatch, age):
     """Of a writer that was killed on another host a moment ago; and one dated in the future, by a clock set back."""
     monkeypatch.setattr(locking, "LOOK_SECONDS", 0.05)
-    sign(folder, age)
+    heartbeat(folder, age)
     if age < 0:
         monkeypatch.setattr(locking, "STALE_SECONDS", 0.3)
     told, begin = [], time.monotonic()
@@ -200,25 +202,25 @@ def test_a_heartbeat_that_nobody_renews_is_waited_out_and_cleared(folder, monkey
 
 
 def test_waiting_ends_when_the_other_writer_does_and_with_ctrl_c(folder, monkeypatch):
-    sign(folder, age=5)
+    heartbeat(folder, age=5)
     with monkeypatch.context() as patch:
         patch.setattr("initbench.locking.time.sleep", lambda seconds: (folder / locking.HEARTBEAT).unlink())
         with locking.alone(folder, tell=lambda line: None) as writer:
             assert writer.notes == []
-    sign(folder, age=5)
+    heartbeat(folder, age=5)
     with monkeypatch.context() as patch:
         patch.setattr("initbench.locking.time.sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt), locking.alone(folder, tell=lambda line: None):
             pytest.fail("went on")
     assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
-    sign(folder, age=locking.STALE_SECONDS)
+    heartbeat(folder, age=locking.STALE_SECONDS)
     with locking.alone(folder):
         pass  # the lock was given back
 
 
 @pytest.mark.parametrize("process", [-1, 0, 2**70, True, "4321", [4321]])
 def test_a_heartbeat_that_no_writer_has_written_holds_up_nobody(folder, process):
-    sign(folder, age=0, process=process, host=socket.gethostname())
+    heartbeat(folder, age=0, process=process, host=socket.gethostname())
     with locking.alone(folder, tell=pytest.fail) as writer:
         assert writer.notes == []
 
@@ -227,24 +229,24 @@ def test_a_heartbeat_that_no_writer_has_written_holds_up_nobody(folder, process)
 def test_where_there_are_no_locks_the_sign_of_life_decides(grid, folder, tmp_path, monkeypatch, error):
     without_locks(monkeypatch, error)
     for process, host in ((4321, "elsewhere"), (os.getpid(), socket.gethostname())):
-        sign(folder, age=5, host=host, process=process)
+        heartbeat(folder, age=5, host=host, process=process)
         with monkeypatch.context() as patch:
             alive(patch, folder, host=host, process=process)
             with pytest.raises(UserError, match=f"process {process} on host {host}"):
                 ib.run(grid, results=tmp_path)
-        sign(folder, age=locking.STALE_SECONDS + 5, host=host, process=process)
-        with pytest.warns(UserWarning, match="no sign of life"):
+        heartbeat(folder, age=locking.STALE_SECONDS + 5, host=host, process=process)
+        with pytest.warns(UserWarning, match="not renewed its heartbeat"):
             ib.run(grid, results=tmp_path)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    sign(folder, age=5, host=socket.gethostname(), process=ended.pid)
+    heartbeat(folder, age=5, host=socket.gethostname(), process=ended.pid)
     assert ib.run(grid, results=tmp_path)["cell"].nunique() == made_up.CELLS
 
 
 def test_of_two_that_come_at_the_same_moment_without_locks_the_later_one_stays(folder, monkeypatch):
     without_locks(monkeypatch, NO_LOCKS[0])
     (folder / locking.HEARTBEAT).unlink(missing_ok=True)
-    monkeypatch.setattr("initbench.locking.time.sleep", lambda seconds: sign(folder, age=0))
+    monkeypatch.setattr("initbench.locking.time.sleep", lambda seconds: heartbeat(folder, age=0))
     with pytest.raises(UserError, match="on host elsewhere"), locking.alone(folder):
         pytest.fail("two writers")
     assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
@@ -265,7 +267,7 @@ def test_a_lock_that_is_a_file_is_not_taken_for_one(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "took", [lambda folder: sign(folder, age=0), lambda folder: (folder / locking.HEARTBEAT).unlink()]
+    "took", [lambda folder: heartbeat(folder, age=0), lambda folder: (folder / locking.HEARTBEAT).unlink()]
 )
 def test_a_writer_whose_folder_was_taken_over_writes_no_more_parts(grid, tmp_path, monkeypatch, took):
     folder, sent = tmp_path / "made-up", []
@@ -279,7 +281,7 @@ def test_a_writer_whose_folder_was_taken_over_writes_no_more_parts(grid, tmp_pat
     with pytest.raises(UserError, match="another run has taken this folder over"):
         ib.run(grid, results=tmp_path)
     assert len(list((folder / "parts").iterdir())) == 0  # both were sent before the first was kept
-    assert (folder / locking.HEARTBEAT).exists() == (took.__code__.co_names[0] == "sign")
+    assert (folder / locking.HEARTBEAT).exists() == (took.__code__.co_names[0] == "heartbeat")
 
 
 def test_a_disk_that_does_not_answer_for_a_while_is_not_another_writer(folder, monkeypatch):
@@ -299,7 +301,7 @@ def test_clean_and_merge_stop_where_somebody_writes(folder, tmp_path, monkeypatc
     before = sorted(folder.rglob("*"))
     with locking.alone(folder), pytest.raises(UserError, match="another initbench is writing here"):
         runs.clean(folder)
-    sign(folder, age=5)
+    heartbeat(folder, age=5)
     alive(monkeypatch, folder)
     with pytest.raises(UserError, match="host elsewhere"):
         runs.clean(folder)
@@ -309,7 +311,7 @@ def test_clean_and_merge_stop_where_somebody_writes(folder, tmp_path, monkeypatc
 
     def beginning(*_, plain=runs._folder_for):
         made = plain(*_)
-        sign(made, age=5)  # in the moment after the folder was found to be new
+        heartbeat(made, age=5)  # in the moment after the folder was found to be new
         return made
 
     with pytest.MonkeyPatch.context() as patch:
@@ -325,7 +327,7 @@ def test_a_merge_that_was_taken_over_writes_no_more(folder, tmp_path, monkeypatc
     plain = merging.outcomes_by_cell
 
     def outcomes(table):
-        sign(tmp_path / "merged", age=0)
+        heartbeat(tmp_path / "merged", age=0)
         return plain(table)
 
     monkeypatch.setattr(merging, "outcomes_by_cell", outcomes)

@@ -390,6 +390,11 @@ def test_an_array_that_breaks_off_on_one_of_its_threads_is_drawn_again_whole(ane
     assert drawn.tobytes() == expected.tobytes()
 
 
+only_root = pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only the superuser gives a folder to another user"
+)
+
+
 def a_file(folder, monkeypatch):
     folder.write_bytes(b"")
 
@@ -402,6 +407,15 @@ def a_link(folder, monkeypatch):
 def open_to_others(folder, monkeypatch):
     folder.mkdir(mode=0o777)
     folder.chmod(0o755)
+
+
+def below_what_all_may_write_to(folder, monkeypatch):
+    folder.parents[1].chmod(0o777)
+
+
+def below_anothers(folder, monkeypatch):
+    folder.mkdir(mode=0o700)
+    os.chown(folder.parent, 54_321, -1)
 
 
 def anothers(folder, monkeypatch):
@@ -420,7 +434,18 @@ def unwritable(folder, monkeypatch):
 
 @needs_numba
 @pytest.mark.skipif(os.name != "posix", reason="Windows keeps the folders of a user from others by itself")
-@pytest.mark.parametrize("what", [a_file, a_link, open_to_others, anothers, unwritable])
+@pytest.mark.parametrize(
+    "what",
+    [
+        a_file,
+        a_link,
+        open_to_others,
+        below_what_all_may_write_to,
+        pytest.param(below_anothers, marks=only_root),
+        anothers,
+        unwritable,
+    ],
+)
 def test_compiled_code_is_kept_in_a_folder_of_the_users_alone_or_nowhere(anew, monkeypatch, tmp_path, what):
     folder = tmp_path / "initbench" / compiled._name()
     folder.parent.mkdir()
@@ -436,6 +461,7 @@ def test_compiled_code_is_kept_in_a_folder_of_the_users_alone_or_nowhere(anew, m
     assert not [file for file in tmp_path.rglob("*") if file.suffix in (".nbi", ".nbc")]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes and HOME as POSIX has them")
 @needs_numba
 def test_the_folder_of_compiled_code_is_named_by_all_that_the_code_follows_from(compiled_before, monkeypatch, tmp_path):
     """numba looks at the file of the function that it compiles, and not at those that it calls."""
@@ -456,6 +482,7 @@ def test_the_folder_of_compiled_code_is_named_by_all_that_the_code_follows_from(
     assert len(set(names)) == 6
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes and HOME as POSIX has them")
 def test_caches_lie_below_no_working_directory(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", "evil")

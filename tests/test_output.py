@@ -25,6 +25,8 @@ from initbench.runs import Planned, Run
 
 FULL = os.strerror(errno.ENOSPC)
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="streams, signals and /dev/full as Linux has them")
+
 
 def stream(descriptor, required=False):
     """A standard stream as `protect` makes it, of another descriptor."""
@@ -439,7 +441,7 @@ def test_a_runs_own_grid_goes_on_with_that_run(instant, monkeypatch, capsys, ear
         ("/", own, own.parent),
     ):
         monkeypatch.chdir(instant / folder)
-        told = f"{path} belongs to a run; this one is in {place} (--results DIR for another place)\n"
+        told = f"{path} is a run's own grid: results go to {place} (--results DIR for another place)\n"
         status, out, _ = ended(monkeypatch, capsys, "run", path)
         assert (status, out) == (0, f"{told}Nothing to train: all 8 cells are in {place} already.\n")
         out = ended(monkeypatch, capsys, "plan", path)[1]

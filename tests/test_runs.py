@@ -17,7 +17,7 @@ import torch
 from conftest import SMALL_GRID, exact
 
 import initbench as ib
-from initbench import runs, store
+from initbench import files, runs, store
 from initbench.cells import COLUMNS, METRICS, SETTINGS
 from initbench.errors import UserError
 from initbench.merging import merge
@@ -159,7 +159,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(b"old")
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        store.write_file(tmp_path / "x", b"new")
+        files.write_file(tmp_path / "x", b"new")
     assert (tmp_path / "x").read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 

@@ -159,8 +159,15 @@ def test_a_diverged_run_does_not_lead_on_a_split_of_one_class():
         dataset="d",
     )
     table = stats.verdicts(frame, [], chance={"d": SORTED}).set_index("initializer")
-    assert table.loc["lost", "validation_accuracy"] == pytest.approx((0.1135 + 0.1135 + 0.3) / 3)
+    assert table.loc["lost", "validation_accuracy"] == pytest.approx(0.3 / 3)
     assert table["leader"].to_dict() == {"lost": False, "learned": True}
+    # The training images hardly have that class, so that a network that learned may know next to nothing of it.
+    frame = frame_of(
+        {"lost": [None, None, 0.2], "learned": [0.866] * 3},
+        {"lost": [None, None, 0.04], "learned": [0.05] * 3},
+        dataset="d",
+    )
+    assert stats.verdicts(frame, [], chance={"d": SORTED}).set_index("initializer").loc["learned", "leader"]
 
 
 @pytest.mark.parametrize("runs", [1, 5, 30])

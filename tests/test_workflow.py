@@ -42,6 +42,8 @@ def test_a_workflow_runs_only_pinned_actions_and_no_text_of_an_event(path):
 
 
 def test_only_torch_comes_from_another_index_than_pypi():
+    for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")):
+        assert "EXTRA_INDEX" not in path.read_text(encoding="utf-8").upper().replace("-", "_"), path
     for path in (*WORKFLOWS, ROOT / "Makefile", ROOT / "docs" / "cluster" / "Dockerfile", ROOT / ".ci" / "run"):
         for line in path.read_text(encoding="utf-8").splitlines():
             if "--index-url" in line and not line.startswith("#"):

@@ -152,13 +152,15 @@ def train(crew: Crew, stacks: Sequence[Stack]) -> Iterator[Progress | Finished |
     A stack at which the training raises an error is tried at another place too, before it is halved or its cell fails:
     it may be the place.
     """
-    failed, finished, noted = 0, False, False
+    failed, finished = 0, False
+    noted: set[str] = set()
     for _, told in _served(crew, stacks, "train"):
         if isinstance(told, Finished):
             finished = True
-            if told.notes and not noted:  # every worker has the same to say: once is enough
-                noted = True
-                yield Notice(told.notes[0])
+            for note in told.notes:
+                if note not in noted:  # every worker has the same to say: once is enough
+                    noted.add(note)
+                    yield Notice(note)
         if isinstance(told, Failed):
             failed += 1
             if failed >= MOST_FAILED and not finished:
@@ -278,5 +280,5 @@ def _finished(stack: Stack, told: Told) -> Finished:
     reply = told.reply
     made_by = {**told.environment, "bits": "exact" if reply["exact"] else "to rounding"}
     names = ("metrics", "seconds", "initialization", "product_rate")
-    given = {name: reply[name] for name in names}
-    return Finished(stack, environment=made_by, host=told.host, notes=tuple(reply.get("notes", ())), **given)
+    fields = {name: reply[name] for name in names}
+    return Finished(stack, environment=made_by, host=told.host, notes=tuple(reply.get("notes", ())), **fields)

@@ -84,12 +84,12 @@ def floating(dtype: DTypeLike) -> np.dtype[Any]:
     (dtype('float16'), dtype('float64'))
     """
     try:
-        found = np.dtype(dtype)
+        kind = np.dtype(dtype)
     except (TypeError, ValueError):
-        found = np.dtype(np.void)
-    foreign = found.kind == "V" and not issubclass(found.type, np.void)
-    if found.kind == "f" or (foreign and float(np.array(0.5).astype(found)) == 0.5):
-        return found
+        kind = np.dtype(np.void)
+    foreign = kind.kind == "V" and not issubclass(kind.type, np.void)
+    if kind.kind == "f" or (foreign and float(np.array(0.5).astype(kind)) == 0.5):
+        return kind
     raise ValueError(f"dtype = {shown(dtype)}; allowed: a floating type of NumPy, such as float16, float32 or float64")
 
 

@@ -105,14 +105,14 @@ def _compiled(function: Any) -> Any:
     """Compiled at its first call and kept on disk, or where there is no folder for it, in memory."""
     if FOLDER:
         config: Any = numba.config
-        given = config.CACHE_DIR
+        user_folder = config.CACHE_DIR
         config.CACHE_DIR = str(FOLDER)
         try:
             kept = njit(nogil=True, error_model="numpy", cache=True)(function)
         except RuntimeError:
             kept = None
         finally:
-            config.CACHE_DIR = given
+            config.CACHE_DIR = user_folder
         # Where numba cannot write, it takes a folder beside the source, or another one.
         if kept and Path(kept.stats.cache_path).is_relative_to(FOLDER):
             kept._cache._cache_file.__class__ = _Checked

@@ -530,7 +530,7 @@ def heat_map(
     less is better, `label` what a number is, for the `bar` of colours, and `what` what the figure shows.
     """
     labels = _wrapped([str(name) for name in wide.index])
-    columns = _distinct([str(name) for name in wide.columns], [LONGEST_COLUMN] * wide.shape[1])
+    columns = _distinct([str(name) for name in wide.columns], [MAX_COLUMN] * wide.shape[1])
     heights = sum(max(0.42, 0.16 * (1 + text.count("\n"))) for text in labels)
     canvas, axes = _panel(heights + 1.3 + 0.08 * max(map(len, columns), default=0) * 0.5, 1, width)
     low, high = limits or (float(np.nanmin(wide.to_numpy())), float(np.nanmax(wide.to_numpy())))
@@ -716,7 +716,7 @@ def _apart(values: Sequence[float], positions: Any) -> list[float]:
 
 # How many characters stand above a row of a figure, a name and its number; in a line of a panel's title; in a line of a
 # name beside a heat map, and how many such lines; and below a column of one.
-LONGEST, TITLE, LONGEST_LINE, MOST_LINES, LONGEST_COLUMN = 56, 46, 24, 6, 30
+LONGEST, TITLE, MAX_LINE, MAX_LINES, MAX_COLUMN = 56, 46, 24, 6, 30
 
 
 def _distinct(names: Sequence[str], longest: Sequence[int]) -> list[str]:
@@ -767,9 +767,9 @@ def _wrapped(names: Sequence[str]) -> list[str]:
 
     def wrapped(name: str) -> str:
         lines = re.sub(r" (with|and) ", r"\n\1 ", name).replace("(", "\n(").split("\n")
-        lines = [part for line in lines for part in _lines(line, LONGEST_LINE)]
-        if len(lines) > MOST_LINES:
-            lines = [*lines[: MOST_LINES // 2], "…", *lines[-(MOST_LINES // 2 - 1) :]]
+        lines = [part for line in lines for part in _lines(line, MAX_LINE)]
+        if len(lines) > MAX_LINES:
+            lines = [*lines[: MAX_LINES // 2], "…", *lines[-(MAX_LINES // 2 - 1) :]]
         return "\n".join(lines)
 
     short = [wrapped(name) for name in names]

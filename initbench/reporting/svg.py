@@ -35,8 +35,8 @@ def edited(svg: str, edit: Callable[[str, Attributes], Attributes]) -> str:
             skipped.append(name)
             return
         within.append(name)
-        told = "".join(f" {key}={quoteattr(value)}" for key, value in edit(name, attributes).items())
-        parts.append(f"<{name}{told}>")
+        written = "".join(f" {key}={quoteattr(value)}" for key, value in edit(name, attributes).items())
+        parts.append(f"<{name}{written}>")
         empty = True
 
     def end(name: str) -> None:
