@@ -103,12 +103,16 @@ def main() -> None:
         print(f"Stopped: {error}. What is finished is kept; run again to go on.", file=sys.stderr)  # noqa: T201
         sys.exit(FAILED)
     except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        print(f"{name}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        print(_reason(error), file=sys.stderr)  # noqa: T201
         sys.exit(FAILED if error.errno in files.NO_ROOM else MISTAKE)
     except Exception as error:
         print(f"initbench: unforeseen error: {_unforeseen(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(FAILED)
+
+
+def _reason(error: OSError) -> str:
+    """Which file the system refused, if it was one, and why."""
+    return (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
 
 
 def _unforeseen(error: Exception) -> str:
@@ -252,7 +256,7 @@ def run(
                 say(f"Go on with: {again}")
                 raise typer.Exit(INTERRUPTED) from None
     except (WorkerDied, CannotWrite) as error:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, CannotWrite) else str(error)
+        reason = _reason(error) if isinstance(error, CannotWrite) else str(error)
         print(f"Stopped: {reason}. What is finished is kept.", file=sys.stderr)  # noqa: T201
         print(f"Go on with: {again}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(FAILED) from None
@@ -269,7 +273,7 @@ def _report_after_training(made: "Run") -> bool:
         _finish(made)
     except Exception as error:
         if isinstance(error, OSError):
-            why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+            why = _reason(error)
         else:
             why = "; ".join(error.lines) if isinstance(error, UserError) else _unforeseen(error)
         print(  # noqa: T201

@@ -111,6 +111,9 @@ def read(
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     except OSError as error:
+        if run_folder(path):
+            message = f"{path}: cannot be read ({error.strerror}); put the grid file that was run there"
+            raise UserError(message) from None
         tip = "; `initbench new grid.toml` writes one" if isinstance(error, FileNotFoundError) else ""
         raise UserError(f"{path}: {error.strerror}{tip}") from None
     except ValueError as error:  # a zero byte, say

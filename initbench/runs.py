@@ -18,7 +18,7 @@ from initbench.datasets import Source, described
 from initbench.errors import UserError
 from initbench.execution import Crew, Failed, Finished, Notice, Progress, Workers, device_for
 from initbench.execution.devices import gpu_memories
-from initbench.grid import MOST_BYTES, Grid, parse
+from initbench.grid import MOST_BYTES, Grid, read
 from initbench.gridfile import override
 from initbench.plan import Kind, Stack, plan
 from initbench.results import READ, frame, table
@@ -117,7 +117,7 @@ class Run:
         folder = Path(folder)
         if not os.path.lexists(folder / "grid.toml") or not (folder / "parts").is_dir():
             raise no_run(folder)
-        return cls(folder, _stored_grid(folder))
+        return cls(folder, read(folder / "grid.toml", sources=_known_sources(folder)))
 
     def parts(self, columns: Sequence[str] | None = None, only: Collection[str] | None = None) -> Iterator[store.Part]:
         """The sound parts, one after another, with these columns of their rows, or all; a damaged one is noted.
@@ -241,18 +241,6 @@ def no_run(folder: Path) -> UserError:
     if (Path("results") / folder / "parts").is_dir():
         there = f"; did you mean {Path('results') / folder}?"
     return UserError(f"{folder}: {what}{there}")
-
-
-def _stored_grid(folder: Path) -> Grid:
-    """The grid that a run's folder holds."""
-    file = folder / "grid.toml"
-    try:
-        text = files.read(file, MOST_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: is not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); put the grid file that was run there") from None
-    return parse(text, origin=str(file), name=folder.name, sources=_known_sources(folder))
 
 
 def located(grid: Grid) -> str:

@@ -147,6 +147,13 @@ def test_a_grid_that_is_no_regular_file_of_limited_size_is_refused_in_a_line(fol
     assert not (tmp_path / "both").exists()
 
 
+def test_a_run_whose_grid_has_no_name_is_named_by_its_folder_however_that_is_given(folder, monkeypatch):
+    grid = folder / "grid.toml"
+    grid.write_text(grid.read_text().replace('name = "made"\n', ""))
+    monkeypatch.chdir(folder)
+    assert [Run.open(path).grid.name for path in (folder, ".", "../made")] == ["made"] * 3
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -280,9 +280,13 @@ def test_the_bar_outlives_its_terminal(monkeypatch):
 # What fails after the training, and in what is made of it
 
 
-def handlers_kept(monkeypatch):
-    """Keep this process's own signal handlers, which a run replaces."""
+@pytest.fixture
+def trained_at_once(tmp_path, monkeypatch):
+    """The working directory, in which runs train at once, and keep this process's own signal handlers."""
+    made_up.instantly(monkeypatch)
     monkeypatch.setattr(cli, "_interrupt_once", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 class OddError(Exception):
@@ -299,15 +303,12 @@ class OddError(Exception):
     ],
 )
 def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_made_again(
-    tmp_path, monkeypatch, capsys, error, told
+    trained_at_once, monkeypatch, capsys, error, told
 ):
     def fail(*_):
         raise error
 
-    made_up.instantly(monkeypatch)
-    handlers_kept(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "g.toml").write_text(made_up.GRID)
+    (trained_at_once / "g.toml").write_text(made_up.GRID)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "write_report", fail)
         status, _, err = ended(monkeypatch, capsys, "run", "g.toml", "--results", "my results")
@@ -315,7 +316,7 @@ def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_made_again(
     (line,) = err.splitlines()
     assert line.startswith(f"The report was not made: {told}")
     assert line.endswith("The results are kept; to make it: initbench report 'my results/made-up'")
-    assert Run.open(tmp_path / "my results" / "made-up").missing() == []
+    assert Run.open(trained_at_once / "my results" / "made-up").missing() == []
     monkeypatch.setattr(api, "write_report", lambda run, *_: run.folder / "report.html")
     assert ended(monkeypatch, capsys, "report", "my results/made-up")[:2] == (
         0,
@@ -323,14 +324,11 @@ def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_made_again(
     )
 
 
-def test_ctrl_c_in_the_report_is_an_interrupt(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_in_the_report_is_an_interrupt(trained_at_once, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    made_up.instantly(monkeypatch)
-    handlers_kept(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "g.toml").write_text(made_up.GRID)
+    (trained_at_once / "g.toml").write_text(made_up.GRID)
     monkeypatch.setattr(api, "write_report", interrupt)
     status, out, err = ended(monkeypatch, capsys, "run", "g.toml")
     assert (status, err) == (130, "")
@@ -362,13 +360,10 @@ def test_an_unforeseen_error_is_a_line_and_its_traceback_is_for_whoever_asks(
 
 
 @pytest.fixture
-def instant(tmp_path, monkeypatch):
-    """Runs in this folder train at once, and make no report."""
-    made_up.instantly(monkeypatch)
-    handlers_kept(monkeypatch)
+def instant(trained_at_once, monkeypatch):
+    """The same, in which runs make no report."""
     monkeypatch.setattr(cli, "_finish", lambda made: None)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return trained_at_once
 
 
 NAMELESS = made_up.GRID.replace('name = "made-up"\n', "")

@@ -305,8 +305,6 @@ def accuracy_by_initializer(
     for i in np.flatnonzero(beyond):  # the bar goes on
         for end, arrow in ((low[i], "<"), (high[i], ">")):
             axes.plot(end, i, color=look.light[names[i]], marker=arrow, markersize=6, linestyle="none")
-    axes.set(ylim=(len(names) - 0.6, -0.75), ylabel="", yticks=[])
-    axes.grid(visible=False, axis="y")
     _beside(axes, names, [words.marked(row) for _, row in table.iterrows()])
     margin = 0.02 * (limits[1] - limits[0])  # for the markers at the ends
     axes.set(xlim=(limits[0] - margin, limits[1] + margin), xlabel="Test accuracy")
@@ -410,13 +408,14 @@ def _forest(
         if not (np.isnan(low[i]) or np.isnan(high[i])):
             axes.plot([low[i], high[i]], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
         axes.plot(middle[i], i, color=colour, marker=look.markers[name], markersize=6, linestyle="none")
-    axes.set(ylim=(len(names) - 0.6, -0.75), yticks=[], ylabel="")
-    axes.grid(visible=False, axis="y")
     axes.margins(x=0.08)
     _beside(axes, names, told)
 
 
 def _beside(axes: Any, names: Sequence[str], told: Sequence[str]) -> None:
+    """A row for each name, without ticks or lines: its name and its number stand above it."""
+    axes.set(ylim=(len(names) - 0.6, -0.75), yticks=[], ylabel="")
+    axes.grid(visible=False, axis="y")
     clear = {"boxstyle": "square,pad=0.1", "facecolor": GROUND, "edgecolor": "none"}  # of the lines behind it
     above: Any = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9, "bbox": clear}
     longest = round(LONGEST * axes.figure.get_figwidth() / WIDTH)
