@@ -226,7 +226,7 @@ def test_workers_leave_and_join(cluster, grid_file, here, tmp_path):
     assert "has no workers yet; waiting for the first" in "".join(running.stdout.readline() for _ in range(3))
     cluster.add("early")
     until(lambda: parts(tmp_path / "spread"))
-    os.kill(cluster.workers["early"].pid, signal.SIGSTOP)  # or it trains all that there is before the other one is there
+    os.kill(cluster.workers["early"].pid, signal.SIGSTOP)  # or it trains all before the other is there
     cluster.add("late")
     until(lambda: cluster.training("late"))
     os.kill(cluster.workers["early"].pid, signal.SIGCONT)
