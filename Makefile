@@ -51,7 +51,7 @@ $(PEERS): $(RUN)
 	touch $(PEERS)
 
 demo: $(RUN)
-	$(BIN)/initbench run initbench/presets/keepcoding.toml
+	$(BIN)/initbench run initbench/spec/presets/keepcoding.toml
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n 2

@@ -34,8 +34,9 @@ def pretend(seconds):
     """Make the workers of this process pretend: a stack takes so many seconds, and its results are made up."""
     import numpy as np
 
-    from initbench.cells import METRICS, Cell
-    from initbench.execution import there
+    from initbench.execution import dask_worker
+    from initbench.spec.cell import Cell
+    from initbench.spec.columns import METRICS
 
     environment = {"device": "none", "processor": "pretended"}
 
@@ -54,7 +55,7 @@ def pretend(seconds):
         }
         return {"reply": reply, "environment": environment, "host": "pretended"}
 
-    there.serve = serve
+    dask_worker.serve = serve
 
 
 async def serve(file, count, seconds):
@@ -76,7 +77,7 @@ async def serve(file, count, seconds):
 
 def grid(cells, width, epochs):
     """A grid of so many cells, `width` at each seed."""
-    from initbench.grid import parse
+    from initbench.spec.grid import parse
 
     rates = [round(0.001 * (i + 1), 6) for i in range(width // 20)]
     return parse(f"""
@@ -105,7 +106,7 @@ def cpu_seconds(pid):
 def measure(asked):
     """One run, and what it took."""
     from initbench.execution import Finished
-    from initbench.runs import Run, Where, crew_for, planned
+    from initbench.results.experiment import Run, Where, crew_for, planned
 
     made = grid(asked.cells, asked.width, asked.epochs)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **ALONE}

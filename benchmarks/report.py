@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from initbench import grid, presets
-from initbench.cells import METRICS
 from initbench.reporting import make
-from initbench.results import frame, table
+from initbench.results.table import frame, table
+from initbench.spec import grid, presets
+from initbench.spec.columns import METRICS
 
 RATES = [round(0.01 * (n + 1), 2) for n in range(25)]
 NORMALS = ", ".join(f'{{ name = "normal", std = {n / 10} }}' for n in range(1, 11))

@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from initbench import activations, grid, initializers, losses, optimizers, stats
+    from initbench import initializers, stats
     from initbench.api import compare, figures, load, merge, report, run, verify
     from initbench.errors import CannotWrite, UserError, WorkerDied
+    from initbench.functions import activations, losses, optimizers
+    from initbench.spec import grid
 
-_MODULES = ("activations", "grid", "initializers", "losses", "optimizers", "stats")
+_MODULES = {
+    "activations": "initbench.functions.activations",
+    "grid": "initbench.spec.grid",
+    "initializers": "initbench.initializers",
+    "losses": "initbench.functions.losses",
+    "optimizers": "initbench.functions.optimizers",
+    "stats": "initbench.stats",
+}
 _NAMES = {
     "compare": "initbench.api",
     "figures": "initbench.api",
@@ -55,7 +64,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f"initbench.{name}")
+        return import_module(_MODULES[name])
     if name in _NAMES:
         return getattr(import_module(_NAMES[name]), name)
     raise AttributeError(f"module 'initbench' has no attribute {name!r}")

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from initbench import files, store
 from initbench.errors import UserError, nearest, printable, shown
-from initbench.grid import Grid, read, results_for
-from initbench.runs import Run, Where, refuse_what_cannot_train, train_to_the_end
+from initbench.results import store
+from initbench.results.experiment import Run, Where, refuse_what_cannot_train, train_to_the_end
+from initbench.spec.grid import Grid, read, results_for
+from initbench.system import files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ def run(
     Parameters
     ----------
     grid
-        The path of a grid file, or a `Grid` (from `initbench.grid.parse`).
+        The path of a grid file, or a `Grid` (from `initbench.spec.grid.parse`).
     results
         The folder that holds the run's folder; default `results` in the working directory. For the `grid.toml` in a
         run's folder it is the folder around that one: the run goes on.
@@ -225,7 +226,7 @@ def merge(folders: Sequence[str | Path], into: str | Path) -> "pd.DataFrame":
 
     Raises UserError if a folder holds no run, or `into` is not empty.
     """
-    from initbench.merging import merge as join
+    from initbench.results.merge import merge as join
 
     run, lines = join([Path(folder) for folder in folders], Path(into))
     run.notes += lines
@@ -257,7 +258,7 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
 
     Raises UserError if the folder holds no run.
     """
-    from initbench import verification
+    from initbench.results import verify as verification
 
     for name, value in (("sample", sample), ("seed", seed)):
         if type(value) is not int or value < 0:

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from initbench.threads import ENVIRONMENT
+from initbench.system.threads import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported, which read it once
 
@@ -15,8 +15,8 @@ import torch
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from initbench import datasets
-from initbench.cells import Cell
+from initbench.data import datasets
+from initbench.spec.cell import Cell
 from initbench.training import stack
 
 # Bit for bit is promised on x86-64 with MKL; elsewhere results agree to rounding, and the run says so.

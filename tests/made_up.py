@@ -16,8 +16,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from initbench.cells import METRICS, SETTINGS
 from initbench.execution.crew import Told
+from initbench.spec.columns import METRICS, SETTINGS
 
 PYTHON = sys.executable
 ENVIRONMENT = {"processor": "made up", "device": "none"}
@@ -79,7 +79,7 @@ def instantly(monkeypatch, before=lambda task: None):
     def crew(*_):
         yield Instant(before)
 
-    monkeypatch.setattr("initbench.runs.crew_for", crew)
+    monkeypatch.setattr("initbench.results.experiment.crew_for", crew)
 
 
 def as_workers(monkeypatch, folder, **faults):
@@ -88,7 +88,7 @@ def as_workers(monkeypatch, folder, **faults):
     program.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{__file__}" "$@"\n')
     program.chmod(0o755)
     log.touch()
-    monkeypatch.setattr("initbench.children.sys.executable", str(program))
+    monkeypatch.setattr("initbench.system.children.sys.executable", str(program))
     monkeypatch.setenv("MADE_UP", json.dumps({**faults, "log": str(log)}))
     return log
 

@@ -12,12 +12,12 @@ from contextlib import suppress
 import pyarrow as pa
 import strangers
 
-from initbench import presets
-from initbench.activations import ACTIVATIONS
+from initbench.functions.activations import ACTIVATIONS
+from initbench.functions.losses import LOSSES
+from initbench.functions.optimizers import OPTIMIZERS
 from initbench.initializers import INITIALIZERS
-from initbench.losses import LOSSES
-from initbench.optimizers import OPTIMIZERS
-from initbench.settings import RULES, SECTIONS
+from initbench.spec import presets
+from initbench.spec.settings import RULES, SECTIONS
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Grid files

@@ -7,10 +7,11 @@ import zlib
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from initbench import datasets, grid, store
-from initbench.cells import METRICS
-from initbench.results import table
-from initbench.runs import Run
+from initbench.data import datasets
+from initbench.results import store, table
+from initbench.results.experiment import Run
+from initbench.spec import grid
+from initbench.spec.columns import METRICS
 
 GRID = """
 name = "made"

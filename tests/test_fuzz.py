@@ -30,13 +30,16 @@ import strangers
 from hypothesis import strategies as st
 from test_datasets import write_folder
 
-from initbench import cli, datasets, grid, gridfile, parts, store
+from initbench import cli
+from initbench.data import datasets
 from initbench.errors import LONGEST_LINE, MOST_LINES, UserError
+from initbench.execution.plan import plan
 from initbench.initializers import INITIALIZERS
-from initbench.plan import plan
 from initbench.reporting import words
-from initbench.runs import Run
-from initbench.settings import MAX_CELLS
+from initbench.results import parts, store
+from initbench.results.experiment import Run
+from initbench.spec import grid, gridfile
+from initbench.spec.settings import MAX_CELLS
 
 CASES = int(os.environ.get("INITBENCH_SOAK_CASES", "2000"))
 

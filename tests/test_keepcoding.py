@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from initbench import grid, presets, streams
 from initbench.initializers import truncated_normal
+from initbench.random import streams
+from initbench.spec import grid, presets
 from initbench.training import stack
 from initbench.training.data import Data
 

@@ -20,11 +20,12 @@ import strangers
 from test_fuzz import hook, watched  # noqa: F401
 
 import initbench as ib
-from initbench import datasets, grid
+from initbench.data import datasets
 from initbench.errors import UserError
 from initbench.reporting import terminal
-from initbench.results import csv_bytes
-from initbench.runs import Run
+from initbench.results.experiment import Run
+from initbench.results.table import csv_bytes
+from initbench.spec import grid
 
 # As long as the others and broken into as many lines, but of nothing that a page could obey.
 PLAIN = tuple(re.sub(r"[^\w (/]", "x", payload) for payload in strangers.PAYLOADS)

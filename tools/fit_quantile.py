@@ -1,4 +1,4 @@
-"""The polynomials of initbench/noise/formulas.py, found again: `python -m tools.fit_quantile` prints them.
+"""The polynomials of initbench/random/noise/formulas.py, found again: `python -m tools.fit_quantile` prints them.
 
 Both are least squares whose weights are raised where the error is largest (Lawson), on Chebyshev points; the rational
 one is linear in its coefficients once its denominator is taken from the round before (Sanathanan & Koerner 1963).

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from initbench import stats
 from initbench.api import write_report
-from initbench.runs import Run
+from initbench.results.experiment import Run
 
 RESULTS = Path(__file__).parent.parent / "results"
 

@@ -6,15 +6,15 @@ The picture of each scheme is a histogram of its weights for (784, 256) with the
 import os
 from pathlib import Path
 
-from initbench.threads import ENVIRONMENT
+from initbench.system.threads import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before NumPy is imported: what is computed here is what a run computes
 
-from initbench.activations import ACTIVATIONS
-from initbench.catalogue import documentation
+from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers import INITIALIZERS, gain, schemes
 from initbench.initializers._base import with_law
 from initbench.initializers.moments import PYTORCH_GAINS
+from initbench.registry import documentation
 from initbench.reporting import weights
 from tools import libraries
 

@@ -1,8 +1,8 @@
 """Make initbench/data/mnist.npz from the four IDX files of MNIST: `python -m tools.make_mnist FOLDER`.
 
 The result has four arrays of bytes: train_images [60000, 784], train_labels [60000], test_images [10000, 784],
-test_labels [10000]. It prints the SHA-256 that initbench/datasets.py checks at load. Files that are not those whose
-SHA-256 initbench/data/LICENSE.md lists are refused.
+test_labels [10000]. It prints the SHA-256 that initbench/data/datasets.py checks at load. Files that are not those
+whose SHA-256 initbench/data/LICENSE.md lists are refused.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from initbench.datasets import IDX_STEMS, MNIST_FILE, Arrays, read_idx_folder
+from initbench.data.datasets import IDX_STEMS, MNIST_FILE, Arrays, read_idx_folder
 
 LICENSE = MNIST_FILE.with_name("LICENSE.md")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import initbench as ib
 
-DATA = Path(__file__).parent.parent / "tests" / "data"
+DATA = Path(__file__).parent.parent / "tests" / "stored"
 CELLS = (
     ("glorot_uniform", "tanh", "cross_entropy"),
     ("he_normal", "relu", "cross_entropy"),

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from initbench.threads import ENVIRONMENT
+from initbench.system.threads import ENVIRONMENT
 
 EXPERIMENTS, SEEDS, NAMES = 1000, 5, "abcd"
 GRID = """
@@ -30,7 +30,8 @@ def main() -> None:
     """Train them one after another and write the counts of right answers."""
     import pandas as pd
 
-    from initbench import datasets, grid
+    from initbench.data import datasets
+    from initbench.spec import grid
     from initbench.training.data import Data
     from initbench.training.stack import prepare_process, train
 
@@ -47,7 +48,7 @@ def main() -> None:
                 rows.append((experiment, name, seed, round(5000 * validation), round(10_000 * test)))
     columns = ["experiment", "name", "seed", "validation_right", "test_right"]
     table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[:1] + columns[2:], "int16"))
-    path = Path(__file__).parent.parent / "tests" / "data" / "same.parquet"
+    path = Path(__file__).parent.parent / "tests" / "stored" / "same.parquet"
     table.to_parquet(path, index=False, compression="zstd")
 
 

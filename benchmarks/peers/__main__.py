@@ -26,9 +26,9 @@ from typing import Any
 import torch
 
 from benchmarks.peers import jax_scan, pytorch, whole_runs, work
-from initbench import datasets
+from initbench.data import datasets
 from initbench.execution import processor
-from initbench.threads import available_cores
+from initbench.system.threads import available_cores
 
 CORES = available_cores()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.work import Data, to_logits
-from initbench.cells import Cell
+from initbench.spec.cell import Cell
 from initbench.training.parameters import initial_parameters
 
 EVALUATION_BATCH = 1000

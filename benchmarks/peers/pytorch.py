@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.peers.work import Data, Split, prepared, to_logits
-from initbench.cells import Cell
-from initbench.datasets import Arrays
+from initbench.data.datasets import Arrays
+from initbench.spec.cell import Cell
 from initbench.training import reference
 
 LOSSES = {"mse": F.mse_loss, "cross_entropy": F.cross_entropy}

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import initbench
-from initbench.grid import Grid
+from initbench.spec.grid import Grid
 
 ROOT = Path(initbench.__file__).parent.parent
 

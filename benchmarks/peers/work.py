@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initbench import datasets, grid, streams
-from initbench.cells import Cell
-from initbench.grid import Grid
-from initbench.plan import Stack
+from initbench.data import datasets
+from initbench.execution.plan import Stack
+from initbench.random import streams
+from initbench.spec import grid
+from initbench.spec.cell import Cell
+from initbench.spec.grid import Grid
 
 NETWORKS = {"784-10": [], "784-128-10": [128], "784-128-128-10": [128, 128]}
 LOSSES = ["mse", "cross_entropy"]

@@ -18,7 +18,7 @@ INITIALIZERS = ", ".join(f'{{ name = "normal", std = {n / 10} }}' for n in range
 
 def made_grid(cells, epochs=EPOCHS):
     """A grid of 100 cells at each seed."""
-    from initbench import grid
+    from initbench.spec import grid
 
     return grid.parse(f"""
         name = "made-up"
@@ -34,9 +34,8 @@ def made_grid(cells, epochs=EPOCHS):
 
 def write(run):
     """Parts with made-up results for every cell of a run, and their timings."""
-    from initbench import store
-    from initbench.cells import METRICS
-    from initbench.results import table
+    from initbench.results import store, table
+    from initbench.spec.columns import METRICS
 
     cells = sorted(run.grid.cells(), key=lambda cell: cell.seed)
     random = np.random.default_rng(0)
@@ -59,9 +58,10 @@ class Bookkeeping:
     def setup(self, cells):
         if not all(map(importlib.util.find_spec, ("pandas", "pydantic", "torch"))):
             raise NotImplementedError("runs need all that initbench requires")
-        from initbench import plan, verification
         from initbench.api import write_report
-        from initbench.runs import Run
+        from initbench.execution import plan
+        from initbench.results import verify as verification
+        from initbench.results.experiment import Run
 
         self.plan, self.write_report, self.check = plan.plan, write_report, verification.check
         self.folder = tempfile.TemporaryDirectory()
@@ -111,9 +111,10 @@ def main(cells, epochs=EPOCHS):
     """Print what each step takes, and the most memory so far."""
     import resource  # not on Windows
 
-    from initbench import plan, verification
     from initbench.api import write_report
-    from initbench.runs import Run
+    from initbench.execution import plan
+    from initbench.results import verify as verification
+    from initbench.results.experiment import Run
 
     def say(what, start):
         seconds = time.perf_counter() - start

@@ -14,7 +14,7 @@ import numpy as np
 from initbench import initializers
 
 try:
-    from initbench import noise
+    from initbench.random import noise
 
     noise.load()  # once for all processes, which are forked
 except ImportError:  # a version before it
@@ -92,7 +92,7 @@ class Networks:
     def setup(self, name):
         if name in ("metainit", "gradinit") and not importlib.util.find_spec("torch"):
             raise NotImplementedError("they need torch")
-        from initbench import datasets
+        from initbench.data import datasets
 
         data = datasets.load_mnist()
         images, labels = data.train_images[5000:8840] / 255.0, data.train_labels[5000:8840].astype(int)
@@ -113,7 +113,7 @@ class Peers:
 
     def setup(self, library, name, shape):
         try:
-            from initbench import throughput
+            from initbench.initializers import throughput
         except ImportError:
             raise NotImplementedError("this version does not compare itself") from None
         if not importlib.util.find_spec(library):

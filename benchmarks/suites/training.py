@@ -19,13 +19,15 @@ class Step:
         if not importlib.util.find_spec("torch"):
             raise NotImplementedError("training needs torch")
         try:
-            from initbench.threads import ENVIRONMENT
+            from initbench.system.threads import ENVIRONMENT
         except ImportError:  # where versions before it have it
             from initbench.execute import ENVIRONMENT
         os.environ.update(ENVIRONMENT)
         import torch
 
-        from initbench import datasets, grid, plan
+        from initbench.data import datasets
+        from initbench.execution import plan
+        from initbench.spec import grid
         from initbench.training import data, reference, stack
 
         stack.prepare_process()

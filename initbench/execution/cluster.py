@@ -26,11 +26,11 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from initbench import __version__
-from initbench.cells import TRAINING_VERSION
-from initbench.datasets import Source, files
+from initbench.data.datasets import Source, files
 from initbench.errors import UserError, WorkerDied
-from initbench.execution import probe, processes, there
+from initbench.execution import dask_worker, probe, processes
 from initbench.execution.crew import Changed, Lost, Notice, Told
+from initbench.spec.cell import TRAINING_VERSION
 
 # The scheduler is asked for its workers so often, in seconds.
 WATCH_SECONDS = 1.0
@@ -134,7 +134,7 @@ class Cluster:
         logging.getLogger("distributed").setLevel(logging.ERROR)  # what matters of it is told by this class
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         if scheduler == "local":
-            from initbench.threads import available_cores
+            from initbench.system.threads import available_cores
 
             count = workers or available_cores()
             self._own = _in_this_process(distributed, count)
@@ -204,7 +204,7 @@ class Cluster:
             if unfinished:
                 self._client.cancel(unfinished, force=True)
             if addresses := list(self._workers):
-                self._client.run(there.leave, self._client.id, workers=addresses, on_error="ignore", wait=False)
+                self._client.run(dask_worker.leave, self._client.id, workers=addresses, on_error="ignore", wait=False)
 
     @property
     def count(self) -> int:
@@ -277,7 +277,7 @@ class Cluster:
             every = max(0.2, self.count / TOLD_A_SECOND)
             try:
                 future = self._client.submit(
-                    there.serve,
+                    dask_worker.serve,
                     what,
                     worker.device,
                     self._client.id,
@@ -429,7 +429,7 @@ class Cluster:
         told = self._ask(list(workers), probe.worker)
         fit = [address for address, answer in told.items() if self._fits(address, answer)]
         sources = [asdict(source) for source in self._sources.values()]
-        for address, ready in self._ask(fit, there.prepare, self._asked, sources).items():
+        for address, ready in self._ask(fit, dask_worker.prepare, self._asked, sources).items():
             if isinstance(ready, BaseException):
                 self._ask_again(address, ready)
             elif "refused" in ready:
@@ -467,7 +467,7 @@ class Cluster:
     def _send_data(self, address: str, names: list[str]) -> bool:
         """Send a worker the data sets that it lacks; whether they have arrived."""
         for name in names:
-            answer = self._ask([address], there.keep, name, self._content(name))[address]
+            answer = self._ask([address], dask_worker.keep, name, self._content(name))[address]
             if isinstance(answer, BaseException):
                 self._ask_again(address, answer)
                 return False

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
-from initbench.cells import Cell
 from initbench.errors import UserError, WorkerDied
-from initbench.plan import Stack, split
+from initbench.execution.plan import Stack, split
+from initbench.spec.cell import Cell
 
 # What a worker is asked to do with a stack: train it, or measure something of it.
 What = Literal["train", "speed", "initialization"]

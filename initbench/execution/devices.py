@@ -8,8 +8,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from initbench import children
 from initbench.errors import UserError
+from initbench.system import children
 
 
 @cache

@@ -20,7 +20,7 @@ def worker() -> dict[str, Any]:
             versions[name] = ""
     try:
         import initbench
-        from initbench.cells import TRAINING_VERSION
+        from initbench.spec.cell import TRAINING_VERSION
 
         versions["initbench"] = f"{initbench.__version__} (training version {TRAINING_VERSION})"
     except ImportError:

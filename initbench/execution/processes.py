@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from initbench import children
 from initbench.errors import WorkerDied
 from initbench.execution.crew import Changed, Lost, Notice, Told
 from initbench.execution.devices import gpu_memories, processor
-from initbench.threads import ENVIRONMENT
+from initbench.system import children
+from initbench.system.threads import ENVIRONMENT
 
 # A worker that tells nothing for so many seconds, or gets nowhere and uses no processor for as long, hangs.
 SILENCE = 300.0

@@ -9,8 +9,8 @@ What all schemes share is said here once.
   draw the same underlying noise at one seed.
 - **Result.** A new array of `dtype` (default float32). The noise of float32 is computed in float32, a normal number
   within 5 · 10⁻⁷ of itself of what float64 has, a truncated one within 10⁻⁶ standard deviations, or 3 · 10⁻⁶ where the
-  bounds are not ±2 (`initbench.noise`); and so are orthogonal matrices. All other dtypes are computed in float64 and
-  rounded once, and so is every scheme that does not draw.
+  bounds are not ±2 (`initbench.random.noise`); and so are orthogonal matrices. All other dtypes are computed in
+  float64 and rounded once, and so is every scheme that does not draw.
 - **Threads.** Arrays of more than a million weights take as many as OMP_NUM_THREADS says, or one for each core; the
   bits do not depend on it.
 - **Place.** Some schemes need more than a shape: `activation` (of the network, by its name), `place` (`"first"`,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from initbench import noise
-from initbench.catalogue import Catalogue, Fit
 from initbench.errors import shown
-from initbench.streams import Seed
+from initbench.random import noise
+from initbench.random.streams import Seed
+from initbench.registry import Catalogue, Fit
 
 if TYPE_CHECKING:
     from scipy.stats.distributions import rv_frozen

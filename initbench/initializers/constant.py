@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from initbench.initializers._base import Array, Shape, checked, floating, weight_and_bias_scheme
-from initbench.streams import Seed
+from initbench.random.streams import Seed
 
 
 @weight_and_bias_scheme

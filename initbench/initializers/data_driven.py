@@ -21,7 +21,7 @@ from initbench.initializers.model import Array, Model, Parameters, finished, lay
 from initbench.initializers.moments import Z, applied, mean
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
-from initbench.streams import draws
+from initbench.random.streams import draws
 
 # Beyond these a parameter is a mistake.
 MOST_ITERATIONS, MOST_BETA = 1000, 1000

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from initbench.initializers._base import WEIGHTS, Array, Place, Shape, checked, draw_normal, require, weight_scheme
 from initbench.initializers.constant import zeros
 from initbench.initializers.scaling import he_normal, variance_scaling
-from initbench.streams import Seed
+from initbench.random.streams import Seed
 
 
 def hidden_layers(depth: int) -> int:

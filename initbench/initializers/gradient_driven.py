@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from initbench.initializers._base import floating, network_scheme, require, standard_uniform
 from initbench.initializers.model import Model, Parameters, finished, layer_seed
 from initbench.initializers.scaling import he_normal
-from initbench.streams import Seed, draws
+from initbench.random.streams import Seed, draws
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -192,7 +192,7 @@ def _start(model: Model, seed: int | None) -> tuple[list["Tensor"], list["Tensor
 def _loss(
     model: Model, weights: Sequence["Tensor"], biases: Sequence["Tensor"], images: "Tensor", labels: "Tensor"
 ) -> "Tensor":
-    from initbench import autograd
+    from initbench.functions import autograd
 
     activation = autograd.activation(model.activation)
     x = images

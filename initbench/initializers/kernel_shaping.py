@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.activations import ACTIVATIONS
+from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers._base import network_and_bias_scheme, require
 from initbench.initializers.model import Array, Model, Parameters, finished, layer_seed
 from initbench.initializers.moments import applied, curvature, derivative, kinked, nodes

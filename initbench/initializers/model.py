@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench import streams
-from initbench.activations import ACTIVATIONS
+from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers._base import Place, floating, require
+from initbench.random import streams
 
 Array = NDArray[Any]
 Batch = tuple[Array, Array]  # images [batch, inputs] in [0, 1], and their labels [batch]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench.activations import ACTIVATIONS
+from initbench.functions.activations import ACTIVATIONS
 
 Array = NDArray[Any]
 

@@ -17,8 +17,8 @@ from initbench.initializers._base import (
     require,
     weight_and_bias_scheme,
 )
-from initbench.noise import probability_below
-from initbench.streams import Seed
+from initbench.random.noise import probability_below
+from initbench.random.streams import Seed
 
 
 @weight_and_bias_scheme

@@ -27,7 +27,7 @@ from initbench.initializers._base import (
 )
 from initbench.initializers.constant import zeros
 from initbench.initializers.moments import gain
-from initbench.streams import Seed
+from initbench.random.streams import Seed
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 Distribution = Literal["normal", "truncated_normal", "uniform", "uncorrected_truncated_normal"]

@@ -13,11 +13,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from initbench import streams
-from initbench.catalogue import Entry, documentation, parsed_call
 from initbench.errors import nearest, shown
 from initbench.initializers._base import INITIALIZERS, Array, Place
 from initbench.initializers.model import Model, NoBatches, Parameters, places
+from initbench.random import streams
+from initbench.registry import Entry, documentation, parsed_call
 
 PLACES: tuple[Place, ...] = get_args(Place)
 PER_LAYER = "per_layer"

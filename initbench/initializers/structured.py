@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench import noise, streams, threads
-from initbench.catalogue import Fit
 from initbench.initializers._base import (
     INITIALIZERS,
     MATRIX,
@@ -26,7 +24,10 @@ from initbench.initializers._base import (
     weight_scheme,
     working,
 )
-from initbench.streams import Seed
+from initbench.random import noise, streams
+from initbench.random.streams import Seed
+from initbench.registry import Fit
+from initbench.system import threads
 
 CONVOLUTION = Fit(
     "convolutions, [..., channels_in, channels_out] of 3 dimensions or more",

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.activations import ACTIVATIONS
+from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers._base import (
     MATRIX,
     MATRIX_OR_BIAS,
@@ -29,7 +29,7 @@ from initbench.initializers._base import (
     working,
 )
 from initbench.initializers.moments import Z, applied, derivative, kinked, mean
-from initbench.streams import Seed
+from initbench.random.streams import Seed
 
 # A fixed point is looked for where pre-activations have this variance at most.
 LARGEST_VARIANCE = 1e4

@@ -1,6 +1,6 @@
 """The report: DataFrames in, one offline HTML file out."""
 
-from initbench.matplotlib_import import import_matplotlib
+from initbench.system.matplotlib_import import import_matplotlib
 
 import_matplotlib()  # before any module of the report does
 

@@ -8,10 +8,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from initbench import __version__
-from initbench.cells import SETTINGS
 from initbench.errors import printable
 from initbench.reporting import figures, words
 from initbench.reporting.page import template, text
+from initbench.spec.columns import SETTINGS
 
 # The page's table has so many rows at most, and its figure so many, those that changed most.
 MOST_ROWS, MOST_DRAWN = 1_000, 30

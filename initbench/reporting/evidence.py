@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.chance import of_source
-from initbench.grid import Grid
 from initbench.reporting import words
+from initbench.spec.grid import Grid
 from initbench.stats import at_rates, rates
+from initbench.stats.chance import of_source
 
 # So many choices have figures of their own, the first ones, and so many rows of these figures there are about; the page
 # says so, and `initbench export` has them all.

@@ -12,7 +12,7 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting import figures, words
 from initbench.reporting.evidence import Evidence
-from initbench.results import csv_bytes
+from initbench.results.table import csv_bytes
 
 # The table of the page has so many rows at most, the first ones; `initbench export` has them all.
 MOST_ROWS = 500

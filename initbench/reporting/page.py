@@ -12,12 +12,12 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from initbench import __version__, stats
-from initbench.chance import cautions
-from initbench.grid import Grid
 from initbench.reporting import explorer, figures, words
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import MOST_COLUMNS, Shown, gallery, shown_first
 from initbench.reporting.svg import unique
+from initbench.spec.grid import Grid
+from initbench.stats.chance import cautions
 
 # So many answers stand on the first screen, and so many are told at all: the table has them all.
 FIRST_ANSWERS, MOST_ANSWERS = 8, 200

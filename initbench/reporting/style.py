@@ -9,7 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import matplotlib as mpl
 import seaborn as sns
 
-from initbench.matplotlib_import import quiet
+from initbench.system.matplotlib_import import quiet
 
 # What stands for the page's ink, lines and ground; no colour of an initializer is one of these.
 INK, GRID, GROUND = "#222222", "#dddddd", "#fefefe"

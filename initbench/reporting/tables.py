@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from initbench import stats
-from initbench.grid import Grid
 from initbench.reporting import words
 from initbench.reporting.evidence import chances, choice_of
+from initbench.spec.grid import Grid
 
 LATEX = {
     "\\": r"\textbackslash{}",

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from initbench import stats
-from initbench.grid import Grid
 from initbench.reporting import words
 from initbench.reporting.evidence import chances, choice_of
+from initbench.spec.grid import Grid
 
 
 def summary_table(frame: pd.DataFrame, grid: Grid) -> None:

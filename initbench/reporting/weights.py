@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench import datasets
+from initbench.data import datasets
 from initbench.initializers import Model, schemes
 from initbench.training.parameters import Batches
 

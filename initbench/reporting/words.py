@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initbench.cells import DIVERGED, SETTINGS
-from initbench.grid import counted
 from initbench.initializers import schemes
+from initbench.spec.columns import DIVERGED, SETTINGS
+from initbench.spec.grid import counted
 from initbench.stats import CHOSEN_ON, CONFIDENCE, MOST_SEEDS
 
 

@@ -1,6 +1,5 @@
 """The statistics: a tidy table in, a table out. No drawing, no files."""
 
-from initbench.chance import Chance
 from initbench.stats._across import (
     Floats,
     friedman,
@@ -20,6 +19,7 @@ from initbench.stats._planning import MOST_SEEDS, TARGETS, critical, detectable,
 from initbench.stats._rates import at_rates, rates
 from initbench.stats._shape import gamma_coverage
 from initbench.stats._verdicts import CHOSEN_ON, pairs, results, results_of, verdicts
+from initbench.stats.chance import Chance
 
 __all__ = [
     "CHOSEN_ON",

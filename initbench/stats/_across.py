@@ -19,9 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as distributions
 
-from initbench.chance import Chance
 from initbench.stats._means import METRIC, split
 from initbench.stats._outcomes import CONFIDENCE, outcomes
+from initbench.stats.chance import Chance
 
 Floats = NDArray[np.float64]
 

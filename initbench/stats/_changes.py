@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from initbench.cells import METRICS, SETTINGS
-from initbench.chance import Chance
+from initbench.spec.columns import METRICS, SETTINGS
 from initbench.stats._means import METRIC, half_width, split
 from initbench.stats._outcomes import CONFIDENCE, outcomes
 from initbench.stats._planning import RESOLUTION
+from initbench.stats.chance import Chance
 
 
 def changes(

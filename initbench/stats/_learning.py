@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from initbench.chance import Chance
 from initbench.stats._outcomes import CONFIDENCE, known_chances
 from initbench.stats._verdicts import CHOSEN_ON
+from initbench.stats.chance import Chance
 
 # How near to the leader's last validation accuracy a run has learned what there is to learn.
 NEAR = 0.01

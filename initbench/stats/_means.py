@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from initbench.cells import DIVERGED
+from initbench.spec.columns import DIVERGED
 from initbench.stats._outcomes import CONFIDENCE, final
 
 METRIC = "test_accuracy"

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from initbench.cells import DIVERGED
-from initbench.chance import MNIST, Chance
+from initbench.spec.columns import DIVERGED
+from initbench.stats.chance import MNIST, Chance
 
 CONFIDENCE = 0.95
 

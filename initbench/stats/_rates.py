@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from initbench.chance import Chance
 from initbench.stats._means import METRIC
 from initbench.stats._outcomes import outcomes
 from initbench.stats._verdicts import CHOSEN_ON, results_of
+from initbench.stats.chance import Chance
 
 RATE = "learning_rate"
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from initbench.chance import Chance
 from initbench.stats._means import METRIC, half_width, split
 from initbench.stats._outcomes import outcomes, share_interval
 from initbench.stats._planning import RESOLUTION, critical
 from initbench.stats._shape import flags
+from initbench.stats.chance import Chance
 
 CHOSEN_ON = "validation_accuracy"
 

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from initbench.datasets import Arrays, Bytes
-from initbench.plan import EVALUATED
+from initbench.data.datasets import Arrays, Bytes
+from initbench.execution.plan import EVALUATED
 
 # How many training batches are gathered at a time.
 AHEAD = 8

@@ -2,9 +2,8 @@
 
 Values are laid out `[cells, units, batch]`: each cell is one contiguous block, whose length is a multiple of
 `BLOCK`, so that elementwise functions treat every cell alike wherever it lies. The definitions are in
-`initbench.activations`, `initbench.losses` and `initbench.optimizers`; the derivatives that are not a line are the
-kernels that PyTorch's autograd itself calls. All write into arrays that they are given, so that a step allocates
-next to nothing.
+`initbench.functions`; the derivatives that are not a line are the kernels that PyTorch's autograd itself calls. All
+write into arrays that they are given, so that a step allocates next to nothing.
 """
 
 from collections.abc import Callable
@@ -14,9 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from initbench.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
-from initbench.losses import LOSSES
-from initbench.optimizers import OPTIMIZERS
+from initbench.functions.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
+from initbench.functions.losses import LOSSES
+from initbench.functions.optimizers import OPTIMIZERS
 
 # Elementwise functions have vector bodies and scalar tails: with AVX-512 the body takes 32 numbers at a time.
 BLOCK = 32

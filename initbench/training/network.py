@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from initbench.cells import Cell
-from initbench.plan import EVALUATED
+from initbench.execution.plan import EVALUATED
+from initbench.spec.cell import Cell
 from initbench.training import kernels
 from initbench.training.data import Batch, Block, Data
 from initbench.training.parameters import initial_parameters

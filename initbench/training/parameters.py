@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from initbench import streams
-from initbench.cells import Cell
 from initbench.initializers import schemes
 from initbench.initializers.model import Array, Batch, Model, Parameters
+from initbench.random import streams
+from initbench.spec.cell import Cell
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from initbench import autograd, streams
-from initbench.cells import Cell
-from initbench.datasets import Arrays
+from initbench.data.datasets import Arrays
+from initbench.functions import autograd
+from initbench.functions.optimizers import OPTIMIZERS
 from initbench.initializers.model import Array, Batch
-from initbench.optimizers import OPTIMIZERS
+from initbench.random import streams
+from initbench.spec.cell import Cell
 from initbench.training.parameters import initial_parameters
 
 

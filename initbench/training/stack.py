@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from initbench import streams
-from initbench.cells import Cell
 from initbench.initializers import schemes
+from initbench.random import streams
+from initbench.spec.cell import Cell
 from initbench.training.data import Data
 from initbench.training.network import Network, Pass
 

@@ -27,11 +27,13 @@ import scipy
 import torch
 
 import initbench
-from initbench import noise, threads
-from initbench.cells import METRICS, Cell
-from initbench.datasets import Source
+from initbench.data.datasets import Source
 from initbench.errors import UserError
 from initbench.execution.devices import processor
+from initbench.random import noise
+from initbench.spec.cell import Cell
+from initbench.spec.columns import METRICS
+from initbench.system import threads
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
 from initbench.training.stack import Steps, bits_hold, prepare_process, quickly_initialized, train

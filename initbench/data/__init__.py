@@ -1,0 +1,1 @@
+"""Data sets: the embedded MNIST and folders of IDX files."""

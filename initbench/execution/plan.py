@@ -1,0 +1,169 @@
+"""The plan: which cells train together, as stacks."""
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+from initbench.data.datasets import Source
+from initbench.spec.cell import Cell
+
+# Where nothing was measured, a stack is as wide as its weights fit into this many bytes, within these bounds.
+STACK_BYTES = 4e6
+NARROWEST, WIDEST = 6, 192
+
+# A graphics processor has room for wide stacks, and needs them to be busy.
+GPU_STACK_BYTES, GPU_WIDEST = 1e9, 2048
+
+# How many arrays as large as the weights an optimizer's step holds, the weights among them; and how many images an
+# evaluation takes at a time: four training batches' worth stay in the cache.
+ARRAYS = {"sgd": 2, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
+EVALUATED = 512
+
+# What workers may idle at the end of a run, as a share of their time, before the last stacks are split.
+IDLE = 0.03
+
+
+class Kind(NamedTuple):
+    """What decides how fast a stack is, beside its width and its functions."""
+
+    dataset: str
+    hidden: str
+    optimizer: str
+    batch_size: int
+    precision: str
+
+
+def kind_of(cell: Cell) -> Kind:
+    """The kind of the stacks that a cell can be in."""
+    return Kind(cell.dataset, cell.hidden, cell.optimizer, cell.batch_size, cell.precision)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Cells that train as one program: they share data, order, shapes and optimizer."""
+
+    cells: tuple[Cell, ...]
+    source: Source
+
+    @property
+    def layers(self) -> tuple[tuple[int, int], ...]:
+        """`(fan_in, fan_out)` of each layer."""
+        return self.cells[0].layers(self.source.pixels, self.source.classes)
+
+    @property
+    def kind(self) -> Kind:
+        """What decides how fast a step is: stacks of one kind differ in their width and functions at most."""
+        return kind_of(self.cells[0])
+
+    @property
+    def step_operations(self) -> float:
+        """Floating-point operations of one optimizer step, dense, biases left out.
+
+        A step multiplies three times in every layer but the first, which needs no gradient of its input.
+        """
+        weights = [fan_in * fan_out for fan_in, fan_out in self.layers]
+        return 2.0 * len(self.cells) * self.cells[0].batch_size * (3 * sum(weights) - weights[0])
+
+    @cached_property
+    def operations(self) -> float:
+        """Those of the whole training and of its evaluations.
+
+        These multiply once for each image of the validation and test splits, before the first epoch and after each.
+        """
+        first = self.cells[0]
+        images = self.source.validation_size + self.source.test_size
+        evaluation = 2.0 * len(self.cells) * images * sum(fan_in * fan_out for fan_in, fan_out in self.layers)
+        return first.epochs * first.steps_per_epoch * self.step_operations + (first.epochs + 1) * evaluation
+
+
+def wide(cell: Cell, source: Source, size: float) -> int:
+    """How many cells like this one have weights of so many bytes."""
+    return int(size // (4 * weights(cell, source)))
+
+
+def weights(cell: Cell, source: Source) -> int:
+    """How many weights a cell's network has, biases left out."""
+    return sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))
+
+
+def training_bytes(cell: Cell, source: Source) -> float:
+    """The bytes of memory that a cell takes while it trains: its optimizer's arrays, and what its layers give for the
+    images that are seen at a time."""
+    arrays = ARRAYS[cell.optimizer.partition("(")[0]]
+    units = sum(out for _, out in cell.layers(source.pixels, source.classes))
+    return 4.0 * (arrays * weights(cell, source) + 3 * max(cell.batch_size, EVALUATED) * units)
+
+
+def plan(
+    cells: Iterable[Cell],
+    sources: Mapping[str, Source],
+    workers: int = 1,
+    widths: Mapping[Kind, int] | None = None,
+    gpu: bool = False,
+    memory: float = 0.0,
+) -> list[Stack]:
+    """Put cells into stacks, longest first.
+
+    Cells share a stack when they share a data set and its order (the seed), a batch size, a number of epochs, the
+    shapes of all layers, the optimizer and the precision. Within a stack they are sorted so that those with the same
+    activations, and those with the same loss, are neighbours. A stack is as wide as `widths` says of its kind, or else
+    as the cache likes, and never needs more than half of `memory`, the bytes that a worker has (0: not known); the
+    last ones are split where workers would idle. None of this changes a cell's result.
+    """
+    groups: dict[tuple[object, ...], list[Cell]] = {}
+    for c in cells:
+        key = (c.dataset, c.train_size, c.hidden, c.optimizer, c.batch_size, c.epochs, c.precision, c.seed)
+        groups.setdefault(key, []).append(c)
+    size, widest = (GPU_STACK_BYTES, GPU_WIDEST) if gpu else (STACK_BYTES, WIDEST)
+    stacks = []
+    for group in groups.values():
+        source = sources[group[0].dataset]
+        usual = min(widest, max(NARROWEST, wide(group[0], source, size)))
+        width = max(1, (widths or {}).get(kind_of(group[0]), usual))
+        if memory:
+            width = min(width, max(1, int(memory / 2 // training_bytes(group[0], source))))
+        stacks += split(Stack(tuple(_neighbours(group)), source), -(-len(group) // width))
+    return _balanced(sorted(stacks, key=lambda stack: -stack.operations), workers)
+
+
+def _neighbours(cells: list[Cell]) -> list[Cell]:
+    """Cells in an order in which those that share an activation are neighbours, and those that share a loss mostly."""
+    by_activation: dict[tuple[str, str], list[Cell]] = {}
+    for cell in sorted(cells, key=lambda c: (c.activation, c.output_activation, c.loss, c.initializer)):
+        by_activation.setdefault((cell.activation, cell.output_activation), []).append(cell)
+    # To and fro: the last loss of one activation is the first of the next.
+    return [c for i, group in enumerate(by_activation.values()) for c in (group[::-1] if i % 2 else group)]
+
+
+def split(stack: Stack, pieces: int) -> list[Stack]:
+    """A stack in so many pieces, as equal as can be."""
+    if pieces < 2:
+        return [stack]
+    bounds = [round(i * len(stack.cells) / pieces) for i in range(pieces + 1)]
+    return [Stack(stack.cells[i:j], stack.source) for i, j in pairwise(bounds)]
+
+
+def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
+    """The stacks, longest first, with some halved so that the workers end at about the same time.
+
+    Each goes to the worker that is free first, as in a run; while one would work on alone, the longest stack of the
+    worker that ends last is halved, down to `NARROWEST`.
+    """
+    total = sum(stack.operations for stack in stacks)
+    while workers > 1:
+        free = [(0.0, worker) for worker in range(workers)]
+        longest: dict[int, Stack] = {}  # of each worker's
+        for stack in stacks:
+            end, worker = heapq.heappop(free)
+            longest.setdefault(worker, stack)
+            heapq.heappush(free, (end + stack.operations, worker))
+        end, worker = max(free)
+        halved = longest[worker]
+        if end <= (1 + IDLE) * total / workers or len(halved.cells) < 2 * NARROWEST:
+            break
+        stacks = [stack for stack in stacks if stack is not halved] + split(halved, 2)
+        stacks.sort(key=lambda stack: -stack.operations)
+    return stacks

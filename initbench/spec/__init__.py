@@ -1,0 +1,1 @@
+"""What is to be trained: settings, cells, grids, grid files, presets."""

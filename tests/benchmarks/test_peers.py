@@ -1,0 +1,119 @@
+"""The benchmark against peers: that every peer does the work that initbench does, and that the floor is that work."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.peers import __main__ as command
+from benchmarks.peers import jax_scan, pytorch, work
+from initbench.data import datasets
+from initbench.execution import plan
+from initbench.training import reference
+
+STEPS = 4
+PEERS = {"loop": pytorch.Loop, "loader": pytorch.LoaderLoop, "func": pytorch.Func, "jax": jax_scan.Scan}
+needs_jax = pytest.mark.skipif(
+    not importlib.util.find_spec("jax"), reason="JAX is not installed: pip install -c constraints.txt -e '.[peers]'"
+)
+
+
+def groups(network, models):
+    """Those of the benchmark, trained on few images, with narrow hidden layers."""
+    short = {"train_size": STEPS * 128, "epochs": 1, "hidden": "12-8" if work.NETWORKS[network] else ""}
+    return [[cell._replace(**short) for cell in group] for group in work.groups(network, models)]
+
+
+def hold(cells, small, losses, metrics):
+    """Losses `[steps, cells]` and metrics `[cells, 4]` are those of the plain trainer."""
+    assert losses.shape == (STEPS, len(cells))
+    for i, cell in enumerate(cells):
+        _, (expected, end) = reference.train(cell, small)
+        np.testing.assert_allclose(losses[:, i], expected, rtol=1e-5, err_msg=str(cell))
+        loss, accuracy, test_loss, test_accuracy = metrics[i]
+        assert (loss, test_loss) == pytest.approx((end["validation_loss"], end["test_loss"]), rel=1e-5)
+        # An image may lie on the border.
+        assert accuracy == pytest.approx(end["validation_accuracy"], abs=4e-3)
+        assert test_accuracy == pytest.approx(end["test_accuracy"], abs=4e-3)
+
+
+@pytest.mark.parametrize("network", ["784-10", "784-128-128-10"])
+@pytest.mark.parametrize("peer", ["loop", "loader", "func", pytest.param("jax", marks=needs_jax)])
+def test_a_peer_trains_what_the_plain_trainer_trains(small, peer, network):
+    data = work.prepared(small)
+    found = groups(network, 2)
+    if peer == "jax":
+        data = jax_scan.on_device(data)
+        # It compiles each for half a second; these hold every activation and each loss.
+        found = found[1::3] if network == "784-10" else found[::3]
+    for cells in found:
+        trainer = PEERS[peer](cells, data, work.batches(cells[0], STEPS))
+        losses = trainer.train()
+        hold(cells, small, losses, trainer.evaluate())
+
+
+def test_each_process_trains_what_the_plain_trainer_trains(small):
+    cells = [group[0] for group in groups("784-10", 1)]
+    processes = pytorch.started_processes(small, 2)
+    trainer = pytorch.Processes(cells, processes, work.batches(cells[0], STEPS))
+    losses = trainer.train()
+    hold(cells * 2, small, losses, trainer.evaluate())
+    for process in processes:
+        process.shutdown()
+
+
+@pytest.mark.parametrize("network", work.NETWORKS)
+def test_the_floor_is_the_arithmetic_of_the_loop(small, network):
+    source = datasets.describe(small, "")
+    cell = work.groups(network, 1)[0][0]._replace(train_size=STEPS * 128, epochs=3)
+    stack = plan.Stack((cell,), source)
+    loop = pytorch.Loop([cell], work.prepared(small), work.batches(cell, STEPS))
+    with FlopCounterMode(display=False) as step:
+        loop.train()
+    with FlopCounterMode(display=False) as evaluation:
+        loop.evaluate()
+    assert step.get_total_flops() == STEPS * stack.step_operations
+    floor = step.get_total_flops() / STEPS + evaluation.get_total_flops() * work.evaluations_per_step(cell)
+    assert floor == pytest.approx(stack.operations / (cell.epochs * cell.steps_per_epoch))
+
+
+@pytest.mark.parametrize("network", work.NETWORKS)
+def test_the_floor_of_a_step_is_a_trainings_over_its_steps(network):
+    grid = work.mixed_grid(network, 2, 2)
+    stacks = plan.plan(grid.cells(), grid.sources)
+    cell = next(grid.cells())
+    steps = len(grid) * work.EPOCHS * command.STEPS_PER_EPOCH
+    assert cell.steps_per_epoch == command.STEPS_PER_EPOCH
+    assert work.operations_per_step(cell) == pytest.approx(sum(stack.operations for stack in stacks) / steps)
+    assert work.operations_per_step(cell, lit_pixels_only=True) < work.operations_per_step(cell)
+
+
+def test_the_table_gives_ratios_and_says_what_is_not_installed():
+    operations = work.operations_per_step(work.groups("784-10", 1)[0][0])
+    run = {"marginal": 20e-6, "to first step": 2.0, "report": 3.0, "run of one step": 5.5}
+    peers = {tool: [90e-6, 100e-6, 110e-6] for tool in command.PEERS if tool != command.JAX}
+    measured = {
+        "machine": command.machine(),
+        "sgemm": [operations / 20e-6, operations / 10e-6],
+        "runs": {"784-10": [run] * 3},
+        "peers": {"784-10": peers},
+    }
+    table = command.tables(measured)
+    line = next(line for line in table.splitlines() if line.startswith("| 784-10"))
+    assert "| 10.0 |" in line
+    assert "| **20.0** · 50% |" in line
+    assert "| 100 · 5.0× · 10% |" in line
+    assert line.endswith("| not installed |")
+    assert "Not to be quoted" not in table
+    peers[command.LOOP][2] = 900e-6
+    assert "not quiet: 784-10, PyTorch loop varied 10.0-fold" in command.tables(measured)
+
+
+def test_a_stack_is_32_models_that_share_their_batches():
+    for network in work.NETWORKS:
+        found = work.groups(network, work.STACK)
+        assert len(found) == len(work.activations(network)) * len(work.LOSSES)
+        for cells in found:
+            assert len({cell.initializer for cell in cells}) == len(cells) == 32
+            assert len({(cell.activation, cell.loss, cell.seed) for cell in cells}) == 1

@@ -1,0 +1,365 @@
+"""The command line, as a person uses it: a process, its output, its exit status."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import ended
+
+import initbench as ib
+from initbench.cli import app
+from initbench.results.table import csv_bytes
+
+COMMANDS = ["new", "plan", "run", "report", "list", "export", "merge", "clean", "schema", "show"]
+
+
+def initbench(*arguments, cwd, **keywords):
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **keywords.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, "-m", "initbench", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        **keywords,
+    )
+
+
+def test_without_docstrings_all_lists_and_every_help_are_the_same(tmp_path):
+    code = (
+        "import sys\nfrom initbench.cli import app, main\n"
+        "kinds = ['initializers', 'activations', 'losses', 'optimizers', 'datasets', 'presets']\n"
+        "names = [c.name or c.callback.__name__ for c in app.registered_commands]\n"
+        "for words in [['--help'], ['list'], *(['list', k] for k in kinds), *([n, '--help'] for n in names)]:\n"
+        "    sys.argv = ['initbench', *words]\n"
+        "    try:\n        main()\n    except SystemExit as end:\n        print('STATUS', end.code)\n"
+    )
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    command = [sys.executable, "-c", code]
+    plain, bare = (
+        subprocess.run(each, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True).stdout
+        for each in (command, [sys.executable, "-OO", *command[1:]])
+    )
+    assert bare == plain
+    assert "      All zeros: W = 0.\n" in bare
+    assert "Constant schemes: every weight the same\n" in bare
+    assert "Train a grid and make its report. Run again, it trains only what is missing." in bare
+    assert bare.count("STATUS 0\n") == 8 + len(app.registered_commands)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "initializers"], ["--version"]])
+def test_help_and_list_import_nothing_heavy(arguments, tmp_path):
+    code = (
+        "import sys\nfrom initbench.cli import main\n"
+        f"sys.argv = ['initbench', *{arguments}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'scipy', 'seaborn', 'pyarrow'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "HEAVY []" in out.stdout
+    assert len(out.stdout) > len("HEAVY []\n")
+
+
+def test_import_is_light():
+    code = "import sys, initbench as ib; ib.initializers; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_grid_with_gradient_driven_schemes_is_checked_without_torch():
+    code = (
+        "import sys; from initbench import grid\n"
+        'schemes = ["metainit", "gradinit", "lsuv", "dks"]\n'
+        "grid.parse(f'[grid]\\ninitializer = {schemes}\\n[model]\\nactivation = \"tanh\"')\n"
+        "print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_the_list_of_initializers_has_all_of_them_by_family(tmp_path):
+    listed = initbench("list", "initializers", cwd=tmp_path).stdout
+    names = [
+        line.strip().partition("(")[0].strip() for line in listed.splitlines() if line[:2] == "  " and line[2:3] != " "
+    ]
+    assert sorted(names) == sorted(ib.initializers.INITIALIZERS)
+    assert names[:3] == ["zeros", "ones", "constant"]
+    assert "Gradient-driven schemes: before the training they" in listed
+
+
+def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_path, monkeypatch, capsys):
+    made = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert f"the law (| below): mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in made.stdout
+    bars = [line for line in made.stdout.splitlines() if "█" in line]
+    assert len(bars) > 15
+    assert (tmp_path / "he_normal-784x256.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def show(*arguments):
+        return ended(monkeypatch, capsys, "show", *arguments)
+
+    for arguments, std in (
+        (["gpt2", "--depth", "11"], 0.02 / 3),
+        (["mup", "--place", "last"], 128**0.5 / 784),
+        (["activation_scaling", "--activation", "tanh"], 1.5925 / 28),
+    ):
+        assert (
+            f"the law (| below): mean 0, standard deviation {std:.4g}"
+            in show(*arguments, "--out", "x.png", "--force")[1]
+        )
+    one, other = (show("normal", "--seed", seed, "--out", "x.png", "--force") for seed in "01")
+    assert one != other
+    assert "singular values: from" in show("lsuv", "--shape", "784,40", "--out", "lsuv.svg")[1]
+    assert (tmp_path / "lsuv.svg").read_text().startswith("<?xml")
+    for arguments, said in (
+        (["he_norml"], "did you mean 'he_normal'"),
+        (["lsuv", "--shape", "100,50"], "give --shape 784,256"),
+        (["dks", "--activation", "relu"], "activation = 'relu'"),
+        (["he_normal", "--shape", "5"], "2 dimensions"),
+        (["he_normal", "--shape", "a,b"], "whole numbers with commas"),
+        (["he_normal", "--shape", "0,5"], "each size from 1 up"),
+        (["he_normal", "--shape", "100000,100000"], "at most 16,777,216 weights"),
+        (["he_normal", "--out", "x.txt"], ".png, .svg or .pdf"),
+        (["mup", "--place", "lst"], "did you mean 'last'"),
+        (["normal(std=1e300)"], "has weights as large as inf"),
+        (["he_normal", "--out", "folder.png"], "a file's name"),
+        (["kumar", "--activation", "selu"], "smooth at 0"),
+    ):
+        status, _, told = show(*arguments)
+        assert (status, len(told.splitlines())) == (2, 1), told
+        assert said in told
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.png", "he_normal-784x256.png", "lsuv.svg", "x.png"]
+
+
+def test_what_is_drawn_of_weights_are_their_numbers():
+    from initbench.initializers import orthogonal
+    from initbench.initializers._base import with_law
+    from initbench.reporting import weights
+
+    W, law = with_law(lambda: orthogonal((60, 40), gain=3.0, seed=0))
+    edges, shares, expected = weights.histogram(W, law)
+    assert shares.sum() == pytest.approx(1)
+    assert shares[3] == pytest.approx(((edges[3] <= W) & (edges[4] > W)).mean())
+    assert expected.sum() == pytest.approx(law.cdf(W.max()) - law.cdf(W.min()))
+    assert abs(shares - expected).max() < 0.02
+    text = "\n".join(weights.lines(W, law))
+    assert "singular values: from 3 to 3, median 3" in text
+    assert "norms of the units' weights: mean 3, from 3 to 3" in text
+    assert f"mean {W.mean():.4g}, standard deviation {W.std():.4g}, from {W.min():.4g} to {W.max():.4g}" in text
+    figure = weights.figure(["histogram", "weights", "singular values", "norms"], W, law)
+    histogram, matrix, singular, _ = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    x, y = histogram.lines[0].get_data()
+    assert y == pytest.approx(law.pdf(x))
+    assert (matrix.images[0].get_array() == W).all()
+    assert singular.lines[0].get_ydata() == pytest.approx([3.0] * 40)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example(command, tmp_path):
+    out = initbench(command, "--help", cwd=tmp_path)
+    assert out.returncode == 0
+    assert f"Example: initbench {command}" in out.stdout
+
+
+def test_list_names_every_entry_with_its_parameters(tmp_path):
+    from initbench.initializers import INITIALIZERS
+
+    out = initbench("list", "initializers", cwd=tmp_path).stdout
+    for entry in INITIALIZERS.values():
+        of_biases = "  (also of biases)" * ("bias" in entry.tags)
+        assert f"\n  {entry.signature}{of_biases}\n      {entry.summary}\n" in "\n" + out
+    wrong = initbench("list", "initialisers", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "did you mean 'initializers'" in wrong.stderr
+
+
+def test_new_plan_run_report_export_clean(tmp_path):
+    assert initbench("new", "g.toml", cwd=tmp_path).returncode == 0
+    twice = initbench("new", "g.toml", cwd=tmp_path)
+    assert twice.returncode == 2
+    assert "exists already" in twice.stderr
+
+    plan = initbench("plan", "g.toml", "--set", "seed=2", cwd=tmp_path)
+    assert plan.returncode == 0
+    assert "96 cells: 6 initializers × 4 activations × 2 losses × 2 seeds" in plan.stdout
+    assert "2 seeds are too few for any claim" in plan.stdout
+    assert re.search(r"about \d+ s and \d\.\d GB", plan.stdout)
+    assert not (tmp_path / "results").exists()
+
+    run = initbench("run", "g.toml", "--smoke", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "48 of 48 cells" in run.stdout
+    assert "cells/s" in run.stdout
+    assert run.stdout.rstrip().endswith("Report: results/keepcoding-smoke/report.html")
+    again = initbench("run", "g.toml", "--smoke", cwd=tmp_path)
+    assert "Nothing to train: all 48 cells" in again.stdout
+
+    folder = tmp_path / "results" / "keepcoding-smoke"
+    (folder / "report.html").unlink()
+    assert initbench("report", "results/keepcoding-smoke", cwd=tmp_path).returncode == 0
+    assert (folder / "report.html").exists()
+
+    for name, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
+        assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
+        assert len(read(tmp_path / name)) == 96
+    assert (tmp_path / "out.csv").read_bytes() == csv_bytes(pd.read_parquet(tmp_path / "out.parquet"))
+    for name, begins in (("means.md", "| activation |"), ("means.tex", "% keepcoding-smoke")):
+        assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
+        assert (tmp_path / name).read_text().startswith(begins)
+    wrong = initbench("export", "results/keepcoding-smoke", "out.xlsx", cwd=tmp_path)
+    assert (wrong.returncode, "allowed: .csv, .parquet, .md or .tex" in wrong.stderr) == (2, True)
+
+    kept = initbench("clean", "results/keepcoding-smoke", cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert (kept.returncode, "--yes" in kept.stderr, folder.exists()) == (2, True, True)
+    assert initbench("clean", "results/keepcoding-smoke", "--yes", cwd=tmp_path).returncode == 0
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "bad.toml"],
+        ["plan", "bad.toml"],
+        ["run", "nowhere.toml"],
+        ["run", "."],
+        ["run", "good.toml", "--set", "seed"],
+        ["run", "good.toml", "--set", "sed=1"],
+        ["run", "good.toml", "--set", "name=../../x"],
+        ["run", "good.toml", "--workers", "0"],
+        ["report", "results/none"],
+        ["new", "x.toml", "--preset", "kepcoding"],
+        ["export", "results/none", "x.csv"],
+        ["merge", "results/none", "--into", "results/y"],
+        ["clean", "."],
+        ["report", "x" * 300],
+        ["new", "x" * 300],
+        ["run", "good.toml", "--results", "x" * 300],
+        ["run", "good.toml", "--results", "good.toml"],
+        ["merge", ".", "--into", "good.toml"],
+        ["runn"],
+    ],
+)
+def test_a_mistake_is_status_2_without_traceback_and_writes_nothing(arguments, tmp_path, monkeypatch, capsys):
+    (tmp_path / "good.toml").write_text("[grid]\ninitializer = ['zeros']")
+    (tmp_path / "bad.toml").write_text("[grid]\ninitializer = ['zero']\n[training]\nepochs = 0")
+    monkeypatch.chdir(tmp_path)
+    status, _, told = ended(monkeypatch, capsys, *arguments)
+    assert status == 2
+    assert "Traceback" not in told
+    assert told.strip()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.toml", "good.toml"]
+    if arguments[-1] == "bad.toml":
+        assert [line[:9] for line in told.splitlines()] == ["bad.toml:"] * 2
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file):
+    """Six stacks, the first quick, and an interrupt as soon as a part lies on disk."""
+    command = [
+        sys.executable,
+        "-m",
+        "initbench",
+        "run",
+        str(grid_file),
+        "--workers",
+        "1",
+        "--set",
+        "train_size=20000",
+    ]
+    command += ["--set", "seed=6"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    parts = tmp_path / "results" / "small" / "parts"
+    deadline = time.monotonic() + 60
+    while not (parts.is_dir() and any(parts.glob("[!.]*"))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    start = time.monotonic()
+    for _ in range(3):  # an impatient person
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    out, err = process.communicate(timeout=20)
+    assert time.monotonic() - start < 3
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    kept = len(list(parts.glob("[!.]*")))
+    assert 0 < kept < 6
+    assert f"Interrupted: {6 * kept} of 36 cells are kept" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("Go on with: ")]
+    arguments = line.removeprefix("Go on with: initbench ").split()
+    finished = initbench(*arguments, "--workers", "1", cwd=tmp_path)
+    assert finished.returncode == 0
+    assert f"{6 * (6 - kept)} cells to train, {6 * kept} are trained already" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("seed=3", "seed", 3),
+        ("activation=tanh", "activation", "tanh"),
+        ("learning_rate=1e-3,1e-2", "learning_rate", [1e-3, 1e-2]),
+        ("loss=mse,mae", "loss", ["mse", "mae"]),
+        ("hidden=[[], [8]]", "hidden", [[], [8]]),
+        ("initializer=normal(mean=0.1, std=0.2)", "initializer", "normal(mean=0.1, std=0.2)"),
+        ("optimizer={ name = 'adam', beta1 = 0.5 }", "optimizer", {"name": "adam", "beta1": 0.5}),
+    ],
+)
+def test_a_setting_on_the_command_line_is_toml_or_words(text, key, value):
+    from initbench.cli import _pair
+
+    assert _pair(text) == (key, value)
+
+
+def test_the_schema_is_json(tmp_path):
+    assert "properties" in json.loads(initbench("schema", cwd=tmp_path).stdout)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("options", [["--device", "cuda"], ["--set", "device=cuda"]])
+def test_a_gpu_that_is_not_there_is_said_in_a_line_and_nothing_is_written(tmp_path, grid_file, options):
+    done = initbench("run", str(grid_file), *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "device = 'cuda' cannot be used" in done.stderr
+    assert "allowed here: 'cpu' or 'auto'" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_device_that_there_is_not_is_refused(tmp_path, grid_file):
+    done = initbench("plan", str(grid_file), "--device", "tpu", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "device" in done.stderr
+    assert "'auto', 'cpu' or 'cuda'" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full here")
+def test_neither_width_nor_workers_nor_an_output_that_is_lost_change_a_result(tmp_path, grid_file):
+    """One run prints as usual; one has no standard streams; and one's log is read to its first line, its errors meet a
+    full disk, and its terminal is closed, which `nohup` has told it to ignore."""
+
+    def command(name, *options):
+        return [sys.executable, "-m", "initbench", "run", str(grid_file), "--results", str(tmp_path / name), *options]
+
+    done = initbench(*command("usual", "--width", "5")[3:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command("closed", "--workers", "1", "--width", "100")]
+    assert subprocess.run(closed, cwd=tmp_path, check=False).returncode == 0
+    ignoring = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *command("gone", "--workers", "2")]
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen(ignoring, cwd=tmp_path, stdout=subprocess.PIPE, stderr=full, text=True)
+    assert process.stdout.readline().endswith("12 cells to train\n")
+    process.stdout.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=100) == 0
+    frames = [ib.load(tmp_path / name / "small") for name in ("usual", "closed", "gone")]
+    for frame in frames[1:]:
+        pd.testing.assert_frame_equal(frame, frames[0], check_exact=True)
+    for name in ("usual", "closed", "gone"):
+        assert (tmp_path / name / "small" / "report.html").is_file()

@@ -1,0 +1,231 @@
+"""The embedded MNIST, and folders of IDX files, whole and damaged."""
+
+import gzip
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ended
+from made_up import GRID, instantly
+
+import initbench as ib
+from initbench.data import datasets
+from initbench.errors import UserError
+from initbench.spec import grid
+from initbench.stats import chance
+from tools import make_mnist
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+def test_the_embedded_mnist_is_mnist(mnist):
+    assert mnist.train_images.shape == (60000, 784)
+    assert mnist.test_images.shape == (10000, 784)
+    # Counts by class as published; the mean pixel, 0.1307, is the one that every tutorial normalizes with.
+    assert np.bincount(mnist.train_labels).tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
+    assert np.bincount(mnist.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert mnist.train_images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
+    assert mnist.train_images.std() / 255 == pytest.approx(0.3081, abs=5e-5)
+    assert mnist.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+
+
+def test_the_file_is_at_most_12_megabytes_and_a_changed_one_is_refused(tmp_path, monkeypatch):
+    content = datasets.MNIST_FILE.read_bytes()
+    assert len(content) <= 12_000_000
+    changed = tmp_path / "mnist.npz"
+    changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    monkeypatch.setattr(datasets, "MNIST_FILE", changed)
+    with pytest.raises(UserError, match="SHA-256"):
+        datasets.load_mnist()
+
+
+def test_what_a_plan_knows_of_mnist_is_true_of_it(mnist):
+    assert datasets.find("mnist") == datasets.describe(mnist, "")
+
+
+def test_the_licence_names_the_idx_files_by_hashes_that_are_those_of_the_embedded_content(mnist):
+    listed = make_mnist.listed_hashes()
+    assert make_mnist.idx_hashes(mnist) == listed
+    assert sorted(listed) == sorted(datasets.IDX_STEMS)
+
+
+def write_folder(folder, images=24, labels=24, test=6, side=3, pack=bytes, label=lambda number, count: number % 3):
+    generator = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    for stem, count in (("train", images), ("t10k", test)):
+        pixels = generator.integers(0, 256, (count, side, side), np.uint8)
+        content = struct.pack(">4B3I", 0, 0, 8, 3, count, side, side) + pixels.tobytes()
+        (folder / f"{stem}-images-idx3-ubyte{'.gz' * (pack is not bytes)}").write_bytes(pack(content))
+    for stem, count in (("train", labels), ("t10k", test)):
+        content = struct.pack(">4BI", 0, 0, 8, 1, count) + label(np.arange(count), count).astype(np.uint8).tobytes()
+        (folder / f"{stem}-labels-idx1-ubyte{'.gz' * (pack is not bytes)}").write_bytes(pack(content))
+    return folder
+
+
+def test_a_folder_is_read_plain_or_gzipped_and_named_by_its_content(tmp_path):
+    plain = datasets.find({"idx": str(write_folder(tmp_path / "a", pack=bytes))})
+    packed = datasets.find({"idx": str(write_folder(tmp_path / "b", pack=gzip.compress))})
+    assert (plain.train_size, plain.validation_size, plain.test_size) == (22, 2, 6)
+    assert (plain.pixels, plain.classes) == (9, 3)
+    assert plain.name.partition("@")[2] == packed.name.partition("@")[2]
+    other = datasets.find({"idx": str(write_folder(tmp_path / "c", test=7))})
+    assert other.name.partition("@")[2] != plain.name.partition("@")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "part"),
+    [
+        ("train-images-idx3-ubyte", lambda b: b"\0\0\x08\x01" + b[4:], "magic number is 0x00000801, not 0x00000803"),
+        ("train-labels-idx1-ubyte", lambda b: b"junk" + b[4:], "magic number"),
+        ("train-images-idx3-ubyte", lambda b: b[:-1], "truncated"),
+        ("t10k-images-idx3-ubyte", lambda b: b + b"x", "too long"),
+        ("t10k-labels-idx1-ubyte", lambda b: b[:6], "truncated"),
+        ("t10k-labels-idx1-ubyte", lambda b: b"", "magic number"),
+        ("train-images-idx3-ubyte", lambda b: gzip.compress(b)[:-9], "gzip stream is truncated"),
+        ("train-images-idx3-ubyte", lambda b: b[:4] + b"\xff" * 12 + b[16:], "truncated"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_named(tmp_path, name, damage, part):
+    folder = write_folder(tmp_path / "d")
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    with pytest.raises(UserError, match=part) as error:
+        datasets.find({"idx": str(folder)})
+    assert name in error.value.lines[0]
+
+
+def test_counts_that_differ_and_files_that_lack_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"train-labels-idx1-ubyte: 23 labels, but train-images-idx3-ubyte has 24"):
+        datasets.find({"idx": str(write_folder(tmp_path / "e", labels=23))})
+    folder = write_folder(tmp_path / "f")
+    (folder / "t10k-images-idx3-ubyte").unlink()
+    with pytest.raises(UserError, match="t10k-images-idx3-ubyte: no such file"):
+        datasets.find({"idx": str(folder)})
+
+
+def test_images_without_a_pixel_are_refused(tmp_path):
+    with pytest.raises(UserError, match="without a pixel"):
+        datasets.find({"idx": str(write_folder(tmp_path / "h", side=0))})
+
+
+def test_a_folder_that_changes_after_the_plan_is_refused(tmp_path):
+    source = datasets.find({"idx": str(write_folder(tmp_path / "g"))})
+    write_folder(tmp_path / "g", test=8)
+    with pytest.raises(UserError, match="have changed since"):
+        source.load()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_names_with_a_dot_are_read_as_those_with_a_hyphen(tmp_path, pack):
+    folder = write_folder(tmp_path / "d", pack=pack)
+    source = datasets.find({"idx": str(folder)})
+    contents = datasets.files(source)
+    for path in folder.iterdir():
+        path.rename(folder / path.name.replace("-idx", ".idx"))
+    for stem in datasets.IDX_STEMS:  # as Kaggle's archive has them beside the files
+        (folder / stem).mkdir()
+    assert datasets.find({"idx": str(folder)}) == source
+    assert {name.replace(".idx", "-idx"): content for name, content in datasets.files(source).items()} == contents
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("Train-Images-IDX3-ubyte", "train-images-idx3-ubyte"),
+        ("train-images.idx", "train-images-idx3-ubyte"),
+        ("train-images-idx3-ubyte.gz.gz", "train-images-idx3-ubyte.gz"),
+        ("emnist-letters-test-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+    ],
+)
+def test_a_file_that_is_nearly_the_one_that_is_needed_is_named(tmp_path, name, wanted):
+    folder = write_folder(tmp_path / "d")
+    missing = wanted.removesuffix(".gz")
+    (folder / missing).rename(folder / name)
+    with pytest.raises(UserError) as error:
+        datasets.find({"idx": str(folder)})
+    (line,) = error.value.lines
+    assert f"{missing}: no such file" in line
+    assert line.endswith(f"; if {name!r} is that file, rename it to {wanted!r}")
+    (folder / name).unlink()
+    with pytest.raises(UserError) as error:
+        datasets.find({"idx": str(folder)})
+    assert "rename" not in error.value.lines[0]  # those of other splits and kinds are not meant
+
+
+def by_class(number, count):
+    """Labels of ten classes, in order."""
+    return number * 10 // count
+
+
+def test_splits_that_cannot_tell_are_named_with_the_remedy(tmp_path):
+    def lines(**keywords):
+        folder = write_folder(tmp_path / "d", **{"side": 1, **keywords})
+        return chance.cautions([datasets.find({"idx": str(folder)})])
+
+    assert lines(images=600, labels=600, test=100) == []
+    (one_class,) = lines(images=600, labels=600, test=100, label=by_class)
+    assert "@" in one_class.partition(": ")[0]
+    assert ": the validation split, the first 50 training images, has one class: the leader and" in one_class
+    assert "the test split decides which runs are at chance. Shuffle the training images" in one_class
+    (some_classes,) = lines(images=600, labels=600, test=100, label=lambda n, count: by_class(n, count) * 3 + n % 3)
+    assert "has no image of the classes of 90% of the test images" in some_classes
+    few, test = lines(images=96, labels=96, test=10, label=lambda number, count: number % 2)
+    assert "cannot tell learning from chance (8 images, 50% of them of one class)" in few
+    assert few.endswith("no run counts as at chance. Give more training images")
+    assert "the test split of 10 images cannot tell" in test
+    assert test.endswith("Give more test images")
+    uneven, _ = lines(images=600, labels=600, test=100, label=lambda number, count: number % 40 == 0)
+    assert uneven.endswith("Give more training images, or classes of more equal size")
+    one, other = lines(images=600, labels=600, test=100, label=lambda number, count: 0 * number)
+    assert one.endswith("Give training images of at least two classes")
+    assert other.endswith("Give test images of at least two classes")
+
+
+def test_python_warns_of_a_split_that_cannot_tell_before_training_and_once(tmp_path, monkeypatch, recwarn):
+    warned = []
+    instantly(monkeypatch, before=lambda task: warned.append(len(recwarn)))
+    folder = write_folder(tmp_path / "d", images=600, labels=600, test=100, side=1, label=by_class)
+    sizes = {"dataset": {"idx": str(folder)}, "batch_size": 50, "seed": 1, "epochs": 1}
+    ib.run(grid.parse(GRID, overrides=sizes), results=tmp_path, workers=1)
+    assert warned
+    assert set(warned) == {1} == {len(recwarn)}
+    assert "has one class" in str(recwarn[0].message)
+    assert recwarn[0].filename == __file__
+    assert ib.verify(tmp_path / "made-up", sample=0) == []  # no fault of the folder
+
+
+def test_the_command_line_says_before_training_that_a_split_cannot_tell(tmp_path, monkeypatch, capsys):
+    instantly(monkeypatch, before=lambda task: sys.stderr.write("begun\n"))
+    monkeypatch.setattr("initbench.cli._interrupt_once", lambda: None)
+    folder = write_folder(tmp_path / "d", images=600, labels=600, test=100, side=1, label=by_class)
+    replaced = ["--set", f"dataset={{ idx = {str(folder)!r} }}", "--set", "batch_size=50", "--set", "epochs=1"]
+    (tmp_path / "g.toml").write_text(GRID)
+    where = ["--workers", 1, "--results", tmp_path]
+    status, _, lines = ended(monkeypatch, capsys, "run", tmp_path / "g.toml", *replaced, *where)
+    assert status == 0
+    before, begun, _ = lines.partition("begun")
+    assert begun
+    assert "has one class" in before
+    status, _, lines = ended(monkeypatch, capsys, "plan", tmp_path / "g.toml", *replaced, *where)
+    assert (status, lines.count("has one class")) == (0, 1)
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
+def test_fashion_mnist_as_debian_installs_it():
+    source = datasets.find({"idx": str(FASHION)})
+    assert (source.train_size, source.validation_size, source.test_size) == (55000, 5000, 10000)
+    arrays = source.load()
+    assert np.bincount(arrays.train_labels).tolist() == [6000] * 10
+    assert arrays.train_images.mean() / 255 == pytest.approx(0.2860, abs=5e-5)

@@ -1,0 +1,276 @@
+"""Two runs side by side, and figures as files."""
+
+import re
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import strangers
+from scipy import stats as scipy_stats
+from test_figures import HOSTILE
+from test_report import TEXT, Page, made_up
+
+import initbench as ib
+from initbench import stats
+from initbench.cli import app
+from initbench.reporting import comparison
+from initbench.results import store, table
+from initbench.results.experiment import Run
+from initbench.spec import grid
+from initbench.spec.columns import METRICS
+
+KEYS = ["activation", "loss", "initializer"]
+
+
+@pytest.fixture(scope="module")
+def before():
+    return made_up(grid.parse(TEXT, overrides={"seed": 6}))
+
+
+def moved_by(frame, points, spread=0.001):
+    """The run with he_normal's accuracies moved, and the others' shaken."""
+    generator = np.random.default_rng(0)
+    shift = np.where(frame["initializer"] == "he_normal", points / 100, 0.0) + generator.normal(0, spread, len(frame))
+    return frame.assign(test_accuracy=frame["test_accuracy"] + shift)
+
+
+def test_a_run_beside_itself_has_not_moved(before):
+    found = stats.changes(before, before.sample(frac=1, random_state=0))
+    assert len(found) == 12
+    assert (found["same"] == found["seeds"]).all()
+    assert (found["seeds"] == 6).all()
+    assert (found[["change", "change_low", "change_high"]] == 0).all(axis=None)
+    assert not found["moved"].any()
+
+
+def test_what_moved_is_told_with_the_interval_of_a_paired_t_test(before):
+    after = moved_by(before, -1)
+    found = stats.changes(before, after).set_index(KEYS)
+    assert found.index[found["moved"]].get_level_values("initializer").tolist() == ["he_normal"] * 4
+    assert (found["same"] == 0).all()
+    last = [
+        frame[frame["epoch"] == 2].sort_values("seed").set_index(KEYS)["test_accuracy"] for frame in (before, after)
+    ]
+    for key, row in found.iterrows():
+        expected = scipy_stats.ttest_rel(last[1][key], last[0][key]).confidence_interval(1 - 0.05 / 12)
+        assert [row["change_low"], row["change_high"]] == pytest.approx([expected.low, expected.high])
+        assert row["change"] == pytest.approx((last[1][key] - last[0][key]).mean())
+
+
+def test_where_nothing_moved_something_is_told_in_at_most_5_of_100_runs(before):
+    """24 of 300 is the 99% point of a true 5%; six settings of six seeds."""
+    some = before[(before["epoch"] == 2) & (before["loss"] == "mse")]
+    told = 0
+    for seed in range(300):
+        generator = np.random.default_rng(seed)
+        shaken = [f.assign(test_accuracy=0.9 + generator.normal(0, 0.003, len(some))) for f in (some, some)]
+        told += bool(stats.changes(*shaken)["moved"].any())
+    assert told <= 24
+
+
+def test_runs_that_share_a_part_are_compared_in_that_part(before):
+    found = stats.changes(before[before["seed"] < 4], before[(before["seed"] > 1) & (before["activation"] == "tanh")])
+    assert set(found["activation"]) == {"tanh"}
+    assert (found["seeds"] == 2).all()
+    one = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
+    assert one["change_low"].isna().all()
+    assert not one["moved"].any()
+    assert stats.changes(before, before.assign(learning_rate=0.5)).empty
+
+
+def test_a_run_that_diverges_counts_as_chance(before):
+    lost = before.copy()
+    which = (lost["initializer"] == "zeros") & (lost["epoch"] == 2)
+    lost.loc[which, list(METRICS)] = np.nan
+    lost.loc[which, "status"] = "diverged"
+    found = stats.changes(before, lost).set_index("initializer")
+    assert found.loc["zeros", "mean_after"].tolist() == pytest.approx([0.1135] * 4)
+    assert found.loc["zeros", "failed_after"].tolist() == [6] * 4
+    assert found.loc["zeros", "moved"].all()
+
+
+def test_the_page_of_a_comparison_says_what_moved(before):
+    found = stats.changes(before, moved_by(before, -1))
+    left = comparison.Side("before", 72, [{"torch": "2.13.0", "processor": "one"}])
+    right = comparison.Side("<b>after</b>", 80, [{"torch": "2.14.0", "processor": "one"}])
+    page = comparison.make(found, left, right, 0.5, "initbench compare a b")
+    text = Page(page).text
+    for said in (
+        "72 cells in 12 settings are in both runs.",
+        "0 of them are the same to the last bit",
+        "Beyond noise: 4 settings worse; the largest change is −0.97 points (he_normal, relu, mse).",
+        "8 cells of <b>after</b> not in before.",
+        "4 settings worse by 0.5 points or more, beyond noise.",
+        "2.14.0",
+        "initbench compare a b",
+    ):
+        assert said in text
+    assert "<b>after" not in page
+    assert not Page(page).scripts
+    assert len(comparison.too_bad(found, 0.5)) == 4
+    assert len(comparison.too_bad(found, 2)) == 0
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, before):
+    """Two runs on disk: one as it was, and one whose he_normal is a point worse."""
+    parsed = grid.parse(TEXT, overrides={"seed": 6})
+    folders = []
+    for name, frame in (("one", before), ("two", moved_by(before, -1))):
+        run = Run.create(parsed, tmp_path_factory.mktemp(name))
+        cells = list(parsed.cells())
+        by_epoch = [frame[frame["epoch"] == epoch].set_index("cell").loc[[c.id for c in cells]] for epoch in range(3)]
+        metrics = {metric: [rows[metric].tolist() for rows in by_epoch] for metric in METRICS}
+        store.write_part(run.folder, table(cells, metrics), {"torch": name})
+        folders.append(run.folder)
+    return folders
+
+
+def invoke(*arguments):
+    from typer.testing import CliRunner
+
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_exit_status_says_whether_anything_is_too_bad(runs, tmp_path):
+    one, two = runs
+    out = tmp_path / "changes.html"
+    result = invoke("compare", one, two, "--fail-if-worse", 0.5, "--out", out)
+    assert result.exit_code == 1
+    assert "4 settings worse by 0.5 points or more, beyond noise." in result.output
+    assert "What moved beyond noise?" in out.read_text(encoding="utf-8")
+    assert invoke("compare", one, two, "--fail-if-worse", 2, "--out", out, "--force").exit_code == 0
+    assert invoke("compare", one, two, "--out", out, "--force").exit_code == 0
+    assert (
+        invoke("compare", two, one, "--fail-if-worse", 0, "--out", out, "--force").exit_code == 0
+    )  # better is not worse
+    same = invoke("compare", one, one, "--fail-if-worse", 0)
+    assert same.exit_code == 0
+    assert "All of them are the same to the last bit." in same.output
+    assert (one.parent / "compare-page-page.html").is_file()
+    assert len(ib.compare(one, two)) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--fail-if-worse", "inf"], "allowed: a number of percentage points"),
+        (["--fail-if-worse", "-1"], "fail-if-worse"),
+        (["--out", f"{__file__}/x.html"], "cannot be written"),
+        (["--out", "x.pdf"], "a file's name that ends in .html"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(runs, arguments, told):
+    command = [sys.executable, "-m", "initbench", "compare", *map(str, runs), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_runs_without_a_common_cell_cannot_be_compared(runs, tmp_path):
+    other = Run.create(grid.parse(TEXT, overrides={"learning_rate": 0.5}), tmp_path)
+    with pytest.raises(ib.UserError, match="no cell of this run is trained yet"):
+        ib.compare(runs[0], other.folder)
+    cells = list(other.grid.cells())
+    store.write_part(other.folder, table(cells, {metric: [[0.5] * len(cells)] * 3 for metric in METRICS}), {})
+    with pytest.raises(ib.UserError, match="no cell in common"):
+        ib.compare(runs[0], other.folder)
+
+
+@pytest.mark.parametrize(("form", "first"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
+def test_figures_are_files_with_their_fonts_in_them_whatever_is_set(tmp_path, form, first):
+    run = strangers.made_run(tmp_path)
+    result = invoke("figures", run, "--format", form, "--into", tmp_path / "drawn")
+    assert result.exit_code == 0, result.output
+    paths = sorted((tmp_path / "drawn").iterdir())
+    assert f"{len(paths)} figures" in result.output
+    names = [path.stem for path in paths]
+    for wanted in (
+        "overview",
+        "accuracy-tanh",
+        "differences-relu",
+        "curves-tanh",
+        "across-ranks",
+    ):
+        assert wanted in names
+    for path in paths:
+        content = path.read_bytes()
+        assert content.startswith(first)
+        if form == "svg":
+            assert b"<text" not in content  # letters are outlines
+            assert b"var(--" not in content
+        if form == "pdf":
+            fonts = re.findall(rb"/FontFile2?3? \d+ 0 R", content)
+            assert len(fonts) == len(re.findall(rb"/Type /FontDescriptor", content)) > 0
+    again = tmp_path / "again"
+    with mpl.rc_context(HOSTILE):
+        ib.figures(run, form, again)
+    assert [path.read_bytes() for path in sorted(again.iterdir())] == [path.read_bytes() for path in paths]
+
+
+def test_figures_of_an_unknown_kind_or_of_nothing_are_refused(runs, tmp_path):
+    with pytest.raises(ib.UserError, match="allowed: svg, pdf, png"):
+        ib.figures(runs[0], "jpg")
+    empty = Run.create(grid.parse(TEXT), tmp_path)
+    with pytest.raises(ib.UserError, match="no cell of this run is trained yet"):
+        ib.figures(empty.folder)
+    assert not (empty.folder / "figures").exists()
+
+
+def test_a_table_of_text_in_categories_is_compared_as_text(before):
+    categories = before.astype({"initializer": "category", "activation": "category"})
+    assert isinstance(categories["initializer"].dtype, pd.CategoricalDtype)
+    pd.testing.assert_frame_equal(stats.changes(before, categories), stats.changes(before, before))
+
+
+def test_what_cannot_be_judged_counts_as_worse(before):
+    """A gate must not pass what it cannot see: missing cells, single seeds, runs that newly fail."""
+    whole = comparison.Side("before", 72, [])
+    part = before[before["initializer"] != "he_normal"]
+    found = stats.changes(before, part)
+    assert comparison.failing(found, whole, 0.5)
+    assert not comparison.failing(stats.changes(part, before), comparison.Side("before", 48, []), 0.5)
+    assert "Cells that after lacks count as worse" in " ".join(
+        comparison.sentences(found, whole, comparison.Side("after", 48, []), 0.5)
+    )
+    single = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
+    assert not single["moved"].any()
+    assert len(comparison.too_bad(single, 0.5)) == 4
+    assert comparison.too_bad(stats.changes(before[before["seed"] == 0], before), 0).empty  # the same bits
+    lost = before.copy()
+    which = (lost["initializer"] == "zeros") & (lost["epoch"] == 2) & (lost["seed"] == 0)
+    lost.loc[which, "status"] = "diverged"
+    lost.loc[which, list(METRICS)] = np.nan
+    newly = stats.changes(before, lost)
+    assert not newly["moved"].any()
+    assert len(comparison.too_bad(newly, 0.5)) == 4
+
+
+def test_a_change_that_is_printed_as_the_limit_is_at_it(before):
+    base = before.assign(test_accuracy=0.9007)
+    found = stats.changes(base, base.assign(test_accuracy=0.8957))
+    assert len(comparison.too_bad(found, 0.5)) == len(found)
+
+
+def test_the_page_of_a_comparison_is_accessible(before, tmp_path):
+    test_page = pytest.importorskip("test_page")
+    if test_page.CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    side = comparison.Side("a", 72, [{"torch": "2.13.0"}])
+    path = tmp_path / "page.html"
+    path.write_text(
+        comparison.make(stats.changes(before, moved_by(before, -1)), side, side, 0.5, "x"), encoding="utf-8"
+    )
+    with test_page.sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=test_page.CHROMIUM, args=test_page.ARGUMENTS)
+        for width, scheme in test_page.SIZES:
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            page.goto(path.as_uri())
+            found = test_page.axe.Axe().run(page, options={"runOnly": test_page.RULES})
+            assert found.violations_count == 0, found.generate_report()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        browser.close()

@@ -1,0 +1,480 @@
+"""What is drawn is what the tables say, whatever names and numbers are in them, and whatever the user has set.
+
+Read is the SVG that goes into the page. Where a number stands on it, the axes' own transform says; where a tick, a bar
+or a dot stands, the SVG.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import seaborn as sns
+import strangers
+from test_report import made_up
+from test_stats import frame_of
+
+import initbench as ib
+from initbench import stats
+from initbench.reporting import figures, make, style, weights, words
+from initbench.reporting.svg import edited, unique
+from initbench.spec import grid
+
+SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+ODD = "#222222 <!-- 1.23456 --> url(#x) & id=\"y\" font: 12px 'z' <metadata>"
+LONG = "glorot_truncated_normal with first normal(std={}) and last uniform(low=-1.0, high=0.05)"
+NAMES = ["normal(std=0.001)", "normal(std=0.002)", ODD, LONG.format(0.001), LONG.format(0.002), "权重 $x^2$"]
+LOOK = figures.Look.of(NAMES)
+RATES = (0.001, 0.005, 0.01)
+
+
+@pytest.fixture(autouse=True)
+def _raise_warnings(monkeypatch):
+    monkeypatch.setattr(style, "WARNINGS", "error")
+
+
+def frame_at(rate, level, spread):
+    """A table of three seeds with intervals wider than the seeds."""
+    shifts = np.array([-1.0, 0.0, 1.0]) * spread
+    return frame_of({name: level - 0.03 * i + shifts * (1 + i) for i, name in enumerate(NAMES)}, learning_rate=rate)
+
+
+@pytest.fixture(scope="module")
+def frame():
+    levels, spreads = (0.985, 0.9, 0.92), (0.008, 0.001, 0.01)
+    whole = pd.concat([frame_at(*given) for given in zip(RATES, levels, spreads, strict=True)])
+    return whole.assign(validation_loss=1.0, test_loss=1.0)
+
+
+@pytest.fixture(scope="module")
+def one(frame):
+    """One rate's runs, and their verdicts."""
+    rows = frame[frame["learning_rate"] == RATES[0]]
+    return rows, stats.verdicts(rows, [])
+
+
+def place_of(text):
+    """Where a text stands."""
+    if text.get("x"):
+        return float(text.get("x")), float(text.get("y"))
+    return tuple(float(n) for n in re.match(r"translate\(([-\d.]+)[ ,]+([-\d.]+)\)", text.get("transform")).groups())
+
+
+class Picture:
+    """A figure as the page has it: its texts, bars and markers, and where its axes put a number."""
+
+    def __init__(self, drawing, look=LOOK):
+        self.drawing = drawing
+        self.root = ET.fromstring(unique(figures.inline(drawing, look, "a-"), "b-"))
+        self.axes = drawing.canvas.axes
+        self.width, self.height = (float(part) for part in self.root.get("viewBox").split()[2:])
+        self.texts = [(t.text or "", *place_of(t), t) for t in self.root.iter(f"{SVG}text")]
+        paths = {p: np.array(re.findall(r"-?[\d.]+", p.get("d")), float) for p in self.root.iter(f"{SVG}path")}
+        self.bars = [path.reshape(2, 2) for path in paths.values() if len(path) == 4]
+        uses = [(u.get(f"{XLINK}href")[1:], float(u.get("x")), float(u.get("y"))) for u in self.root.iter(f"{SVG}use")]
+        self.markers = np.array([use[1:] for use in uses]).reshape(-1, 2)
+        named = {p.get("id"): path for p, path in paths.items()}
+        self.bands = [named[name].reshape(-1, 2) + place for name, *place in uses if len(named[name]) % 2 == 0]
+
+    def at(self, x, y, axes=0):
+        """Where a number stands, in the SVG's units."""
+        axes = self.axes[axes]
+        across, up = self.drawing.canvas.transFigure.inverted().transform(axes.transData.transform((x, y)))
+        return across * self.width, (1 - up) * self.height
+
+    def box(self, axes=0):
+        """Left, right, top and bottom of a panel."""
+        x0, y0, x1, y1 = self.axes[axes].get_position().extents
+        return x0 * self.width, x1 * self.width, (1 - y1) * self.height, (1 - y0) * self.height
+
+    def has_text(self, *wanted):
+        texts = [text for text, *_ in self.texts]
+        for text in wanted:
+            assert text in texts, (text, texts)
+
+    def has_bar(self, low, high, y):
+        """A bar that ends at these numbers, inside of the panel."""
+        left, right, _, _ = self.box()
+        (start, up), (end, _) = self.at(low, y), self.at(high, y)
+        assert left <= start <= end <= right
+        assert any(np.allclose(bar, [[start, up], [end, up]], atol=0.02) for bar in self.bars), (low, high, self.bars)
+
+    def has_marker(self, x, y, axes=0):
+        left, right, top, bottom = self.box(axes)
+        across, up = self.at(x, y, axes)
+        assert left + 2 < across < right - 2  # whole
+        assert top + 2 < up < bottom - 2
+        assert (np.abs(self.markers - (across, up)).max(axis=1) < 0.02).any(), (x, y)
+
+    def has_band(self, x, low, high, axes=0):
+        """A band whose ends at x are these numbers, inside of the panel."""
+        _, _, top, bottom = self.box(axes)
+        ends = [self.at(x, low, axes), self.at(x, high, axes)]
+        assert top <= ends[1][1] <= ends[0][1] <= bottom
+        assert any(all((np.abs(band - end).max(axis=1) < 0.02).any() for end in ends) for band in self.bands), (
+            x,
+            low,
+            high,
+        )
+
+    def ticks(self, axes=0, across=True):
+        """The labels of an axis, their numbers, and where they stand: the middle of a text, or its baseline."""
+        left, right, top, bottom = self.box(axes)
+        found = []
+        for text, x, y, element in self.texts:
+            number = re.fullmatch(r"(−?)([\d.]+(?:e[-+]\d+)?)(%?)", text)
+            anchor = element.get("style")
+            if across:
+                near = "middle" in anchor and left - 1 <= x <= right + 1 and bottom < y < bottom + 25
+            else:
+                near = ("end" in anchor and left - 30 < x < left) or ("start" in anchor and right < x < right + 25)
+                near = near and top - 5 < y < bottom + 10
+            if number and near:
+                value = float(number[2]) * (-1 if number[1] else 1) * (0.01 if number[3] else 1)
+                found.append((text, value, x if across else y))
+        return found
+
+    def labels_are_exact(self, axes=0, across=True, least=2):
+        ticks = self.ticks(axes, across)
+        assert len(ticks) >= least
+        assert len({text for text, *_ in ticks}) == len(ticks)
+        offsets = [
+            place - self.at(*((value, 0.5) if across else (0.5, value)), axes)[0 if across else 1]
+            for _, value, place in ticks
+        ]
+        if across:
+            assert np.abs(offsets).max() < 0.02, list(zip(ticks, offsets, strict=True))
+        else:  # a letter's baseline is below its middle
+            assert np.ptp(offsets) < 0.03, list(zip(ticks, offsets, strict=True))
+            assert 2 < np.mean(offsets) < 5
+        return [text for text, *_ in ticks]
+
+
+def shown_names(picture, names):
+    """For each name there is a text: itself, or its beginning and its end, with a number where two would be alike."""
+    shown = []
+    for i, name in enumerate(names, 1):
+        for text, *_ in picture.texts:
+            begin, cut, end = text.removeprefix(f"{i}: ").partition("…")
+            if begin + end == name or (cut and name.startswith(begin) and name.endswith(end)):
+                shown.append(text)
+                break
+        else:
+            pytest.fail(f"{name} is not in {[text for text, *_ in picture.texts]}")
+    assert len(set(shown)) == len(names)
+
+
+def numbers_of(text):
+    """The numbers of a table's text such as `91.2% ± 0.3` or `3.20 (2.91 to 3.49)`, and how precise they are."""
+    parts = re.findall(r"[−-]?[\d.]+", text)
+    return [float(part.replace("−", "-")) for part in parts], 0.5000001 / 10 ** len(parts[0].partition(".")[2])
+
+
+def test_accuracies_by_initializer(one):
+    rows, table = one
+    limits = figures.accuracy_range(rows, table)
+    picture = Picture(figures.accuracy_by_initializer(rows, table, LOOK, limits, f"{ODD}, learning rate 0.001"))
+    assert table["all_high"].max() > 1  # the interval goes beyond what an accuracy can be, and so does its bar
+    shown_names(picture, NAMES)
+    for i, row in table.iterrows():
+        text = words.interval(row)
+        picture.has_text(text)
+        (mean, half), precision = numbers_of(text)
+        assert abs(100 * row["mean_all"] - mean) <= precision
+        assert abs(100 * (row["all_high"] - row["mean_all"]) - half) <= precision
+        picture.has_bar(row["all_low"], row["all_high"], i)
+        picture.has_marker(row["mean_all"], i)
+        for seed in rows.loc[rows["initializer"] == row["initializer"], "test_accuracy"]:
+            picture.has_marker(seed, i + 0.24)
+    assert picture.labels_are_exact()[-1] == "100%"  # no tick where there is no accuracy
+    title = "".join(text for text, _, y, _ in picture.texts if y < picture.box()[2])
+    assert title.replace(" ", "") == f"{ODD}, learning rate 0.001".replace(" ", "")
+
+
+def test_ticks_of_two_and_a_half_points_are_not_rounded():
+    rows = frame_of({"a": [0.81, 0.84, 0.87], "b": [0.82, 0.83, 0.84]})
+    table = stats.verdicts(rows, []).assign(all_low=0.802, all_high=0.898)
+    look = figures.Look.of(["a", "b"])
+    picture = Picture(figures.accuracy_by_initializer(rows, table, look, (0.80, 0.90), "t"), look)
+    assert picture.labels_are_exact() == ["80.0%", "82.5%", "85.0%", "87.5%", "90.0%"]
+
+
+def test_an_interval_of_which_nothing_is_known_has_arrows_where_the_text_ends():
+    rows = frame_of({"a": [0.2, 0.9], "b": [0.5, 0.55]})
+    table, look = stats.verdicts(rows, []), figures.Look.of(["a", "b"])
+    picture = Picture(
+        figures.accuracy_by_initializer(rows, table, look, figures.accuracy_range(rows, table), "t"), look
+    )
+    picture.has_text("55.0% ± over 50")
+    picture.has_bar(0.05, 1.05, 0)
+    picture.has_marker(0.05, 0)
+    picture.has_marker(1.05, 0)
+    picture.has_bar(table.loc[1, "all_low"], table.loc[1, "all_high"], 1)
+    curve = pd.DataFrame({"initializer": "a", "epoch": [1, 2], "mean": 0.55, "low": [-3.0, 0.5], "high": [4.1, 0.6]})
+    picture = Picture(figures.learning_curve(curve, curve, look, "t"), look)
+    picture.has_band(1, 0.05, 1.05, axes=1)
+    picture.has_band(1, -3.0, 4.1)  # a loss can be anything
+    assert "55.0% ± over 50" in picture.drawing.rows[1]
+
+
+@pytest.mark.parametrize("level", [0.9, 0.2])
+def test_differences(one, level):
+    rows, _ = one
+    rows = rows.assign(test_accuracy=rows["test_accuracy"].where(rows["initializer"] != NAMES[0], level))
+    rows = rows.assign(validation_accuracy=[1 - NAMES.index(name) / 10 for name in rows["initializer"]])
+    table = stats.verdicts(rows, [])
+    picture = Picture(figures.differences(table, LOOK, "t"))
+    order = table[table["behind"].notna()].sort_values("behind", kind="stable")
+    shown_names(picture, list(order["initializer"]))
+    for i, (_, row) in enumerate(order.iterrows()):
+        text = words.difference(row, "behind")
+        picture.has_text(text)
+        ends = [max(100 * row["behind_low"], -100), min(100 * row["behind_high"], 100)]
+        told, precision = numbers_of(text)
+        assert np.abs(np.array(told) - [100 * row["behind"], *ends]).max() <= precision
+        picture.has_bar(*ends, i)
+        picture.has_marker(100 * row["behind"], i)
+    picture.labels_are_exact()
+
+
+def test_changes(frame):
+    generator = np.random.default_rng(0)
+    after = frame.assign(test_accuracy=frame["test_accuracy"] - generator.uniform(0, 0.02, len(frame)))
+    table = stats.changes(frame, after, chance=None)
+    names = [f"{row['initializer']}, learning rate {row['learning_rate']}" for _, row in table.iterrows()]
+    picture = Picture(figures.changes(table, names, LOOK))
+    shown_names(picture, names)
+    for i, row in table.iterrows():
+        picture.has_text(words.difference(row, "change"))
+        picture.has_bar(100 * row["change_low"], 100 * row["change_high"], i)
+        picture.has_marker(100 * row["change"], i)
+    picture.labels_are_exact()
+
+
+def test_heat_maps(frame):
+    table = stats.verdicts(frame, ["learning_rate"])
+    wide = 100 * table.pivot(index="initializer", columns="learning_rate", values="mean_all").loc[NAMES]
+    wide.columns = [f"{LONG} at {rate}" for rate in wide.columns]
+    picture = Picture(figures.heat_map(wide, "t", "Mean test accuracy, %", "what"))
+    below = [text for text, *_, element in picture.texts if "…" in text and "rotate(-30" in element.get("transform")]
+    assert len(set(below)) == 3
+    beside = "".join(text for text, *_ in picture.texts)
+    for i, name in enumerate(NAMES):
+        assert f"std=0.00{i + 1}" in beside if i < 2 else name[:15] in beside
+        picture.has_text(*(f"{value:.1f}" for value in wide.loc[name]))
+    picture.has_text("(std=0.001)", "(std=0.002)", NAMES[-1])
+    near = pd.DataFrame({"tanh": [82.5, 82.6, 82.7]}, index=NAMES[:3])
+    picture = Picture(figures.heat_map(near, "t", "Mean test accuracy, %", "what"))
+    assert picture.labels_are_exact(1, across=False) == ["82.50", "82.55", "82.60", "82.65", "82.70"]
+    same = pd.DataFrame({"tanh": [4.0, 4.0], "relu": [4.0, np.nan]}, index=NAMES[:2])
+    picture = Picture(figures.heat_map(same, "t", "Epochs, median", "what", show="{:.0f}".format, whole=True))
+    assert picture.labels_are_exact(1, across=False, least=1) == ["4"]
+
+
+def test_rank_diagrams_and_intervals(frame):
+    scores = stats.scores(frame, ["learning_rate"])
+    ranks = stats.ranks(scores)
+    for groups in ([], [(0, 3), (2, 5)]):
+        picture = Picture(figures.rank_diagram(ranks, groups, LOOK, 3))
+        picture.labels_are_exact()
+        for i, row in ranks.iterrows():
+            picture.has_marker(row["mean_rank"], i)
+            picture.has_text(f"{row['mean_rank']:.2f}")
+        shown_names(picture, list(ranks["initializer"]))
+    axes = picture.axes[0]
+    bars = [axes.transData.transform((line.get_xdata()[0], 0))[0] for line in axes.lines if len(line.get_xdata()) == 2]
+    numbers = [text.get_window_extent() for text in axes.texts if text.get_ha() == "right"]
+    assert len(bars) == 2
+    assert max(bars) + 4 < min(box.x0 for box in numbers)  # no number breaks a bar into pieces
+    means = stats.interquartile_means(scores, 200)
+    over = stats.improvement(scores, NAMES[0], 200)
+    for table, value, line in ((means, "mean", None), (over, "probability", 0.5)):
+        picture = Picture(
+            figures.intervals(table, value, LOOK, "Probability of improvement\nover " + ODD, "label", line)
+        )
+        shown_names(picture, list(table["initializer"]))
+        picture.labels_are_exact()
+        for i, row in table.iterrows():
+            picture.has_bar(row["low"], row["high"], i)
+            picture.has_marker(row[value], i)
+
+
+def test_learning_curves_profiles_and_learning_rates(frame):
+    parsed = grid.parse('[grid]\ninitializer = ["zeros", "he_normal"]\nseed = 3\n[training]\nepochs = 2')
+    runs, look = made_up(parsed), figures.Look.of(["zeros", "he_normal"])
+    runs["train_loss"] = runs["train_loss"] * 1e-5 + 2.3025
+    loss, accuracy = (stats.curves(runs, ["initializer"], m) for m in ("train_loss", "validation_accuracy"))
+    picture = Picture(figures.learning_curve(loss, accuracy, look, "t"), look)
+    for axes, table in ((0, loss[loss["epoch"] > 0]), (1, accuracy)):
+        assert picture.labels_are_exact(axes)[-1] == "2"
+        picture.labels_are_exact(axes, across=False)
+        for _, row in table.iterrows():
+            picture.has_band(row["epoch"], row["low"], row["high"], axes)
+
+    scores = stats.scores(frame, ["learning_rate"])
+    table = stats.profiles(scores, np.linspace(0.75, 1, 9), 200)
+    picture = Picture(figures.profile(table, LOOK))
+    picture.labels_are_exact()
+    picture.labels_are_exact(across=False)
+    for _, row in table.iterrows():
+        picture.has_band(row["threshold"], row["low"], row["high"])
+
+    for some in (RATES, RATES[1:]):  # far apart, on a logarithmic axis; and near, on an ordinary one
+        table = stats.rates(frame[frame["learning_rate"].isin(some)], [])
+        picture = Picture(figures.sensitivity(table, LOOK, "t"))
+        assert picture.labels_are_exact() == [str(rate) for rate in some]
+        picture.labels_are_exact(across=False)
+        assert picture.drawing.headings[1:] == [str(rate) for rate in some]
+        for _, row in table.iterrows():
+            picture.has_band(row["learning_rate"], row["all_low"], row["all_high"])
+
+
+def test_a_text_is_never_edited_with_the_rest_of_an_svg():
+    escaped = ODD.replace("&", "&amp;").replace("<", "&lt;")
+    letters = "font: 700 9.876px 'DejaVu Sans'; fill: #222222"
+    text = f'<text x="1.23456" style="{letters}">{escaped}\x0b</text>'
+    source = f'<svg xmlns="x" viewBox="0 0 1 1"><metadata>m<g/></metadata><!-- c --><g id="n">{text}</g></svg>'
+    once = figures.svg.for_page(source, {"#222222": "var(--ink)"}, {"aria-label": ODD}, "p-")
+    root = ET.fromstring(unique(once, "q-").replace(' xmlns="x"', ""))
+    text = root.find("g/text")
+    assert (text.text, root.get("aria-label")) == (ODD + "\N{REPLACEMENT CHARACTER}", ODD)
+    assert text.get("x") == "1.23"
+    assert text.get("style") == "font-size: 9.88px; font-weight: 700; fill: var(--ink)"
+    assert root.find("metadata") is None
+    assert edited("<a><b></b>x</a>", lambda _, attributes: attributes) == "<a><b/>\n</a>"
+
+
+HOSTILE = {
+    "text.usetex": True,
+    "savefig.bbox": "tight",
+    "font.family": "monospace",
+    "font.size": 30,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "other",
+    "axes.formatter.use_locale": True,
+    "axes.formatter.use_mathtext": True,
+    "axes.unicode_minus": False,
+    "axes.xmargin": 0.4,
+    "figure.autolayout": True,
+    "figure.dpi": 37,
+    "savefig.dpi": 11,
+    "path.sketch": (3, 100, 2),
+    "lines.marker": "x",
+    "xtick.top": True,
+    "axes.titlelocation": "left",
+    "image.cmap": "jet",
+}
+
+SMALL = """
+[grid]
+initializer = ["zeros", "he_normal", { name = "normal", std = 0.001 }]
+activation = "tanh"
+seed = 3
+[model]
+hidden = []
+output_activation = "same"
+[training]
+epochs = 2
+"""
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{tests!r}, {tests!r} + '/reporting']
+{before}
+import initbench.reporting
+from test_figures import SMALL
+from initbench.spec import grid
+import strangers
+from test_report import made_up
+parsed = grid.parse(SMALL)
+sys.stdout.write(initbench.reporting.make(made_up(parsed), parsed, [], "x"))
+"""
+
+
+@pytest.fixture(scope="module")
+def plain_page():
+    parsed = grid.parse(SMALL)
+    return make(made_up(parsed), parsed, [], "x")
+
+
+def test_what_a_user_has_set_changes_no_byte_of_a_page_and_is_left_as_it_was(plain_page):
+    parsed = grid.parse(SMALL)
+    with mpl.rc_context():
+        sns.set_theme(style="darkgrid", context="poster", palette="pastel")
+        plt.style.use("dark_background")
+        mpl.rcParams.update(HOSTILE)
+        mine = plt.figure("mine")
+        before, numbers, filters = dict(mpl.rcParams), plt.get_fignums(), list(warnings.filters)
+        backend = mpl.get_backend()
+        assert make(made_up(parsed), parsed, [], "x") == plain_page
+        assert dict(mpl.rcParams) == before
+        assert (plt.get_fignums(), plt.gcf(), mpl.get_backend()) == (numbers, mine, backend)
+        assert list(warnings.filters) == filters
+        plt.close(mine)
+
+
+@pytest.mark.parametrize(
+    ("settings", "before"),
+    [
+        (b"\xff\xfe broken", ""),  # which ends the import of matplotlib: hers as well as ours
+        (
+            b"backend: module://nothing_here\nno such key: 1\n",
+            "import initbench.matplotlib_import as m; m.own_process = True",
+        ),
+    ],
+)
+def test_settings_that_matplotlib_cannot_read_change_no_byte_of_a_page(tmp_path, plain_page, settings, before):
+    lines = "".join(f"{key}: {value if key != 'path.sketch' else '3, 100, 2'}\n" for key, value in HOSTILE.items())
+    (tmp_path / "matplotlibrc").write_bytes(lines.encode() + settings)
+    (tmp_path / "config" / "stylelib").mkdir(parents=True)
+    (tmp_path / "config" / "stylelib" / "mine.mplstyle").write_bytes(b"\xff\xfe")
+    (tmp_path / "config").chmod(0o555)
+    environment = os.environ | {
+        "MPLBACKEND": "module://nothing.backend_inline",
+        "MPLCONFIGDIR": str(tmp_path / "config"),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    script = SCRIPT.format(tests=str(Path(__file__).parents[1]), before=before)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout == plain_page
+
+
+def test_every_figure_is_drawn_in_our_own_settings():
+    drawing = [f for f in vars(figures).values() if getattr(f, "__annotations__", {}).get("return") is figures.Drawing]
+    assert len(drawing) == 10
+    assert all(f.__code__ is figures.heat_map.__code__ for f in drawing)  # of the wrapper
+
+
+def test_files_say_once_which_characters_no_font_has(monkeypatch, tmp_path):
+    text = strangers.GRID.replace("zeros", "he_uniform").replace('["tanh", "relu"]', '["tanh"]')
+    folder = strangers.made_run(tmp_path, text)
+    some = figures._family_with
+    monkeypatch.setattr(figures, "_family_with", lambda char: None if char == "\U0001bc00" else some(char))
+    odd = "\U0001bc00 \N{RIGHTWARDS TWO-HEADED ARROW WITH VERTICAL STROKE}"  # the second is in DejaVu Serif
+    monkeypatch.setattr(words, "labelled", lambda frame: frame.replace({"initializer": {"he_uniform": odd}}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        paths = ib.figures(folder, "svg", tmp_path / "drawn")
+    assert any("DejaVuSerif-" in path.read_text(encoding="utf-8") for path in paths)
+    (note,) = [str(one.message) for one in caught]
+    assert note.startswith("figures: no font of this machine has \U0001bc00, so boxes are drawn in their place")
+
+
+def test_a_scheme_is_pictured_alike_whatever_is_set():
+    W = np.random.default_rng(0).normal(size=(16, 9))
+    panels = ["histogram", "weights", "images", "singular values", "norms"]
+    plain = weights.picture(panels, W, title="t", form="svg")
+    with mpl.rc_context(HOSTILE):
+        assert weights.picture(panels, W, title="t", form="svg") == plain

@@ -1,0 +1,316 @@
+"""The report in a real browser: what a reader sees, clicks, downloads and links to; and whom it leaves out (nobody)."""
+
+import io
+import shutil
+
+import pandas as pd
+import pytest
+from test_report import TEXT, made_up
+
+from initbench import stats
+from initbench.reporting import make, words
+from initbench.spec import grid
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+CHOICE = ["activation", "loss"]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+
+
+def trained(cell):
+    """Made-up accuracies with everything to tell of: one that fails, one that scatters, small and large differences."""
+    spread = {"zeros": 0.001, "he_normal": 0.01}.get(cell.initializer, 0.0005)
+    level = {"zeros": 0.9, "he_normal": 0.85}.get(cell.initializer, 0.6)
+    return level + spread * ((7 * cell.seed) % 5) + 0.01 * (cell.activation == "relu")
+
+
+@pytest.fixture(scope="module")
+def frame():
+    broken = lambda c: c.initializer == "he_normal" and c.activation == "relu" and c.seed == 1  # noqa: E731
+    return made_up(grid.parse(TEXT), trained, broken)
+
+
+@pytest.fixture(scope="module")
+def address(frame, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}
+    path.write_text(make(frame, grid.parse(TEXT), [environment], "initbench run page.toml"), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens an address at a width, in light or dark; at the end nothing may have complained or been asked for."""
+    pages, complaints, requests = [], [], []
+
+    def visit(address, width=1280, scheme="light", **more):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(address)
+        pages.append(page)
+        return page
+
+    yield visit
+    for page in pages:
+        page.close()
+    assert not complaints
+    assert all(url.startswith(("file:", "blob:")) for url in requests)
+
+
+def column(page, number):
+    """The texts of a column of the table, of the rows that are shown."""
+    rows = page.locator("#rows tr:not([hidden])")
+    return [row.locator("td, th").nth(number).inner_text() for row in rows.all()]
+
+
+def means_of(text):
+    """The mean with its interval, without the marks beside it."""
+    return text.rstrip("†•◦ ")
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_axe_finds_no_violation_and_nothing_is_wider_than_the_screen(opened, address, width, scheme):
+    page = opened(address, width, scheme)
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    found = axe.Axe().run(page, options={"runOnly": RULES})
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 24, 28)")
+
+
+def test_axe_would_find_one(opened, address):
+    page = opened(address)
+    page.evaluate("document.querySelector('.note').style.color = '#eeeeee'")
+    assert axe.Axe().run(page, options={"runOnly": RULES}).violations_count > 0
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_table_sorts_and_filters(opened, address, frame, width):
+    page = opened(address, width)
+    table = stats.verdicts(frame, CHOICE)
+    assert column(page, 2) == table["initializer"].tolist()
+    page.get_by_role("button", name="Test accuracy, all runs").click()
+    means = table["mean_all"].round(9).sort_values(kind="stable")
+    assert [means_of(text) for text in column(page, 4)] == [words.interval(table.loc[i]) for i in means.index]
+    assert page.locator("#metric-head").get_attribute("aria-sort") == "ascending"
+    page.get_by_role("button", name="Test accuracy, all runs").click()
+    assert page.locator("#metric-head").get_attribute("aria-sort") == "descending"
+    assert means_of(column(page, 4)[0]) == words.interval(table.loc[means.index[-1]])
+    page.get_by_label("Activation", exact=True).select_option("relu")
+    page.get_by_label("Initializer", exact=True).select_option("zeros")
+    assert column(page, 0) == ["relu", "relu"]
+    assert column(page, 2) == ["zeros", "zeros"]
+    assert page.locator("#shown").inner_text().startswith("2 of 12 rows")
+    page.get_by_role("button", name="Show everything").click()
+    assert column(page, 2) == table["initializer"].tolist()
+
+
+def test_the_choice_holds_for_answers_and_figures(opened, address):
+    page = opened(address)
+    panels = page.locator("figure[data-choice]:visible")
+    assert panels.count() == 12
+    page.get_by_label("Activation", exact=True).select_option("tanh")
+    assert panels.count() == 6
+    assert page.locator(".answers > li:visible").count() == 2
+    page.get_by_label("Loss", exact=True).select_option("mse")
+    assert panels.count() == 3
+    told = [svg.get_attribute("aria-label") for svg in page.locator("figure[data-choice]:visible svg").all()]
+    assert all("tanh, mse" in text for text in told)
+
+
+def test_the_metric_can_be_chosen(opened, address, frame):
+    page = opened(address)
+    for metric, label in (("validation_accuracy", "Validation accuracy"), ("test_loss", "Test loss")):
+        page.get_by_label("Metric", exact=True).select_option(metric)
+        keys = [*CHOICE, "initializer"]
+        table = stats.verdicts(frame, CHOICE)[keys].merge(stats.results(frame, keys, metric), how="left", on=keys)
+        show = words.interval if metric.endswith("accuracy") else words.loss_interval
+        assert [means_of(text) for text in column(page, 4)] == [show(row) for _, row in table.iterrows()]
+        assert column(page, 6) == [show(row, "trained") for _, row in table.iterrows()]
+        assert page.locator("#metric-head").inner_text() == f"{label}, all runs"
+
+
+def test_another_than_the_leader_can_be_compared_with(opened, address, frame):
+    page = opened(address)
+    page.get_by_label("Compare with", exact=True).select_option("he_normal")
+    table = stats.pairs(frame, CHOICE)
+    table = table[table["other"] == "he_normal"].set_index([*CHOICE, "initializer"])
+    for activation, loss, name, told in zip(*(column(page, i) for i in (0, 1, 2, 5)), strict=True):
+        if name == "he_normal":
+            assert told == "–"
+        else:
+            row = table.loc[(activation, loss, name)]
+            assert told == " ".join(words.points(row["behind"], row["behind_low"], row["behind_high"]))
+
+
+def test_a_permanent_link_leads_to_the_view(opened, address):
+    page = opened(address)
+    page.get_by_label("Activation", exact=True).select_option("relu")
+    page.get_by_label("Metric", exact=True).select_option("validation_loss")
+    page.get_by_label("Compare with", exact=True).select_option("zeros")
+    page.get_by_role("button", name="Failed", exact=True).click()
+    link = page.locator("#link").get_attribute("href")
+    assert page.url == address + link
+    again = opened(address + link)
+    for number in (0, 1, 2, 4, 5):
+        assert column(again, number) == column(page, number)
+    assert again.get_by_label("Metric", exact=True).input_value() == "validation_loss"
+    assert again.locator("figure[data-choice]:visible").count() == 6
+    assert again.locator("#explore").evaluate("heading => heading.getBoundingClientRect().top") < 900
+    for wrong in (
+        "#view?activation=nonsense&metric=nonsense&sort=99.up&than=x",
+        "#view?sort=3.up",
+        "#view?sort=00.up",
+        "#view?%",
+        "#x",
+    ):
+        assert len(column(opened(address + wrong), 2)) == 12
+
+
+def test_the_keyboard_reaches_everything(opened, address):
+    page = opened(address)
+    seen = set()
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        focused = page.evaluate("""() => {
+            const at = document.activeElement, box = at.getBoundingClientRect(), style = getComputedStyle(at)
+            const name = (at.id || at.textContent).trim().slice(0, 40)
+            return [at.tagName, name, style.outlineStyle, box.width * box.height]
+        }""")
+        if focused[0] == "BODY":
+            break
+        assert focused[2] != "none", focused  # what has the focus shows it
+        assert focused[3] > 0, focused
+        seen.add((focused[0], focused[1]))
+    for wanted in (("BUTTON", "theme"), ("BUTTON", "reset"), ("BUTTON", "Failed"), ("A", "csv"), ("A", "parquet")):
+        assert wanted in seen
+    assert {tag for tag, _ in seen} >= {"SELECT", "SUMMARY", "DIV"}
+    page.get_by_role("button", name="Failed", exact=True).focus()
+    page.keyboard.press("Enter")
+    assert page.locator("th[aria-sort]").inner_text() == "Failed"
+
+
+def test_the_data_can_be_downloaded(opened, address, frame):
+    page = opened(address)
+    with page.expect_download() as csv:
+        page.locator("#csv").click()
+    assert csv.value.suggested_filename == "page.csv"
+    read = pd.read_csv(csv.value.path(), dtype={"cell": str})
+    assert read["cell"].tolist() == frame["cell"].tolist()
+    pd.testing.assert_series_equal(read["test_accuracy"], frame["test_accuracy"])
+    with page.expect_download() as parquet:
+        page.locator("#parquet").click()
+    assert parquet.value.suggested_filename == "page.parquet"
+    with open(parquet.value.path(), "rb") as file:
+        pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(file.read())), frame)
+
+
+def test_light_and_dark_are_the_readers_choice(opened, address):
+    page = opened(address)
+    colour = "getComputedStyle(document.querySelector('figure svg text')).fill"
+    ink = page.evaluate(colour)
+    page.get_by_role("button", name="Dark colours").click()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 28)"
+    assert page.evaluate(colour) != ink  # the figures go with it
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate(colour) == ink
+    assert not page.locator("#controls").is_visible()
+    assert page.get_by_role("button", name="Failed", exact=True).is_visible()  # the table keeps its headings
+    assert len(page.pdf()) > 10_000
+    page.emulate_media(media="screen")
+    page.get_by_role("button", name="Light colours").click()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_without_a_script_the_page_is_whole(opened, address, frame):
+    page = opened(address, java_script_enabled=False)
+    assert len(column(page, 2)) == 12
+    assert not page.locator("#controls").is_visible()
+    assert not page.locator("#theme").is_visible()
+    assert page.locator("#csv").get_attribute("download") == "page.csv.gz"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_first_screen_has_the_answer_and_the_figure(opened, address, width):
+    page = opened(address, width)
+    top = "element => element.getBoundingClientRect().top"
+    assert page.locator(".answer").evaluate(top) < 400
+    figure = page.locator(".first figure svg").first
+    assert figure.evaluate(top) < (400 if width == 1280 else 1000)  # on a phone before the list
+    assert page.locator(".answers li").first.evaluate(top) < (700 if width == 1280 else 1400)
+
+
+def test_a_run_whose_name_is_a_script_runs_none(opened, frame, tmp_path):
+    import dataclasses
+
+    hostile = "<script>alert(1)</script>"
+    parsed = dataclasses.replace(grid.parse(TEXT), name=hostile)
+    renamed = frame.replace({"initializer": {"he_normal": f"</script>{hostile}<img src=x onerror=alert(1)>"}})
+    path = tmp_path / "report.html"
+    path.write_text(make(renamed, parsed, [{"processor": hostile}], hostile), encoding="utf-8")
+    page = opened(path.as_uri())
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    assert page.locator(".kicker").inner_text() == f"initbench · {hostile}"
+    assert page.locator("img").count() == 0
+    assert page.locator("script").count() == 2
+    assert column(page, 2)[1].startswith("</script><script>alert(1)")
+
+
+def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
+    """Every text that the maker of a results folder may choose is poison: see `strangers.PAYLOADS`."""
+    import strangers
+
+    import initbench as ib
+    from initbench.api import changed
+    from initbench.reporting import comparison
+    from initbench.results.experiment import Run
+
+    folder = strangers.poisoned(tmp_path)
+    page = opened(ib.report(folder).as_uri())
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    assert column(page, 0)[0].startswith("<script>window.pwned=1")
+    for name in ("Dataset", "Activation", "Initializer"):
+        page.get_by_label(name, exact=True).select_option(index=1)
+    page.get_by_role("button", name="Initializer", exact=True).click()
+    link = page.locator("#link").get_attribute("href")
+    again = opened(page.url.partition("#")[0] + link)
+    run = Run.open(folder)
+    other = tmp_path / "comparison.html"
+    other.write_text(comparison.make(*changed(run, run), 0.5, "initbench compare <script>window.pwned=10</script>"))
+    for one in (page, again, opened(other.as_uri())):
+        assert one.evaluate("typeof window.pwned") == "undefined"
+        assert one.locator("img, iframe, object, embed, [onload], [onerror], [onfocus], [onmouseover]").count() == 0
+        addresses = (
+            "[...document.querySelectorAll('[href], [src]')].map(e => e.getAttribute('href') || e.getAttribute('src'))"
+        )
+        assert not any(address.startswith(("javascript", "http")) for address in one.evaluate(addresses))
+
+
+def test_the_pages_policy_lets_no_other_script_run(browser, address):
+    page = browser.new_page()
+    page.goto(address)
+    for script in ("s.textContent = 'window.pwned=1'", "s.src = 'data:text/javascript,window.pwned=1'"):
+        page.evaluate(f"const s = document.createElement('script'); {script}; document.body.append(s)")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=window.pwned=1>')")
+    page.wait_for_function("document.querySelector('img').complete")
+    assert page.evaluate("typeof window.pwned") == "undefined"
+    page.close()

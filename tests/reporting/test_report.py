@@ -1,0 +1,645 @@
+"""The report: its words, its figures, and the page in a real browser."""
+
+import base64
+import dataclasses
+import gzip
+import hashlib
+import io
+import itertools
+import json
+import re
+import warnings
+from html.parser import HTMLParser
+
+import dateutil.parser
+import numpy as np
+import pandas as pd
+import pytest
+from test_stats import frame_of
+
+import initbench as ib
+from initbench import stats
+from initbench.reporting import explorer, figures, make, style, words
+from initbench.results.table import csv_bytes, table
+from initbench.spec import grid
+from initbench.spec.columns import METRICS
+
+TEXT = """
+name = "page"
+[grid]
+initializer = ["zeros", "he_normal", { name = "truncated_normal", std = 1.0 }]
+activation = ["tanh", "relu"]
+loss = ["mse", "cross_entropy"]
+seed = 3
+[model]
+hidden = []
+output_activation = "same"
+[training]
+epochs = 2
+"""
+
+
+def made_up(parsed, accuracy=lambda cell: 0.9 if cell.initializer == "zeros" else 0.5, broken=lambda cell: False):
+    """A tidy table of a grid with made-up metrics."""
+    cells = list(parsed.cells())
+    metrics = {}
+    for name in ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"):
+        rows = []
+        for epoch in range(cells[0].epochs + 1):
+            values = [accuracy(c) + 0.001 * (hash_of(c) % 7) - 0.1 * (2 - epoch) * (epoch > 0) for c in cells]
+            rows.append([float("inf") if epoch and broken(c) else v for c, v in zip(cells, values, strict=True)])
+        metrics[name] = rows
+    return table(cells, metrics).to_pandas()
+
+
+def hash_of(cell):
+    return int(cell.id[:6], 16)
+
+
+@pytest.fixture(autouse=True)
+def _raise_warnings_of_drawing(monkeypatch):
+    monkeypatch.setattr(style, "WARNINGS", "error")
+
+
+class Page(HTMLParser):
+    """What a reader gets: words (not those of style and scripts), figures, addresses."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.addresses, self.scripts, self.words, self._inside = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag in ("script", "style"):
+            self._inside.append(tag)
+        if tag == "script":
+            self.scripts.append([given.get("type"), ""])
+        if tag == "svg" and given.get("role") == "img":
+            self.images.append(given)
+        self.addresses += [given[key] for key in ("src", "href", "xlink:href", "action", "srcset") if key in given]
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self._inside.pop()
+
+    def handle_data(self, data):
+        if self._inside == ["script"]:
+            self.scripts[-1][1] += data
+        if not self._inside:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def page():
+    parsed = grid.parse(TEXT)
+    environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}
+    return make(made_up(parsed), parsed, [environment, environment], "initbench run page.toml")
+
+
+def test_the_page_asks_nothing_of_any_host(page):
+    parsed = Page(page)
+    assert parsed.addresses
+    assert all(address.startswith(("data:", "#")) for address in parsed.addresses)
+    assert [kind for kind, _ in parsed.scripts] == ["application/json", None]
+    own = hashlib.sha256(parsed.scripts[1][1].encode()).digest()
+    assert f"script-src 'sha256-{base64.b64encode(own).decode()}'" in page  # its own script runs, and no other
+    assert "default-src 'none'" in page
+    without_names = page.replace("http://www.w3.org/", "")  # the names of SVG, which are no addresses
+    assert not re.search(r"url\((?!#)|@import|https?://", without_names)
+
+
+def test_every_figure_says_what_it_shows_and_has_its_numbers_in_a_table(page):
+    figures = [image for image in Page(page).images if image["aria-label"]]
+    # the overview; intervals, differences and curves of four choices; two heat maps, speed, and four across choices
+    assert len(figures) == 1 + 3 * 4 + 2 + 1 + 4
+    for image in figures:
+        assert "he_normal" in image["aria-label"]
+        assert re.search(r"\d", image["aria-label"])
+    assert page.count("<figure") == page.count('<table class="numbers">') == len(figures)
+    names = re.findall(r'\bid="([^"]+)"', page)
+    assert len(names) == len(set(names)) > 100  # parts of figures have names of their own
+    assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', page)) - {"explore"} <= set(names)
+
+
+def test_the_answer_stands_first_in_words(page):
+    text = Page(page).text
+    answer = text.index("Over all 4 combinations of activation and loss, zeros is never shown to be behind another.")
+    assert answer < text.index("tanh, mse, 3 seeds: zeros (90.") < text.index("Method")
+    assert "Never among the best: he_normal and truncated_normal(std=1.0)." in text
+    assert "36 training runs on MNIST (55,000 training images), 3 seeds for each setting, 2 epochs each." in text
+    for part in (
+        "Method",
+        "Environment",
+        "a processor",
+        "Make it again",
+        "initbench run page.toml",
+        "None of the 36 runs diverged or stayed at chance.",
+    ):
+        assert part in text
+
+
+def test_the_tables_hold_the_numbers_of_the_statistics(page):
+    parsed = grid.parse(TEXT)
+    verdicts = stats.verdicts(made_up(parsed), ["activation", "loss"])
+    text = Page(page).text
+    for _, row in verdicts.iterrows():
+        assert words.interval(row) in text
+
+
+def test_the_articles_setting_is_told_to_be_a_finding(page):
+    text = Page(page).text
+    assert "The article's own setting" in text
+    assert "finding and no error" in text
+    assert "zeros are a good start" in text
+
+
+def test_a_scheme_for_each_place_has_a_short_name_that_fits_its_figures(recwarn):
+    table = '{ hidden = "he_normal", last = { name = "normal", std = 0.01 } }'
+    longest = (
+        '{ first = "variance_scaling", hidden = "glorot_truncated_normal", last = { name = "uniform", low = -1 } }'
+    )
+    parsed = grid.parse(TEXT.replace('"zeros"', f'"zeros", {table}, {longest}'))
+    text = Page(make(made_up(parsed), parsed, [], "x")).text
+    assert "he_normal with last normal(std=0.01)" in text
+    assert "glorot_truncated_normal with first variance_scaling and last uniform(low=-1.0, high=0.05)" in text
+    assert "per_layer(" not in text.replace(parsed.text, "")
+    assert not [w for w in recwarn if "constrained_layout" in str(w.message)]
+
+
+def test_the_same_table_makes_the_same_page(page):
+    parsed = grid.parse(TEXT)
+    environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}
+    assert make(made_up(parsed), parsed, [environment], "initbench run page.toml") == page
+
+
+def test_what_comes_from_a_grid_file_is_escaped():
+    parsed = grid.parse(TEXT + "# <script>alert(1)</script>")
+    text = make(made_up(parsed), parsed, [{"processor": "<img src=x>"}], "<b>")
+    assert "<script>alert" not in text
+    named = dataclasses.replace(parsed, name="<script>alert(1)</script>")
+    frame = made_up(parsed).replace({"initializer": {"he_normal": "</script><script>alert(1)</script>"}})
+    text = make(frame, named, [{"processor": "<img src=x>"}], "<b>")
+    assert "<script>alert" not in text
+    assert len(Page(text).scripts) == 2
+    assert "<img src=x>" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seed": 1}, "With one seed there is no interval"),
+        ({"seed": 2}, "With two seeds"),
+        ({"initializer": "zeros"}, "there is nothing to choose"),
+        ({"learning_rate": [0.1, 0.01]}, "learning rate 0.01"),
+        ({"epochs": [1, 2]}, "epochs 1"),
+        ({"hidden": [[8], [4, 4]]}, "hidden 4-4"),
+        ({"activation": "tanh", "loss": "mse"}, "the best"),
+    ],
+)
+def test_grids_of_other_shapes_read_well(change, sentence):
+    parsed = grid.parse(TEXT, overrides=change)
+    frame = pd.concat([made_up_of_epochs(parsed, e) for e in parsed.axes["epochs"]], ignore_index=True)
+    text = Page(make(frame, parsed, [], "initbench run page.toml")).text
+    assert sentence in text
+    assert "nan" not in text.lower().replace("finance", "")
+
+
+def made_up_of_epochs(parsed, epochs):
+    one = dataclasses.replace(parsed, axes={**parsed.axes, "epochs": (epochs,)})
+    return made_up(one)
+
+
+def test_divergence_is_counted_and_listed():
+    parsed = grid.parse(TEXT)
+    frame = made_up(parsed, broken=lambda c: c.initializer == "he_normal" and c.activation == "relu" and c.seed < 2)
+    text = Page(make(frame, parsed, [], "x")).text
+    assert "4 of 36 runs diverged (a loss became infinite or not a number) and 0 stayed at chance." in text
+    assert "2 of 3" in text
+    dead = made_up(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse")
+    text = Page(make(dead, parsed, [], "x")).text
+    assert "Over all 3 combinations of activation and loss, zeros is never shown to be behind another." in text
+    assert "In 1 combination every run diverged." in text
+    assert text.count("relu, mse, 3 seeds: every run diverged: there is no best.") == 1
+    everything = made_up(parsed, broken=lambda c: True)
+    text = Page(make(everything, parsed, [], "x")).text
+    assert "Every run diverged, so no initializer can be recommended." in text
+
+
+def test_a_part_of_a_run_is_told_to_be_one():
+    parsed = grid.parse(TEXT)
+    frame = made_up(parsed)
+    text = Page(make(frame[frame["seed"] < 2], parsed, [], "initbench run page.toml")).text
+    assert "2 seeds for each setting" in text
+    assert "With two seeds" in text
+    assert "12 of the 36 cells are not trained yet" in text
+    text = Page(make(frame[:0], parsed, [], "initbench run page.toml")).text
+    assert "No cell of this run is trained yet" in text
+
+
+def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
+    frame = frame_of(
+        {
+            "a": [0.90, 0.91, 0.92, 0.91, 0.90],
+            "b": [0.90, 0.90, 0.93, 0.91, 0.89],
+            "c": [0.50, 0.51, 0.52, 0.51, 0.50],
+        }
+    )
+    assert words.verdict(stats.verdicts(frame, [])) == (
+        "the best is among a (90.8% ± 1.0) and b; c is 40.0 points behind."
+    )
+    values = {"best": [0.90, 0.91, 0.92], "loose": [0.9, 0.6, 0.3], "stuck": [0.1, 0.1, 0.1], "lost": [None] * 3}
+    assert words.verdict(stats.verdicts(frame_of(values), [])) == (
+        "best (91.0% ± 2.5) leads; loose (31.0 points lower) scatters too much to be ruled out; lost always diverged; "
+        "stuck never left chance."
+    )
+    some = frame_of({"a": [0.90, 0.91, 0.92, 0.91, 0.90], "b": [0.80, 0.81, None, 0.81, 0.80]})
+    assert words.verdict(stats.verdicts(some, [])) == (
+        "a (90.8% ± 1.0) leads; b (24.1 points lower; diverged at 1 of 5 seeds) scatters too much to be ruled out."
+    )
+    one = frame_of({"a": [0.9], "b": [0.8]})
+    assert words.verdict(stats.verdicts(one, [])) == "a (90.0%) leads, but a single seed tells nothing apart."
+    alone = words.verdict(stats.verdicts(frame_of({"a": [0.9, 0.9]}), []))
+    assert alone == "a reaches 90.00% ± 0.00†; there is nothing to compare it with."
+
+
+def test_the_page_carries_its_data_as_csv_and_parquet(page):
+    frame = made_up(grid.parse(TEXT))
+    addresses = [
+        address.partition(",")[2] for address in Page(page).addresses if address.startswith("data:application")
+    ]
+    csv, parquet = (base64.b64decode(text) for text in addresses)
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(parquet)), frame)
+    assert gzip.decompress(csv) == csv_bytes(frame)
+    read = pd.read_csv(io.BytesIO(gzip.decompress(csv)), keep_default_na=True, na_values=[""])
+    pd.testing.assert_frame_equal(read[list(METRICS)], frame[list(METRICS)])
+    assert read["cell"].astype(str).tolist() == frame["cell"].tolist()
+
+
+@pytest.mark.parametrize("kind", [str, "category"])  # a long table has its text as categories
+def test_hidden_layers_in_csv_are_lists_and_no_dates(kind):
+    parsed = grid.parse(TEXT, overrides={"hidden": [[], [128], [12, 10]], "seed": 1})
+    frame = made_up(parsed).astype({"hidden": kind})
+    read = pd.read_csv(io.BytesIO(csv_bytes(frame)))
+    assert list(map(json.loads, read["hidden"])) == [[int(n) for n in h.split("-") if n] for h in frame["hidden"]]
+    for text in read["hidden"].unique():
+        with pytest.raises(ValueError, match="format"):
+            dateutil.parser.parse(text)
+    assert set(frame["hidden"]) == {"", "128", "12-10"}  # the table itself is as it was
+
+
+def test_a_large_run_is_carried_in_part_and_the_page_says_so():
+    frame = made_up(grid.parse(TEXT))
+    many = pd.concat([frame] * 300, ignore_index=True)
+    kept, what = explorer.carried(many)
+    assert len(kept) == 36 * 300
+    assert (kept["epoch"] == 2).all()
+    assert "the last epoch of each cell, 10,800 rows" in what
+    assert explorer.carried(pd.concat([many] * 3))[0].empty
+
+
+def test_report_from_python_gives_its_path(tmp_path, grid_file):
+    ib.run(grid_file, results=tmp_path, workers=1, overrides={"seed": 1})
+    path = ib.report(tmp_path / "small")
+    assert path == tmp_path / "small" / "report.html"
+    assert len(path.read_bytes()) < 3_000_000
+
+
+def test_the_report_of_a_run_says_how_fast_it_was(tmp_path, grid_file):
+    import initbench as ib
+    from initbench.results import store
+
+    ib.run(grid_file, results=tmp_path, workers=1)
+    timings = store.read_timings(tmp_path / "small")
+    assert len(timings) == 2
+    starts = [sum(told["seconds"] for told in timing["initialization"].values()) for timing in timings]
+    trained = [timing["seconds"] - start for timing, start in zip(timings, starts, strict=True)]
+    possible = sum(s * timing["product_rate"] for s, timing in zip(trained, timings, strict=True))
+    share = sum(timing["operations"] for timing in timings) / possible
+    assert 0 < share < 1.5
+    text = Page(ib.report(tmp_path / "small").read_text()).text
+    assert f"{100 * share:.0f}% of its rate in a large matrix product" in text
+    assert f"its training took {sum(trained) / 12:.2g} s" in text
+
+
+def test_what_initial_weights_cost_is_told_of_this_grids_and_taken_off_the_training():
+    made = {"metainit": {"cells": 2, "seconds": 250.0}, "zeros": {"cells": 2, "seconds": 0.0}, "broken": None}
+    told = {"seconds": 254.0, "cells": 4, "operations": 4e9, "product_rate": 2e9, "initialization": made}
+    assert words.speed([told]).startswith("Training took 254 s")  # a damaged timing is not read
+    del made["broken"]
+    assert words.speed([told]) == (
+        "Training took 4 s of one core and reached 1 GFLOP/s on it, 50% of its rate in a large matrix product."
+    )
+    others = "less than 0.01 s with the others; its training took 1 s."
+    assert words.initialization([told]) == f"A cell’s initial weights took 125 s with metainit, and {others}"
+    assert words.initialization([told], ["zeros"]) == (
+        "A cell’s initial weights took less than 0.01 s with every initializer; its training took 1 s."
+    )
+    assert words.initialization([told], []) == words.initialization([{"seconds": 1.0}]) == ""
+
+
+def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
+    from initbench.reporting import tables
+
+    parsed = grid.parse(TEXT)
+    frame = made_up(parsed)
+    verdicts = stats.verdicts(frame, ["activation", "loss"])
+    markdown, latex = tables.markdown(frame, parsed), tables.latex(frame, parsed)
+    rows = [line for line in markdown.splitlines() if line.startswith("|")][2:]
+    body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert body.count(r"\addlinespace") == 3  # between four combinations
+    body = [line for line in body if line != r"\addlinespace"]
+    assert len(rows) == len(body) == len(verdicts) == 12
+    for (_, row), text, tex in zip(verdicts.iterrows(), rows, body, strict=True):
+        assert words.interval(row) in text
+        assert words.interval(row).replace("%", r"\%").replace("±", r"$\pm$") in tex
+        best = row["leader"] or not row["told_apart"]
+        assert ("**" in text) == (r"\textbf{" in tex) == best
+        assert row["initializer"].replace("_", r"\_") in text
+        assert row["initializer"].replace("_", r"\_") in tex
+    assert re.sub(r"\\.", "", latex.partition("\n")[2]).count("_") == 0  # every one is escaped
+
+
+def test_the_page_says_how_many_seeds_would_be_enough(page):
+    parsed = grid.parse(TEXT)
+    verdicts = stats.verdicts(made_up(parsed), ["activation", "loss"])
+    text = Page(page).text
+    assert "How many seeds would be enough" in text
+    for _, rows in verdicts.groupby(["activation", "loss"], sort=False):
+        nearest = rows.loc[rows["behind"].idxmin()]
+        detectable = stats.detectable(nearest["behind_std"], 3, 3)
+        assert words.signed(detectable, 2) in text
+        assert words.whole(stats.seeds_needed(0.001, nearest["behind_std"], 3)) in text
+    alone = grid.parse(TEXT, overrides={"seed": 1})
+    assert "How many seeds" not in Page(make(made_up(alone), alone, [], "x")).text
+
+
+def test_the_page_says_how_fast_an_initializer_comes_near_the_leader():
+    parsed = grid.parse(TEXT)
+    frame = made_up(parsed)
+    verdicts = stats.verdicts(frame, ["activation", "loss"])
+    table = stats.near_leader(frame, verdicts, ["activation", "loss"]).set_index(["activation", "loss", "initializer"])
+    for (activation, loss), rows in verdicts.groupby(["activation", "loss"]):
+        target = rows.loc[rows["leader"], "validation_accuracy"].item() - 0.01
+        for name in rows["initializer"]:
+            cells = frame[
+                (frame["activation"] == activation) & (frame["loss"] == loss) & (frame["initializer"] == name)
+            ]
+            by_hand = cells[cells["validation_accuracy"] >= target].groupby("cell")["epoch"].min()
+            assert table.loc[(activation, loss, name), "reached"] == len(by_hand)
+            if len(by_hand) == 3:
+                assert table.loc[(activation, loss, name), "median"] == by_hand.median()
+    assert (table["reached"] > 0).any()
+    assert "Epochs to near the leader" in Page(make(frame, parsed, [], "x")).text
+
+
+def test_where_each_is_behind_another_none_is_recommended():
+    """Three initializers, each pair with seeds of its own: a beats b, b beats c, and c beats a."""
+    better = {seed: ["ab", "bc", "ca"][seed // 5] for seed in range(15)}
+    values = {
+        name: [0.9 + 0.001 * (s % 5) - 0.1 * (p[1] == name) if name in p else np.nan for s, p in better.items()]
+        for name in "abc"
+    }
+    frame = frame_of(values)
+    frame = frame[frame["test_accuracy"].notna()].assign(activation="tanh")
+    verdicts = stats.verdicts(frame, ["activation"])
+    assert verdicts["told_apart"].all()
+    assert words.headline(verdicts, ["activation"])[0] == "No initializer is among the best: each is behind another."
+    assert words.verdict(verdicts).startswith("none is among the best: each is behind another; ")
+
+
+def lacking(frame, **values):
+    """The table without the rows that have all these values."""
+    here = pd.Series(True, frame.index)
+    for setting, value in values.items():
+        here &= frame[setting] == value
+    return frame[~here]
+
+
+RATES = {"learning_rate": [0.01, 0.1], "seed": 3}
+DIVERGED = {"status": "diverged", **dict.fromkeys(METRICS, np.nan)}
+SAME = {"test_accuracy": 0.9, "validation_accuracy": 0.9}
+DEGENERATE = {
+    "one seed": ({"seed": 1}, lambda f: f, "a single seed tells nothing apart"),
+    "one seed, several rates": (RATES | {"seed": 1}, lambda f: f, "all at 0.01: zeros (90."),
+    "one initializer": ({"initializer": "zeros"}, lambda f: f, "there is nothing to compare it with"),
+    "one initializer, several rates": (
+        RATES | {"initializer": "zeros"}, lambda f: f, "there is nothing to compare it with",
+    ),
+    "a single cell": (
+        {"initializer": "zeros", "activation": "tanh", "loss": "mse", "seed": 1}, lambda f: f, "With one seed",
+    ),
+    "all values equal": ({}, lambda f: f.assign(**SAME), "the interval says nothing"),
+    "no difference": (
+        {}, lambda f: f.assign(**SAME), "No initializer could be told from another",
+    ),
+    "all diverged": ({}, lambda f: f.assign(**DIVERGED), "Every run diverged"),
+    "all diverged at every rate": (
+        RATES, lambda f: f.assign(**DIVERGED), "every run diverged, so no initializer can be recommended",
+    ),
+    "all at chance": (
+        {}, lambda f: f.assign(test_accuracy=0.1, validation_accuracy=0.1), "No run left chance, so no initializer",
+    ),
+    "a missing combination": (
+        {}, lambda f: lacking(f, initializer="zeros", activation="tanh"), "6 of the 36 cells are not trained yet",
+    ),
+    "a missing combination of rates": (
+        RATES, lambda f: lacking(f, initializer="zeros", learning_rate=0.1), "all at 0.01",
+    ),
+    "no rate that all have": (
+        RATES,
+        lambda f: lacking(
+            lacking(f, initializer="zeros", learning_rate=0.1), initializer="he_normal", learning_rate=0.01
+        ),
+        "no learning rate has runs of all initializers",
+    ),
+    "accuracies that are no number": ({}, lambda f: f.assign(test_accuracy=np.nan), "Every run diverged"),
+    "one initializer whose accuracies are no number": (
+        {},
+        lambda f: f.assign(test_accuracy=f["test_accuracy"].where(f["initializer"] != "he_normal")),
+        "12 of 36 runs diverged",
+    ),
+    "a missing seed": ({}, lambda f: lacking(f, initializer="zeros", seed=1), "up to 3 seeds for each setting"),
+    "no loss": (
+        {}, lambda f: f.assign(train_loss=np.nan, test_loss=np.nan, validation_loss=np.nan), "zeros (90.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_degenerate_runs_are_told_of_in_sentences(case):
+    change, spoil, sentence = DEGENERATE[case]
+    parsed = grid.parse(TEXT, overrides=change)
+    frame = spoil(made_up(parsed)).reset_index(drop=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = Page(make(frame, parsed, [], "initbench run page.toml")).text
+    assert sentence in text
+    told = text.lower().replace("finance", "")
+    assert not re.search(r"\bnan\b|\binf\b|none%|\bnone\b points", told)
+
+
+def test_learning_rates_are_told_common_and_each_its_own_best():
+    parsed = grid.parse(TEXT, overrides={"learning_rate": [0.01, 0.1, 1.0], "loss": "mse"})
+    own = {"zeros": 0.01, "he_normal": 0.1, "truncated_normal(std=1.0)": 0.1}
+    frame = made_up(parsed, lambda c: 0.9 if own[c.initializer] == c.learning_rate else 0.6)
+    text = Page(make(frame, parsed, [], "x")).text
+    assert "With each initializer at its own best learning rate: no initializer could be told from another" in text
+    assert "all at 0.1: " in text
+    assert "each at its own best (zeros 0.01, he_normal 0.1 and truncated_normal(std=1.0) 0.1): " in text
+    assert "zeros is among the best at 0.01 and 1 only." in text
+    assert "zeros does best at the edge of these rates: one beyond it may suit better." in text
+    alone = grid.parse(TEXT, overrides={"learning_rate": [0.01, 0.1], "loss": "mse", "activation": "tanh"})
+    text = Page(make(made_up(alone), alone, [], "x")).text
+    assert "Which weight initializer, with which learning rate?" in text
+    assert "tanh, mse: all at " in text
+
+
+def linear(channel):
+    return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+
+
+def rgb(hexed):
+    return np.array([int(hexed[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+
+SEEN = {
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900],
+    ],
+    None: np.eye(3),
+}  # fmt: skip
+
+
+def lab(hexed, deficiency=None):
+    """CIELAB (D65) of an sRGB colour, as seen with a dichromacy: Machado, Oliveira & Fernandes 2009, severity 1."""
+    light = np.clip(np.array(SEEN[deficiency]) @ [linear(c) for c in rgb(hexed)], 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ light
+    f = np.cbrt(np.maximum(xyz / [0.9505, 1.0, 1.089], 216 / 24389))
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize(("palette", "ground"), [(figures.LIGHT, "#ffffff"), (figures.DARK, "#14181c")])
+def test_colours_stand_out_from_their_ground_and_from_each_other_for_the_colour_blind(palette, ground):
+    """3:1 against the ground (WCAG 2.2, 1.4.11); and apart by 15 or more of CIELAB's units whoever looks. Those near to
+    each other in lightness, on grey paper, have other markers.
+    """
+
+    def luminance(hexed):
+        return np.array([0.2126, 0.7152, 0.0722]) @ [linear(c) for c in rgb(hexed)]
+
+    for colour in palette:
+        one, other = sorted([luminance(colour) + 0.05, luminance(ground) + 0.05])
+        assert other / one >= 3, colour
+    for deficiency in (None, "protanopia", "deuteranopia", "tritanopia"):
+        for one, other in itertools.combinations(palette, 2):
+            assert np.linalg.norm(lab(one, deficiency) - lab(other, deficiency)) >= 15, (one, other, deficiency)
+
+
+def test_an_initializer_has_one_colour_and_one_marker_throughout():
+    for count in (3, 10, 46):
+        look = figures.Look.of([f"n{i}" for i in range(count)])
+        pairs = {(look.light[name], look.markers[name]) for name in look.light}
+        assert len(pairs) == len(look.light) == len(look.dark) == count
+        assert len(set(look.light.values())) == count
+        assert not {figures.INK, figures.GRID, figures.GROUND} & set(look.light.values())
+    assert len({look.markers[f"n{i}"] for i in range(10)}) == 10
+
+
+def test_the_articles_report_and_that_of_10_000_cells_are_small():
+    from initbench.spec import presets
+
+    article = grid.parse(presets.text("keepcoding"))
+    page = make(made_up(article), article, [], "x")
+    assert len(page.encode()) < 3_000_000
+    many = grid.parse(presets.text("keepcoding"), overrides={"seed": 208, "epochs": 10})
+    assert len(many) == 9984
+    page = make(made_up(many, lambda c: hash_of(c) / 16**6), many, [], "x")
+    assert len(page.encode()) < 10_000_000
+    assert "This page carries the last epoch of each cell" in Page(page).text
+
+
+def judged(**values):
+    verdicts = stats.verdicts(frame_of(values).assign(activation="tanh"), ["activation"])
+    return words.headline(verdicts, ["activation"])[0], words.verdict(verdicts)
+
+
+FIVE = [0.0, 0.002, 0.001, 0.003, 0.0015]
+
+
+def around(mean):
+    return [mean + s for s in FIVE]
+
+
+def test_who_was_not_compared_is_not_passed_over():
+    headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.899])
+    assert headline == "A leads."
+    assert verdict == "A (90.2% ± 0.1) leads; B is 40.0 points behind; C has too few seeds to be compared."
+    headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.95])
+    assert "single seed no" not in headline
+    assert verdict.startswith("C (95.0%) leads, with too few seeds to be compared; ")
+    assert judged(A=around(0.9), B=around(0.5))[0] == "A is the best."
+    headline, verdict = judged(
+        A=[0.3, 0.2, 0.9], B=[0.1, 0.1, 0.1]
+    )  # that B never trained is no proof that A is better
+    assert headline.startswith("No initializer could be told from another")
+    assert verdict == "A (46.7% ± over 50) leads; B never left chance."
+    headline, verdict = judged(A=[0.9], B=[0.8])
+    assert headline == "With a single seed no initializer can be told from another: what follows may be chance."
+
+
+def test_the_headline_says_nothing_of_choices_in_which_an_initializer_did_not_run():
+    whole = frame_of({"A": around(0.9), "B": around(0.5), "C": around(0.9)}, activation="tanh")
+    part = frame_of({"A": around(0.9), "B": around(0.5)}, activation="relu")
+    verdicts = stats.verdicts(pd.concat([whole, part], ignore_index=True), ["activation"])
+    first = words.headline(verdicts, ["activation"])[0]
+    assert first == "Over all 2 activations, A is never shown to be behind another."
+
+
+def test_that_an_initializer_is_best_at_some_rates_only_is_said_where_it_is_behind_at_all_others():
+    frames = [
+        frame_of({"A": around(a), "B": around(b)}, learning_rate=rate)
+        for rate, a, b in ((0.1, 0.9, 0.5), (0.2, 0.9, 0.9), (0.3, 0.5, 0.9))
+    ]
+    verdicts = stats.verdicts(pd.concat(frames, ignore_index=True), ["learning_rate"])
+    assert words.narrow(verdicts) == [
+        "A is among the best at 0.1 and 0.2 only",
+        "B is among the best at 0.2 and 0.3 only",
+    ]
+    lacking_one = pd.concat([*frames[:2], frame_of({"B": around(0.9)}, learning_rate=0.3)], ignore_index=True)
+    assert words.narrow(stats.verdicts(lacking_one, ["learning_rate"])) == []
+
+
+def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, monkeypatch):
+    from initbench.reporting.terminal import summary_table
+
+    monkeypatch.setenv("COLUMNS", "200")
+    parsed = grid.parse(TEXT, overrides={"activation": "tanh", "loss": "mse", "seed": 5})
+    alike = lambda c: 0.9 + 0.01 * ((3 * c.seed + (c.initializer == "zeros")) % 5)  # noqa: E731
+    summary_table(made_up(parsed, lambda c: 0.1 if "truncated" in c.initializer else alike(c)), parsed)
+    told = capsys.readouterr().out
+    assert "he_normal" in told
+    assert "zeros" in told
+    assert "truncated" not in told  # which failed at every seed
+
+
+def test_several_kinds_of_machine_are_said_in_words():
+    one = {"processor": "AMD EPYC", "device": "cpu", "torch": "2.13.0"}
+    assert words.mixed([one, {**one, "torch": "2.12.0"}]) == ""
+    told = words.mixed([one, {**one, "processor": "Intel Xeon"}, {**one, "device": "cuda: NVIDIA H100"}])
+    assert "Trained on 3 kinds of machine: AMD EPYC, Intel Xeon and cuda: NVIDIA H100 beside AMD EPYC." in told
+    assert "between kinds results agree to rounding" in told
+    parsed = grid.parse(TEXT)
+    page = make(made_up(parsed), parsed, [one, {**one, "processor": "Intel Xeon"}], "initbench run page.toml")
+    assert "Trained on 2 kinds of machine: AMD EPYC and Intel Xeon." in page

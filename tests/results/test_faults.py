@@ -1,0 +1,692 @@
+"""What may happen to a run: it is killed, the disk fails, memory is short. Nothing finished is lost, no bit changes."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import made_up
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SMALL_GRID, exact, make_cell
+
+import initbench as ib
+from initbench import cli
+from initbench.errors import CannotWrite
+from initbench.execution import Workers, processes
+from initbench.execution.crew import MOST_FAILED
+from initbench.results.experiment import crew_for as CREW_FOR
+from initbench.results.table import COLUMNS
+from initbench.spec.columns import METRICS
+from initbench.system import files
+from initbench.training.data import Data
+from initbench.training.stack import train
+
+# How often a real run or a worker of it is disturbed, and whether every fault strikes at every write: with 50 or more.
+KILLS = int(os.environ.get("INITBENCH_SOAK_KILLS", "3"))
+SEED = int(os.environ.get("INITBENCH_SOAK_SEED", "1"))
+THOROUGH = KILLS >= 50
+
+STACKS = 2  # of the made-up grid: one for each seed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="faults are injected as Linux has them")
+
+ROOT = Path(__file__).parents[2]
+
+
+def sound(folder):
+    """The cells of each part that is whole, by its name."""
+    found = {}
+    for path in (folder / "parts").glob("[!.]*.parquet"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
+        found[path.name] = frozenset(pd.read_parquet(path)["cell"])
+    return found
+
+
+def check_folder(folder, before):
+    """What is finished, which is no less than before; pandas reads all of it, and no cell is there twice."""
+    found = sound(folder)
+    assert before.items() <= found.items()
+    if found:
+        rows = pd.read_parquet(folder / "parts")
+        assert set(rows.columns) == set(COLUMNS)
+        assert not rows.duplicated(["cell", "epoch"]).any()
+    return found
+
+
+def unfinished(folder):
+    return [path for path in folder.rglob("*") if path.name.startswith(files.HIDDEN)]
+
+
+# Faults at every write, with a training that takes no time
+
+
+@pytest.fixture
+def grid(tmp_path):
+    path = tmp_path / "made-up.toml"
+    path.write_text(made_up.GRID)
+    return path
+
+
+@pytest.fixture
+def instant(monkeypatch):
+    """Runs that train in no time, wait for no disk, and whose report is a word."""
+    made_up.instantly(monkeypatch)
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+    monkeypatch.setattr("initbench.reporting.make", lambda *_: "a report")
+    monkeypatch.setattr("initbench.reporting.terminal.summary_table", lambda *_: None)
+    interrupts = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, interrupts)
+
+
+@pytest.fixture
+def whole(grid, instant, tmp_path):
+    """The table of a run that nothing disturbs."""
+    return ib.run(grid, results=tmp_path / "whole")
+
+
+class Disk:
+    """Notes each operation on files below a folder, and lets the `at`-th strike: it is killed, or gets an error.
+
+    A write is half done before it strikes. An error comes `once`, or at every operation from then on.
+    """
+
+    def __init__(self, root, at=None, error=None, once=True):
+        self.root, self.at, self.error, self.once = str(root), at, error, once
+        self.done, self.paths = [], {}
+
+    def strikes(self):
+        return self.at is not None and (len(self.done) > self.at if not self.once else len(self.done) == self.at + 1)
+
+    def strike(self, path):
+        if self.error is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(self.error, os.strerror(self.error), path)
+
+    def note(self, what, path):
+        if not str(path).startswith(self.root):
+            return False
+        self.done.append((what, os.path.relpath(path, self.root)))
+        return True
+
+    def install(self, patch):
+        for name in ("mkdir", "unlink", "chmod", "utime", "replace"):
+            patch.setattr(os, name, self.wrapped(name, getattr(os, name)))
+        plain = {name: getattr(os, name) for name in ("open", "fsync", "fdopen", "fchmod")}
+
+        def open_(path, *rest, **named):
+            if self.note("open", path) and self.strikes():
+                self.strike(path)
+            handle = plain["open"](path, *rest, **named)
+            self.paths[handle] = path
+            return handle
+
+        def fsync(handle):
+            path = self.paths.get(handle, "")
+            if self.note("fsync", path) and self.strikes():
+                self.strike(path)
+            plain["fsync"](handle)
+
+        def fdopen(handle, *rest, **named):
+            file = plain["fdopen"](handle, *rest, **named)
+            return Written(self, file, self.paths.get(handle, ""))
+
+        def fchmod(handle, mode):
+            path = self.paths.get(handle, "")
+            if self.note("fchmod", path) and self.strikes():
+                self.strike(path)
+            plain["fchmod"](handle, mode)
+
+        for name, function in (("open", open_), ("fsync", fsync), ("fdopen", fdopen), ("fchmod", fchmod)):
+            patch.setattr(os, name, function)
+        return self
+
+    def wrapped(self, name, plain):
+        def wrapper(path, *rest, **named):
+            if self.note(name, rest[0] if name == "replace" else path) and self.strikes():
+                self.strike(path)
+            return plain(path, *rest, **named)
+
+        return wrapper
+
+
+class Written:
+    """A file that is written, through a `Disk`."""
+
+    def __init__(self, disk, file, path):
+        self.disk, self.file, self.path = disk, file, path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def write(self, content):
+        if self.disk.note("write", self.path) and self.disk.strikes():
+            self.file.write(content[: len(content) // 2])
+            self.file.flush()
+            self.disk.strike(self.path)
+        self.file.write(content)
+
+
+def forked(work):
+    """How a process of its own ends that does this work: its status, or the negative signal."""
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            status = work() or 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def ended(arguments):
+    """The exit status of the command line, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["initbench", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    return end.value.code
+
+
+def command(grid, results, capsys):
+    """The command line, in this process: the exit status, and what it said of errors."""
+    capsys.readouterr()
+    status = ended(["run", str(grid), "--results", str(results)])
+    return status, capsys.readouterr().err
+
+
+def killed_at(grid, results, at):
+    def work():
+        with pytest.MonkeyPatch.context() as patch:
+            Disk(results, at).install(patch)
+            ib.run(grid, results=results)
+
+    return forked(work)
+
+
+def check_end(grid, results, whole, before=None):
+    """Run on, undisturbed: the table is that of a run that was never disturbed, and nothing else is left."""
+    frame = ib.run(grid, results=results)
+    pd.testing.assert_frame_equal(frame, whole, check_exact=True)
+    folder = results / "made-up"
+    found = check_folder(folder, before or {})
+    assert not unfinished(folder)
+    assert sum(map(len, found.values())) == made_up.CELLS
+    assert not (folder / "set-aside").exists()
+
+
+def test_killed_at_every_write_it_goes_on_and_loses_nothing_that_was_finished(grid, whole, tmp_path):
+    at, kept = 0, []
+    while True:
+        results = tmp_path / f"{at}"
+        status = killed_at(grid, results, at)
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        before = check_folder(results / "made-up", {})
+        kept.append(len(before))
+        check_end(grid, results, whole, before)
+        shutil.rmtree(results)
+        at += 1
+    assert at > 40  # as many operations as a run has
+    assert kept == sorted(kept)
+    assert set(kept) == set(range(STACKS + 1))
+
+
+def test_killed_again_and_again_it_goes_forward(grid, whole, tmp_path):
+    """Each run is killed at a later write than the one before it, which does not begin anew."""
+    results, before, ended = tmp_path / "results", {}, 1
+    for at in range(0, 200, 5):
+        ended = killed_at(grid, results, at)
+        before = check_folder(results / "made-up", before)
+        if ended == 0:
+            break
+    assert ended == 0
+    assert at < 100
+    check_end(grid, results, whole, before)
+
+
+def one_way_on(status, said):
+    """Whether a run that could not write says how to go on: in a line if it began nothing or if all but the report is
+    done, in two if it stopped."""
+    if status == 2 or "to make it: initbench report" in said:
+        return len(said.splitlines()) == 1
+    return "Go on with: initbench run" in said and len(said.splitlines()) == 2
+
+
+ERRORS = [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE]
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_whatever_the_disk_says_a_run_stops_with_a_line_and_goes_on_later(grid, whole, tmp_path, capsys, once):
+    at, ends = 0, Counter()
+    while True:
+        struck = False
+        for error in ERRORS if THOROUGH else [ERRORS[at % len(ERRORS)]]:
+            results = tmp_path / f"{at}-{error}"
+            with pytest.MonkeyPatch.context() as patch:
+                disk = Disk(results, at, error, once).install(patch)
+                status, said = command(grid, results, capsys)
+            struck = len(disk.done) > at
+            ends[status] += 1
+            assert "Traceback" not in said
+            folder = results / "made-up"
+            before = check_folder(folder, {})
+            if once:
+                assert not unfinished(folder) or disk.done[at][0] == "unlink"
+            if status:
+                assert os.strerror(error) in said
+                assert str(results) in said
+                assert one_way_on(status, said)
+            check_end(grid, results, whole, before)
+            shutil.rmtree(results)
+        if not struck:
+            break
+        at += 1 if once or THOROUGH else 2
+    assert at > 40
+    assert set(ends) == {0, 1, 2}
+
+
+def test_a_part_is_synced_then_renamed_and_then_its_folder_synced(grid, instant, tmp_path, monkeypatch):
+    disk = Disk(tmp_path / "results").install(monkeypatch)
+    ib.run(grid, results=tmp_path / "results")
+    made = [i for i, (what, path) in enumerate(disk.done) if what == "replace" and "/parts/" in path]
+    assert len(made) == STACKS
+    for i in made:
+        before = [what for what, path in disk.done[:i] if files.HIDDEN in path and "/parts/" in path][-3:]
+        assert before == ["open", "write", "fsync"]
+        assert disk.done[i + 1 : i + 3] == [("open", "made-up/parts"), ("fsync", "made-up/parts")]
+    for parent in (".", "made-up"):  # and what holds a new folder
+        assert ("fsync", parent) in disk.done[: made[0]]
+
+
+def test_a_file_that_grows_too_large_is_left_out(grid, whole, tmp_path):
+    """As with a quota: the limit of a process."""
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        try:
+            ib.run(grid, results=tmp_path / "results")
+        except CannotWrite as error:
+            return 3 if error.errno == errno.EFBIG else 4
+        return 0
+
+    assert forked(work) == 3
+    assert not unfinished(tmp_path / "results" / "made-up")
+    check_end(grid, tmp_path / "results", whole)
+
+
+# Real disks
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """A function that mounts a disk of memory with these options, or mounts it anew."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options):
+        told = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", str(place)], capture_output=True, text=True, check=False
+        )
+        if told.returncode:
+            pytest.skip(f"no disk can be mounted here: {told.stderr.strip()}")
+        return place
+
+    if not shutil.which("mount"):
+        pytest.skip("there is no mount")
+    yield mount
+    subprocess.run(["umount", str(place)], capture_output=True, check=False)
+
+
+def refused(status, said):
+    assert "Traceback" not in said
+    assert one_way_on(status, said)
+
+
+@pytest.mark.parametrize("what", ["space", "files"])
+def test_a_disk_that_is_full_stops_a_run_which_goes_on_when_there_is_room(mounted, grid, whole, capsys, what):
+    stopped, before = Counter(), {}
+    limit = "size={}k" if what == "space" else "nr_inodes={}"
+    first = limit.format(12 if what == "space" else 6)
+    disk = mounted(first)
+    for room in range(16, 400, 8) if what == "space" else range(6, 40):
+        if subprocess.run(["mount", "-o", f"remount,{limit.format(room)}", str(disk)], check=False).returncode:
+            continue
+        status, said = command(grid, disk, capsys)
+        stopped[status] += 1
+        before = check_folder(disk / "made-up", before)
+        assert not unfinished(disk / "made-up")
+        if status == 0:
+            break
+        refused(status, said)
+        assert os.strerror(errno.ENOSPC) in said
+        assert str(disk / "made-up") in said
+    assert status == 0
+    assert stopped[1] > 1
+    assert len(before) == STACKS
+    subprocess.run(["mount", "-o", "remount,size=4m,nr_inodes=99", str(disk)], check=True)
+    check_end(grid, disk, whole, before)
+
+
+def test_a_disk_that_became_read_only_is_told_of(mounted, grid, whole, tmp_path, capsys):
+    disk = mounted("size=4m")
+    assert killed_at(grid, disk, 45) == -signal.SIGKILL
+    before = check_folder(disk / "made-up", {})
+    assert before
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    status, said = command(grid, disk, capsys)
+    refused(status, said)
+    assert os.strerror(errno.EROFS) in said
+    assert ib.load(disk / "made-up")["cell"].nunique() == sum(map(len, before.values()))
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    check_end(grid, disk, whole, before)
+
+
+# Workers that end
+
+
+def worker_run(grid, tmp_path, capsys, *, width=4, workers=2):
+    results = tmp_path / "results"
+    capsys.readouterr()
+    options = ["--results", str(results), "--width", str(width), "--workers", str(workers)]
+    status = ended(["run", str(grid), *options])
+    return status, *capsys.readouterr()
+
+
+@pytest.fixture
+def stand_in(instant, monkeypatch, tmp_path):
+    """Real processes instead of the crew: this function says with which faults."""
+    crew_for = CREW_FOR
+    monkeypatch.setattr("initbench.results.experiment.crew_for", crew_for)
+
+    def faults(**kinds):
+        return made_up.as_workers(monkeypatch, tmp_path, **kinds)
+
+    return faults
+
+
+def test_a_stack_that_does_not_fit_is_halved_until_it_does(grid, whole, stand_in, tmp_path, capsys):
+    log = stand_in(wider=1)
+    status, _out, err = worker_run(grid, tmp_path, capsys)
+    assert err == ""
+    assert status == 0
+    pd.testing.assert_frame_equal(ib.load(tmp_path / "results" / "made-up"), whole, check_exact=True)
+    stacks = Counter(log.read_text().split("\n"))
+    assert [stacks[f"stack {width}"] for width in (4, 2, 1)] == [2, 4, 8]
+    assert stacks["process"] == 2 + 6
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_cell_that_always_kills_its_worker_fails_alone(grid, whole, stand_in, tmp_path, capsys, by):
+    grid.write_text(made_up.GRID.replace("seed = 2", "seed = 1"))
+    one_seed = whole[whole["seed"] == 0].reset_index(drop=True)
+    log = stand_in(killed="he_normal", signal=int(by))
+    status, out, err = worker_run(grid, tmp_path, capsys)
+    assert status == 1
+    told = [line for line in out.splitlines() if line.startswith("failed: ")]
+    assert len(told) == 2
+    assert all("he_normal" in line and "seed" in line and f"signal {int(by)}" in line for line in told)
+    assert "2 cells failed and are left out. To try again: initbench run" in err
+    frame = ib.load(tmp_path / "results" / "made-up")
+    expected = one_seed[one_seed["initializer"] != "he_normal"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(frame, expected, check_exact=True)
+    assert log.read_text().count("process") < 30
+    stand_in()
+    assert worker_run(grid, tmp_path, capsys)[0] == 0
+    pd.testing.assert_frame_equal(ib.load(tmp_path / "results" / "made-up"), one_seed, check_exact=True)
+
+
+def test_a_cell_at_which_the_training_raises_fails_alone_and_no_worker_ends(grid, whole, stand_in, tmp_path, capsys):
+    log = stand_in(raised="he_normal")
+    status, out, _err = worker_run(grid, tmp_path, capsys)
+    assert status == 1
+    assert out.count("ValueError: no such thing") == 4
+    frame = ib.load(tmp_path / "results" / "made-up")
+    expected = whole[whole["initializer"] != "he_normal"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(frame, expected, check_exact=True)
+    assert log.read_text().count("process") == 2
+    stand_in()
+    assert worker_run(grid, tmp_path, capsys)[0] == 0
+    pd.testing.assert_frame_equal(ib.load(tmp_path / "results" / "made-up"), whole, check_exact=True)
+
+
+@pytest.mark.parametrize("start", [7, -9, -11])
+def test_workers_that_never_become_ready_stop_the_run_with_a_line(grid, stand_in, tmp_path, capsys, start):
+    log = stand_in(start=start)
+    status, _out, err = worker_run(grid, tmp_path, capsys)
+    assert status == 1
+    how = f"ended with status {start}: it does not start" if start > 0 else f"was killed by signal {-start}"
+    assert f"Stopped: a worker {how}" in err
+    assert len(err.splitlines()) == 2
+    assert log.read_text().count("process") <= 2 + 2 * processes.LOST_STARTS
+    stand_in()
+    assert worker_run(grid, tmp_path, capsys)[0] == 0
+
+
+def test_a_worker_that_stands_still_is_found_by_its_silence(grid, whole, stand_in, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(processes, "SILENCE", 3.0)
+    log = stand_in(stopped="glorot_uniform")
+    grid.write_text(
+        made_up.GRID.replace('"he_normal"]', '"he_normal", "glorot_uniform"]').replace("seed = 2", "seed = 1")
+    )
+    monkeypatch.setattr(Workers, "allowed_deaths", 0)
+    status, out, err = worker_run(grid, tmp_path, capsys, width=1)
+    assert status == 1, err
+    assert out.count("a worker hung: it gave no sign of life for 3 s") == 2
+    one_seed = whole[whole["seed"] == 0].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ib.load(tmp_path / "results" / "made-up"), one_seed, check_exact=True)
+    assert log.read_text().count("stack") == 6
+
+
+def test_a_run_of_which_nothing_can_be_trained_stops(grid, stand_in, tmp_path, capsys):
+    stand_in(raised="zeros")
+    seeds = MOST_FAILED
+    grid.write_text(made_up.GRID.replace('["zeros", "he_normal"]', '["zeros"]'))
+    grid.write_text(grid.read_text().replace("seed = 2", f"seed = {seeds}"))
+    status, _out, err = worker_run(grid, tmp_path, capsys)
+    assert status == 1
+    assert f"Stopped: {MOST_FAILED} cells failed and none was trained; the last: ValueError: no such thing" in err
+
+
+def test_a_process_that_cannot_be_replaced_stops_the_run(grid, stand_in, tmp_path, capsys, monkeypatch):
+    """No more processes, or no more files: nobody waits for ever."""
+    stand_in(wider=2)
+    plain, started = subprocess.Popen, []
+
+    def popen(*arguments, **named):
+        started.append(arguments)
+        if len(started) > 2:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return plain(*arguments, **named)
+
+    monkeypatch.setattr("initbench.system.children.subprocess.Popen", popen)
+    status, _out, err = worker_run(grid, tmp_path, capsys)
+    assert status == 1
+    assert "Stopped: a worker cannot be started" in err
+    assert os.strerror(errno.EAGAIN) in err
+
+
+# Real runs
+
+
+def launched(grid, results, silence=None):
+    """A real `initbench run`, in a process of its own."""
+    said = f"import initbench.execution.processes as p; p.SILENCE = {silence}; " if silence else ""
+    code = f"{said}from initbench.cli import main; main()"
+    command = [sys.executable, "-c", code, "run", str(grid), "--results", str(results), "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen([*command, "--width", "2"], env=environment, text=True, **kept)
+
+
+def children(process):
+    """The numbers of a process's children."""
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return []
+
+
+def signalled(process, by):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, by)
+
+
+@exact
+def test_killed_at_any_instant_a_real_run_loses_nothing_finished_and_ends_with_the_same_bits(tmp_path, capsys):
+    """Half of the instants are spread over the whole life of a run, and half are soon after it has written a part."""
+    grid, draw = tmp_path / "small.toml", random.Random(SEED)
+    grid.write_text(SMALL_GRID.replace("640", "256"))
+    begin = time.monotonic()
+    whole = launched(grid, tmp_path / "whole")
+    assert whole.wait(timeout=300) == 0, whole.stderr.read()
+    life = time.monotonic() - begin
+    expected = ib.load(tmp_path / "whole" / "small")
+    results, tally, lost = tmp_path / "0", Counter(), []
+    before: dict[str, frozenset[str]] = {}
+    for number in range(KILLS):
+        run = launched(grid, results, silence=15)
+        what = "worker stopped" if number % 20 == 6 else "worker killed" if number % 5 == 3 else "run"
+        if number % 2:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.wait(timeout=life * draw.random())
+        else:
+            while run.poll() is None and len(list(results.glob("small/parts/[!.]*"))) <= len(before):
+                time.sleep(0.01)
+            time.sleep(draw.random() * 0.3)
+        ours = children(run.pid)
+        if what == "run":
+            run.kill()
+        elif ours:
+            victim = draw.choice(ours)
+            signalled(victim, signal.SIGKILL if "killed" in what else signal.SIGSTOP)
+            if "stopped" in what:
+                lost.append(victim)
+        status = run.wait(timeout=300)
+        told = run.communicate()[1]
+        tally[what, status] += 1
+        assert "Traceback" not in told
+        assert status in ((0, -signal.SIGKILL) if what == "run" else (0,)), told
+        folder = results / "small"
+        before = check_folder(folder, before) if folder.exists() else {}
+        tally["parts", len(before)] += 1
+        if status == 0:
+            pd.testing.assert_frame_equal(ib.load(folder), expected, check_exact=True)
+            results, before = tmp_path / f"{number + 1}", {}  # and another one, from its beginning
+    for victim in lost:
+        signalled(victim, signal.SIGKILL)
+    run = launched(grid, results)
+    assert run.wait(timeout=300) == 0, run.stderr.read()
+    folder = results / "small"
+    pd.testing.assert_frame_equal(ib.load(folder), expected, check_exact=True)
+    assert sum(map(len, check_folder(folder, before).values())) == 12
+    assert not unfinished(folder)
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "grid.toml", "parts", "report.html", "timings"]
+    with capsys.disabled():
+        if THOROUGH:
+            sys.stdout.write(f"\n{KILLS} kills, a run of {life:.1f} s: {sorted(tally.items(), key=str)}\n")
+
+
+@exact
+def test_a_worker_whose_memory_is_limited_trains_the_same_bits_in_smaller_stacks(tmp_path, monkeypatch):
+    """Its address space is limited when it begins to train: to what it has then, and a little."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    grid = tmp_path / "wide.toml"
+    grid.write_text(SMALL_GRID.replace("hidden = []", "hidden = [256]").replace('"same"', '"identity"'))
+    more = {"train_size": 256, "epochs": 1, "seed": [0]}
+    whole = ib.run(grid, results=tmp_path / "whole", workers=1, overrides=more)
+    (tmp_path / "sitecustomize.py").write_text(LIMITED.format(log=str(tmp_path / "widths")))
+    frame = ib.run(grid, results=tmp_path / "limited", workers=1, overrides=more)
+    pd.testing.assert_frame_equal(frame, whole, check_exact=True)
+    assert (tmp_path / "widths").read_text().split()[:2] == ["6", "3"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
+)
+def test_an_error_that_says_that_memory_is_short_is_known(error):
+    from initbench.training import worker
+
+    widths = []
+
+    def work(cells):
+        widths.append(len(cells))
+        if len(cells) > 1:
+            raise error
+        return cells
+
+    assert worker._without_overflow(work, list("abc")) == list("abc")
+    assert widths == [3, 1, 2, 1, 1]
+
+
+# What Python imports first: a training of more than two cells has hardly more memory than its process has already.
+LIMITED = """
+import resource, sys
+if "initbench.training.worker" in sys.orig_argv:
+    import initbench.training.stack as stack
+    from pathlib import Path
+    plain = stack.train
+    def train(cells, *rest, **named):
+        with open({log!r}, "a") as log:
+            print(len(cells), file=log)
+        if len(cells) > 2:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))
+        try:
+            yield from plain(cells, *rest, **named)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    stack.train = train
+"""
+
+
+@pytest.fixture(scope="module")
+def small_data(small):
+    return Data(small)
+
+
+WILD = [("sgd", 1e30), ("momentum", 1e30), ("adam", 1e38), ("rmsprop", 1e38)]
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy", "mae", "huber", "hinge"])
+@pytest.mark.parametrize(("optimizer", "rate"), WILD)
+def test_a_cell_that_is_not_finite_leaves_its_neighbours_bits_alone(small_data, loss, optimizer, rate):
+    number = ["mse", "cross_entropy", "mae", "huber", "hinge"].index(loss) + len(optimizer)
+    for activation in (("relu", "tanh"), ("gelu", "relu"), ("selu", "sigmoid"))[number % 3]:
+        usual = {"loss": loss, "optimizer": optimizer, "activation": activation, "hidden": "32", "train_size": 512}
+        calm = [
+            make_cell(**usual, initializer=name, learning_rate=0.01) for name in ("he_normal", "zeros", "orthogonal")
+        ]
+        wild = [
+            make_cell(**usual, learning_rate=rate),
+            make_cell(**usual, initializer="normal(std=1e+38)", learning_rate=0.01),
+        ]
+        alone = list(train(calm, small_data))
+        beside = list(train([calm[0], wild[0], calm[1], wild[1], calm[2]], small_data))
+        broken = False
+        for left, right in zip(alone, beside, strict=True):
+            for name in METRICS:
+                found = np.asarray(getattr(right, name))
+                np.testing.assert_array_equal(getattr(left, name), found[[0, 2, 4]])
+                broken |= not np.isfinite(found[[1, 3]]).all() and left.epoch > 0
+        assert broken or loss in ("hinge", "mae"), (activation, optimizer, loss)

@@ -1,0 +1,409 @@
+"""One writer in a run's folder, wherever the other is; and nothing is written through a link in it."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import made_up
+import pandas as pd
+import pytest
+
+import initbench as ib
+from initbench.errors import UserError
+from initbench.results import experiment as runs
+from initbench.results import lock as locking
+from initbench.results import store
+from initbench.results.merge import merge
+from initbench.system import files
+
+ELSEWHERE = {"host": "elsewhere", "process": 4321, "since": "2026-01-01 00:00:00 UTC", "mark": "0123456789abcdef"}
+
+# A run whose training takes no time but for a pause at each stack, in a process of its own.
+PROGRAM = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import made_up, pytest
+patch = pytest.MonkeyPatch()
+seconds = float(sys.argv.pop())
+made_up.instantly(patch, before=lambda task: time.sleep(seconds))
+import initbench.runs
+from initbench import cli
+cli._finish = lambda made: None  # no report
+print("here", flush=True)
+sys.stdin.readline()
+cli.main()
+"""
+
+
+@pytest.fixture
+def grid(tmp_path):
+    path = tmp_path / "made-up.toml"
+    path.write_text(made_up.GRID)
+    return path
+
+
+@pytest.fixture
+def folder(grid, tmp_path, monkeypatch):
+    """A run that is finished, all but its second seed."""
+    made_up.instantly(monkeypatch)
+    ib.run(grid, results=tmp_path, overrides={"seed": 1})
+    return tmp_path / "made-up"
+
+
+def heartbeat(folder, age, **fields):
+    (folder / locking.HEARTBEAT).write_text(json.dumps({**ELSEWHERE, **fields}))
+    then = time.time() - age
+    os.utime(folder / locking.HEARTBEAT, (then, then))
+
+
+def without_locks(monkeypatch, error):
+    """A disk on which no lock can be had."""
+
+    def acquire(*_, **__):
+        raise error
+
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+    monkeypatch.setattr(locking, "BOTH_SECONDS", 0.0)
+
+
+def alive(monkeypatch, folder, **fields):
+    """Somebody who renews the heartbeat as soon as it is watched."""
+    monkeypatch.setattr("initbench.results.lock.time.sleep", lambda seconds: heartbeat(folder, age=1, **fields))
+
+
+THOROUGH = int(os.environ.get("INITBENCH_SOAK_KILLS", "4")) >= 50
+
+NO_LOCKS = [NotImplementedError("no flock"), OSError(errno.ENOLCK, "No locks available")]
+
+
+class Racing:
+    """Real processes that run these grids into one folder, ready to go; each stack takes some seconds."""
+
+    def __init__(self, grids, results, seconds):
+        command = [sys.executable, "-c", PROGRAM, "run", "--results", str(results)]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.processes = [subprocess.Popen([*command, str(grid), str(seconds)], text=True, **pipes) for grid in grids]
+
+    def __enter__(self):
+        for process in self.processes:
+            assert process.stdout.readline() == "here\n"
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def go(self, number):
+        self.processes[number].stdin.write("\n")
+        self.processes[number].stdin.flush()
+
+
+def wait_for(true):
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_second_run_is_refused_with_the_name_of_the_first_and_changes_nothing(grid, tmp_path):
+    """By real processes, the second 0 to 300 ms after the first."""
+    pauses = range(0, 301, 10) if THOROUGH else (0, 100)
+    refusals = 0
+    for pause in pauses:
+        results = tmp_path / f"{pause}"
+        other = tmp_path / "other.toml"
+        other.write_text(made_up.GRID.replace("seed = 2", "seed = 3"))
+        with Racing([grid, other], results, seconds=0.5) as race:
+            race.go(0)
+            time.sleep(pause / 1000)
+            race.go(1)
+            told = [process.communicate(timeout=120)[1] for process in race.processes]
+            ends = [process.returncode for process in race.processes]
+        assert set(ends) <= {0, 2}
+        assert 0 in ends
+        if 2 in ends:
+            refusals += 1
+            refused, first = ends.index(2), race.processes[ends.index(0)]
+            assert len(told[refused].splitlines()) == 1
+            who = f"process {first.pid} on host {socket.gethostname()}"
+            assert "another initbench is writing here" in told[refused]
+            assert who in told[refused] or "a process that has just begun" in told[refused]
+            kept = (results / "made-up" / "grid.toml").read_text()
+            assert kept == [grid, other][ends.index(0)].read_text()
+            assert ib.load(results / "made-up")["cell"].nunique() == [8, 12][ends.index(0)]
+        rows = pd.read_parquet(results / "made-up" / "parts")
+        assert not rows.duplicated(["cell", "epoch"]).any()
+    assert refusals
+
+
+def test_when_the_holder_is_killed_the_next_run_starts_at_once(grid, tmp_path, monkeypatch):
+    with Racing([grid], tmp_path, seconds=60) as race:
+        race.go(0)
+        held = tmp_path / "made-up" / locking.HEARTBEAT
+        wait_for(lambda: held.exists() and (tmp_path / "made-up" / "grid.toml").exists())
+        made_up.instantly(monkeypatch)
+        with pytest.raises(UserError, match=rf"process {race.processes[0].pid} on host {socket.gethostname()}, since"):
+            ib.run(grid, results=tmp_path)
+        race.processes[0].kill()
+        race.processes[0].wait()
+        assert held.exists()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert ib.run(grid, results=tmp_path)["cell"].nunique() == made_up.CELLS
+        assert not held.exists()
+
+
+def test_a_living_writer_of_another_host_is_respected_and_a_dead_one_is_not(
+    grid, folder, tmp_path, monkeypatch, capsys
+):
+    before = (folder / "grid.toml").read_bytes()
+    heartbeat(folder, age=5)
+    with monkeypatch.context() as patch:
+        alive(patch, folder)
+        with pytest.raises(
+            UserError, match=r"process 4321 on host elsewhere, since .*its heartbeat was renewed just now"
+        ):
+            ib.run(grid, results=tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "process 4321 on host elsewhere" in line
+    assert re.search(r"its heartbeat is 5 s old\). Waiting up to 5[56] s", line)
+    assert (folder / "grid.toml").read_bytes() == before
+    assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
+    heartbeat(folder, age=locking.STALE_SECONDS + 5)
+    with pytest.warns(UserWarning, match=r"host elsewhere, .* not renewed its heartbeat for 65 s; going on without"):
+        frame = ib.run(grid, results=tmp_path)
+    assert frame["cell"].nunique() == made_up.CELLS
+    assert not (folder / locking.HEARTBEAT).exists()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("age", [59.7, -86332])
+def test_a_heartbeat_that_nobody_renews_is_waited_out_and_cleared(folder, monkeypatch, age):
+    """Of a writer that was killed on another host a moment ago; and one dated in the future, by a clock set back."""
+    monkeypatch.setattr(locking, "LOOK_SECONDS", 0.05)
+    heartbeat(folder, age)
+    if age < 0:
+        monkeypatch.setattr(locking, "STALE_SECONDS", 0.3)
+    told, begin = [], time.monotonic()
+    with locking.alone(folder, tell=told.append) as writer:
+        assert time.monotonic() - begin >= 0.2
+        assert json.loads((folder / locking.HEARTBEAT).read_text())["process"] == os.getpid()
+        assert "host elsewhere" in writer.notes[0]
+    assert len(told) == 1
+    assert "Waiting up to 1 s" in told[0]
+    assert ("dated in the future" in told[0]) == (age < 0)
+    assert not (folder / locking.HEARTBEAT).exists()
+
+
+def test_waiting_ends_when_the_other_writer_does_and_with_ctrl_c(folder, monkeypatch):
+    heartbeat(folder, age=5)
+    with monkeypatch.context() as patch:
+        patch.setattr("initbench.results.lock.time.sleep", lambda seconds: (folder / locking.HEARTBEAT).unlink())
+        with locking.alone(folder, tell=lambda line: None) as writer:
+            assert writer.notes == []
+    heartbeat(folder, age=5)
+    with monkeypatch.context() as patch:
+        patch.setattr("initbench.results.lock.time.sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt), locking.alone(folder, tell=lambda line: None):
+            pytest.fail("went on")
+    assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
+    heartbeat(folder, age=locking.STALE_SECONDS)
+    with locking.alone(folder):
+        pass  # the lock was given back
+
+
+@pytest.mark.parametrize("process", [-1, 0, 2**70, True, "4321", [4321]])
+def test_a_heartbeat_that_no_writer_has_written_holds_up_nobody(folder, process):
+    heartbeat(folder, age=0, process=process, host=socket.gethostname())
+    with locking.alone(folder, tell=pytest.fail) as writer:
+        assert writer.notes == []
+
+
+@pytest.mark.parametrize("error", NO_LOCKS, ids=str)
+def test_where_there_are_no_locks_the_sign_of_life_decides(grid, folder, tmp_path, monkeypatch, error):
+    without_locks(monkeypatch, error)
+    for process, host in ((4321, "elsewhere"), (os.getpid(), socket.gethostname())):
+        heartbeat(folder, age=5, host=host, process=process)
+        with monkeypatch.context() as patch:
+            alive(patch, folder, host=host, process=process)
+            with pytest.raises(UserError, match=f"process {process} on host {host}"):
+                ib.run(grid, results=tmp_path)
+        heartbeat(folder, age=locking.STALE_SECONDS + 5, host=host, process=process)
+        with pytest.warns(UserWarning, match="not renewed its heartbeat"):
+            ib.run(grid, results=tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    heartbeat(folder, age=5, host=socket.gethostname(), process=ended.pid)
+    assert ib.run(grid, results=tmp_path)["cell"].nunique() == made_up.CELLS
+
+
+def test_of_two_that_come_at_the_same_moment_without_locks_the_later_one_stays(folder, monkeypatch):
+    without_locks(monkeypatch, NO_LOCKS[0])
+    (folder / locking.HEARTBEAT).unlink(missing_ok=True)
+    monkeypatch.setattr("initbench.results.lock.time.sleep", lambda seconds: heartbeat(folder, age=0))
+    with pytest.raises(UserError, match="on host elsewhere"), locking.alone(folder):
+        pytest.fail("two writers")
+    assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
+
+
+def test_a_lock_that_is_a_file_is_not_taken_for_one(folder, monkeypatch):
+    """A disk that has no flock: no stand-in that outlives its process."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(locking, "BOTH_SECONDS", 0.0)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for _ in range(2):
+        with locking.alone(folder):
+            assert json.loads((folder / locking.HEARTBEAT).read_text())["process"] == os.getpid()
+
+
+@pytest.mark.parametrize(
+    "took", [lambda folder: heartbeat(folder, age=0), lambda folder: (folder / locking.HEARTBEAT).unlink()]
+)
+def test_a_writer_whose_folder_was_taken_over_writes_no_more_parts(grid, tmp_path, monkeypatch, took):
+    folder, sent = tmp_path / "made-up", []
+
+    def before(task):
+        sent.append(task)
+        if len(sent) == 2:
+            took(folder)
+
+    made_up.instantly(monkeypatch, before)
+    with pytest.raises(UserError, match="another run has taken this folder over"):
+        ib.run(grid, results=tmp_path)
+    assert len(list((folder / "parts").iterdir())) == 0  # both were sent before the first was kept
+    assert (folder / locking.HEARTBEAT).exists() == (took.__code__.co_names[0] == "heartbeat")
+
+
+def test_a_disk_that_does_not_answer_for_a_while_is_not_another_writer(folder, monkeypatch):
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with locking.alone(folder) as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "read", failing)
+            patch.setattr(Path, "lstat", failing)
+            writer.renew()
+            writer.check()
+        writer.check()
+
+
+def test_clean_and_merge_stop_where_somebody_writes(folder, tmp_path, monkeypatch):
+    before = sorted(folder.rglob("*"))
+    with locking.alone(folder), pytest.raises(UserError, match="another initbench is writing here"):
+        runs.clean(folder)
+    heartbeat(folder, age=5)
+    alive(monkeypatch, folder)
+    with pytest.raises(UserError, match="host elsewhere"):
+        runs.clean(folder)
+    (folder / locking.HEARTBEAT).unlink()
+    assert sorted(folder.rglob("*")) == before
+    alive(monkeypatch, tmp_path / "merged")
+
+    def beginning(*_, plain=runs._folder_for):
+        made = plain(*_)
+        heartbeat(made, age=5)  # in the moment after the folder was found to be new
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_folder_for", beginning)
+        with pytest.raises(UserError, match="host elsewhere"):
+            merge([folder], tmp_path / "merged")
+    assert not list((tmp_path / "merged" / "parts").iterdir())
+
+
+def test_a_merge_that_was_taken_over_writes_no_more(folder, tmp_path, monkeypatch):
+    from initbench.results import merge as merging
+
+    plain = merging.outcomes_by_cell
+
+    def outcomes(table):
+        heartbeat(tmp_path / "merged", age=0)
+        return plain(table)
+
+    monkeypatch.setattr(merging, "outcomes_by_cell", outcomes)
+    with pytest.raises(UserError, match="taken this folder over"):
+        merge([folder], tmp_path / "merged")
+    assert not list((tmp_path / "merged" / "parts").iterdir())
+
+
+def test_the_lock_goes_with_the_folder_while_it_is_held(folder, monkeypatch):
+    """So that nobody who takes it in that moment holds what another one removes."""
+    plain, seen = locking.Writer.close, []
+
+    def close(self):
+        seen.append((folder / locking.LOCK).exists())
+        plain(self)
+
+    monkeypatch.setattr(locking.Writer, "close", close)
+    runs.clean(folder)
+    assert seen == [os.name != "posix"]
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", [*store.FOLDERS, locking.LOCK])
+def test_nothing_is_written_through_a_link(grid, folder, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    victim = outside / ".initbench-mine.tmp"
+    victim.write_text("mine")
+    if (folder / name).is_dir():
+        shutil.rmtree(folder / name)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(victim if name == locking.LOCK else outside)
+    with pytest.raises(UserError, match="is a symbolic link"):
+        ib.run(grid, results=tmp_path)
+    if name == "figures":
+        with pytest.raises(UserError, match="is a symbolic link"):
+            ib.figures(folder)
+    if name == "parts":
+        assert runs.clean(folder).kept == [name]
+    elif name != locking.LOCK:
+        assert name in runs.clean(folder).kept
+    assert [path.name for path in outside.iterdir()] == [victim.name]
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["timings", "set-aside", "figures", locking.HEARTBEAT, locking.LOCK, "grid.toml"])
+def test_a_file_where_a_folder_belongs_or_the_other_way_is_told_of_before_anything_is_trained(
+    grid, folder, tmp_path, name
+):
+    if (folder / name).is_dir():
+        shutil.rmtree(folder / name)
+    (folder / name).unlink(missing_ok=True)
+    if name in store.FOLDERS:
+        (folder / name).touch()
+    else:
+        (folder / name).mkdir()
+    parts = sorted((folder / "parts").iterdir())
+    with pytest.raises(
+        UserError, match="is a file, and the run needs a folder" if "." not in name else "cannot be written"
+    ):
+        ib.run(grid, results=tmp_path)
+    assert sorted((folder / "parts").iterdir()) == parts
+
+
+@pytest.mark.parametrize("name", [locking.HEARTBEAT, "grid.toml", "report.html"])
+def test_a_file_that_is_a_link_is_replaced_and_what_it_leads_to_stays(grid, folder, tmp_path, monkeypatch, name):
+    victim = tmp_path / "mine"
+    victim.write_bytes((folder / "grid.toml").read_bytes())
+    kept = victim.read_bytes()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(victim)
+    monkeypatch.setattr("initbench.reporting.make", lambda *_: "a report")
+    ib.run(grid, results=tmp_path)
+    ib.report(folder)
+    assert victim.read_bytes() == kept
+    assert not (folder / name).is_symlink()

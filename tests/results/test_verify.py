@@ -1,0 +1,295 @@
+"""`initbench verify`, and results of earlier and later versions."""
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import SMALL_GRID, exact
+from typer.testing import CliRunner
+
+import initbench as ib
+from initbench.cli import app
+from initbench.errors import UserError
+from initbench.results import experiment as runs
+from initbench.results import verify as verification
+from initbench.results.experiment import Run, Where
+from initbench.results.table import EARLIER, FORMAT, SCHEMA, store
+from initbench.spec.cell import TRAINING_VERSION
+from initbench.system import threads
+
+EARLIER_RUNS = {version: Path(__file__).parents[1] / "stored" / f"run-of-version-{version}" for version in (1, 2)}
+
+# What those versions gave for the last epoch, in the order of the grid. (Both drew their weights in the same way.)
+EARLIER_ACCURACIES = [0.5846, 0.5177, 0.3143, 0.3034, 0.2324, 0.2183, 0.2949, 0.1934]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("verified")
+    (root / "small.toml").write_text(SMALL_GRID)
+    ib.run(root / "small.toml", results=root, workers=1)
+    return root / "small"
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "small")
+
+
+def rewritten(folder, change, metadata=None):
+    """Put what `change` makes of the first part's rows in its place, named by its own bytes."""
+    part = next(store.read_parts(folder, []))
+    rows = change(part.table.to_pandas())
+    (folder / "parts" / f"{part.id}.parquet").unlink()
+    (folder / "timings" / f"{part.id}.json").unlink()
+    table = pa.Table.from_pandas(rows, SCHEMA, preserve_index=False)
+    return store.write_part(folder, table, part.metadata if metadata is None else metadata)
+
+
+def wrong(folder):
+    return verification.check(Run.open(folder)).wrong
+
+
+@exact
+def test_a_sound_run_is_sound_and_nothing_in_it_changes(folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert ib.verify(folder, sample=5, seed=1, workers=1) == []
+    result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "4", "--seed", "3", "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    assert "12 of 12 cells, in 2 parts" in result.output
+    assert "4 of 4 cells have the same bits" in result.output
+    assert result.output.splitlines()[-1] == "Sound"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@exact
+def test_a_number_that_was_changed_under_a_fitting_checksum_is_found_by_training_again(folder):
+    def change(rows):
+        rows.loc[rows["epoch"] == 2, "test_accuracy"] += 1e-9
+        return rows
+
+    metadata = dict(next(store.read_parts(folder, [])).metadata)
+    del (
+        metadata["cpu_capability"],
+        metadata["blas"],
+    )  # as an earlier version wrote it, which says nothing of the instructions
+    rewritten(folder, change, metadata)
+    assert wrong(folder) == []
+    lines = ib.verify(folder, sample=12, workers=1)
+    assert len(lines) == 6
+    assert all("rows differ from epoch 2 on" in line for line in lines)
+    assert all("same kind of processor with the same versions" in line for line in lines)
+    result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "12", "--workers", "1"])
+    assert result.exit_code == 1
+    assert "6 of 12 cells have the same bits" in result.output
+    assert result.output.splitlines()[-1] == "Not sound: 6 things are wrong"
+
+
+def test_a_cell_of_another_processor_may_differ_and_is_told_apart(folder):
+    def change(rows):
+        rows["test_loss"] *= 1 + 1e-6
+        return rows
+
+    other = {"processor": "Other Processor 9000", "cpu_capability": "Other instructions", "blas": "other kernels"}
+    metadata = next(store.read_parts(folder, [])).metadata | other
+    rewritten(folder, change, metadata)
+    run = Run.open(folder)
+    again = verification.retrain(run, verification.check(run), 12, 0, Where(1))
+    assert (again.chosen, again.same, again.wrong) == (12, 6, [])
+    assert all("trained with processor Other Processor 9000, here " in line for line in again.elsewhere)
+    assert all("; cpu_capability Other instructions, here " in line for line in again.elsewhere)
+    assert all(f"; blas other kernels, here {threads.blas()}" in line for line in again.elsewhere)
+
+
+def test_what_another_processor_cannot_have_given_is_wrong(folder):
+    def change(rows):
+        rows["test_accuracy"] = 0.999
+        return rows
+
+    metadata = next(store.read_parts(folder, [])).metadata | {"bits": "to rounding"}
+    rewritten(folder, change, metadata)
+    run = Run.open(folder)
+    again = verification.retrain(run, verification.check(run), 12, 0, Where(1))
+    assert (again.same, len(again.wrong), again.elsewhere) == (6, 6, [])
+    assert all("too far apart" in line for line in again.wrong)
+
+
+def other_status(rows):
+    rows.loc[3, "status"] = "nearly"
+    return rows
+
+
+def other_seed(rows):
+    rows["seed"] += 7
+    return rows
+
+
+def row_missing(rows):
+    return rows.drop(index=4)
+
+
+def row_twice(rows):
+    return pd.concat([rows, rows.iloc[[4]]])
+
+
+def epoch_beyond(rows):
+    rows.loc[rows["epoch"] == 2, "epoch"] = 3
+    return rows
+
+
+def impossible_accuracy(rows):
+    rows.loc[2, "test_accuracy"] = 1.5
+    return rows
+
+
+def infinite(rows):
+    rows.loc[2, "test_loss"] = np.inf
+    return rows
+
+
+def hole(rows):
+    rows.loc[2, "validation_loss"] = np.nan
+    return rows
+
+
+def resurrected(rows):
+    rows.loc[rows["epoch"] == 1, "status"] = "diverged"
+    return rows
+
+
+def nameless(rows):
+    rows["cell"] = rows["cell"].where(rows.index != 1, None)
+    return rows
+
+
+def two_settings(rows):
+    rows.loc[2, "loss"] = "mae"
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (other_status, "it has a status 'nearly'"),
+        (other_seed, "is not what its settings make"),
+        (row_missing, "are not each epoch of each cell, once"),
+        (row_twice, "are not each epoch of each cell, once"),
+        (epoch_beyond, "are not each epoch of each cell, once"),
+        (impossible_accuracy, "its column test_accuracy has values that no training gives"),
+        (infinite, "its column test_loss has values that no training gives"),
+        (hole, "validation_loss is missing"),
+        (resurrected, "trained after it diverged"),
+        (nameless, "its column cell has rows without a value"),
+        (two_settings, "rows of several settings"),
+    ],
+)
+def test_rows_that_no_training_gives_are_found(folder, change, told):
+    part = rewritten(folder, change)
+    found = wrong(folder)
+    assert found
+    assert any(told in line and part in line for line in found)
+
+
+def test_a_part_that_is_gone_and_cells_that_are_missing_are_told(folder):
+    gone, kept = sorted((folder / "parts").iterdir())
+    gone.unlink()
+    result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "0"])
+    assert result.exit_code == 1
+    assert "6 of 12 cells, in 1 parts" in result.output
+    assert "6 cells are not trained yet, or not any more; `initbench run` trains them" in result.output
+    assert f"{gone.name}: is gone" in result.output
+    assert kept.name not in result.output
+    assert "No cell was trained again" in result.output
+
+
+@pytest.mark.parametrize("given", [{"sample": -1}, {"sample": "a"}, {"seed": -4}, {"workers": 0}])
+def test_what_cannot_be_verified_is_refused(folder, given):
+    with pytest.raises(UserError, match="is not allowed; allowed: a whole number from"):
+        ib.verify(folder, **given)
+
+
+def test_clean_leaves_what_it_did_not_write(folder):
+    (folder / "parts" / "notes.txt").write_text("mine")
+    (folder / "parts" / "x.parquet").write_text("mine too")
+    with pytest.warns(UserWarning, match="x.parquet: is no part of a run, and is left out; move it elsewhere"):
+        ib.run(folder / "grid.toml", results=folder.parent, workers=1, overrides={"name": "small"})
+    runs.clean(folder)
+    assert sorted(path.name for path in folder.rglob("*")) == ["notes.txt", "parts", "x.parquet"]
+
+
+def test_a_flipped_bit_a_cut_file_and_a_cell_with_two_results_are_found(folder):
+    parts = sorted((folder / "parts").iterdir())
+    content = parts[0].read_bytes()
+    at = random.Random(5).randrange(len(content))
+    parts[0].write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+    (line,) = wrong(folder)
+    assert parts[0].name in line
+    parts[0].write_bytes(content[:-1])
+    assert len(wrong(folder)) == 1
+    parts[0].write_bytes(content)
+    rows = next(store.read_parts(folder, [])).table.to_pandas()
+    rows["test_accuracy"] /= 2
+    store.write_part(folder, pa.Table.from_pandas(rows, SCHEMA, preserve_index=False), {})
+    assert sum("has other rows in part" in line for line in wrong(folder)) == rows["cell"].nunique()
+
+
+@pytest.mark.parametrize("version", EARLIER_RUNS)
+def test_a_run_of_an_earlier_version_is_read_as_it_was(version, tmp_path):
+    folder = shutil.copytree(EARLIER_RUNS[version], tmp_path / "old")
+    with pytest.warns(UserWarning, match=f"training version {version}, this one has {TRAINING_VERSION}"):
+        frame = ib.load(folder)
+    last = frame[frame["epoch"] == 2]
+    assert last["test_accuracy"].tolist() == EARLIER_ACCURACIES
+    assert set(frame["precision"]) == {"float32"}
+    assert set(frame["cell"]) <= set(pd.read_parquet(folder / "parts")["cell"])
+    with pytest.warns(UserWarning, match="earlier version"):
+        page = ib.report(folder).read_text(encoding="utf-8")
+    assert f"{version}, an earlier one" in page
+    assert wrong(folder) == []
+    result = CliRunner().invoke(app, ["verify", str(folder)])
+    assert "8 cells are of an earlier version of the training" in result.output
+    assert "have the same bits" not in result.output
+
+
+@pytest.mark.parametrize("version", EARLIER_RUNS)
+def test_a_run_of_an_earlier_version_is_trained_again_beside_what_is_there(version, tmp_path):
+    folder = shutil.copytree(EARLIER_RUNS[version], tmp_path / "old")
+    kept = {path.name for path in (folder / "parts").iterdir()}
+    with pytest.warns(UserWarning, match="8 cells were trained by an earlier version"):
+        frame = ib.run(folder / "grid.toml", results=tmp_path, workers=1, overrides={"name": "old"})
+    assert frame["cell"].nunique() == 8
+    assert kept < {path.name for path in (folder / "parts").iterdir()}
+    with pytest.warns(UserWarning, match="earlier version"):
+        assert len(ib.compare(EARLIER_RUNS[version], folder)) == 4
+
+
+def test_a_part_of_a_later_version_is_left_where_it_is_or_set_aside_and_never_lost(folder, tmp_path):
+    part = next(store.read_parts(folder, []))
+    (folder / "parts" / f"{part.id}.parquet").unlink()
+    sink = pa.BufferOutputStream()
+    pq.write_table(part.table.replace_schema_metadata({b"initbench.format": str(FORMAT + 1)}), sink)
+    import hashlib
+
+    content = sink.getvalue().to_pybytes()
+    later = folder / "parts" / f"{hashlib.sha256(content).hexdigest()}.parquet"
+    later.write_bytes(content)
+    with pytest.warns(UserWarning, match=rf"of a later version of initbench \(format {FORMAT + 1}; this one reads"):
+        frame = ib.load(folder)
+    assert frame["cell"].nunique() == 6
+    assert later.exists()
+    with pytest.warns(UserWarning, match="set-aside"):
+        ib.run(folder / "grid.toml", results=folder.parent, workers=1, overrides={"name": "small"})
+    assert (folder / "set-aside" / later.name).read_bytes() == content
+    assert ib.load(folder)["cell"].nunique() == 12
+
+
+def test_every_earlier_form_lacks_columns_that_this_one_has():
+    for missing in EARLIER:
+        assert missing
+        assert set(missing) < set(SCHEMA.names)
+    assert len(EARLIER) == FORMAT - 1
