@@ -106,7 +106,7 @@ def cpu_seconds(pid):
 def measure(asked):
     """One run, and what it took."""
     from initbench.execution import Finished
-    from initbench.results.experiment import Run, Where, crew_for, planned
+    from initbench.results.experiment import ExecutionConfig, Experiment, crew_for, planned
 
     made = grid(asked.cells, asked.width, asked.epochs)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **ALONE}
@@ -130,11 +130,11 @@ def measure(asked):
             for server in servers:
                 if (line := server.stdout.readline().strip()) != b"serving":
                     raise RuntimeError(f"a server did not start: it printed {line!r}")
-            run = Run.create(made, Path(folder) / "results")
+            run = Experiment.create(made, Path(folder) / "results")
             begin = time.perf_counter()
             missing = run.missing()
             listed = time.perf_counter() - begin
-            with crew_for(missing, made, Where(scheduler=f"file://{file}", width=asked.width)) as crew:
+            with crew_for(missing, made, ExecutionConfig(scheduler=f"file://{file}", width=asked.width)) as crew:
                 connected = time.perf_counter() - begin - listed
                 stacks, _ = planned(missing, made, crew, asked.width)
                 start, cpu = time.perf_counter(), time.process_time()

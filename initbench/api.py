@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from initbench.errors import UserError, nearest, printable, shown
 from initbench.results import store
-from initbench.results.experiment import Run, Where, refuse_what_cannot_train, train_to_the_end
+from initbench.results.experiment import ExecutionConfig, Experiment, check_backend, train_all
 from initbench.spec.grid import Grid, read, results_for
 from initbench.system import files
 
@@ -82,11 +82,11 @@ def run(
         path = Path(grid)
         grid = read(path, overrides)
         results = results or results_for(path, grid.name)
-    where = Where(workers, width, scheduler, processor)
-    refuse_what_cannot_train(grid, where)
-    with Run.writing(grid, Path(results)) as made:
+    where = ExecutionConfig(workers, width, scheduler, processor)
+    check_backend(grid, where)
+    with Experiment.writing(grid, Path(results)) as made:
         _told(made, None)  # what is known before hours of training
-        failed = train_to_the_end(made, made.missing(), where, lambda event: None)
+        failed = train_all(made, made.missing(), where, lambda event: None)
         made.notes += [f"{made.folder}: {event.cell.described} failed and is left out: {event.why}" for event in failed]
         return _told(made, made.frame())
 
@@ -104,7 +104,7 @@ def load(folder: str | Path) -> "pd.DataFrame":
     >>> import initbench as ib
     >>> frame = ib.load("results/keepcoding")  # doctest: +SKIP
     """
-    run = Run.open(folder)
+    run = Experiment.open(folder)
     return _told(run, run.frame())
 
 
@@ -113,7 +113,7 @@ def report(folder: str | Path) -> Path:
 
     Raises UserError if the folder holds no run.
     """
-    run = Run.open(folder)
+    run = Experiment.open(folder)
     return _told(run, write_report(run, *run.read()))
 
 
@@ -133,11 +133,11 @@ def figures(folder: str | Path, form: str = "svg", into: str | Path | None = Non
 
     Raises UserError if the folder holds no run, or nothing of it is trained.
     """
-    run = Run.open(folder)
+    run = Experiment.open(folder)
     return _told(run, write_figures(run, form, into))
 
 
-def write_figures(run: Run, form: str, into: str | Path | None = None) -> list[Path]:
+def write_figures(run: Experiment, form: str, into: str | Path | None = None) -> list[Path]:
     """The work of `figures`."""
     if form not in FORMS:
         raise UserError(f"format = {shown(form)} is not allowed; allowed: {', '.join(FORMS)}{nearest(form, FORMS)}")
@@ -186,14 +186,14 @@ def compare(before: str | Path, after: str | Path) -> "pd.DataFrame":
     >>> table = ib.compare("main/results/keepcoding", "branch/results/keepcoding")  # doctest: +SKIP
     >>> table[table["moved"]]  # doctest: +SKIP
     """
-    runs = [Run.open(folder) for folder in (before, after)]
+    runs = [Experiment.open(folder) for folder in (before, after)]
     table = changed(*runs)[0]
     for run in runs:
         _told(run, None)
     return table
 
 
-def changed(before: Run, after: Run) -> tuple["pd.DataFrame", "Side", "Side"]:
+def changed(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Side", "Side"]:
     """The work of `compare`: `stats.changes`, and what the report of it has to know of the two runs."""
     from initbench import stats
     from initbench.reporting.comparison import Side
@@ -263,24 +263,24 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
     for name, value in (("sample", sample), ("seed", seed)):
         if type(value) is not int or value < 0:
             raise UserError(f"{name} = {shown(value)} is not allowed; allowed: a whole number from 0 up")
-    run = Run.open(folder)
+    run = Experiment.open(folder)
     run.grid = replace(run.grid, device="auto")  # what it was trained with may not be here
     checked = verification.check(run)
-    return checked.wrong + verification.retrain(run, checked, sample, seed, Where(workers)).wrong
+    return checked.wrong + verification.retrain(run, checked, sample, seed, ExecutionConfig(workers)).wrong
 
 
 Result = TypeVar("Result")
 
 
-def _told(run: Run, result: Result) -> Result:
+def _told(run: Experiment, result: Result) -> Result:
     """The result, after a warning for each thing about the run that its user should know, once."""
     for line in run.take_notes():
         warnings.warn(line, stacklevel=3)
     return result
 
 
-def write_report(run: Run, frame: "pd.DataFrame", environments: Iterable[Mapping[str, str]]) -> Path:
-    """Make the report of a run from what `Run.read` gives, and write it to its folder; its path."""
+def write_report(run: Experiment, frame: "pd.DataFrame", environments: Iterable[Mapping[str, str]]) -> Path:
+    """Make the report of a run from what `Experiment.read` gives, and write it to its folder; its path."""
     from initbench.reporting import make
 
     timings = store.read_timings(run.folder, run.notes)

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 # A message has so many lines at most, and a line so many signs: what is wrong may be a file of megabytes.
-MOST_LINES, LONGEST_LINE = 100, 2000
+MAX_LINES, MAX_LINE_LENGTH = 100, 2000
 
 
 class UserError(Exception):
@@ -15,9 +15,9 @@ class UserError(Exception):
     """
 
     def __init__(self, *lines: str) -> None:
-        told = [printable(line) for line in lines[:MOST_LINES]]
-        if len(lines) > MOST_LINES:
-            told.append(f"and {len(lines) - MOST_LINES:,} more mistakes")
+        told = [printable(line) for line in lines[:MAX_LINES]]
+        if len(lines) > MAX_LINES:
+            told.append(f"and {len(lines) - MAX_LINES:,} more mistakes")
         super().__init__("\n".join(told))
         self.lines = tuple(told)
 
@@ -37,7 +37,7 @@ class WorkerDied(Exception):  # noqa: N818
         self.memory = memory
 
 
-def printable(text: str, limit: int = LONGEST_LINE) -> str:
+def printable(text: str, limit: int = MAX_LINE_LENGTH) -> str:
     """A text as one line that a terminal shows and does not obey: what is no printable sign is written as its escape.
 
     >>> printable("a\\tb\\x1b[2J")

@@ -38,7 +38,7 @@ SUPPLIED = frozenset({"shape", "seed", "dtype", "fan_in", "activation", "place",
 ALWAYS_SHOWN = frozenset({"std", "low", "high", "value"})
 
 # A message that lists what is allowed lists up to so many names.
-MOST_NAMES = 24
+MAX_NAMES = 24
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Choice:
         return f"{self.name}({inner})" if inner else self.name
 
 
-class Catalogue(Mapping[str, Entry[Function]]):
+class Registry(Mapping[str, Entry[Function]]):
     """The functions of one kind, by name, in the order in which they were written."""
 
     def __init__(self, kind: str) -> None:
@@ -195,7 +195,7 @@ class Catalogue(Mapping[str, Entry[Function]]):
         names = [n for n, e in self._entries.items() if not only or only in e.tags]
         if name not in names:
             names += [also] * bool(also)
-            allowed = ", ".join(names) if len(names) <= MOST_NAMES else f"what `initbench list {self.kind}s` names"
+            allowed = ", ".join(names) if len(names) <= MAX_NAMES else f"what `initbench list {self.kind}s` names"
             what = f"{only} {self.kind}" if only else self.kind
             told = f"{name} is no {what}" if name in self._entries else f"no {what} is called {shown(name)}"
             raise ValueError(f"{told}; allowed: {allowed}{nearest(name, names)}")

@@ -94,9 +94,9 @@ def make_cell(**settings):
 
 def ended(monkeypatch, capsys, *arguments):
     """The exit status of the command line in this process, and what it printed on both streams."""
-    from initbench import cli
+    from initbench.cli import commands
 
     monkeypatch.setattr(sys, "argv", ["initbench", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        commands.main()
     return end.value.code or 0, *capsys.readouterr()

@@ -16,7 +16,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from initbench.execution.crew import Told
+from initbench.execution.crew import WorkerMessage
 from initbench.spec.columns import METRICS, SETTINGS
 
 PYTHON = sys.executable
@@ -63,7 +63,7 @@ class Instant:
 
     def send(self, place, task, what):
         self._before(what)
-        self.events.put(Told(task, reply_to(what), ENVIRONMENT, "nowhere"))
+        self.events.put(WorkerMessage(task, reply_to(what), ENVIRONMENT, "nowhere"))
 
     def waiting(self, stacks):
         pass

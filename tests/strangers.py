@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from initbench.data import datasets
 from initbench.results import store, table
-from initbench.results.experiment import Run
+from initbench.results.experiment import Experiment
 from initbench.spec import grid
 from initbench.spec.columns import METRICS
 
@@ -59,7 +59,7 @@ def made_table(cells):
 def made_run(results, text=GRID, environment=ENVIRONMENT, timing=TIMING, **keywords):
     """A run's folder with two parts; its grid is `text`."""
     parsed = grid.parse(text, **keywords)
-    run = Run.create(parsed, results)
+    run = Experiment.create(parsed, results)
     cells = list(parsed.cells())
     for half in (cells[::2], cells[1::2]):
         part = store.write_part(run.folder, made_table(half), environment)

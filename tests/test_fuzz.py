@@ -30,14 +30,14 @@ import strangers
 from hypothesis import strategies as st
 from test_datasets import write_folder
 
-from initbench import cli
+from initbench.cli import commands
 from initbench.data import datasets
-from initbench.errors import LONGEST_LINE, MOST_LINES, UserError
+from initbench.errors import MAX_LINE_LENGTH, MAX_LINES, UserError
 from initbench.execution.plan import plan
 from initbench.initializers import INITIALIZERS
 from initbench.reporting import words
 from initbench.results import parts, store
-from initbench.results.experiment import Run
+from initbench.results.experiment import Experiment
 from initbench.spec import grid, gridfile
 from initbench.spec.settings import MAX_CELLS
 
@@ -126,11 +126,11 @@ def chunks(cases, size=500):
 
 def legible(error):
     """The lines of a mistake, after a look at whether people can read them."""
-    assert 1 <= len(error.lines) <= MOST_LINES + 1
+    assert 1 <= len(error.lines) <= MAX_LINES + 1
     for line in error.lines:
         assert line.strip()
         assert line.isprintable()  # so on one line, too
-        assert len(line) <= LONGEST_LINE
+        assert len(line) <= MAX_LINE_LENGTH
     return error.lines
 
 
@@ -248,7 +248,7 @@ def command(monkeypatch, capsys, *arguments):
     """What a command's exit status is, and what it says on standard error."""
     monkeypatch.setattr(sys, "argv", ["initbench", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        commands.main()
     return end.value.code or 0, capsys.readouterr().err
 
 
@@ -287,7 +287,7 @@ def test_whatever_stands_after_set_is_a_value_or_ends_the_command_with_2(place, 
     with limited():
         status, said = command(monkeypatch, capsys, "run", path, "--set", pair, "--results", place / "results")
     assert (status, listing(place)) == (2, before)
-    assert all(line.isprintable() and len(line) <= LONGEST_LINE for line in said.splitlines())
+    assert all(line.isprintable() and len(line) <= MAX_LINE_LENGTH for line in said.splitlines())
     assert len(said.splitlines()) == 1
 
 
@@ -503,7 +503,7 @@ def folder(made, tmp_path, hook):
 def noted(notes):
     for line in notes:
         assert line.isprintable()
-        assert len(line) <= LONGEST_LINE
+        assert len(line) <= MAX_LINE_LENGTH
     return len(notes)
 
 
@@ -513,7 +513,7 @@ def test_a_mutated_part_gives_a_table_or_a_line(folder, numbers):
     first, path = strangers.part_files(folder)
     first.unlink()
     content, rows = path.read_bytes(), pq.read_table(path)
-    run = Run.open(folder)
+    run = Experiment.open(folder)
     whole, _ = run.read()
     sound = 0
     for number in numbers:
@@ -554,7 +554,7 @@ def test_a_mutated_timing_and_mutated_data_sets_are_read_or_left_out(folder, num
                 warnings.simplefilter("error")
                 timings = store.read_timings(folder)
                 told = [words.speed(timings), words.initialization(timings), words.initialization(timings, ["zeros"])]
-                run = Run.open(folder)
+                run = Experiment.open(folder)
         except BaseException as error:
             error.add_note(f"mutant {number}")
             raise
@@ -598,17 +598,17 @@ HOSTILE = {
 def test_rows_that_no_training_gives_are_left_out_with_a_line(folder, what):
     path = strangers.part_files(folder)[0]
     rows = pq.read_table(path)
-    assert len(Run.open(folder).frame()) == 54
+    assert len(Experiment.open(folder).frame()) == 54
     strangers.replaced(path, strangers.parquet(HOSTILE[what](rows)))
-    run = Run.open(folder)
+    run = Experiment.open(folder)
     assert len(run.frame()) == 27
     assert noted(run.notes) == 1
 
 
 def test_a_part_that_says_it_has_billions_of_rows_is_not_read(folder, monkeypatch):
-    monkeypatch.setattr(parts, "MOST_ROWS", 20)
+    monkeypatch.setattr(parts, "MAX_ROWS", 20)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("its rows were read"))
-    run = Run.open(folder)
+    run = Experiment.open(folder)
     assert run.frame().empty
     assert noted(run.notes) == 2
 
@@ -619,7 +619,7 @@ def test_a_text_of_a_gigabyte_in_a_part_of_some_kilobytes_is_not_read(folder, mo
     assert len(bomb) < 1_000_000
     strangers.replaced(path, bomb)
     before = pa.total_allocated_bytes()
-    run = Run.open(folder)
+    run = Experiment.open(folder)
     frame = run.frame()
     assert (len(frame), noted(run.notes)) == (27, 1)
     assert pa.total_allocated_bytes() - before < 10_000_000

@@ -23,7 +23,7 @@ import initbench as ib
 from initbench.data import datasets
 from initbench.errors import UserError
 from initbench.reporting import terminal
-from initbench.results.experiment import Run
+from initbench.results.experiment import Experiment
 from initbench.results.table import csv_bytes
 from initbench.spec import grid
 
@@ -104,7 +104,7 @@ def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(fold
         place = rows.column_names.index("test_accuracy")
         halved = pc.divide(rows["test_accuracy"], 2.0)
         strangers.replaced(path, strangers.parquet(rows.set_column(place, rows.schema.field(place), halved)))
-        table, before, after = changed(Run.open(folder), Run.open(other))
+        table, before, after = changed(Experiment.open(folder), Experiment.open(other))
         pages.append(Elements(comparison.make(table, before, after, 0.5, "initbench compare")))
     poisoned, plain = pages
     assert poisoned.tags == plain.tags
@@ -114,7 +114,7 @@ def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(fold
 
 
 def test_a_poisoned_run_is_told_in_the_terminal_and_in_tables_as_it_is(folders, capsys, tmp_path):
-    run = Run.open(folders[0])
+    run = Experiment.open(folders[0])
     frame = run.frame()
     terminal.summary_table(frame, run.grid)
     assert "\x1b" not in capsys.readouterr().out

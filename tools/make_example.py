@@ -7,14 +7,14 @@ from pathlib import Path
 
 from initbench import stats
 from initbench.api import write_report
-from initbench.results.experiment import Run
+from initbench.results.experiment import Experiment
 
 RESULTS = Path(__file__).parent.parent / "results"
 
 
 def main() -> None:
     """Copy the run's grid and report, and write its summary."""
-    run = Run.open(RESULTS / "keepcoding")
+    run = Experiment.open(RESULTS / "keepcoding")
     if run.missing():
         raise SystemExit("results/keepcoding is not finished: run `make demo` first")
     example = RESULTS / "example-keepcoding"

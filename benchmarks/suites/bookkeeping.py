@@ -61,12 +61,12 @@ class Bookkeeping:
         from initbench.api import write_report
         from initbench.execution import plan
         from initbench.results import verify as verification
-        from initbench.results.experiment import Run
+        from initbench.results.experiment import Experiment
 
         self.plan, self.write_report, self.check = plan.plan, write_report, verification.check
         self.folder = tempfile.TemporaryDirectory()
         self.grid = made_grid(cells)
-        self.run = Run.create(self.grid, Path(self.folder.name))
+        self.run = Experiment.create(self.grid, Path(self.folder.name))
         write(self.run)
         self.run.frame()  # the first call imports what it needs
 
@@ -114,7 +114,7 @@ def main(cells, epochs=EPOCHS):
     from initbench.api import write_report
     from initbench.execution import plan
     from initbench.results import verify as verification
-    from initbench.results.experiment import Run
+    from initbench.results.experiment import Experiment
 
     def say(what, start):
         seconds = time.perf_counter() - start
@@ -129,7 +129,7 @@ def main(cells, epochs=EPOCHS):
         say("plan", start)
         del stacks
         start = time.perf_counter()
-        run = Run.create(made, Path(folder))
+        run = Experiment.create(made, Path(folder))
         write(run)
         say("write", start)
         start = time.perf_counter()

@@ -13,9 +13,10 @@ import numpy as np
 
 from initbench import initializers
 
-try:
-    from initbench.random import noise
+from . import module
 
+try:
+    noise = module("random.noise", "noise")
     noise.load()  # once for all processes, which are forked
 except ImportError:  # a version before it
     noise = None
@@ -92,9 +93,7 @@ class Networks:
     def setup(self, name):
         if name in ("metainit", "gradinit") and not importlib.util.find_spec("torch"):
             raise NotImplementedError("they need torch")
-        from initbench.data import datasets
-
-        data = datasets.load_mnist()
+        data = module("data.datasets", "datasets").load_mnist()
         images, labels = data.train_images[5000:8840] / 255.0, data.train_labels[5000:8840].astype(int)
         batches = list(zip(np.split(images, 30), np.split(labels, 30), strict=True))
         self.model = initializers.Model(((784, 128), (128, 10)), batches, activation="tanh")
@@ -113,7 +112,7 @@ class Peers:
 
     def setup(self, library, name, shape):
         try:
-            from initbench.initializers import throughput
+            throughput = module("initializers.throughput", "throughput")
         except ImportError:
             raise NotImplementedError("this version does not compare itself") from None
         if not importlib.util.find_spec(library):

@@ -2,6 +2,8 @@
 
 import time
 
+from . import module
+
 WIDTHS = {"784-10": [], "784-128-10": [128]}
 
 
@@ -18,16 +20,12 @@ class Step:
 
         if not importlib.util.find_spec("torch"):
             raise NotImplementedError("training needs torch")
-        try:
-            from initbench.system.threads import ENVIRONMENT
-        except ImportError:  # where versions before it have it
-            from initbench.execute import ENVIRONMENT
-        os.environ.update(ENVIRONMENT)
+        os.environ.update(module("system.threads", "threads", "execute").ENVIRONMENT)
         import torch
 
-        from initbench.data import datasets
-        from initbench.execution import plan
-        from initbench.spec import grid
+        datasets, plan, grid = (
+            module(f"{p}.{m}", m) for p, m in (("data", "datasets"), ("execution", "plan"), ("spec", "grid"))
+        )
         from initbench.training import data, reference, stack
 
         stack.prepare_process()

@@ -1,5 +1,5 @@
 """The command line."""
 
-from initbench.cli.app import main
+from initbench.cli.commands import app, main
 
-__all__ = ["main"]
+__all__ = ["app", "main"]

@@ -31,7 +31,7 @@ DATASETS = {
 }
 
 # A file has at most so many bytes, unpacked: six times as many as EMNIST's largest, and more than one would wait for.
-MOST_BYTES = 4_000_000_000
+MAX_BYTES = 4_000_000_000
 
 # A byte of a gzip file gives at most so many (zlib's "Technical Details": 258 signs for two bits).
 GZIP_RATIO = 1032
@@ -137,7 +137,7 @@ def described(fields: Mapping[str, Any]) -> Source:
         any(type(text) is not str for text in (source.name, source.folder))
         or not _fits_tables(source.name)
         or "@" not in source.name
-        or any(type(size) is not int or not 1 <= size <= MOST_BYTES for size in sizes)
+        or any(type(size) is not int or not 1 <= size <= MAX_BYTES for size in sizes)
         or type(source.active_pixels) is not int
         or not 0 <= source.active_pixels <= source.pixels
         or source.classes > 256
@@ -290,8 +290,8 @@ def _read_idx(path: Path, stream: IO[bytes] | gzip.GzipFile, dimensions: int, at
         raise UserError(f"{path}: too long: {at_least:,} bytes, {wrong}")
     if expected > at_most:
         raise UserError(f"{path}: truncated: {at_most:,} bytes at most, {wrong}")
-    if expected > MOST_BYTES:
-        raise UserError(f"{path}: too large: its header {shape} needs {expected:,} bytes; allowed: {MOST_BYTES:,}")
+    if expected > MAX_BYTES:
+        raise UserError(f"{path}: too large: its header {shape} needs {expected:,} bytes; allowed: {MAX_BYTES:,}")
     data = stream.read(expected - header)
     if len(data) < expected - header:
         raise UserError(f"{path}: truncated: {header + len(data):,} bytes, {wrong}")

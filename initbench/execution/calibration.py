@@ -16,9 +16,9 @@ from initbench.data.datasets import Source
 from initbench.execution import Crew, Speed
 from initbench.execution.plan import (
     GPU_STACK_BYTES,
-    GPU_WIDEST,
-    NARROWEST,
-    WIDEST,
+    MAX_GPU_WIDTH,
+    MAX_WIDTH,
+    MIN_WIDTH,
     Kind,
     Stack,
     kind_of,
@@ -34,10 +34,10 @@ from initbench.system.cache import cache_folder
 TRIED_BYTES = (1e6, 3e6, 8e6)
 
 # Kinds beyond these are taken to be as fast, for each operation, as the slowest of these.
-MOST_KINDS = 4
+MAX_KINDS = 4
 
 # At most so many workers measure at once.
-MOST_MEASURING = 16
+MAX_MEASURING = 16
 
 # What the remembered file may hold: of more bytes it is not read, and a time beyond this (a day, in seconds) or a width
 # beyond this was never measured.
@@ -89,7 +89,7 @@ def speeds(
     known = {kind: _valid_speeds(remembered.get(_key(kind, pool), [])) for kind in groups}
     found = {kind: Speeds(measured) for kind, measured in known.items() if measured}
     unknown = [kind for kind in groups if kind not in found]
-    for kind in unknown[: max(0, MOST_KINDS - len(found))] if measuring else []:
+    for kind in unknown[: max(0, MAX_KINDS - len(found))] if measuring else []:
         if measured := _measured(groups[kind], sources[kind.dataset], pool):
             found[kind] = Speeds(tuple(measured))
             _remember(_key(kind, pool), [asdict(speed) for speed in measured])
@@ -100,11 +100,11 @@ def _measured(cells: Sequence[Cell], source: Source, pool: Crew) -> list[Speed]:
     """The speeds of stacks of some widths, made of these cells again and again."""
     gpu = pool.device != "cpu"
     bytes_tried = [GPU_STACK_BYTES / part for part in (16, 4, 1)] if gpu else TRIED_BYTES
-    widest = GPU_WIDEST if gpu else WIDEST
+    widest = MAX_GPU_WIDTH if gpu else MAX_WIDTH
     found = []
-    for width in sorted({min(widest, max(NARROWEST, wide(cells[0], source, size))) for size in bytes_tried}):
+    for width in sorted({min(widest, max(MIN_WIDTH, wide(cells[0], source, size))) for size in bytes_tried}):
         stack = Stack(tuple(sorted((cells[i % len(cells)] for i in range(width)), key=_functions)), source)
-        times = execution.speeds(pool, [stack] * min(pool.count, MOST_MEASURING))
+        times = execution.speeds(pool, [stack] * min(pool.count, MAX_MEASURING))
         if not times:
             break
         mean = {name: sum(getattr(t, name) for t in times) / len(times) for name in ("step", "evaluation", "start")}

@@ -29,7 +29,7 @@ from initbench import __version__
 from initbench.data.datasets import Source, files
 from initbench.errors import UserError, WorkerDied
 from initbench.execution import dask_worker, probe, processes
-from initbench.execution.crew import Changed, Lost, Notice, Told
+from initbench.execution.crew import Changed, Lost, Notice, WorkerMessage
 from initbench.spec.cell import TRAINING_VERSION
 
 # The scheduler is asked for its workers so often, in seconds.
@@ -57,7 +57,7 @@ ASKED_TIMES, PAUSED_SECONDS = 3, 300.0
 ASKED_AT_ONCE = 64
 
 # So many of the stacks that wait are shown to Dask.
-MOST_WISHES = 50
+MAX_WISHES = 50
 
 # All workers together tell of their progress so many times a second, at most.
 TOLD_A_SECOND = 100
@@ -100,7 +100,7 @@ class Cluster:
         processor: str = "",
         tell: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
-        self.events: queue.SimpleQueue[Told | Lost | Changed | Notice | Exception] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[WorkerMessage | Lost | Changed | Notice | Exception] = queue.SimpleQueue()
         self._asked, self._sources, self._wanted, self._most = device, dict(sources), processor, workers
         self._workers: dict[str, _Worker] = {}
         self._judged: set[str] = set()  # addresses of workers that were taken, or refused
@@ -254,7 +254,7 @@ class Cluster:
     def waiting(self, stacks: int) -> None:
         """Let Dask's adaptive scaling know that stacks wait: as tasks that no worker may take, a few of them."""
         with self._lock, contextlib.suppress(Exception):  # a connection that is closed is told of elsewhere
-            while len(self._wishes) < min(stacks, MOST_WISHES):
+            while len(self._wishes) < min(stacks, MAX_WISHES):
                 key = f"{self._prefix}-wish-{len(self._wishes)}-{time.monotonic_ns()}"
                 never = {"initbench-wish": 1}
                 self._wishes.append(self._client.submit(abs, 0, key=key, resources=never, pure=False))
@@ -313,7 +313,7 @@ class Cluster:
                 self._workers[place].tasks.discard(task)
         self.events.put(event)
 
-    def _outcome(self, place: str, task: int, future: Any) -> Told | Lost:
+    def _outcome(self, place: str, task: int, future: Any) -> WorkerMessage | Lost:
         if future.status != "finished":
             why = _first_line(future.exception()) if future.status == "error" else f"it was {future.status}"
             return Lost(task, f"on worker {place}: {why}")
@@ -324,7 +324,7 @@ class Cluster:
             if worker:
                 worker.lost_starts = 0 if "reply" in told or told["ready"] else worker.lost_starts + 1
         if "reply" in told:
-            return Told(task, told["reply"], told["environment"], told["host"])
+            return WorkerMessage(task, told["reply"], told["environment"], told["host"])
         if worker and worker.lost_starts and (not told["killed"] or worker.lost_starts >= processes.LOST_STARTS):
             self._refuse(place, f"its processes do not start: {told['lost']}")
         return Lost(task, told["lost"], told["memory"], began=told["ready"])
@@ -332,7 +332,7 @@ class Cluster:
     def _hear(self, event: tuple[float, Any]) -> None:
         reply = event[1]
         if reply.get("event") == "progress":
-            self.events.put(Told(reply["stack"], reply))
+            self.events.put(WorkerMessage(reply["stack"], reply))
 
     def _note(self, line: str) -> None:
         if self._started:

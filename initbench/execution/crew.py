@@ -15,7 +15,7 @@ from initbench.spec.cell import Cell
 What = Literal["train", "speed", "initialization"]
 
 # A run stops when so many cells have failed and none was trained: then it is not the cells.
-MOST_FAILED = 100
+MAX_FAILED = 100
 
 # Numbers of tasks: never one twice in a process, since Dask gives a key that it still knows its former result.
 _tasks = itertools.count()
@@ -69,7 +69,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Told:
+class WorkerMessage:
     """What a worker told of a task: `progress`, `done` or `failed`; and where it ran."""
 
     task: int
@@ -99,7 +99,7 @@ class Changed:
 class Crew(Protocol):
     """Workers, of this machine or of a cluster. A place is where one stack trains at a time."""
 
-    events: "queue.SimpleQueue[Told | Lost | Changed | Notice | Exception]"
+    events: "queue.SimpleQueue[WorkerMessage | Lost | Changed | Notice | Exception]"
 
     @property
     def device(self) -> str:
@@ -163,7 +163,7 @@ def train(crew: Crew, stacks: Sequence[Stack]) -> Iterator[Progress | Finished |
                     yield Notice(note)
         if isinstance(told, Failed):
             failed += 1
-            if failed >= MOST_FAILED and not finished:
+            if failed >= MAX_FAILED and not finished:
                 raise WorkerDied(f"{failed} cells failed and none was trained; the last: {told.why}")
         yield told
 
@@ -206,16 +206,16 @@ def _served(crew: Crew, stacks: Sequence[Stack], what: What) -> Iterator[tuple[i
         if isinstance(event, Changed | Notice) or event.task not in running:  # a worker that was given up and returned
             continue
         job, place = running[event.task]
-        if isinstance(event, Told) and event.reply["event"] == "progress":
+        if isinstance(event, WorkerMessage) and event.reply["event"] == "progress":
             yield job.number, Progress(job.stack, event.reply["epochs"])
             continue
         del running[event.task]
-        if isinstance(event, Told) and event.reply["event"] == "done":
+        if isinstance(event, WorkerMessage) and event.reply["event"] == "done":
             yield job.number, _finished(job.stack, event) if what == "train" else event.reply
             continue
         yield job.number, Progress(job.stack, 0.0)
         lost = _lost(event)
-        then = _what_then(crew, job, place, lost, splitting=what == "train")
+        then = _next_action(crew, job, place, lost, splitting=what == "train")
         if not lost.told and not lost.raised and not any(isinstance(one, Failed) for one in then):
             yield None, Notice(f"{lost.why}; what it trained is tried again")
         for again in then:
@@ -242,7 +242,7 @@ def _give_out(crew: Crew, waiting: "deque[_Job]", running: dict[int, tuple[_Job,
     crew.waiting(len(waiting))
 
 
-def _lost(event: Told | Lost) -> Lost:
+def _lost(event: WorkerMessage | Lost) -> Lost:
     """What became of a task that was not done; UserError if it is the user's mistake."""
     if isinstance(event, Lost):
         return event
@@ -251,7 +251,7 @@ def _lost(event: Told | Lost) -> Lost:
     return Lost(event.task, event.reply["why"], event.reply["memory"], raised=True)
 
 
-def _what_then(crew: Crew, job: _Job, place: Any, event: Lost, splitting: bool) -> "list[_Job] | list[Failed]":
+def _next_action(crew: Crew, job: _Job, place: Any, event: Lost, splitting: bool) -> "list[_Job] | list[Failed]":
     """What becomes of a job that was not done: it is tried again, or in halves, or its cells fail."""
     cells = job.stack.cells
     if event.raised and not event.memory and place not in job.raised_at and crew.count > 1:
@@ -276,7 +276,7 @@ def _task(stack: Stack, task: int, what: What) -> dict[str, Any]:
     }
 
 
-def _finished(stack: Stack, told: Told) -> Finished:
+def _finished(stack: Stack, told: WorkerMessage) -> Finished:
     reply = told.reply
     made_by = {**told.environment, "bits": "exact" if reply["exact"] else "to rounding"}
     names = ("metrics", "seconds", "initialization", "product_rate")

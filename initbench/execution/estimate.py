@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from initbench.execution import calibration
 from initbench.execution.plan import training_bytes
 from initbench.initializers import schemes
-from initbench.initializers.model import MOST_IMAGES
-from initbench.results.experiment import Where, crew_for, planned
+from initbench.initializers.model import MAX_IMAGES
+from initbench.results.experiment import ExecutionConfig, crew_for, planned
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid
 
@@ -41,7 +41,7 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
     are taken to be as slow as the slowest of these. An initializer that looks at data or gradients is timed once. The
     rest is arithmetic.
     """
-    with crew_for(cells, grid, Where(workers)) as pool:
+    with crew_for(cells, grid, ExecutionConfig(workers)) as pool:
         stacks, speeds = planned(cells, grid, pool, width, measuring=True)
         initialization = calibration.initialization(cells, grid.sources, pool)
         count, device = min(pool.count, len(stacks)), pool.device
@@ -53,7 +53,7 @@ def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int 
     stack_bytes = (len(s.cells) * training_bytes(s.cells[0], s.source) for s in stacks)
     each = WORKER_BYTES + max(stack_bytes) + 2 * max(0.0, pixels - MNIST_BYTES)
     # Images that initializers look at, in float64, twice.
-    looked_at = [min(MOST_IMAGES, LOOKED_AT * c.batch_size) for c in cells if schemes.of_network(c.initializer)]
+    looked_at = [min(MAX_IMAGES, LOOKED_AT * c.batch_size) for c in cells if schemes.of_network(c.initializer)]
     each += 16.0 * max(looked_at, default=0) * max(s.pixels for s in grid.sources.values())
     total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * len(grid)
     memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * each

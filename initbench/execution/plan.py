@@ -12,10 +12,10 @@ from initbench.spec.cell import Cell
 
 # Where nothing was measured, a stack is as wide as its weights fit into this many bytes, within these bounds.
 STACK_BYTES = 4e6
-NARROWEST, WIDEST = 6, 192
+MIN_WIDTH, MAX_WIDTH = 6, 192
 
 # A graphics processor has room for wide stacks, and needs them to be busy.
-GPU_STACK_BYTES, GPU_WIDEST = 1e9, 2048
+GPU_STACK_BYTES, MAX_GPU_WIDTH = 1e9, 2048
 
 # How many arrays as large as the weights an optimizer's step holds, the weights among them; and how many images an
 # evaluation takes at a time: four training batches' worth stay in the cache.
@@ -117,11 +117,11 @@ def plan(
     for c in cells:
         key = (c.dataset, c.train_size, c.hidden, c.optimizer, c.batch_size, c.epochs, c.precision, c.seed)
         groups.setdefault(key, []).append(c)
-    size, widest = (GPU_STACK_BYTES, GPU_WIDEST) if gpu else (STACK_BYTES, WIDEST)
+    size, widest = (GPU_STACK_BYTES, MAX_GPU_WIDTH) if gpu else (STACK_BYTES, MAX_WIDTH)
     stacks = []
     for group in groups.values():
         source = sources[group[0].dataset]
-        usual = min(widest, max(NARROWEST, wide(group[0], source, size)))
+        usual = min(widest, max(MIN_WIDTH, wide(group[0], source, size)))
         width = max(1, (widths or {}).get(kind_of(group[0]), usual))
         if memory:
             width = min(width, max(1, int(memory / 2 // training_bytes(group[0], source))))
@@ -150,7 +150,7 @@ def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
     """The stacks, longest first, with some halved so that the workers end at about the same time.
 
     Each goes to the worker that is free first, as in a run; while one would work on alone, the longest stack of the
-    worker that ends last is halved, down to `NARROWEST`.
+    worker that ends last is halved, down to `MIN_WIDTH`.
     """
     total = sum(stack.operations for stack in stacks)
     while workers > 1:
@@ -162,7 +162,7 @@ def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
             heapq.heappush(free, (end + stack.operations, worker))
         end, worker = max(free)
         halved = longest[worker]
-        if end <= (1 + IDLE) * total / workers or len(halved.cells) < 2 * NARROWEST:
+        if end <= (1 + IDLE) * total / workers or len(halved.cells) < 2 * MIN_WIDTH:
             break
         stacks = [stack for stack in stacks if stack is not halved] + split(halved, 2)
         stacks.sort(key=lambda stack: -stack.operations)

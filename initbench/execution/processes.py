@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from initbench.errors import WorkerDied
-from initbench.execution.crew import Changed, Lost, Notice, Told
+from initbench.execution.crew import Changed, Lost, Notice, WorkerMessage
 from initbench.execution.devices import gpu_memories, processor
 from initbench.system import children
 from initbench.system.threads import ENVIRONMENT
@@ -207,7 +207,7 @@ class Workers:
         self.device, self.processor = device, processor()
         memories = gpu_memories() if device == "cuda" else ()
         self.memory = min(memories, default=0) / -(-count // max(1, len(memories)))
-        self.events: queue.SimpleQueue[Told | Lost | Changed | Notice | Exception] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[WorkerMessage | Lost | Changed | Notice | Exception] = queue.SimpleQueue()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         names = gpus if len(gpus) == len(memories) else [str(i) for i in range(len(memories))]
         self._variables = [{"CUDA_VISIBLE_DEVICES": names[i % len(names)]} if names else {} for i in range(count)]
@@ -273,7 +273,7 @@ class Workers:
                 self._lost_starts = 0
                 if reply["event"] in LAST:
                     self._busy.discard(place)
-                self.events.put(Told(task, reply, process.environment, process.host))
+                self.events.put(WorkerMessage(task, reply, process.environment, process.host))
         except WorkerDied as error:
             try:
                 if self._replace(place, error):

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench.registry import Catalogue
+from initbench.registry import Registry
 
 Array = NDArray[Any]
 
-ACTIVATIONS: Catalogue[Callable[..., Array]] = Catalogue("activation")
+ACTIVATIONS: Registry[Callable[..., Array]] = Registry("activation")
 
 hidden_and_output = ACTIVATIONS.entry("hidden", "output")
 

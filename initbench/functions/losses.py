@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initbench.functions.activations import softmax
-from initbench.registry import Catalogue
+from initbench.registry import Registry
 
 Array = NDArray[Any]
 
-LOSSES: Catalogue[Callable[..., float]] = Catalogue("loss")
+LOSSES: Registry[Callable[..., float]] = Registry("loss")
 
 loss = LOSSES.entry()
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench.registry import Catalogue
+from initbench.registry import Registry
 
 Array = NDArray[Any]
 State = dict[str, Any]
 
-OPTIMIZERS: Catalogue[Callable[..., Array]] = Catalogue("optimizer")
+OPTIMIZERS: Registry[Callable[..., Array]] = Registry("optimizer")
 
 optimizer = OPTIMIZERS.entry()
 

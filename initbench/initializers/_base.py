@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from initbench.errors import shown
 from initbench.random import noise
 from initbench.random.streams import Seed
-from initbench.registry import Catalogue, Fit
+from initbench.registry import Fit, Registry
 
 if TYPE_CHECKING:
     from scipy.stats.distributions import rv_frozen
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 Place = Literal["first", "hidden", "last"]
 
-INITIALIZERS: Catalogue[Callable[..., Any]] = Catalogue("initializer")
+INITIALIZERS: Registry[Callable[..., Any]] = Registry("initializer")
 
 WEIGHTS = Fit("weights of 2 dimensions or more, [..., fan_in, fan_out]", lambda shape: len(shape) >= 2)
 WEIGHTS_OR_BIAS = Fit("at least one dimension", lambda shape: len(shape) >= 1)
@@ -155,7 +155,7 @@ def draw_truncated_normal(
     The inverse distribution function has exactly the distribution of drawing again whatever falls outside
     (rejection), in one pass.
     """
-    if working(dtype) is np.float32 and -noise.FARTHEST <= lower < 0 < upper <= noise.FARTHEST:
+    if working(dtype) is np.float32 and -noise.MAX_BOUND <= lower < 0 < upper <= noise.MAX_BOUND:
         values: Array = noise.truncated_normal(checked(shape), mean, std, lower, upper, seed)
     else:
         from scipy.special import ndtr, ndtri

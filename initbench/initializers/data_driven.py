@@ -24,7 +24,7 @@ from initbench.initializers.structured import orthogonal
 from initbench.random.streams import draws
 
 # Beyond these a parameter is a mistake.
-MOST_ITERATIONS, MOST_BETA = 1000, 1000
+MAX_ITERATIONS, MAX_BETA = 1000, 1000
 
 
 @network_scheme
@@ -52,7 +52,7 @@ def lsuv(
     When to use it: where the scale for an activation is not known.
     """
     require(0 < tolerance < math.inf, "tolerance", tolerance, "above 0")
-    require(1 <= iterations <= MOST_ITERATIONS, "iterations", iterations, f"from 1 to {MOST_ITERATIONS}")
+    require(1 <= iterations <= MAX_ITERATIONS, "iterations", iterations, f"from 1 to {MAX_ITERATIONS}")
     x, _ = model.batch(batches)
     made = []
     for layer, (shape, b) in enumerate(zip(model.layers, model.start_biases(), strict=True)):
@@ -146,7 +146,7 @@ def _within_layers(
     `directions` makes them, `[fan_in, fan_out]`, of the layer's inputs `[images, fan_in]`, N(0, 1) noise and its
     number.
     """
-    require(abs(beta) <= MOST_BETA, "beta", beta, f"from −{MOST_BETA} to {MOST_BETA}")
+    require(abs(beta) <= MAX_BETA, "beta", beta, f"from −{MAX_BETA} to {MAX_BETA}")
     x, _ = model.batch(batches)
     made: Parameters = []
     for layer, shape in enumerate(model.layers):
@@ -160,14 +160,14 @@ def _within_layers(
 
 
 # What the authors of the scheme call a component without variance, and add to the others' before they are whitened.
-LEAST_VARIANCE, SOFTENING = 1e-6, 1e-3
+MIN_VARIANCE, SOFTENING = 1e-6, 1e-3
 
 
 def _components(x: Array, count: int) -> tuple[Array, Array]:
     """Up to `count` principal components of centred inputs `[images, fan_in]`, `[fan_in, …]`; and 1 / their sizes."""
     variances, components = np.linalg.eigh(x.T @ x)
     largest = np.argsort(-variances, kind="stable")[:count]
-    largest = largest[variances[largest] >= LEAST_VARIANCE]
+    largest = largest[variances[largest] >= MIN_VARIANCE]
     found: Array = components[:, largest]
     signs = np.sign(np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0))
     return found * signs, 1 / np.sqrt(variances[largest] + SOFTENING)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # More steps than this are a mistake: MetaInit takes days for them.
-MOST_STEPS = 100_000
+MAX_STEPS = 100_000
 
 
 @network_scheme
@@ -54,7 +54,7 @@ def metainit(
     """
     require(0 < rate < math.inf, "rate", rate, "above 0")
     require(0 <= momentum < 1, "momentum", momentum, "from 0 to below 1")
-    require(0 <= steps <= MOST_STEPS, "steps", steps, f"from 0 to {MOST_STEPS}")
+    require(0 <= steps <= MAX_STEPS, "steps", steps, f"from 0 to {MAX_STEPS}")
     floating(dtype)  # before seconds of work
     images = len(model.batch()[0])
     import torch
@@ -126,7 +126,7 @@ def gradinit(
     for name, value in (("eta", eta), ("gamma", gamma), ("rate", rate)):
         require(0 < value < math.inf, name, value, "above 0")
     require(0 <= smallest < math.inf, "smallest", smallest, "0 or more")
-    require(0 <= iterations <= MOST_STEPS, "iterations", iterations, f"from 0 to {MOST_STEPS}")
+    require(0 <= iterations <= MAX_STEPS, "iterations", iterations, f"from 0 to {MAX_STEPS}")
     floating(dtype)  # before seconds of work
     model.batch()  # if there is none, PyTorch need not be loaded
     import torch

@@ -18,7 +18,7 @@ Parameters = list[tuple[Array, Array]]  # of each layer the weights [fan_in, fan
 
 
 # What a scheme may ask for: so many batches; and of them so many images, 400 MB of MNIST.
-MOST_BATCHES, MOST_IMAGES = 1000, 2**16
+MAX_BATCHES, MAX_IMAGES = 1000, 2**16
 
 
 class NoBatches(ValueError):  # noqa: N818
@@ -115,13 +115,13 @@ class Model:
             raise ValueError(f"labels = {labels!r}; allowed: whole numbers from 0 to {classes - 1}, at least one")
 
     def batch(self, count: int = 1) -> Batch:
-        """The first `count` batches as one, from 1 to `MOST_BATCHES`; of large ones no more than come to `MOST_IMAGES`
+        """The first `count` batches as one, from 1 to `MAX_BATCHES`; of large ones no more than come to `MAX_IMAGES`
         images.
         """
-        require(1 <= count <= MOST_BATCHES, "batches", count, f"from 1 to {MOST_BATCHES}")
+        require(1 <= count <= MAX_BATCHES, "batches", count, f"from 1 to {MAX_BATCHES}")
         taken: list[Batch] = []
         for batch in itertools.islice(self.stream(), count):
-            if taken and sum(len(labels) for _, labels in taken) + len(batch[1]) > MOST_IMAGES:
+            if taken and sum(len(labels) for _, labels in taken) + len(batch[1]) > MAX_IMAGES:
                 break
             taken.append(batch)
         images, labels = zip(*taken, strict=True)

@@ -13,7 +13,7 @@ from initbench.functions.activations import ACTIVATIONS
 Array = NDArray[Any]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
-FARTHEST = 10.0
+MAX_Z = 10.0
 
 
 def nodes(kink: float = 0.0) -> tuple[Array, Array]:
@@ -21,9 +21,9 @@ def nodes(kink: float = 0.0) -> tuple[Array, Array]:
 
     Gauss and Legendre's rule over ±10, on each side of `kink` by itself, where f need not be smooth.
     """
-    kink = min(max(kink, 1 - FARTHEST), FARTHEST - 1)
-    left, right = (kink + FARTHEST) / 2, (FARTHEST - kink) / 2
-    z = np.concatenate([left * _NODES + left - FARTHEST, right * _NODES + FARTHEST - right])
+    kink = min(max(kink, 1 - MAX_Z), MAX_Z - 1)
+    left, right = (kink + MAX_Z) / 2, (MAX_Z - kink) / 2
+    z = np.concatenate([left * _NODES + left - MAX_Z, right * _NODES + MAX_Z - right])
     weights = np.concatenate([left * _WEIGHTS, right * _WEIGHTS])
     return z, weights * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
 

@@ -32,7 +32,7 @@ from initbench.initializers.moments import Z, applied, derivative, kinked, mean
 from initbench.random.streams import Seed
 
 # A fixed point is looked for where pre-activations have this variance at most.
-LARGEST_VARIANCE = 1e4
+MAX_VARIANCE = 1e4
 
 
 @weight_and_bias_scheme
@@ -96,13 +96,13 @@ def critical_point(activation: str, bias_variance: float) -> tuple[float, float]
                 "than at zero"
             )
         return float(1 / derivative(activation, np.zeros(1))[0] ** 2), 0.0
-    grid = np.log(np.geomspace(1e-6, LARGEST_VARIANCE, 400))
+    grid = np.log(np.geomspace(1e-6, MAX_VARIANCE, 400))
     values = np.array([needed(g) for g in grid])
     rising = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
     if not len(rising):
         raise ValueError(
             f"activation = {activation!r} with bias_variance = {bias_variance!r} has no critical point at which "
-            f"signals vary by at most {LARGEST_VARIANCE:.0f}; allowed: another activation, such as tanh, elu or relu"
+            f"signals vary by at most {MAX_VARIANCE:.0f}; allowed: another activation, such as tanh, elu or relu"
         )
     q = math.exp(brentq(needed, grid[rising[0]], grid[rising[0] + 1], xtol=1e-13))
     x = math.sqrt(q) * Z

@@ -14,10 +14,10 @@ from initbench.reporting.page import template, text
 from initbench.spec.columns import SETTINGS
 
 # The page's table has so many rows at most, and its figure so many, those that changed most.
-MOST_ROWS, MOST_DRAWN = 1_000, 30
+MAX_ROWS, MAX_DRAWN = 1_000, 30
 
 # With fewer seeds than these noise cannot be told from a change of any size.
-FEWEST_SEEDS = 3
+MIN_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def too_bad(table: pd.DataFrame, worse: float) -> pd.DataFrame:
     that fail and did not before.
     """
     by_so_much = table["change"] <= -worse / 100 + 1e-9  # and what is printed as the limit is at it
-    counts = table["moved"] | (table["seeds"] < FEWEST_SEEDS) | (table["failed_after"] > table["failed_before"])
+    counts = table["moved"] | (table["seeds"] < MIN_SEEDS) | (table["failed_after"] > table["failed_before"])
     return table[by_so_much & counts & (table["same"] < table["seeds"])]
 
 
@@ -106,7 +106,7 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
     named = words.labelled(table)
     order = named["change"].abs().sort_values(ascending=False, kind="stable").index
     settings = varying(named)
-    drawn = named.loc[order[:MOST_DRAWN]]
+    drawn = named.loc[order[:MAX_DRAWN]]
     look = figures.Look.of(list(dict.fromkeys(named["initializer"])))
     same = bool((named["same"] == named["seeds"]).all())
     figure = ""
@@ -123,7 +123,7 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
         figure=figure,
         colours=look,
         shown=len(drawn),
-        rows=[_row(row, settings) for _, row in named.loc[order[:MOST_ROWS]].iterrows()],
+        rows=[_row(row, settings) for _, row in named.loc[order[:MAX_ROWS]].iterrows()],
         count=len(named),
         environments=_environments(before, after),
         command=printable(command),

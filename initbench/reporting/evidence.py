@@ -15,7 +15,7 @@ from initbench.stats.chance import of_source
 
 # So many choices have figures of their own, the first ones, and so many rows of these figures there are about; the page
 # says so, and `initbench export` has them all.
-MOST_PANELS, FEWEST_PANELS, MOST_NAMES = 16, 4, 100
+MAX_PANELS, MIN_PANELS, MAX_NAMES = 16, 4, 100
 
 RATE = "learning_rate"
 
@@ -69,7 +69,7 @@ class Evidence:
     @property
     def shown(self) -> list[tuple[str, pd.DataFrame]]:
         """Those of the choices that have figures: the more initializers, the fewer, so that the page opens at once."""
-        return self.choices[: int(np.clip(MOST_NAMES // len(self.initializers), FEWEST_PANELS, MOST_PANELS))]
+        return self.choices[: int(np.clip(MAX_NAMES // len(self.initializers), MIN_PANELS, MAX_PANELS))]
 
     @cached_property
     def initializers(self) -> list[str]:

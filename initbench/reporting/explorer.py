@@ -15,10 +15,10 @@ from initbench.reporting.evidence import Evidence
 from initbench.results.table import csv_bytes
 
 # The table of the page has so many rows at most, the first ones; `initbench export` has them all.
-MOST_ROWS = 500
+MAX_ROWS = 500
 
 # The page carries the whole table of a run up to so many rows, of a larger one the last epochs, and else nothing.
-MOST_CARRIED = 30_000
+MAX_CARRIED = 30_000
 
 LABELS = {
     "test_accuracy": "Test accuracy",
@@ -32,7 +32,7 @@ LABELS = {
 def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
     """The table's rows, as text and as what they are sorted by; for each metric the mean, its interval, the trained."""
     keys = [*evidence.choice, "initializer"]
-    table = evidence.verdicts.head(MOST_ROWS)
+    table = evidence.verdicts.head(MAX_ROWS)
     by_metric = {}
     for metric in LABELS:
         found = stats.results_of(evidence.outcomes, keys, metric)
@@ -50,12 +50,12 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
             "failing": row["failed"] > 0,
             "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
             "failed_interval": f"({words.percent(row['failed_low'], 0)} to {words.percent(row['failed_high'], 0)})",
-            "behind": ("leads", "")
+            "difference": ("leads", "")
             if row["leader"]
-            else words.points(row["behind"], row["behind_low"], row["behind_high"]),
+            else words.points(row["difference"], row["difference_low"], row["difference_high"]),
             "learned": words.epochs(row),
             "metrics": [_cells(metric, by_metric[metric][i]) for metric in LABELS],
-            "keys": [row["share_failed"], 0.0 if row["leader"] else row["behind"], row["median"]],
+            "keys": [row["share_failed"], 0.0 if row["leader"] else row["difference"], row["median"]],
         }
         for i, row in enumerate(table.to_dict("records"))
     ]
@@ -72,22 +72,22 @@ def _cells(metric: str, row: Mapping[Any, Any]) -> list[Any]:
 
 
 # Beyond so many pairs of initializers, over all combinations, the page compares with the leader alone.
-MOST_PAIRS = 20_000
+MAX_PAIRS = 20_000
 
 
 def _pairs(evidence: Evidence) -> list[list[Any]]:
     """For each choice, of each initializer the text and the number of how far it is behind each other, or nothing."""
     count = len(evidence.initializers)
-    if count < 3 or count**2 * len(evidence.choices) > MOST_PAIRS:
+    if count < 3 or count**2 * len(evidence.choices) > MAX_PAIRS:
         return []
     table = stats.pairs(evidence.frame, evidence.choice, chance=evidence.chance)
     place = {name: i for i, name in enumerate(evidence.initializers)}
     number = {_key(rows.iloc[0], evidence): i for i, (_, rows) in enumerate(evidence.choices)}
     found: list[list[list[Any]]] = [[[None] * count for _ in place] for _ in number]
     for row in table.to_dict("records"):
-        text = words.difference(row, "behind")
+        text = words.difference(row, "difference")
         here = found[number[_key(row, evidence)]]
-        here[place[row["initializer"]]][place[row["other"]]] = [text, *_rounded([row["behind"]])]
+        here[place[row["initializer"]]][place[row["other"]]] = [text, *_rounded([row["difference"]])]
     return found
 
 
@@ -123,10 +123,10 @@ def _rounded(values: list[float]) -> list[float | None]:
 
 def carried(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The rows of a run that its page carries, and what they are, in words; no rows of a very large run."""
-    if len(frame) <= MOST_CARRIED:
+    if len(frame) <= MAX_CARRIED:
         return frame, f"the tidy table, {words.plural(len(frame), 'row')}: one for each cell and epoch"
     last = stats.final(frame)
-    if len(last) <= MOST_CARRIED:
+    if len(last) <= MAX_CARRIED:
         return last, f"the last epoch of each cell, {words.plural(len(last), 'row')}; every epoch is in the run’s parts"
     return frame[:0], ""
 

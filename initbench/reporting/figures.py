@@ -36,7 +36,7 @@ DARK = ("#7ebef4", "#e95f21", "#69ffbc", "#cbf8ff", "#d587a6", "#e4cc09", "#4778
 MARKS = {"best": "•", "open": "◦", "": ""}
 
 # More dots than these are drawn as one image: as marks of an SVG they would be a page of hundreds of megabytes.
-MOST_MARKS = 2_000
+MAX_MARKS = 2_000
 
 # One panel is drawn for a phone's width, and panels stand side by side where there is room.
 WIDTH = 4.6
@@ -239,7 +239,7 @@ def _ends(table: pd.DataFrame, mean: str, low: str, high: str) -> tuple[Any, Any
 
 
 # Of more seeds than these the table of a panel gives the quartiles, and not each.
-MOST_SEEDS = 30
+MAX_SEEDS = 30
 
 
 class Ticks(ticker.Formatter):
@@ -289,7 +289,7 @@ def accuracy_by_initializer(
     each |= {"palette": look.light, "legend": False, "ax": axes}
     # Of a long table names are categorical, which seaborn would order its own way.
     sns.stripplot(
-        rows.astype({"initializer": str}), **each, alpha=0.4, size=4, jitter=False, rasterized=len(rows) > MOST_MARKS
+        rows.astype({"initializer": str}), **each, alpha=0.4, size=4, jitter=False, rasterized=len(rows) > MAX_MARKS
     )
     for dots in axes.collections:  # below the mean, which would hide them
         dots.set_offsets(dots.get_offsets() + np.array([0.0, 0.24]))
@@ -318,7 +318,7 @@ def accuracy_by_initializer(
 def _seeds(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """The accuracy of each seed as a table, or the quartiles where the seeds are many."""
     wide = rows.pivot_table(index="initializer", columns="seed", values="test_accuracy", observed=True)
-    if wide.shape[1] > MOST_SEEDS:
+    if wide.shape[1] > MAX_SEEDS:
         wide = wide.T.describe().T[["min", "25%", "50%", "75%", "max"]]
         headings = ["Initializer", "Mean", "Lowest", "1st quartile", "Median", "3rd quartile", "Highest"]
     else:
@@ -333,11 +333,11 @@ def _seeds(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], list[lis
 @styled
 def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
     """How far each initializer is behind the leader of its choice, paired by seed, with the corrected interval."""
-    rows = table[table["behind"].notna()].sort_values("behind", kind="stable")
+    rows = table[table["difference"].notna()].sort_values("difference", kind="stable")
     names = list(rows["initializer"])
     leader = table.loc[table["leader"], "initializer"].iloc[0]
-    told = [words.difference(row, "behind") for _, row in rows.iterrows()]
-    ends = _points(rows, "behind")
+    told = [words.difference(row, "difference") for _, row in rows.iterrows()]
+    ends = _points(rows, "difference")
     canvas, axes = _panel(0.44 * len(names) + 1.0)
     _forest(axes, names, ends, look, told)
     _dashed(axes, 0)
@@ -360,7 +360,7 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
         canvas,
         f"Percentage points behind {leader}, paired by seed, {title}, with intervals: {said}.",
         ["Initializer", "Behind, points, and interval", "p, corrected"],
-        [[name, text, words.p_value(p)] for name, text, p in zip(names, told, rows["behind_p"], strict=True)],
+        [[name, text, words.p_value(p)] for name, text, p in zip(names, told, rows["difference_p"], strict=True)],
     )
 
 
@@ -418,7 +418,7 @@ def _beside(axes: Any, names: Sequence[str], told: Sequence[str]) -> None:
     axes.grid(visible=False, axis="y")
     clear = {"boxstyle": "square,pad=0.1", "facecolor": GROUND, "edgecolor": "none"}  # of the lines behind it
     above: Any = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9, "bbox": clear}
-    longest = round(LONGEST * axes.figure.get_figwidth() / WIDTH)
+    longest = round(MAX_LABEL * axes.figure.get_figwidth() / WIDTH)
     short = _distinct(names, [max(12, longest - len(text)) for text in told])
     for i, (name, text) in enumerate(zip(short, told, strict=True)):
         axes.annotate(name, (0.01, i - 0.42), **above)
@@ -469,12 +469,12 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, tit
 
 
 # Of more epochs than these the table of a figure has some, evenly spaced, and the last.
-MOST_EPOCHS = 12
+MAX_EPOCHS = 12
 
 
 def _by_epoch(loss: pd.DataFrame, validation: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     last = int(validation["epoch"].max()) if len(validation) else 0
-    epochs = sorted({0, *np.linspace(0, last, min(last + 1, MOST_EPOCHS)).round().astype(int).tolist()})
+    epochs = sorted({0, *np.linspace(0, last, min(last + 1, MAX_EPOCHS)).round().astype(int).tolist()})
     rows = []
     for name in dict.fromkeys(validation["initializer"]):
         for what, table, show, scaled in (
@@ -715,7 +715,7 @@ def _apart(values: Sequence[float], positions: Any) -> list[float]:
 
 # How many characters stand above a row of a figure, a name and its number; in a line of a panel's title; in a line of a
 # name beside a heat map, and how many such lines; and below a column of one.
-LONGEST, TITLE, MAX_LINE, MAX_LINES, MAX_COLUMN = 56, 46, 24, 6, 30
+MAX_LABEL, TITLE, MAX_LINE, MAX_LINES, MAX_COLUMN = 56, 46, 24, 6, 30
 
 
 def _distinct(names: Sequence[str], longest: Sequence[int]) -> list[str]:

@@ -13,10 +13,10 @@ from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import Drawing, Look
 
 # So many columns a heat map of the whole has.
-MOST_COLUMNS = 16
+MAX_COLUMNS = 16
 
 # So many initializers the first figure has at most.
-MOST_FIRST = 16
+MAX_FIRST = 16
 
 # Thresholds of a performance profile.
 THRESHOLDS = 60
@@ -40,7 +40,7 @@ def gallery(evidence: Evidence, look: Look) -> Iterator[Shown]:
         drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, look, limits, title)
         yield Shown("accuracy", title, drawing, i)
     for i, (title, rows) in enumerate(evidence.shown):
-        if rows["behind"].notna().any():
+        if rows["difference"].notna().any():
             yield Shown("differences", title, figures.differences(rows, look, title), i)
     for i, (title, rows) in enumerate(evidence.shown):
         runs = evidence.runs_of(rows, evidence.frame)
@@ -66,7 +66,7 @@ def slug(shown: Shown) -> str:
 
 def of_choices(evidence: Evidence, column: str) -> pd.DataFrame:
     """A column of the verdicts, initializer × choice, of the first choices."""
-    table = {title: rows.set_index("initializer")[column] for title, rows in evidence.choices[:MOST_COLUMNS]}
+    table = {title: rows.set_index("initializer")[column] for title, rows in evidence.choices[:MAX_COLUMNS]}
     return pd.DataFrame(table).reindex(evidence.initializers)
 
 
@@ -101,10 +101,10 @@ def _overview(evidence: Evidence, look: Look) -> Drawing:
 def shown_first(evidence: Evidence) -> list[str]:
     """The initializers of the first figure: all, in the grid's order; of many those with the highest means."""
     names = evidence.initializers
-    if len(names) <= MOST_FIRST:
+    if len(names) <= MAX_FIRST:
         return names
     means = evidence.verdicts.groupby("initializer", sort=False)["mean_all"].mean()
-    return means.sort_values(ascending=False, kind="stable").index[:MOST_FIRST].tolist()
+    return means.sort_values(ascending=False, kind="stable").index[:MAX_FIRST].tolist()
 
 
 def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
@@ -127,7 +127,7 @@ def _speed(evidence: Evidence) -> Iterator[Shown]:
     headings = ["Initializer", "Combination", "Median of the epochs", "Runs that get there", "Share, 95% interval"]
     numbers = [
         [str(row["initializer"]), title, *words.epochs(row), words.share_reached(row)]
-        for title, rows in evidence.choices[:MOST_COLUMNS]
+        for title, rows in evidence.choices[:MAX_COLUMNS]
         for _, row in rows.iterrows()
     ]
     if wide.notna().any(axis=None):
@@ -185,7 +185,7 @@ def groups(ranks: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[int, int]]:
     if not len(pairs) or not pairs["possible"].all():
         return []
     names = list(ranks["initializer"])
-    apart = {frozenset(pair) for pair in pairs.loc[pairs["told_apart"], ["better", "worse"]].itertuples(index=False)}
+    apart = {frozenset(pair) for pair in pairs.loc[pairs["significant"], ["better", "worse"]].itertuples(index=False)}
     found: list[tuple[int, int]] = []
     for first in range(len(names)):
         last = first

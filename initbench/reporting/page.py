@@ -14,16 +14,16 @@ from markupsafe import Markup, escape
 from initbench import __version__, stats
 from initbench.reporting import explorer, figures, words
 from initbench.reporting.evidence import RATE, Evidence
-from initbench.reporting.gallery import MOST_COLUMNS, Shown, gallery, shown_first
+from initbench.reporting.gallery import MAX_COLUMNS, Shown, gallery, shown_first
 from initbench.reporting.svg import unique
 from initbench.spec.grid import Grid
 from initbench.stats.chance import cautions
 
 # So many answers stand on the first screen, and so many are told at all: the table has them all.
-FIRST_ANSWERS, MOST_ANSWERS = 8, 200
+FIRST_ANSWERS, MAX_ANSWERS = 8, 200
 
 # So many comparisons the page plans seeds for.
-MOST_PLANNED = 100
+MAX_PLANNED = 100
 
 
 def make(
@@ -107,14 +107,14 @@ def _told(evidence: Evidence) -> dict[str, Any]:
         "question": words.listed([setting.replace("_", " ") for setting in choice]),
         "choices": len(choices),
         "shown": len(evidence.shown),
-        "most_columns": MOST_COLUMNS,
+        "most_columns": MAX_COLUMNS,
         "planning": planning,
         "all_planning": all_planning,
         "comparisons": int(table["comparisons"].max()),
         "diverged": failed,
         "failures": failures,
-        "most_failures": words.MOST_FAILURES,
-        "most_planned": MOST_PLANNED,
+        "most_failures": words.MAX_FAILURES,
+        "most_planned": MAX_PLANNED,
         "chance": _chance(grid),
         "cautions": cautions(grid.sources.values()),
         "fixed": _fixed(grid),
@@ -193,7 +193,7 @@ def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
     at_its_best = RATE in evidence.grid.varying and RATE not in evidence.choice
     return [
         (None if at_its_best else i, title, int(rows["seeds"].max()), words.verdict(rows))
-        for i, (title, rows) in enumerate(evidence.choices[:MOST_ANSWERS])
+        for i, (title, rows) in enumerate(evidence.choices[:MAX_ANSWERS])
     ]
 
 
@@ -206,7 +206,7 @@ def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]
     parts = [rates, stats.verdicts(common, keys, chance=evidence.chance), evidence.first.verdicts, at_each]
     grouped = [dict(_by(part, keys)) for part in parts]
     told = []
-    for title, rows in list(grouped[0].items())[:MOST_ANSWERS]:
+    for title, rows in list(grouped[0].items())[:MAX_ANSWERS]:
         said = [words.at_rates(grouped[1].get(title), rows, "common")]
         said.append(words.at_rates(grouped[2][title], rows, "own_best"))
         said += [f"{line}." for line in (*words.narrow(grouped[3][title]), *words.at_the_edge(rows))]
@@ -223,14 +223,14 @@ def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any
     nearest: list[tuple[Any, ...]] = []
     every: list[tuple[Any, ...]] = []
     for i, (title, rows) in enumerate(evidence.shown):
-        compared = rows[rows["behind_std"].notna()].sort_values("behind", kind="stable")
-        wanted = compared.head(max(1, MOST_PLANNED - len(every)))
+        compared = rows[rows["difference_std"].notna()].sort_values("difference", kind="stable")
+        wanted = compared.head(max(1, MAX_PLANNED - len(every)))
         for j, (_, row) in enumerate(stats.enough(wanted).iterrows()):
             needed = [words.whole(row[f"needed_{target:g}"]) for target in stats.TARGETS]
             told = (i, title, str(row["initializer"]), int(row["pairs"]), words.signed(row["detectable"], 2), *needed)
             every.append(told)
             nearest += [told] * (j == 0)
-    return nearest, every[:MOST_PLANNED]
+    return nearest, every[:MAX_PLANNED]
 
 
 def _chance(grid: Grid) -> str:

@@ -35,7 +35,7 @@ def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool
 
 
 def _cells(row: Any, choice: Sequence[str]) -> list[str]:
-    behind = "leads" if row["leader"] else words.difference(row, "behind")
+    behind = "leads" if row["leader"] else words.difference(row, "difference")
     accuracies = [words.marked(row), words.interval(row, "trained")]
     named = [words.setting_text(setting, row[setting]) for setting in (*choice, "initializer")]
     return [*named, *accuracies, f"{int(row['failed'])} of {int(row['seeds'])}", behind]

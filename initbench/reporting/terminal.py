@@ -33,7 +33,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
         others = rows[~rows["leader"]]
         best = [words.standing(row) == "best" for _, row in others.iterrows()]
         also = ", ".join(others.loc[best, "initializer"])
-        if len(others) and not others["behind_low"].notna().any():
+        if len(others) and not others["difference_low"].notna().any():
             also = "unknown: one seed"
         said = (words.title(choice, leader), leader["initializer"], words.marked(leader), also, failed)
         table.add_row(*map(Text, said))  # as it is: a data set's name may look like markup

@@ -11,7 +11,7 @@ import pandas as pd
 from initbench.initializers import schemes
 from initbench.spec.columns import DIVERGED, SETTINGS
 from initbench.spec.grid import counted
-from initbench.stats import CHOSEN_ON, CONFIDENCE, MOST_SEEDS
+from initbench.stats import CHOSEN_ON, CONFIDENCE, MAX_SEEDS
 
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +136,7 @@ def whole(count: float) -> str:
     """
     if pd.isna(count):
         return "–"
-    return f"{count:,.0f}" if count <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
+    return f"{count:,.0f}" if count <= MAX_SEEDS else f"more than {MAX_SEEDS:,}"
 
 
 def signed(value: float, digits: int) -> str:
@@ -187,7 +187,7 @@ def title(choice: Sequence[str], row: Any) -> str:
 LOOSE = 0.01
 
 # So many of those a sentence names.
-MOST_LOOSE = 4
+MAX_LOOSE = 4
 
 
 def p_value(p: float) -> str:
@@ -211,11 +211,11 @@ def standing(row: Any) -> str:
     """`best`: among the best; `open`: a point or more behind the leader, but its seeds scatter too much to rule it out;
     or an empty text: told to be behind another, never trained, or with nothing to compare.
     """
-    if row["told_apart"] or row["failed"] == row["seeds"] or not row["compared"] or row["seeds"] < 2:
+    if row["significant"] or row["failed"] == row["seeds"] or not row["compared"] or row["seeds"] < 2:
         return ""
-    if not row["leader"] and pd.isna(row["behind_low"]):
+    if not row["leader"] and pd.isna(row["difference_low"]):
         return ""
-    return "open" if row["behind"] > LOOSE else "best"
+    return "open" if row["difference"] > LOOSE else "best"
 
 
 def setting_text(setting: str, value: Any) -> str:
@@ -229,7 +229,7 @@ def verdict(rows: pd.DataFrame) -> str:
         return f"{uncapitalized(none_trained(rows))}: there is no best."
     leader = rows[rows["leader"]].iloc[0]
     lost = rows[rows["failed"] == rows["seeds"]]
-    others = rows[~rows["leader"] & ~rows.index.isin(lost.index)].sort_values("behind")
+    others = rows[~rows["leader"] & ~rows.index.isin(lost.index)].sort_values("difference")
     if not leader["compared"]:
         return f"{named(leader)} reaches {marked(leader)}; there is nothing to compare it with."
     if not _judged(rows):
@@ -237,28 +237,28 @@ def verdict(rows: pd.DataFrame) -> str:
         said = [f"{named(leader, marked(leader))} leads, but {why} nothing apart"]
     else:
         stands = others.apply(standing, axis=1) if len(others) else pd.Series(dtype=str)
-        loose, unjudged = others[stands == "open"], others[(stands == "") & ~others["told_apart"]]
+        loose, unjudged = others[stands == "open"], others[(stands == "") & ~others["significant"]]
         best = [leader] if standing(leader) else []
         best += [row for _, row in others[stands == "best"].iterrows()]
         names = [named(row, marked(row) if i == 0 else "") for i, row in enumerate(best)]
         if not best:
-            said = ["none is among the best: each is behind another"] if rows["told_apart"].all() else []
+            said = ["none is among the best: each is behind another"] if rows["significant"].all() else []
         elif len(best) == 1:
-            alone = rows.loc[rows["initializer"] != best[0]["initializer"], "told_apart"].all()
+            alone = rows.loc[rows["initializer"] != best[0]["initializer"], "significant"].all()
             said = [f"{names[0]} {'is the best' if alone else 'leads'}"]
         else:
             said = [f"the best is among {_some(names)}"]
         who = named(leader, marked(leader))
-        if leader["told_apart"]:
+        if leader["significant"]:
             said.append(f"{who} leads on validation and is behind {leader['better']} on test")
         elif not standing(leader):
             said.append(f"{who} leads, with too few seeds to be compared")
         if len(loose):
-            lower = [named(row, f"{_points(row)} lower") for _, row in loose.head(MOST_LOOSE).iterrows()]
-            if len(loose) > MOST_LOOSE:
-                lower.append(f"{len(loose) - MOST_LOOSE} more (up to {_points(loose.iloc[-1])} lower)")
+            lower = [named(row, f"{_points(row)} lower") for _, row in loose.head(MAX_LOOSE).iterrows()]
+            if len(loose) > MAX_LOOSE:
+                lower.append(f"{len(loose) - MAX_LOOSE} more (up to {_points(loose.iloc[-1])} lower)")
             said.append(f"{listed(lower)} {'scatters' if len(loose) == 1 else 'scatter'} too much to be ruled out")
-        said += _behind(others[others["told_apart"]])
+        said += _behind(others[others["significant"]])
         if len(unjudged):
             have = "has" if len(unjudged) == 1 else "have"
             said.append(f"{_some(list(unjudged['initializer']))} {have} too few seeds to be compared")
@@ -268,7 +268,7 @@ def verdict(rows: pd.DataFrame) -> str:
 
 def _judged(rows: pd.DataFrame) -> bool:
     """Whether any two initializers could be compared: the leader with another, or others that were told apart."""
-    return bool(rows["behind_low"].notna().any() or rows["told_apart"].any())
+    return bool(rows["difference_low"].notna().any() or rows["significant"].any())
 
 
 def _behind(rows: pd.DataFrame) -> list[str]:
@@ -276,9 +276,9 @@ def _behind(rows: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     first, last = rows.iloc[0], rows.iloc[-1]
-    if first["behind"] <= 0:  # it is behind another than the leader
-        told = [f"{named(row)} is behind {row['better']}" for _, row in rows[rows["behind"] <= 0].iterrows()]
-        return told + _behind(rows[rows["behind"] > 0])
+    if first["difference"] <= 0:  # it is behind another than the leader
+        told = [f"{named(row)} is behind {row['better']}" for _, row in rows[rows["difference"] <= 0].iterrows()]
+        return told + _behind(rows[rows["difference"] > 0])
     said = [f"{named(first)} is {_points(first)} behind"]
     if len(rows) == 2:
         said.append(f"{named(last)} {_points(last)}")
@@ -288,7 +288,7 @@ def _behind(rows: pd.DataFrame) -> list[str]:
 
 
 def _points(row: Any) -> str:
-    text = signed(row["behind"], 2 if row["behind"] < 0.001 else 1)
+    text = signed(row["difference"], 2 if row["difference"] < 0.001 else 1)
     return f"{text} {'point' if text == '1.0' else 'points'}"
 
 
@@ -351,16 +351,16 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     if not _judged(alive):
         why = "a single seed" if alive["seeds"].max() == 1 else "so few seeds in common"
         sentences.append(f"With {why} no initializer can be told from another: what follows may be chance.")
-    elif not alive["told_apart"].any():
+    elif not alive["significant"].any():
         sentences.append("No initializer could be told from another: more seeds, or larger differences, are needed.")
     elif places == 1:
         where = f" with {title(choice, compared.iloc[0])}" if choices + dead > 1 else ""
-        stand = compared[compared.apply(standing, axis=1) != ""].sort_values("behind", na_position="first")
+        stand = compared[compared.apply(standing, axis=1) != ""].sort_values("difference", na_position="first")
         names = list(stand["initializer"])
         if not names:
             sentences.append(f"No initializer is among the best{where}: each is behind another.")
         elif len(names) == 1:
-            alone = compared.loc[compared["initializer"] != names[0], "told_apart"].all()
+            alone = compared.loc[compared["initializer"] != names[0], "significant"].all()
             sentences.append(f"{names[0]} {'is the best' if alone else 'leads'}{where}.")
         else:
             sentences.append(f"The best is among {_some(names)}{where}; none of these is told to be behind.")
@@ -377,7 +377,7 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
 
 
 # Of more initializers than these a sentence of the headline names some.
-MOST_NAMED = 8
+MAX_NAMED = 8
 
 
 def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[str]:
@@ -387,10 +387,10 @@ def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[st
     names = list(dict.fromkeys(alive["initializer"]))
     settings = [setting.replace("_", " ") for setting in choice]
     place = counted(choices, choice[0]) if len(choice) == 1 else f"{choices} combinations of {listed(settings)}"
-    behind = {name: int(n) for name, n in alive.groupby("initializer")["told_apart_overall"].sum().items()}
-    alone = {name: int(n) for name, n in alive.groupby("initializer")["told_apart"].sum().items()}
+    behind = {name: int(n) for name, n in alive.groupby("initializer")["significant_overall"].sum().items()}
+    alone = {name: int(n) for name, n in alive.groupby("initializer")["significant"].sum().items()}
     runs = alive.groupby("initializer").size()
-    judged = alive.assign(_judged=(alive.apply(standing, axis=1) != "") | alive["told_apart"])
+    judged = alive.assign(_judged=(alive.apply(standing, axis=1) != "") | alive["significant"])
     everywhere = judged.groupby("initializer")["_judged"].sum() == choices  # compared in every choice, and trained
     never = [name for name in names if behind[name] == 0 and everywhere[name]]
     always = [name for name in names if behind[name] == runs[name]]
@@ -410,7 +410,7 @@ def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[st
         sentences.append(f"No initializer was compared, and not behind another, in all {place}.")
     if always:
         sentences.append(f"Never among the best: {_some(always)}.")
-    if (alive["told_apart"] & ~alive["told_apart_overall"]).any():
+    if (alive["significant"] & ~alive["significant_overall"]).any():
         told = sorted((name for name in names if alone[name]), key=lambda name: -alone[name])
         counts = [f"{name} in {alone[name]}" for name in told]
         sentences.append(
@@ -422,9 +422,7 @@ def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[st
 
 def _some(names: list[str]) -> str:
     """All names in a list, or the first of many and how many more."""
-    return listed(
-        names if len(names) <= MOST_NAMED else [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} more"]
-    )
+    return listed(names if len(names) <= MAX_NAMED else [*names[: MAX_NAMED - 1], f"{len(names) - MAX_NAMED + 1} more"])
 
 
 def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
@@ -436,11 +434,11 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str])
         & _is(verdicts, "loss", "mse")
     ]
     single_layer = (frame["hidden"] == "").all()
-    if single_layer and len(article) == 1 and article.iloc[0]["told_apart"] and article.iloc[0]["behind"] > 0.05:
+    if single_layer and len(article) == 1 and article.iloc[0]["significant"] and article.iloc[0]["difference"] > 0.05:
         row = article.iloc[0]
         notes.append(
             f"The article's own setting, truncated_normal(std=1.0) with tanh and mse, reaches {interval(row)}, "
-            f"{100 * row['behind']:.0f} points behind the best: this is a finding and no error. With weights that "
+            f"{100 * row['difference']:.0f} points behind the best: this is a finding and no error. With weights that "
             "large the weighted sum of an MNIST image is typically eight units from zero. There tanh is flat "
             "(saturated), and where it is flat the gradient all but vanishes, so training hardly moves the weights."
         )
@@ -464,7 +462,7 @@ def _is(table: pd.DataFrame, column: str, value: str) -> Any:
 
 
 # How many diverged runs the page lists.
-MOST_FAILURES = 100
+MAX_FAILURES = 100
 
 
 def failures(
@@ -472,14 +470,14 @@ def failures(
 ) -> tuple[str, list[tuple[str, ...]]]:
     """How many runs failed, in a sentence, and a row for each that diverged: initializer, choice, seed, epoch.
 
-    `last` is `stats.outcomes`. Of very many only the first have a row, one more than the page shows (`MOST_FAILURES`).
+    `last` is `stats.outcomes`. Of very many only the first have a row, one more than the page shows (`MAX_FAILURES`).
     `undecided` are the data sets of which no split separates learning from chance.
     """
     total, lost, stayed = len(last), int(last["diverged"].sum()), int(last["at_chance"].sum())
     first = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
     rows: list[tuple[str, ...]] = [
         (str(row["initializer"]), title(choice, row), str(row["seed"]), str(row["epoch"]))
-        for _, row in first.head(MOST_FAILURES + 1).iterrows()
+        for _, row in first.head(MAX_FAILURES + 1).iterrows()
     ]
     unknown = f" On {listed([dataset(name) for name in undecided])} no run counts as at chance." * bool(undecided)
     if not lost + stayed:
@@ -513,12 +511,12 @@ def evidence(frame: pd.DataFrame, seeds: int) -> str:
 
 
 # What is timed is below this: seconds, cells, operations, and operations a second.
-LONGEST = 1e24
+MAX_SECONDS = 1e24
 
 
 def _positive(timing: Mapping[str, Any], *keys: str) -> bool:
     """Whether a part's timing has a number for each of these that can be; a damaged one has not."""
-    return all(type(timing.get(key)) in (int, float) and 0 < timing[key] < LONGEST for key in keys)
+    return all(type(timing.get(key)) in (int, float) and 0 < timing[key] < MAX_SECONDS for key in keys)
 
 
 def _initializations(timing: Mapping[str, Any]) -> list[tuple[str, int, float]]:
@@ -527,7 +525,7 @@ def _initializations(timing: Mapping[str, Any]) -> list[tuple[str, int, float]]:
     told = []
     for name, each in found.items() if isinstance(found, dict) else ():
         seconds: Any = each.get("seconds") if isinstance(each, dict) else None
-        known = _is_initializer(name) and type(seconds) in (int, float) and 0 <= seconds < LONGEST
+        known = _is_initializer(name) and type(seconds) in (int, float) and 0 <= seconds < MAX_SECONDS
         if not known or not _positive(each, "cells"):
             return []
         told.append((name, int(each["cells"]), float(seconds)))
@@ -647,7 +645,7 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) ->
     asked = (1 - CONFIDENCE) / len(pairs)
     many = plural(len(pairs), "pair")
     if pairs["possible"].all():
-        apart = int(pairs["told_apart"].sum())
+        apart = int(pairs["significant"].sum())
         said.append(
             f"Over the seeds {apart} of {many} of initializers have average ranks that differ (sign-flip tests, Holm’s "
             "correction); a bar joins neighbours of which no pair does."
@@ -700,7 +698,7 @@ def narrow(verdicts: pd.DataFrame) -> list[str]:
     count = alive["learning_rate"].nunique()
     for name, rows in alive.groupby("initializer", sort=False):
         at = [f"{row['learning_rate']:g}" for _, row in rows.iterrows() if standing(row) == "best"]
-        apart = int((rows["told_apart"] | (rows["failed"] == rows["seeds"])).sum())
+        apart = int((rows["significant"] | (rows["failed"] == rows["seeds"])).sum())
         if at and len(at) < count and len(at) + apart == count:
             said.append(f"{name} is among the best at {listed(at)} only")
     return said

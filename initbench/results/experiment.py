@@ -21,7 +21,7 @@ from initbench.results import lock as locking
 from initbench.results import store
 from initbench.results.table import READ, frame, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
-from initbench.spec.grid import MOST_BYTES, Grid, read
+from initbench.spec.grid import MAX_BYTES, Grid, read
 from initbench.spec.gridfile import override
 from initbench.stats.chance import cautions
 from initbench.system import files
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 OWN_FILES = ("report.html", store.MERGING, "datasets.json", "grid.toml")
 
 # It says as much of data sets as the grid file, which names each of them.
-MAX_SOURCES_BYTES = MOST_BYTES
+MAX_SOURCES_BYTES = MAX_BYTES
 
 # So many runs are named where one is not found.
-MOST_NAMED = 10
+MAX_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ Event = Planned | Progress | Finished | Failed | Notice
 
 
 @dataclass
-class Run:
+class Experiment:
     """A run's folder and its grid.
 
     `notes` collects what the user should know: parts that are damaged. A run that is about to train (`create`) sets
@@ -87,7 +87,7 @@ class Run:
         return lines
 
     @classmethod
-    def create(cls, grid: Grid, results: Path) -> "Run":
+    def create(cls, grid: Grid, results: Path) -> "Experiment":
         """The run of a grid, below `results`; writes `grid.toml`, and keeps what an earlier run trained.
 
         Whoever goes on to train does so in `writing`, which lets one process at a time.
@@ -104,7 +104,7 @@ class Run:
 
     @classmethod
     @contextmanager
-    def writing(cls, grid: Grid, results: Path) -> Iterator["Run"]:
+    def writing(cls, grid: Grid, results: Path) -> Iterator["Experiment"]:
         """`create`, with nobody else writing in the folder; UserError, naming them, if somebody does."""
         folder = _folder_for(grid, results)
         with locking.alone(folder) as writer:
@@ -115,7 +115,7 @@ class Run:
             yield run
 
     @classmethod
-    def open(cls, folder: str | Path) -> "Run":
+    def open(cls, folder: str | Path) -> "Experiment":
         """The run that is in a folder."""
         folder = Path(folder)
         if not os.path.lexists(folder / "grid.toml") or not (folder / "parts").is_dir():
@@ -237,8 +237,8 @@ def no_run(folder: Path) -> UserError:
     inside = sorted(str(p.parent) for p in folder.glob("*/parts"))
     beside = folder.parent.glob("*/parts") if folder.parent.is_dir() else ()
     found = sorted(p.parent.name for p in beside if p.parent != folder)
-    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-    there = f"; runs in {folder.parent}: {', '.join(found[:MOST_NAMED])}{more}" if found else ""
+    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    there = f"; runs in {folder.parent}: {', '.join(found[:MAX_NAMED])}{more}" if found else ""
     if inside:
         there = f"; did you mean {' or '.join(inside[:3])}?"
     if (Path("results") / folder / "parts").is_dir():
@@ -267,7 +267,7 @@ def _known_sources(folder: Path) -> dict[str, Source]:
 
 
 @dataclass(frozen=True)
-class Where:
+class ExecutionConfig:
     """Where a run trains: on this machine, or on a Dask cluster.
 
     `workers` is how many stacks train at a time, at most; by default one for each core, or graphics processor, or what
@@ -294,10 +294,12 @@ class Where:
             address(self.scheduler)
 
 
-HERE = Where()
+LOCAL = ExecutionConfig()
 
 
-def train_to_the_end(run: Run, missing: Sequence[Cell], where: Where, listen: Callable[[Event], None]) -> list[Failed]:
+def train_all(
+    run: Experiment, missing: Sequence[Cell], where: ExecutionConfig, listen: Callable[[Event], None]
+) -> list[Failed]:
     """Train what is missing in a run; `listen` is told of each event. Returns the cells that no worker could train."""
     failed = []
     if missing:
@@ -313,7 +315,7 @@ def train_to_the_end(run: Run, missing: Sequence[Cell], where: Where, listen: Ca
     return failed
 
 
-def refuse_what_cannot_train(grid: Grid, where: Where) -> None:
+def check_backend(grid: Grid, where: ExecutionConfig) -> None:
     """UserError if there is no such device, or no such cluster; before anything is written."""
     if where.scheduler is None:
         device_for(grid.device)
@@ -324,7 +326,10 @@ def refuse_what_cannot_train(grid: Grid, where: Where) -> None:
 
 
 def crew_for(
-    cells: Sequence[Cell], grid: Grid, where: Where = HERE, tell: Callable[[Notice], None] = lambda notice: None
+    cells: Sequence[Cell],
+    grid: Grid,
+    where: ExecutionConfig = LOCAL,
+    tell: Callable[[Notice], None] = lambda notice: None,
 ) -> "Workers | Cluster":
     """Who trains these cells; `tell` is told of what happens before they begin."""
     if where.scheduler is not None:

@@ -14,9 +14,9 @@ import pyarrow as pa
 from initbench.errors import UserError, printable
 from initbench.results import lock as locking
 from initbench.results import store
-from initbench.results.experiment import Run, located
+from initbench.results.experiment import Experiment, located
 from initbench.results.table import OUTCOMES, outcomes_by_cell
-from initbench.spec.grid import MOST_BYTES, Grid, parse
+from initbench.spec.grid import MAX_BYTES, Grid, parse
 from initbench.spec.gridfile import to_toml
 from initbench.system import files
 
@@ -24,25 +24,25 @@ from initbench.system import files
 MAX_JOINS_BYTES = 10_000_000
 
 
-def merge(folders: list[Path], into: Path) -> tuple[Run, list[str]]:
+def merge(folders: list[Path], into: Path) -> tuple[Experiment, list[str]]:
     """Join runs into a new folder, each cell once; returns the run and a line for each cell that differs between them.
 
     The merged grid's axes are the values of all: it must not need settings that contradict each other, and its cells
     are the cross-product, so that what no run has trained is missing in it. A merge that was stopped goes on when it is
     repeated.
     """
-    runs = [Run.open(folder) for folder in folders]
+    runs = [Experiment.open(folder) for folder in folders]
     grid = _merged_grid(runs, into)
     joins = {"merge": [str(folder.resolve()) for folder in folders]}
     _refuse_what_is_there(into, grid, joins)
-    with Run.writing(grid, into.parent) as merged:
+    with Experiment.writing(grid, into.parent) as merged:
         files.write_file(into / store.MERGING, json.dumps(joins).encode())
         lines = _joined(runs, merged)
     (into / store.MERGING).unlink(missing_ok=True)  # the last of all, so that nothing of a stopped merge lacks it
     return merged, lines
 
 
-def _merged_grid(runs: Sequence[Run], into: Path) -> Grid:
+def _merged_grid(runs: Sequence[Experiment], into: Path) -> Grid:
     sources = {name: source for run in runs for name, source in run.grid.sources.items()}
     every = [dict(run.grid.axes) for run in runs]
     if len({axes["train_size"] for axes in every}) > 1:  # "all there is" beside a number is the number that it means
@@ -77,12 +77,12 @@ def _refuse_what_is_there(into: Path, grid: Grid, joins: Mapping[str, list[str]]
         if "grid.toml" not in names:
             return
         with contextlib.suppress(OSError):
-            if files.read(into / "grid.toml", MOST_BYTES) == located(grid).encode():
+            if files.read(into / "grid.toml", MAX_BYTES) == located(grid).encode():
                 return
     raise UserError(f"{into}: exists and is not empty; give --into a new folder")
 
 
-def _joined(runs: Sequence[Run], merged: Run) -> list[str]:
+def _joined(runs: Sequence[Experiment], merged: Experiment) -> list[str]:
     """Write the parts of all runs into the merged one; a line for each cell that differs between them.
 
     What an earlier attempt has written there is not written again.

@@ -17,16 +17,16 @@ METADATA_KEY, FORMAT_KEY = b"initbench", b"initbench.format"
 
 # A part has so many rows at most: 192 cells of 100,000 epochs are 19 million. A file of a few bytes can say that it has
 # billions that are equal, and they would be made.
-MOST_ROWS = 2**25
+MAX_ROWS = 2**25
 
 # So many bytes a row takes at most, not compressed (hidden layers are the longest text), and a file beside its rows.
 ROW_BYTES, FILE_BYTES = 10_000, 10_000_000
 
-MOST_EPOCHS = 100_000
-MOST_METADATA = 100_000
+MAX_EPOCHS = 100_000
+MAX_METADATA = 100_000
 
 # Beyond this no training in float32 comes with a finite loss.
-LARGEST = 1e100
+MAX_METRIC = 1e100
 
 # What is read of a part whatever is asked for, because it says whether the rows can be.
 CHECKED = ("cell", "status", "epoch", "epochs")
@@ -46,7 +46,7 @@ def opened(content: bytes) -> tuple[pq.ParquetFile, dict[str, str], Mapping[str,
         raise ValueError("damaged, it has other columns than this version or an earlier one writes")
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     rows = max(file.metadata.num_rows, sum(group.num_rows for group in groups))
-    if rows > MOST_ROWS or any(group.num_rows < 0 for group in groups):
+    if rows > MAX_ROWS or any(group.num_rows < 0 for group in groups):
         raise ValueError(f"damaged, it says that it has {rows:,} rows")
     # The sizes of groups, not of their columns: to ask for a damaged column's ends the process (pyarrow 26).
     unpacked = sum(max(0, group.total_byte_size) for group in groups)
@@ -76,7 +76,7 @@ def rows(file: pq.ParquetFile, columns: Sequence[str] | None, missing: Mapping[s
 
 
 def _check_metric(name: str, column: pa.ChunkedArray) -> None:
-    low, high = (0.0, 1.0) if name.endswith("accuracy") else (-LARGEST, LARGEST)
+    low, high = (0.0, 1.0) if name.endswith("accuracy") else (-MAX_METRIC, MAX_METRIC)
     given = column.drop_null().to_numpy()
     if not ((given >= low) & (given <= high)).all():  # nor are they numbers that are none
         raise ValueError(f"damaged, its column {name} has values that no training gives")
@@ -97,7 +97,7 @@ def _check_epochs(table: pa.Table) -> None:
         and (goes_on != begins[1:]).all()
         and (np.diff(epoch)[goes_on] == 1).all()
         and (epochs[ends] == epoch[ends]).all()
-        and epochs.max() <= MOST_EPOCHS
+        and epochs.max() <= MAX_EPOCHS
         and pc.count_distinct(cells).as_py() == len(cells)
     )
     if not whole:
@@ -107,7 +107,7 @@ def _check_epochs(table: pa.Table) -> None:
 def _metadata(text: bytes) -> dict[str, str]:
     """What a part says of how it was made: text by key, that can be printed."""
     try:
-        told = json.loads(text) if len(text) <= MOST_METADATA else None
+        told = json.loads(text) if len(text) <= MAX_METADATA else None
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):

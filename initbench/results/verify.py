@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from initbench import execution
 from initbench.execution import Failed, Finished
 from initbench.results import store
-from initbench.results.experiment import Run, Where, crew_for, planned
+from initbench.results.experiment import ExecutionConfig, Experiment, crew_for, planned
 from initbench.results.table import outcomes_by_cell, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.columns import DIVERGED, METRICS, SETTINGS
@@ -41,7 +41,7 @@ class Checked:
     earlier: int = 0  # cells of an earlier version of the training
 
 
-def check(run: Run) -> Checked:
+def check(run: Experiment) -> Checked:
     """Check every part of a run: its checksum and columns, its cells' ids, and that its rows can be a training's."""
     found = Checked()
     rows_of: dict[str, bytes] = {}  # of each cell: a digest of its rows, in the first part that has it
@@ -120,7 +120,7 @@ class Retrained:
     elsewhere: list[str] = field(default_factory=list)  # cells trained on another machine, which agree to rounding
 
 
-def retrain(run: Run, checked: Checked, sample: int, seed: int, where: Where) -> Retrained:
+def retrain(run: Experiment, checked: Checked, sample: int, seed: int, where: ExecutionConfig) -> Retrained:
     """Train a random sample of a run's cells again, and compare their rows bit for bit.
 
     Where another processor, device or version trained a cell, its bits may differ, and how far is told instead.
@@ -141,7 +141,7 @@ def retrain(run: Run, checked: Checked, sample: int, seed: int, where: Where) ->
     return found
 
 
-def _rows(run: Run, checked: Checked, cells: set[str]) -> dict[str, pa.Table]:
+def _rows(run: Experiment, checked: Checked, cells: set[str]) -> dict[str, pa.Table]:
     """The rows of some cells, by epoch."""
     found: dict[str, pa.Table] = {}
     for part in run.parts(only={checked.part_of[cell] for cell in cells}):
@@ -200,7 +200,7 @@ def _difference(old: pa.Table, new: pa.Table) -> str:
     return f"last test accuracy {told[0]}, now {told[1]}; its rows differ from epoch {first} on"
 
 
-def lines(run: Run, checked: Checked) -> Sequence[str]:
+def lines(run: Experiment, checked: Checked) -> Sequence[str]:
     """What was found in a folder, in words."""
     missing = [cell for cell in run.grid.cells() if cell.id not in checked.cells]
     others = len(checked.cells) - checked.earlier - (len(run.grid) - len(missing))

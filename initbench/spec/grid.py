@@ -33,7 +33,7 @@ DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 DESCRIPTOR = re.compile(r"/dev/(fd/\d+|stdin)|/proc/.*")
 
 # A grid file has at most so many bytes: a million values of ten signs each.
-MOST_BYTES = 10_000_000
+MAX_BYTES = 10_000_000
 
 # A key of many parts, `a.b.c.…`: the time that TOML's reader takes grows with the square of their number.
 LONG_KEY = re.compile(r"(?<![\w.\"' \t-])(?:[\w\"' \t-]++\.){100}")
@@ -165,14 +165,14 @@ def _name_for(path: Path) -> str:
 def _content(path: Path) -> bytes:
     """The bytes of a grid file; UserError if they are no file's, or too many."""
     if run_folder(path):  # the folder may be a stranger's, and a pipe there would never end
-        return files.read(path, MOST_BYTES)
+        return files.read(path, MAX_BYTES)
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise UserError(f"{path}: is a device; give a grid file")
     with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise UserError(f"{path}: is too large; allowed: a grid file of at most {MOST_BYTES:,} bytes")
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path}: is too large; allowed: a grid file of at most {MAX_BYTES:,} bytes")
     return content
 
 

@@ -24,7 +24,7 @@ from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.initializers import INITIALIZERS, schemes
-from initbench.registry import Catalogue
+from initbench.registry import Registry
 
 MAX_CELLS = 10_000_000
 SECTIONS = ("grid", "model", "training")
@@ -42,7 +42,7 @@ def _probe_optimizer(name: str) -> None:
     OPTIMIZERS.call(name, np.zeros(1), np.zeros(1), {}, learning_rate=1.0)
 
 
-def _named(catalogue: Catalogue[Any], probe: Callable[[str], None], only: str = "", also: str = "") -> Any:
+def _named(catalogue: Registry[Any], probe: Callable[[str], None], only: str = "", also: str = "") -> Any:
     """The type of a setting that names an entry of a catalogue: any spelling in, the canonical string out."""
 
     def resolve(given: object) -> str:
@@ -91,7 +91,7 @@ def _converted(resolve: Callable[[object], str], probe: Callable[[str], None], g
     return choice
 
 
-def _spellings(catalogue: Catalogue[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
+def _spellings(catalogue: Registry[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
     """The JSON schemas of what names an entry: its name, its canonical string, its table."""
     entries = [entry for entry in catalogue.values() if not only or only in entry.tags]
     canonical = "|".join(entry.name for entry in entries)

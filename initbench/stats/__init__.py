@@ -15,7 +15,7 @@ from initbench.stats._changes import changes
 from initbench.stats._learning import epochs_to_reach, near_leader, speed
 from initbench.stats._means import METRIC, curves, mean_interval, split, summary
 from initbench.stats._outcomes import CONFIDENCE, counted, final, outcomes, share_interval
-from initbench.stats._planning import MOST_SEEDS, TARGETS, critical, detectable, enough, power, seeds_needed
+from initbench.stats._planning import MAX_SEEDS, TARGETS, critical, detectable, enough, power, seeds_needed
 from initbench.stats._rates import at_rates, rates
 from initbench.stats._shape import gamma_coverage
 from initbench.stats._verdicts import CHOSEN_ON, pairs, results, results_of, verdicts
@@ -24,8 +24,8 @@ from initbench.stats.chance import Chance
 __all__ = [
     "CHOSEN_ON",
     "CONFIDENCE",
+    "MAX_SEEDS",
     "METRIC",
-    "MOST_SEEDS",
     "TARGETS",
     "Chance",
     "Floats",

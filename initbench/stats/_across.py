@@ -26,10 +26,10 @@ from initbench.stats.chance import Chance
 Floats = NDArray[np.float64]
 
 # Resamples of a bootstrap, and fewer where the runs are very many: their product is bounded.
-RESAMPLES, MOST_DRAWN = 2000, 1_000_000
+RESAMPLES, MAX_DRAWN = 2000, 1_000_000
 
 # Up to so many seeds a test flips all signs; beyond, the mean of the differences is roughly normal.
-MOST_FLIPPED = 13
+MAX_FLIPPED = 13
 
 
 def scores(
@@ -101,7 +101,7 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
     - `difference`: at each seed initializers are ranked within every choice, and the ranks averaged over the choices;
       this is the mean over the seeds of worse minus better;
     - `p`: of the exact sign-flip test of those differences (of more than 13 seeds of the t-test), which holds however
-      the choices depend on each other. `p_holm`: by Holm's correction; `told_apart`: it is at most 5%: other seeds
+      the choices depend on each other. `p_holm`: by Holm's correction; `significant`: it is at most 5%: other seeds
       would say the same, of these choices. `possible`: whether so many seeds can reach significance at all: the
       smallest p of n differences is 2 / 2ⁿ, and Holm's first step asks for 5% / pairs. NaN, and nothing told apart,
       where there is one seed only;
@@ -130,7 +130,7 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
             p[i] = _sign_flip(each)
     table = pd.DataFrame(pairs, columns=["better", "worse"]).assign(difference=difference, p=p)
     table["p_holm"] = np.nan if by_seed is None else holm(p)
-    table["told_apart"] = table["p_holm"] <= 1 - CONFIDENCE
+    table["significant"] = table["p_holm"] <= 1 - CONFIDENCE
     seeds = 0 if by_seed is None else len(by_seed)
     table["possible"] = _reachable(seeds, len(pairs))
     table["p_choices"], table["p_choices_holm"] = p_choices, holm(p_choices)
@@ -140,7 +140,7 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 def _sign_flip(differences: Floats) -> float:
     """The two-sided p-value of a mean of zero: exact, by all flips of sign; of many differences that of the t-test."""
     n = len(differences)
-    if n > MOST_FLIPPED:
+    if n > MAX_FLIPPED:
         error = float(differences.std(ddof=1)) / np.sqrt(n)
         p = 2 * distributions.t.sf(abs(differences.mean()) / error, n - 1) if error else float(differences[0] == 0)
         return max(float(p), 2.0 ** (1 - n))
@@ -203,7 +203,7 @@ def interquartile_means(scores: Mapping[str, Sequence[Floats]], resamples: int =
             rows.append((name, 0, np.nan, np.nan, np.nan))
             continue
         count = _resamples(len(pooled), resamples)
-        some = max(1, MOST_DRAWN // len(pooled))  # at a time
+        some = max(1, MAX_DRAWN // len(pooled))  # at a time
         drawn = [_trimmed(_redrawn(generator, each, min(some, count - done))) for done in range(0, count, some)]
         low, high = _ends(np.concatenate(drawn), each)
         rows.append((name, len(pooled), float(_trimmed(pooled[None])[0]), float(low), float(high)))
@@ -283,7 +283,7 @@ def improvement(
 
 
 def _resamples(runs: int, wanted: int) -> int:
-    return max(200, min(wanted, MOST_DRAWN // runs))
+    return max(200, min(wanted, MAX_DRAWN // runs))
 
 
 def _counts(generator: np.random.Generator, size: int, resamples: int) -> Floats:

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 POWER = 0.8
 
 # No more seeds than this are searched for; beyond it a table says "more than".
-MOST_SEEDS = 100_000
+MAX_SEEDS = 100_000
 
 
 @cache
@@ -69,7 +69,7 @@ def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POW
 def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: float = POWER) -> float:
     """The smallest number of seeds that claims a true difference with the wanted power.
 
-    Infinite beyond `MOST_SEEDS`; NaN where the spread is not known; 2 where there is none.
+    Infinite beyond `MAX_SEEDS`; NaN where the spread is not known; 2 where there is none.
 
     >>> seeds_needed(1.0, 1.0)
     10.0
@@ -79,7 +79,7 @@ def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: fl
     low, high = 2, 2
     while power(difference, std, high, comparisons) < wanted:
         low, high = high, 2 * high
-        if high > MOST_SEEDS:
+        if high > MAX_SEEDS:
             return math.inf
     while high - low > 1:
         middle = (low + high) // 2
@@ -101,16 +101,16 @@ def enough(differences: pd.DataFrame, targets: Sequence[float] = TARGETS) -> pd.
     Parameters
     ----------
     differences
-        A row for each comparison, with the columns `pairs` (seeds that both have), `behind_std` (the standard deviation
-        of the differences within seeds) and `comparisons` (how many are made together). A spread below that of rounding
-        to one image of 10,000 is taken to be that.
+        A row for each comparison, with the columns `pairs` (seeds that both have), `difference_std` (the standard
+        deviation of the differences within seeds) and `comparisons` (how many are made together). A spread below that
+        of rounding to one image of 10,000 is taken to be that.
     targets
         The differences, as fractions: 0.1, 0.5 and 1 percentage point.
 
     Returns the table with `detectable`, and a column `needed_0.001`, … for each target.
     """
     found = differences.copy()
-    rows = list(zip(found["behind_std"].clip(lower=RESOLUTION), found["pairs"], found["comparisons"], strict=True))
+    rows = list(zip(found["difference_std"].clip(lower=RESOLUTION), found["pairs"], found["comparisons"], strict=True))
     found["detectable"] = [detectable(std, int(pairs), int(m)) for std, pairs, m in rows]
     for target in targets:
         found[f"needed_{target:g}"] = [seeds_needed(target, std, int(m)) for std, _, m in rows]

@@ -84,13 +84,13 @@ def verdicts(
     intervals by 1 to 3%. Not being told apart is not being equal.
 
     The rows go choice by choice. Adds `validation_accuracy` (its mean), `leader` (is it the leader), `pairs` (seeds
-    that both have), `behind` (mean of the leader's metric minus its own), `behind_low`, `behind_high`, `behind_std`
-    (the spread of the differences), `behind_p` (the p-value of the comparison with the leader, corrected for all pairs
-    of the choice; it says nothing of one's leading by luck, so go by `told_apart`), `comparisons`, `told_apart` (it is
-    told to be behind some other), and `better` (the name of that other, the first of those that are farthest ahead;
-    else an empty text), and `told_apart_overall`: the same, with the 5% divided by the number of choices too, for
-    sentences about all of them at once; and `compared` (with how many others it has a seed in common). With fewer than
-    two pairs nothing is claimed.
+    that both have), `difference` (mean of the leader's metric minus its own), `difference_low`, `difference_high`,
+    `difference_std` (the spread of the differences), `difference_p` (the p-value of the comparison with the leader,
+    corrected for all pairs of the choice; it says nothing of one's leading by luck, so go by `significant`),
+    `comparisons`, `significant` (it is significantly worse than some other), and `better` (the name of that other, the
+    first of those that are farthest ahead; else an empty text), and `significant_overall`: the same, with the 5%
+    divided by the number of choices too, for sentences about all of them at once; and `compared` (with how many others
+    it has a seed in common). With fewer than two pairs nothing is claimed.
 
     `metric` is an accuracy: more is better.
     """
@@ -119,8 +119,18 @@ def verdicts(
             beside = int((np.delete(compared["pairs"][:, j], j) > 0).sum())
             said = (apart, better, alive and bool(overall[:, j].any()), beside)
             found.append((i, chosen_on[name], j == leader, pairs, *numbers, compared["comparisons"], *said))
-    columns = ["index", CHOSEN_ON, "leader", "pairs", "behind", "behind_low", "behind_high", "behind_std", "behind_p"]
-    columns += ["comparisons", "told_apart", "better", "told_apart_overall", "compared"]
+    columns = [
+        "index",
+        CHOSEN_ON,
+        "leader",
+        "pairs",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "difference_std",
+        "difference_p",
+    ]
+    columns += ["comparisons", "significant", "better", "significant_overall", "compared"]
     compared_rows = pd.DataFrame(found, columns=columns).set_index("index")
     return table.loc[compared_rows.index].join(compared_rows).reset_index(drop=True)
 
@@ -130,9 +140,9 @@ def pairs(
 ) -> pd.DataFrame:
     """Every initializer beside every other of its choice, whatever leads: paired differences as in `verdicts`.
 
-    A row for each ordered pair: the choice, `initializer`, `other`, `pairs` (seeds that both have), `behind` (mean of
-    the other's metric minus its own), `behind_low`, `behind_high`, and the p-value `p`, corrected for all pairs of the
-    choice.
+    A row for each ordered pair: the choice, `initializer`, `other`, `pairs` (seeds that both have), `difference` (mean
+    of the other's metric minus its own), `difference_low`, `difference_high`, and the p-value `p`, corrected for all
+    pairs of the choice.
     """
     keys = list(choice)
     found = []
@@ -155,7 +165,7 @@ def pairs(
             for i, other in enumerate(names)
             if i != j
         ]
-    columns = [*keys, "initializer", "other", "pairs", "behind", "behind_low", "behind_high", "p"]
+    columns = [*keys, "initializer", "other", "pairs", "difference", "difference_low", "difference_high", "p"]
     return pd.DataFrame(found, columns=columns)
 
 

@@ -18,11 +18,11 @@ import pytest
 import strangers
 from conftest import ended
 
-from initbench import api, cli
-from initbench.cli import output, progress
+from initbench import api
+from initbench.cli import commands, output, progress
 from initbench.errors import UserError
 from initbench.execution import Failed, Finished, Notice, Progress, estimate, plan
-from initbench.results.experiment import Planned, Run
+from initbench.results.experiment import Experiment, Planned
 from initbench.spec import grid
 
 FULL = os.strerror(errno.ENOSPC)
@@ -147,7 +147,7 @@ def test_a_signal_that_was_ignored_stays_ignored_before_and_after_an_interrupt(n
     before = {number: signal.getsignal(number) for number in every}
     try:
         signal.signal(ignored, signal.SIG_IGN)
-        cli._interrupt_once()
+        commands._interrupt_once()
         try:
             signal.raise_signal(ignored)
         except KeyboardInterrupt:  # which would end the tests
@@ -286,7 +286,7 @@ def test_the_bar_outlives_its_terminal(monkeypatch):
 def trained_at_once(tmp_path, monkeypatch):
     """The working directory, in which runs train at once, and keep this process's own signal handlers."""
     made_up.instantly(monkeypatch)
-    monkeypatch.setattr(cli, "_interrupt_once", lambda: None)
+    monkeypatch.setattr(commands, "_interrupt_once", lambda: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -318,7 +318,7 @@ def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_made_again(
     (line,) = err.splitlines()
     assert line.startswith(f"The report was not made: {told}")
     assert line.endswith("The results are kept; to make it: initbench report 'my results/made-up'")
-    assert Run.open(trained_at_once / "my results" / "made-up").missing() == []
+    assert Experiment.open(trained_at_once / "my results" / "made-up").missing() == []
     monkeypatch.setattr(api, "write_report", lambda run, *_: run.folder / "report.html")
     assert ended(monkeypatch, capsys, "report", "my results/made-up")[:2] == (
         0,
@@ -364,7 +364,7 @@ def test_an_unforeseen_error_is_a_line_and_its_traceback_is_for_whoever_asks(
 @pytest.fixture
 def instant(trained_at_once, monkeypatch):
     """The same, in which runs make no report."""
-    monkeypatch.setattr(cli, "_finish", lambda made: None)
+    monkeypatch.setattr(commands, "_finish", lambda made: None)
     return trained_at_once
 
 
@@ -390,7 +390,7 @@ def piped():
 
 def test_a_grid_from_a_pipe_is_read_once_and_goes_on_from_its_folder(instant, monkeypatch, capsys, piped):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(commands, "_train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         options = ["--set", "seed=3", "--smoke", "--results", "a place", "--width", "3"]
         status, out, err = ended(monkeypatch, capsys, "run", piped(made_up.GRID), *options)
     assert (status, err) == (130, "")

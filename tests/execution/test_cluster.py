@@ -63,7 +63,7 @@ def cluster(tmp_path):
 
 def command(grid_file, results, cluster, *more):
     """The real command, begun; without its report, which takes as long as all the rest."""
-    program = "import sys; from initbench import cli; cli._finish = lambda made: None; sys.exit(cli.main())"
+    program = "import sys; from initbench.cli import commands as c; c._finish = lambda made: None; sys.exit(c.main())"
     asked = ["run", str(grid_file), "--width", "2", "--results", str(results), "--scheduler", cluster.address, *more]
     return subprocess.Popen(
         [sys.executable, "-c", program, *asked],
@@ -154,7 +154,7 @@ def test_a_cluster_of_this_machine_listens_to_no_port_and_needs_no_guard(grid_fi
 
 def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(grid_file, here, tmp_path):
     asked = ["run", str(grid_file), "--results", str(tmp_path), "--width", "2", "--workers", "1"]
-    program = "import sys; from initbench import cli; sys.exit(cli.main())"
+    program = "import sys; from initbench.cli import commands; sys.exit(commands.main())"
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = subprocess.Popen([sys.executable, "-c", program, *asked, "--scheduler", "local"], **streams)
     until(lambda: parts(tmp_path / "spread"))

@@ -10,7 +10,7 @@ from made_up import Instant
 
 from initbench.execution import Speed, Workers, calibration, estimate, plan
 from initbench.execution.calibration import Speeds
-from initbench.execution.plan import NARROWEST, Stack, kind_of
+from initbench.execution.plan import MIN_WIDTH, Stack, kind_of
 from initbench.spec import grid
 
 LARGE = """
@@ -65,7 +65,7 @@ def test_workers_end_together(seeds, workers, allowed):
     parsed = grid.parse(LARGE.format(seeds=seeds, hidden="[]").replace("[]", "[]\noutput_activation = 'same'"))
     stacks = plan.plan(parsed.cells(), parsed.sources, workers)
     assert idle(stacks, workers) <= allowed
-    assert min(len(s.cells) for s in stacks) >= NARROWEST
+    assert min(len(s.cells) for s in stacks) >= MIN_WIDTH
 
 
 def test_a_plan_is_as_wide_as_it_is_told():

@@ -13,7 +13,7 @@ import pytest
 from initbench.execution.plan import plan
 from initbench.reporting import make
 from initbench.results import table as results
-from initbench.results.experiment import Run
+from initbench.results.experiment import Experiment
 from initbench.results.merge import merge
 from initbench.results.table import PLAIN_ROWS, SCHEMA, WHOLE, store, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
@@ -49,7 +49,7 @@ def made_up(cells, epochs, seed=0):
 
 def made_run(folder, cells, epochs=2):
     """A run on disk whose parts hold made-up results."""
-    run = Run.create(made_grid(cells, epochs), folder)
+    run = Experiment.create(made_grid(cells, epochs), folder)
     for number, stack in enumerate(plan(run.grid.cells(), run.grid.sources)):
         rows = table(stack.cells, made_up(stack.cells, epochs, number))
         store.write_part(run.folder, rows, {"device": "none"})

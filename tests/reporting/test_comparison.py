@@ -18,7 +18,7 @@ from initbench import stats
 from initbench.cli import app
 from initbench.reporting import comparison
 from initbench.results import store, table
-from initbench.results.experiment import Run
+from initbench.results.experiment import Experiment
 from initbench.spec import grid
 from initbench.spec.columns import METRICS
 
@@ -120,7 +120,7 @@ def runs(tmp_path_factory, before):
     parsed = grid.parse(TEXT, overrides={"seed": 6})
     folders = []
     for name, frame in (("one", before), ("two", moved_by(before, -1))):
-        run = Run.create(parsed, tmp_path_factory.mktemp(name))
+        run = Experiment.create(parsed, tmp_path_factory.mktemp(name))
         cells = list(parsed.cells())
         by_epoch = [frame[frame["epoch"] == epoch].set_index("cell").loc[[c.id for c in cells]] for epoch in range(3)]
         metrics = {metric: [rows[metric].tolist() for rows in by_epoch] for metric in METRICS}
@@ -172,7 +172,7 @@ def test_what_cannot_be_compared_is_one_line(runs, arguments, told):
 
 
 def test_runs_without_a_common_cell_cannot_be_compared(runs, tmp_path):
-    other = Run.create(grid.parse(TEXT, overrides={"learning_rate": 0.5}), tmp_path)
+    other = Experiment.create(grid.parse(TEXT, overrides={"learning_rate": 0.5}), tmp_path)
     with pytest.raises(ib.UserError, match="no cell of this run is trained yet"):
         ib.compare(runs[0], other.folder)
     cells = list(other.grid.cells())
@@ -215,7 +215,7 @@ def test_figures_are_files_with_their_fonts_in_them_whatever_is_set(tmp_path, fo
 def test_figures_of_an_unknown_kind_or_of_nothing_are_refused(runs, tmp_path):
     with pytest.raises(ib.UserError, match="allowed: svg, pdf, png"):
         ib.figures(runs[0], "jpg")
-    empty = Run.create(grid.parse(TEXT), tmp_path)
+    empty = Experiment.create(grid.parse(TEXT), tmp_path)
     with pytest.raises(ib.UserError, match="no cell of this run is trained yet"):
         ib.figures(empty.folder)
     assert not (empty.folder / "figures").exists()

@@ -232,16 +232,16 @@ def test_differences(one, level):
     rows = rows.assign(validation_accuracy=[1 - NAMES.index(name) / 10 for name in rows["initializer"]])
     table = stats.verdicts(rows, [])
     picture = Picture(figures.differences(table, LOOK, "t"))
-    order = table[table["behind"].notna()].sort_values("behind", kind="stable")
+    order = table[table["difference"].notna()].sort_values("difference", kind="stable")
     shown_names(picture, list(order["initializer"]))
     for i, (_, row) in enumerate(order.iterrows()):
-        text = words.difference(row, "behind")
+        text = words.difference(row, "difference")
         picture.has_text(text)
-        ends = [max(100 * row["behind_low"], -100), min(100 * row["behind_high"], 100)]
+        ends = [max(100 * row["difference_low"], -100), min(100 * row["difference_high"], 100)]
         told, precision = numbers_of(text)
-        assert np.abs(np.array(told) - [100 * row["behind"], *ends]).max() <= precision
+        assert np.abs(np.array(told) - [100 * row["difference"], *ends]).max() <= precision
         picture.has_bar(*ends, i)
-        picture.has_marker(100 * row["behind"], i)
+        picture.has_marker(100 * row["difference"], i)
     picture.labels_are_exact()
 
 

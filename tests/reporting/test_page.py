@@ -157,7 +157,7 @@ def test_another_than_the_leader_can_be_compared_with(opened, address, frame):
             assert told == "–"
         else:
             row = table.loc[(activation, loss, name)]
-            assert told == " ".join(words.points(row["behind"], row["behind_low"], row["behind_high"]))
+            assert told == " ".join(words.points(row["difference"], row["difference_low"], row["difference_high"]))
 
 
 def test_a_permanent_link_leads_to_the_view(opened, address):
@@ -281,7 +281,7 @@ def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
     import initbench as ib
     from initbench.api import changed
     from initbench.reporting import comparison
-    from initbench.results.experiment import Run
+    from initbench.results.experiment import Experiment
 
     folder = strangers.poisoned(tmp_path)
     page = opened(ib.report(folder).as_uri())
@@ -293,7 +293,7 @@ def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
     page.get_by_role("button", name="Initializer", exact=True).click()
     link = page.locator("#link").get_attribute("href")
     again = opened(page.url.partition("#")[0] + link)
-    run = Run.open(folder)
+    run = Experiment.open(folder)
     other = tmp_path / "comparison.html"
     other.write_text(comparison.make(*changed(run, run), 0.5, "initbench compare <script>window.pwned=10</script>"))
     for one in (page, again, opened(other.as_uri())):

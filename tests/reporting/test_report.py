@@ -358,7 +358,7 @@ def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
     for (_, row), text, tex in zip(verdicts.iterrows(), rows, body, strict=True):
         assert words.interval(row) in text
         assert words.interval(row).replace("%", r"\%").replace("±", r"$\pm$") in tex
-        best = row["leader"] or not row["told_apart"]
+        best = row["leader"] or not row["significant"]
         assert ("**" in text) == (r"\textbf{" in tex) == best
         assert row["initializer"].replace("_", r"\_") in text
         assert row["initializer"].replace("_", r"\_") in tex
@@ -371,10 +371,10 @@ def test_the_page_says_how_many_seeds_would_be_enough(page):
     text = Page(page).text
     assert "How many seeds would be enough" in text
     for _, rows in verdicts.groupby(["activation", "loss"], sort=False):
-        nearest = rows.loc[rows["behind"].idxmin()]
-        detectable = stats.detectable(nearest["behind_std"], 3, 3)
+        nearest = rows.loc[rows["difference"].idxmin()]
+        detectable = stats.detectable(nearest["difference_std"], 3, 3)
         assert words.signed(detectable, 2) in text
-        assert words.whole(stats.seeds_needed(0.001, nearest["behind_std"], 3)) in text
+        assert words.whole(stats.seeds_needed(0.001, nearest["difference_std"], 3)) in text
     alone = grid.parse(TEXT, overrides={"seed": 1})
     assert "How many seeds" not in Page(make(made_up(alone), alone, [], "x")).text
 
@@ -408,7 +408,7 @@ def test_where_each_is_behind_another_none_is_recommended():
     frame = frame_of(values)
     frame = frame[frame["test_accuracy"].notna()].assign(activation="tanh")
     verdicts = stats.verdicts(frame, ["activation"])
-    assert verdicts["told_apart"].all()
+    assert verdicts["significant"].all()
     assert words.headline(verdicts, ["activation"])[0] == "No initializer is among the best: each is behind another."
     assert words.verdict(verdicts).startswith("none is among the best: each is behind another; ")
 

@@ -21,10 +21,10 @@ import pytest
 from conftest import SMALL_GRID, exact, make_cell
 
 import initbench as ib
-from initbench import cli
+from initbench.cli import commands
 from initbench.errors import CannotWrite
 from initbench.execution import Workers, processes
-from initbench.execution.crew import MOST_FAILED
+from initbench.execution.crew import MAX_FAILED
 from initbench.results.experiment import crew_for as CREW_FOR
 from initbench.results.table import COLUMNS
 from initbench.spec.columns import METRICS
@@ -203,7 +203,7 @@ def ended(arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["initbench", *arguments])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            commands.main()
     return end.value.code
 
 
@@ -500,12 +500,12 @@ def test_a_worker_that_stands_still_is_found_by_its_silence(grid, whole, stand_i
 
 def test_a_run_of_which_nothing_can_be_trained_stops(grid, stand_in, tmp_path, capsys):
     stand_in(raised="zeros")
-    seeds = MOST_FAILED
+    seeds = MAX_FAILED
     grid.write_text(made_up.GRID.replace('["zeros", "he_normal"]', '["zeros"]'))
     grid.write_text(grid.read_text().replace("seed = 2", f"seed = {seeds}"))
     status, _out, err = worker_run(grid, tmp_path, capsys)
     assert status == 1
-    assert f"Stopped: {MOST_FAILED} cells failed and none was trained; the last: ValueError: no such thing" in err
+    assert f"Stopped: {MAX_FAILED} cells failed and none was trained; the last: ValueError: no such thing" in err
 
 
 def test_a_process_that_cannot_be_replaced_stops_the_run(grid, stand_in, tmp_path, capsys, monkeypatch):

@@ -27,7 +27,7 @@ from initbench.results import experiment as runs
 from initbench.results import lock as locking
 from initbench.results import store
 from initbench.results import verify as verification
-from initbench.results.experiment import Run
+from initbench.results.experiment import Experiment
 from initbench.results.merge import merge
 from initbench.system import files
 
@@ -155,7 +155,7 @@ def test_a_run_whose_grid_has_no_name_is_named_by_its_folder_however_that_is_giv
     grid = folder / "grid.toml"
     grid.write_text(grid.read_text().replace('name = "made"\n', ""))
     monkeypatch.chdir(folder)
-    assert [Run.open(path).grid.name for path in (folder, ".", "../made")] == ["made"] * 3
+    assert [Experiment.open(path).grid.name for path in (folder, ".", "../made")] == ["made"] * 3
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_json_that_no_run_writes_is_damaged_and_never_raises_more(folder, text):
     (folder / "datasets.json").write_text(text, encoding="latin-1")
     (folder / locking.HEARTBEAT).write_text(text, encoding="latin-1")
     with locking.alone(folder, tell=pytest.fail):
-        assert len(Run.open(folder).frame()) == 54
+        assert len(Experiment.open(folder).frame()) == 54
 
 
 def test_a_file_is_read_to_its_limit_and_through_a_link(tmp_path):
@@ -415,7 +415,7 @@ def test_a_cleaning_that_is_killed_at_any_step_is_repeated_to_the_end(drawn, tmp
         ends.append(forked(work))
         if ends[-1]:
             if any(folder.glob("parts/*.parquet")):
-                assert Run.open(folder).grid.name == "made"
+                assert Experiment.open(folder).grid.name == "made"
             if listing(folder) not in ([], ["figures", "figures/accuracy-relu.svg"]):
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr("os.getpid", lambda: 2**30)
@@ -573,7 +573,7 @@ def test_a_merge_is_not_repeated_where_anything_else_lies(joined, tmp_path):
         with pytest.raises(UserError, match="is not empty"):
             merge(sources, into)
         assert [path for path in listing(into) if (into / path).is_file()] == [name]
-    other = Run.create(Run.open(sources[0]).grid, tmp_path / "other").folder  # begun, of another grid
+    other = Experiment.create(Experiment.open(sources[0]).grid, tmp_path / "other").folder  # begun, of another grid
     with pytest.raises(UserError, match="is not empty"):
         merge(sources, other)
 
@@ -609,7 +609,7 @@ def test_verify_reads_each_part_once_and_makes_each_cell_once(made, monkeypatch)
 
         return call
 
-    run = Run.open(made)
+    run = Experiment.open(made)
     monkeypatch.setattr(store, "opened", counted("opened", store.opened))
     monkeypatch.setattr(verification, "Cell", counted("Cell", verification.Cell))
     for name in ("exists", "stat"):

@@ -35,11 +35,11 @@ patch = pytest.MonkeyPatch()
 seconds = float(sys.argv.pop())
 made_up.instantly(patch, before=lambda task: time.sleep(seconds))
 import initbench.runs
-from initbench import cli
-cli._finish = lambda made: None  # no report
+from initbench.cli import commands
+commands._finish = lambda made: None  # no report
 print("here", flush=True)
 sys.stdin.readline()
-cli.main()
+commands.main()
 """
 
 

@@ -19,7 +19,7 @@ from conftest import SMALL_GRID, exact
 import initbench as ib
 from initbench.errors import UserError
 from initbench.results import experiment as runs
-from initbench.results.experiment import Run, planned
+from initbench.results.experiment import Experiment, planned
 from initbench.results.merge import merge
 from initbench.results.table import SCHEMA, store, table
 from initbench.spec.columns import COLUMNS, METRICS, SETTINGS
@@ -98,13 +98,13 @@ def test_the_number_of_workers_changes_nothing(trained, tmp_path, grid_file):
 
 def test_a_run_again_trains_nothing_and_one_more_seed_only_what_is_new(folder, grid_file, monkeypatch):
     counted = []
-    plain = Run.train
+    plain = Experiment.train
 
     def counting(self, stacks, *rest):
         counted.extend(cell for stack in stacks for cell in stack.cells)
         return plain(self, stacks, *rest)
 
-    monkeypatch.setattr(Run, "train", counting)
+    monkeypatch.setattr(Experiment, "train", counting)
     before = part_files(folder)
     ib.run(grid_file, results=folder.parent, workers=1)
     assert counted == []
@@ -117,7 +117,7 @@ def test_a_run_again_trains_nothing_and_one_more_seed_only_what_is_new(folder, g
     smaller = ib.run(grid_file, results=folder.parent, workers=1, overrides={"seed": [1], "activation": "relu"})
     assert len(counted) == 6
     assert smaller["cell"].nunique() == 3
-    assert Run.open(folder).inventory() == ([], 15)
+    assert Experiment.open(folder).inventory() == ([], 15)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-10], lambda b: b[:50] + bytes([b[50] ^ 1]) + b[51:], lambda b: b""])
@@ -316,7 +316,7 @@ def test_a_users_own_grid_file_is_not_taken_for_a_run(tmp_path, grid_file):
     with pytest.raises(UserError, match="is no run"):
         ib.run(own / "grid.toml", results=tmp_path, overrides={"seed": 1})
     with pytest.raises(UserError, match="is no run"):
-        Run.open(own)
+        Experiment.open(own)
     assert (own / "grid.toml").read_text() == SMALL_GRID
 
 
@@ -359,7 +359,7 @@ def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_p
     from initbench.execution import Finished, Workers
     from initbench.spec.grid import read
 
-    made = Run.create(read(grid_file), tmp_path)
+    made = Experiment.create(read(grid_file), tmp_path)
     killed = []
     with Workers(1) as pool:
         for event in made.train(planned(made.missing(), made.grid, pool)[0], pool):

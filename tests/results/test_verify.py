@@ -17,7 +17,7 @@ from initbench.cli import app
 from initbench.errors import UserError
 from initbench.results import experiment as runs
 from initbench.results import verify as verification
-from initbench.results.experiment import Run, Where
+from initbench.results.experiment import ExecutionConfig, Experiment
 from initbench.results.table import EARLIER, FORMAT, SCHEMA, store
 from initbench.spec.cell import TRAINING_VERSION
 from initbench.system import threads
@@ -52,7 +52,7 @@ def rewritten(folder, change, metadata=None):
 
 
 def wrong(folder):
-    return verification.check(Run.open(folder)).wrong
+    return verification.check(Experiment.open(folder)).wrong
 
 
 @exact
@@ -98,8 +98,8 @@ def test_a_cell_of_another_processor_may_differ_and_is_told_apart(folder):
     other = {"processor": "Other Processor 9000", "cpu_capability": "Other instructions", "blas": "other kernels"}
     metadata = next(store.read_parts(folder, [])).metadata | other
     rewritten(folder, change, metadata)
-    run = Run.open(folder)
-    again = verification.retrain(run, verification.check(run), 12, 0, Where(1))
+    run = Experiment.open(folder)
+    again = verification.retrain(run, verification.check(run), 12, 0, ExecutionConfig(1))
     assert (again.chosen, again.same, again.wrong) == (12, 6, [])
     assert all("trained with processor Other Processor 9000, here " in line for line in again.elsewhere)
     assert all("; cpu_capability Other instructions, here " in line for line in again.elsewhere)
@@ -113,8 +113,8 @@ def test_what_another_processor_cannot_have_given_is_wrong(folder):
 
     metadata = next(store.read_parts(folder, [])).metadata | {"bits": "to rounding"}
     rewritten(folder, change, metadata)
-    run = Run.open(folder)
-    again = verification.retrain(run, verification.check(run), 12, 0, Where(1))
+    run = Experiment.open(folder)
+    again = verification.retrain(run, verification.check(run), 12, 0, ExecutionConfig(1))
     assert (again.same, len(again.wrong), again.elsewhere) == (6, 6, [])
     assert all("too far apart" in line for line in again.wrong)
 

@@ -183,18 +183,18 @@ def test_the_leader_is_chosen_on_validation_and_reported_on_test():
     table = stats.verdicts(frame_of(test, validation), []).set_index("initializer")
     assert table["leader"].to_dict() == {"a": True, "b": False}
     assert table.loc["a", "mean_all"] == pytest.approx(0.91)
-    assert table.loc["b", "behind"] == pytest.approx(-0.05)
-    assert not table.loc["b", "told_apart"]
+    assert table.loc["b", "difference"] == pytest.approx(-0.05)
+    assert not table.loc["b", "significant"]
 
 
 def test_differences_are_paired_by_seed():
     luck = np.array([0.0, 0.3, 0.1, 0.2, 0.25])
     frame = frame_of({"good": 0.6 + luck, "bad": 0.59 + luck + [0, 0.001, 0, -0.001, 0]})
     table = stats.verdicts(frame, []).set_index("initializer")
-    assert table.loc["bad", "behind"] == pytest.approx(0.01)
-    assert table.loc["bad", "told_apart"]  # unpaired, the spread of 0.1 would hide a difference of 0.01
+    assert table.loc["bad", "difference"] == pytest.approx(0.01)
+    assert table.loc["bad", "significant"]  # unpaired, the spread of 0.1 would hide a difference of 0.01
     expected = scipy_stats.ttest_rel(0.6 + luck, 0.59 + luck + [0, 0.001, 0, -0.001, 0]).confidence_interval(0.95)
-    assert table.loc["bad", "behind_low"] == pytest.approx(expected.low)
+    assert table.loc["bad", "difference_low"] == pytest.approx(expected.low)
 
 
 def test_the_best_is_among_the_best_with_95_percent():
@@ -205,7 +205,7 @@ def test_the_best_is_among_the_best_with_95_percent():
     luck = generator.normal(0, 0.01, (runs, 1, 5))
     values = means[:, None] + luck + generator.normal(0, 0.003, (runs, 4, 5))
     table = stats.verdicts(experiments(values), ["activation"])
-    missed = table.loc[table["initializer"] == "a", "told_apart"].mean()
+    missed = table.loc[table["initializer"] == "a", "significant"].mean()
     assert missed <= 0.05 + 2.33 * np.sqrt(0.05 * 0.95 / runs)
 
 
@@ -218,7 +218,7 @@ def test_where_all_initializers_are_the_same_a_difference_is_claimed_in_at_most_
     own = generator.normal(0, 0.003, (1000, initializers, seeds))
     test = 0.9 + generator.normal(0, 0.01, (1000, 1, seeds)) + own
     validation = 0.9 + 0.9 * own + generator.normal(0, 0.001, own.shape)
-    claimed = stats.verdicts(experiments(test, validation), ["activation"]).groupby("activation")["told_apart"].any()
+    claimed = stats.verdicts(experiments(test, validation), ["activation"]).groupby("activation")["significant"].any()
     assert len(claimed) == 1000
     assert claimed.sum() <= 67
 
@@ -331,7 +331,7 @@ def test_each_choice_has_its_own_leader():
 def test_with_too_little_nothing_is_claimed(values):
     table = stats.verdicts(frame_of(values), [])
     assert table["leader"].sum() == 1
-    assert not table["told_apart"].any()
+    assert not table["significant"].any()
 
 
 def test_runs_that_are_lost_do_not_make_an_initializer_better():
@@ -339,29 +339,29 @@ def test_runs_that_are_lost_do_not_make_an_initializer_better():
         "initializer"
     )
     assert table["leader"].to_dict() == {"a": True, "b": False}
-    assert table.loc["b", "told_apart"]
-    assert table.loc["b", "behind"] == pytest.approx(0.95 - (0.99 + 4 * 0.1135) / 5)
+    assert table.loc["b", "significant"]
+    assert table.loc["b", "difference"] == pytest.approx(0.95 - (0.99 + 4 * 0.1135) / 5)
     assert table.loc["b", ["mean_trained", "diverged"]].tolist() == [0.99, 4]
     once = stats.verdicts(frame_of({"a": [0.95] * 5, "b": [0.95, 0.95, 0.95, 0.95, None]}), [])
-    assert not once["told_apart"].any()  # one run lost of five may be chance
+    assert not once["significant"].any()  # one run lost of five may be chance
 
 
 def test_where_every_run_diverged_there_is_no_leader():
     table = stats.verdicts(frame_of({"a": [None, None], "b": [None, None]}), [])
     assert not table["leader"].any()
-    assert not table["told_apart"].any()
-    assert table["behind"].isna().all()
+    assert not table["significant"].any()
+    assert table["difference"].isna().all()
     at_chance = stats.verdicts(frame_of({"a": [0.1, 0.11], "b": [0.09, None]}), [])
     assert not at_chance["leader"].any()
 
 
 def test_differences_that_are_the_same_to_the_last_digit_are_no_certainty():
     table = stats.verdicts(frame_of({"a": [0.6, 0.62], "b": [0.5997, 0.6197]}), [])
-    assert not table["told_apart"].any()  # three images of 10,000, at two seeds
+    assert not table["significant"].any()  # three images of 10,000, at two seeds
     half = scipy_stats.t.ppf(0.975, 1) * 1e-4 / np.sqrt(6) / np.sqrt(2)
-    assert table["behind_low"].dropna().tolist() == pytest.approx([0.0003 - half])
+    assert table["difference_low"].dropna().tolist() == pytest.approx([0.0003 - half])
     table = stats.verdicts(frame_of({"a": [0.6] * 4, "b": [0.5] * 4, "c": [0.5] * 4}), []).set_index("initializer")
-    assert table["told_apart"].tolist() == [False, True, True]
+    assert table["significant"].tolist() == [False, True, True]
 
 
 def test_a_sentence_about_all_choices_is_corrected_for_all():
@@ -371,12 +371,12 @@ def test_a_sentence_about_all_choices_is_corrected_for_all():
         values = np.array([0.92, 0.905])[:, None] + generator.normal(0, 0.004, (2, 5))
         frames.append(frame_of(dict(zip("ab", values, strict=True)), activation=f"f{choice}"))
     table = stats.verdicts(pd.concat(frames, ignore_index=True), ["activation"])
-    alone, overall = table["told_apart"], table["told_apart_overall"]
+    alone, overall = table["significant"], table["significant_overall"]
     assert alone.sum() > overall.sum() > 0
     assert not (overall & ~alone).any()
     rows = table[table["initializer"] == "b"]
-    t = rows["behind"] / (rows["behind_std"] / np.sqrt(5))
-    assert (rows["told_apart_overall"] == (t > scipy_stats.t.ppf(1 - 0.05 / 16, 4))).all()
+    t = rows["difference"] / (rows["difference_std"] / np.sqrt(5))
+    assert (rows["significant_overall"] == (t > scipy_stats.t.ppf(1 - 0.05 / 16, 4))).all()
 
 
 def test_a_run_that_diverges_stays_in_the_curve_of_accuracy_as_chance():
@@ -399,10 +399,10 @@ def test_a_p_value_is_that_of_the_paired_t_test_corrected_for_all_pairs():
     frame = frame_of({"a": [0.9, 0.91, 0.93], "b": [0.89, 0.908, 0.917], "c": [0.5, 0.7, 0.6]})
     table = stats.verdicts(frame, []).set_index("initializer")
     expected = scipy_stats.ttest_rel([0.9, 0.91, 0.93], [0.89, 0.908, 0.917]).pvalue
-    assert table.loc["b", "behind_p"] == pytest.approx(min(1, 3 * expected))
-    assert np.isnan(table.loc["a", "behind_p"])
+    assert table.loc["b", "difference_p"] == pytest.approx(min(1, 3 * expected))
+    assert np.isnan(table.loc["a", "difference_p"])
     pairs = stats.pairs(frame, []).set_index(["initializer", "other"])
-    assert pairs.loc[("b", "a"), "p"] == pytest.approx(table.loc["b", "behind_p"])
+    assert pairs.loc[("b", "a"), "p"] == pytest.approx(table.loc["b", "difference_p"])
 
 
 def test_curves_have_every_epoch():
@@ -518,7 +518,7 @@ def test_on_real_trainings_of_one_initializer_a_difference_is_claimed_in_at_most
     assert len(np.unique(test)) > 500  # they are trainings, each with weights of its own
     together = np.corrcoef(test[:, 0].ravel(), test[:, 1].ravel())[0, 1]
     assert 0.02 < together < 0.9  # at one seed they share the order of the data, and so some of their luck
-    claimed = stats.verdicts(experiments(test, validation), ["activation"]).groupby("activation")["told_apart"].any()
+    claimed = stats.verdicts(experiments(test, validation), ["activation"]).groupby("activation")["significant"].any()
     assert len(claimed) == 1000
     assert 0 < claimed.sum() <= 67
     method = (Path(__file__).parents[2] / "docs" / "method.md").read_text(encoding="utf-8")
@@ -599,7 +599,7 @@ def test_pairs_of_ranks_are_those_of_scikit_posthocs():
     values = generator.normal([0, 0.9, 2.0], size=(12, 3))
     table = stats.rank_pairs(ranked(dict(zip("abc", values.T, strict=True))))
     assert table["possible_choices"].all()
-    assert not table["told_apart"].any()  # by single runs nothing is told
+    assert not table["significant"].any()  # by single runs nothing is told
     expected = posthocs.posthoc_wilcoxon(list(values.T), p_adjust="holm")
     for _, row in table.iterrows():
         place = ["abc".index(row[side]) + 1 for side in ("better", "worse")]
@@ -628,7 +628,7 @@ def test_average_ranks_are_compared_over_the_seeds_by_sign_flips():
         assert table.loc[(better, worse), "p"] == pytest.approx((sums >= abs(each.sum()) - 1e-9).mean())
     assert table["p_holm"].tolist() == pytest.approx(stats.holm(table["p"]).tolist())
     assert table["possible"].all()  # 3 / 2⁶ is below 5%
-    assert table["told_apart"].tolist() == (table["p_holm"] <= 0.05).tolist()
+    assert table["significant"].tolist() == (table["p_holm"] <= 0.05).tolist()
     assert not stats.rank_pairs({name: [v[:5] for v in each] for name, each in scores.items()})["possible"].any()
 
 
@@ -641,7 +641,7 @@ def test_where_initializers_are_the_same_their_ranks_are_told_apart_in_at_most_6
     shared = generator.normal(0, np.sqrt(together), (1000, 3, 1, seeds))
     values = shared + generator.normal(0, np.sqrt(1 - together), (1000, 3, 8, seeds))
     tables = [stats.rank_pairs(dict(zip("abc", map(list, each), strict=True))) for each in values]
-    assert sum(table["told_apart"].any() for table in tables) <= 67
+    assert sum(table["significant"].any() for table in tables) <= 67
     by_choices = sum((table["p_choices_holm"] <= 0.05).any() for table in tables)
     assert (by_choices > 300) == (together > 0)
 
@@ -688,9 +688,9 @@ def test_learning_rates_are_chosen_on_validation_and_reported_on_test():
     assert best["mean_all"].to_dict() == pytest.approx({"a": 0.901, "b": 0.801})
     assert set(table.loc[table["common"], "learning_rate"]) == {0.1}
     own = stats.verdicts(stats.at_rates(frame, table, [], "own_best"), []).set_index("initializer")
-    assert own.loc["b", "behind"] == pytest.approx(0.1)
+    assert own.loc["b", "difference"] == pytest.approx(0.1)
     common = stats.verdicts(stats.at_rates(frame, table, [], "common"), []).set_index("initializer")
-    assert common.loc["b", "behind"] == pytest.approx(0.2)
+    assert common.loc["b", "difference"] == pytest.approx(0.2)
 
 
 def test_all_pairs_are_the_differences_of_the_verdicts_whatever_leads():
@@ -699,11 +699,13 @@ def test_all_pairs_are_the_differences_of_the_verdicts_whatever_leads():
     table = stats.pairs(frame, []).set_index(["initializer", "other"])
     assert len(table) == 6
     for name in "bc":
-        columns = ["pairs", "behind", "behind_low", "behind_high"]
+        columns = ["pairs", "difference", "difference_low", "difference_high"]
         assert table.loc[(name, "a"), columns].tolist() == pytest.approx(verdicts.loc[name, columns].tolist())
-    assert table.loc[("a", "b"), "behind"] == pytest.approx(-table.loc[("b", "a"), "behind"])
+    assert table.loc[("a", "b"), "difference"] == pytest.approx(-table.loc[("b", "a"), "difference"])
     expected = scipy_stats.ttest_rel([0.8, 0.83, 0.82], [0.5, 0.1135, 0.6]).confidence_interval(1 - 0.05 / 3)
-    assert table.loc[("c", "b"), ["behind_low", "behind_high"]].tolist() == pytest.approx([expected.low, expected.high])
+    assert table.loc[("c", "b"), ["difference_low", "difference_high"]].tolist() == pytest.approx(
+        [expected.low, expected.high]
+    )
 
 
 def test_only_seeds_that_all_have_are_ranked():
@@ -726,7 +728,7 @@ def test_many_initializers_a_point_apart_at_many_seeds_are_told_apart_by_rank():
     scores = {f"n{i:02}": list(0.9 - 0.01 * i + generator.normal(0, 0.001, (4, 20))) for i in range(30)}
     table = stats.rank_pairs(scores)
     assert table["possible"].all()
-    assert table["told_apart"].all()
+    assert table["significant"].all()
 
 
 def test_an_initializer_that_failed_at_every_seed_does_not_lead():

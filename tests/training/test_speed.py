@@ -12,7 +12,7 @@ from initbench.data import datasets
 from initbench.execution import plan
 from initbench.random import noise
 from initbench.reporting import make
-from initbench.results.experiment import Run
+from initbench.results.experiment import Experiment
 from initbench.spec import grid
 
 pytestmark = pytest.mark.speed
@@ -50,7 +50,7 @@ def test_a_step_of_a_stack(benchmark, network):
 @pytest.fixture(scope="module")
 def thousand_cells(tmp_path_factory):
     """A run of 1,000 cells with made-up results."""
-    run = Run.create(bookkeeping.made_grid(1000), tmp_path_factory.mktemp("made-up"))
+    run = Experiment.create(bookkeeping.made_grid(1000), tmp_path_factory.mktemp("made-up"))
     bookkeeping.write(run)
     return run
 

@@ -154,13 +154,13 @@ def probability_below(z: float) -> float:
 
 
 # float32 has the digits for probabilities of a normal that is held within so many standard deviations.
-FARTHEST = 2.5
+MAX_BOUND = 2.5
 
 
 def truncated_normal(
     shape: Shape, mean: float, std: float, lower: float, upper: float, seed: streams.Seed
 ) -> NDArray[np.float32]:
-    """mean + std · z, float32, z normal between two bounds on either side of 0, `FARTHEST` from it at most."""
+    """mean + std · z, float32, z normal between two bounds on either side of 0, `MAX_BOUND` from it at most."""
     below, above = probability_below(lower), probability_below(upper)
     given = (mean, std, below + above - 1, above - below, lower, upper)
     return _filled(shape, seed, np.float32, "truncated_normal", *given)

@@ -36,7 +36,7 @@ def philox(n: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, A
 
 ONE, TWO = np.float32(1), np.float32(2)
 STEP, HALF_STEP = np.float32(2.0**-31), np.float32(2.0**-32)
-LARGEST = np.int32(2**31 - 1)
+MAX_INT32 = np.int32(2**31 - 1)
 
 
 def centred(word: Any) -> Any:
@@ -46,7 +46,7 @@ def centred(word: Any) -> Any:
 
 def spread(word: Any) -> Any:
     """1 − v² of the same word, from 2⁻³¹ to 1: q (2 − q) with q = 1 − |v|, which near ±1 v has no digits left for."""
-    tail = np.float32(np.int32(LARGEST - np.int32(word ^ np.int32(word >> np.int32(31))))) * STEP + HALF_STEP
+    tail = np.float32(np.int32(MAX_INT32 - np.int32(word ^ np.int32(word >> np.int32(31))))) * STEP + HALF_STEP
     return tail * (TWO - tail)
 
 

@@ -20,14 +20,14 @@ from initbench.system.cache import provide_home
 
 if TYPE_CHECKING:
     from initbench.execution import Failed
-    from initbench.results.experiment import Run, Where
+    from initbench.results.experiment import ExecutionConfig, Experiment
     from initbench.spec.grid import Grid
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 # `show` draws up to so many weights: a matrix of 4096 × 4096.
-MOST_SHOWN = 2**24
-LARGEST_SHOWN = 1e12  # weights beyond it have no bins
+MAX_SHOWN_WEIGHTS = 2**24
+MAX_SHOWN_VALUE = 1e12  # weights beyond it have no bins
 
 # `clean` names so many of the files that it keeps.
 MAX_KEPT = 10
@@ -178,11 +178,11 @@ def plan(
 ) -> None:
     """Say what a run would do and take: cells, stacks, time, memory. Nothing is trained or written."""
     from initbench.execution.estimate import duration, estimate
-    from initbench.results.experiment import Run
+    from initbench.results.experiment import Experiment
 
     grid, results = _grid(path, overrides, smoke, device, results)
     say(f"{len(grid):,} cells: {grid.shape}")
-    made = Run(results / grid.name, grid)
+    made = Experiment(results / grid.name, grid)
     begun = (made.folder / "grid.toml").is_file()
     cells = made.missing() if begun else list(grid.cells())
     _notes(made)
@@ -218,7 +218,7 @@ def run(
     results: Results = None,
 ) -> None:
     """Train a grid and make its report. Run again, it trains only what is missing."""
-    from initbench.results.experiment import Run, Where, refuse_what_cannot_train
+    from initbench.results.experiment import ExecutionConfig, Experiment, check_backend
     from initbench.spec.grid import is_transient
 
     results_option = results
@@ -243,10 +243,10 @@ def run(
             *([f"--processor {_quoted(processor)}"] if processor else []),
         ]
     )
-    where = Where(workers, width, scheduler, processor)
-    refuse_what_cannot_train(grid, where)
+    where = ExecutionConfig(workers, width, scheduler, processor)
+    check_backend(grid, where)
     try:
-        with Run.writing(grid, results) as made:
+        with Experiment.writing(grid, results) as made:
             _interrupt_once()
             try:
                 failed = _train(made, where)
@@ -269,7 +269,7 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def _report_after_training(made: "Run") -> bool:
+def _report_after_training(made: "Experiment") -> bool:
     """Make the report; whatever fails there takes nothing of the training with it. Returns whether it was made."""
     try:
         _finish(made)
@@ -304,9 +304,9 @@ def _interrupt_once() -> None:
         signal.signal(each, handle)
 
 
-def _train(made: "Run", where: "Where") -> "list[Failed]":
+def _train(made: "Experiment", where: "ExecutionConfig") -> "list[Failed]":
     from initbench.cli.progress import progress
-    from initbench.results.experiment import train_to_the_end
+    from initbench.results.experiment import train_all
 
     missing, others = made.inventory()
     _notes(made)
@@ -318,10 +318,10 @@ def _train(made: "Run", where: "Where") -> "list[Failed]":
     kept = len(made.grid) - len(missing)
     say(f"{made.folder}: {len(missing):,} cells to train" + (f", {kept:,} are trained already" if kept else ""))
     with progress(len(missing)) as listen:
-        return train_to_the_end(made, missing, where, listen)
+        return train_all(made, missing, where, listen)
 
 
-def _finish(made: "Run") -> None:
+def _finish(made: "Experiment") -> None:
     from initbench.api import write_report
     from initbench.reporting.terminal import summary_table
 
@@ -336,9 +336,9 @@ def _finish(made: "Run") -> None:
 def report(folder: RunPath) -> None:
     """Make a run's report again."""
     from initbench.api import write_report
-    from initbench.results.experiment import Run
+    from initbench.results.experiment import Experiment
 
-    made = Run.open(folder)
+    made = Experiment.open(folder)
     frame, environments = made.read()
     path = write_report(made, frame, environments)
     _notes(made)
@@ -360,11 +360,11 @@ def verify(
 
     from initbench.execution import device_for
     from initbench.results import verify as verification
-    from initbench.results.experiment import Run, Where
+    from initbench.results.experiment import ExecutionConfig, Experiment
 
     if device not in (None, "auto", "cpu", "cuda"):
         raise UserError(f"--device {device}: allowed: auto, cpu or cuda")
-    made = Run.open(folder)
+    made = Experiment.open(folder)
     device_for(device or "auto")
     made.grid = dataclasses.replace(made.grid, device=device or "auto")  # what it was trained with may not be here
     checked = verification.check(made)
@@ -374,7 +374,7 @@ def verify(
     if sample and len(checked.cells) > checked.earlier:
         seed = random.randrange(10**6) if seed is None else seed
         say(f"Training some cells again, chosen at random (--seed {seed} chooses the same)")
-        again = verification.retrain(made, checked, sample, seed, Where(workers))
+        again = verification.retrain(made, checked, sample, seed, ExecutionConfig(workers))
         for name in again.absent:
             say(f"{name}: is not here, so that its cells cannot be trained again")
         say(f"{again.same} of {again.chosen} cells have the same bits")
@@ -472,9 +472,9 @@ def show(
                 W, law = with_law(lambda: INITIALIZERS.call(str(choice), sizes, **supplied))
     except ValueError as error:
         raise UserError(f"{scheme}: {error}" if scheme not in str(error) else str(error)) from None
-    if not abs(W).max() < LARGEST_SHOWN:
+    if not abs(W).max() < MAX_SHOWN_VALUE:
         raise UserError(
-            f"{scheme}: has weights as large as {abs(W).max():.3g}; allowed: what is below {LARGEST_SHOWN:.0e}"
+            f"{scheme}: has weights as large as {abs(W).max():.3g}; allowed: what is below {MAX_SHOWN_VALUE:.0e}"
         )
     for line in weights.lines(W, law):
         say(line)
@@ -491,8 +491,8 @@ def _sizes(shape: str) -> tuple[int, ...]:
         sizes = tuple(int(size) for size in shape.split(","))
     except ValueError:
         raise UserError(f"--shape {shape}: allowed: whole numbers with commas between, such as 784,256") from None
-    if any(size < 1 for size in sizes) or len(sizes) > 8 or math.prod(sizes) > MOST_SHOWN:
-        raise UserError(f"--shape {shape}: allowed: each size from 1 up, and at most {MOST_SHOWN:,} weights")
+    if any(size < 1 for size in sizes) or len(sizes) > 8 or math.prod(sizes) > MAX_SHOWN_WEIGHTS:
+        raise UserError(f"--shape {shape}: allowed: each size from 1 up, and at most {MAX_SHOWN_WEIGHTS:,} weights")
     return sizes
 
 
@@ -587,13 +587,13 @@ def export(
     """
     import io
 
-    from initbench.results.experiment import Run
+    from initbench.results.experiment import Experiment
     from initbench.results.table import csv_bytes
 
     if out.suffix not in (".csv", ".parquet", ".md", ".tex"):
         raise UserError(f"{out}: the name ends in {shown(out.suffix)}; allowed: .csv, .parquet, .md or .tex")
     _refuse_to_overwrite(out, force)
-    made = Run.open(folder)
+    made = Experiment.open(folder)
     frame = made.frame()
     _notes(made)
     if out.suffix == ".csv":
@@ -626,9 +626,9 @@ def figures(
 ) -> None:
     """Write the report's figures as files for a paper, with their fonts embedded."""
     from initbench.api import write_figures
-    from initbench.results.experiment import Run
+    from initbench.results.experiment import Experiment
 
-    made = Run.open(folder)
+    made = Experiment.open(folder)
     paths = write_figures(made, form, into)
     _notes(made)
     say(f"{paths[0].parent}: {len(paths)} figures")
@@ -659,7 +659,7 @@ def compare(
     """Compare two runs, cell by cell: what moved beyond noise, as a report and as an exit status."""
     from initbench.api import changed
     from initbench.reporting import comparison
-    from initbench.results.experiment import Run
+    from initbench.results.experiment import Experiment
 
     if worse is not None and not math.isfinite(worse):
         raise UserError(f"--fail-if-worse {worse}: allowed: a number of percentage points from 0 up, such as 0.5")
@@ -667,7 +667,7 @@ def compare(
         raise UserError(f"--out {out}: allowed: a file's name that ends in .html")
     if out:
         _refuse_to_overwrite(out, force)
-    runs = [Run.open(folder) for folder in (before, after)]
+    runs = [Experiment.open(folder) for folder in (before, after)]
     table, left, right = changed(*runs)
     for made in runs:
         _notes(made)
@@ -801,7 +801,7 @@ def _pair(text: str) -> tuple[str, Any]:
     return key.strip(), words if len(words) > 1 and all(word.isidentifier() for word in words) else value.strip()
 
 
-def _notes(made: "Run") -> None:
+def _notes(made: "Experiment") -> None:
     for line in made.take_notes():
         typer.echo(line, err=True)
 
