@@ -1,44 +1,28 @@
-"""What the tests share: MNIST whole and cut small, and a grid that trains in seconds."""
+"""What the tests share: MNIST whole and cut small, disks that can be full, and a watch over what a program does."""
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
+from contextlib import suppress
 
 from initbench.system.threads import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported, which read it once
 
 import pytest
-import torch
+import watch
+from cells import SMALL_GRID
 
 # A shell ignores Ctrl-C for what it starts in the background, and so would the runs that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from initbench.data import datasets
-from initbench.spec.cell import Cell
+from initbench.errors import UserError
+from initbench.spec import grid
 from initbench.training import stack
-
-# Bit for bit is promised on x86-64 with MKL; elsewhere results agree to rounding, and the run says so.
-exact = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="torch was built without MKL")
-
-SMALL_GRID = """
-name = "small"
-
-[grid]
-initializer = ["glorot_uniform", "zeros", { name = "normal", std = 0.2 }]
-activation = ["tanh", "relu"]
-loss = ["mse"]
-seed = 2
-
-[model]
-hidden = []
-output_activation = "same"
-
-[training]
-epochs = 2
-train_size = 640
-"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,34 +53,36 @@ def grid_file(tmp_path):
     return path
 
 
-def make_cell(**settings):
-    """A cell with short settings, those given put in."""
-    usual = {
-        "dataset": "mnist",
-        "train_size": 1280,
-        "initializer": "glorot_uniform",
-        "bias_initializer": "zeros",
-        "activation": "tanh",
-        "output_activation": "identity",
-        "hidden": "",
-        "loss": "cross_entropy",
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
-        "lr_schedule": "constant",
-        "lr_decay": 0.0,
-        "batch_size": 128,
-        "epochs": 1,
-        "precision": "float32",
-        "seed": 0,
-    }
-    return Cell(**{**usual, **settings})
+@pytest.fixture
+def mounted(tmp_path):
+    """A function that mounts a disk of memory with these options, or mounts it anew."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options):
+        told = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", str(place)], capture_output=True, text=True, check=False
+        )
+        if told.returncode:
+            pytest.skip(f"no disk can be mounted here: {told.stderr.strip()}")
+        return place
+
+    if not shutil.which("mount"):
+        pytest.skip("there is no mount")
+    yield mount
+    subprocess.run(["umount", str(place)], capture_output=True, check=False)
 
 
-def ended(monkeypatch, capsys, *arguments):
-    """The exit status of the command line in this process, and what it printed on both streams."""
-    from initbench.cli import commands
+@pytest.fixture(scope="session")
+def hook():
+    """Python's own watch, which is never taken away; after what is imported late was imported."""
+    import tomlkit  # noqa: F401
 
-    monkeypatch.setattr(sys, "argv", ["initbench", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        commands.main()
-    return end.value.code or 0, *capsys.readouterr()
+    from initbench.initializers import INITIALIZERS
+
+    for name in INITIALIZERS:
+        for activation in ("tanh", "elu"):
+            text = f"[grid]\ninitializer = {name!r}\n[model]\nactivation = {activation!r}\nhidden = [8, 8]"
+            with suppress(UserError):
+                grid.parse(text)
+    sys.addaudithook(watch.heard)

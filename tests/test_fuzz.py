@@ -11,13 +11,11 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import tracemalloc
 import warnings
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hypothesis
@@ -27,94 +25,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import strangers
+from command import status_of
 from hypothesis import strategies as st
-from test_datasets import write_folder
+from idx import write_folder
+from soak import CASES, PART_CASES
+from watch import limited, watched
 
-from initbench.cli import commands
 from initbench.data import datasets
 from initbench.errors import MAX_LINE_LENGTH, MAX_LINES, UserError
 from initbench.execution.plan import plan
-from initbench.initializers import INITIALIZERS
 from initbench.reporting import words
 from initbench.results import parts, store
 from initbench.results.experiment import Experiment
 from initbench.spec import grid, gridfile
 from initbench.spec.settings import MAX_CELLS
-
-CASES = int(os.environ.get("INITBENCH_SOAK_CASES", "2000"))
-
-# A part takes longer than the other two.
-PART_CASES = CASES if "INITBENCH_SOAK_CASES" in os.environ else 500
-
-# A case of the usual size takes milliseconds; one that takes so long hangs.
-SECONDS = 20
-
-
-class Hang(BaseException):
-    """A case took too long."""
-
-
-@contextmanager
-def limited(seconds=SECONDS):
-    """No case may hang."""
-
-    def ring(*_):
-        raise Hang
-
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-# What Python says that a program does: nothing of it may happen while a stranger's file is read.
-CHANGES = re.compile(r"os\.(mkdir|rename|remove|rmdir|link|symlink|truncate|ch|utime|setxattr)|shutil\.|tempfile\.")
-RUNS = re.compile(r"subprocess\.|os\.(system|exec|fork|posix_spawn|spawn|startfile)|socket\.|pickle\.|ctypes\.")
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_watching = []
-
-
-def _hook(event, arguments):
-    if not _watching:
-        return
-    opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
-    if opened or CHANGES.match(event) or RUNS.match(event):
-        _watching[-1].append((event, *map(repr, arguments[:2])))
-    elif event in ("compile", "exec"):
-        code = arguments[0]
-        name = getattr(code, "co_filename", None) or str(arguments[-1])
-        if not os.path.exists(name) and not name.startswith("<frozen"):
-            _watching[-1].append((event, repr(code), name))
-
-
-@pytest.fixture(scope="session")
-def hook():
-    """Python's own watch, which is never taken away; after what is imported late was imported."""
-    import tomlkit  # noqa: F401
-
-    for name in INITIALIZERS:
-        for activation in ("tanh", "elu"):
-            text = f"[grid]\ninitializer = {name!r}\n[model]\nactivation = {activation!r}\nhidden = [8, 8]"
-            with suppress(UserError):
-                grid.parse(text)
-    sys.addaudithook(_hook)
-
-
-@contextmanager
-def watched():
-    """What is written, run, unpickled or sent meanwhile; a list that fills."""
-    events = []
-    _watching.append(events)
-    try:
-        yield events
-    finally:
-        _watching.remove(events)
 
 
 def chunks(cases, size=500):
@@ -244,12 +168,9 @@ def test_any_text_and_any_files_name_is_planned_or_refused_in_lines(name, text):
         planned_or_refused(lambda: grid.parse("[grid]\ninitializer = ['zeros']", overrides={name: [text]}))
 
 
-def command(monkeypatch, capsys, *arguments):
+def command(capsys, *arguments):
     """What a command's exit status is, and what it says on standard error."""
-    monkeypatch.setattr(sys, "argv", ["initbench", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        commands.main()
-    return end.value.code or 0, capsys.readouterr().err
+    return status_of(*arguments), capsys.readouterr().err
 
 
 def refused(path, first=0):
@@ -262,12 +183,12 @@ def refused(path, first=0):
             yield number, list(error.lines)
 
 
-def test_a_refused_grid_ends_the_command_with_2_and_lines_and_writes_nothing(place, monkeypatch, capsys):
+def test_a_refused_grid_ends_the_command_with_2_and_lines_and_writes_nothing(place, capsys):
     path = place / "mutant.toml"
     for number, lines in itertools.islice(refused(path), 60):
         before = listing(place)
         for arguments in (("plan", path), ("run", path, "--results", place / "results")):
-            status, said = command(monkeypatch, capsys, *arguments)
+            status, said = command(capsys, *arguments)
             assert (number, status, said.splitlines()) == (number, 2, lines)
         assert listing(place) == before
 
@@ -280,12 +201,12 @@ VALUES_OF_SET = (
 
 
 @pytest.mark.parametrize("pair", VALUES_OF_SET, ids=lambda pair: repr(pair[:20]))
-def test_whatever_stands_after_set_is_a_value_or_ends_the_command_with_2(place, monkeypatch, capsys, pair):
+def test_whatever_stands_after_set_is_a_value_or_ends_the_command_with_2(place, capsys, pair):
     path = place / "grid.toml"
     path.write_text("[grid]\ninitializer = ['zeros']\n")
     before = listing(place)
     with limited():
-        status, said = command(monkeypatch, capsys, "run", path, "--set", pair, "--results", place / "results")
+        status, said = command(capsys, "run", path, "--set", pair, "--results", place / "results")
     assert (status, listing(place)) == (2, before)
     assert all(line.isprintable() and len(line) <= MAX_LINE_LENGTH for line in said.splitlines())
     assert len(said.splitlines()) == 1
@@ -647,7 +568,7 @@ def test_every_command_reads_a_folder_of_hostile_parts(made, folder, tmp_path, m
         ("figures", folder),
         ("clean", folder, "--yes"),
     ):
-        status, said = command(monkeypatch, capsys, *arguments)
+        status, said = command(capsys, *arguments)
         assert status == 0, (arguments, said)
         assert "Traceback" not in said
         assert noted(said.splitlines()) >= 16 * (arguments[0] != "clean")

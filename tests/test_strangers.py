@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import strangers
-from test_fuzz import hook, watched  # noqa: F401
+from watch import watched
 
 import initbench as ib
 from initbench.data import datasets
@@ -168,7 +168,7 @@ def test_what_cannot_be_printed_in_metadata_is_written_as_its_escape(tmp_path):
 # Nothing is run
 
 
-def test_reading_and_reporting_a_strangers_folder_runs_unpickles_and_sends_nothing(folders, tmp_path, hook):  # noqa: F811
+def test_reading_and_reporting_a_strangers_folder_runs_unpickles_and_sends_nothing(folders, tmp_path, hook):
     folder = shutil.copytree(folders[0], tmp_path / "strange")
     for name in ("__init__.py", "conftest.py", "sitecustomize.py", "numpy.py"):  # bait
         (folder / name).write_text("raise SystemExit('run')")
@@ -227,7 +227,7 @@ def called(function):
     return "", getattr(function, "id", "")
 
 
-def test_the_watch_sees_what_it_is_for(tmp_path, hook):  # noqa: F811
+def test_the_watch_sees_what_it_is_for(tmp_path, hook):
     import os
     import pickle
 

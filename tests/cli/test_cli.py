@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import ended
+from command import ended
 
 import initbench as ib
 from initbench.cli import app

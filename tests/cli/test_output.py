@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import made_up
 import pytest
 import strangers
-from conftest import ended
+from command import ended
 
 from initbench import api
 from initbench.cli import commands, output, progress

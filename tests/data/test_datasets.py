@@ -1,13 +1,13 @@
 """The embedded MNIST, and folders of IDX files, whole and damaged."""
 
 import gzip
-import struct
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ended
+from command import ended
+from idx import write_folder
 from made_up import GRID, instantly
 
 import initbench as ib
@@ -60,19 +60,6 @@ def test_the_licence_names_the_idx_files_by_hashes_that_are_those_of_the_embedde
     listed = make_mnist.listed_hashes()
     assert make_mnist.idx_hashes(mnist) == listed
     assert sorted(listed) == sorted(datasets.IDX_STEMS)
-
-
-def write_folder(folder, images=24, labels=24, test=6, side=3, pack=bytes, label=lambda number, count: number % 3):
-    generator = np.random.default_rng(0)
-    folder.mkdir(exist_ok=True)
-    for stem, count in (("train", images), ("t10k", test)):
-        pixels = generator.integers(0, 256, (count, side, side), np.uint8)
-        content = struct.pack(">4B3I", 0, 0, 8, 3, count, side, side) + pixels.tobytes()
-        (folder / f"{stem}-images-idx3-ubyte{'.gz' * (pack is not bytes)}").write_bytes(pack(content))
-    for stem, count in (("train", labels), ("t10k", test)):
-        content = struct.pack(">4BI", 0, 0, 8, 1, count) + label(np.arange(count), count).astype(np.uint8).tobytes()
-        (folder / f"{stem}-labels-idx1-ubyte{'.gz' * (pack is not bytes)}").write_bytes(pack(content))
-    return folder
 
 
 def test_a_folder_is_read_plain_or_gzipped_and_named_by_its_content(tmp_path):

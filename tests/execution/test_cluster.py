@@ -363,7 +363,7 @@ there._kept = kept
 
 @pytest.mark.filterwarnings("ignore:.*cannot tell learning from chance")  # of so few images
 def test_a_data_set_goes_to_a_worker_once(cluster, grid_file, tmp_path):
-    from test_datasets import write_folder
+    from idx import write_folder
 
     write_folder(tmp_path / "tiny", images=2400, labels=2400)
     cluster.add("one", patch=LACKS_THE_DATA, threads=2)

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 
 import pytest
-from conftest import SMALL_GRID
+from cells import SMALL_GRID
 from made_up import Instant
 
 from initbench.execution import Speed, Workers, calibration, estimate, plan

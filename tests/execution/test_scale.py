@@ -12,10 +12,11 @@ import pytest
 
 from initbench.execution.plan import plan
 from initbench.reporting import make
+from initbench.results import store
 from initbench.results import table as results
 from initbench.results.experiment import Experiment
 from initbench.results.merge import merge
-from initbench.results.table import PLAIN_ROWS, SCHEMA, WHOLE, store, table
+from initbench.results.table import PLAIN_ROWS, SCHEMA, WHOLE, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.columns import COLUMNS, METRICS, SETTINGS
 from initbench.spec.grid import parse

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import strangers
+from frames import GRID as TEXT
+from frames import frame_of_grid as made_up
+from page import Page
+from rcparams import HOSTILE
 from scipy import stats as scipy_stats
-from test_figures import HOSTILE
-from test_report import TEXT, Page, made_up
 
 import initbench as ib
 from initbench import stats

@@ -19,8 +19,9 @@ import pandas as pd
 import pytest
 import seaborn as sns
 import strangers
-from test_report import made_up
-from test_stats import frame_of
+from frames import frame_of
+from frames import frame_of_grid as made_up
+from rcparams import HOSTILE
 
 import initbench as ib
 from initbench import stats
@@ -352,27 +353,6 @@ def test_a_text_is_never_edited_with_the_rest_of_an_svg():
     assert edited("<a><b></b>x</a>", lambda _, attributes: attributes) == "<a><b/>\n</a>"
 
 
-HOSTILE = {
-    "text.usetex": True,
-    "savefig.bbox": "tight",
-    "font.family": "monospace",
-    "font.size": 30,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "other",
-    "axes.formatter.use_locale": True,
-    "axes.formatter.use_mathtext": True,
-    "axes.unicode_minus": False,
-    "axes.xmargin": 0.4,
-    "figure.autolayout": True,
-    "figure.dpi": 37,
-    "savefig.dpi": 11,
-    "path.sketch": (3, 100, 2),
-    "lines.marker": "x",
-    "xtick.top": True,
-    "axes.titlelocation": "left",
-    "image.cmap": "jet",
-}
-
 SMALL = """
 [grid]
 initializer = ["zeros", "he_normal", { name = "normal", std = 0.001 }]
@@ -387,15 +367,13 @@ epochs = 2
 
 SCRIPT = """
 import sys
-sys.path[:0] = [{tests!r}, {tests!r} + '/reporting']
+sys.path.insert(0, {tests!r})
 {before}
 import initbench.reporting
-from test_figures import SMALL
 from initbench.spec import grid
-import strangers
-from test_report import made_up
-parsed = grid.parse(SMALL)
-sys.stdout.write(initbench.reporting.make(made_up(parsed), parsed, [], "x"))
+from frames import frame_of_grid
+parsed = grid.parse({grid!r})
+sys.stdout.write(initbench.reporting.make(frame_of_grid(parsed), parsed, [], "x"))
 """
 
 
@@ -442,7 +420,7 @@ def test_settings_that_matplotlib_cannot_read_change_no_byte_of_a_page(tmp_path,
         "MPLCONFIGDIR": str(tmp_path / "config"),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    script = SCRIPT.format(tests=str(Path(__file__).parents[1]), before=before)
+    script = SCRIPT.format(tests=str(Path(__file__).parents[1]), grid=SMALL, before=before)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

@@ -5,7 +5,8 @@ import shutil
 
 import pandas as pd
 import pytest
-from test_report import TEXT, made_up
+from frames import GRID as TEXT
+from frames import frame_of_grid as made_up
 
 from initbench import stats
 from initbench.reporting import make, words

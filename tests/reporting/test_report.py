@@ -9,89 +9,27 @@ import itertools
 import json
 import re
 import warnings
-from html.parser import HTMLParser
 
 import dateutil.parser
 import numpy as np
 import pandas as pd
 import pytest
-from test_stats import frame_of
+from frames import GRID as TEXT
+from frames import frame_of, hash_of
+from frames import frame_of_grid as made_up
+from page import Page
 
 import initbench as ib
 from initbench import stats
 from initbench.reporting import explorer, figures, make, style, words
-from initbench.results.table import csv_bytes, table
+from initbench.results.table import csv_bytes
 from initbench.spec import grid
 from initbench.spec.columns import METRICS
-
-TEXT = """
-name = "page"
-[grid]
-initializer = ["zeros", "he_normal", { name = "truncated_normal", std = 1.0 }]
-activation = ["tanh", "relu"]
-loss = ["mse", "cross_entropy"]
-seed = 3
-[model]
-hidden = []
-output_activation = "same"
-[training]
-epochs = 2
-"""
-
-
-def made_up(parsed, accuracy=lambda cell: 0.9 if cell.initializer == "zeros" else 0.5, broken=lambda cell: False):
-    """A tidy table of a grid with made-up metrics."""
-    cells = list(parsed.cells())
-    metrics = {}
-    for name in ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"):
-        rows = []
-        for epoch in range(cells[0].epochs + 1):
-            values = [accuracy(c) + 0.001 * (hash_of(c) % 7) - 0.1 * (2 - epoch) * (epoch > 0) for c in cells]
-            rows.append([float("inf") if epoch and broken(c) else v for c, v in zip(cells, values, strict=True)])
-        metrics[name] = rows
-    return table(cells, metrics).to_pandas()
-
-
-def hash_of(cell):
-    return int(cell.id[:6], 16)
 
 
 @pytest.fixture(autouse=True)
 def _raise_warnings_of_drawing(monkeypatch):
     monkeypatch.setattr(style, "WARNINGS", "error")
-
-
-class Page(HTMLParser):
-    """What a reader gets: words (not those of style and scripts), figures, addresses."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.images, self.addresses, self.scripts, self.words, self._inside = [], [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        given = dict(attributes)
-        if tag in ("script", "style"):
-            self._inside.append(tag)
-        if tag == "script":
-            self.scripts.append([given.get("type"), ""])
-        if tag == "svg" and given.get("role") == "img":
-            self.images.append(given)
-        self.addresses += [given[key] for key in ("src", "href", "xlink:href", "action", "srcset") if key in given]
-
-    def handle_endtag(self, tag):
-        if tag in ("script", "style"):
-            self._inside.pop()
-
-    def handle_data(self, data):
-        if self._inside == ["script"]:
-            self.scripts[-1][1] += data
-        if not self._inside:
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.fixture(scope="module")

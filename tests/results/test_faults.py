@@ -18,10 +18,12 @@ import made_up
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SMALL_GRID, exact, make_cell
+from cells import SMALL_GRID, exact, make_cell
+from command import status_of
+from disk import Disk, forked
+from soak import KILLS, SEED, THOROUGH
 
 import initbench as ib
-from initbench.cli import commands
 from initbench.errors import CannotWrite
 from initbench.execution import Workers, processes
 from initbench.execution.crew import MAX_FAILED
@@ -31,11 +33,6 @@ from initbench.spec.columns import METRICS
 from initbench.system import files
 from initbench.training.data import Data
 from initbench.training.stack import train
-
-# How often a real run or a worker of it is disturbed, and whether every fault strikes at every write: with 50 or more.
-KILLS = int(os.environ.get("INITBENCH_SOAK_KILLS", "3"))
-SEED = int(os.environ.get("INITBENCH_SOAK_SEED", "1"))
-THOROUGH = KILLS >= 50
 
 STACKS = 2  # of the made-up grid: one for each seed
 
@@ -96,121 +93,10 @@ def whole(grid, instant, tmp_path):
     return ib.run(grid, results=tmp_path / "whole")
 
 
-class Disk:
-    """Notes each operation on files below a folder, and lets the `at`-th strike: it is killed, or gets an error.
-
-    A write is half done before it strikes. An error comes `once`, or at every operation from then on.
-    """
-
-    def __init__(self, root, at=None, error=None, once=True):
-        self.root, self.at, self.error, self.once = str(root), at, error, once
-        self.done, self.paths = [], {}
-
-    def strikes(self):
-        return self.at is not None and (len(self.done) > self.at if not self.once else len(self.done) == self.at + 1)
-
-    def strike(self, path):
-        if self.error is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise OSError(self.error, os.strerror(self.error), path)
-
-    def note(self, what, path):
-        if not str(path).startswith(self.root):
-            return False
-        self.done.append((what, os.path.relpath(path, self.root)))
-        return True
-
-    def install(self, patch):
-        for name in ("mkdir", "unlink", "chmod", "utime", "replace"):
-            patch.setattr(os, name, self.wrapped(name, getattr(os, name)))
-        plain = {name: getattr(os, name) for name in ("open", "fsync", "fdopen", "fchmod")}
-
-        def open_(path, *rest, **named):
-            if self.note("open", path) and self.strikes():
-                self.strike(path)
-            handle = plain["open"](path, *rest, **named)
-            self.paths[handle] = path
-            return handle
-
-        def fsync(handle):
-            path = self.paths.get(handle, "")
-            if self.note("fsync", path) and self.strikes():
-                self.strike(path)
-            plain["fsync"](handle)
-
-        def fdopen(handle, *rest, **named):
-            file = plain["fdopen"](handle, *rest, **named)
-            return Written(self, file, self.paths.get(handle, ""))
-
-        def fchmod(handle, mode):
-            path = self.paths.get(handle, "")
-            if self.note("fchmod", path) and self.strikes():
-                self.strike(path)
-            plain["fchmod"](handle, mode)
-
-        for name, function in (("open", open_), ("fsync", fsync), ("fdopen", fdopen), ("fchmod", fchmod)):
-            patch.setattr(os, name, function)
-        return self
-
-    def wrapped(self, name, plain):
-        def wrapper(path, *rest, **named):
-            if self.note(name, rest[0] if name == "replace" else path) and self.strikes():
-                self.strike(path)
-            return plain(path, *rest, **named)
-
-        return wrapper
-
-
-class Written:
-    """A file that is written, through a `Disk`."""
-
-    def __init__(self, disk, file, path):
-        self.disk, self.file, self.path = disk, file, path
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def write(self, content):
-        if self.disk.note("write", self.path) and self.disk.strikes():
-            self.file.write(content[: len(content) // 2])
-            self.file.flush()
-            self.disk.strike(self.path)
-        self.file.write(content)
-
-
-def forked(work):
-    """How a process of its own ends that does this work: its status, or the negative signal."""
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(quiet, 1)
-            status = work() or 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def ended(arguments):
-    """The exit status of the command line, in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["initbench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            commands.main()
-    return end.value.code
-
-
 def command(grid, results, capsys):
     """The command line, in this process: the exit status, and what it said of errors."""
     capsys.readouterr()
-    status = ended(["run", str(grid), "--results", str(results)])
+    status = status_of("run", grid, "--results", results)
     return status, capsys.readouterr().err
 
 
@@ -338,26 +224,6 @@ def test_a_file_that_grows_too_large_is_left_out(grid, whole, tmp_path):
 # Real disks
 
 
-@pytest.fixture
-def mounted(tmp_path):
-    """A function that mounts a disk of memory with these options, or mounts it anew."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(options):
-        told = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "none", str(place)], capture_output=True, text=True, check=False
-        )
-        if told.returncode:
-            pytest.skip(f"no disk can be mounted here: {told.stderr.strip()}")
-        return place
-
-    if not shutil.which("mount"):
-        pytest.skip("there is no mount")
-    yield mount
-    subprocess.run(["umount", str(place)], capture_output=True, check=False)
-
-
 def refused(status, said):
     assert "Traceback" not in said
     assert one_way_on(status, said)
@@ -409,7 +275,7 @@ def worker_run(grid, tmp_path, capsys, *, width=4, workers=2):
     results = tmp_path / "results"
     capsys.readouterr()
     options = ["--results", str(results), "--width", str(width), "--workers", str(workers)]
-    status = ended(["run", str(grid), *options])
+    status = status_of("run", grid, *options)
     return status, *capsys.readouterr()
 
 

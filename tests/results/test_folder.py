@@ -18,8 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import strangers
-from test_faults import THOROUGH, Disk, ended, forked, mounted  # noqa: F401
-from test_fuzz import limited
+from command import status_of
+from disk import Disk, forked
+from soak import THOROUGH
+from watch import limited
 
 import initbench as ib
 from initbench.errors import CannotWrite, UserError
@@ -54,8 +56,7 @@ def listing(folder):
 def command(capsys, *arguments):
     """The command line, in this process: the exit status, and the lines that it printed."""
     capsys.readouterr()
-    status = ended([str(argument) for argument in arguments])
-    return status, "".join(capsys.readouterr()).splitlines()
+    return status_of(*arguments), "".join(capsys.readouterr()).splitlines()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -464,7 +465,7 @@ def test_clean_takes_a_folder_however_it_is_given(folder, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("lacks", ["space", "files"])
-def test_a_full_disk_can_be_cleaned(mounted, folder, capsys, monkeypatch, lacks):  # noqa: F811
+def test_a_full_disk_can_be_cleaned(mounted, folder, capsys, monkeypatch, lacks):
     disk = mounted("size=400k,nr_inodes=40")
     folder = shutil.copytree(folder, disk / "made")
     (folder / locking.LOCK).touch()

@@ -15,6 +15,7 @@ from pathlib import Path
 import made_up
 import pandas as pd
 import pytest
+from soak import THOROUGH
 
 import initbench as ib
 from initbench.errors import UserError
@@ -78,8 +79,6 @@ def alive(monkeypatch, folder, **fields):
     """Somebody who renews the heartbeat as soon as it is watched."""
     monkeypatch.setattr("initbench.results.lock.time.sleep", lambda seconds: heartbeat(folder, age=1, **fields))
 
-
-THOROUGH = int(os.environ.get("INITBENCH_SOAK_KILLS", "4")) >= 50
 
 NO_LOCKS = [NotImplementedError("no flock"), OSError(errno.ENOLCK, "No locks available")]
 

@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SMALL_GRID, exact
+from cells import SMALL_GRID, exact
 
 import initbench as ib
 from initbench.errors import UserError
 from initbench.results import experiment as runs
+from initbench.results import store
 from initbench.results.experiment import Experiment, planned
 from initbench.results.merge import merge
-from initbench.results.table import SCHEMA, store, table
+from initbench.results.table import SCHEMA, table
 from initbench.spec.columns import COLUMNS, METRICS, SETTINGS
 from initbench.system import files
 
@@ -192,7 +193,7 @@ def test_diverged_rows_exist_with_nulls_from_the_epoch_on(tmp_path, grid_file):
 
 
 def test_a_loss_that_is_infinite_after_the_last_update_is_divergence_too():
-    from conftest import make_cell
+    from cells import make_cell
 
     metrics = {name: [[0.5], [0.4]] for name in METRICS} | {"validation_loss": [[0.5], [np.inf]]}
     frame = table([make_cell()], metrics).to_pandas()
@@ -254,7 +255,7 @@ def test_a_foreign_folder_is_not_written_into(tmp_path, grid_file):
 
 
 def test_another_data_set_trains_too_and_its_run_is_legible_from_anywhere(tmp_path, grid_file, monkeypatch):
-    from test_datasets import write_folder
+    from idx import write_folder
 
     write_folder(tmp_path / "tiny", images=240, labels=240)
     monkeypatch.chdir(tmp_path)

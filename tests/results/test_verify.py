@@ -9,16 +9,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import SMALL_GRID, exact
+from cells import SMALL_GRID, exact
 from typer.testing import CliRunner
 
 import initbench as ib
 from initbench.cli import app
 from initbench.errors import UserError
 from initbench.results import experiment as runs
+from initbench.results import store
 from initbench.results import verify as verification
 from initbench.results.experiment import ExecutionConfig, Experiment
-from initbench.results.table import EARLIER, FORMAT, SCHEMA, store
+from initbench.results.table import EARLIER, FORMAT, SCHEMA
 from initbench.spec.cell import TRAINING_VERSION
 from initbench.system import threads
 

@@ -275,7 +275,7 @@ def test_minus_zero_is_zero():
 
 
 def test_an_override_may_be_a_table_and_is_refused_where_toml_cannot_say_it(tmp_path):
-    from test_datasets import write_folder
+    from idx import write_folder
 
     folder = write_folder(tmp_path / "tiny", images=2400, labels=2400)
     for overrides in ({"dataset": {"idx": str(folder)}}, {"dataset": [{"idx": str(folder)}, "mnist"]}):

@@ -6,29 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from frames import frame_of
 from scipy import stats as scipy_stats
 
 from initbench import stats
-from initbench.spec.columns import SETTINGS
 from initbench.stats._means import half_width
-
-
-def frame_of(values, validation=None, **settings):
-    """A table of the last epoch: `values` maps an initializer to its accuracies by seed; None is a diverged run."""
-    rows = []
-    for name, accuracies in values.items():
-        for seed, accuracy in enumerate(accuracies):
-            row = (
-                dict.fromkeys(SETTINGS, "")
-                | {"dataset": "mnist", "epochs": 3, "initializer": name, "seed": seed}
-                | settings
-            )
-            row |= {"cell": f"{name}-{seed}-{settings}", "epoch": 3, "test_accuracy": accuracy}
-            row |= {"status": "diverged" if accuracy is None else "trained", "train_loss": 1.0}
-            row["validation_accuracy"] = accuracy if validation is None else validation[name][seed]
-            rows.append(row)
-    frame = pd.DataFrame(rows)
-    return frame.astype({"test_accuracy": float, "validation_accuracy": float})
 
 
 def test_the_interval_is_scipys():

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import exact, make_cell
+from cells import exact, make_cell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

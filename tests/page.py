@@ -1,0 +1,36 @@
+"""A page, as a reader gets it."""
+
+from html.parser import HTMLParser
+
+
+class Page(HTMLParser):
+    """What a reader gets: words (not those of style and scripts), figures, addresses."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.addresses, self.scripts, self.words, self._inside = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag in ("script", "style"):
+            self._inside.append(tag)
+        if tag == "script":
+            self.scripts.append([given.get("type"), ""])
+        if tag == "svg" and given.get("role") == "img":
+            self.images.append(given)
+        self.addresses += [given[key] for key in ("src", "href", "xlink:href", "action", "srcset") if key in given]
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self._inside.pop()
+
+    def handle_data(self, data):
+        if self._inside == ["script"]:
+            self.scripts[-1][1] += data
+        if not self._inside:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())

@@ -1,0 +1,63 @@
+"""What a program does while it reads a file of a stranger, and that it does not hang."""
+
+import os
+import re
+import signal
+from contextlib import contextmanager
+
+# A case of the usual size takes milliseconds; one that takes so long hangs.
+SECONDS = 20
+
+
+class Hang(BaseException):
+    """A case took too long."""
+
+
+@contextmanager
+def limited(seconds=SECONDS):
+    """No case may hang."""
+
+    def ring(*_):
+        raise Hang
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# What Python says that a program does: nothing of it may happen while a stranger's file is read.
+CHANGES = re.compile(r"os\.(mkdir|rename|remove|rmdir|link|symlink|truncate|ch|utime|setxattr)|shutil\.|tempfile\.")
+RUNS = re.compile(r"subprocess\.|os\.(system|exec|fork|posix_spawn|spawn|startfile)|socket\.|pickle\.|ctypes\.")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_watching = []
+
+
+def heard(event, arguments):
+    if not _watching:
+        return
+    opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
+    if opened or CHANGES.match(event) or RUNS.match(event):
+        _watching[-1].append((event, *map(repr, arguments[:2])))
+    elif event in ("compile", "exec"):
+        code = arguments[0]
+        name = getattr(code, "co_filename", None) or str(arguments[-1])
+        if not os.path.exists(name) and not name.startswith("<frozen"):
+            _watching[-1].append((event, repr(code), name))
+
+
+@contextmanager
+def watched():
+    """What is written, run, unpickled or sent meanwhile; a list that fills."""
+    events = []
+    _watching.append(events)
+    try:
+        yield events
+    finally:
+        _watching.remove(events)
