@@ -3,7 +3,6 @@
 The long form is `INITBENCH_SOAK_CASES=100000 pytest tests/test_fuzz.py -n 2`.
 """
 
-import dataclasses
 import gzip
 import hashlib
 import itertools
@@ -31,7 +30,7 @@ from idx import write_folder
 from soak import CASES, PART_CASES
 from watch import limited, watched
 
-from initbench.data import datasets
+from initbench.data import datasets, idx
 from initbench.errors import MAX_LINE_LENGTH, MAX_LINES, UserError
 from initbench.execution.plan import plan
 from initbench.reporting import words
@@ -291,8 +290,8 @@ def read_or_refused(folder):
     assert arrays.train_images.dtype == arrays.test_labels.dtype == np.uint8
     assert 1 <= source.classes <= 256
     assert 0 <= source.active_pixels <= source.pixels
-    assert 0 < source.commonest_class_share <= 1
-    assert datasets.described(dataclasses.asdict(source)) == source
+    assert 0 < source.majority_class_share <= 1
+    assert datasets.from_stored(datasets.to_stored(source)) == source
     return source
 
 
@@ -300,10 +299,10 @@ def read_or_refused(folder):
 @pytest.mark.parametrize("numbers", chunks(CASES))
 def test_a_mutated_idx_file_is_read_or_refused_in_a_line(place, numbers):
     folder, found = place / "tiny", 0
-    whole = {stem: (folder / stem).read_bytes() for stem in datasets.IDX_STEMS}
+    whole = {stem: (folder / stem).read_bytes() for stem in idx.IDX_STEMS}
     before = listing(place)
     for number in numbers:
-        stem = datasets.IDX_STEMS[number % 4]
+        stem = idx.IDX_STEMS[number % 4]
         (folder / stem).write_bytes(mutate.idx_file(number, whole[stem]))
         try:
             with limited(), watched() as events, warnings.catch_warnings():
@@ -326,7 +325,7 @@ def test_any_bytes_are_an_idx_file_or_refused_in_a_line(content, begin):
         path = Path(folder) / "file"
         path.write_bytes(begin + content)
         try:
-            found = datasets.read_idx(path, 3).ndim
+            found = idx.read(path, 3).ndim
         except UserError as error:
             found = 2 + len(legible(error))
         assert found == 3
@@ -466,7 +465,7 @@ def test_a_mutated_part_gives_a_table_or_a_line(folder, numbers):
 def test_a_mutated_timing_and_mutated_data_sets_are_read_or_left_out(folder, numbers):
     path = min((folder / "timings").iterdir())
     timing = path.read_bytes()
-    described = dataclasses.asdict(datasets.find("mnist")) | {"name": "x@0123456789ab", "folder": "/none/x"}
+    described = datasets.to_stored(datasets.find("mnist")) | {"name": "x@0123456789ab", "folder": "/none/x"}
     for number in numbers:
         path.write_bytes(mutate.json_file(number, timing))
         (folder / "datasets.json").write_bytes(mutate.json_file(number, json.dumps([described]).encode()))

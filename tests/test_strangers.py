@@ -139,11 +139,11 @@ FORMULAS = (
 
 @pytest.mark.parametrize("name", [*FORMULAS, *strangers.UNPRINTABLE])
 def test_a_data_set_whose_name_a_terminal_or_a_spreadsheet_obeys_is_refused(name, tmp_path):
-    fields = {**datasets.find("mnist").__dict__, "folder": "/none/x"}
-    datasets.described({**fields, "name": "x@0123456789ab"})
-    with pytest.raises(ValueError, match="describes no data set"):
-        datasets.described({**fields, "name": f"{name}@0123456789ab"})
-    with pytest.raises(UserError, match=r"given a folder called|no path"):
+    fields = datasets.to_stored(datasets.find("mnist")) | {"folder": "/none/x"}
+    datasets.from_stored({**fields, "name": "x@0123456789ab"})
+    with pytest.raises(ValueError, match="not a valid data set"):
+        datasets.from_stored({**fields, "name": f"{name}@0123456789ab"})
+    with pytest.raises(UserError, match=r"given a folder named|not a valid path"):
         datasets.find({"idx": str(tmp_path / name)})
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from initbench.data.datasets import IDX_STEMS, MNIST_FILE, Arrays, read_idx_folder
+from initbench.data.datasets import MNIST_FILE, Arrays, read_idx_folder
+from initbench.data.idx import IDX_STEMS
 
 LICENSE = MNIST_FILE.with_name("LICENSE.md")
 

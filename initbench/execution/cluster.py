@@ -26,7 +26,8 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from initbench import __version__
-from initbench.data.datasets import Source, files
+from initbench.data import idx
+from initbench.data.datasets import Source
 from initbench.errors import UserError, WorkerDied
 from initbench.execution import dask_worker, probe, processes
 from initbench.execution.crew import Changed, Lost, Notice, WorkerMessage
@@ -504,7 +505,7 @@ class Cluster:
         """The files of a data set, as they are sent to a worker that does not have them."""
         with self._lock:
             if name not in self._files:
-                self._files[name] = files(self._sources[name])
+                self._files[name] = idx.contents(Path(self._sources[name].folder))
             return self._files[name]
 
     def _tell_kinds(self) -> None:

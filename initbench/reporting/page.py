@@ -236,7 +236,7 @@ def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any
 def _chance(grid: Grid) -> str:
     return words.listed(
         [
-            f"{words.percent(source.commonest_class_share, 2)} on {words.dataset(name)}"
+            f"{words.percent(source.majority_class_share, 2)} on {words.dataset(name)}"
             for name, source in grid.sources.items()
         ]
     )

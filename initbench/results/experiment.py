@@ -6,12 +6,12 @@ import time
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initbench import execution
-from initbench.data.datasets import Source, described
+from initbench.data.datasets import Source, from_stored, to_stored
 from initbench.errors import UserError
 from initbench.execution import Crew, Failed, Finished, Notice, Progress, Workers, calibration, device_for
 from initbench.execution.calibration import WORTH_MEASURING, Speeds
@@ -95,7 +95,7 @@ class Experiment:
         folder = _folder_for(grid, results)
         try:
             files.write_file(folder / "grid.toml", located(grid).encode())
-            read = [asdict(source) for source in grid.sources.values() if source.folder]
+            read = [to_stored(source) for source in grid.sources.values() if source.folder]
             if read:
                 files.write_file(folder / "datasets.json", json.dumps(read, indent=1).encode())
         except OSError as error:
@@ -261,7 +261,7 @@ def _known_sources(folder: Path) -> dict[str, Source]:
     """The data sets that a run read from folders, as it found them: what was run stays legible when they are gone."""
     try:
         told = files.read_json(folder / "datasets.json", MAX_SOURCES_BYTES)
-        return {fields["name"]: described(fields) for fields in told}
+        return {fields["name"]: from_stored(fields) for fields in told}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 

@@ -102,8 +102,8 @@ def can_tell(share: float, size: int) -> bool:
 def of_source(source: "Source") -> Chance:
     """The chance of a data set; where the validation split's share is not known, the test split's stands for it."""
     return Chance(
-        source.commonest_class_share,
-        source.commonest_validation_share or source.commonest_class_share,
+        source.majority_class_share,
+        source.majority_class_validation_share or source.majority_class_share,
         source.validation_size,
         source.test_size,
         source.unseen_test_share,

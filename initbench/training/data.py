@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from initbench.data.datasets import Arrays, Bytes
+from initbench.data.datasets import Arrays
+from initbench.data.idx import Bytes
 from initbench.execution.plan import EVALUATED
 
 # How many training batches are gathered at a time.

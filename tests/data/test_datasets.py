@@ -1,6 +1,7 @@
 """The embedded MNIST, and folders of IDX files, whole and damaged."""
 
 import gzip
+import json
 import sys
 from pathlib import Path
 
@@ -11,38 +12,28 @@ from idx import write_folder
 from made_up import GRID, instantly
 
 import initbench as ib
-from initbench.data import datasets
+from initbench.data import datasets, idx
 from initbench.errors import UserError
 from initbench.spec import grid
 from initbench.stats import chance
 from tools import make_mnist
 
+STORED = Path(__file__).parents[1] / "stored"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def test_the_embedded_mnist_is_mnist(mnist):
     assert mnist.train_images.shape == (60000, 784)
     assert mnist.test_images.shape == (10000, 784)
-    # Counts by class as published; the mean pixel, 0.1307, is the one that every tutorial normalizes with.
-    assert np.bincount(mnist.train_labels).tolist() == [
-        5923,
-        6742,
-        5958,
-        6131,
-        5842,
-        5421,
-        5918,
-        6265,
-        5851,
-        5949,
-    ]
+    # Counts by class as published; tutorials normalize with this mean, 0.1307, and standard deviation.
+    assert np.bincount(mnist.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(mnist.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert mnist.train_images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
     assert mnist.train_images.std() / 255 == pytest.approx(0.3081, abs=5e-5)
     assert mnist.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
 
 
-def test_the_file_is_at_most_12_megabytes_and_a_changed_one_is_refused(tmp_path, monkeypatch):
+def test_the_mnist_file_is_at_most_12_megabytes_and_a_changed_one_is_rejected(tmp_path, monkeypatch):
     content = datasets.MNIST_FILE.read_bytes()
     assert len(content) <= 12_000_000
     changed = tmp_path / "mnist.npz"
@@ -52,17 +43,17 @@ def test_the_file_is_at_most_12_megabytes_and_a_changed_one_is_refused(tmp_path,
         datasets.load_mnist()
 
 
-def test_what_a_plan_knows_of_mnist_is_true_of_it(mnist):
+def test_the_source_of_mnist_describes_its_arrays(mnist):
     assert datasets.find("mnist") == datasets.describe(mnist, "")
 
 
-def test_the_licence_names_the_idx_files_by_hashes_that_are_those_of_the_embedded_content(mnist):
+def test_the_licence_lists_the_hashes_of_the_embedded_content(mnist):
     listed = make_mnist.listed_hashes()
     assert make_mnist.idx_hashes(mnist) == listed
-    assert sorted(listed) == sorted(datasets.IDX_STEMS)
+    assert sorted(listed) == sorted(idx.IDX_STEMS)
 
 
-def test_a_folder_is_read_plain_or_gzipped_and_named_by_its_content(tmp_path):
+def test_a_folder_is_read_plain_or_gzipped_and_named_after_its_content(tmp_path):
     plain = datasets.find({"idx": str(write_folder(tmp_path / "a", pack=bytes))})
     packed = datasets.find({"idx": str(write_folder(tmp_path / "b", pack=gzip.compress))})
     assert (plain.train_size, plain.validation_size, plain.test_size) == (22, 2, 6)
@@ -75,7 +66,7 @@ def test_a_folder_is_read_plain_or_gzipped_and_named_by_its_content(tmp_path):
 @pytest.mark.parametrize(
     ("name", "damage", "part"),
     [
-        ("train-images-idx3-ubyte", lambda b: b"\0\0\x08\x01" + b[4:], "magic number is 0x00000801, not 0x00000803"),
+        ("train-images-idx3-ubyte", lambda b: b"\0\0\x08\x01" + b[4:], "0x00000801; required: 0x00000803"),
         ("train-labels-idx1-ubyte", lambda b: b"junk" + b[4:], "magic number"),
         ("train-images-idx3-ubyte", lambda b: b[:-1], "truncated"),
         ("t10k-images-idx3-ubyte", lambda b: b + b"x", "too long"),
@@ -85,7 +76,7 @@ def test_a_folder_is_read_plain_or_gzipped_and_named_by_its_content(tmp_path):
         ("train-images-idx3-ubyte", lambda b: b[:4] + b"\xff" * 12 + b[16:], "truncated"),
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_named(tmp_path, name, damage, part):
+def test_an_error_names_the_damaged_file(tmp_path, name, damage, part):
     folder = write_folder(tmp_path / "d")
     (folder / name).write_bytes(damage((folder / name).read_bytes()))
     with pytest.raises(UserError, match=part) as error:
@@ -93,7 +84,7 @@ def test_a_damaged_file_is_named(tmp_path, name, damage, part):
     assert name in error.value.lines[0]
 
 
-def test_counts_that_differ_and_files_that_lack_are_named(tmp_path):
+def test_an_error_names_files_whose_counts_differ_and_missing_files(tmp_path):
     with pytest.raises(UserError, match=r"train-labels-idx1-ubyte: 23 labels, but train-images-idx3-ubyte has 24"):
         datasets.find({"idx": str(write_folder(tmp_path / "e", labels=23))})
     folder = write_folder(tmp_path / "f")
@@ -102,12 +93,25 @@ def test_counts_that_differ_and_files_that_lack_are_named(tmp_path):
         datasets.find({"idx": str(folder)})
 
 
-def test_images_without_a_pixel_are_refused(tmp_path):
+def test_images_without_a_pixel_are_rejected(tmp_path):
     with pytest.raises(UserError, match="without a pixel"):
         datasets.find({"idx": str(write_folder(tmp_path / "h", side=0))})
 
 
-def test_a_folder_that_changes_after_the_plan_is_refused(tmp_path):
+def test_stored_data_sets_keep_their_keys_and_those_of_earlier_versions_are_read():
+    text = (STORED / "datasets.json").read_text()
+    (fields,) = json.loads(text)
+    source = datasets.from_stored(fields)
+    assert (source.majority_class_share, source.majority_class_validation_share) == (0.1, 0.1106)
+    assert json.dumps([datasets.to_stored(source)], indent=1) == text
+    earliest = datasets.from_stored({key: fields[key] for key in list(fields)[:9]})
+    assert (earliest.majority_class_share, earliest.majority_class_validation_share) == (0.1, 0.0)
+    for name in datasets.STORED_KEYS:
+        with pytest.raises(ValueError, match="not the keys"):
+            datasets.from_stored({**fields, name: 0.1})
+
+
+def test_a_folder_that_changes_after_planning_is_rejected(tmp_path):
     source = datasets.find({"idx": str(write_folder(tmp_path / "g"))})
     write_folder(tmp_path / "g", test=8)
     with pytest.raises(UserError, match="have changed since"):
@@ -115,16 +119,18 @@ def test_a_folder_that_changes_after_the_plan_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_names_with_a_dot_are_read_as_those_with_a_hyphen(tmp_path, pack):
+def test_file_names_with_a_dot_are_read_like_those_with_a_hyphen(tmp_path, pack):
     folder = write_folder(tmp_path / "d", pack=pack)
     source = datasets.find({"idx": str(folder)})
-    contents = datasets.files(source)
+    contents = idx.contents(Path(source.folder))
     for path in folder.iterdir():
         path.rename(folder / path.name.replace("-idx", ".idx"))
-    for stem in datasets.IDX_STEMS:  # as Kaggle's archive has them beside the files
+    for stem in idx.IDX_STEMS:  # Kaggle's archive has folders of these names next to the files
         (folder / stem).mkdir()
     assert datasets.find({"idx": str(folder)}) == source
-    assert {name.replace(".idx", "-idx"): content for name, content in datasets.files(source).items()} == contents
+    assert {
+        name.replace(".idx", "-idx"): content for name, content in idx.contents(Path(source.folder)).items()
+    } == contents
 
 
 @pytest.mark.parametrize(
@@ -136,7 +142,7 @@ def test_names_with_a_dot_are_read_as_those_with_a_hyphen(tmp_path, pack):
         ("emnist-letters-test-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
     ],
 )
-def test_a_file_that_is_nearly_the_one_that_is_needed_is_named(tmp_path, name, wanted):
+def test_an_error_suggests_renaming_a_file_with_a_similar_name(tmp_path, name, wanted):
     folder = write_folder(tmp_path / "d")
     missing = wanted.removesuffix(".gz")
     (folder / missing).rename(folder / name)
@@ -148,7 +154,7 @@ def test_a_file_that_is_nearly_the_one_that_is_needed_is_named(tmp_path, name, w
     (folder / name).unlink()
     with pytest.raises(UserError) as error:
         datasets.find({"idx": str(folder)})
-    assert "rename" not in error.value.lines[0]  # those of other splits and kinds are not meant
+    assert "rename" not in error.value.lines[0]  # files of other splits and kinds are not suggested
 
 
 def by_class(number, count):
@@ -156,7 +162,7 @@ def by_class(number, count):
     return number * 10 // count
 
 
-def test_splits_that_cannot_tell_are_named_with_the_remedy(tmp_path):
+def test_cautions_name_splits_that_cannot_separate_learning_from_chance_and_the_remedy(tmp_path):
     def lines(**keywords):
         folder = write_folder(tmp_path / "d", **{"side": 1, **keywords})
         return chance.cautions([datasets.find({"idx": str(folder)})])
@@ -180,7 +186,7 @@ def test_splits_that_cannot_tell_are_named_with_the_remedy(tmp_path):
     assert other.endswith("Give test images of at least two classes")
 
 
-def test_python_warns_of_a_split_that_cannot_tell_before_training_and_once(tmp_path, monkeypatch, recwarn):
+def test_python_warns_of_an_uninformative_split_once_before_training(tmp_path, monkeypatch, recwarn):
     warned = []
     instantly(monkeypatch, before=lambda task: warned.append(len(recwarn)))
     folder = write_folder(tmp_path / "d", images=600, labels=600, test=100, side=1, label=by_class)
@@ -190,10 +196,10 @@ def test_python_warns_of_a_split_that_cannot_tell_before_training_and_once(tmp_p
     assert set(warned) == {1} == {len(recwarn)}
     assert "has one class" in str(recwarn[0].message)
     assert recwarn[0].filename == __file__
-    assert ib.verify(tmp_path / "made-up", sample=0) == []  # no fault of the folder
+    assert ib.verify(tmp_path / "made-up", sample=0) == []  # the folder is sound
 
 
-def test_the_command_line_says_before_training_that_a_split_cannot_tell(tmp_path, monkeypatch, capsys):
+def test_the_command_line_warns_of_an_uninformative_split_before_training(tmp_path, monkeypatch, capsys):
     instantly(monkeypatch, before=lambda task: sys.stderr.write("begun\n"))
     monkeypatch.setattr("initbench.cli.commands._interrupt_once", lambda: None)
     folder = write_folder(tmp_path / "d", images=600, labels=600, test=100, side=1, label=by_class)

@@ -81,7 +81,7 @@ def test_results_are_three_answers_and_not_one():
 
 
 def test_chance_is_the_commonest_class_and_three_standard_errors(mnist):
-    assert stats.Chance(mnist.commonest_class_share, mnist.commonest_validation_share, 5000) == stats.Chance(
+    assert stats.Chance(mnist.majority_class_share, mnist.majority_class_validation_share, 5000) == stats.Chance(
         0.1135, 0.1126, 5000
     )
     limit = 0.1126 + 3 * np.sqrt(0.1126 * 0.8874 / 5000)
