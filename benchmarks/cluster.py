@@ -106,7 +106,9 @@ def cpu_seconds(pid):
 def measure(asked):
     """One run, and what it took."""
     from initbench.execution import Finished
-    from initbench.results.experiment import ExecutionConfig, Experiment, crew_for, planned
+    from initbench.execution.config import ExecutionConfig
+    from initbench.execution.start import planned_stacks, start_pool
+    from initbench.results.experiment import Experiment
 
     made = grid(asked.cells, asked.width, asked.epochs)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **ALONE}
@@ -134,9 +136,10 @@ def measure(asked):
             begin = time.perf_counter()
             missing = run.missing()
             listed = time.perf_counter() - begin
-            with crew_for(missing, made, ExecutionConfig(scheduler=f"file://{file}", width=asked.width)) as crew:
+            config = ExecutionConfig(scheduler=f"file://{file}", width=asked.width)
+            with start_pool(missing, made.sources, config) as crew:
                 connected = time.perf_counter() - begin - listed
-                stacks, _ = planned(missing, made, crew, asked.width)
+                stacks, _ = planned_stacks(missing, made.sources, crew, asked.width)
                 start, cpu = time.perf_counter(), time.process_time()
                 before = cpu_seconds(scheduler.pid)[0]
                 served = sum(cpu_seconds(server.pid)[0] for server in servers)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from initbench.errors import UserError, nearest, printable, shown
+from initbench.execution.config import ExecutionConfig, check_backend, device_in
 from initbench.results import store
-from initbench.results.experiment import ExecutionConfig, Experiment, check_backend, train_all
+from initbench.results.experiment import Experiment, train_all
 from initbench.spec.grid import Grid, read, results_for
 from initbench.system import files
 
@@ -82,11 +83,11 @@ def run(
         path = Path(grid)
         grid = read(path, overrides)
         results = results or results_for(path, grid.name)
-    where = ExecutionConfig(workers, width, scheduler, processor)
-    check_backend(grid, where)
+    config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))
+    check_backend(config)
     with Experiment.writing(grid, Path(results)) as made:
         _told(made, None)  # what is known before hours of training
-        failed = train_all(made, made.missing(), where, lambda event: None)
+        failed = train_all(made, made.missing(), config, lambda event: None)
         made.notes += [f"{made.folder}: {event.cell.described} failed and is left out: {event.why}" for event in failed]
         return _told(made, made.frame())
 
@@ -264,8 +265,8 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
         if type(value) is not int or value < 0:
             raise UserError(f"{name} = {shown(value)} is not allowed; allowed: a whole number from 0 up")
     run = Experiment.open(folder)
-    run.grid = replace(run.grid, device="auto")  # what it was trained with may not be here
     checked = verification.check(run)
+    # Not the device that the grid names: this machine may lack it.
     return checked.wrong + verification.retrain(run, checked, sample, seed, ExecutionConfig(workers)).wrong
 
 

@@ -79,7 +79,7 @@ def instantly(monkeypatch, before=lambda task: None):
     def crew(*_):
         yield Instant(before)
 
-    monkeypatch.setattr("initbench.results.experiment.crew_for", crew)
+    monkeypatch.setattr("initbench.execution.start.start_pool", crew)
 
 
 def as_workers(monkeypatch, folder, **faults):

@@ -1,7 +1,6 @@
 """The command line: `initbench`. Only what a command needs is imported, when it runs."""
 
 import contextlib
-import dataclasses
 import math
 import os
 import sys
@@ -20,7 +19,8 @@ from initbench.system.cache import provide_home
 
 if TYPE_CHECKING:
     from initbench.execution import Failed
-    from initbench.results.experiment import ExecutionConfig, Experiment
+    from initbench.execution.config import ExecutionConfig
+    from initbench.results.experiment import Experiment
     from initbench.spec.grid import Grid
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -177,6 +177,7 @@ def plan(
     results: Results = None,
 ) -> None:
     """Say what a run would do and take: cells, stacks, time, memory. Nothing is trained or written."""
+    from initbench.execution.config import ExecutionConfig, device_in
     from initbench.execution.estimate import duration, estimate
     from initbench.results.experiment import Experiment
 
@@ -189,7 +190,7 @@ def plan(
     if len(cells) < len(grid):
         say(f"{len(grid) - len(cells):,} of them are trained already in {made.folder}")
     if cells:
-        guess = estimate(cells, grid, workers, width)
+        guess = estimate(cells, grid, ExecutionConfig(workers, width, device=device_in(grid)))
         noun = "worker" if guess.workers == 1 else "workers"
         where = "" if guess.device == "cpu" else ", on the GPU"
         say(f"{guess.stacks:,} {'stack' if guess.stacks == 1 else 'stacks'} to train, on {guess.workers} {noun}{where}")
@@ -218,7 +219,8 @@ def run(
     results: Results = None,
 ) -> None:
     """Train a grid and make its report. Run again, it trains only what is missing."""
-    from initbench.results.experiment import ExecutionConfig, Experiment, check_backend
+    from initbench.execution.config import ExecutionConfig, check_backend, device_in
+    from initbench.results.experiment import Experiment
     from initbench.spec.grid import is_transient
 
     results_option = results
@@ -243,13 +245,13 @@ def run(
             *([f"--processor {_quoted(processor)}"] if processor else []),
         ]
     )
-    where = ExecutionConfig(workers, width, scheduler, processor)
-    check_backend(grid, where)
+    config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))
+    check_backend(config)
     try:
         with Experiment.writing(grid, results) as made:
             _interrupt_once()
             try:
-                failed = _train(made, where)
+                failed = _train(made, config)
                 reported = _report_after_training(made)
             except KeyboardInterrupt:
                 missing = len(made.missing())
@@ -304,7 +306,7 @@ def _interrupt_once() -> None:
         signal.signal(each, handle)
 
 
-def _train(made: "Experiment", where: "ExecutionConfig") -> "list[Failed]":
+def _train(made: "Experiment", config: "ExecutionConfig") -> "list[Failed]":
     from initbench.cli.progress import progress
     from initbench.results.experiment import train_all
 
@@ -318,7 +320,7 @@ def _train(made: "Experiment", where: "ExecutionConfig") -> "list[Failed]":
     kept = len(made.grid) - len(missing)
     say(f"{made.folder}: {len(missing):,} cells to train" + (f", {kept:,} are trained already" if kept else ""))
     with progress(len(missing)) as listen:
-        return train_all(made, missing, where, listen)
+        return train_all(made, missing, config, listen)
 
 
 def _finish(made: "Experiment") -> None:
@@ -358,15 +360,15 @@ def verify(
     """Check a run's folder, and train some of its cells again to see that their bits are the same. Changes nothing."""
     import random
 
-    from initbench.execution import device_for
+    from initbench.execution.config import ExecutionConfig, check_backend
     from initbench.results import verify as verification
-    from initbench.results.experiment import ExecutionConfig, Experiment
+    from initbench.results.experiment import Experiment
 
     if device not in (None, "auto", "cpu", "cuda"):
         raise UserError(f"--device {device}: allowed: auto, cpu or cuda")
     made = Experiment.open(folder)
-    device_for(device or "auto")
-    made.grid = dataclasses.replace(made.grid, device=device or "auto")  # what it was trained with may not be here
+    config = ExecutionConfig(workers, device=device or "auto")  # not the grid's device: this machine may lack it
+    check_backend(config)
     checked = verification.check(made)
     for line in (*verification.lines(made, checked), *checked.wrong):
         say(line)
@@ -374,7 +376,7 @@ def verify(
     if sample and len(checked.cells) > checked.earlier:
         seed = random.randrange(10**6) if seed is None else seed
         say(f"Training some cells again, chosen at random (--seed {seed} chooses the same)")
-        again = verification.retrain(made, checked, sample, seed, ExecutionConfig(workers))
+        again = verification.retrain(made, checked, sample, seed, config)
         for name in again.absent:
             say(f"{name}: is not here, so that its cells cannot be trained again")
         say(f"{again.same} of {again.chosen} cells have the same bits")

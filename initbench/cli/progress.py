@@ -11,7 +11,7 @@ from initbench.execution import Failed, Finished, Notice
 from initbench.execution import Progress as Trained
 from initbench.execution.estimate import duration
 from initbench.execution.plan import Kind, Stack, kind_of
-from initbench.results.experiment import Event, Planned
+from initbench.execution.start import Event, Planned
 from initbench.spec.cell import Cell
 
 LINE_EVERY = 10.0  # seconds, where the output is no terminal
@@ -85,7 +85,7 @@ class Forecast:
             self._train(event.stack, event.epochs / event.stack.cells[0].epochs, now)
 
     def _plan(self, event: Planned, now: float) -> None:
-        self.begun, self._places, self._known = now, event.places, event.seconds is not None
+        self.begun, self._places, self._known = now, event.slots, event.seconds is not None
         seconds = event.seconds or [(stack.operations, 0.0) for stack in event.stacks]
         works: dict[tuple[Kind, int, int], list[float]] = {}
         for stack, (training, initial_weights) in zip(event.stacks, seconds, strict=True):

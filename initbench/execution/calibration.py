@@ -11,9 +11,10 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from initbench import __version__, execution
+from initbench import __version__
 from initbench.data.datasets import Source
-from initbench.execution import Crew, Speed
+from initbench.execution import crew
+from initbench.execution.crew import Crew, Speed
 from initbench.execution.plan import (
     GPU_STACK_BYTES,
     MAX_GPU_WIDTH,
@@ -104,7 +105,7 @@ def _measured(cells: Sequence[Cell], source: Source, pool: Crew) -> list[Speed]:
     found = []
     for width in sorted({min(widest, max(MIN_WIDTH, wide(cells[0], source, size))) for size in bytes_tried}):
         stack = Stack(tuple(sorted((cells[i % len(cells)] for i in range(width)), key=_functions)), source)
-        times = execution.speeds(pool, [stack] * min(pool.count, MAX_MEASURING))
+        times = crew.speeds(pool, [stack] * min(pool.count, MAX_MEASURING))
         if not times:
             break
         mean = {name: sum(getattr(t, name) for t in times) / len(times) for name in ("step", "evaluation", "start")}
@@ -150,7 +151,7 @@ def initialization(
                 found[name] = line["initialization"]
     unknown = [name for name in largest if name not in found] if measuring else []
     stacks = [Stack((largest[name],), sources[largest[name].dataset]) for name in unknown]
-    for name, seconds in zip(unknown, execution.initialization(pool, stacks), strict=True):
+    for name, seconds in zip(unknown, crew.initialization(pool, stacks), strict=True):
         found[name] = seconds
         _remember(keys[name], [{"initialization": seconds}])
 

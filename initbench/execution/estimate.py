@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from initbench.execution import calibration
+from initbench.execution import calibration, start
+from initbench.execution.config import LOCAL, ExecutionConfig
 from initbench.execution.plan import training_bytes
 from initbench.initializers import schemes
 from initbench.initializers.model import MAX_IMAGES
-from initbench.results.experiment import ExecutionConfig, crew_for, planned
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid
 
@@ -34,15 +34,15 @@ PARENT_BYTES, CELL_BYTES, WORKER_BYTES, MNIST_BYTES = 300e6, 1.5e3, 450e6, 55e6
 LOOKED_AT = 10
 
 
-def estimate(cells: Sequence[Cell], grid: Grid, workers: int | None, width: int | None = None) -> Estimate:
+def estimate(cells: Sequence[Cell], grid: Grid, config: ExecutionConfig = LOCAL) -> Estimate:
     """Time and memory of training these cells (at least one).
 
     From the speed of each kind of stack, measured on this machine once, in a second or two; kinds beyond the first few
     are taken to be as slow as the slowest of these. An initializer that looks at data or gradients is timed once. The
     rest is arithmetic.
     """
-    with crew_for(cells, grid, ExecutionConfig(workers)) as pool:
-        stacks, speeds = planned(cells, grid, pool, width, measuring=True)
+    with start.start_pool(cells, grid.sources, config) as pool:
+        stacks, speeds = start.planned_stacks(cells, grid.sources, pool, config.width, measuring=True)
         initialization = calibration.initialization(cells, grid.sources, pool)
         count, device = min(pool.count, len(stacks)), pool.device
     loads = [0.0] * count

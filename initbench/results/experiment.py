@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from initbench import execution
 from initbench.data.datasets import Source, from_stored, to_stored
 from initbench.errors import UserError
-from initbench.execution import Crew, Failed, Finished, Notice, Progress, Workers, calibration, device_for
-from initbench.execution.calibration import WORTH_MEASURING, Speeds
-from initbench.execution.devices import gpu_memories
-from initbench.execution.plan import Kind, Stack, plan
+from initbench.execution import Crew, Failed, Finished, calibration, start
+from initbench.execution.config import ExecutionConfig
+from initbench.execution.plan import Stack
+from initbench.execution.start import Event
 from initbench.results import lock as locking
 from initbench.results import store
 from initbench.results.table import READ, frame, table
@@ -25,13 +25,11 @@ from initbench.spec.grid import MAX_BYTES, Grid, read
 from initbench.spec.gridfile import override
 from initbench.stats.chance import cautions
 from initbench.system import files
-from initbench.system.threads import available_cores
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from initbench.execution.cluster import Cluster
 
 # What a run writes beside its folders; the grid is last, because with it the folder is a run, which can be cleaned.
 OWN_FILES = ("report.html", store.MERGING, "datasets.json", "grid.toml")
@@ -41,23 +39,6 @@ MAX_SOURCES_BYTES = MAX_BYTES
 
 # So many runs are named where one is not found.
 MAX_NAMED = 10
-
-
-@dataclass(frozen=True)
-class Planned:
-    """The training begins: its stacks, and how many train at a time (asked for when it matters: a cluster grows).
-
-    `seconds` are those that each stack's training is expected to take, and its initial weights; None where the speed of
-    this machine is not known.
-    """
-
-    stacks: Sequence[Stack]
-    seconds: Sequence[tuple[float, float]] | None
-    places: Callable[[], int]
-
-
-# What happens in a training, one thing after another.
-Event = Planned | Progress | Finished | Failed | Notice
 
 
 @dataclass
@@ -266,96 +247,23 @@ def _known_sources(folder: Path) -> dict[str, Source]:
         return {}
 
 
-@dataclass(frozen=True)
-class ExecutionConfig:
-    """Where a run trains: on this machine, or on a Dask cluster.
-
-    `workers` is how many stacks train at a time, at most; by default one for each core, or graphics processor, or what
-    the cluster has. `width` is how many cells a stack has at most, by default what its machine trains fastest.
-    `scheduler` is a cluster's, as `tcp://host:8786`, `file://scheduler.json` or `local`; `processor` is a part of the
-    name that a worker's processor has to have.
-    """
-
-    workers: int | None = None
-    width: int | None = None
-    scheduler: str | None = None
-    processor: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("workers", "width"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} = {value} is not allowed; allowed: a whole number from 1 up")
-        if self.processor and self.scheduler is None:
-            raise UserError(f"processor = {self.processor!r} chooses among a cluster's workers; give its scheduler too")
-        if self.scheduler is not None:
-            from initbench.execution.cluster import address
-
-            address(self.scheduler)
-
-
-LOCAL = ExecutionConfig()
-
-
 def train_all(
-    run: Experiment, missing: Sequence[Cell], where: ExecutionConfig, listen: Callable[[Event], None]
+    experiment: Experiment, missing: Sequence[Cell], config: ExecutionConfig, on_event: Callable[[Event], None]
 ) -> list[Failed]:
-    """Train what is missing in a run; `listen` is told of each event. Returns the cells that no worker could train."""
+    """Train an experiment's missing cells, and call `on_event` with each event; returns the cells that failed."""
     failed = []
+    sources = experiment.grid.sources
     if missing:
-        with crew_for(missing, run.grid, where, listen) as crew:
-            stacks, speeds = planned(missing, run.grid, crew, where.width)
-            initialization = calibration.initialization(missing, run.grid.sources, crew, measuring=False)
+        with start.start_pool(missing, sources, config, on_event) as pool:
+            stacks, speeds = start.planned_stacks(missing, sources, pool, config.width)
+            initialization = calibration.initialization(missing, sources, pool, measuring=False)
             seconds = calibration.stack_seconds(stacks, speeds, initialization) if speeds else None
-            listen(Planned(stacks, seconds, lambda: crew.count))
-            for event in run.train(stacks, crew):
-                listen(event)
+            on_event(start.Planned(stacks, seconds, lambda: pool.count))
+            for event in experiment.train(stacks, pool):
+                on_event(event)
                 if isinstance(event, Failed):
                     failed.append(event)
     return failed
-
-
-def check_backend(grid: Grid, where: ExecutionConfig) -> None:
-    """UserError if there is no such device, or no such cluster; before anything is written."""
-    if where.scheduler is None:
-        device_for(grid.device)
-    else:
-        from initbench.execution import cluster
-
-        cluster.reachable(where.scheduler)
-
-
-def crew_for(
-    cells: Sequence[Cell],
-    grid: Grid,
-    where: ExecutionConfig = LOCAL,
-    tell: Callable[[Notice], None] = lambda notice: None,
-) -> "Workers | Cluster":
-    """Who trains these cells; `tell` is told of what happens before they begin."""
-    if where.scheduler is not None:
-        from initbench.execution.cluster import Cluster
-
-        return Cluster(where.scheduler, grid.device, grid.sources, where.workers, where.processor, tell)
-    device = device_for(grid.device)
-    usual = available_cores() if device == "cpu" else len(gpu_memories())
-    return Workers(min(where.workers or usual, len(cells)), device)
-
-
-def planned(
-    cells: Sequence[Cell], grid: Grid, pool: Crew, width: int | None = None, measuring: bool = False
-) -> tuple[list[Stack], dict[Kind, Speeds]]:
-    """The stacks of these cells, and what is known of this machine's speed with their kinds.
-
-    Speeds that are not known are measured where that is asked for, and where the run is long enough to be worth it.
-    """
-    gpu = pool.device != "cpu"
-    if not measuring and width is None:
-        sample = grid.sources[cells[0].dataset]
-        measuring = len(cells) * Stack((cells[0],), sample).operations > WORTH_MEASURING
-    speeds = calibration.speeds(cells, grid.sources, pool, measuring)
-    known = {kind: found.width for kind, found in speeds.items()}
-    widths = dict.fromkeys(calibration.kinds(cells), width) if width else known
-    return plan(cells, grid.sources, pool.count, widths, gpu, pool.memory), speeds
 
 
 @dataclass(frozen=True)

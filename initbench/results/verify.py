@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from initbench import execution
-from initbench.execution import Failed, Finished
+from initbench.execution import Failed, Finished, start
+from initbench.execution.config import ExecutionConfig
 from initbench.results import store
-from initbench.results.experiment import ExecutionConfig, Experiment, crew_for, planned
+from initbench.results.experiment import Experiment
 from initbench.results.table import outcomes_by_cell, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.columns import DIVERGED, METRICS, SETTINGS
@@ -120,7 +121,7 @@ class Retrained:
     elsewhere: list[str] = field(default_factory=list)  # cells trained on another machine, which agree to rounding
 
 
-def retrain(run: Experiment, checked: Checked, sample: int, seed: int, where: ExecutionConfig) -> Retrained:
+def retrain(run: Experiment, checked: Checked, sample: int, seed: int, config: ExecutionConfig) -> Retrained:
     """Train a random sample of a run's cells again, and compare their rows bit for bit.
 
     Where another processor, device or version trained a cell, its bits may differ, and how far is told instead.
@@ -132,8 +133,8 @@ def retrain(run: Experiment, checked: Checked, sample: int, seed: int, where: Ex
     if not chosen:
         return found
     stored = _rows(run, checked, {cell.id for cell in chosen})
-    with crew_for(chosen, run.grid, where) as crew:
-        for event in execution.train(crew, planned(chosen, run.grid, crew, where.width)[0]):
+    with start.start_pool(chosen, run.grid.sources, config) as pool:
+        for event in execution.train(pool, start.planned_stacks(chosen, run.grid.sources, pool, config.width)[0]):
             if isinstance(event, Failed):
                 found.wrong.append(f"{event.cell.described} could not be trained again: {event.why}")
             if isinstance(event, Finished):

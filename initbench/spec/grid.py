@@ -51,7 +51,6 @@ class Grid:
     axes: Mapping[str, tuple[Any, ...]]
     sources: Mapping[str, datasets.Source]
     text: str
-    device: str = "auto"  # what trains: `auto`, `cpu` or `cuda`; no part of a cell
 
     def __len__(self) -> int:
         return math.prod(len(values) for values in self.axes.values())
@@ -206,7 +205,7 @@ def parse(
     mistakes += _contradictions(values, axes, found)
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
-    return Grid(values["name"], axes, found, text, values.get("device", "auto"))
+    return Grid(values["name"], axes, found, text)
 
 
 def _document(text: str, origin: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from made_up import Instant
 
 from initbench.execution import Speed, Workers, calibration, estimate, plan
 from initbench.execution.calibration import Speeds
+from initbench.execution.config import ExecutionConfig
 from initbench.execution.plan import MIN_WIDTH, Stack, kind_of
 from initbench.spec import grid
 
@@ -197,9 +198,11 @@ def test_widths_that_do_not_rise_were_never_measured():
 def test_the_estimate_counts_what_initial_weights_take(monkeypatch):
     parsed = grid.parse(SMALL_GRID)
     cells = list(parsed.cells())
-    plain = estimate.estimate(cells, parsed, workers=1).seconds
+    plain = estimate.estimate(cells, parsed, ExecutionConfig(workers=1)).seconds
     monkeypatch.setattr(calibration, "initialization", lambda cells, sources, pool: lambda cell: 3.0)
-    assert estimate.estimate(cells, parsed, workers=1).seconds == pytest.approx(plain + 3.0 * len(cells), rel=0.2)
+    assert estimate.estimate(cells, parsed, ExecutionConfig(workers=1)).seconds == pytest.approx(
+        plain + 3.0 * len(cells), rel=0.2
+    )
 
 
 def test_a_stack_needs_at_most_half_of_the_memory_there_is():

@@ -27,7 +27,7 @@ import initbench as ib
 from initbench.errors import CannotWrite
 from initbench.execution import Workers, processes
 from initbench.execution.crew import MAX_FAILED
-from initbench.results.experiment import crew_for as CREW_FOR
+from initbench.execution.start import start_pool as START_POOL
 from initbench.results.table import COLUMNS
 from initbench.spec.columns import METRICS
 from initbench.system import files
@@ -282,8 +282,7 @@ def worker_run(grid, tmp_path, capsys, *, width=4, workers=2):
 @pytest.fixture
 def stand_in(instant, monkeypatch, tmp_path):
     """Real processes instead of the crew: this function says with which faults."""
-    crew_for = CREW_FOR
-    monkeypatch.setattr("initbench.results.experiment.crew_for", crew_for)
+    monkeypatch.setattr("initbench.execution.start.start_pool", START_POOL)
 
     def faults(**kinds):
         return made_up.as_workers(monkeypatch, tmp_path, **kinds)

@@ -18,9 +18,10 @@ from cells import SMALL_GRID, exact
 
 import initbench as ib
 from initbench.errors import UserError
+from initbench.execution.start import planned_stacks
 from initbench.results import experiment as runs
 from initbench.results import store
-from initbench.results.experiment import Experiment, planned
+from initbench.results.experiment import Experiment
 from initbench.results.merge import merge
 from initbench.results.table import SCHEMA, table
 from initbench.spec.columns import COLUMNS, METRICS, SETTINGS
@@ -363,7 +364,7 @@ def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_p
     made = Experiment.create(read(grid_file), tmp_path)
     killed = []
     with Workers(1) as pool:
-        for event in made.train(planned(made.missing(), made.grid, pool)[0], pool):
+        for event in made.train(planned_stacks(made.missing(), made.grid.sources, pool)[0], pool):
             if isinstance(event, Finished) and not killed:
                 killed = pool.pids
                 os.kill(killed[0], signal.SIGKILL)

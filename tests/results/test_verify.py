@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 import initbench as ib
 from initbench.cli import app
 from initbench.errors import UserError
+from initbench.execution.config import ExecutionConfig
 from initbench.results import experiment as runs
 from initbench.results import store
 from initbench.results import verify as verification
-from initbench.results.experiment import ExecutionConfig, Experiment
+from initbench.results.experiment import Experiment
 from initbench.results.table import EARLIER, FORMAT, SCHEMA
 from initbench.spec.cell import TRAINING_VERSION
 from initbench.system import threads

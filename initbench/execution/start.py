@@ -1,0 +1,72 @@
+"""The start of a training: the workers, and the plan of stacks for them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from initbench.data.datasets import Source
+from initbench.execution import calibration
+from initbench.execution.calibration import WORTH_MEASURING, Speeds
+from initbench.execution.config import LOCAL, ExecutionConfig
+from initbench.execution.crew import Crew, Failed, Finished, Notice, Progress
+from initbench.execution.devices import device_for, gpu_memories
+from initbench.execution.plan import Kind, Stack, plan
+from initbench.execution.processes import Workers
+from initbench.spec.cell import Cell
+from initbench.system.threads import available_cores
+
+if TYPE_CHECKING:
+    from initbench.execution.cluster import Cluster
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The training begins.
+
+    `seconds` are the expected training and initialization times of each stack, or None where this machine's speed has
+    not been measured. `slots` returns how many stacks train at a time: a function, because a cluster may grow.
+    """
+
+    stacks: Sequence[Stack]
+    seconds: Sequence[tuple[float, float]] | None
+    slots: Callable[[], int]
+
+
+# The events of a training, in the order in which they happen.
+Event = Planned | Progress | Finished | Failed | Notice
+
+
+def start_pool(
+    cells: Sequence[Cell],
+    sources: Mapping[str, Source],
+    config: ExecutionConfig = LOCAL,
+    on_event: Callable[[Notice], None] = lambda notice: None,
+) -> "Workers | Cluster":
+    """Start the workers that train these cells; `on_event` receives the notices until they are ready."""
+    if config.scheduler is not None:
+        from initbench.execution.cluster import Cluster
+
+        return Cluster(config.scheduler, config.device, sources, config.workers, config.processor, on_event)
+    device = device_for(config.device)
+    default = available_cores() if device == "cpu" else len(gpu_memories())
+    return Workers(min(config.workers or default, len(cells)), device)
+
+
+def planned_stacks(
+    cells: Sequence[Cell],
+    sources: Mapping[str, Source],
+    pool: Crew,
+    width: int | None = None,
+    measuring: bool = False,
+) -> tuple[list[Stack], dict[Kind, Speeds]]:
+    """Return the stacks of these cells, and the speeds of their kinds on these workers.
+
+    Speeds that are not in the cache are measured if `measuring`, or if the training is long enough to be worth it.
+    """
+    if not measuring and width is None:
+        sample = Stack((cells[0],), sources[cells[0].dataset])
+        measuring = len(cells) * sample.operations > WORTH_MEASURING
+    speeds = calibration.speeds(cells, sources, pool, measuring)
+    fastest = {kind: speed.width for kind, speed in speeds.items()}
+    widths = dict.fromkeys(calibration.kinds(cells), width) if width else fastest
+    return plan(cells, sources, pool.count, widths, pool.device != "cpu", pool.memory), speeds
