@@ -1,35 +1,35 @@
-"""The user's mistakes: one line each, with where, what was given, what is allowed, and the nearest valid name."""
+"""Errors for users: one line per mistake, with where it is, what was given, what is allowed, the nearest valid name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import lru_cache
 
-# A message has so many lines at most, and a line so many signs: what is wrong may be a file of megabytes.
+# The most lines of a message, and characters of a line: an invalid file may have megabytes.
 MAX_LINES, MAX_LINE_LENGTH = 100, 2000
 
 
 class UserError(Exception):
-    """What the user can mend: a list of lines, with exit status 2 and no traceback.
+    """A mistake that the user can correct: a list of lines, shown without a traceback; exit status 2.
 
-    They are shown as they are, `printable`; of very many the first, and how many more.
+    Lines are made `printable`. Of more than `MAX_LINES`, the first are kept, and a line states how many more there are.
     """
 
     def __init__(self, *lines: str) -> None:
-        told = [printable(line) for line in lines[:MAX_LINES]]
+        printed = [printable(line) for line in lines[:MAX_LINES]]
         if len(lines) > MAX_LINES:
-            told.append(f"and {len(lines) - MAX_LINES:,} more mistakes")
-        super().__init__("\n".join(told))
-        self.lines = tuple(told)
+            printed.append(f"and {len(lines) - MAX_LINES:,} more mistakes")
+        super().__init__("\n".join(printed))
+        self.lines = tuple(printed)
 
 
 class CannotWrite(OSError):  # noqa: N818
-    """A file of a run cannot be written: the disk is full, or read-only, or not there any more."""
+    """A file of an experiment cannot be written: the disk is full, read-only, or gone."""
 
 
 class WorkerDied(Exception):  # noqa: N818
-    """A worker process ended in the middle of its work; the message says how, and the last that it printed.
+    """A worker process died during its work; the message states how, with the last lines that it printed.
 
-    `memory` is whether the system most likely ended it because memory was short.
+    `memory` is whether the system most likely killed it because memory ran out.
     """
 
     def __init__(self, message: str, memory: bool = False) -> None:
@@ -38,25 +38,27 @@ class WorkerDied(Exception):  # noqa: N818
 
 
 def printable(text: str, limit: int = MAX_LINE_LENGTH) -> str:
-    """A text as one line that a terminal shows and does not obey: what is no printable sign is written as its escape.
+    """Return a string as one line, at most `limit` long, in which every unprintable character is escaped.
+
+    A terminal shows such a line and executes nothing in it.
 
     >>> printable("a\\tb\\x1b[2J")
     'a\\\\tb\\\\x1b[2J'
     """
-    told = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[: limit + 1])
-    return told if len(told) <= limit else told[: limit - 1] + "…"
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: limit + 1])
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """How a value that the user gave is quoted in a message: its repr, on one line, cut to `limit` characters."""
+    """Return a value as messages quote it: its repr, cut to `limit` characters."""
     try:
         text = repr(value)
-    except ValueError:  # Python does not write out a whole number of thousands of digits
+    except ValueError:  # Python does not print an integer of thousands of digits
         text = "a number of thousands of digits"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-# What other libraries, and people, call things that have another name here.
+# Names in other libraries, and common names, of what has another name here.
 SYNONYMS = {
     "kaiming": "he_normal",
     "kaiming_normal": "he_normal",
@@ -90,8 +92,8 @@ SYNONYMS = {
 }
 
 
-def nearest(given: object, allowed: Iterable[str]) -> str:
-    """The end of a message that names the valid word closest to what was given, or nothing.
+def nearest(value: object, allowed: Iterable[str]) -> str:
+    """Return the end of a message that names the valid word closest to a value, or nothing.
 
     >>> nearest("he_norml", ["he_normal", "he_uniform", "zeros"])
     "; did you mean 'he_normal'?"
@@ -100,10 +102,10 @@ def nearest(given: object, allowed: Iterable[str]) -> str:
     >>> nearest("qqq", ["zeros"])
     ''
     """
-    return _nearest(str(given)[:100].lower().rstrip("_"), tuple(allowed))
+    return _nearest(str(value)[:100].lower().rstrip("_"), tuple(allowed))
 
 
-@lru_cache(maxsize=1024)  # a mistake may be made in thousands of values
+@lru_cache(maxsize=1024)  # thousands of values may have the same mistake
 def _nearest(word: str, names: tuple[str, ...]) -> str:
-    found = [SYNONYMS[word]] if SYNONYMS.get(word) in names else get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    matches = [SYNONYMS[word]] if SYNONYMS.get(word) in names else get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,1 +1,1 @@
-"""What is to be trained: settings, cells, grids, grid files, presets."""
+"""What to train: settings, cells, grids, grid files, presets."""

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from initbench.models.perceptron import layers, widths
 
-# Part of every cell's id. Raised whenever the same specification would train to another result.
+# Part of every cell's id. Raised whenever the same specification would train to a different result.
 TRAINING_VERSION = 3
 
 
 class Cell(NamedTuple):
     """One point of a grid. The fields are the settings, in the order of the table's columns.
 
-    A tuple, because a grid may have a million of them: one is made in a fifth of the time of a frozen dataclass.
+    A tuple, because a grid may have a million of them: creating one takes a fifth of the time of a frozen dataclass.
     """
 
     dataset: str
@@ -35,7 +35,7 @@ class Cell(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Twenty hexadecimal digits: a hash of the specification and of the version of the training semantics.
+        """Twenty hexadecimal digits: a hash of the specification and of the version of the training.
 
         >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128", "mse", "sgd", 0.1, "constant",
         ...             0.0, 128, 10, "float32", 0)
@@ -45,30 +45,30 @@ class Cell(NamedTuple):
         return _digest(TRAINING_VERSION, self)
 
     def id_of(self, version: int) -> str:
-        """The id that the cell has, or had, in a version of the training; empty where it could not be then."""
-        if version == 1:  # which knew no precision
+        """Return the cell's id in a version of the training; empty if that version could not train it."""
+        if version == 1:  # without the setting precision
             values = tuple(value for name, value in zip(self._fields, self, strict=True) if name != "precision")
             return _digest(version, values) if self.precision == "float32" else ""
         return _digest(version, self)
 
     @property
     def described(self) -> str:
-        """The cell in a few words."""
+        """The cell in a few words, for messages."""
         network = f"hidden {self.hidden}" if self.hidden else "no hidden layer"
         training = f"{self.loss}, {self.optimizer} at {self.learning_rate}"
         return f"cell {self.id} ({self.initializer}, {self.activation}, {network}, {training}, seed {self.seed})"
 
     def values(self) -> tuple[str | int | float, ...]:
-        """The settings' values, in the order of the fields."""
+        """Return the settings' values, in the order of the fields."""
         return tuple(self)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The widths of the hidden layers: `128-64` is (128, 64), an empty string none."""
+        """The widths of the hidden layers: `128-64` is (128, 64), an empty string is ()."""
         return widths(self.hidden)
 
     def layers(self, pixels: int, classes: int) -> tuple[tuple[int, int], ...]:
-        """`(fan_in, fan_out)` of each layer of the network, from all pixels to the classes.
+        """Return `(fan_in, fan_out)` of each layer of the network, from all pixels to the classes.
 
         >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128-64", "mse", "sgd", 0.1, "constant",
         ...             0.0, 128, 10, "float32", 0)
@@ -83,10 +83,10 @@ class Cell(NamedTuple):
         return self.train_size // self.batch_size
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, from 1.
+        """Return the learning rate of an epoch; epochs count from 1.
 
-        `constant` is learning_rate · (1 − lr_decay) throughout (the article's code); `exponential` is
-        learning_rate · (1 − lr_decay)^(epoch − 1) (what it meant).
+        `constant` is learning_rate · (1 − lr_decay) in every epoch, as the article's code computes it; `exponential` is
+        learning_rate · (1 − lr_decay)^(epoch − 1), as the article describes it.
         """
         power = 1 if self.lr_schedule == "constant" else epoch - 1
         return self.learning_rate * (1 - self.lr_decay) ** power

@@ -1,4 +1,4 @@
-"""The settings of the grid file: what each may be, and the model that validates the file and yields its JSON schema."""
+"""The settings of the grid file: their types and defaults, and the model that validates the file and has its schema."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -42,58 +42,63 @@ def _probe_optimizer(name: str) -> None:
     OPTIMIZERS.call(name, np.zeros(1), np.zeros(1), {}, learning_rate=1.0)
 
 
-def _named(catalogue: Registry[Any], probe: Callable[[str], None], only: str = "", also: str = "") -> Any:
-    """The type of a setting that names an entry of a catalogue: any spelling in, the canonical string out."""
+def _named(registry: Registry[Any], probe: Callable[[str], None], only: str = "", also: str = "") -> Any:
+    """Return the type of a setting that names a registry's entry: accepts any spelling, yields the canonical string."""
 
-    def resolve(given: object) -> str:
-        return also if also and given == also else str(catalogue.resolve(given, only, also))
+    def resolve(value: object) -> str:
+        return also if also and value == also else str(registry.resolve(value, only, also))
 
-    def tried(choice: str) -> None:
-        if choice != also:
-            probe(choice)
+    def probe_entry(name: str) -> None:
+        if name != also:
+            probe(name)
 
     schema = {
-        "anyOf": _spellings(catalogue, only, also),
-        "description": f"{catalogue.article}, by name or as a table",
+        "anyOf": _spellings(registry, only, also),
+        "description": f"{registry.article}, by name or as a table",
     }
-    return Annotated[str, BeforeValidator(partial(_converted, resolve, tried)), WithJsonSchema(schema)]
+    return Annotated[str, BeforeValidator(partial(_canonical, resolve, probe_entry)), WithJsonSchema(schema)]
 
 
 def _initializer(only: str = "") -> Any:
-    """The type of an initializer: a scheme, or one for each place, in any spelling; the canonical string out."""
-    one_layer = {"anyOf": _spellings(INITIALIZERS, only or "single-layer")}
-    by_place = {
+    """Return the type of an initializer: a scheme, or one for each layer position; yields the canonical string."""
+    single_layer = {"anyOf": _spellings(INITIALIZERS, only or "single-layer")}
+    by_position = {
         "type": "object",
-        "properties": dict.fromkeys(schemes.PLACES, one_layer),
+        "properties": dict.fromkeys(schemes.PLACES, single_layer),
         "required": ["hidden"],
         "additionalProperties": False,
     }
     canonical = {"type": "string", "pattern": rf"^{schemes.PER_LAYER}\(.*\)$"}
     schema = {
-        "anyOf": [*_spellings(INITIALIZERS, only), by_place, canonical],
+        "anyOf": [*_spellings(INITIALIZERS, only), by_position, canonical],
         "description": "an initializer, by name or as a table; or { first = …, hidden = …, last = … }",
     }
     resolve = partial(schemes.resolve, only=only)
-    return Annotated[str, BeforeValidator(partial(_converted, resolve, schemes.probe)), WithJsonSchema(schema)]
+    return Annotated[str, BeforeValidator(partial(_canonical, resolve, schemes.probe)), WithJsonSchema(schema)]
 
 
-def _converted(resolve: Callable[[object], str], probe: Callable[[str], None], given: object) -> str:
-    """The canonical string of what was given.
+def _canonical(resolve: Callable[[object], str], probe: Callable[[str], None], value: object) -> str:
+    """Return the canonical string of a value.
 
-    The probe calls the entry on a tiny input, so that parameters that cannot be are found here and not at run time.
+    The probe calls the entry on a tiny input, so that invalid parameters raise here and not during training.
     """
     try:
-        choice = resolve(given)
-        with np.errstate(all="ignore"):  # a huge parameter may overflow; what comes of it is the run's to find
-            probe(choice)
+        name = resolve(value)
+        with np.errstate(all="ignore"):  # a huge parameter may overflow; that is a result of the training run
+            probe(name)
     except ValueError as error:
-        raise PydanticCustomError("mistake", "{line}", {"line": str(error)}) from None
-    return choice
+        raise _mistake(str(error)) from None
+    return name
 
 
-def _spellings(catalogue: Registry[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
-    """The JSON schemas of what names an entry: its name, its canonical string, its table."""
-    entries = [entry for entry in catalogue.values() if not only or only in entry.tags]
+def _mistake(line: str) -> PydanticCustomError:
+    """Return the error whose message is the given line."""
+    return PydanticCustomError("mistake", "{line}", {"line": line})
+
+
+def _spellings(registry: Registry[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
+    """Return the JSON schemas of an entry's spellings: its name, its canonical string, its table."""
+    entries = [entry for entry in registry.values() if not only or only in entry.tags]
     canonical = "|".join(entry.name for entry in entries)
     return [
         {"enum": [entry.name for entry in entries] + [also] * bool(also)},
@@ -112,23 +117,22 @@ def _table_schema(name: str, parameters: Sequence[Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": ["name"], "additionalProperties": False}
 
 
-def _hidden(given: object) -> str:
-    whole = isinstance(given, list) and all(type(n) is int and 1 <= n <= 65_536 for n in given)
-    if not whole or len(given) > 1000:  # type: ignore[arg-type]
+def _hidden(widths: object) -> str:
+    if not isinstance(widths, list) or len(widths) > 1000 or not all(type(n) is int and 0 < n < 65_537 for n in widths):
         raise PydanticCustomError("allowed", "")
-    return "-".join(map(str, given))  # type: ignore[call-overload]
+    return "-".join(map(str, widths))
 
 
-def _dataset(given: object, info: ValidationInfo) -> Any:
-    """The source of a data set; one that is known already (`parse`) is not read again."""
+def _dataset(value: object, info: ValidationInfo) -> Any:
+    """Return the source of a data set; the sources in the context (see `parse`) are not read from disk."""
     try:
-        if isinstance(given, Mapping) and isinstance(given.get("idx"), str):
+        if isinstance(value, Mapping) and isinstance(value.get("idx"), str):
             for source in (info.context or {}).values():
-                if source.folder == datasets.absolute(given["idx"]):
+                if source.folder == datasets.absolute(value["idx"]):
                     return source
-        return datasets.find(given)
+        return datasets.find(value)
     except UserError as error:
-        raise PydanticCustomError("mistake", "{line}", {"line": str(error)}) from None
+        raise _mistake(str(error)) from None
 
 
 Hidden = Annotated[
@@ -153,13 +157,13 @@ Dataset = Annotated[
         }
     ),
 ]
-Whole = partial(Field, strict=True)
+Integer = partial(Field, strict=True)
 Real = partial(Field, allow_inf_nan=False, strict=True)
 POSITIVE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 is the same setting as 0.0
 
 
 class Setting(NamedTuple):
-    """One setting: its type, the section that is its home, its default, and what it may be in words."""
+    """One setting: its type, the section where it is one value, its default, and the allowed values in words."""
 
     type: Any
     home: str
@@ -167,14 +171,14 @@ class Setting(NamedTuple):
     allowed: str
 
 
-# The seed has no other home than [grid]: there a whole number is a count of seeds.
+# The seed is in [grid] alone; there an integer is a count of seeds.
 RULES: dict[str, Setting] = {
     "dataset": Setting(Dataset, "", "mnist", "'mnist', or { idx = 'a folder of IDX files' }"),
     "train_size": Setting(
-        Annotated[int, Whole(ge=1)],
+        Annotated[int, Integer(ge=1)],
         "training",
         None,
-        "a whole number from 1 up: the first images of the training split",
+        "an integer from 1 up: the first images of the training split",
     ),
     "initializer": Setting(_initializer(), "model", None, "an initializer"),
     "bias_initializer": Setting(_initializer(only="bias"), "model", "zeros", "a bias initializer"),
@@ -195,13 +199,16 @@ RULES: dict[str, Setting] = {
     "lr_decay": Setting(
         Annotated[float, Real(ge=0, lt=1), POSITIVE_ZERO], "training", 0.0, "a number from 0 to below 1"
     ),
-    "batch_size": Setting(Annotated[int, Whole(ge=1)], "training", 128, "a whole number from 1 up"),
-    "epochs": Setting(Annotated[int, Whole(ge=1, le=100_000)], "training", 10, "a whole number from 1 to 100,000"),
+    "batch_size": Setting(Annotated[int, Integer(ge=1)], "training", 128, "an integer from 1 up"),
+    "epochs": Setting(Annotated[int, Integer(ge=1, le=100_000)], "training", 10, "an integer from 1 to 100,000"),
     "precision": Setting(
-        Literal["float32", "tf32", "bf16"], "training", "float32", "'float32', 'tf32' or 'bf16': how products round"
+        Literal["float32", "tf32", "bf16"],
+        "training",
+        "float32",
+        "'float32', 'tf32' or 'bf16': the precision of the products",
     ),
     "seed": Setting(
-        Annotated[int, Whole(ge=0, lt=2**63)],
+        Annotated[int, Integer(ge=0, lt=2**63)],
         "grid",
         5,
         "a count of seeds from 1 up, or a list of seeds from 0 up such as [0, 1, 2]",
@@ -209,35 +216,31 @@ RULES: dict[str, Setting] = {
 }
 
 
-def _as_list(setting: str, given: object) -> object:
-    """An axis may be written as one bare value; a count of seeds stands for the seeds from 0."""
+def _as_list(setting: str, axis: object) -> object:
+    """Return an axis as a list: it may be written as one bare value, and a count of seeds means the seeds from 0."""
     if setting == "seed":
-        if type(given) is int and 1 <= given <= MAX_CELLS:
-            return list(range(given))
-        if not isinstance(given, list):
+        if type(axis) is int and 1 <= axis <= MAX_CELLS:
+            return list(range(axis))
+        if not isinstance(axis, list):
             raise PydanticCustomError("allowed", "")
-    if setting == "hidden" and isinstance(given, list) and given and not any(isinstance(w, list) for w in given):
-        example = f"[{shown(given)}]"
-        raise PydanticCustomError(
-            "mistake",
-            "{line}",
-            {"line": f"given {shown(given)}; as an axis it is a list of such lists: {example}"},
-        )
-    if not isinstance(given, list):
-        return [given]
-    if not given:
+    if not isinstance(axis, list):
+        return [axis]
+    if not axis:
         hint = "; no hidden layer as the only value is [[]]" if setting == "hidden" else ""
-        raise PydanticCustomError("mistake", "{line}", {"line": f"an empty axis; allowed: at least one value{hint}"})
-    return given
+        raise _mistake(f"an empty axis; allowed: at least one value{hint}")
+    if setting == "hidden" and not any(isinstance(widths, list) for widths in axis):
+        raise _mistake(f"given {shown(axis)}; an axis is a list of such lists: [{shown(axis)}]")
+    return axis
 
 
 def _axis(setting: str, rule: Setting) -> Any:
-    """The type of an axis: a list of the setting's type, in any spelling that `_as_list` takes."""
+    """Return the type of an axis: a list of the setting's type, in any spelling that `_as_list` accepts."""
     kind: Any = rule.type
-    one = TypeAdapter(kind).json_schema()
-    many = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
-    bare = {"hidden": [], "seed": [{"type": "integer", "minimum": 1}]}.get(setting, [one])
-    return Annotated[list[kind], BeforeValidator(partial(_as_list, setting)), WithJsonSchema({"anyOf": [*bare, many]})]
+    value = TypeAdapter(kind).json_schema()
+    values = {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}
+    bare = {"hidden": [], "seed": [{"type": "integer", "minimum": 1}]}.get(setting, [value])
+    schema = WithJsonSchema({"anyOf": [*bare, values]})
+    return Annotated[list[kind], BeforeValidator(partial(_as_list, setting)), schema]
 
 
 def _section(name: str) -> type[BaseModel]:
@@ -261,11 +264,11 @@ GridFile = create_model(
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of the grid file, from the model that validates it."""
-    found: dict[str, Any] = GridFile.model_json_schema()
-    for place in (found, *found["$defs"].values()):
-        for key, described in place["properties"].items():
-            described.pop("default", None)  # pydantic's None says only that the key may be missing
-            if key in RULES and RULES[key].default is not None and place.get("title") != "grid":
-                described["default"] = RULES[key].default
-    return found
+    """Return the JSON schema of the grid file, from the model that validates it."""
+    whole: dict[str, Any] = GridFile.model_json_schema()
+    for table in (whole, *whole["$defs"].values()):
+        for key, property_ in table["properties"].items():
+            property_.pop("default", None)  # pydantic's None means only that the key may be missing
+            if key in RULES and RULES[key].default is not None and table.get("title") != "grid":
+                property_["default"] = RULES[key].default
+    return whole

@@ -55,7 +55,7 @@ def mistakes(text, **keywords):
         ("[grid]\ninitializer = ['zeros']\nseed = [-1]", ["grid.seed[0] = -1"]),
         ("[grid]\ninitializer = ['zeros']\nseed = true", ["grid.seed = True"]),
         ("[grid]\ninitializer = ['zeros']\n[training]\nepochs = 0", ["training.epochs = 0", "from 1 to 100,000"]),
-        ("[grid]\ninitializer = ['zeros']\n[training]\nepochs = 1.5", ["training.epochs = 1.5", "whole number"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nepochs = 1.5", ["training.epochs = 1.5", "an integer from"]),
         ("[grid]\ninitializer = ['zeros']\n[training]\nbatch_size = 55001", ["batch_size = 55001", "at most 55000"]),
         ("[grid]\ninitializer = ['zeros']\n[training]\ntrain_size = 100", ["batch_size = 128", "at most 100"]),
         ("[grid]\ninitializer = ['zeros']\n[training]\ntrain_size = 60000", ["train_size = 60000", "at most 55000"]),
