@@ -17,11 +17,12 @@ QUICK = ^samplers\.Laws\.time_.*, 1\)$$
 FACTOR = 1.3
 ASV := $(BIN)/asv
 
-.PHONY: help demo test soak lint types bench bench-quick bench-all bench-local performance scaling docs clean
+.PHONY: help demo test test-all soak lint types bench bench-quick bench-all bench-local performance scaling docs clean
 
 help:
 	@echo "make demo         install, run the article's experiment, make the report (a minute after the installation)"
-	@echo "make test         install, run the tests"
+	@echo "make test         install, run the tests (five minutes on two cores)"
+	@echo "make test-all     these and the slow ones: sweeps, simulations, clusters (a quarter of an hour more)"
 	@echo "make soak         100 kills of a run, 100,000 mutated grids, IDX files and parts (two hours)"
 	@echo "make lint         ruff and mypy"
 	@echo "make types        mypy alone"
@@ -53,12 +54,18 @@ $(PEERS): $(RUN)
 demo: $(RUN)
 	$(BIN)/initbench run initbench/spec/presets/keepcoding.toml
 
+TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2
+	$(TEST)
+
+test-all: $(DEV)
+	$(TEST) -m ""
 
 soak: $(DEV)
-	INITBENCH_SOAK_KILLS=100 $(BIN)/python -m pytest -n 2 tests/test_faults.py tests/test_locking.py tests/test_cluster.py
-	INITBENCH_SOAK_CASES=100000 $(BIN)/python -m pytest -n 2 -m soak tests/test_fuzz.py
+	INITBENCH_SOAK_KILLS=100 $(TEST) -m "" tests/results/test_faults.py tests/results/test_folder.py \
+		tests/results/test_locking.py tests/execution/test_cluster.py
+	INITBENCH_SOAK_CASES=100000 $(TEST) -m "" -k mutated tests/test_fuzz.py
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
@@ -82,7 +89,7 @@ bench-all: $(DEV)
 	$(ASV) publish
 
 bench-local: $(DEV)
-	$(BIN)/python -m pytest tests/test_speed.py -m speed --benchmark-enable --benchmark-autosave --benchmark-compare
+	$(BIN)/python -m pytest tests/training/test_speed.py -m "" --benchmark-enable --benchmark-autosave --benchmark-compare
 
 performance: $(PEERS)
 	$(BIN)/python -m benchmarks.peers --json results/peers.json

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from initbench.data import datasets
-from initbench.results import store, table
+from initbench.results import store
 from initbench.results.experiment import Experiment
+from initbench.results.table import table
 from initbench.spec import grid
 from initbench.spec.columns import METRICS
 

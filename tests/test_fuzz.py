@@ -106,7 +106,6 @@ def listing(folder):
     return sorted(str(path) for path in folder.rglob("*"))
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("numbers", chunks(CASES))
 def test_a_mutated_grid_file_is_planned_or_refused_in_lines(place, numbers):
     path = place / "mutant.toml"
@@ -295,7 +294,6 @@ def read_or_refused(folder):
     return source
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("numbers", chunks(CASES))
 def test_a_mutated_idx_file_is_read_or_refused_in_a_line(place, numbers):
     folder, found = place / "tiny", 0
@@ -427,7 +425,6 @@ def noted(notes):
     return len(notes)
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("numbers", chunks(PART_CASES, 250))
 def test_a_mutated_part_gives_a_table_or_a_line(folder, numbers):
     first, path = strangers.part_files(folder)
@@ -460,7 +457,6 @@ def test_a_mutated_part_gives_a_table_or_a_line(folder, numbers):
     assert 0 < sound < len(numbers)
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("numbers", chunks(CASES))
 def test_a_mutated_timing_and_mutated_data_sets_are_read_or_left_out(folder, numbers):
     path = min((folder / "timings").iterdir())

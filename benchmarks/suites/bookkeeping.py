@@ -34,7 +34,8 @@ def made_grid(cells, epochs=EPOCHS):
 
 def write(run):
     """Parts with made-up results for every cell of a run, and their timings."""
-    from initbench.results import store, table
+    from initbench.results import store
+    from initbench.results.table import table
     from initbench.spec.columns import METRICS
 
     cells = sorted(run.grid.cells(), key=lambda cell: cell.seed)

@@ -19,8 +19,9 @@ import initbench as ib
 from initbench import stats
 from initbench.cli import app
 from initbench.reporting import comparison
-from initbench.results import store, table
+from initbench.results import store
 from initbench.results.experiment import Experiment
+from initbench.results.table import table
 from initbench.spec import grid
 from initbench.spec.columns import METRICS
 

@@ -15,8 +15,6 @@ from initbench.reporting import make
 from initbench.results.experiment import Experiment
 from initbench.spec import grid
 
-pytestmark = pytest.mark.speed
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _loaded():
@@ -56,7 +54,8 @@ def thousand_cells(tmp_path_factory):
 
 
 def test_appending_a_part(benchmark, thousand_cells, tmp_path):
-    from initbench.results import store, table
+    from initbench.results import store
+    from initbench.results.table import table
     from initbench.spec.columns import METRICS
 
     cells = list(thousand_cells.grid.cells())[: bookkeeping.WIDTH]
@@ -70,6 +69,7 @@ def test_reading_a_results_folder(benchmark, thousand_cells):
     assert len(benchmark(thousand_cells.frame)) == 1000 * 11
 
 
+@pytest.mark.slow
 def test_a_report(benchmark, thousand_cells):
     rows = thousand_cells.frame()
     page = benchmark.pedantic(make, (rows, thousand_cells.grid, [], "initbench run grid.toml"), rounds=3)
