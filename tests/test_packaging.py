@@ -1,4 +1,4 @@
-"""The wheel that is built from the source distribution has every file of the package."""
+"""What is released: the version stands in every place, and a wheel has every file of the package."""
 
 import subprocess
 import sys
@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from initbench import __version__
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,3 +28,8 @@ def test_a_wheel_built_from_the_source_distribution_has_every_file_of_the_packag
         packaged = {name for name in wheel.namelist() if name.startswith("initbench/")}
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "initbench").rglob("*") if path.is_file()}
     assert packaged == {name for name in files if "__pycache__" not in name}
+
+
+def test_the_citation_and_the_changelog_name_the_version():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {__version__}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
