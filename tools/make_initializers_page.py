@@ -51,9 +51,9 @@ That is what the theory says. What is best for a network is a question for a gri
 LIBRARIES = """
 ## What other libraries call them
 
-Made from the pairs in `tools/libraries.py`, which `tests/test_libraries.py` draws from and compares: the same
-distribution (moments, support, Kolmogorov and Smirnov's test, exact bounds) where a name stands in a library's column,
-and a demonstrably different one where the last column says so.
+Made from the pairs in `tools/libraries.py`, which `tests/initializers/test_libraries.py` samples and compares: the same
+distribution (moments, support, Kolmogorov-Smirnov test, exact bounds) where a library's column has a name, and a
+demonstrably different one where the last column says so.
 
 """
 

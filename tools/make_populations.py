@@ -1,6 +1,6 @@
-"""Make tests/data/populations.parquet, the populations that intervals are held to: `python -m tools.make_populations`.
+"""Make tests/stored/populations.parquet, on which intervals are tested: `python -m tools.make_populations`.
 
-2,000 seeds of eight contrasting cells of tests/data/populations.toml, some minutes. With a number of seeds it makes
+2,000 seeds of eight contrasting cells of tests/stored/populations.toml, some minutes. With a number of seeds it makes
 those alone and says whether the tracked file has the same: `python -m tools.make_populations 5`.
 """
 

@@ -1,4 +1,4 @@
-"""Make tests/data/same.parquet, the A/A experiments on real trainings: `python -m tools.make_same` (ten minutes).
+"""Make tests/stored/same.parquet, the A/A experiments on real trainings: `python -m tools.make_same` (ten minutes).
 
 One initializer under four names: the order of the data is that of a seed, the weights are from streams of their own.
 A stack takes its order from its first cell and each cell's weights from that cell's seed, so a seed's four cells are

@@ -2,8 +2,8 @@
 
 Every stream is `numpy.random.SeedSequence(seed, spawn_key=(stream, place))`, so that all cells of one seed see the
 same order of the data and draw the same underlying noise (common random numbers: differences between initializers are
-paired). Orders are made from a generator's raw bits, and noise from the key of a stream (initbench/noise): both are
-what NumPy promises to keep, while its `normal` and `permutation` may change from one release to the next.
+paired). Orders are computed from a generator's raw bits, and noise from the key of a stream (initbench/random/noise):
+both are what NumPy promises to keep, while its `normal` and `permutation` may change from one release to the next.
 """
 
 from collections.abc import Sequence

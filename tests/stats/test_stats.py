@@ -395,7 +395,7 @@ def test_curves_have_every_epoch():
 
 
 def populations():
-    """The test accuracies of 2,000 seeds of eight contrasting cells (tests/data/populations.toml), and which failed."""
+    """The test accuracies of 2,000 seeds of eight cells (tests/stored/populations.toml), and which failed."""
     table = pd.read_parquet(Path(__file__).parents[1] / "stored" / "populations.parquet")
     failed = table["validation_right"] / 5000 <= stats.Chance(0.1135, 0.1126, 5000).limit
     groups = table.assign(test=table["test_right"] / 10_000, failed=failed).groupby(

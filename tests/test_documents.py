@@ -1,0 +1,55 @@
+"""The documents are right about the repository: their code runs, and their links, paths and commands exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from initbench.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "results" / "README.md"]
+CODE = [path for folder in ("initbench", "tests", "tools", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")]
+FILES = [*PAGES, *CODE, *ROOT.glob(".github/**/*.*"), *(ROOT / n for n in ("Makefile", "pyproject.toml", ".ci/run"))]
+
+
+def text_of(path):
+    return path.read_text(encoding="utf-8")
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def test_the_example_of_an_initializer_runs_as_it_stands(tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", text_of(ROOT / "CONTRIBUTING.md"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_a_link_leads_to_a_file_and_a_heading(path):
+    for target, _, heading in re.findall(r"\]\((?!\w+:)([^)#]*)(#([^)]*))?\)", text_of(path)):
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)", text_of(linked), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings], heading
+
+
+def test_a_path_in_the_repository_exists():
+    path_of = re.compile(r"(?<![\w/.-])((?:initbench|tests|docs|tools|benchmarks)/[\w/.-]*\w/?)")
+    mentions = [(name_of(path), mention) for path in FILES for mention in path_of.findall(text_of(path))]
+    assert not [pair for pair in mentions if not (ROOT / pair[1]).exists() and not (ROOT / f"{pair[1]}.py").exists()]
+
+
+def test_the_table_of_commands_has_every_command_with_its_options():
+    rows = re.findall(r"^\| `initbench ([a-z]+)(.*?)` ", text_of(ROOT / "README.md"), re.MULTILINE)
+    commands = typer.main.get_command(app).commands
+    assert {name for name, _ in rows} == set(commands)
+    for name, usage in rows:
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", usage)) <= options, name
