@@ -1,16 +1,16 @@
-# What a person can do here. Every target makes its own environment in .venv on first use.
+# The targets for users and contributors. Each creates the environment .venv on first use.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# On Linux PyPI's torch brings CUDA; make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the CPU build.
+# On Linux PyPI's torch includes CUDA; make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu installs the CPU build.
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 PEERS := $(VENV)/.peers
 
-# What `make bench` measures, the samplers on one thread, and how it compares: docs/performance.md.
+# `make bench` measures the samplers on one thread; docs/performance.md explains the comparison.
 BASE = $(shell base=$$(git merge-base main HEAD 2>/dev/null || git merge-base origin/main HEAD 2>/dev/null); \
 	[ "$$base" != "$$(git rev-parse HEAD)" ] && echo $$base || echo HEAD~1)
 QUICK = ^samplers\.Laws\.time_.*, 1\)$$
@@ -20,19 +20,19 @@ ASV := $(BIN)/asv
 .PHONY: help demo test test-all soak lint types bench bench-quick bench-all bench-local performance scaling docs clean
 
 help:
-	@echo "make demo         install, run the article's experiment, make the report (a minute after the installation)"
+	@echo "make demo         install, run the article's experiment, write its report (a minute after the installation)"
 	@echo "make test         install, run the tests (five minutes on two cores)"
-	@echo "make test-all     these and the slow ones: sweeps, simulations, clusters (a quarter of an hour more)"
-	@echo "make soak         100 kills of a run, 100,000 mutated grids, IDX files and parts (two hours)"
-	@echo "make lint         ruff and mypy"
-	@echo "make types        mypy alone"
-	@echo "make bench        asv: whether this commit's samplers are slower than those of main, or of BASE=COMMIT"
-	@echo "make bench-quick  those benchmarks once each, to see that they work"
-	@echo "make bench-all    asv: every benchmark, on this commit; results in results/asv, pages in results/asv-html"
-	@echo "make bench-local  the hot paths, compared with the last saved run of this command"
-	@echo "make performance  initbench beside PyTorch and JAX, in one run (ten to fifteen minutes of a quiet machine)"
-	@echo "make scaling      a Dask cluster of 1,000 workers that pretend to train (five minutes)"
-	@echo "make docs         docs/initializers.md, and results/example-keepcoding from a finished make demo"
+	@echo "make test-all     all tests, with sweeps, simulations and clusters (a quarter of an hour more)"
+	@echo "make soak         100 kills of an experiment, 100,000 mutated grids, IDX files and parts (two hours)"
+	@echo "make lint         ruff, mypy, and a check of the words (docs/glossary.md)"
+	@echo "make types        mypy only"
+	@echo "make bench        asv: compare this commit's samplers with those of main, or of BASE=COMMIT"
+	@echo "make bench-quick  run these benchmarks once, to check that they work"
+	@echo "make bench-all    asv: all benchmarks on this commit; results in results/asv, pages in results/asv-html"
+	@echo "make bench-local  the hot paths, compared with the previous run of this command"
+	@echo "make performance  initbench compared with PyTorch and JAX (ten to fifteen minutes on an idle machine)"
+	@echo "make scaling      a Dask cluster of 1,000 workers that simulate training (five minutes)"
+	@echo "make docs         the generated pages of docs/; results/example-keepcoding, after make demo"
 	@echo "make clean        remove the environment and the caches"
 
 $(RUN): pyproject.toml constraints.txt
