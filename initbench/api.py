@@ -263,7 +263,7 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
 
     for name, value in (("sample", sample), ("seed", seed)):
         if type(value) is not int or value < 0:
-            raise UserError(f"{name} = {shown(value)} is not allowed; allowed: a whole number from 0 up")
+            raise UserError(f"{name} = {shown(value)} is not allowed; allowed: an integer from 0 up")
     run = Experiment.open(folder)
     checked = verification.check(run)
     # Not the device that the grid names: this machine may lack it.

@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.peers import jax_scan, pytorch, whole_runs, work
 from initbench.data import datasets
-from initbench.execution import processor
+from initbench.system.hardware import cpu_name
 from initbench.system.threads import available_cores
 
 CORES = available_cores()
@@ -166,7 +166,7 @@ def machine() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    return {"processor": processor(), "cores": CORES, "python": platform.python_version(), **versions}
+    return {"processor": cpu_name(), "cores": CORES, "python": platform.python_version(), **versions}
 
 
 def tables(measured: dict[str, Any]) -> str:

@@ -514,9 +514,9 @@ def bench(
     cores: Annotated[int, typer.Option("--cores", min=1, help="The cores that each library may use.")] = 1,
 ) -> None:
     """Time the samplers on this machine, beside every library that is installed: some minutes of a quiet machine."""
-    from initbench.execution import processor
     from initbench.initializers import throughput
     from initbench.random import noise
+    from initbench.system.hardware import cpu_name
     from initbench.system.threads import available_cores
 
     if what != "samplers":
@@ -536,7 +536,7 @@ def bench(
     libraries = throughput.installed()
     absent = [name for name in throughput.LIBRARIES if name not in libraries]
     how = "machine code" if noise.load() is not noise.plain else "NumPy alone, since numba cannot be used here: slower"
-    say(f"Nanoseconds a weight on {cores} of {available_cores()} cores, {processor()}; initbench by {how}.")
+    say(f"Nanoseconds a weight on {cores} of {available_cores()} cores, {cpu_name()}; initbench by {how}.")
     say("Of the others, how many times as long they take: more than 1× is slower than initbench.")
     say()
     for line in throughput.header(libraries):

@@ -6,7 +6,7 @@ Knows nothing of torch.
 """
 
 from initbench.execution.crew import Crew, Failed, Finished, Notice, Progress, Speed, initialization, speeds, train
-from initbench.execution.devices import device_for, processor
+from initbench.execution.devices import device_for
 from initbench.execution.processes import Workers
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "Workers",
     "device_for",
     "initialization",
-    "processor",
     "speeds",
     "train",
 ]

@@ -1,8 +1,6 @@
 """What trains: the processor, or graphics processors that PyTorch can use, and how much memory they have."""
 
-import contextlib
 import json
-import platform
 import shutil
 import subprocess
 from functools import cache
@@ -55,12 +53,3 @@ def _told_by_pytorch() -> tuple[str, tuple[int, ...]]:
 
 def _nvidia() -> bool:
     return bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia/version").exists()
-
-
-def processor() -> str:
-    """The processor's name, as the system tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

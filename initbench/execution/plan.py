@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from initbench.data.datasets import Source
+from initbench.models import perceptron
 from initbench.spec.cell import Cell
 
 # Where nothing was measured, a stack is as wide as its weights fit into this many bytes, within these bounds.
@@ -16,11 +17,6 @@ MIN_WIDTH, MAX_WIDTH = 6, 192
 
 # A graphics processor has room for wide stacks, and needs them to be busy.
 GPU_STACK_BYTES, MAX_GPU_WIDTH = 1e9, 2048
-
-# How many arrays as large as the weights an optimizer's step holds, the weights among them; and how many images an
-# evaluation takes at a time: four training batches' worth stay in the cache.
-ARRAYS = {"sgd": 2, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
-EVALUATED = 512
 
 # What workers may idle at the end of a run, as a share of their time, before the last stacks are split.
 IDLE = 0.03
@@ -60,22 +56,15 @@ class Stack:
 
     @property
     def step_operations(self) -> float:
-        """Floating-point operations of one optimizer step, dense, biases left out.
-
-        A step multiplies three times in every layer but the first, which needs no gradient of its input.
-        """
-        weights = [fan_in * fan_out for fan_in, fan_out in self.layers]
-        return 2.0 * len(self.cells) * self.cells[0].batch_size * (3 * sum(weights) - weights[0])
+        """Floating-point operations of one optimizer step of all cells."""
+        return len(self.cells) * perceptron.step_flops(self.layers, self.cells[0].batch_size)
 
     @cached_property
     def operations(self) -> float:
-        """Those of the whole training and of its evaluations.
-
-        These multiply once for each image of the validation and test splits, before the first epoch and after each.
-        """
+        """Floating-point operations of the training, and of its evaluations before the first epoch and after each."""
         first = self.cells[0]
         images = self.source.validation_size + self.source.test_size
-        evaluation = 2.0 * len(self.cells) * images * sum(fan_in * fan_out for fan_in, fan_out in self.layers)
+        evaluation = len(self.cells) * perceptron.evaluation_flops(self.layers, images)
         return first.epochs * first.steps_per_epoch * self.step_operations + (first.epochs + 1) * evaluation
 
 
@@ -85,16 +74,13 @@ def wide(cell: Cell, source: Source, size: float) -> int:
 
 
 def weights(cell: Cell, source: Source) -> int:
-    """How many weights a cell's network has, biases left out."""
-    return sum(fan_in * fan_out for fan_in, fan_out in cell.layers(source.pixels, source.classes))
+    """Return how many weights a cell's network has."""
+    return perceptron.weight_count(cell.layers(source.pixels, source.classes))
 
 
 def training_bytes(cell: Cell, source: Source) -> float:
-    """The bytes of memory that a cell takes while it trains: its optimizer's arrays, and what its layers give for the
-    images that are seen at a time."""
-    arrays = ARRAYS[cell.optimizer.partition("(")[0]]
-    units = sum(out for _, out in cell.layers(source.pixels, source.classes))
-    return 4.0 * (arrays * weights(cell, source) + 3 * max(cell.batch_size, EVALUATED) * units)
+    """Return the bytes of memory that a cell takes while it trains."""
+    return perceptron.training_bytes(cell.layers(source.pixels, source.classes), cell.optimizer, cell.batch_size)
 
 
 def plan(

@@ -26,9 +26,9 @@ def worker() -> dict[str, Any]:
     except ImportError:
         versions["initbench"] = ""
     try:
-        from initbench.execution import devices
+        from initbench.system import hardware
 
-        processor = devices.processor()
+        processor = hardware.cpu_name()
     except ImportError:
         processor = ""
     return {

@@ -15,8 +15,9 @@ from typing import Any
 
 from initbench.errors import WorkerDied
 from initbench.execution.crew import Changed, Lost, Notice, WorkerMessage
-from initbench.execution.devices import gpu_memories, processor
+from initbench.execution.devices import gpu_memories
 from initbench.system import children
+from initbench.system.hardware import cpu_name
 from initbench.system.threads import ENVIRONMENT
 
 # A worker that tells nothing for so many seconds, or gets nowhere and uses no processor for as long, hangs.
@@ -204,7 +205,7 @@ class Workers:
     allowed_deaths = ALLOWED_DEATHS
 
     def __init__(self, count: int, device: str = "cpu") -> None:
-        self.device, self.processor = device, processor()
+        self.device, self.processor = device, cpu_name()
         memories = gpu_memories() if device == "cuda" else ()
         self.memory = min(memories, default=0) / -(-count // max(1, len(memories)))
         self.events: queue.SimpleQueue[WorkerMessage | Lost | Changed | Notice | Exception] = queue.SimpleQueue()

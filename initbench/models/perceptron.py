@@ -1,11 +1,23 @@
-"""The multilayer perceptron: dense layers with an activation between them."""
+"""The multilayer perceptron: dense layers with an activation between them, and what they cost.
 
+`layers` is the `(fan_in, fan_out)` of each layer. Biases are left out of all counts: they are few and cheap.
+"""
+
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
+Layers = Sequence[tuple[int, int]]
+
+# How many arrays of the size of the weights one optimizer step holds, the weights among them.
+ARRAYS = {"sgd": 2, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
+
+# How many images an evaluation takes at a time: four batches of 128, which stay in the cache.
+EVALUATION_BATCH = 512
+
 
 def widths(hidden: str) -> tuple[int, ...]:
-    """The widths of the hidden layers, from the text that stands for them in a cell.
+    """Return the widths of the hidden layers from their string in a cell.
 
     >>> widths("128-64"), widths("")
     ((128, 64), ())
@@ -15,9 +27,38 @@ def widths(hidden: str) -> tuple[int, ...]:
 
 @cache  # called for every stack, and a grid has few shapes
 def layers(hidden: str, pixels: int, classes: int) -> tuple[tuple[int, int], ...]:
-    """`(fan_in, fan_out)` of each layer, from the pixels to the classes.
+    """Return `(fan_in, fan_out)` of each layer, from the pixels to the classes.
 
     >>> layers("128-64", 784, 10)
     ((784, 128), (128, 64), (64, 10))
     """
     return tuple(pairwise((pixels, *widths(hidden), classes)))
+
+
+def weight_count(layers: Layers) -> int:
+    """Return the number of weights."""
+    return sum(fan_in * fan_out for fan_in, fan_out in layers)
+
+
+def step_flops(layers: Layers, batch_size: int) -> float:
+    """Return the floating-point operations of one optimizer step.
+
+    Each layer multiplies three times, forward and for two gradients; the first needs no gradient of its input.
+    """
+    first = layers[0][0] * layers[0][1]
+    return 2.0 * batch_size * (3 * weight_count(layers) - first)
+
+
+def evaluation_flops(layers: Layers, images: int) -> float:
+    """Return the floating-point operations of one evaluation of these images."""
+    return 2.0 * images * weight_count(layers)
+
+
+def training_bytes(layers: Layers, optimizer: str, batch_size: int) -> float:
+    """Return the bytes of memory that training takes: the optimizer's arrays, and the values of all units for a batch.
+
+    `optimizer` is its canonical string. Of each unit there are three values: pre-activation, activation, gradient.
+    """
+    arrays = ARRAYS[optimizer.partition("(")[0]]
+    units = sum(fan_out for _, fan_out in layers)
+    return 4.0 * (arrays * weight_count(layers) + 3 * max(batch_size, EVALUATION_BATCH) * units)

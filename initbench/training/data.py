@@ -16,7 +16,7 @@ from torch import Tensor
 
 from initbench.data.datasets import Arrays
 from initbench.data.idx import Bytes
-from initbench.execution.plan import EVALUATED
+from initbench.models.perceptron import EVALUATION_BATCH
 
 # How many training batches are gathered at a time.
 AHEAD = 8
@@ -111,8 +111,8 @@ class Data:
         used = lit > 0
         order = np.lexsort((used @ (1 - self._share) ** 8, labels))
         made = []
-        for start in range(0, len(images), EVALUATED):
-            rows = order[start : start + EVALUATED]
+        for start in range(0, len(images), EVALUATION_BATCH):
+            rows = order[start : start + EVALUATION_BATCH]
             pixels = np.flatnonzero(used[rows].any(axis=0))
             made.append(
                 Block(

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from initbench.execution.plan import EVALUATED
+from initbench.models.perceptron import EVALUATION_BATCH
 from initbench.spec.cell import Cell
 from initbench.training import kernels
 from initbench.training.data import Batch, Block, Data
@@ -188,7 +188,7 @@ class Network:
         loss = torch.zeros(len(self.cells), dtype=torch.float64, device=self.device)
         right = torch.zeros(len(self.cells), dtype=torch.int64, device=self.device)
         for block in blocks:
-            size = min(EVALUATED, -(-len(block.images) // self.multiple) * self.multiple)
+            size = min(EVALUATION_BATCH, -(-len(block.images) // self.multiple) * self.multiple)
             if size not in self._evaluations:
                 self._evaluations[size] = Pass(self, size, training=False)
             at = self._evaluations[size]

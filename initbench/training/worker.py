@@ -29,11 +29,11 @@ import torch
 import initbench
 from initbench.data.datasets import Source
 from initbench.errors import UserError
-from initbench.execution.devices import processor
 from initbench.random import noise
 from initbench.spec.cell import Cell
 from initbench.spec.columns import METRICS
 from initbench.system import threads
+from initbench.system.hardware import cpu_name
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
 from initbench.training.stack import Steps, bits_hold, prepare_process, quickly_initialized, train
@@ -222,7 +222,7 @@ def environment(device: str = "cpu") -> dict[str, str]:
         "scipy": scipy.__version__,
         "torch": torch.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
+        "processor": cpu_name(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "blas": threads.blas(),
         "device": "cpu" if device == "cpu" else f"cuda: {torch.cuda.get_device_name()}",

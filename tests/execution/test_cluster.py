@@ -258,8 +258,8 @@ def test_a_worker_of_another_version_is_refused_by_name(cluster, grid_file, here
 
 
 OTHER_PROCESSOR = """
-import initbench.execution.devices as devices
-devices.processor = lambda: "Other Processor 9000"
+from initbench.system import hardware
+hardware.cpu_name = lambda: "Other Processor 9000"
 """
 
 

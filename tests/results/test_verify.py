@@ -211,7 +211,7 @@ def test_a_part_that_is_gone_and_cells_that_are_missing_are_told(folder):
 
 @pytest.mark.parametrize("given", [{"sample": -1}, {"sample": "a"}, {"seed": -4}, {"workers": 0}])
 def test_what_cannot_be_verified_is_refused(folder, given):
-    with pytest.raises(UserError, match="is not allowed; allowed: a whole number from"):
+    with pytest.raises(UserError, match="is not allowed; allowed: an integer from"):
         ib.verify(folder, **given)
 
 
