@@ -10,7 +10,8 @@ from initbench.errors import UserError, nearest, printable, shown
 from initbench.execution.config import ExecutionConfig, check_backend, device_in
 from initbench.results import store
 from initbench.results.experiment import Experiment, train_all
-from initbench.spec.grid import Grid, read, results_for
+from initbench.spec.grid import Grid, read
+from initbench.spec.gridfile import results_for
 from initbench.system import files
 
 if TYPE_CHECKING:

@@ -222,7 +222,7 @@ def test_the_program_itself_says_the_same(place):
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "large.toml"])
 def test_a_device_or_an_endless_file_is_refused_in_one_line(place, name):
-    with pytest.raises(UserError, match="no file's name"):
+    with pytest.raises(UserError, match="not a valid file name"):
         grid.read("\0")
     with open("large.toml", "wb") as file:
         file.truncate(2**40)  # sparse: it takes no room, and would fill the memory
@@ -257,7 +257,7 @@ TOO_LARGE = {
 @pytest.mark.parametrize("what", TOO_LARGE)
 def test_a_grid_of_10_to_the_12_is_refused_before_any_value_is_looked_at(what, monkeypatch):
     text, count = TOO_LARGE[what]
-    monkeypatch.setattr(grid, "validated", lambda *_: pytest.fail("the values were looked at"))
+    monkeypatch.setattr(gridfile, "validated", lambda *_: pytest.fail("the values were looked at"))
     with limited(60), pytest.raises(UserError) as error:
         grid.parse(f"[grid]\n{text}")
     (line,) = legible(error.value)

@@ -221,7 +221,7 @@ def run(
     """Train a grid and make its report. Run again, it trains only what is missing."""
     from initbench.execution.config import ExecutionConfig, check_backend, device_in
     from initbench.results.experiment import Experiment
-    from initbench.spec.grid import is_transient
+    from initbench.spec.gridfile import is_transient
 
     results_option = results
     grid, results = _grid(path, overrides, smoke, device, results)
@@ -772,12 +772,13 @@ def _grid(
     path: Path, overrides: list[str] | None, smoke: bool, device: str | None, results: Path | None
 ) -> "tuple[Grid, Path]":
     """The grid of a file, and the folder in which its run's folder is."""
-    from initbench.spec.grid import read, results_for, run_folder
+    from initbench.spec.grid import read
+    from initbench.spec.gridfile import experiment_folder, results_for
 
     grid = read(path, _pairs(overrides or []) | ({"device": device} if device else {}), smoke=smoke)
     if results is None:
         results = results_for(path, grid.name)
-        if run_folder(path):
+        if experiment_folder(path):
             say(f"{path} is a run's own grid: results go to {results / grid.name} (--results DIR for another place)")
     return grid, results
 

@@ -21,8 +21,8 @@ from initbench.results import lock as locking
 from initbench.results import store
 from initbench.results.table import READ, frame, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
-from initbench.spec.grid import MAX_BYTES, Grid, read
-from initbench.spec.gridfile import override
+from initbench.spec.grid import Grid, read
+from initbench.spec.gridfile import MAX_BYTES, override
 from initbench.stats.chance import cautions
 from initbench.system import files
 

@@ -16,8 +16,8 @@ from initbench.results import lock as locking
 from initbench.results import store
 from initbench.results.experiment import Experiment, located
 from initbench.results.table import OUTCOMES, outcomes_by_cell
-from initbench.spec.grid import MAX_BYTES, Grid, parse
-from initbench.spec.gridfile import to_toml
+from initbench.spec.grid import Grid, parse
+from initbench.spec.gridfile import MAX_BYTES, to_toml
 from initbench.system import files
 
 # The names of some thousand folders.

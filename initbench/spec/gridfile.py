@@ -1,7 +1,17 @@
-"""The grid file as a document: a line for each mistake in it, settings replaced in its text, a new one written."""
+"""The grid file as a document: read within limits, validated with one line per mistake, edited, and written.
 
+All checks of a file that may be hostile are here; `initbench.spec.grid` receives a document of limited size.
+"""
+
+import codecs
+import math
+import os
+import re
+import stat
+import tomllib
 from collections.abc import Mapping, Set
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,30 +19,173 @@ from pydantic import BaseModel, ValidationError
 
 from initbench.data import datasets
 from initbench.errors import UserError, nearest, shown
-from initbench.spec.settings import RULES, SECTIONS, GridFile
+from initbench.spec.columns import SETTINGS
+from initbench.spec.settings import MAX_CELLS, RULES, SECTIONS, GridFile
+from initbench.system import files
+
+# A million values of ten characters each.
+MAX_BYTES = 10_000_000
+
+# A key of a hundred parts, `a.b.c.…`: TOML's reader takes time quadratic in their number.
+LONG_KEY = re.compile(r"(?<![\w.\"' \t-])(?:[\w\"' \t-]++\.){100}")
+
+# The system's names for a pipe or an open file: they do not describe its content, and end with the process.
+DESCRIPTOR = re.compile(r"/dev/(fd/\d+|stdin)|/proc/.*")
+
+# Keys at the top of a grid file that are not settings of a cell.
+OTHER_KEYS = ("name", "device")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Paths
+
+
+def experiment_folder(path: Path) -> Path | None:
+    """Return the folder of the experiment whose own `grid.toml` this is: it has a folder `parts`; None for others."""
+    return path.parent if path.name == "grid.toml" and (path.parent / "parts").is_dir() else None
+
+
+def results_for(path: Path, name: str) -> Path:
+    """Return the default folder of experiments for a grid file and its experiment's name.
+
+    It is `results`; for an experiment's own `grid.toml` it is the folder above the experiment, also where the
+    experiment is reached through a symbolic link with another name.
+    """
+    folder = experiment_folder(path)
+    if not folder:
+        return Path("results")
+    above = Path(os.path.normpath(folder / ".."))
+    target = folder.resolve()
+    return target.parent if target.name == name and (above / name).resolve() != target else above
+
+
+def is_transient(path: Path) -> bool:
+    """Return whether a path is invalid once this process has ended, such as a pipe or standard input."""
+    return not path.is_file() or _is_descriptor(path)
+
+
+def default_name(path: Path) -> str:
+    """Return the name of the experiment if the grid file does not set one; "" for a pipe, which has no name."""
+    if folder := experiment_folder(path):
+        return Path(os.path.abspath(folder)).name
+    return "" if _is_descriptor(path) else path.stem
+
+
+def _is_descriptor(path: Path) -> bool:
+    return bool(DESCRIPTOR.fullmatch(os.path.abspath(path)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a grid file; UserError if it is not UTF-8, too large, or not a file."""
+    try:
+        content = _content(path)
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+            raise UserError(f"{path}: is UTF-16 or UTF-32 text; save it as UTF-8")
+        return content.decode("utf-8")
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; give a grid file, such as {path / 'grid.toml'}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        if experiment_folder(path):
+            raise UserError(f"{path}: cannot be read ({error.strerror}); restore the experiment's grid file") from None
+        tip = "; `initbench new grid.toml` writes one" if isinstance(error, FileNotFoundError) else ""
+        raise UserError(f"{path}: {error.strerror}{tip}") from None
+    except ValueError as error:  # a zero byte, for example
+        raise UserError(f"{path}: not a valid file name ({error})") from None
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a grid file; UserError if it is a device or too large."""
+    if experiment_folder(path):  # the folder may be untrusted, and a pipe there would never end
+        return files.read(path, MAX_BYTES)
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise UserError(f"{path}: is a device; give a grid file")
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path}: is too large; allowed: a grid file of at most {MAX_BYTES:,} bytes")
+    return content
+
+
+def document(text: str, origin: str, overrides: Mapping[str, object] | None = None) -> tuple[str, dict[str, Any]]:
+    """Return the text of a grid file with overrides applied, and its TOML document.
+
+    UserError if the TOML is invalid, or if the grid has too many cells: they are counted before values are validated,
+    because that takes time for each value.
+    """
+    text = text.removeprefix("\ufeff")  # the byte order mark that some editors write
+    content = _loads(text, origin)
+    if overrides:
+        text = override(text, overrides)
+        content = _loads(text, origin)
+    if (count := _count(content)) > MAX_CELLS:
+        raise UserError(f"{origin}: {too_many_cells(count)}")
+    return text, content
+
+
+def _loads(text: str, origin: str) -> dict[str, Any]:
+    if LONG_KEY.search(text):
+        raise UserError(f"{origin}: has a key of 100 parts or more; allowed: the settings' names")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # tomllib's errors are ValueErrors; so are those of huge integers
+        last = text.splitlines() or [""]
+        end = f"at the end, line {len(last)}, column {len(last[-1]) + 1}"
+        hint = "; names are written in quotes" if str(error).startswith("Invalid value") else ""
+        message = str(error).replace("(at end of document)", f"({end})")
+        raise UserError(f"{origin}: invalid TOML: {message}{hint}") from None
+
+
+def _count(document: Mapping[str, Any]) -> int:
+    """Return the number of cells that a document specifies, whether or not they are valid."""
+    grid = document.get("grid")
+    axes = {key: grid[key] for key in SETTINGS if key in grid} if isinstance(grid, dict) else {}
+    seeds = axes.pop("seed", RULES["seed"].default)
+    sizes = [len(values) for values in axes.values() if isinstance(values, list)]
+    if type(seeds) is int:  # a count
+        sizes.append(max(1, seeds))
+    elif isinstance(seeds, list):
+        sizes.append(len(seeds))
+    return math.prod(sizes)
+
+
+def too_many_cells(count: int) -> str:
+    """Return the message about a grid with too many cells."""
+    printed = f"{count:,}" if count < 10**30 else f"about 10^{math.log10(count):.0f}"
+    return f"the grid has {printed} cells; allowed: at most {MAX_CELLS:,}; remove values from an axis"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Validating
 
 
 def validated(
     document: dict[str, Any], sources: Mapping[str, datasets.Source] | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """What of the document is valid, flat and by setting, and a line for each mistake.
+    """Return the valid values of a document by setting, and a line for each mistake.
 
-    The valid rest is validated again without what is wrong, so that mistakes that only show between settings are
-    found in the same go.
+    The valid remainder is validated again without the invalid values, so that contradictions between settings are
+    reported together with invalid values. The key `wrong` holds the settings with mistakes.
     """
     try:
         return _flat(GridFile.model_validate(document, context=sources)), []
-    except ValidationError as errors:
-        found = errors.errors(include_url=False)
-    pruned = _pruned(document, {error["loc"] for error in found})
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False)
+    pruned = _pruned(document, {error["loc"] for error in errors})
     try:
         rest = _flat(GridFile.model_validate(pruned, context=sources))
-    except ValidationError:  # what is left cannot be read alone; the lines already found are the message
+    except ValidationError:  # the remainder is invalid without the rest; the lines below are the message
         rest = {}
-    keys = [str(error["loc"][-1 if len(error["loc"]) < 3 else 1]) for error in found]
+    keys = [str(error["loc"][-1 if len(error["loc"]) < 3 else 1]) for error in errors]
     meant = [match for key in keys if key not in RULES for match in get_close_matches(key, RULES, n=1)]
     rest["wrong"] = {*keys, *meant}
-    return rest, [_line(error, document) for error in found]
+    return rest, [_line(error, document) for error in errors]
 
 
 def _flat(model: BaseModel) -> dict[str, Any]:
@@ -41,58 +194,59 @@ def _flat(model: BaseModel) -> dict[str, Any]:
         value = getattr(model, key)
         if isinstance(value, BaseModel):
             for setting in value.model_fields_set:
-                given = getattr(value, setting)
-                flat[setting] = given if key == "grid" else [given]
+                values = getattr(value, setting)
+                flat[setting] = values if key == "grid" else [values]
         else:
             flat[key] = [value] if key in RULES else value
     return flat
 
 
 def _pruned(document: dict[str, Any], wrong: Set[tuple[int | str, ...]]) -> dict[str, Any]:
-    def keep(node: Any, at: tuple[int | str, ...]) -> Any:
-        if isinstance(node, dict) and len(at) < 2:
-            fields = {k: keep(v, (*at, k)) for k, v in node.items() if (*at, k) not in wrong}
-            return {k: v for k, v in fields.items() if v is not None}
-        if len(at) == 2 and at[0] == "grid" and not isinstance(node, list):
-            return None if (*at, 0) in wrong else node
-        if isinstance(node, list) and len(at) == 2 and at[0] == "grid":
-            kept = [v for i, v in enumerate(node) if (*at, i) not in wrong]
-            return kept if kept or not node else None
-        return node
+    """Return a document without the values at these locations."""
 
-    return keep(document, ())  # type: ignore[no-any-return]
+    def prune(node: Any, at: tuple[int | str, ...]) -> Any:
+        if isinstance(node, dict) and len(at) < 2:
+            fields = {key: prune(value, (*at, key)) for key, value in node.items() if (*at, key) not in wrong}
+            return {key: value for key, value in fields.items() if value is not None}
+        if len(at) != 2 or at[0] != "grid":
+            return node
+        if not isinstance(node, list):
+            return None if (*at, 0) in wrong else node
+        values = [value for i, value in enumerate(node) if (*at, i) not in wrong]
+        return values if values or not node else None
+
+    return prune(document, ())  # type: ignore[no-any-return]
 
 
 def _line(error: Any, document: dict[str, Any]) -> str:
-    """One of pydantic's errors as one line of ours."""
+    """Return the line for one of pydantic's errors."""
     location: tuple[int | str, ...] = error["loc"]
     keys = [part for part in location if isinstance(part, str)]
-    where = ".".join(keys)
+    key = ".".join(keys)
     if len(keys) > 1 and isinstance(document[keys[0]], dict) and isinstance(document[keys[0]].get(keys[1]), list):
-        where += "".join(f"[{part}]" for part in location if isinstance(part, int))
-    setting, given = keys[-1], error["input"]
+        key += "".join(f"[{part}]" for part in location if isinstance(part, int))
+    setting, value = keys[-1], error["input"]
     if error["type"] == "extra_forbidden":
-        return f"{where}: {_unknown_key(keys)}"
+        return f"{key}: {_unknown_key(keys)}"
     if setting == "name":
         return (
-            f"name = {shown(given)} is not allowed; allowed: up to 100 letters, digits, '.', '_' and '-', "
+            f"name = {shown(value)} is not allowed; allowed: up to 100 letters, digits, '.', '_' and '-', "
             "the first a letter or digit (it names a folder)"
         )
     if setting in ("device", *SECTIONS):
         allowed = "'auto', 'cpu' or 'cuda'" if setting == "device" else f"a table, [{setting}]"
-        return f"{where} = {shown(given)} is not allowed; allowed: {allowed}"
-    axis_at_home = (
-        keys[0] in ("model", "training")
-        and isinstance(given, list)
-        and (setting != "hidden" or any(isinstance(width, list) for width in given))
-    )
-    if error["type"] == "mistake" and not axis_at_home:
-        return f"{where}: {error['msg']}"
-    rule = RULES[setting]
-    if axis_at_home:
-        return f"{where} = {shown(given)} is not allowed: here it is one value; a list is an axis and goes in [grid]"
-    hint = nearest(given, ("constant", "exponential")) if setting == "lr_schedule" else ""
-    return f"{where} = {shown(given)} is not allowed; allowed: {rule.allowed}{hint}"
+        return f"{key} = {shown(value)} is not allowed; allowed: {allowed}"
+    if keys[0] in ("model", "training") and _is_axis(setting, value):
+        return f"{key} = {shown(value)} is not allowed: here it is one value; a list is an axis and goes in [grid]"
+    if error["type"] == "mistake":
+        return f"{key}: {error['msg']}"
+    hint = nearest(value, ("constant", "exponential")) if setting == "lr_schedule" else ""
+    return f"{key} = {shown(value)} is not allowed; allowed: {RULES[setting].allowed}{hint}"
+
+
+def _is_axis(setting: str, value: object) -> bool:
+    """Return whether a value is a list of values of a setting."""
+    return isinstance(value, list) and (setting != "hidden" or any(isinstance(widths, list) for widths in value))
 
 
 def _unknown_key(keys: list[str]) -> str:
@@ -100,52 +254,53 @@ def _unknown_key(keys: list[str]) -> str:
     if key in RULES:
         home = RULES[key].home
         own = f"in [{home}]" if home else "at the top"
-        places = f"{own} as one value, or in [grid] as an axis" if home != "grid" else "in [grid]"
-        return f"does not belong here; allowed: {places}"
-    known = [k for k, rule in RULES.items() if section in (rule.home, "grid")]
+        allowed = f"{own} as one value, or in [grid] as an axis" if home != "grid" else "in [grid]"
+        return f"does not belong here; allowed: {allowed}"
+    names = [name for name, rule in RULES.items() if section in (rule.home, "grid")]
     if not section:
-        known = ["name", "dataset", "device", *SECTIONS]
-    place = f"in [{section}]" if section else "at the top"
-    return f"unknown key; allowed {place}: {', '.join(known)}{nearest(key, [*known, *RULES])}"
+        names = ["name", "dataset", "device", *SECTIONS]
+    position = f"in [{section}]" if section else "at the top"
+    return f"unknown key; allowed {position}: {', '.join(names)}{nearest(key, [*names, *RULES])}"
 
 
 def misplaced(document: dict[str, Any]) -> list[str]:
-    """A setting given both as an axis and in its own section."""
+    """Return a line for each setting that is given both as an axis and in its own section."""
     axes = document.get("grid")
     lines = []
     for key, rule in RULES.items():
         home = document if rule.home == "" else document.get(rule.home)
         if rule.home != "grid" and isinstance(axes, dict) and isinstance(home, dict) and key in axes and key in home:
-            here = f"{rule.home}.{key}" if rule.home else key
-            lines.append(f"{here}: given here and as grid.{key}; keep one of the two")
+            name = f"{rule.home}.{key}" if rule.home else key
+            lines.append(f"{name}: given here and as grid.{key}; keep one of the two")
     return lines
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+
+
 def override(text: str, overrides: Mapping[str, object]) -> str:
-    """The text of a grid file with settings replaced, comments kept: a value where it fits, a list as an axis."""
+    """Return the text of a grid file with settings replaced and comments kept: a list becomes an axis."""
     import tomlkit
 
     document: Any = tomlkit.parse(text)
     lines = []
-    for given, value in overrides.items():
-        section, _, key = given.rpartition(".")
-        if key not in ("name", "device", *RULES) or section not in ("", *SECTIONS):
-            lines.append(
-                f"{given}: unknown setting; allowed: {', '.join(['name', 'device', *RULES])}{nearest(key, RULES)}"
-            )
+    for dotted, value in overrides.items():
+        section, _, key = dotted.rpartition(".")
+        if key not in (*OTHER_KEYS, *RULES) or section not in ("", *SECTIONS):
+            lines.append(f"{dotted}: unknown setting; allowed: {', '.join([*OTHER_KEYS, *RULES])}{nearest(key, RULES)}")
             continue
         home = RULES[key].home if key in RULES else ""
-        for place in (document, *(document.get(section) for section in SECTIONS)):
-            if isinstance(place, dict) and key in place:
-                del place[key]
-        axis = isinstance(value, list) and (key != "hidden" or any(isinstance(w, list) for w in value))
-        section = "grid" if axis or home == "grid" else home
-        item = _as_toml(given, value)
+        for table in (document, *(document.get(section) for section in SECTIONS)):
+            if isinstance(table, dict) and key in table:
+                del table[key]
+        section = "grid" if home == "grid" or _is_axis(key, value) else home
+        item = _as_toml(dotted, value)
         if section:
             if not isinstance(document.get(section), dict):
                 document[section] = tomlkit.table()
             document[section][key] = item
-        else:  # a key of the top has to stand before the first table
+        else:  # a key at the top must stand before the first table
             document = tomlkit.parse(tomlkit.dumps({key: item}) + tomlkit.dumps(document))
     if lines:
         raise UserError(*lines)
@@ -153,27 +308,27 @@ def override(text: str, overrides: Mapping[str, object]) -> str:
 
 
 def _as_toml(key: str, value: object) -> Any:
-    """A value as TOML: tables on one line, NumPy's numbers as Python's."""
+    """Return a value as TOML: tables on one line, NumPy's numbers as Python's."""
     import tomlkit
 
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, list) and all(type(number) is int for number in value):
-        return tomlkit.value(str(value))  # thousands of seeds: the time that `item` takes grows with their square
+        return tomlkit.value(str(value))  # thousands of seeds: `item` takes quadratic time
     try:
         if not isinstance(value, dict):
             return tomlkit.item(value)
         table = tomlkit.inline_table()
         table.update(value)
     except (ValueError, TypeError):
-        raise UserError(f"{key}: given {shown(value)}; allowed: what TOML can say") from None
+        raise UserError(f"{key}: given {shown(value)}; allowed: a value that TOML supports") from None
     return table
 
 
 def to_toml(name: str, axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, datasets.Source]) -> str:
-    """A grid file that says these values: what varies under [grid], the rest in its own section."""
+    """Return a grid file with these values: settings that vary in [grid], the others in their own sections."""
     import tomlkit
 
-    def written(setting: str, value: Any) -> Any:
+    def spelled(setting: str, value: Any) -> Any:
         if setting == "hidden":
             return [int(n) for n in value.split("-") if n]
         if setting == "dataset" and sources[value].folder:
@@ -184,7 +339,7 @@ def to_toml(name: str, axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str
     for setting, values in axes.items():
         if setting == "train_size" and values == (None,):
             continue
-        items = [written(setting, value) for value in values]
+        items = [spelled(setting, value) for value in values]
         home = RULES[setting].home
         if len(items) > 1 or home == "grid":
             document["grid"][setting] = _as_toml(setting, items)

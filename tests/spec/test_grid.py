@@ -82,13 +82,13 @@ def mistakes(text, **keywords):
         ("[grid]\ninitializer = ['normal(junk)(std=3)']", ["'normal(junk)(std=3)'"]),
         ("[grid]\ninitializer = [{ name = 'normal', std = 1" + "0" * 400 + " }]", ["finite number"]),
         ("[grid]\ninitializer = ['zeros']\n[training]\nlr_decay = 0x" + "F" * 5000, ["a number of thousands of digits"]),
-        ("[grid]\ninitializer = ['zeros']\n[training]\nlr_decay = 1" + "0" * 5000, ["is no TOML"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nlr_decay = 1" + "0" * 5000, ["invalid TOML"]),
         ("dataset = { idx = '~no-such-user-/x' }\n[grid]\ninitializer = ['zeros']", ["~no-such-user-/x"]),
         ("dataset = { idx = '" + "x" * 300 + "' }\n[grid]\ninitializer = ['zeros']", ["no such folder"]),
         ("[grid]\ninitializer = ['kaiming_uniform']", ["did you mean 'he_uniform'"]),
         ("[grid]\ninitializer = ['zeros']\nlr = 0.1", ["did you mean 'learning_rate'"]),
         ("[grid]\ninitializer = ['zeros']\n[model]\nactivation = ['tanh', 'relu']", ["a list is an axis and goes in [grid]"]),
-        ("[grid]\ninitializer = [zeros]", ["is no TOML", "names are written in quotes"]),
+        ("[grid]\ninitializer = [zeros]", ["invalid TOML", "names are written in quotes"]),
         ("[grid]\ninitializer = ['zeros']\nhidden = []", ["grid.hidden: an empty axis", "[[]]"]),
         ("[grid]\ninitializer = ['zeros']\noutput_activation = 'sam'", ["did you mean 'same'"]),
         ("grid = 3", ["grid = 3", "a table, [grid]"]),
@@ -170,7 +170,7 @@ def test_all_mistakes_are_told_in_one_go():
 
 def test_no_toml_is_told_with_line_and_column():
     (line,) = mistakes("[grid]\ninitializer = [")
-    assert "is no TOML" in line
+    assert "invalid TOML" in line
     assert "line 2, column" in line
 
 
@@ -286,7 +286,7 @@ def test_an_override_may_be_a_table_and_is_refused_where_toml_cannot_say_it(tmp_
         assert changed.axes["dataset"][0].startswith("tiny@")
         assert changed.axes["optimizer"] == ("adam(beta1=0.5)",)
     for wrong in ({"epochs": None}, {"epochs": object()}):
-        with pytest.raises(UserError, match="what TOML can say"):
+        with pytest.raises(UserError, match="a value that TOML supports"):
             grid.parse(VALID, overrides=wrong)
     with pytest.raises(UserError) as error:
         grid.parse(VALID, overrides={"epochz": 2, "sed": 1})
