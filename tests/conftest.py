@@ -19,10 +19,13 @@ from cells import SMALL_GRID
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import initbench as ib
 from initbench.data import datasets
 from initbench.errors import UserError
 from initbench.spec import grid
 from initbench.training import stack
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -86,3 +89,37 @@ def hook():
             with suppress(UserError):
                 grid.parse(text)
     sys.addaudithook(watch.heard)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A small experiment, trained once for all that read its folder, and its table. `copied` is for who changes it."""
+    root = tmp_path_factory.mktemp("trained")
+    (root / "small.toml").write_text(SMALL_GRID)
+    frame = ib.run(root / "small.toml", results=root / "results", workers=1)
+    return root / "results" / "small", frame
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A copy of the small experiment that a test may damage."""
+    return shutil.copytree(trained[0], tmp_path / "small")
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Reports without their figures, which take nearly all of the time."""
+    monkeypatch.setattr("initbench.reporting.page.gallery", lambda *_: iter(()))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for all pages."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()

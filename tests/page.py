@@ -2,6 +2,24 @@
 
 from html.parser import HTMLParser
 
+import pytest
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+# Each width and each scheme once; the others are slow.
+SIZES = [
+    (1280, "light"),
+    (390, "dark"),
+    *(pytest.param(*size, marks=pytest.mark.slow) for size in ((1280, "dark"), (390, "light"))),
+]
+
+
+def violations(page):
+    """What axe finds on a page in a browser: how many violations, and a report of them."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(page, options={"runOnly": RULES})
+    return found.violations_count, found.generate_report()
+
 
 class Page(HTMLParser):
     """What a reader gets: words (not those of style and scripts), figures, addresses."""

@@ -1,27 +1,18 @@
 """The report in a real browser: what a reader sees, clicks, downloads and links to; and whom it leaves out (nobody)."""
 
 import io
-import shutil
 
 import pandas as pd
 import pytest
 from frames import GRID as TEXT
 from frames import frame_of_grid as made_up
+from page import SIZES, violations
 
 from initbench import stats
 from initbench.reporting import make, words
 from initbench.spec import grid
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 CHOICE = ["activation", "loss"]
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
 
 def trained(cell):
@@ -45,21 +36,13 @@ def address(frame, tmp_path_factory):
     return path.as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def opened(browser):
+def opened(chromium):
     """Opens an address at a width, in light or dark; at the end nothing may have complained or been asked for."""
     pages, complaints, requests = [], [], []
 
     def visit(address, width=1280, scheme="light", **more):
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
+        page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
@@ -89,8 +72,8 @@ def means_of(text):
 def test_axe_finds_no_violation_and_nothing_is_wider_than_the_screen(opened, address, width, scheme):
     page = opened(address, width, scheme)
     page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
-    found = axe.Axe().run(page, options={"runOnly": RULES})
-    assert found.violations_count == 0, found.generate_report()
+    count, report = violations(page)
+    assert count == 0, report
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 24, 28)")
@@ -99,7 +82,7 @@ def test_axe_finds_no_violation_and_nothing_is_wider_than_the_screen(opened, add
 def test_axe_would_find_one(opened, address):
     page = opened(address)
     page.evaluate("document.querySelector('.note').style.color = '#eeeeee'")
-    assert axe.Axe().run(page, options={"runOnly": RULES}).violations_count > 0
+    assert violations(page)[0] > 0
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -306,8 +289,8 @@ def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
         assert not any(address.startswith(("javascript", "http")) for address in one.evaluate(addresses))
 
 
-def test_the_pages_policy_lets_no_other_script_run(browser, address):
-    page = browser.new_page()
+def test_the_pages_policy_lets_no_other_script_run(chromium, address):
+    page = chromium.new_page()
     page.goto(address)
     for script in ("s.textContent = 'window.pwned=1'", "s.src = 'data:text/javascript,window.pwned=1'"):
         page.evaluate(f"const s = document.createElement('script'); {script}; document.body.append(s)")
