@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from initbench.reporting import make
+from initbench.reporting.page import render
 from initbench.results.table import frame, table
 from initbench.spec import grid, presets
 from initbench.spec.columns import METRICS
@@ -69,7 +69,7 @@ def main():
             parsed = grid.parse(text, overrides=overrides)
             rows = made_up(parsed)
             start = time.perf_counter()
-            page = make(rows, parsed, [], "initbench run grid.toml")
+            page = render(rows, parsed, [], "initbench run grid.toml")
             seconds = time.perf_counter() - start
             path.write_text(page, encoding="utf-8")
             load = opened(path)

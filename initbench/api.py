@@ -283,10 +283,10 @@ def _told(run: Experiment, result: Result) -> Result:
 
 def write_report(run: Experiment, frame: "pd.DataFrame", environments: Iterable[Mapping[str, str]]) -> Path:
     """Make the report of a run from what `Experiment.read` gives, and write it to its folder; its path."""
-    from initbench.reporting import make
+    from initbench.reporting.page import render
 
     timings = store.read_timings(run.folder, run.notes)
-    page = make(frame, run.grid, environments, f"initbench run {run.grid.name}.toml", timings)
+    page = render(frame, run.grid, environments, f"initbench run {run.grid.name}.toml", timings)
     path = run.folder / "report.html"
     files.write_file(path, page.encode())
     return path

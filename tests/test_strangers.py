@@ -105,7 +105,7 @@ def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(fold
         halved = pc.divide(rows["test_accuracy"], 2.0)
         strangers.replaced(path, strangers.parquet(rows.set_column(place, rows.schema.field(place), halved)))
         table, before, after = changed(Experiment.open(folder), Experiment.open(other))
-        pages.append(Elements(comparison.make(table, before, after, 0.5, "initbench compare")))
+        pages.append(Elements(comparison.render(table, before, after, 0.5, "initbench compare")))
     poisoned, plain = pages
     assert poisoned.tags == plain.tags
     assert poisoned.attributes == plain.attributes

@@ -15,7 +15,8 @@ from initbench.initializers import INITIALIZERS, gain, schemes
 from initbench.initializers._base import with_law
 from initbench.initializers.moments import PYTORCH_GAINS
 from initbench.registry import documentation
-from initbench.reporting import weights
+from initbench.reporting.figures import weights
+from initbench.training.parameters import first_layer_on_mnist
 from tools import libraries
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -90,7 +91,7 @@ def main() -> None:
     for name in pictured():
         entry = INITIALIZERS[name]
         if "network" in entry.tags:
-            W, law = weights.on_mnist(name, SHAPE, "tanh", 0), None
+            W, law = first_layer_on_mnist(name, SHAPE, "tanh", 0), None
         else:
             W, law = with_law(lambda function=entry.function: function(SHAPE, seed=0))
         panels = ["histogram", "images" if "network" in entry.tags else "weights"]

@@ -14,7 +14,8 @@ from initbench import __version__
 from initbench.cli import output
 from initbench.errors import CannotWrite, UserError, WorkerDied, nearest, printable, shown
 from initbench.registry import documentation
-from initbench.system import files, matplotlib_import
+from initbench.reporting import matplotlib_import
+from initbench.system import files
 from initbench.system.cache import provide_home
 
 if TYPE_CHECKING:
@@ -445,7 +446,8 @@ def show(
     from initbench.functions.activations import ACTIVATIONS
     from initbench.initializers import INITIALIZERS, schemes
     from initbench.initializers._base import with_law
-    from initbench.reporting import weights
+    from initbench.reporting.figures import weights
+    from initbench.training.parameters import first_layer_on_mnist
 
     if place not in schemes.PLACES:
         raise UserError(f"--place {place}: allowed: {', '.join(schemes.PLACES)}{nearest(place, schemes.PLACES)}")
@@ -464,7 +466,7 @@ def show(
         say(f"{choice}, {' × '.join(map(str, sizes))}: {INITIALIZERS[choice.name].summary}")
         if network:
             say(f"The first layer of 784-{sizes[-1]}-10 on MNIST, {used}")
-            W, law = weights.on_mnist(str(choice), sizes, given["activation"], seed), None
+            W, law = first_layer_on_mnist(str(choice), sizes, given["activation"], seed), None
         else:
             if used:
                 say(f"For {used}")
@@ -676,7 +678,7 @@ def compare(
     path = out or after.resolve().parent / f"compare-{runs[0].grid.name}-{runs[1].grid.name}.html"
     limit = "" if worse is None else f" --fail-if-worse {abs(worse):g}"
     command = f"initbench compare {_quoted(str(before))} {_quoted(str(after))}{limit}"
-    page = comparison.make(table, left, right, worse, command)
+    page = comparison.render(table, left, right, worse, command)
     for sentence in comparison.sentences(table, left, right, worse):
         say(sentence)
     try:

@@ -1,9 +1,1 @@
-"""The report: DataFrames in, one offline HTML file out."""
-
-from initbench.system.matplotlib_import import import_matplotlib
-
-import_matplotlib()  # before any module of the report does
-
-from initbench.reporting.page import make  # noqa: E402
-
-__all__ = ["make"]
+"""The report: tables in, one offline HTML file out. Nothing heavy is imported here."""

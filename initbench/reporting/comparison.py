@@ -10,11 +10,9 @@ from markupsafe import Markup
 from initbench import __version__
 from initbench.errors import printable
 from initbench.reporting import figures, words
+from initbench.reporting.limits import MAX_COMPARED_DRAWN, MAX_COMPARED_ROWS
 from initbench.reporting.page import template, text
 from initbench.spec.columns import SETTINGS
-
-# The page's table has so many rows at most, and its figure so many, those that changed most.
-MAX_ROWS, MAX_DRAWN = 1_000, 30
 
 # With fewer seeds than these noise cannot be told from a change of any size.
 MIN_SEEDS = 3
@@ -101,12 +99,12 @@ def name_of(row: Any, settings: Iterable[str]) -> str:
     return str(row["initializer"]) + (f", {words.title(others, row)}" if others else "")
 
 
-def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, command: str) -> str:
+def render(table: pd.DataFrame, before: Side, after: Side, worse: float | None, command: str) -> str:
     """The comparison of two runs as one HTML page: from `stats.changes`."""
     named = words.labelled(table)
     order = named["change"].abs().sort_values(ascending=False, kind="stable").index
     settings = varying(named)
-    drawn = named.loc[order[:MAX_DRAWN]]
+    drawn = named.loc[order[:MAX_COMPARED_DRAWN]]
     look = figures.Look.of(list(dict.fromkeys(named["initializer"])))
     same = bool((named["same"] == named["seeds"]).all())
     figure = ""
@@ -123,7 +121,7 @@ def make(table: pd.DataFrame, before: Side, after: Side, worse: float | None, co
         figure=figure,
         colours=look,
         shown=len(drawn),
-        rows=[_row(row, settings) for _, row in named.loc[order[:MAX_ROWS]].iterrows()],
+        rows=[_row(row, settings) for _, row in named.loc[order[:MAX_COMPARED_ROWS]].iterrows()],
         count=len(named),
         environments=_environments(before, after),
         command=printable(command),

@@ -9,13 +9,10 @@ import pandas as pd
 
 from initbench import stats
 from initbench.reporting import words
+from initbench.reporting.limits import MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
 from initbench.spec.grid import Grid
 from initbench.stats import at_rates, rates
 from initbench.stats.chance import of_source
-
-# So many choices have figures of their own, the first ones, and so many rows of these figures there are about; the page
-# says so, and `initbench export` has them all.
-MAX_PANELS, MIN_PANELS, MAX_NAMES = 16, 4, 100
 
 RATE = "learning_rate"
 
@@ -69,7 +66,7 @@ class Evidence:
     @property
     def shown(self) -> list[tuple[str, pd.DataFrame]]:
         """Those of the choices that have figures: the more initializers, the fewer, so that the page opens at once."""
-        return self.choices[: int(np.clip(MAX_NAMES // len(self.initializers), MIN_PANELS, MAX_PANELS))]
+        return self.choices[: int(np.clip(MAX_PANEL_ROWS // len(self.initializers), MIN_PANELS, MAX_PANELS))]
 
     @cached_property
     def initializers(self) -> list[str]:

@@ -10,15 +10,10 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import figures, words
+from initbench.reporting import limits, words
 from initbench.reporting.evidence import Evidence
+from initbench.reporting.figures import MARKS
 from initbench.results.table import csv_bytes
-
-# The table of the page has so many rows at most, the first ones; `initbench export` has them all.
-MAX_ROWS = 500
-
-# The page carries the whole table of a run up to so many rows, of a larger one the last epochs, and else nothing.
-MAX_CARRIED = 30_000
 
 LABELS = {
     "test_accuracy": "Test accuracy",
@@ -32,7 +27,7 @@ LABELS = {
 def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
     """The table's rows, as text and as what they are sorted by; for each metric the mean, its interval, the trained."""
     keys = [*evidence.choice, "initializer"]
-    table = evidence.verdicts.head(MAX_ROWS)
+    table = evidence.verdicts.head(limits.MAX_TABLE_ROWS)
     by_metric = {}
     for metric in LABELS:
         found = stats.results_of(evidence.outcomes, keys, metric)
@@ -42,7 +37,7 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
         {
             "choice": int(choice[i]),
             "begins": i > 0 and choice[i] != choice[i - 1],
-            "mark": figures.MARKS[row["standing"]],
+            "mark": MARKS[row["standing"]],
             "settings": [words.setting_text(setting, row[setting]) for setting in evidence.choice],
             "initializer": row["initializer"],
             "standing": row["standing"],
@@ -71,14 +66,10 @@ def _cells(metric: str, row: Mapping[Any, Any]) -> list[Any]:
     return [told[0], *ends, told[1], row["mean_trained"]]
 
 
-# Beyond so many pairs of initializers, over all combinations, the page compares with the leader alone.
-MAX_PAIRS = 20_000
-
-
 def _pairs(evidence: Evidence) -> list[list[Any]]:
     """For each choice, of each initializer the text and the number of how far it is behind each other, or nothing."""
     count = len(evidence.initializers)
-    if count < 3 or count**2 * len(evidence.choices) > MAX_PAIRS:
+    if count < 3 or count**2 * len(evidence.choices) > limits.MAX_PAIRS:
         return []
     table = stats.pairs(evidence.frame, evidence.choice, chance=evidence.chance)
     place = {name: i for i, name in enumerate(evidence.initializers)}
@@ -123,10 +114,10 @@ def _rounded(values: list[float]) -> list[float | None]:
 
 def carried(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The rows of a run that its page carries, and what they are, in words; no rows of a very large run."""
-    if len(frame) <= MAX_CARRIED:
+    if len(frame) <= limits.MAX_EMBEDDED_ROWS:
         return frame, f"the tidy table, {words.plural(len(frame), 'row')}: one for each cell and epoch"
     last = stats.final(frame)
-    if len(last) <= MAX_CARRIED:
+    if len(last) <= limits.MAX_EMBEDDED_ROWS:
         return last, f"the last epoch of each cell, {words.plural(len(last), 'row')}; every epoch is in the run’s parts"
     return frame[:0], ""
 

@@ -11,15 +11,7 @@ from initbench import stats
 from initbench.reporting import figures, words
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import Drawing, Look
-
-# So many columns a heat map of the whole has.
-MAX_COLUMNS = 16
-
-# So many initializers the first figure has at most.
-MAX_FIRST = 16
-
-# Thresholds of a performance profile.
-THRESHOLDS = 60
+from initbench.reporting.limits import MAX_OVERVIEW_COLUMNS, MAX_OVERVIEW_INITIALIZERS, MAX_THRESHOLDS
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ def slug(shown: Shown) -> str:
 
 def of_choices(evidence: Evidence, column: str) -> pd.DataFrame:
     """A column of the verdicts, initializer × choice, of the first choices."""
-    table = {title: rows.set_index("initializer")[column] for title, rows in evidence.choices[:MAX_COLUMNS]}
+    table = {title: rows.set_index("initializer")[column] for title, rows in evidence.choices[:MAX_OVERVIEW_COLUMNS]}
     return pd.DataFrame(table).reindex(evidence.initializers)
 
 
@@ -101,10 +93,10 @@ def _overview(evidence: Evidence, look: Look) -> Drawing:
 def shown_first(evidence: Evidence) -> list[str]:
     """The initializers of the first figure: all, in the grid's order; of many those with the highest means."""
     names = evidence.initializers
-    if len(names) <= MAX_FIRST:
+    if len(names) <= MAX_OVERVIEW_INITIALIZERS:
         return names
     means = evidence.verdicts.groupby("initializer", sort=False)["mean_all"].mean()
-    return means.sort_values(ascending=False, kind="stable").index[:MAX_FIRST].tolist()
+    return means.sort_values(ascending=False, kind="stable").index[:MAX_OVERVIEW_INITIALIZERS].tolist()
 
 
 def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
@@ -127,7 +119,7 @@ def _speed(evidence: Evidence) -> Iterator[Shown]:
     headings = ["Initializer", "Combination", "Median of the epochs", "Runs that get there", "Share, 95% interval"]
     numbers = [
         [str(row["initializer"]), title, *words.epochs(row), words.share_reached(row)]
-        for title, rows in evidence.choices[:MAX_COLUMNS]
+        for title, rows in evidence.choices[:MAX_OVERVIEW_COLUMNS]
         for _, row in rows.iterrows()
     ]
     if wide.notna().any(axis=None):
@@ -140,7 +132,7 @@ def _speed(evidence: Evidence) -> Iterator[Shown]:
             show=lambda value: f"{value:.0f}",
             reverse=True,
             width=_width(wide.shape[1]),
-            whole=True,
+            integer=True,
         )
         yield Shown("speed", "", replace(drawing, headings=headings, rows=numbers))
 
@@ -168,7 +160,7 @@ def _across(evidence: Evidence, look: Look) -> Iterator[Shown]:
         figures.intervals(means, "mean", look, "Interquartile mean", "Interquartile mean of test accuracy"),
     )
     pooled = np.concatenate([values for each in scores.values() for values in each])
-    table = stats.profiles(scores, np.unique(np.linspace(pooled.min(), pooled.max(), THRESHOLDS)))
+    table = stats.profiles(scores, np.unique(np.linspace(pooled.min(), pooled.max(), MAX_THRESHOLDS)))
     yield Shown("across", "profiles", figures.profile(table, look))
     over = order[0]
     chances = stats.improvement(scores, over).set_index("initializer").loc[order[1:]].reset_index()

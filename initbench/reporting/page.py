@@ -12,21 +12,15 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from initbench import __version__, stats
-from initbench.reporting import explorer, figures, words
+from initbench.reporting import explorer, figures, limits, words
 from initbench.reporting.evidence import RATE, Evidence
-from initbench.reporting.gallery import MAX_COLUMNS, Shown, gallery, shown_first
-from initbench.reporting.svg import unique
+from initbench.reporting.figures.svg import unique
+from initbench.reporting.gallery import Shown, gallery, shown_first
 from initbench.spec.grid import Grid
 from initbench.stats.chance import cautions
 
-# So many answers stand on the first screen, and so many are told at all: the table has them all.
-FIRST_ANSWERS, MAX_ANSWERS = 8, 200
 
-# So many comparisons the page plans seeds for.
-MAX_PLANNED = 100
-
-
-def make(
+def render(
     frame: pd.DataFrame,
     grid: Grid,
     environments: Iterable[Mapping[str, str]],
@@ -91,14 +85,17 @@ def _told(evidence: Evidence) -> dict[str, Any]:
     failed, failures = words.failures(evidence.last, evidence.frame, choice, undecided)
     first, rates = evidence.first, evidence.rates
     planning, all_planning = _planning(evidence)
-    answers, more = _answers(first)[:FIRST_ANSWERS], _answers(evidence)[FIRST_ANSWERS if first is evidence else 0 :]
+    answers, more = (
+        _answers(first)[: limits.MAX_FIRST_ANSWERS],
+        _answers(evidence)[limits.MAX_FIRST_ANSWERS if first is evidence else 0 :],
+    )
     return {
         "headline": _headline(evidence),
         "evidence": words.evidence(evidence.last, evidence.seeds),
         "findings": words.findings(evidence.last, table, choice),
         "answers": answers,
         "more_answers": more,
-        "told": FIRST_ANSWERS * (first is evidence) + len(more),
+        "told": limits.MAX_FIRST_ANSWERS * (first is evidence) + len(more),
         "own_best": first is not evidence,
         "first_choices": len(first.choices),
         "initializers": len(evidence.initializers),
@@ -107,14 +104,14 @@ def _told(evidence: Evidence) -> dict[str, Any]:
         "question": words.listed([setting.replace("_", " ") for setting in choice]),
         "choices": len(choices),
         "shown": len(evidence.shown),
-        "most_columns": MAX_COLUMNS,
+        "most_columns": limits.MAX_OVERVIEW_COLUMNS,
         "planning": planning,
         "all_planning": all_planning,
         "comparisons": int(table["comparisons"].max()),
         "diverged": failed,
         "failures": failures,
-        "most_failures": words.MAX_FAILURES,
-        "most_planned": MAX_PLANNED,
+        "most_failures": limits.MAX_FAILURES,
+        "most_planned": limits.MAX_PLANNED,
         "chance": _chance(grid),
         "cautions": cautions(grid.sources.values()),
         "fixed": _fixed(grid),
@@ -193,7 +190,7 @@ def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
     at_its_best = RATE in evidence.grid.varying and RATE not in evidence.choice
     return [
         (None if at_its_best else i, title, int(rows["seeds"].max()), words.verdict(rows))
-        for i, (title, rows) in enumerate(evidence.choices[:MAX_ANSWERS])
+        for i, (title, rows) in enumerate(evidence.choices[: limits.MAX_ANSWERS])
     ]
 
 
@@ -206,7 +203,7 @@ def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]
     parts = [rates, stats.verdicts(common, keys, chance=evidence.chance), evidence.first.verdicts, at_each]
     grouped = [dict(_by(part, keys)) for part in parts]
     told = []
-    for title, rows in list(grouped[0].items())[:MAX_ANSWERS]:
+    for title, rows in list(grouped[0].items())[: limits.MAX_ANSWERS]:
         said = [words.at_rates(grouped[1].get(title), rows, "common")]
         said.append(words.at_rates(grouped[2][title], rows, "own_best"))
         said += [f"{line}." for line in (*words.narrow(grouped[3][title]), *words.at_the_edge(rows))]
@@ -224,13 +221,13 @@ def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any
     every: list[tuple[Any, ...]] = []
     for i, (title, rows) in enumerate(evidence.shown):
         compared = rows[rows["difference_std"].notna()].sort_values("difference", kind="stable")
-        wanted = compared.head(max(1, MAX_PLANNED - len(every)))
+        wanted = compared.head(max(1, limits.MAX_PLANNED - len(every)))
         for j, (_, row) in enumerate(stats.enough(wanted).iterrows()):
             needed = [words.whole(row[f"needed_{target:g}"]) for target in stats.TARGETS]
             told = (i, title, str(row["initializer"]), int(row["pairs"]), words.signed(row["detectable"], 2), *needed)
             every.append(told)
             nearest += [told] * (j == 0)
-    return nearest, every[:MAX_PLANNED]
+    return nearest, every[: limits.MAX_PLANNED]
 
 
 def _chance(grid: Grid) -> str:

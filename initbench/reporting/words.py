@@ -9,6 +9,14 @@ import numpy as np
 import pandas as pd
 
 from initbench.initializers import schemes
+from initbench.reporting.limits import (
+    MAX_FAILURES,
+    MAX_HALF_WIDTH,
+    MAX_NAMED,
+    MAX_OPEN_NAMED,
+    MAX_TICK_DECIMALS,
+    MAX_TICK_LETTERS,
+)
 from initbench.spec.columns import DIVERGED, SETTINGS
 from initbench.spec.grid import counted
 from initbench.stats import CHOSEN_ON, CONFIDENCE, MAX_SEEDS
@@ -31,10 +39,6 @@ def percent(value: float, digits: int = 1) -> str:
     return "–" if pd.isna(value) else f"{100 * value:.{digits}f}%"
 
 
-# Of an accuracy whose interval is wider, to each side, nothing is known; text and figures end there.
-MAX_HALF = 0.5
-
-
 def exact(value: float) -> str:
     """A number as it is, but for the rounding of binary fractions.
 
@@ -52,17 +56,13 @@ def ticks(values: Sequence[float], unit: str = "") -> list[str]:
     """
     apart = min((abs(a - b) for a, b in itertools.pairwise(sorted(set(values)))), default=0.0)
     rounding = max(apart * 1e-6, max(map(abs, values), default=0.0) * 1e-12)
-    for digits in range(MAX_DECIMALS + 1):
+    for digits in range(MAX_TICK_DECIMALS + 1):
         if all(abs(round(value, digits) - value) <= rounding for value in values):
             texts = [f"{value:.{digits}f}" for value in values]
-            if max(map(len, texts), default=0) <= MAX_TICK:
+            if max(map(len, texts), default=0) <= MAX_TICK_LETTERS:
                 texts = [text.lstrip("-") if float(text) == 0 else text.replace("-", "−") for text in texts]
                 return [text + unit for text in texts]
     return [exact(value) + unit for value in values]
-
-
-# A tick with more decimals, or more characters, is written with a power of ten.
-MAX_DECIMALS, MAX_TICK = 7, 9
 
 
 def digits_for(half: float) -> int:
@@ -81,8 +81,8 @@ def interval(row: Any, runs: str = "all") -> str:
         return "–"
     half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
     digits = digits_for(half)
-    if half > MAX_HALF:
-        return f"{percent(mean, digits)} ± over {100 * MAX_HALF:.0f}"
+    if half > MAX_HALF_WIDTH:
+        return f"{percent(mean, digits)} ± over {100 * MAX_HALF_WIDTH:.0f}"
     return percent(mean, digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
 
 
@@ -186,9 +186,6 @@ def title(choice: Sequence[str], row: Any) -> str:
 # An initializer that is not told to be behind, and is so far behind its leader, has seeds that scatter.
 LOOSE = 0.01
 
-# So many of those a sentence names.
-MAX_LOOSE = 4
-
 
 def p_value(p: float) -> str:
     """A p-value.
@@ -254,9 +251,9 @@ def verdict(rows: pd.DataFrame) -> str:
         elif not standing(leader):
             said.append(f"{who} leads, with too few seeds to be compared")
         if len(loose):
-            lower = [named(row, f"{_points(row)} lower") for _, row in loose.head(MAX_LOOSE).iterrows()]
-            if len(loose) > MAX_LOOSE:
-                lower.append(f"{len(loose) - MAX_LOOSE} more (up to {_points(loose.iloc[-1])} lower)")
+            lower = [named(row, f"{_points(row)} lower") for _, row in loose.head(MAX_OPEN_NAMED).iterrows()]
+            if len(loose) > MAX_OPEN_NAMED:
+                lower.append(f"{len(loose) - MAX_OPEN_NAMED} more (up to {_points(loose.iloc[-1])} lower)")
             said.append(f"{listed(lower)} {'scatters' if len(loose) == 1 else 'scatter'} too much to be ruled out")
         said += _behind(others[others["significant"]])
         if len(unjudged):
@@ -376,10 +373,6 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     return sentences
 
 
-# Of more initializers than these a sentence of the headline names some.
-MAX_NAMED = 8
-
-
 def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[str]:
     """Which initializers nothing shows to be behind in any choice, all told together; and who is behind in how many,
     one by one.
@@ -459,10 +452,6 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str])
 
 def _is(table: pd.DataFrame, column: str, value: str) -> Any:
     return table[column] == value if column in table else True
-
-
-# How many diverged runs the page lists.
-MAX_FAILURES = 100
 
 
 def failures(

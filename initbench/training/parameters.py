@@ -4,6 +4,9 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from initbench.data import datasets
 from initbench.initializers import schemes
 from initbench.initializers.model import Array, Batch, Model, Parameters
 from initbench.random import streams
@@ -42,3 +45,21 @@ def initial_parameters(
     batches = Batches(cell.seed, cell.train_size, cell.batch_size, read) if read else ()
     model = Model(layers, batches, cell.activation, cell.output_activation, cell.loss)
     return schemes.parameters(cell.initializer, cell.bias_initializer, model, cell.seed, dtype)
+
+
+def first_layer_on_mnist(scheme: str, shape: tuple[int, ...], activation: str, seed: int) -> Array:
+    """The first layer's weights, by a scheme of whole networks, of a network with one hidden layer on MNIST.
+
+    They are those of a cell with this seed, cross-entropy, batches of 128 and zero biases. Raises ValueError where the
+    shape is not that of such a layer, and where the scheme does.
+    """
+    data = datasets.load_mnist()
+    images, labels = data.train_images[data.validation_size :], data.train_labels[data.validation_size :]
+    pixels = images.shape[1]
+    if len(shape) != 2 or shape[0] != pixels:
+        raise ValueError(
+            f"{scheme} looks at MNIST here, and its shape is {pixels},UNITS: give --shape {pixels},256, say"
+        )
+    batches = Batches(seed, len(images), 128, lambda rows: (images[rows] / 255.0, labels[rows].astype(np.int64)))
+    model = Model(((pixels, shape[1]), (shape[1], data.classes)), batches, activation=activation)
+    return schemes.parameters(scheme, "zeros", model, seed)[0][0]

@@ -144,7 +144,7 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
 def test_what_is_drawn_of_weights_are_their_numbers():
     from initbench.initializers import orthogonal
     from initbench.initializers._base import with_law
-    from initbench.reporting import weights
+    from initbench.reporting.figures import weights
 
     W, law = with_law(lambda: orthogonal((60, 40), gain=3.0, seed=0))
     edges, shares, expected = weights.histogram(W, law)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from initbench.execution.plan import plan
-from initbench.reporting import make
+from initbench.reporting.page import render
 from initbench.results import store
 from initbench.results import table as results
 from initbench.results.experiment import Experiment
@@ -112,7 +112,7 @@ def test_a_long_table_says_the_same_in_less_memory(run, monkeypatch):
     for name in COLUMNS:
         assert long[name].dtype == {"string": "category", "int64": "int32"}.get(str(SCHEMA.field(name).type), float)
     pd.testing.assert_frame_equal(long.astype(plain.dtypes), plain, check_exact=True)
-    assert make(long, run.grid, [], "run") == make(plain, run.grid, [], "run")
+    assert render(long, run.grid, [], "run") == render(plain, run.grid, [], "run")
 
 
 def test_a_number_that_does_not_fit_stays_whole(monkeypatch):

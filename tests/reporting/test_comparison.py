@@ -99,7 +99,7 @@ def test_the_page_of_a_comparison_says_what_moved(before):
     found = stats.changes(before, moved_by(before, -1))
     left = comparison.Side("before", 72, [{"torch": "2.13.0", "processor": "one"}])
     right = comparison.Side("<b>after</b>", 80, [{"torch": "2.14.0", "processor": "one"}])
-    page = comparison.make(found, left, right, 0.5, "initbench compare a b")
+    page = comparison.render(found, left, right, 0.5, "initbench compare a b")
     text = Page(page).text
     for said in (
         "72 cells in 12 settings are in both runs.",
@@ -268,7 +268,7 @@ def test_the_page_of_a_comparison_is_accessible(chromium, before, tmp_path, widt
     side = comparison.Side("a", 72, [{"torch": "2.13.0"}])
     path = tmp_path / "page.html"
     path.write_text(
-        comparison.make(stats.changes(before, moved_by(before, -1)), side, side, 0.5, "x"), encoding="utf-8"
+        comparison.render(stats.changes(before, moved_by(before, -1)), side, side, 0.5, "x"), encoding="utf-8"
     )
     page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(path.as_uri())

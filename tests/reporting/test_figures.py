@@ -25,8 +25,11 @@ from rcparams import HOSTILE
 
 import initbench as ib
 from initbench import stats
-from initbench.reporting import figures, make, style, weights, words
-from initbench.reporting.svg import edited, unique
+from initbench.reporting import figures, words
+from initbench.reporting.figures import drawing as drawing_module
+from initbench.reporting.figures import style, weights
+from initbench.reporting.figures.svg import edited, for_page, unique
+from initbench.reporting.page import render
 from initbench.spec import grid
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
@@ -343,7 +346,7 @@ def test_a_text_is_never_edited_with_the_rest_of_an_svg():
     letters = "font: 700 9.876px 'DejaVu Sans'; fill: #222222"
     text = f'<text x="1.23456" style="{letters}">{escaped}\x0b</text>'
     source = f'<svg xmlns="x" viewBox="0 0 1 1"><metadata>m<g/></metadata><!-- c --><g id="n">{text}</g></svg>'
-    once = figures.svg.for_page(source, {"#222222": "var(--ink)"}, {"aria-label": ODD}, "p-")
+    once = for_page(source, {"#222222": "var(--ink)"}, {"aria-label": ODD}, "p-")
     root = ET.fromstring(unique(once, "q-").replace(' xmlns="x"', ""))
     text = root.find("g/text")
     assert (text.text, root.get("aria-label")) == (ODD + "\N{REPLACEMENT CHARACTER}", ODD)
@@ -369,18 +372,18 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 {before}
-import initbench.reporting
+import initbench.reporting.page
 from initbench.spec import grid
 from frames import frame_of_grid
 parsed = grid.parse({grid!r})
-sys.stdout.write(initbench.reporting.make(frame_of_grid(parsed), parsed, [], "x"))
+sys.stdout.write(initbench.reporting.page.render(frame_of_grid(parsed), parsed, [], "x"))
 """
 
 
 @pytest.fixture(scope="module")
 def plain_page():
     parsed = grid.parse(SMALL)
-    return make(made_up(parsed), parsed, [], "x")
+    return render(made_up(parsed), parsed, [], "x")
 
 
 def test_what_a_user_has_set_changes_no_byte_of_a_page_and_is_left_as_it_was(plain_page):
@@ -392,7 +395,7 @@ def test_what_a_user_has_set_changes_no_byte_of_a_page_and_is_left_as_it_was(pla
         mine = plt.figure("mine")
         before, numbers, filters = dict(mpl.rcParams), plt.get_fignums(), list(warnings.filters)
         backend = mpl.get_backend()
-        assert make(made_up(parsed), parsed, [], "x") == plain_page
+        assert render(made_up(parsed), parsed, [], "x") == plain_page
         assert dict(mpl.rcParams) == before
         assert (plt.get_fignums(), plt.gcf(), mpl.get_backend()) == (numbers, mine, backend)
         assert list(warnings.filters) == filters
@@ -405,7 +408,7 @@ def test_what_a_user_has_set_changes_no_byte_of_a_page_and_is_left_as_it_was(pla
         (b"\xff\xfe broken", ""),  # which ends the import of matplotlib: hers as well as ours
         (
             b"backend: module://nothing_here\nno such key: 1\n",
-            "import initbench.matplotlib_import as m; m.own_process = True",
+            "import initbench.reporting.matplotlib_import as m; m.own_process = True",
         ),
     ],
 )
@@ -438,8 +441,8 @@ def test_every_figure_is_drawn_in_our_own_settings():
 def test_files_say_once_which_characters_no_font_has(monkeypatch, tmp_path):
     text = strangers.GRID.replace("zeros", "he_uniform").replace('["tanh", "relu"]', '["tanh"]')
     folder = strangers.made_run(tmp_path, text)
-    some = figures._family_with
-    monkeypatch.setattr(figures, "_family_with", lambda char: None if char == "\U0001bc00" else some(char))
+    some = drawing_module._family_with
+    monkeypatch.setattr(drawing_module, "_family_with", lambda char: None if char == "\U0001bc00" else some(char))
     odd = "\U0001bc00 \N{RIGHTWARDS TWO-HEADED ARROW WITH VERTICAL STROKE}"  # the second is in DejaVu Serif
     monkeypatch.setattr(words, "labelled", lambda frame: frame.replace({"initializer": {"he_uniform": odd}}))
     with warnings.catch_warnings(record=True) as caught:

@@ -9,7 +9,8 @@ from frames import frame_of_grid as made_up
 from page import SIZES, violations
 
 from initbench import stats
-from initbench.reporting import make, words
+from initbench.reporting import words
+from initbench.reporting.page import render
 from initbench.spec import grid
 
 CHOICE = ["activation", "loss"]
@@ -32,7 +33,7 @@ def frame():
 def address(frame, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}
-    path.write_text(make(frame, grid.parse(TEXT), [environment], "initbench run page.toml"), encoding="utf-8")
+    path.write_text(render(frame, grid.parse(TEXT), [environment], "initbench run page.toml"), encoding="utf-8")
     return path.as_uri()
 
 
@@ -249,7 +250,7 @@ def test_a_run_whose_name_is_a_script_runs_none(opened, frame, tmp_path):
     parsed = dataclasses.replace(grid.parse(TEXT), name=hostile)
     renamed = frame.replace({"initializer": {"he_normal": f"</script>{hostile}<img src=x onerror=alert(1)>"}})
     path = tmp_path / "report.html"
-    path.write_text(make(renamed, parsed, [{"processor": hostile}], hostile), encoding="utf-8")
+    path.write_text(render(renamed, parsed, [{"processor": hostile}], hostile), encoding="utf-8")
     page = opened(path.as_uri())
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     assert page.locator(".kicker").inner_text() == f"initbench · {hostile}"
@@ -279,7 +280,7 @@ def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
     again = opened(page.url.partition("#")[0] + link)
     run = Experiment.open(folder)
     other = tmp_path / "comparison.html"
-    other.write_text(comparison.make(*changed(run, run), 0.5, "initbench compare <script>window.pwned=10</script>"))
+    other.write_text(comparison.render(*changed(run, run), 0.5, "initbench compare <script>window.pwned=10</script>"))
     for one in (page, again, opened(other.as_uri())):
         assert one.evaluate("typeof window.pwned") == "undefined"
         assert one.locator("img, iframe, object, embed, [onload], [onerror], [onfocus], [onmouseover]").count() == 0

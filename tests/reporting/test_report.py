@@ -21,7 +21,9 @@ from page import Page
 
 import initbench as ib
 from initbench import stats
-from initbench.reporting import explorer, figures, make, style, words
+from initbench.reporting import explorer, figures, words
+from initbench.reporting.figures import style
+from initbench.reporting.page import render
 from initbench.results import store
 from initbench.results.table import csv_bytes
 from initbench.spec import grid, presets
@@ -37,7 +39,7 @@ def _raise_warnings_of_drawing(monkeypatch):
 def page():
     parsed = grid.parse(TEXT)
     environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}
-    return make(made_up(parsed), parsed, [environment, environment], "initbench run page.toml")
+    return render(made_up(parsed), parsed, [environment, environment], "initbench run page.toml")
 
 
 def test_the_page_asks_nothing_of_any_host(page):
@@ -104,7 +106,7 @@ def test_a_scheme_for_each_place_has_a_short_name_that_fits_its_figures(recwarn)
     )
     one = {"activation": "tanh", "loss": "mse"}
     parsed = grid.parse(TEXT.replace('"zeros"', f'"zeros", {table}, {longest}'), overrides=one)
-    text = Page(make(made_up(parsed), parsed, [], "x")).text
+    text = Page(render(made_up(parsed), parsed, [], "x")).text
     assert "he_normal with last normal(std=0.01)" in text
     assert "glorot_truncated_normal with first variance_scaling and last uniform(low=-1.0, high=0.05)" in text
     assert "per_layer(" not in text.replace(parsed.text, "")
@@ -114,16 +116,16 @@ def test_a_scheme_for_each_place_has_a_short_name_that_fits_its_figures(recwarn)
 def test_the_same_table_makes_the_same_page(page):
     parsed = grid.parse(TEXT)
     environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}
-    assert make(made_up(parsed), parsed, [environment], "initbench run page.toml") == page
+    assert render(made_up(parsed), parsed, [environment], "initbench run page.toml") == page
 
 
 def test_what_comes_from_a_grid_file_is_escaped():
     parsed = grid.parse(TEXT + "# <script>alert(1)</script>", overrides={"activation": "tanh", "loss": "mse"})
-    text = make(made_up(parsed), parsed, [{"processor": "<img src=x>"}], "<b>")
+    text = render(made_up(parsed), parsed, [{"processor": "<img src=x>"}], "<b>")
     assert "<script>alert" not in text
     named = dataclasses.replace(parsed, name="<script>alert(1)</script>")
     frame = made_up(parsed).replace({"initializer": {"he_normal": "</script><script>alert(1)</script>"}})
-    text = make(frame, named, [{"processor": "<img src=x>"}], "<b>")
+    text = render(frame, named, [{"processor": "<img src=x>"}], "<b>")
     assert "<script>alert" not in text
     assert len(Page(text).scripts) == 2
     assert "<img src=x>" not in text
@@ -144,7 +146,7 @@ SHAPES = [
 def in_words(change):
     parsed = grid.parse(TEXT, overrides=change)
     frame = pd.concat([made_up_of_epochs(parsed, e) for e in parsed.axes["epochs"]], ignore_index=True)
-    text = Page(make(frame, parsed, [], "initbench run page.toml")).text
+    text = Page(render(frame, parsed, [], "initbench run page.toml")).text
     assert "nan" not in text.lower().replace("finance", "")
     return text
 
@@ -169,27 +171,27 @@ def made_up_of_epochs(parsed, epochs):
 def test_divergence_is_counted_and_listed(without_figures):
     parsed = grid.parse(TEXT)
     frame = made_up(parsed, broken=lambda c: c.initializer == "he_normal" and c.activation == "relu" and c.seed < 2)
-    text = Page(make(frame, parsed, [], "x")).text
+    text = Page(render(frame, parsed, [], "x")).text
     assert "4 of 36 runs diverged (a loss became infinite or not a number) and 0 stayed at chance." in text
     assert "2 of 3" in text
     dead = made_up(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse")
-    text = Page(make(dead, parsed, [], "x")).text
+    text = Page(render(dead, parsed, [], "x")).text
     assert "Over all 3 combinations of activation and loss, zeros is never shown to be behind another." in text
     assert "In 1 combination every run diverged." in text
     assert text.count("relu, mse, 3 seeds: every run diverged: there is no best.") == 1
     everything = made_up(parsed, broken=lambda c: True)
-    text = Page(make(everything, parsed, [], "x")).text
+    text = Page(render(everything, parsed, [], "x")).text
     assert "Every run diverged, so no initializer can be recommended." in text
 
 
 def test_a_part_of_a_run_is_told_to_be_one(without_figures):
     parsed = grid.parse(TEXT)
     frame = made_up(parsed)
-    text = Page(make(frame[frame["seed"] < 2], parsed, [], "initbench run page.toml")).text
+    text = Page(render(frame[frame["seed"] < 2], parsed, [], "initbench run page.toml")).text
     assert "2 seeds for each setting" in text
     assert "With two seeds" in text
     assert "12 of the 36 cells are not trained yet" in text
-    text = Page(make(frame[:0], parsed, [], "initbench run page.toml")).text
+    text = Page(render(frame[:0], parsed, [], "initbench run page.toml")).text
     assert "No cell of this run is trained yet" in text
 
 
@@ -319,7 +321,7 @@ def test_the_page_says_how_many_seeds_would_be_enough(page, without_figures):
         assert words.signed(detectable, 2) in text
         assert words.whole(stats.seeds_needed(0.001, nearest["difference_std"], 3)) in text
     alone = grid.parse(TEXT, overrides={"seed": 1})
-    assert "How many seeds" not in Page(make(made_up(alone), alone, [], "x")).text
+    assert "How many seeds" not in Page(render(made_up(alone), alone, [], "x")).text
 
 
 def test_the_page_says_how_fast_an_initializer_comes_near_the_leader(without_figures):
@@ -338,7 +340,7 @@ def test_the_page_says_how_fast_an_initializer_comes_near_the_leader(without_fig
             if len(by_hand) == 3:
                 assert table.loc[(activation, loss, name), "median"] == by_hand.median()
     assert (table["reached"] > 0).any()
-    assert "Epochs to near the leader" in Page(make(frame, parsed, [], "x")).text
+    assert "Epochs to near the leader" in Page(render(frame, parsed, [], "x")).text
 
 
 def test_where_each_is_behind_another_none_is_recommended():
@@ -420,7 +422,7 @@ def degenerate(case):
     frame = spoil(made_up(parsed)).reset_index(drop=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        text = Page(make(frame, parsed, [], "initbench run page.toml")).text
+        text = Page(render(frame, parsed, [], "initbench run page.toml")).text
     assert sentence in text
     told = text.lower().replace("finance", "")
     assert not re.search(r"\bnan\b|\binf\b|none%|\bnone\b points", told)
@@ -453,14 +455,14 @@ def test_learning_rates_are_told_common_and_each_its_own_best(without_figures):
     parsed = grid.parse(TEXT, overrides={"learning_rate": [0.01, 0.1, 1.0], "loss": "mse"})
     own = {"zeros": 0.01, "he_normal": 0.1, "truncated_normal(std=1.0)": 0.1}
     frame = made_up(parsed, lambda c: 0.9 if own[c.initializer] == c.learning_rate else 0.6)
-    text = Page(make(frame, parsed, [], "x")).text
+    text = Page(render(frame, parsed, [], "x")).text
     assert "With each initializer at its own best learning rate: no initializer could be told from another" in text
     assert "all at 0.1: " in text
     assert "each at its own best (zeros 0.01, he_normal 0.1 and truncated_normal(std=1.0) 0.1): " in text
     assert "zeros is among the best at 0.01 and 1 only." in text
     assert "zeros does best at the edge of these rates: one beyond it may suit better." in text
     alone = grid.parse(TEXT, overrides={"learning_rate": [0.01, 0.1], "loss": "mse", "activation": "tanh"})
-    text = Page(make(made_up(alone), alone, [], "x")).text
+    text = Page(render(made_up(alone), alone, [], "x")).text
     assert "Which weight initializer, with which learning rate?" in text
     assert "tanh, mse: all at " in text
 
@@ -495,7 +497,7 @@ def lab(hexed, deficiency=None):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-@pytest.mark.parametrize(("palette", "ground"), [(figures.LIGHT, "#ffffff"), (figures.DARK, "#14181c")])
+@pytest.mark.parametrize(("palette", "ground"), [(style.LIGHT, "#ffffff"), (style.DARK, "#14181c")])
 def test_colours_stand_out_from_their_ground_and_from_each_other_for_the_colour_blind(palette, ground):
     """3:1 against the ground (WCAG 2.2, 1.4.11); and apart by 15 or more of CIELAB's units whoever looks. Those near to
     each other in lightness, on grey paper, have other markers.
@@ -518,21 +520,21 @@ def test_an_initializer_has_one_colour_and_one_marker_throughout():
         pairs = {(look.light[name], look.markers[name]) for name in look.light}
         assert len(pairs) == len(look.light) == len(look.dark) == count
         assert len(set(look.light.values())) == count
-        assert not {figures.INK, figures.GRID, figures.GROUND} & set(look.light.values())
+        assert not {style.INK, style.GRID, style.GROUND} & set(look.light.values())
     assert len({look.markers[f"n{i}"] for i in range(10)}) == 10
 
 
 @pytest.mark.slow
 def test_the_articles_report_is_small():
     article = grid.parse(presets.text("keepcoding"))
-    assert len(make(made_up(article), article, [], "x").encode()) < 3_000_000
+    assert len(render(made_up(article), article, [], "x").encode()) < 3_000_000
 
 
 @pytest.mark.slow
 def test_the_report_of_10_000_cells_is_small():
     many = grid.parse(presets.text("keepcoding"), overrides={"seed": 208, "epochs": 10})
     assert len(many) == 9984
-    page = make(made_up(many, lambda c: hash_of(c) / 16**6), many, [], "x")
+    page = render(made_up(many, lambda c: hash_of(c) / 16**6), many, [], "x")
     assert len(page.encode()) < 10_000_000
     assert "This page carries the last epoch of each cell" in Page(page).text
 
@@ -608,5 +610,5 @@ def test_several_kinds_of_machine_are_said_in_words(without_figures):
     assert "Trained on 3 kinds of machine: AMD EPYC, Intel Xeon and cuda: NVIDIA H100 beside AMD EPYC." in told
     assert "between kinds results agree to rounding" in told
     parsed = grid.parse(TEXT)
-    page = make(made_up(parsed), parsed, [one, {**one, "processor": "Intel Xeon"}], "initbench run page.toml")
+    page = render(made_up(parsed), parsed, [one, {**one, "processor": "Intel Xeon"}], "initbench run page.toml")
     assert "Trained on 2 kinds of machine: AMD EPYC and Intel Xeon." in page

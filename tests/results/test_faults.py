@@ -80,7 +80,7 @@ def instant(monkeypatch):
     """Runs that train in no time, wait for no disk, and whose report is a word."""
     made_up.instantly(monkeypatch)
     monkeypatch.setattr("os.fsync", lambda handle: None)
-    monkeypatch.setattr("initbench.reporting.make", lambda *_: "a report")
+    monkeypatch.setattr("initbench.reporting.page.render", lambda *_: "a report")
     monkeypatch.setattr("initbench.reporting.terminal.summary_table", lambda *_: None)
     interrupts = signal.getsignal(signal.SIGINT)
     yield

@@ -95,7 +95,7 @@ ODD = {
 @pytest.mark.parametrize("kind", ODD)
 def test_what_is_no_regular_file_of_limited_size_is_left_out_with_a_line(folder, tmp_path, monkeypatch, capsys, kind):
     """As a part, a timing, the data sets, the heartbeat and the list of figures; by every command that reads."""
-    monkeypatch.setattr("initbench.reporting.make", lambda *_: "a report")
+    monkeypatch.setattr("initbench.reporting.page.render", lambda *_: "a report")
     part, timing = (folder / place / f"{'a' * 64}.{end}" for place, end in (("parts", "parquet"), ("timings", "json")))
     (folder / "figures").mkdir()
     others = [folder / "datasets.json", folder / locking.HEARTBEAT, folder / "figures" / store.FIGURES_LIST]

@@ -401,7 +401,7 @@ def test_a_file_that_is_a_link_is_replaced_and_what_it_leads_to_stays(grid, fold
     kept = victim.read_bytes()
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(victim)
-    monkeypatch.setattr("initbench.reporting.make", lambda *_: "a report")
+    monkeypatch.setattr("initbench.reporting.page.render", lambda *_: "a report")
     ib.run(grid, results=tmp_path)
     ib.report(folder)
     assert victim.read_bytes() == kept

@@ -11,7 +11,7 @@ from initbench import initializers
 from initbench.data import datasets
 from initbench.execution import plan
 from initbench.random import noise
-from initbench.reporting import make
+from initbench.reporting.page import render
 from initbench.results.experiment import Experiment
 from initbench.spec import grid
 
@@ -72,7 +72,7 @@ def test_reading_a_results_folder(benchmark, thousand_cells):
 @pytest.mark.slow
 def test_a_report(benchmark, thousand_cells):
     rows = thousand_cells.frame()
-    page = benchmark.pedantic(make, (rows, thousand_cells.grid, [], "initbench run grid.toml"), rounds=3)
+    page = benchmark.pedantic(render, (rows, thousand_cells.grid, [], "initbench run grid.toml"), rounds=3)
     assert page.count("<figure") > 5
 
 

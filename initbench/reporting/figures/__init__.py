@@ -1,0 +1,42 @@
+"""The report's figures, one module for each kind: a table in, a `Drawing` out.
+
+What is drawn is what the table says: no interval ends at a panel's edge, and a tick's label is its exact value.
+"""
+
+# ruff: noqa: E402
+from initbench.reporting.matplotlib_import import import_matplotlib
+
+import_matplotlib()  # before any module below does
+
+from initbench.reporting.figures.accuracy import accuracy_by_initializer
+from initbench.reporting.figures.axes import WIDTH, accuracy_range
+from initbench.reporting.figures.curves import learning_curve
+from initbench.reporting.figures.drawing import Drawing, inline, save, swatch, undrawable
+from initbench.reporting.figures.forest import intervals
+from initbench.reporting.figures.heatmap import MARKS, heat_map
+from initbench.reporting.figures.paired import changes, differences
+from initbench.reporting.figures.profiles import profile
+from initbench.reporting.figures.ranks import rank_diagram
+from initbench.reporting.figures.rates import sensitivity
+from initbench.reporting.figures.style import Look
+
+__all__ = [
+    "MARKS",
+    "WIDTH",
+    "Drawing",
+    "Look",
+    "accuracy_by_initializer",
+    "accuracy_range",
+    "changes",
+    "differences",
+    "heat_map",
+    "inline",
+    "intervals",
+    "learning_curve",
+    "profile",
+    "rank_diagram",
+    "save",
+    "sensitivity",
+    "swatch",
+    "undrawable",
+]

@@ -1,0 +1,119 @@
+"""What panels share: their size, axis of accuracies, ticks, titles and reference lines."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+from matplotlib.figure import Figure
+
+from initbench.reporting import words
+from initbench.reporting.figures.labels import wrapped
+from initbench.reporting.figures.style import INK
+from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_TITLE_LINE
+
+# A panel has a phone's width, in inches; panels stand side by side where there is room.
+WIDTH = 4.6
+
+
+def panel(height: float, rows: int = 1, width: float = WIDTH) -> tuple[Figure, Any]:
+    """A figure of this size in inches, and its axes: one, or an array of them below each other."""
+    canvas = Figure(figsize=(width, height), layout="constrained")
+    return canvas, canvas.subplots(rows, 1)
+
+
+def accuracy_range(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[float, float]:
+    """The axis of accuracies for all panels: from 0 to 1, or closer where all values are above one half.
+
+    It contains the accuracy of each run, and the mean and the interval of each row of `verdicts`, also where that ends
+    below 0 or above 1.
+
+    >>> def interval(low, high):
+    ...     return pd.DataFrame({"mean_all": [(low + high) / 2], "all_low": [low], "all_high": [high]})
+    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.1, 0.9]}), interval(0.2, 0.8))
+    (0.0, 1.0)
+    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.942, 0.957]}), interval(0.937, 0.962))
+    (0.93, 0.97)
+    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.75, 0.75]}), interval(0.75, 0.75))
+    (0.75, 0.752)
+    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.1, 0.9]}), interval(0.3, 1.01))
+    (0.0, 1.05)
+    """
+    values = np.concatenate(
+        [rows["test_accuracy"].to_numpy(float), *interval_ends(table, "mean_all", "all_low", "all_high")[:3]]
+    )
+    values = values[~np.isnan(values)]
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    if low > 0.5:
+        step = 0.01 if high - low > 0.005 else 0.002
+        begin, end = _floor(low, step), -_floor(-high, step)
+        return begin, max(end, round(begin + step, 4))
+    return min(0.0, _floor(low, 0.05)), max(1.0, -_floor(-high, 0.05))
+
+
+def _floor(value: float, step: float) -> float:
+    """The next lower multiple of a step; a value that is one but for rounding stays."""
+    return round(math.floor(round(value / step, 9)) * step, 4)
+
+
+def interval_ends(table: pd.DataFrame, mean: str, low: str, high: str) -> tuple[Any, Any, Any, Any]:
+    """Means of accuracies, the ends of their intervals, cut as `words.interval` cuts them, and which are cut."""
+    middle, lower, upper = (table[column].to_numpy(float) for column in (mean, low, high))
+    cut = (upper - lower) / 2 > MAX_HALF_WIDTH
+    lower, upper = np.where(cut, middle - MAX_HALF_WIDTH, lower), np.where(cut, middle + MAX_HALF_WIDTH, upper)
+    return middle, lower, upper, cut
+
+
+class Ticks(ticker.Formatter):
+    """Labels that are the ticks' exact values, times `scale` and with `unit`.
+
+    All have the same decimals; with `each`, for logarithmic axes, each has those that it needs.
+    """
+
+    def __init__(self, scale: float = 1.0, unit: str = "", *, each: bool = False) -> None:
+        self.scale, self.unit, self.each = scale, unit, each
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        """The label of one tick."""
+        return self.format_ticks([value])[0]
+
+    def format_ticks(self, values: Any) -> list[str]:
+        """The labels of all ticks of an axis."""
+        scaled = [self.scale * float(value) for value in values]
+        return [words.exact(value) for value in scaled] if self.each else words.ticks(scaled, self.unit)
+
+
+class AccuracyTicks(ticker.MaxNLocator):
+    """Ticks from 0 to 1 only: intervals can end beyond, accuracies cannot."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """The ticks for an axis with these ends."""
+        values = np.asarray(super().tick_values(vmin, vmax))
+        return values[(values > -1e-9) & (values < 1 + 1e-9)]
+
+
+def percent_axis(axis: Any) -> None:
+    """Label an axis of accuracies in percent."""
+    axis.set_major_locator(AccuracyTicks(5, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(Ticks(100, "%"))
+
+
+def number_axis(axis: Any, **locator: Any) -> None:
+    """Label an axis with exact numbers, at the ticks of a `MaxNLocator`."""
+    axis.set_major_locator(ticker.MaxNLocator(**locator))
+    axis.set_major_formatter(Ticks())
+
+
+def reference_line(axes: Any, x: float) -> None:
+    """Draw a dashed vertical line."""
+    axes.axvline(x, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+
+
+def set_title(canvas: Figure, axes: Any, text: str) -> None:
+    """Set a title, with a line break where it would be wider than the figure, which then grows."""
+    width, height = canvas.get_size_inches()
+    lines = text.split("\n")
+    broken = [part for line in lines for part in wrapped(line, round(MAX_TITLE_LINE * width / WIDTH)) or [""]]
+    canvas.set_size_inches(width, height + 0.2 * (len(broken) - len(lines)))
+    axes.set_title("\n".join(broken))

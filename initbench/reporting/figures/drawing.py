@@ -1,0 +1,152 @@
+"""A figure with its alternative text and its numbers; as a part of the page, or as a file."""
+
+import io
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from initbench.reporting.figures import svg
+from initbench.reporting.figures.style import FONT, GRID, GROUND, INK, Look, style, styled
+
+# The metadata of a file of each kind, without dates, so that the same figure has the same bytes.
+METADATA: dict[str, dict[str, None]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None},
+    "png": {},
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, its alternative text, and its numbers as a table: headings, and rows that begin with a name."""
+
+    canvas: Figure
+    alternative: str
+    headings: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    legend: list[str] = field(default_factory=list)  # initializers that it does not name; the page has a list of them
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = self.canvas.get_size_inches() * 96
+        return round(width), round(height)
+
+
+def described(names: Sequence[str], numbers: Sequence[str | Sequence[str]], columns: Iterable[object] = ()) -> str:
+    """Names with their numbers, for an alternative text; of many numbers each, with their columns.
+
+    >>> described(["zeros", "orthogonal"], ["90%", "91%"])
+    'zeros 90%; orthogonal 91%'
+    >>> described(["zeros"], [["90%", "91%"]], ["tanh", "relu"])
+    'zeros: tanh 90%, relu 91%'
+    """
+    if isinstance(numbers[0] if numbers else "", str):
+        return "; ".join(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
+    return "; ".join(
+        f"{name}: " + ", ".join(f"{column} {number}" for column, number in zip(columns, row, strict=True))
+        for name, row in zip(names, numbers, strict=True)
+    )
+
+
+def inline(drawing: Drawing, look: Look, prefix: str = "") -> str:
+    """Return the figure as an SVG element for the page, with the page's font and colours.
+
+    The ids within it begin with `prefix`, so that many figures stand on one page.
+    """
+    buffer = io.StringIO()
+    with style(**{"svg.fonttype": "none"}):
+        drawing.canvas.savefig(buffer, format="svg", transparent=True, metadata=METADATA["svg"])
+    width, height = drawing.size
+    root = {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "xmlns:xlink": "http://www.w3.org/1999/xlink",
+        "role": "img",
+        "aria-label": drawing.alternative,
+        "width": str(width),
+        "height": str(height),
+    }
+    colours = {INK: "var(--ink)", GRID: "var(--line)", GROUND: "var(--ground)"}
+    colours |= {colour: f"var(--c{i})" for i, colour in enumerate(look.light.values())}
+    return svg.for_page(buffer.getvalue(), colours, root, prefix)
+
+
+def save(drawing: Drawing, look: Look, form: str) -> bytes:
+    """Return the figure as a file for a paper: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dpi).
+
+    Where curves have no names, a legend stands below them.
+    """
+    buffer = io.BytesIO()
+    with style(**{"svg.fonttype": "path", "pdf.fonttype": 42}):
+        if drawing.legend:
+            columns = 1 if max(map(len, drawing.legend)) > 30 else 2
+            width, height = drawing.canvas.get_size_inches()
+            drawing.canvas.set_size_inches(width, height + 0.2 * math.ceil(len(drawing.legend) / columns))
+            handles = [
+                Line2D([], [], color=look.light[name], marker=look.markers[name], markersize=5, label=name)
+                for name in drawing.legend
+            ]
+            drawing.canvas.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+        for text in drawing.canvas.findobj(Text):
+            families = [family for char in sorted(_lacking(text.get_text())) if (family := _family_with(char))]
+            if families:
+                text.set_fontfamily([FONT, *dict.fromkeys(families)])
+        drawing.canvas.savefig(buffer, format=form, dpi=300, facecolor="white", metadata=METADATA[form])
+    return buffer.getvalue()
+
+
+@styled
+def swatch(name: str, look: Look) -> Drawing:
+    """The line and marker of an initializer, for the page's legend."""
+    canvas = Figure(figsize=(0.5, 0.2))
+    axes = canvas.add_axes((0, 0, 1, 1))
+    axes.plot([0, 1, 2], [0, 0, 0], color=look.light[name], marker=look.markers[name], markevery=[1], markersize=6)
+    axes.set_axis_off()
+    return Drawing(canvas, "")
+
+
+def undrawable(drawing: Drawing) -> set[str]:
+    """The characters of a figure that no font of this machine has: a file shows boxes in their place."""
+    with style():
+        texts = [*(text.get_text() for text in drawing.canvas.findobj(Text)), *drawing.legend]
+        return {char for char in _lacking("".join(texts)) if not _family_with(char)}
+
+
+def _lacking(text: str) -> set[str]:
+    """The characters that the figures' font lacks, without those that are not drawn, such as joiners."""
+    drawn = {char for char in text if char > "~" and unicodedata.category(char) not in ("Cc", "Cf", "Cn", "Zs")}
+    variants = {char for char in drawn if "VARIATION SELECTOR" in unicodedata.name(char, "")}
+    font = font_manager.get_font(font_manager.findfont(FONT))
+    return {char for char in drawn - variants if not font.get_char_index(ord(char))}
+
+
+@cache
+def _family_with(char: str) -> str | None:
+    """The family of an installed font that draws this character, or None."""
+    manager = font_manager.fontManager
+    entries = sorted(
+        manager.ttflist, key=lambda entry: (entry.style != "normal", str(entry.weight) != "400", entry.name)
+    )
+    listed = dict.fromkeys(entry.fname for entry in entries)
+    # matplotlib's list of fonts lacks those that were installed since it was written.
+    installed = sorted(font_manager.findSystemFonts(), key=lambda path: ("Regular" not in path, path))
+    for path in dict.fromkeys([*listed, *installed]):
+        try:
+            font = font_manager.get_font(path)
+            if "last resort" in font.family_name.lower() or not font.get_char_index(ord(char)):
+                continue  # that font's glyphs are boxes
+            font.set_size(10, 72)
+            font.load_char(ord(char))  # raises for a font of pictures
+            if path not in listed:
+                manager.addfont(path)
+            return str(font.family_name)
+        except (OSError, RuntimeError, ValueError):  # a damaged file, or of a kind that matplotlib cannot draw
+            continue
+    return None

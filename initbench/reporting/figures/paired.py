@@ -1,0 +1,65 @@
+"""Differences that are paired by seed, with intervals: to the leader, and from one experiment to another."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+
+from initbench.reporting import words
+from initbench.reporting.figures.axes import Ticks, number_axis, panel, reference_line, set_title
+from initbench.reporting.figures.drawing import Drawing, described
+from initbench.reporting.figures.forest import forest
+from initbench.reporting.figures.style import Look, styled
+
+
+@styled
+def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
+    """The leader's test accuracy minus each initializer's, of one combination: its rows of `verdicts`."""
+    rows = table[table["difference"].notna()].sort_values("difference", kind="stable")
+    names = list(rows["initializer"])
+    leader = table.loc[table["leader"], "initializer"].iloc[0]
+    numbers = [words.difference(row, "difference") for _, row in rows.iterrows()]
+    estimates = _in_points(rows, "difference")
+    canvas, axes = panel(0.44 * len(names) + 1.0)
+    forest(axes, names, estimates, look, numbers)
+    reference_line(axes, 0)
+    axes.set(xlabel="Points of test accuracy behind the leader")
+    set_title(canvas, axes, f"{title}\nbehind {leader}")
+    if np.nanmax(estimates[0]) > 5:  # so that one that failed does not squeeze the others
+        axes.set_xscale("symlog", linthresh=1, linscale=0.6)
+        axes.xaxis.set_major_locator(ticker.FixedLocator([-100, -10, -1, 0, 1, 10, 100]))
+        axes.xaxis.set_major_formatter(Ticks(each=True))
+        drawn = np.concatenate([[0.0], *estimates])
+        scale = axes.xaxis.get_transform()  # matplotlib leaves no margin beyond the linear part
+        first, last = scale.transform([np.nanmin(drawn), np.nanmax(drawn)])
+        margin = 0.06 * (last - first)
+        axes.set_xlim(scale.inverted().transform([first - margin, last + margin]))
+    else:
+        number_axis(axes.xaxis, nbins=6)
+    return Drawing(
+        canvas,
+        f"Percentage points behind {leader}, paired by seed, {title}, with intervals: {described(names, numbers)}.",
+        ["Initializer", "Behind, points, and interval", "p, corrected"],
+        [[name, text, words.p_value(p)] for name, text, p in zip(names, numbers, rows["difference_p"], strict=True)],
+    )
+
+
+@styled
+def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
+    """The changes from one experiment to another: a table of `stats.changes`, and a name for each row."""
+    numbers = [words.difference(row, "change") for _, row in table.iterrows()]
+    canvas, axes = panel(0.44 * len(names) + 1.0, width=7.5)
+    forest(axes, names, _in_points(table, "change"), look, numbers, [str(name) for name in table["initializer"]])
+    reference_line(axes, 0)
+    axes.set(xlabel="Change of test accuracy, points")
+    number_axis(axes.xaxis, nbins=6)
+    alternative = f"Changes of mean test accuracy in points, with intervals: {described(names, numbers)}."
+    return Drawing(canvas, alternative)
+
+
+def _in_points(table: pd.DataFrame, column: str) -> list[Any]:
+    """Differences of accuracies in percentage points, and the ends of their intervals, cut as in `words.points`."""
+    low, high = words.difference_ends(table[f"{column}_low"].to_numpy(float), table[f"{column}_high"].to_numpy(float))
+    return [100 * table[column].to_numpy(float), 100 * low, 100 * high]

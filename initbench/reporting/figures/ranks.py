@@ -1,0 +1,45 @@
+"""Average ranks over the combinations, as a critical-difference diagram (Demšar 2006, section 3.2.4) on its side."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+
+from initbench.reporting.figures.axes import Ticks, panel, set_title
+from initbench.reporting.figures.drawing import Drawing, described
+from initbench.reporting.figures.forest import forest
+from initbench.reporting.figures.style import INK, Look, styled
+
+
+@styled
+def rank_diagram(ranks: pd.DataFrame, groups: Sequence[tuple[int, int]], look: Look, combinations: int) -> Drawing:
+    """Average ranks, best first, and a bar along those without a significant difference.
+
+    `groups` has the first and last row of `ranks` of each bar; none where no test can reach significance.
+    """
+    names = list(ranks["initializer"])
+    mean = ranks["mean_rank"].to_numpy(float)
+    numbers = [f"{rank:.2f}" for rank in mean]
+    canvas, axes = panel(0.44 * len(names) + 1.0)
+    no_interval = np.full(len(names), np.nan)
+    forest(axes, names, [mean, no_interval, no_interval], look, numbers)
+    for i, (first, last) in enumerate(groups):
+        x = len(names) + 0.25 + 0.2 * i
+        axes.plot([x, x], [first - 0.2, last + 0.2], color=INK, linewidth=4, solid_capstyle="butt", zorder=4)
+    begin, end = 0.8, len(names) + 0.4 + 0.2 * len(groups)
+    # The numbers stand right of the bars, which they would else break into pieces.
+    room = 0.02 * (1 + max(map(len, numbers))) if groups else 0.0
+    axes.set(xlim=(begin, begin + (end - begin) / (1 - room)), xlabel="Average rank, 1 is the best")
+    set_title(canvas, axes, f"Average rank over {combinations} combinations")
+    ticks = np.asarray(ticker.MaxNLocator(integer=True, nbins=8).tick_values(1, len(names)))
+    axes.set_xticks(ticks[(ticks >= 1) & (ticks <= len(names))])
+    axes.xaxis.set_major_formatter(Ticks())
+    joined = "; ".join(f"from {names[first]} to {names[last]}" for first, last in groups)
+    alternative = f"Average ranks over {combinations} combinations: {described(names, numbers)}."
+    return Drawing(
+        canvas,
+        alternative + (f" No significant difference: {joined}." if groups else ""),
+        ["Initializer", "Average rank", "First or shared first"],
+        [[n, t, str(int(first))] for n, t, first in zip(names, numbers, ranks["first"], strict=True)],
+    )

@@ -1,0 +1,60 @@
+"""Mean test accuracy against the learning rate, the own best rate of each initializer ringed, the common one dashed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+
+from initbench.reporting import words
+from initbench.reporting.figures.axes import Ticks, interval_ends, panel, percent_axis, reference_line, set_title
+from initbench.reporting.figures.drawing import Drawing, described
+from initbench.reporting.figures.style import Look, styled
+
+
+@styled
+def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
+    """The accuracies by rate of one combination, with 95% intervals as bands: a table of `stats.rates`."""
+    canvas, axes = panel(3.4)
+    rows = []
+    values = sorted(set(rates["learning_rate"]))
+    for name, group in rates.sort_values("learning_rate").groupby("initializer", sort=False):
+        colour, marker = look.light[str(name)], look.markers[str(name)]
+        axes.plot(group["learning_rate"], group["mean_all"], color=colour, marker=marker, markersize=5)
+        middle, low, high, _ = interval_ends(group, "mean_all", "all_low", "all_high")
+        low, high = (np.where(np.isnan(end), middle, end) for end in (low, high))
+        axes.fill_between(group["learning_rate"], low, high, color=colour, alpha=0.15, linewidth=0)
+        best = group[group["own_best"]]
+        axes.plot(
+            best["learning_rate"], best["mean_all"], marker="o", markersize=12, markerfacecolor="none",
+            markeredgecolor=colour, markeredgewidth=1.5, linestyle="none",
+        )  # fmt: skip
+        by_rate = group.set_index("learning_rate")
+        rows.append([str(name), *(words.interval(by_rate.loc[v]) if v in by_rate.index else "–" for v in values)])
+    common = rates.loc[rates["common"], "learning_rate"]
+    if len(common):
+        reference_line(axes, common.iloc[0])
+    log = bool(values[0] > 0 and values[-1] > 3 * values[0])
+    if log:
+        axes.set_xscale("log")
+    axes.set_xticks(_spaced(values, np.log(values) if log else np.array(values)))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.xaxis.set_major_formatter(Ticks(each=True))
+    axes.set(xlabel="Learning rate", ylabel="Mean test accuracy")
+    set_title(canvas, axes, title)
+    percent_axis(axes.yaxis)
+    headings, names = ["Initializer", *map(words.exact, values)], [row[0] for row in rows]
+    numbers = described(names, [row[1:] for row in rows], headings[1:])
+    return Drawing(canvas, f"Test accuracy against the learning rate, {title}. {numbers}.", headings, rows, names)
+
+
+def _spaced(values: Sequence[float], positions: Any) -> list[float]:
+    """Those of the values whose labels do not touch at these positions; the first and the last are among them."""
+    room = (positions[-1] - positions[0]) / 6
+    chosen = [0]
+    for i in range(1, len(values)):
+        last = i == len(values) - 1
+        if positions[i] - positions[chosen[-1]] >= room and (last or positions[-1] - positions[i] >= room):
+            chosen.append(i)
+    return [values[i] for i in dict.fromkeys([*chosen, len(values) - 1])]

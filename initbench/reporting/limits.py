@@ -1,0 +1,40 @@
+"""The limits of what the report shows. Where one is reached, the page says so; `initbench export` has everything."""
+
+# The page in words
+MAX_FIRST_ANSWERS = 8  # combinations with an answer on the first screen
+MAX_ANSWERS = 200  # combinations with an answer at all
+MAX_NAMED = 8  # initializers that a sentence of the headline names
+MAX_OPEN_NAMED = 4  # initializers that an answer names as those that cannot be ruled out
+
+# Its tables
+MAX_TABLE_ROWS = 500  # rows of the table of means
+MAX_PAIRS = 20_000  # pairs of initializers over all combinations; beyond, the table compares with the leader alone
+MAX_EMBEDDED_ROWS = (
+    30_000  # rows of the tidy table that the page carries; beyond, it carries the last epochs or nothing
+)
+MAX_PLANNED = 100  # comparisons in the table of seeds
+MAX_FAILURES = 100  # diverged runs in their table
+
+# Its figures
+MAX_OVERVIEW_INITIALIZERS = 16  # rows of the first figure
+MAX_OVERVIEW_COLUMNS = 16  # combinations in a heat map of all of them
+MAX_PANELS, MIN_PANELS = 16, 4  # combinations with figures of their own
+MAX_PANEL_ROWS = 100  # rows in all panels of one section together, about
+MAX_SEEDS = 30  # seeds in the numbers of a figure; beyond, quartiles
+MAX_EPOCHS = 12  # epochs in the numbers of a figure, evenly spaced
+MAX_THRESHOLDS = 60  # points of a performance profile
+MAX_VECTOR_DOTS = 2_000  # dots drawn as marks of an SVG; beyond, as one image, or a page has hundreds of megabytes
+
+# The page of a comparison
+MAX_COMPARED_ROWS = 1_000  # rows of the table, those that changed most
+MAX_COMPARED_DRAWN = 30  # rows of the figure, those that changed most
+
+# Letters, in widths of an ordinary character
+MAX_ROW_LABEL = 56  # above a row of a figure: a name and its number
+MAX_TITLE_LINE = 46  # in a line of a panel's title
+MAX_NAME_LINE, MAX_NAME_LINES = 24, 6  # in a line of a name beside a heat map; and such lines
+MAX_COLUMN_LABEL = 30  # below a column of a heat map
+
+# Numbers
+MAX_HALF_WIDTH = 0.5  # half the width of an accuracy's interval; beyond, text says "over 50" and bars end in arrows
+MAX_TICK_DECIMALS, MAX_TICK_LETTERS = 7, 9  # of a tick's label; beyond, it has a power of ten
