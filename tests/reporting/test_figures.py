@@ -279,7 +279,7 @@ def test_heat_maps(frame):
     picture = Picture(figures.heat_map(near, "t", "Mean test accuracy, %", "what"))
     assert picture.labels_are_exact(1, across=False) == ["82.50", "82.55", "82.60", "82.65", "82.70"]
     same = pd.DataFrame({"tanh": [4.0, 4.0], "relu": [4.0, np.nan]}, index=NAMES[:2])
-    picture = Picture(figures.heat_map(same, "t", "Epochs, median", "what", show="{:.0f}".format, whole=True))
+    picture = Picture(figures.heat_map(same, "t", "Epochs, median", "what", show="{:.0f}".format, integer=True))
     assert picture.labels_are_exact(1, across=False, least=1) == ["4"]
 
 
