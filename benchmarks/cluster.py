@@ -1,8 +1,8 @@
-"""How far one client and one scheduler go: a whole run on a Dask cluster whose workers pretend to train.
+"""The limits of one client and one scheduler: an experiment on a Dask cluster whose workers simulate training.
 
 `python -m benchmarks.cluster --workers 1000 --cells 100000 --seconds 20` starts a scheduler, and workers of Dask in
-some processes; each takes stacks as a real one does, sleeps for as long as a stack is said to take, and returns made-up
-metrics of a real one's size. All else is real: the plan, the scheduler, the connections, the parts on the disk.
+some processes; each takes stacks as a real one does, sleeps for the duration of a stack, and returns random
+metrics of a real one's size. Everything else is real: the plan, the scheduler, the connections, the parts on the disk.
 """
 
 import argparse
@@ -20,8 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# What each worker does many times a second for itself is nothing on a machine of its own, and all there is in a process
-# that has hundreds of them.
+# Each worker's own periodic work is negligible on a machine of its own, but dominates a process with hundreds of them.
 ALONE = {
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "600s",
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "60s",
@@ -31,7 +30,7 @@ ALONE = {
 
 
 def pretend(seconds):
-    """Make the workers of this process pretend: a stack takes so many seconds, and its results are made up."""
+    """Make the workers of this process simulate: a stack takes this many seconds and returns random results."""
     import numpy as np
 
     from initbench.execution import dask_worker
@@ -59,7 +58,7 @@ def pretend(seconds):
 
 
 async def serve(file, count, seconds):
-    """So many workers of Dask in this process."""
+    """Run this many Dask workers in this process."""
     import distributed
 
     pretend(seconds)
@@ -76,7 +75,7 @@ async def serve(file, count, seconds):
 
 
 def grid(cells, width, epochs):
-    """A grid of so many cells, `width` at each seed."""
+    """A grid of this many cells, `width` at each seed."""
     from initbench.spec.grid import parse
 
     rates = [round(0.001 * (i + 1), 6) for i in range(width // 20)]
@@ -97,20 +96,20 @@ def grid(cells, width, epochs):
 
 
 def cpu_seconds(pid):
-    """The processor's seconds that a process has used, and its memory in bytes."""
+    """The CPU seconds that a process has used, and its memory in bytes."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return used, int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def measure(asked):
-    """One run, and what it took."""
+def measure(options):
+    """Run one experiment and return its timings."""
     from initbench.execution import Finished
     from initbench.execution.config import ExecutionConfig
     from initbench.execution.start import planned_stacks, start_pool
     from initbench.results.experiment import Experiment
 
-    made = grid(asked.cells, asked.width, asked.epochs)
+    simulated = grid(options.cells, options.width, options.epochs)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **ALONE}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scheduler.json"
@@ -120,8 +119,8 @@ def measure(asked):
         scheduler = subprocess.Popen([*dask, "--host", "127.0.0.1", "--scheduler-file", str(file)], **streams)
         while not file.exists():
             time.sleep(0.05)
-        share = [len(range(i, asked.workers, asked.processes)) for i in range(asked.processes)]
-        command = [sys.executable, "-m", "benchmarks.cluster", "--serve", str(file), "--seconds", str(asked.seconds)]
+        share = [len(range(i, options.workers, options.processes)) for i in range(options.processes)]
+        command = [sys.executable, "-m", "benchmarks.cluster", "--serve", str(file), "--seconds", str(options.seconds)]
         servers = [
             subprocess.Popen(
                 [*command, "--workers", str(count)], stdout=subprocess.PIPE, stderr=log, env=environment, cwd=ROOT
@@ -132,14 +131,14 @@ def measure(asked):
             for server in servers:
                 if (line := server.stdout.readline().strip()) != b"serving":
                     raise RuntimeError(f"a server did not start: it printed {line!r}")
-            run = Experiment.create(made, Path(folder) / "results")
+            run = Experiment.create(simulated, Path(folder) / "results")
             begin = time.perf_counter()
             missing = run.missing()
             listed = time.perf_counter() - begin
-            config = ExecutionConfig(scheduler=f"file://{file}", width=asked.width)
-            with start_pool(missing, made.sources, config) as crew:
+            config = ExecutionConfig(scheduler=f"file://{file}", width=options.width)
+            with start_pool(missing, simulated.sources, config) as crew:
                 connected = time.perf_counter() - begin - listed
-                stacks, _ = planned_stacks(missing, made.sources, crew, asked.width)
+                stacks, _ = planned_stacks(missing, simulated.sources, crew, options.width)
                 start, cpu = time.perf_counter(), time.process_time()
                 before = cpu_seconds(scheduler.pid)[0]
                 served = sum(cpu_seconds(server.pid)[0] for server in servers)
@@ -154,14 +153,14 @@ def measure(asked):
                 count = crew.count
             return {
                 "workers": count,
-                "cells": len(made),
+                "cells": len(simulated),
                 "stacks": finished,
-                "seconds a stack": asked.seconds,
-                "cells known and planned after s": round(start - begin - connected, 1),
+                "seconds a stack": options.seconds,
+                "cells listed and planned after s": round(start - begin - connected, 1),
                 "workers connected after s": round(connected, 1),
                 "wall s": round(wall, 1),
                 "stacks a second": round(finished / wall, 1),
-                "workers busy": round(finished * asked.seconds / wall / count, 3),
+                "workers busy": round(finished * options.seconds / wall / count, 3),
                 "client ms a stack": round(1e3 * used / finished, 2),
                 "scheduler ms a stack": round(1e3 * (there - before) / finished, 2),
                 "pretending workers' ms a stack": round(1e3 * served / finished, 2),
@@ -183,11 +182,11 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a stack takes")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.serve:
-        asyncio.run(serve(asked.serve, asked.workers, asked.seconds))
+    options = parser.parse_args()
+    if options.serve:
+        asyncio.run(serve(options.serve, options.workers, options.seconds))
     else:
-        print(json.dumps(measure(asked), indent=1))
+        print(json.dumps(measure(options), indent=1))
 
 
 if __name__ == "__main__":

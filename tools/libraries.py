@@ -37,7 +37,7 @@ class Pair:
     departs: str = ""  # what it draws, where that is something else: the tests assert that it differs
     note: str = ""
     shape: Shape = (400, 300)  # [..., fan_in, fan_out], or [fan_out] of a bias
-    given: Mapping[str, object] = field(default_factory=dict)  # what a run supplies to the scheme
+    supplied: Mapping[str, object] = field(default_factory=dict)  # what a run supplies to the scheme
 
     @property
     def scheme(self) -> str:
@@ -57,12 +57,12 @@ class Pair:
     @property
     def is_example(self) -> bool:
         """Whether its parameters are an example of many, and not what makes it the scheme."""
-        return "(" in self.here or bool(self.given)
+        return "(" in self.here or bool(self.supplied)
 
     def ours(self, seed: int, dtype: Any = "float64") -> Array:
         """The weights that the scheme here draws."""
-        made: Array = INITIALIZERS.call(self.here, self.shape, **self.given, seed=seed, dtype=dtype)
-        return made
+        weights: Array = INITIALIZERS.call(self.here, self.shape, **self.supplied, seed=seed, dtype=dtype)
+        return weights
 
     def theirs(self, seed: int) -> Array:
         """The weights that the library draws, in float32, in our order of dimensions."""
@@ -89,14 +89,14 @@ def _pytorch(there: str, shape: Shape, seed: int) -> Array:
 def _keras(there: str, shape: Shape, seed: int) -> Array:
     import keras
 
-    made = eval(there, {**vars(keras.initializers), "layers": keras.layers})
-    if isinstance(made, keras.layers.Layer):
-        made.kernel_initializer.seed = seed
-        made.build((None, *(shape[:-1] or (1,))))
-        drawn = (made.kernel if len(shape) > 1 else made.bias).value
+    initializer = eval(there, {**vars(keras.initializers), "layers": keras.layers})
+    if isinstance(initializer, keras.layers.Layer):
+        initializer.kernel_initializer.seed = seed
+        initializer.build((None, *(shape[:-1] or (1,))))
+        drawn = (initializer.kernel if len(shape) > 1 else initializer.bias).value
     else:
-        made.seed = seed
-        drawn = made(shape, dtype="float32")
+        initializer.seed = seed
+        drawn = initializer(shape, dtype="float32")
     return drawn.detach().cpu().numpy()
 
 
@@ -104,13 +104,13 @@ def _jax(there: str, shape: Shape, seed: int) -> Array:
     import jax
     import numpy as np
 
-    made = eval(there, dict(vars(jax.nn.initializers)))
+    initializer = eval(there, dict(vars(jax.nn.initializers)))
     # JAX compiles for every shape, and almost all of the time goes into optimizing what runs once: without it a new
     # shape takes a tenth of a second, not three quarters.
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     try:
-        return np.asarray(made(jax.random.key(seed), shape, np.float32))
+        return np.asarray(initializer(jax.random.key(seed), shape, np.float32))
     finally:
         jax.config.update("jax_disable_most_optimizations", before)
 
@@ -220,32 +220,32 @@ PAIRS: tuple[Pair, ...] = (
     *_pairs(
         'activation_scaling(rule="pytorch")',
         'kaiming_normal_(W, nonlinearity="linear")',
-        given={"activation": "identity"},
+        supplied={"activation": "identity"},
     ),
     *(
         Pair(
             'activation_scaling(rule="pytorch")',
             "PyTorch",
             f'kaiming_normal_(W, nonlinearity="{activation}")',
-            given={"activation": activation},
+            supplied={"activation": activation},
         )
         for activation in ("sigmoid", "tanh", "relu", "selu")
     ),
     *_pairs(
         'activation_scaling(rule="pytorch")',
         'kaiming_normal_(W, 0.5, nonlinearity="leaky_relu")',
-        given={"activation": "leaky_relu(negative_slope=0.5)"},
+        supplied={"activation": "leaky_relu(negative_slope=0.5)"},
     ),
     *_pairs(
         'activation_scaling(rule="pytorch", mode="fan_avg", distribution="uniform")',
         'xavier_uniform_(W, calculate_gain("tanh"))',
-        given={"activation": "tanh"},
+        supplied={"activation": "tanh"},
         note="With the rule `pytorch` the gains are `calculate_gain`'s.",
     ),
     *_pairs(
         "activation_scaling",
         'kaiming_normal_(W, nonlinearity="relu")',
-        given={"activation": "relu"},
+        supplied={"activation": "relu"},
     ),
     *(
         Pair(
@@ -253,7 +253,7 @@ PAIRS: tuple[Pair, ...] = (
             "PyTorch",
             f'kaiming_normal_(W, nonlinearity="{activation}")',
             departs=f"gain {gain(activation, 'pytorch'):.4g}, where `second_moment` has {gain(activation):.4g}",
-            given={"activation": activation},
+            supplied={"activation": activation},
             shape=(1000, 800),
         )
         for activation in ("sigmoid", "tanh", "selu")
@@ -262,7 +262,7 @@ PAIRS: tuple[Pair, ...] = (
         'activation_scaling(rule="pytorch")',
         'kaiming_normal_(W, nonlinearity="leaky_relu")',
         departs="slope 0, unless a is given; `calculate_gain` and the activation here take 0.01",
-        given={"activation": "leaky_relu(negative_slope=0.5)"},
+        supplied={"activation": "leaky_relu(negative_slope=0.5)"},
     ),
     *_pairs(
         "glorot_normal",
@@ -330,13 +330,13 @@ PAIRS: tuple[Pair, ...] = (
         'VarianceScaling(1 / 3, distribution="uniform")',
         'variance_scaling(1 / 3, "fan_in", "uniform")',
     ),
-    *_pairs("torch_linear_default", "nn.Linear(25, 40000).bias", shape=(40000,), given={"fan_in": 25}),
+    *_pairs("torch_linear_default", "nn.Linear(25, 40000).bias", shape=(40000,), supplied={"fan_in": 25}),
     *_pairs("torch_linear_default", "nn.Conv2d(16, 320, 3).weight", shape=(3, 3, 16, 320)),
     *_pairs(
         "torch_linear_default",
         "nn.Conv2d(4, 40000, 3).bias",
         shape=(40000,),
-        given={"fan_in": 36},
+        supplied={"fan_in": 36},
         note="PyTorch's layers do this to weights and biases.",
     ),
     *_pairs("tf1_default", keras="GlorotUniform()"),
@@ -368,7 +368,7 @@ PAIRS: tuple[Pair, ...] = (
     *_pairs("identity(gain=2.0)", keras="Identity(2)", shape=(40, 30), note="PyTorch's has no gain."),
     *_pairs("dirac", "dirac_(W)", shape=EVEN),
     *_pairs("dirac", "dirac_(W)", shape=(5, 6, 4)),
-    *_pairs("dirac", "dirac_(W, 2)", departs="each of two groups of channels by itself", shape=EVEN),
+    *_pairs("dirac", "dirac_(W, 2)", departs="each of two groups of channels separately", shape=EVEN),
     *_pairs("delta_orthogonal", jax="delta_orthogonal()", shape=EVEN),
     *_pairs(
         "delta_orthogonal(gain=2.0)",
@@ -395,7 +395,7 @@ ALONE: dict[str, str] = {
     "zero_hadamard": "The constant is that of the authors' code; the paper's is √2 larger.",
     "kumar": "For sigmoid 3.58 / √fan_in, which the paper rounds to 3.6.",
     "nguyen_widrow": "MATLAB's `initnw` spreads the biases evenly, and rescales to the range of the inputs.",
-    "autoinit": "The mean square of the inputs is measured; the authors' code takes 1 unless told.",
+    "autoinit": "The mean square of the inputs is measured; the authors' code uses 1 by default.",
 }
 
 # What the libraries' modules hold beside, and why it has no counterpart here.
@@ -439,11 +439,11 @@ def _cell(pairs: list[Pair]) -> str:
 
 def _departures(pairs: list[Pair]) -> str:
     """What the libraries draw under the same name, each with its expressions, and the notes."""
-    told: dict[str, list[str]] = {}
+    expressions: dict[str, list[str]] = {}
     for pair in pairs:
         if pair.departs:
-            told.setdefault(pair.departs, []).append(f"`{pair.code}` ({pair.library})")
-    sentences = [f"{', '.join(codes)}: {departs}." for departs, codes in told.items()]
+            expressions.setdefault(pair.departs, []).append(f"`{pair.code}` ({pair.library})")
+    sentences = [f"{', '.join(codes)}: {departs}." for departs, codes in expressions.items()]
     return " ".join([*sentences, *dict.fromkeys(pair.note for pair in pairs if pair.note)])
 
 

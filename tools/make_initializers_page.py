@@ -116,8 +116,8 @@ def page() -> str:
         text.append(f"\n## {family}\n")
         for name in names:
             entry = INITIALIZERS[name]
-            told = documentation(entry.function).partition(">>>")[0].strip()
-            text.append(f"\n### {name}\n\n`{entry.signature}`\n\n{told}\n\nFits {entry.fit.words}")
+            description = documentation(entry.function).partition(">>>")[0].strip()
+            text.append(f"\n### {name}\n\n`{entry.signature}`\n\n{description}\n\nFits {entry.fit.words}")
             text[-1] += "; and biases.\n" if "bias" in entry.tags else ".\n"
             if name in pictured():
                 text.append(f"\n![{name}](initializers/{name}.png)\n")

@@ -4,7 +4,7 @@ For each network and tool: microseconds for one optimizer step of one model (bat
 evaluations that comes to a step (validation and test, before the first of five epochs and after each).
 
 - initbench is measured at its marginal cost: whole `initbench run`s of a grid and of one with twice its seeds, the
-  difference of their times over the difference of their steps. What a run costs beside that stands in a second table.
+  difference of their times over the difference of their steps. The fixed costs of a run are in a second table.
 - A peer's processes, data, order and programs are ready before the clock starts. Its steps and its evaluation are
   timed apart and put together in the proportion of the work.
 - The floor is the arithmetic at the best rate of a 2048 × 2048 float32 product on all cores.
@@ -75,29 +75,29 @@ def trainers(network: str, tool: str, data: Any, quick: bool) -> list[Any]:
     rows = work.batches(groups[0][0], steps)
     make: Any = TRAINERS[tool]
     if several:
-        made = [make(cells, data, rows) for cells in groups]
+        peer_trainers = [make(cells, data, rows) for cells in groups]
     else:
-        made = [make([cell for cells in groups for cell in cells], data, rows)]
-    made[0].train()
-    return made
+        peer_trainers = [make([cell for cells in groups for cell in cells], data, rows)]
+    peer_trainers[0].train()
+    return peer_trainers
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """How long a call takes, and what it gives."""
+    """The seconds that a call takes, and its result."""
     start = time.perf_counter()
-    given = function()
-    return time.perf_counter() - start, given
+    result = function()
+    return time.perf_counter() - start, result
 
 
-def peer_seconds(made: list[Any], evaluations_per_step: float) -> float:
+def peer_seconds(peer_trainers: list[Any], evaluations_per_step: float) -> float:
     """Seconds for one step of one model, with the evaluations that come to it: the mean over a peer's trainers."""
-    made[0].evaluate()  # wakes the threads
+    peer_trainers[0].evaluate()  # wakes the threads
     step, evaluation = 0.0, 0.0
-    for trainer in made:
+    for trainer in peer_trainers:
         train_seconds, losses = timed(trainer.train)
         evaluate_seconds, metrics = timed(trainer.evaluate)
-        step += train_seconds / losses.size / len(made)
-        evaluation += evaluate_seconds / len(metrics) / len(made)
+        step += train_seconds / losses.size / len(peer_trainers)
+        evaluation += evaluate_seconds / len(metrics) / len(peer_trainers)
     return step + evaluation * evaluations_per_step
 
 
@@ -121,7 +121,7 @@ def run_seconds(network: str, quick: bool) -> dict[str, float]:
         "run": once_seconds,
         "run of twice the cells": twice_seconds,
         "marginal": (twice_seconds - once_seconds) / steps,
-        # A check on the marginal cost: what the workers say that they took, without what lies between the stacks.
+        # Checks the marginal cost: the seconds that the workers report, without the time between stacks.
         "in workers": in_workers / (2 * steps),
         "to first step": start,
         "run of one step": nothing,
@@ -138,7 +138,7 @@ def measure(networks: list[str], rounds: int, quick: bool) -> dict[str, Any]:
     data_of: dict[str, Any] = dict.fromkeys(tools, data) | {PROCESSES: processes}
     if JAX in tools:
         data_of[JAX] = jax_scan.on_device(data)
-    made: dict[tuple[str, str], list[Any]] = {}
+    peer_trainers: dict[tuple[str, str], list[Any]] = {}
     rates = []
     runs: dict[str, list[dict[str, float]]] = {network: [] for network in networks}
     peers: dict[str, dict[str, list[float]]] = {network: {tool: [] for tool in tools} for network in networks}
@@ -149,9 +149,9 @@ def measure(networks: list[str], rounds: int, quick: bool) -> dict[str, Any]:
             runs[network].append(run_seconds(network, quick))
             share = work.evaluations_per_step(work.groups(network, 1)[0][0])
             for tool in tools:
-                if (network, tool) not in made:
-                    made[network, tool] = trainers(network, tool, data_of[tool], quick)
-                peers[network][tool].append(peer_seconds(made[network, tool], share))
+                if (network, tool) not in peer_trainers:
+                    peer_trainers[network, tool] = trainers(network, tool, data_of[tool], quick)
+                peers[network][tool].append(peer_seconds(peer_trainers[network, tool], share))
     rates.append(sgemm_rate())
     for process in processes:
         process.shutdown()
@@ -159,7 +159,7 @@ def measure(networks: list[str], rounds: int, quick: bool) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """The machine and the versions, on which the figures depend."""
     versions = {}
     for package in ("initbench", "numpy", "torch", "jax", "jaxlib"):
         try:
@@ -178,12 +178,14 @@ def tables(measured: dict[str, Any]) -> str:
         cell = work.groups(network, 1)[0][0]
         floor, lit = (work.operations_per_step(cell, lit_pixels_only=only) / rate for only in (False, True))
         ours = median(run["marginal"] for run in runs)
-        found = [shown(floor), shown(lit), f"**{shown(ours)}** · {floor / ours:.0%}"]
+        figures = [shown(floor), shown(lit), f"**{shown(ours)}** · {floor / ours:.0%}"]
         for tool in PEERS:
             times = measured["peers"][network].get(tool)
             theirs = median(times) if times else 0
-            found.append(f"{shown(theirs)} · {theirs / ours:.1f}× · {floor / theirs:.0%}" if times else "not installed")
-        lines.append(row([network, *found]))
+            figures.append(
+                f"{shown(theirs)} · {theirs / ours:.1f}× · {floor / theirs:.0%}" if times else "not installed"
+            )
+        lines.append(row([network, *figures]))
     lines += [
         "",
         "Microseconds for one step of one model, evaluations included; × is the ratio to initbench, % the share of the "
@@ -208,7 +210,7 @@ def tables(measured: dict[str, Any]) -> str:
 
 
 def warnings(measured: dict[str, Any]) -> list[str]:
-    """Why the figures are not to be quoted: a single round, or rounds that differ by a quarter, a busy machine."""
+    """Why the figures should not be quoted: a single round, or rounds that differ by a quarter (a busy machine)."""
     if any(len(runs) == 1 for runs in measured["runs"].values()):
         return ["", "Not to be quoted: one short round."]
     spreads = {}
@@ -239,16 +241,16 @@ def row(cells: list[str]) -> str:
 
 
 def say(text: str) -> None:
-    """Progress, beside the output."""
+    """Print progress to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Measure, print, and write everything if asked."""
+    """Measure, print, and write everything if requested."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--networks", nargs="+", choices=work.NETWORKS, default=list(work.NETWORKS), metavar="NETWORK")
     parser.add_argument(
-        "--quick", action="store_true", help="one short round, to see that it works; no figure to quote"
+        "--quick", action="store_true", help="one short round, to check that it works; not for publication"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement")
     options = parser.parse_args()

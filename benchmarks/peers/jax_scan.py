@@ -86,5 +86,5 @@ class Scan:
 
     def evaluate(self) -> np.ndarray:
         """Loss and accuracy of each model on both splits."""
-        found = [run(self.parameters, *split) for run, split in zip(self.evaluate_on, self.splits, strict=True)]
-        return np.concatenate([np.asarray(array) for array in found], 1)
+        metrics = [run(self.parameters, *split) for run, split in zip(self.evaluate_on, self.splits, strict=True)]
+        return np.concatenate([np.asarray(array) for array in metrics], 1)

@@ -72,15 +72,15 @@ class Loop:
     @torch.inference_mode()
     def evaluate(self) -> np.ndarray:
         """Loss and accuracy of each model on both splits."""
-        metrics = []
+        metrics_by_model = []
         for cell, model in zip(self.cells, self.models, strict=True):
-            found: list[float] = []
+            metrics: list[float] = []
             for split in (self.data.validation, self.data.test):
                 x, y, labels = tensors(split, cell.loss)
                 output = model(x)
-                found += [LOSSES[cell.loss](output, y).item(), (output.argmax(1) == labels).float().mean().item()]
-            metrics.append(found)
-        return np.array(metrics)
+                metrics += [LOSSES[cell.loss](output, y).item(), (output.argmax(1) == labels).float().mean().item()]
+            metrics_by_model.append(metrics)
+        return np.array(metrics_by_model)
 
 
 class LoaderLoop(Loop):
@@ -181,9 +181,9 @@ class Func:
     @torch.inference_mode()
     def evaluate(self) -> np.ndarray:
         """Loss and accuracy of each model on both splits."""
-        found = []
+        metrics = []
         for split in (self.data.validation, self.data.test):
             pieces = zip(*(array.split(EVALUATION_BATCH) for array in tensors(split, self.loss)), strict=True)
             measured = [torch.stack(self.measures(self.parameters, *piece)) for piece in pieces]
-            found.append(torch.stack(measured).mean(0))  # a split is a whole number of pieces
-        return torch.cat(found).T.numpy()
+            metrics.append(torch.stack(measured).mean(0))  # the number of images is a multiple of EVALUATION_BATCH
+        return torch.cat(metrics).T.numpy()

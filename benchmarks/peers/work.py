@@ -1,4 +1,4 @@
-"""The work that all tools do: the networks, their cells and data, and the arithmetic that it takes at least."""
+"""The work that all tools do: the networks, their cells and data, and the least arithmetic that it requires."""
 
 import itertools
 from dataclasses import replace
@@ -16,7 +16,7 @@ from initbench.spec.grid import Grid
 NETWORKS = {"784-10": [], "784-128-10": [128], "784-128-128-10": [128, 128]}
 LOSSES = ["mse", "cross_entropy"]
 
-# Every model trains so many epochs, and is evaluated on the validation and test splits before the first and after each.
+# Epochs of every model, which is evaluated on the validation and test splits before the first and after each.
 EPOCHS = 5
 
 # A stack of 32 models for the tools that train several at once: one activation, loss and seed (so that all share their
@@ -39,7 +39,7 @@ def activations(network: str) -> list[str]:
 
 
 def mixed_grid(network: str, initializers: int, seeds: int) -> Grid:
-    """A grid of all activations and losses, so many of the initializers, and so many seeds."""
+    """A grid of all activations and losses, with this many initializers and seeds."""
     return grid.parse(f"""
         name = "peers-{network}"
         [grid]
@@ -59,13 +59,13 @@ def mixed_grid(network: str, initializers: int, seeds: int) -> Grid:
 
 
 def one_step_grid(network: str, seeds: int) -> Grid:
-    """So many cells of a single step, no two of which share a stack."""
+    """This many cells of a single step, no two of which share a stack."""
     settings = {"seed": seeds, "initializer": "lecun_normal", "activation": "tanh", "loss": "mse"}
     return grid.parse(mixed_grid(network, 1, seeds).text, overrides={**settings, "train_size": 128, "epochs": 1})
 
 
 def groups(network: str, models: int) -> list[list[Cell]]:
-    """For each activation and loss, so many cells that differ in their initializer alone."""
+    """For each activation and loss, this many cells, which differ only in their initializer."""
     cells = sorted(mixed_grid(network, models, seeds=1).cells(), key=_functions)
     return [list(group) for _, group in itertools.groupby(cells, _functions)]
 

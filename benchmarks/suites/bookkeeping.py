@@ -1,4 +1,4 @@
-"""What a cell costs beside its training: planning it, keeping it, reading it, reporting it. Nothing is trained here.
+"""The costs of a cell besides training: planning, storing, reading and reporting it. Nothing is trained here.
 
 For a million cells, with the peak of the memory: `python -m benchmarks.suites.bookkeeping 1000000`; for 100,000 of 20
 epochs: `python -m benchmarks.suites.bookkeeping 100000 20`.
@@ -117,20 +117,20 @@ def main(cells, epochs=EPOCHS):
     from initbench.results import verify as verification
     from initbench.results.experiment import Experiment
 
-    def say(what, start):
+    def say(step, start):
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
-        sys.stdout.write(f"{what:10} {seconds:8.2f} s {1000 * seconds / cells:8.4f} ms a cell, peak {peak:6.0f} MiB\n")
+        sys.stdout.write(f"{step:10} {seconds:8.2f} s {1000 * seconds / cells:8.4f} ms a cell, peak {peak:6.0f} MiB\n")
         sys.stdout.flush()
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        made = made_grid(cells, epochs)
-        stacks = plan.plan(made.cells(), made.sources)
+        grid = made_grid(cells, epochs)
+        stacks = plan.plan(grid.cells(), grid.sources)
         say("plan", start)
         del stacks
         start = time.perf_counter()
-        run = Experiment.create(made, Path(folder))
+        run = Experiment.create(grid, Path(folder))
         write(run)
         say("write", start)
         start = time.perf_counter()

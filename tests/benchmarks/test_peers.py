@@ -42,12 +42,12 @@ def hold(cells, small, losses, metrics):
 @pytest.mark.parametrize("peer", ["loop", "loader", "func", pytest.param("jax", marks=needs_jax)])
 def test_a_peer_trains_what_the_plain_trainer_trains(small, peer, network):
     data = work.prepared(small)
-    found = groups(network, 2)
+    stacks = groups(network, 2)
     if peer == "jax":
         data = jax_scan.on_device(data)
         # It compiles each for half a second; these hold every activation and each loss.
-        found = found[1::3] if network == "784-10" else found[::3]
-    for cells in found:
+        stacks = stacks[1::3] if network == "784-10" else stacks[::3]
+    for cells in stacks:
         trainer = PEERS[peer](cells, data, work.batches(cells[0], STEPS))
         losses = trainer.train()
         hold(cells, small, losses, trainer.evaluate())
@@ -112,8 +112,8 @@ def test_the_table_gives_ratios_and_says_what_is_not_installed():
 
 def test_a_stack_is_32_models_that_share_their_batches():
     for network in work.NETWORKS:
-        found = work.groups(network, work.STACK)
-        assert len(found) == len(work.activations(network)) * len(work.LOSSES)
-        for cells in found:
+        stacks = work.groups(network, work.STACK)
+        assert len(stacks) == len(work.activations(network)) * len(work.LOSSES)
+        for cells in stacks:
             assert len({cell.initializer for cell in cells}) == len(cells) == 32
             assert len({(cell.activation, cell.loss, cell.seed) for cell in cells}) == 1

@@ -53,7 +53,7 @@ def drawn_with_law(scheme, shape, supplied):
 
 def here(pair):
     """The weights that the scheme draws, and the law that it states of each."""
-    return drawn_with_law(pair.here, pair.shape, tuple(pair.given.items()))
+    return drawn_with_law(pair.here, pair.shape, tuple(pair.supplied.items()))
 
 
 SAME = [pair for pair in PAIRS if not pair.departs]
@@ -164,7 +164,7 @@ def fans(shape, fan_in=None):
 @of([pair for pair in RANDOM if pair.here in BOUNDS])
 def test_bounded_weights_reach_the_documented_bounds_and_stay_inside(pair):
     ours, law = here(pair)
-    low, high = BOUNDS[pair.here](*fans(pair.shape, pair.given.get("fan_in")))
+    low, high = BOUNDS[pair.here](*fans(pair.shape, pair.supplied.get("fan_in")))
     near, rounding = 0.01 * (high - low) / 2, 1e-6 * (high - low)
     leaks = pair.library == "Keras" and law.dist.name == "truncnorm"
     for sample, most in ((ours, 0), (pair.theirs(THEIRS), stats.poisson(ours.size * LEAK).isf(1e-6) * leaks)):
@@ -179,7 +179,7 @@ def test_the_law_that_a_scheme_states_has_the_documented_bounds(pair):
     law = here(pair)[1]
     support = law.support() if law is not None else (-math.inf, math.inf)
     bounds = BOUNDS.get(pair.here, lambda fan_in, fan_out: (-math.inf, math.inf))
-    assert support == pytest.approx(bounds(*fans(pair.shape, pair.given.get("fan_in"))), rel=1e-12)
+    assert support == pytest.approx(bounds(*fans(pair.shape, pair.supplied.get("fan_in"))), rel=1e-12)
 
 
 @of([pair for pair in SAME if pair.scheme in ORTHOGONAL])
