@@ -1,4 +1,4 @@
-"""What is built elsewhere is pinned: actions by commit, the base image by digest, and one index for torch alone."""
+"""Continuous integration and images are pinned: actions by commit, the base by digest, another index for torch only."""
 
 import re
 from pathlib import Path
@@ -34,9 +34,9 @@ def test_a_workflow_runs_only_pinned_actions_and_no_text_of_an_event(path):
     assert len(used) >= 7
     for action in used:
         assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
-    found = list(scripts(text))
-    assert len(found) == len(re.findall(r"\brun:", text)) >= 10
-    assert not [script for script in found if "${{" in script]
+    contents = list(scripts(text))
+    assert len(contents) == len(re.findall(r"\brun:", text)) >= 10
+    assert not [script for script in contents if "${{" in script]
     assert "EXTRA_INDEX" not in text.upper().replace("-", "_")
     assert re.search(r"permissions:\n  contents: read\n", text)
 
