@@ -1,10 +1,10 @@
-"""Named things with typed parameters: the mechanism behind initializers, activations, losses and optimizers.
+"""Named functions with typed parameters: the mechanism behind initializers, activations, losses and optimizers.
 
-A catalogue holds plain functions. A function's keyword-only arguments are its parameters; its annotations and
-defaults are what the grid file may say; the first line of its docstring is its summary. A `Choice` is a name with
-every parameter settled, and its string, `uniform(low=-0.2, high=0.2)`, is what stands in tables: parameters that
-keep their default are left out, so that a parameter added later does not rename what was there before; all but the
-scale of a sampler, without which its name says little.
+A registry holds a record of each function of one kind. A function's keyword-only arguments are its parameters; its
+annotations and defaults are what the grid file may set; the first line of its docstring is its summary. A `Call` is a
+name with the values of all parameters. Its string, `uniform(low=-0.2, high=0.2)`, is canonical and stands in tables:
+parameters that keep their default are left out, so that a parameter added later does not rename existing calls; except
+the scale of a sampler, without which its name says little.
 """
 
 import ast
@@ -16,46 +16,34 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args, get_origin
+from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin
 
 from initbench.errors import nearest, shown
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Own = TypeVar("Own", bound=Callable[..., Any])
+Record = TypeVar("Record", bound="Entry")
 
 
 class Decorator(Protocol):
-    """Puts a function in a catalogue and leaves it as it is."""
+    """Adds a function to a registry and returns it unchanged."""
 
-    def __call__(self, function: Own, /) -> Own:
-        """The function itself."""
+    def __call__(self, function: Function, /) -> Function:
+        """Return the function itself."""
 
 
 # Arguments that the program supplies, never the grid file.
 SUPPLIED = frozenset({"shape", "seed", "dtype", "fan_in", "activation", "place", "depth", "learning_rate"})
 
-# Parameters that a canonical string says even where they keep their default.
+# Parameters that a canonical string includes even where they keep their default.
 ALWAYS_SHOWN = frozenset({"std", "low", "high", "value"})
 
-# A message that lists what is allowed lists up to so many names.
+# A message lists at most this many allowed names.
 MAX_NAMES = 24
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Which shapes an entry is for: in words, as a test of a shape, and a small one that fits."""
-
-    words: str
-    test: Callable[[Any], bool]
-    example: tuple[int, ...] = (2, 2)
-
-
-ANY_SHAPE = Fit("any shape", lambda shape: True)
-
-
-@dataclass(frozen=True)
 class Parameter:
-    """One keyword of a catalogued function: its name, its kind (float, int or str), its default, its choices."""
+    """A parameter of a registered function: its name, kind (float, int or str), default, and choices if it has any."""
 
     name: str
     kind: type
@@ -64,19 +52,19 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """What a value may be, in words."""
+        """The allowed values, in words."""
         if self.choices:
             return "one of " + ", ".join(map(repr, self.choices))
-        return "a whole number" if self.kind is int else "a finite number"
+        return "an integer" if self.kind is int else "a finite number"
 
     def convert(self, value: object) -> Any:
-        """The value as the function takes it; ValueError says what is allowed."""
+        """Return the value as the function takes it; ValueError names the allowed values."""
         if self.choices:
             if isinstance(value, str) and value in self.choices:
                 return value
             raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}{nearest(value, self.choices)}")
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        # A NaN is not below anything; and denormal numbers, which are flushed to zero in training, are none.
+        # NaN fails the comparison; denormal numbers, which training flushes to zero, are refused.
         finite = number and (value == 0 or sys.float_info.min <= abs(value) < sys.float_info.max)  # type: ignore[arg-type]
         if not finite or (self.kind is int and value != int(value)):  # type: ignore[call-overload]
             raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}")
@@ -84,7 +72,7 @@ class Parameter:
 
 
 def documentation(thing: Callable[..., Any] | ModuleType) -> str:
-    """The docstring of a function or a module. `python -OO` drops docstrings; then it is read from the source."""
+    """Return the docstring of a function or a module, from the source where `python -OO` has dropped it."""
     if text := inspect.getdoc(thing):
         return text
     try:
@@ -95,16 +83,15 @@ def documentation(thing: Callable[..., Any] | ModuleType) -> str:
     return ast.get_docstring(definition) or ""  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class Entry(Generic[Function]):
-    """A catalogued function, with what its signature and docstring say."""
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A record: a registered function, and what its signature and docstring say. Each kind adds fields of its own."""
 
     name: str
-    function: Function
+    function: Callable[..., Any]
     parameters: tuple[Parameter, ...]
     tags: frozenset[str]
-    supplied: frozenset[str]  # which of SUPPLIED it takes
-    fit: Fit = ANY_SHAPE
+    supplied: frozenset[str]  # the arguments of SUPPLIED that it takes
 
     @property
     def summary(self) -> str:
@@ -113,14 +100,14 @@ class Entry(Generic[Function]):
 
     @property
     def signature(self) -> str:
-        """The name with its parameters and their defaults, as the grid file may write it."""
+        """The name with its parameters and their defaults, as a grid file may write it."""
         inner = ", ".join(f"{p.name}={p.default!r}" for p in self.parameters)
         return f"{self.name}({inner})" if inner else self.name
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A name with all its parameters settled. Its string is canonical: equal choices have equal strings."""
+class Call:
+    """A name with the values of all its parameters. Its string is canonical: equal calls have equal strings."""
 
     name: str
     arguments: tuple[tuple[str, Any], ...]
@@ -138,14 +125,15 @@ class Choice:
         return f"{self.name}({inner})" if inner else self.name
 
 
-class Registry(Mapping[str, Entry[Function]]):
-    """The functions of one kind, by name, in the order in which they were written."""
+class Registry(Mapping[str, Record]):
+    """The functions of one kind, by name, in the order of their definitions; `record` is the class of their records."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, record: type[Record]) -> None:
         self.kind = kind
-        self._entries: dict[str, Entry[Function]] = {}
+        self._record = record
+        self._entries: dict[str, Record] = {}
 
-    def __getitem__(self, name: str) -> Entry[Function]:
+    def __getitem__(self, name: str) -> Record:
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -154,69 +142,86 @@ class Registry(Mapping[str, Entry[Function]]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def entry(self, *tags: str, fit: Fit = ANY_SHAPE) -> Decorator:
-        """Put the decorated function in the catalogue under its own name."""
+    def register(self, *tags: str, **fields: Any) -> Decorator:
+        """Register the decorated function under its own name; `fields` are those that its kind's record adds.
 
-        def register(function: Own, /) -> Own:
-            keywords = inspect.signature(function).parameters
-            parameters = tuple(
-                _parameter(p) for p in keywords.values() if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED
+        Raises ValueError for a name that is registered already, and TypeError for a missing or unknown field.
+        """
+
+        def add(function: Function, /) -> Function:
+            name, keywords = function.__name__, inspect.signature(function).parameters
+            if name in self._entries:
+                raise ValueError(f"{self.article} is registered as {name} already; use another name")
+            self._entries[name] = self._record(
+                name=name,
+                function=function,
+                parameters=tuple(
+                    _parameter(p) for p in keywords.values() if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED
+                ),
+                tags=frozenset(tags),
+                supplied=SUPPLIED & set(keywords),
+                **fields,
             )
-            name = function.__name__
-            supplied = SUPPLIED & set(keywords)
-            self._entries[name] = Entry(name, cast(Function, function), parameters, frozenset(tags), supplied, fit)
             return function
 
-        return register
+        return add
 
     @cached_property
     def article(self) -> str:
         """The kind with its indefinite article."""
-        return ("an " if self.kind[0] in "aeiou" else "a ") + self.kind
+        return _with_article(self.kind)
 
-    def resolve(self, given: object, only: str = "", also: str = "") -> Choice:
-        """The choice that the user named: `"zeros"`, `{"name": "normal", "std": 0.2}`, or `"normal(std=0.2)"`.
+    def resolve(self, value: object, only: str = "", also: str = "") -> Call:
+        """Return the call that a value names: `"zeros"`, `{"name": "normal", "std": 0.2}`, or `"normal(std=0.2)"`.
 
         Parameters
         ----------
-        given
+        value
             A name, a table with the key `name`, or a canonical string.
         only
-            If given, a tag that the entry must have (`"bias"` for bias initializers).
+            A tag that the record must have (`"bias"` for bias initializers); default any.
         also
-            If given, a word that the caller takes beside the names, for the message.
+            A word that the caller accepts beside the names, for the message; default none.
 
         Raises
         ------
         ValueError
-            With one line that says what was given, what is allowed, and the nearest valid name.
+            With one line: the value, what is allowed, and the nearest valid name.
         """
-        name, arguments = _name_and_arguments(given, self.article)
+        name, arguments = _name_and_arguments(value, self.article)
         names = [n for n, e in self._entries.items() if not only or only in e.tags]
         if name not in names:
             names += [also] * bool(also)
-            allowed = ", ".join(names) if len(names) <= MAX_NAMES else f"what `initbench list {self.kind}s` names"
-            what = f"{only} {self.kind}" if only else self.kind
-            told = f"{name} is no {what}" if name in self._entries else f"no {what} is called {shown(name)}"
-            raise ValueError(f"{told}; allowed: {allowed}{nearest(name, names)}")
-        entry = self._entries[name]
-        known = {p.name: p for p in entry.parameters}
+            allowed = ", ".join(names) if len(names) <= MAX_NAMES else f"the names in `initbench list {self.kind}s`"
+            kind = f"{only} {self.kind}" if only else self.kind
+            known = name in self._entries
+            problem = f"{name} is not {_with_article(kind)}" if known else f"unknown {kind} {shown(name)}"
+            raise ValueError(f"{problem}; allowed: {allowed}{nearest(name, names)}")
+        parameters = {p.name: p for p in self._entries[name].parameters}
         for key in arguments:
-            if key not in known:
-                takes = f"takes {', '.join(known)}" if known else "takes no parameters"
-                raise ValueError(f"{name} has no parameter {shown(key)}; it {takes}{nearest(key, known)}")
+            if key not in parameters:
+                takes = f"takes {', '.join(parameters)}" if parameters else "takes no parameters"
+                raise ValueError(f"{name} has no parameter {shown(key)}; it {takes}{nearest(key, parameters)}")
         try:
-            settled = tuple((k, p.convert(arguments.get(k, p.default))) for k, p in known.items())
+            values = tuple((key, p.convert(arguments.get(key, p.default))) for key, p in parameters.items())
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-        return Choice(name, settled, tuple(p.default for p in entry.parameters))
+        return Call(name, values, tuple(p.default for p in parameters.values()))
 
-    def call(self, choice: str, *positional: Any, **supplied: Any) -> Any:
+    def lookup(self, canonical: str) -> tuple[Record, dict[str, Any]]:
+        """Return the record that a canonical string names, and its parameters as keyword arguments."""
+        call = self.resolve(canonical)
+        return self._entries[call.name], call.keywords
+
+    def call(self, canonical: str, *positional: Any, **supplied: Any) -> Any:
         """Call the function that a canonical string names, with its parameters and what it takes of `supplied`."""
-        settled = self.resolve(choice)
-        entry = self._entries[settled.name]
-        taken = {key: value for key, value in supplied.items() if key in entry.supplied}
-        return entry.function(*positional, **settled.keywords, **taken)
+        record, parameters = self.lookup(canonical)
+        taken = {key: value for key, value in supplied.items() if key in record.supplied}
+        return record.function(*positional, **parameters, **taken)
+
+
+def _with_article(noun: str) -> str:
+    return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 
 def _parameter(p: inspect.Parameter) -> Parameter:
@@ -225,35 +230,34 @@ def _parameter(p: inspect.Parameter) -> Parameter:
     return Parameter(p.name, p.annotation, p.default)
 
 
-def _name_and_arguments(given: object, article: str) -> tuple[str, dict[str, object]]:
+def _name_and_arguments(value: object, article: str) -> tuple[str, dict[str, object]]:
     form = f"{article} is a name, or a table such as {{ name = …, parameter = … }}"
-    if isinstance(given, Mapping):
-        arguments = {str(k): v for k, v in given.items()}
+    if isinstance(value, Mapping):
+        arguments = {str(k): v for k, v in value.items()}
         name = arguments.pop("name", None)
         if not isinstance(name, str):
-            raise ValueError(f"given {shown(dict(given))} without a name; {form}")
+            raise ValueError(f"given {shown(dict(value))} without a name; {form}")
         return name, arguments
-    if not isinstance(given, str):
-        raise ValueError(f"given {shown(given)}; {form}")
-    name, parenthesis, _ = given.partition("(")
-    if not parenthesis:
-        return given, {}
+    if not isinstance(value, str):
+        raise ValueError(f"given {shown(value)}; {form}")
+    if "(" not in value:
+        return value, {}
     try:
-        name, named = parsed_call(given)
-        return name, {key: _literal(value) for key, value in named.items()}
+        name, strings = parsed_call(value)
+        return name, {key: _literal(string) for key, string in strings.items()}
     except ValueError:
-        raise ValueError(f"given {shown(given)}; {form}, or a string such as 'name(parameter=1.0)'") from None
+        raise ValueError(f"given {shown(value)}; {form}, or a string such as 'name(parameter=1.0)'") from None
 
 
-# A call as it is written in tables: names, numbers, texts in quotes, and as a value another call that holds no third.
+# A call as tables write it: names, numbers, quoted strings, and as a value another call whose values are no calls.
 _CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 _ARGUMENT = re.compile(r"""\s*(\w+)\s*=\s*('[^']*'|"[^"]*"|[^\s,()'"=]+(?:\([^()]*\))?)\s*(?:,|$)""")
 
 
 def parsed_call(text: str) -> tuple[str, dict[str, str]]:
-    """The name and the arguments, as text, of a string such as `name(parameter=1.0)`; ValueError of any other.
+    """Return the name and the arguments, as strings, of a string such as `name(parameter=1.0)`; ValueError of others.
 
-    It is read here and not by Python's own parser: what it is given may come with a stranger's results.
+    Python's own parser is not used: the string may come with untrusted results.
 
     >>> parsed_call("per_layer(first=zeros, hidden=normal(std=0.1))")
     ('per_layer', {'first': 'zeros', 'hidden': 'normal(std=0.1)'})
@@ -261,19 +265,19 @@ def parsed_call(text: str) -> tuple[str, dict[str, str]]:
     call = _CALL.fullmatch(text)
     if not call:
         raise ValueError(text)
-    inside, at = call[2].rstrip(), 0
-    named: dict[str, str] = {}
-    while at < len(inside):
-        argument = _ARGUMENT.match(inside, at)
-        if not argument or argument[1] in named:  # or one that is given twice
+    inside, start = call[2].rstrip(), 0
+    arguments: dict[str, str] = {}
+    while start < len(inside):
+        argument = _ARGUMENT.match(inside, start)
+        if not argument or argument[1] in arguments:
             raise ValueError(text)
-        named[argument[1]] = argument[2]
-        at = argument.end()
-    return call[1], named
+        arguments[argument[1]] = argument[2]
+        start = argument.end()
+    return call[1], arguments
 
 
 def _literal(text: str) -> int | float | str:
-    """A number, or a text in quotes; ValueError of anything else."""
+    """Return a number, or the content of a quoted string; ValueError of anything else."""
     if text[0] in "'\"":
         return text[1:-1]
     try:

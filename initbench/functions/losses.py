@@ -1,27 +1,68 @@
-"""The losses: their definitions in NumPy, each one number for a batch.
+"""The losses: one record each, with its definition in NumPy and its forms in PyTorch.
 
-Each takes `output`, the values of the output activation, float `[batch, classes]`, and `labels`, whole numbers
-`[batch]`; "one-hot" below is the `[batch, classes]` array with a 1 at each label. The means are over the batch, or
-over batch and classes, as each formula says. Conventions are PyTorch's.
+The decorated function is the documented definition: one number for a batch. It takes `output`, the values of the
+output activation, float `[batch, classes]`, and `labels`, integers `[batch]`; "one-hot" below is the
+`[batch, classes]` array with a 1 at each label. The means are over the batch, or over batch and classes, as each
+formula says. Conventions are PyTorch's.
 
 The article's "mean squared difference of activation(xW+b)" is `output_activation = "same"` with `mse`; its
 commented-out line is `output_activation = "softmax"` with `cross_entropy`.
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from initbench.functions._torch import F, aten, torch
 from initbench.functions.activations import softmax
-from initbench.registry import Registry
+from initbench.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[Any]
 
-LOSSES: Registry[Callable[..., float]] = Registry("loss")
 
-loss = LOSSES.entry()
+@dataclass(frozen=True, kw_only=True)
+class Loss(Entry):
+    """A loss. Each form takes the loss's parameters as keyword arguments.
+
+    Attributes
+    ----------
+    torch
+        `torch(output, labels)` returns the loss in PyTorch, for autograd.
+    kernel
+        Fused form: `kernel(output, target, labels, gradient, values)` writes the gradient of the sum over the batch at
+        `output`, and values whose sum over the classes is the loss of an image, both short of a factor. `target` is
+        the one-hot array `[classes, batch]`, `labels` `[batch]`; the others are `[cells, classes, batch]`.
+    factors
+        Fused form: `factors(classes)` returns the factors of the values and of the gradient, which the trainer
+        multiplies in once for a whole stack. It takes no parameters of the loss.
+    applies_softmax
+        Whether the loss applies softmax itself, so that an output activation of softmax is not computed.
+    """
+
+    torch: Callable[..., "Tensor"]
+    kernel: Callable[..., object] | None = None
+    factors: Callable[[int], tuple[float, float]] = lambda classes: (1 / classes, 1 / classes)
+    applies_softmax: bool = False
+
+
+LOSSES: Registry[Loss] = Registry("loss", Loss)
+
+
+def computed_output(loss: str, output_activation: str) -> str:
+    """Return the output activation that is computed before a loss: softmax is not applied twice.
+
+    >>> computed_output("cross_entropy", "softmax"), computed_output("mse", "softmax")
+    ('identity', 'softmax')
+    """
+    return (
+        "identity" if output_activation == "softmax" and LOSSES.lookup(loss)[0].applies_softmax else output_activation
+    )
 
 
 def one_hot(labels: Array, classes: int) -> Array:
@@ -29,7 +70,20 @@ def one_hot(labels: Array, classes: int) -> Array:
     return np.eye(classes)[labels]
 
 
-@loss
+def _target(output: "Tensor", labels: "Tensor") -> "Tensor":
+    return F.one_hot(labels, output.shape[1]).to(output.dtype)
+
+
+def _mse(output: "Tensor", target: "Tensor", labels: "Tensor", gradient: "Tensor", values: "Tensor") -> None:
+    torch.sub(output, target, out=gradient)
+    torch.mul(gradient, gradient, out=values)
+
+
+@LOSSES.register(
+    torch=lambda output, labels: F.mse_loss(output, _target(output, labels)),
+    kernel=_mse,
+    factors=lambda classes: (1 / classes, 2 / classes),
+)
 def mse(output: Array, labels: Array) -> float:
     """Mean squared error: mean over batch and classes of (output − one-hot)².
 
@@ -38,7 +92,18 @@ def mse(output: Array, labels: Array) -> float:
     return float(np.mean((output - one_hot(labels, output.shape[1])) ** 2))
 
 
-@loss
+def _cross_entropy(logits: "Tensor", target: "Tensor", labels: "Tensor", gradient: "Tensor", values: "Tensor") -> None:
+    aten._log_softmax.out(logits, 1, False, out=gradient)
+    torch.mul(gradient, target, out=values)
+    gradient.exp_().sub_(target)
+
+
+@LOSSES.register(
+    torch=lambda output, labels: F.cross_entropy(output, labels),
+    kernel=_cross_entropy,
+    factors=lambda classes: (-1, 1),
+    applies_softmax=True,
+)
 def cross_entropy(output: Array, labels: Array) -> float:
     """Cross-entropy: −mean over the batch of log softmax(logits)[label].
 
@@ -49,7 +114,13 @@ def cross_entropy(output: Array, labels: Array) -> float:
     return float(-np.mean(np.log(p[np.arange(len(labels)), labels])))
 
 
-@loss
+def _mae(output: "Tensor", target: "Tensor", labels: "Tensor", gradient: "Tensor", values: "Tensor") -> None:
+    torch.sub(output, target, out=gradient)
+    torch.abs(gradient, out=values)
+    gradient.sign_()
+
+
+@LOSSES.register(torch=lambda output, labels: F.l1_loss(output, _target(output, labels)), kernel=_mae)
 def mae(output: Array, labels: Array) -> float:
     """Mean absolute error: mean over batch and classes of |output − one-hot|.
 
@@ -58,7 +129,17 @@ def mae(output: Array, labels: Array) -> float:
     return float(np.mean(np.abs(output - one_hot(labels, output.shape[1]))))
 
 
-@loss
+def _huber(
+    output: "Tensor", target: "Tensor", labels: "Tensor", gradient: "Tensor", values: "Tensor", delta: float
+) -> None:
+    torch.sub(output, target, out=values)
+    torch.clamp(values, -delta, delta, out=gradient)
+    values.sub_(gradient, alpha=0.5).mul_(gradient)
+
+
+@LOSSES.register(
+    torch=lambda output, labels, delta: F.huber_loss(output, _target(output, labels), delta=delta), kernel=_huber
+)
 def huber(output: Array, labels: Array, *, delta: float = 1.0) -> float:
     """Huber: mean over batch and classes of d²/2 where |d| ≤ delta, else delta · (|d| − delta/2); d = output − one-hot.
 
@@ -70,7 +151,33 @@ def huber(output: Array, labels: Array, *, delta: float = 1.0) -> float:
     return float(np.mean(np.where(d <= delta, 0.5 * d**2, delta * (d - 0.5 * delta))))
 
 
-@loss
+def _hinge_torch(output: "Tensor", labels: "Tensor", margin: float, power: int) -> "Tensor":
+    # PyTorch's multi_margin_loss, written out because its gradient cannot be differentiated again.
+    own = output.gather(1, labels[:, None])
+    over = (margin - own + output).clamp(min=0) ** power
+    hinged: Tensor = (over * (1 - _target(output, labels))).sum() / output.numel()
+    return hinged
+
+
+def _hinge(
+    output: "Tensor",
+    target: "Tensor",
+    labels: "Tensor",
+    gradient: "Tensor",
+    values: "Tensor",
+    margin: float,
+    power: int,
+) -> None:
+    at_label = output.gather(1, labels.expand(len(output), 1, -1))
+    torch.sub(output, at_label, out=values).add_(margin).clamp_(min=0).mul_(1 - target)
+    # Each class within the margin pulls its own output down and the label's up.
+    pull = (values > 0).to(output.dtype) if power == 1 else 2 * values
+    torch.sub(pull, target * pull.sum(1, keepdim=True), out=gradient)
+    if power == 2:
+        values.square_()
+
+
+@LOSSES.register(torch=_hinge_torch, kernel=_hinge)
 def hinge(output: Array, labels: Array, *, margin: float = 1.0, power: int = 1) -> float:
     """Multi-class hinge: mean over the batch of Σ_{j≠label} max(0, margin − o_label + o_j)^power / classes.
 

@@ -1,32 +1,80 @@
-"""The optimizers: their definitions in NumPy, one step of one parameter array.
+"""The optimizers: one record each, with its definition in NumPy and its forms in PyTorch.
 
-Each takes the weights, the gradient, and `state`, a dict that it fills and reads (empty before the first step), and
-returns the new weights. lr is the learning rate of the step. Conventions and defaults are PyTorch's.
+The decorated function is the documented definition: one step of one parameter array. It takes the weights, the
+gradient, and `state`, a dict that it fills and reads (empty before the first step), and returns the new weights. lr is
+the learning rate of the step. Conventions and defaults are PyTorch's.
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench.registry import Registry
+from initbench.functions._torch import torch
+from initbench.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[Any]
 State = dict[str, Any]
-
-OPTIMIZERS: Registry[Callable[..., Array]] = Registry("optimizer")
-
-optimizer = OPTIMIZERS.entry()
+Update = Callable[["Tensor", "Tensor", "Tensor"], None]
 
 
-@optimizer
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Entry):
+    """An optimizer. Each form takes the optimizer's parameters as keyword arguments.
+
+    Attributes
+    ----------
+    torch
+        `torch(parameters, learning_rate)` returns PyTorch's optimizer.
+    arrays
+        How many arrays as large as the weights a step holds, the weights and their gradient among them: the plan
+        estimates memory by it.
+    update
+        Fused form: `update(W)` returns a function `(W, g, rates)` that holds the state of these weights, and subtracts
+        from W, in place, the step for its gradient g, which it may overwrite. `rates` are the learning rates, in a
+        shape that broadcasts. Steps are counted in an array, so that a recorded graph of a step goes on counting.
+    descends
+        Whether it is plain gradient descent, for which the trainer needs no `update`: its products accumulate into the
+        weights.
+    """
+
+    torch: Callable[..., "torch.optim.Optimizer"]
+    arrays: int
+    update: Callable[..., Update] | None = None
+    descends: bool = False
+
+
+OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", Optimizer)
+
+
+@OPTIMIZERS.register(torch=lambda parameters, rate: torch.optim.SGD(parameters, rate), arrays=2, descends=True)
 def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float) -> Array:
     """Plain gradient descent: W ← W − lr · g."""
     return weights - learning_rate * gradient
 
 
-@optimizer
+def _momentum(W: "Tensor", momentum: float, nesterov: bool = False) -> Update:
+    v = torch.zeros_like(W)
+
+    def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
+        v.mul_(momentum).add_(g)
+        if nesterov:
+            W.sub_(g.add_(v, alpha=momentum).mul_(rates))
+        else:
+            W.sub_(torch.mul(v, rates, out=g))
+
+    return step
+
+
+@OPTIMIZERS.register(
+    torch=lambda parameters, rate, momentum: torch.optim.SGD(parameters, rate, momentum), arrays=4, update=_momentum
+)
 def momentum(weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9) -> Array:
     """Heavy ball: v ← momentum · v + g; W ← W − lr · v. PyTorch's `SGD(momentum=…)`; momentum in [0, 1)."""
     _check_share("momentum", momentum)
@@ -34,7 +82,11 @@ def momentum(weights: Array, gradient: Array, state: State, *, learning_rate: fl
     return np.asarray(weights - learning_rate * state["v"])
 
 
-@optimizer
+@OPTIMIZERS.register(
+    torch=lambda parameters, rate, momentum: torch.optim.SGD(parameters, rate, momentum, nesterov=True),
+    arrays=4,
+    update=partial(_momentum, nesterov=True),
+)
 def nesterov(weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9) -> Array:
     """Nesterov: v ← momentum · v + g; W ← W − lr · (g + momentum · v). PyTorch's `SGD(nesterov=True)`."""
     _check_share("momentum", momentum)
@@ -42,7 +94,30 @@ def nesterov(weights: Array, gradient: Array, state: State, *, learning_rate: fl
     return np.asarray(weights - learning_rate * (gradient + momentum * state["v"]))
 
 
-@optimizer
+def _adam(W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay: float = 0.0) -> Update:
+    m, v = torch.zeros_like(W), torch.zeros_like(W)
+    t = torch.zeros((), dtype=torch.float64, device=W.device)
+
+    def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
+        # W −= lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε), with both corrections taken out of the large arrays.
+        t.add_(1)
+        root = (1 - beta2**t).sqrt_()
+        if weight_decay:
+            W.mul_(1 - rates * weight_decay)
+        m.lerp_(g, 1 - beta1)
+        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        torch.sqrt(v, out=g).add_(epsilon * root)
+        torch.div(m, g, out=g)
+        W.sub_(g.mul_(rates * (root / (1 - beta1**t))))
+
+    return step
+
+
+@OPTIMIZERS.register(
+    torch=lambda parameters, rate, beta1, beta2, epsilon: torch.optim.Adam(parameters, rate, (beta1, beta2), epsilon),
+    arrays=6,
+    update=_adam,
+)
 def adam(
     weights: Array,
     gradient: Array,
@@ -64,7 +139,13 @@ def adam(
     return np.asarray(weights - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon))
 
 
-@optimizer
+@OPTIMIZERS.register(
+    torch=lambda parameters, rate, beta1, beta2, epsilon, weight_decay: torch.optim.AdamW(
+        parameters, rate, (beta1, beta2), epsilon, weight_decay
+    ),
+    arrays=6,
+    update=_adam,
+)
 def adamw(
     weights: Array,
     gradient: Array,
@@ -83,7 +164,21 @@ def adamw(
     return adam(decayed, gradient, state, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
 
-@optimizer
+def _rmsprop(W: "Tensor", alpha: float, epsilon: float) -> Update:
+    v = torch.zeros_like(W)
+
+    def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
+        v.mul_(alpha).addcmul_(g, g, value=1 - alpha)
+        W.sub_(g.div_(v.sqrt().add_(epsilon)).mul_(rates))
+
+    return step
+
+
+@OPTIMIZERS.register(
+    torch=lambda parameters, rate, alpha, epsilon: torch.optim.RMSprop(parameters, rate, alpha, epsilon),
+    arrays=5,
+    update=_rmsprop,
+)
 def rmsprop(
     weights: Array,
     gradient: Array,

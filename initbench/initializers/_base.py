@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from initbench.errors import shown
 from initbench.random import noise
 from initbench.random.streams import Seed
-from initbench.registry import Fit, Registry
+from initbench.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from scipy.stats.distributions import rv_frozen
@@ -20,7 +21,24 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 Place = Literal["first", "hidden", "last"]
 
-INITIALIZERS: Registry[Callable[..., Any]] = Registry("initializer")
+
+@dataclass(frozen=True)
+class Fit:
+    """The shapes that a scheme fits: in words, as a test of a shape, and a small one that fits."""
+
+    words: str
+    test: Callable[[Any], bool]
+    example: tuple[int, ...] = (2, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initializer(Entry):
+    """A scheme, and the shapes that it fits."""
+
+    fit: Fit
+
+
+INITIALIZERS: Registry[Initializer] = Registry("initializer", Initializer)
 
 WEIGHTS = Fit("weights of 2 dimensions or more, [..., fan_in, fan_out]", lambda shape: len(shape) >= 2)
 WEIGHTS_OR_BIAS = Fit("at least one dimension", lambda shape: len(shape) >= 1)
@@ -29,13 +47,15 @@ MATRIX_OR_BIAS = Fit("1 or 2 dimensions, [fan_out] or [fan_in, fan_out]", lambda
 
 # How a scheme gets into the catalogue. A "single-layer" scheme is a function of a shape; one that is "bias" too takes
 # the one dimension of a bias; a "network" scheme is a function of a whole `Model`, and what it fits are its layers.
-weight_scheme = INITIALIZERS.entry("single-layer", fit=WEIGHTS)
-weight_and_bias_scheme = INITIALIZERS.entry("single-layer", "bias", fit=WEIGHTS_OR_BIAS)
-matrix_scheme = INITIALIZERS.entry("single-layer", fit=MATRIX)
-matrix_and_bias_scheme = INITIALIZERS.entry("single-layer", "bias", fit=MATRIX_OR_BIAS)
+weight_scheme = INITIALIZERS.register("single-layer", fit=WEIGHTS)
+weight_and_bias_scheme = INITIALIZERS.register("single-layer", "bias", fit=WEIGHTS_OR_BIAS)
+matrix_scheme = INITIALIZERS.register("single-layer", fit=MATRIX)
+matrix_and_bias_scheme = INITIALIZERS.register("single-layer", "bias", fit=MATRIX_OR_BIAS)
 PERCEPTRON = Fit("whole perceptrons: not a single place", lambda layers: True)
-network_scheme = INITIALIZERS.entry("network", fit=PERCEPTRON)
-network_and_bias_scheme = INITIALIZERS.entry("network", "sets-biases", fit=PERCEPTRON)  # whatever the bias initializer
+network_scheme = INITIALIZERS.register("network", fit=PERCEPTRON)
+network_and_bias_scheme = INITIALIZERS.register(
+    "network", "sets-biases", fit=PERCEPTRON
+)  # whatever the bias initializer
 
 
 def checked(shape: Shape, fit: Fit = WEIGHTS_OR_BIAS) -> Shape:

@@ -50,10 +50,10 @@ def mean(values: Array) -> float:
 
 def applied(activation: str, x: Array) -> Array:
     """An activation, by its canonical string, elementwise; ValueError for one that is not elementwise."""
-    choice = ACTIVATIONS.resolve(activation)
-    if "hidden" not in ACTIVATIONS[choice.name].tags:
+    record, parameters = ACTIVATIONS.lookup(activation)
+    if "hidden" not in record.tags:
         raise ValueError(f"activation = {activation!r}; allowed: an activation of hidden layers, elementwise")
-    return np.asarray(ACTIVATIONS.call(activation, x))
+    return np.asarray(record.function(x, **parameters))
 
 
 def derivative(activation: str, x: Array) -> Array:
@@ -84,11 +84,11 @@ def gain(activation: str, rule: Literal["second_moment", "pytorch"] = "second_mo
     >>> round(gain("relu"), 6), round(gain("tanh"), 4), round(gain("tanh", "pytorch"), 4)
     (1.414214, 1.5925, 1.6667)
     """
-    choice = ACTIVATIONS.resolve(activation)
-    if choice.name == "softmax":
+    record, parameters = ACTIVATIONS.lookup(activation)
+    if record.name == "softmax":
         return 1.0
-    if rule == "pytorch" and choice.name in PYTORCH_GAINS:
-        return PYTORCH_GAINS[choice.name](**choice.keywords)
+    if rule == "pytorch" and record.name in PYTORCH_GAINS:
+        return PYTORCH_GAINS[record.name](**parameters)
     second = mean(applied(activation, Z) ** 2)
     if not 0 < second < math.inf:
         raise ValueError(f"activation = {activation!r}; allowed: one that does not vanish and does not overflow")

@@ -14,10 +14,10 @@ from typing import Any, get_args
 import numpy as np
 
 from initbench.errors import nearest, shown
-from initbench.initializers._base import INITIALIZERS, Array, Place
+from initbench.initializers._base import INITIALIZERS, Array, Initializer, Place
 from initbench.initializers.model import Model, NoBatches, Parameters, places
 from initbench.random import streams
-from initbench.registry import Entry, documentation, parsed_call
+from initbench.registry import documentation, parsed_call
 
 PLACES: tuple[Place, ...] = get_args(Place)
 PER_LAYER = "per_layer"
@@ -160,7 +160,7 @@ def _tagged(initializer: str, tag: str) -> bool:
     )
 
 
-def _entry(scheme: str) -> Entry[Any]:
+def _entry(scheme: str) -> Initializer:
     """The entry that a scheme's canonical string names."""
     return INITIALIZERS[_name(scheme)]
 

@@ -13,6 +13,7 @@ from initbench.initializers._base import (
     MATRIX,
     WEIGHTS,
     Array,
+    Fit,
     Shape,
     checked,
     described,
@@ -26,7 +27,6 @@ from initbench.initializers._base import (
 )
 from initbench.random import noise, streams
 from initbench.random.streams import Seed
-from initbench.registry import Fit
 from initbench.system import threads
 
 CONVOLUTION = Fit(
@@ -156,7 +156,7 @@ def idinit(shape: Shape, *, tau: float = 1.0, seed: Seed = None, dtype: DTypeLik
     return rounded(tau * (np.arange(fan_in)[:, None] == np.arange(fan_out) % fan_in), dtype)
 
 
-@INITIALIZERS.entry("single-layer", fit=CONVOLUTION)
+@INITIALIZERS.register("single-layer", fit=CONVOLUTION)
 def dirac(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Dirac: a convolution that passes channel i on as channel i: 1 at the centre of the field, size // 2, else 0.
 
@@ -170,7 +170,7 @@ def dirac(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> 
     return W
 
 
-@INITIALIZERS.entry("single-layer", fit=WIDENING_CONVOLUTION)
+@INITIALIZERS.register("single-layer", fit=WIDENING_CONVOLUTION)
 def delta_orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Delta-orthogonal: an orthogonal matrix of the channels at the centre of the field, (size − 1) // 2, else 0.
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
-Layers = Sequence[tuple[int, int]]
+from initbench.functions.optimizers import OPTIMIZERS
 
-# How many arrays of the size of the weights one optimizer step holds, the weights among them.
-ARRAYS = {"sgd": 2, "momentum": 4, "nesterov": 4, "rmsprop": 5, "adam": 6, "adamw": 6}
+Layers = Sequence[tuple[int, int]]
 
 # How many images an evaluation takes at a time: four batches of 128, which stay in the cache.
 EVALUATION_BATCH = 512
@@ -59,6 +58,6 @@ def training_bytes(layers: Layers, optimizer: str, batch_size: int) -> float:
 
     `optimizer` is its canonical string. Of each unit there are three values: pre-activation, activation, gradient.
     """
-    arrays = ARRAYS[optimizer.partition("(")[0]]
+    arrays = OPTIMIZERS.lookup(optimizer)[0].arrays
     units = sum(fan_out for _, fan_out in layers)
     return 4.0 * (arrays * weight_count(layers) + 3 * max(batch_size, EVALUATION_BATCH) * units)

@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from initbench.functions.losses import computed_output
+from initbench.functions.optimizers import OPTIMIZERS
 from initbench.models.perceptron import EVALUATION_BATCH
 from initbench.spec.cell import Cell
 from initbench.training import kernels
@@ -58,7 +60,7 @@ class Network:
         layers = first.layers(data.pixels, data.classes)
         self.data, self.dtype, self.device = data, dtype, data.device
         self.widths = [out for _, out in layers]
-        self.descends = first.optimizer == "sgd"
+        self.descends = OPTIMIZERS.lookup(first.optimizer)[0].descends
         self.operand = kernels.operand(first.precision, self.device)
         lit = len(data.lit)
         self.common = data.common(first.batch_size) if self.descends and self.device.type == "cpu" else lit
@@ -227,7 +229,7 @@ class Pass:
             A = network.zeros(n, W.shape[2], padded)
             A[:, width] = 1
             self.A.append(A)
-        at_output = list(map(_at_output, network.cells))
+        at_output = [computed_output(c.loss, c.output_activation) for c in network.cells]
         self.output = self.Z[-1] if set(at_output) == {"identity"} else torch.zeros_like(self.Z[-1])
         self.values = torch.zeros_like(self.Z[-1])
         self.gradient = torch.zeros_like(network.first) if training and not network.descends else network.zeros(0)
@@ -311,13 +313,6 @@ def _padded(inputs: int, out: int) -> int:
     while out * columns % kernels.BLOCK:
         columns += 8
     return columns
-
-
-def _at_output(cell: Cell) -> str:
-    """The output activation that is computed: softmax meets cross-entropy once, in its stable form."""
-    if cell.output_activation == "softmax" and cell.loss == "cross_entropy":
-        return "identity"
-    return cell.output_activation
 
 
 def _slices(names: Sequence[str]) -> list[tuple[slice, str]]:

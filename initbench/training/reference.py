@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from initbench.data.datasets import Arrays
 from initbench.functions import autograd
-from initbench.functions.optimizers import OPTIMIZERS
 from initbench.initializers.model import Array, Batch
 from initbench.random import streams
 from initbench.spec.cell import Cell
@@ -42,14 +41,7 @@ def loss(cell: Cell, model: nn.Sequential, x: Tensor, labels: Tensor) -> Tensor:
 
 def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
     """The cell's optimizer, from `torch.optim`."""
-    choice = OPTIMIZERS.resolve(cell.optimizer)
-    p, parameters, lr = choice.keywords, model.parameters(), cell.learning_rate
-    if choice.name in ("sgd", "momentum", "nesterov"):
-        return torch.optim.SGD(parameters, lr, p.get("momentum", 0), nesterov=choice.name == "nesterov")
-    if choice.name == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr, p["alpha"], p["epsilon"])
-    kind = torch.optim.AdamW if choice.name == "adamw" else torch.optim.Adam
-    return kind(parameters, lr, (p["beta1"], p["beta2"]), p["epsilon"], p.get("weight_decay", 0))
+    return autograd.optimizer(cell.optimizer, model.parameters(), cell.learning_rate)
 
 
 def descend(cell: Cell, model: nn.Sequential, descent: torch.optim.Optimizer, x: Tensor, labels: Tensor) -> float:
