@@ -7,7 +7,7 @@ import made_up
 import numpy as np
 import pytest
 import torch
-from conftest import make_cell
+from cells import make_cell
 
 import initbench as ib
 from initbench.data import datasets
