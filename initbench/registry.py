@@ -32,7 +32,7 @@ class Decorator(Protocol):
 
 
 # Arguments that the program supplies, never the grid file.
-SUPPLIED = frozenset({"shape", "seed", "dtype", "fan_in", "activation", "place", "depth", "learning_rate"})
+SUPPLIED = frozenset({"shape", "seed", "dtype", "fan_in", "activation", "position", "depth", "learning_rate"})
 
 # Parameters that a canonical string includes even where they keep their default.
 ALWAYS_SHOWN = frozenset({"std", "low", "high", "value"})

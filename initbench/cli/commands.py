@@ -431,7 +431,9 @@ def show(
     activation: Annotated[
         str | None, typer.Option("--activation", help="The network's, for schemes that follow it.")
     ] = None,
-    place: Annotated[str, typer.Option("--place", metavar="first|hidden|last", help="The layer's place.")] = "hidden",
+    position: Annotated[
+        str, typer.Option("--position", metavar="first|hidden|last", help="The layer's position.")
+    ] = "hidden",
     depth: Annotated[int, typer.Option("--depth", min=1, help="The number of layers.")] = 3,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The seed.")] = 0,
     out: Annotated[
@@ -449,8 +451,9 @@ def show(
     from initbench.reporting.figures import weights
     from initbench.training.parameters import first_layer_on_mnist
 
-    if place not in schemes.PLACES:
-        raise UserError(f"--place {place}: allowed: {', '.join(schemes.PLACES)}{nearest(place, schemes.PLACES)}")
+    if position not in schemes.POSITIONS:
+        allowed = f"{', '.join(schemes.POSITIONS)}{nearest(position, schemes.POSITIONS)}"
+        raise UserError(f"--position {position}: allowed: {allowed}")
     path = out or Path(f"{scheme.partition('(')[0]}-{shape.replace(',', 'x')}.png")
     if path.suffix not in (".png", ".svg", ".pdf") or path.is_dir():
         raise UserError(f"--out {path}: allowed: a file's name that ends in .png, .svg or .pdf")
@@ -461,7 +464,7 @@ def show(
         choice = INITIALIZERS.resolve(scheme)
         network = schemes.of_network(str(choice))
         given = {"activation": str(ACTIVATIONS.resolve(activation or ("tanh" if network else "relu")))}
-        given |= {} if network else {"place": place, "depth": str(depth)}
+        given |= {} if network else {"position": position, "depth": str(depth)}
         used = ", ".join(f"{n} {v}" for n, v in given.items() if network or n in INITIALIZERS[choice.name].supplied)
         say(f"{choice}, {' × '.join(map(str, sizes))}: {INITIALIZERS[choice.name].summary}")
         if network:

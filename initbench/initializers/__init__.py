@@ -13,8 +13,8 @@ What all schemes share is said here once.
   float64 and rounded once, and so is every scheme that does not draw.
 - **Threads.** Arrays of more than a million weights take as many as OMP_NUM_THREADS says, or one for each core; the
   bits do not depend on it.
-- **Place.** Some schemes need more than a shape: `activation` (of the network, by its name), `place` (`"first"`,
-  `"hidden"` or `"last"`), `depth` (the number of layers), and for a bias `fan_in`. A run supplies them.
+- **Position.** Some schemes need more than a shape: `activation` (of the network, by its name), `position` (`"first"`,
+  `"hidden"` or `"last"`), `depth` (the number of layers), and for a bias `fan_in`. Training supplies them.
 - **Networks.** Some schemes look at data (`lsuv`, `within_layer`, `pca`, `kmeans`, `autoinit`, `dks`, `tat`) or at
   gradients (`metainit`, `gradinit`): they take a `Model` instead of a shape and give the weights and the bias of each
   layer. `seed` is a whole number there.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
-Place = Literal["first", "hidden", "last"]
+Position = Literal["first", "hidden", "last"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ weight_scheme = INITIALIZERS.register("single-layer", fit=WEIGHTS)
 weight_and_bias_scheme = INITIALIZERS.register("single-layer", "bias", fit=WEIGHTS_OR_BIAS)
 matrix_scheme = INITIALIZERS.register("single-layer", fit=MATRIX)
 matrix_and_bias_scheme = INITIALIZERS.register("single-layer", "bias", fit=MATRIX_OR_BIAS)
-PERCEPTRON = Fit("whole perceptrons: not a single place", lambda layers: True)
+PERCEPTRON = Fit("whole perceptrons, not a single layer position", lambda layers: True)
 network_scheme = INITIALIZERS.register("network", fit=PERCEPTRON)
 network_and_bias_scheme = INITIALIZERS.register(
     "network", "sets-biases", fit=PERCEPTRON

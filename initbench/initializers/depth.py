@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.initializers._base import WEIGHTS, Array, Place, Shape, checked, draw_normal, require, weight_scheme
+from initbench.initializers._base import WEIGHTS, Array, Position, Shape, checked, draw_normal, require, weight_scheme
 from initbench.initializers.constant import zeros
 from initbench.initializers.scaling import he_normal, variance_scaling
 from initbench.random.streams import Seed
@@ -25,7 +25,7 @@ def gpt2(
     shape: Shape,
     *,
     std: float = 0.02,
-    place: Place = "hidden",
+    position: Position = "hidden",
     depth: int = 3,
     seed: Seed = None,
     dtype: DTypeLike = np.float32,
@@ -41,7 +41,7 @@ def gpt2(
     When to use it: to see what a scale made for wide transformers (768 and more) does to a perceptron: it is small.
     """
     require(std >= 0, "std", std, "0 or more")
-    shrunk = 1 / math.sqrt(hidden_layers(depth)) if place == "hidden" else 1.0
+    shrunk = 1 / math.sqrt(hidden_layers(depth)) if position == "hidden" else 1.0
     return draw_normal(checked(shape, WEIGHTS), 0.0, std * shrunk, seed, dtype)
 
 
@@ -50,7 +50,7 @@ def fixup(
     shape: Shape,
     *,
     layers_per_branch: int = 2,
-    place: Place = "hidden",
+    position: Position = "hidden",
     depth: int = 3,
     seed: Seed = None,
     dtype: DTypeLike = np.float32,
@@ -68,9 +68,9 @@ def fixup(
     """
     m = layers_per_branch
     require(m >= 2, "layers_per_branch", m, "from 2 up")
-    if place == "last":
+    if position == "last":
         return zeros(checked(shape, WEIGHTS), dtype=dtype)
-    if place == "first":
+    if position == "first":
         return he_normal(shape, seed=seed, dtype=dtype)
     branches = -(-hidden_layers(depth) // m)
     scale = 2.0 * branches ** (-2 / (2 * m - 2))

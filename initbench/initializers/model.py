@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initbench.functions.activations import ACTIVATIONS
-from initbench.initializers._base import Place, floating, require
+from initbench.initializers._base import Position, floating, require
 from initbench.random import streams
 
 Array = NDArray[Any]
@@ -141,13 +141,13 @@ class Model:
         return found
 
 
-def places(depth: int) -> list[Place]:
-    """Where each of `depth` layers stands.
+def positions(depth: int) -> list[Position]:
+    """Return the position of each of `depth` layers.
 
-    >>> places(4), places(2), places(1)
+    >>> positions(4), positions(2), positions(1)
     (['first', 'hidden', 'hidden', 'last'], ['first', 'last'], ['last'])
     """
-    before: list[Place] = ["first", *(["hidden"] * (depth - 2))] if depth > 1 else []  # type: ignore[list-item]
+    before: list[Position] = ["first", *(["hidden"] * (depth - 2))] if depth > 1 else []  # type: ignore[list-item]
     return [*before, "last"]
 
 

@@ -1,7 +1,7 @@
 """Which scheme fills which layer: an initializer as the grid file names it, and what it makes of a network.
 
 An initializer is a scheme of single layers (`he_normal`), a scheme of whole networks (`lsuv`), or one scheme for each
-place, `per_layer(first=…, hidden=…, last=…)`.
+position, `per_layer(first=…, hidden=…, last=…)`.
 """
 
 import warnings
@@ -14,12 +14,12 @@ from typing import Any, get_args
 import numpy as np
 
 from initbench.errors import nearest, shown
-from initbench.initializers._base import INITIALIZERS, Array, Initializer, Place
-from initbench.initializers.model import Model, NoBatches, Parameters, places
+from initbench.initializers._base import INITIALIZERS, Array, Initializer, Position
+from initbench.initializers.model import Model, NoBatches, Parameters, positions
 from initbench.random import streams
 from initbench.registry import documentation, parsed_call
 
-PLACES: tuple[Place, ...] = get_args(Place)
+POSITIONS: tuple[Position, ...] = get_args(Position)
 PER_LAYER = "per_layer"
 
 # The files of the schemes, in the order in which people are told of them.
@@ -40,7 +40,7 @@ def resolve(given: object, only: str = "") -> str:
     """The canonical string of an initializer, in any spelling.
 
     A table with the keys `hidden` and `first` or `last` (or both; one that is missing is as `hidden`) names a scheme
-    for each place; so does its string, `per_layer(first=…, hidden=…, last=…)`.
+    for each position; so does its string, `per_layer(first=…, hidden=…, last=…)`.
 
     Parameters
     ----------
@@ -61,26 +61,30 @@ def resolve(given: object, only: str = "") -> str:
     >>> resolve({"hidden": "he_normal", "last": {"name": "normal", "std": 0.01}})
     'per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))'
     """
-    table = _by_place(given)
+    table = _by_position(given)
     if table is None:
         return str(INITIALIZERS.resolve(given, only))
-    form = "a scheme for each place is { first = …, hidden = …, last = … }; one that is missing is as `hidden`"
+    form = "a scheme for each position is { first = …, hidden = …, last = … }; one that is missing is as `hidden`"
     for key in table:
-        if key not in PLACES:
-            raise ValueError(f"given {shown(given)}: there is no place {shown(key)}; {form}{nearest(key, PLACES)}")
+        if key not in POSITIONS:
+            raise ValueError(
+                f"given {shown(given)}: there is no position {shown(key)}; {form}{nearest(key, POSITIONS)}"
+            )
         if of_network(name := _name(table[key])):
-            raise ValueError(f"{key}: {name} fills whole networks, and cannot stand in a place; {form}")
+            raise ValueError(f"{key}: {name} fills whole networks, and cannot stand in a position; {form}")
     if "hidden" not in table:
         raise ValueError(f"given {shown(given)}: `hidden` is missing; {form}")
     settled: dict[str, str] = {}
-    for place in sorted(PLACES, key=lambda place: place not in table):  # a mistake is told of a place that was given
+    for position in sorted(
+        POSITIONS, key=lambda position: position not in table
+    ):  # a mistake is told of a position that was given
         try:
-            settled[place] = str(INITIALIZERS.resolve(table.get(place, table["hidden"]), only or "single-layer"))
+            settled[position] = str(INITIALIZERS.resolve(table.get(position, table["hidden"]), only or "single-layer"))
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from None
+            raise ValueError(f"{position}: {error}") from None
     if len(set(settled.values())) == 1:
         return settled["hidden"]
-    return f"{PER_LAYER}({', '.join(f'{place}={settled[place]}' for place in PLACES)})"
+    return f"{PER_LAYER}({', '.join(f'{position}={settled[position]}' for position in POSITIONS)})"
 
 
 def _name(given: object) -> str:
@@ -89,10 +93,10 @@ def _name(given: object) -> str:
     return named.partition("(")[0] if isinstance(named, str) else ""
 
 
-def _by_place(given: object) -> dict[str, object] | None:
-    """What a table or a string names for each place; None if it names a single scheme."""
+def _by_position(given: object) -> dict[str, object] | None:
+    """What a table or a string names for each position; None if it names a single scheme."""
     if isinstance(given, Mapping):
-        return None if "name" in given or not {*given} & {*PLACES} else {str(key): v for key, v in given.items()}
+        return None if "name" in given or not {*given} & {*POSITIONS} else {str(key): v for key, v in given.items()}
     if not isinstance(given, str) or not given.startswith(f"{PER_LAYER}("):
         return None
     try:
@@ -102,17 +106,17 @@ def _by_place(given: object) -> dict[str, object] | None:
 
 
 def short(initializer: str) -> str:
-    """A canonical string for people: of a scheme for each place what differs from the hidden layers' alone.
+    """A canonical string for people: of a scheme for each position what differs from the hidden layers' alone.
 
     >>> short("per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))")
     'he_normal with last normal(std=0.01)'
     >>> short("per_layer(first=zeros, hidden=ones, last=ones)"), short("he_normal")
     ('ones with first zeros', 'he_normal')
     """
-    table = _by_place(initializer)
+    table = _by_position(initializer)
     if table is None:
         return initializer
-    others = [f"{place} {table[place]}" for place in ("first", "last") if table[place] != table["hidden"]]
+    others = [f"{position} {table[position]}" for position in ("first", "last") if table[position] != table["hidden"]]
     return f"{table['hidden']} with {' and '.join(others)}"
 
 
@@ -125,9 +129,9 @@ def of_layers(initializer: str, depth: int) -> tuple[str, ...]:
     >>> of_layers("zeros", 2), of_layers("lsuv", 2)
     (('zeros', 'zeros'), ('lsuv',))
     """
-    table = _by_place(initializer)
+    table = _by_position(initializer)
     if table is not None:
-        return tuple(str(table[place]) for place in places(depth))
+        return tuple(str(table[position]) for position in positions(depth))
     return (initializer,) if of_network(initializer) else (initializer,) * depth
 
 
@@ -152,7 +156,7 @@ def sets_biases(initializer: str) -> bool:
 
 
 def _tagged(initializer: str, tag: str) -> bool:
-    """Whether a canonical string names a scheme with this tag; one for each place has none."""
+    """Whether a canonical string names a scheme with this tag; one for each position has none."""
     return (
         not initializer.startswith(f"{PER_LAYER}(")
         and _name(initializer) in INITIALIZERS
@@ -178,26 +182,26 @@ def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, 
     schemes = of_layers(initializer, len(layers))
     if of_network(initializer):
         return _refusal(initializer, activation, "hidden", len(layers))
-    for scheme, shape, place in zip(schemes, layers, places(len(layers)), strict=True):
+    for scheme, shape, position in zip(schemes, layers, positions(len(layers)), strict=True):
         entry = _entry(scheme)
         if not bias and not entry.fit.test(shape):
-            return f"{entry.name} fits {entry.fit.words}, and the {place} layer is {shape[0]} × {shape[1]}"
-        if refusal := _refusal(scheme, activation, place, len(layers), bias):
+            return f"{entry.name} fits {entry.fit.words}, and the {position} layer is {shape[0]} × {shape[1]}"
+        if refusal := _refusal(scheme, activation, position, len(layers), bias):
             return refusal
     return ""
 
 
-def _refusal(scheme: str, activation: str, place: Place, depth: int, bias: bool = False) -> str:
-    """What a scheme says against an activation, a place or a depth, tried on small layers; or an empty string."""
+def _refusal(scheme: str, activation: str, position: Position, depth: int, bias: bool = False) -> str:
+    """What a scheme says against an activation, a position or a depth, tried on small layers; or an empty string."""
     supplied = _entry(scheme).supplied
     if not of_network(scheme):  # what a scheme does not take cannot matter: ask once
         activation = activation if "activation" in supplied else "identity"
-        place, depth = place if "place" in supplied else "last", depth if "depth" in supplied else 1
-    return _tried(scheme, activation, place, depth, bias)
+        position, depth = position if "position" in supplied else "last", depth if "depth" in supplied else 1
+    return _tried(scheme, activation, position, depth, bias)
 
 
 @lru_cache(maxsize=4096)
-def _tried(scheme: str, activation: str, place: Place, depth: int, bias: bool) -> str:
+def _tried(scheme: str, activation: str, position: Position, depth: int, bias: bool) -> str:
     shape = (2,) if bias else _entry(scheme).fit.example
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -205,7 +209,9 @@ def _tried(scheme: str, activation: str, place: Place, depth: int, bias: bool) -
             if of_network(scheme):
                 INITIALIZERS.call(scheme, Model(((2, 2),) * depth, activation=activation, output_activation=activation))
                 return ""
-            W = INITIALIZERS.call(scheme, shape, activation=activation, place=place, depth=depth, fan_in=2, seed=0)
+            W = INITIALIZERS.call(
+                scheme, shape, activation=activation, position=position, depth=depth, fan_in=2, seed=0
+            )
     except NoBatches:
         return ""
     except ValueError as error:
@@ -239,8 +245,8 @@ def parameters(initializer: str, bias_initializer: str, model: Model, seed: int,
 
     def filled(schemes: Sequence[str], bias: bool, kind: Any) -> list[Array]:
         made = []
-        for layer, (scheme, shape, place) in enumerate(zip(schemes, model.layers, places(depth), strict=True)):
-            given = {"activation": model.nonlinearity, "place": place, "depth": depth, "fan_in": shape[0]}
+        for layer, (scheme, shape, position) in enumerate(zip(schemes, model.layers, positions(depth), strict=True)):
+            given = {"activation": model.nonlinearity, "position": position, "depth": depth, "fan_in": shape[0]}
             stream = streams.biases(seed, layer) if bias else streams.weights(seed, layer)
             made.append(INITIALIZERS.call(scheme, shape[1:] if bias else shape, **given, seed=stream, dtype=kind))
         return made

@@ -142,7 +142,7 @@ def idinit(shape: Shape, *, tau: float = 1.0, seed: Seed = None, dtype: DTypeLik
     Where a layer widens, identities stand side by side, so that no unit is without input; where it narrows it is
     `identity`. This is the paper's rule for the layers of a perceptron, exactly: its "loose" form adds a noise of the
     order of 10⁻⁶ to the diagonal, whose scale we could not establish, and its rule for the last layer of a residual
-    branch has no place here.
+    branch is left out.
 
     Source: Pan et al. 2025 (ICLR), "IDInit: A Universal and Stable Initialization Method for Neural Network
     Training", eq. 3.
@@ -192,7 +192,7 @@ def delta_orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtyp
 def sparse(
     shape: Shape, *, connections: int = 15, std: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32
 ) -> Array:
-    """Sparse: each unit has `connections` incoming weights N(0, std²) at random places, or fan_in if that is less.
+    """Sparse: each unit has `connections` incoming weights N(0, std²) from random inputs, or fan_in if that is less.
 
     connections from 1 up, default 15; std 0 or more, default 1. It does not follow fan_in. PyTorch's `sparse_` is
     another scheme under the same name: see `torch_sparse`.
@@ -207,13 +207,13 @@ def sparse(
     fan_in, fan_out = checked(shape, MATRIX)
     kept = min(math.ceil(connections), fan_in)
     W = np.zeros((fan_in, fan_out), floating(dtype))
-    units, inputs = np.nonzero(_chosen((fan_out, fan_in), kept, streams.places(seed)))
+    units, inputs = np.nonzero(_chosen((fan_out, fan_in), kept, streams.mask(seed)))
     W[inputs, units] = normal_values((fan_out, kept), 0.0, std, seed, working(dtype)).ravel()
     return W
 
 
 def _chosen(shape: tuple[int, int], count: int, seed: Seed) -> Array:
-    """In each row `count` places at random, True: those of the smallest random words."""
+    """In each row `count` entries at random, True: those of the smallest random words."""
     chosen = np.full(shape, count > 0)
     if count in (0, shape[1]):
         return chosen
@@ -243,7 +243,7 @@ def torch_sparse(
     require(std >= 0, "std", std, "0 or more")
     fan_in, fan_out = checked(shape, MATRIX)
     W = normal_values((fan_in, fan_out), 0.0, std, seed, working(dtype))
-    zero = _chosen((fan_in, fan_out), math.ceil(sparsity * fan_out), streams.places(seed))
+    zero = _chosen((fan_in, fan_out), math.ceil(sparsity * fan_out), streams.mask(seed))
     bits = W.view(f"i{W.itemsize}")
     bits &= zero.view(np.int8) - np.int8(1)  # all bits, or none: W[zero] = 0 takes three times as long
     return rounded(W, dtype)

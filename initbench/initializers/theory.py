@@ -11,7 +11,7 @@ from initbench.initializers._base import (
     MATRIX,
     MATRIX_OR_BIAS,
     Array,
-    Place,
+    Position,
     Shape,
     checked,
     draw_normal,
@@ -184,7 +184,7 @@ def mup(
     *,
     std: float = 1.0,
     base_width: int = 128,
-    place: Place = "hidden",
+    position: Position = "hidden",
     seed: Seed = None,
     dtype: DTypeLike = np.float32,
 ) -> Array:
@@ -201,7 +201,7 @@ def mup(
     require(0 < std < math.inf, "std", std, "above 0")
     require(base_width >= 1, "base_width", base_width, "from 1 up")
     n = fans(shape)[0]
-    scale = std * math.sqrt(base_width) / n if place == "last" else std / math.sqrt(n)
+    scale = std * math.sqrt(base_width) / n if position == "last" else std / math.sqrt(n)
     return draw_normal(shape, 0.0, scale, seed, dtype)
 
 
@@ -209,7 +209,7 @@ def mup(
 def nguyen_widrow(
     shape: Shape,
     *,
-    place: Place = "first",
+    position: Position = "first",
     fan_in: int | None = None,
     seed: Seed = None,
     dtype: DTypeLike = np.float32,
@@ -226,7 +226,7 @@ def nguyen_widrow(
     When to use it: for one hidden layer of tanh units.
     """
     n = fan_in_of(checked(shape, MATRIX_OR_BIAS), fan_in)
-    if place == "last":
+    if position == "last":
         return draw_uniform(shape, -0.5, 0.5, seed, dtype)
     beta = 0.7 * shape[-1] ** (1 / n)
     if len(shape) == 1:

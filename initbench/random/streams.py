@@ -1,6 +1,6 @@
 """The random streams: which bits belong to which layer, bias and epoch of a seed.
 
-Every stream is `numpy.random.SeedSequence(seed, spawn_key=(stream, place))`, so that all cells of one seed see the
+Every stream is `numpy.random.SeedSequence(seed, spawn_key=(stream, index))`, so that all cells of one seed see the
 same order of the data and draw the same underlying noise (common random numbers: differences between initializers are
 paired). Orders are computed from a generator's raw bits, and noise from the key of a stream (initbench/random/noise):
 both are what NumPy promises to keep, while its `normal` and `permutation` may change from one release to the next.
@@ -28,9 +28,9 @@ def biases(seed: int, layer: int) -> SeedSequence:
     return SeedSequence(seed, spawn_key=(BIASES, layer))
 
 
-def draws(seed: int, place: int) -> SeedSequence:
-    """What a scheme draws beside its weights: invented images, say; places count from 0."""
-    return SeedSequence(seed, spawn_key=(DRAWS, place))
+def draws(seed: int, index: int) -> SeedSequence:
+    """The stream of what a scheme draws beside its weights, such as synthetic images; indices count from 0."""
+    return SeedSequence(seed, spawn_key=(DRAWS, index))
 
 
 def order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
@@ -63,10 +63,10 @@ def key(seed: Seed) -> Key:
     return _key(sequence)
 
 
-def places(seed: Seed) -> SeedSequence:
-    """A second stream of a seed: what a sparse scheme takes for its places, beside the weights' own for its values.
+def mask(seed: Seed) -> SeedSequence:
+    """A second stream of a seed: which weights of a sparse scheme are zero, beside the stream of their values.
 
-    It is the child that `SeedSequence.spawn` would come to last, so that it is nobody else's.
+    It is the last child that `SeedSequence.spawn` could return, so that no other stream equals it.
     """
     sequence = _sequence(seed)
     spawn_key = (*sequence.spawn_key, 2**32 - 1)

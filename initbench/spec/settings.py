@@ -64,7 +64,7 @@ def _initializer(only: str = "") -> Any:
     single_layer = {"anyOf": _spellings(INITIALIZERS, only or "single-layer")}
     by_position = {
         "type": "object",
-        "properties": dict.fromkeys(schemes.PLACES, single_layer),
+        "properties": dict.fromkeys(schemes.POSITIONS, single_layer),
         "required": ["hidden"],
         "additionalProperties": False,
     }

@@ -110,7 +110,7 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
 
     for arguments, std in (
         (["gpt2", "--depth", "11"], 0.02 / 3),
-        (["mup", "--place", "last"], 128**0.5 / 784),
+        (["mup", "--position", "last"], 128**0.5 / 784),
         (["activation_scaling", "--activation", "tanh"], 1.5925 / 28),
     ):
         assert (
@@ -130,7 +130,7 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
         (["he_normal", "--shape", "0,5"], "each size from 1 up"),
         (["he_normal", "--shape", "100000,100000"], "at most 16,777,216 weights"),
         (["he_normal", "--out", "x.txt"], ".png, .svg or .pdf"),
-        (["mup", "--place", "lst"], "did you mean 'last'"),
+        (["mup", "--position", "lst"], "did you mean 'last'"),
         (["normal(std=1e300)"], "has weights as large as inf"),
         (["he_normal", "--out", "folder.png"], "a file's name"),
         (["kumar", "--activation", "selu"], "smooth at 0"),

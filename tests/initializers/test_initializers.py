@@ -454,16 +454,16 @@ def test_kumar_refuses_what_has_a_kink_at_zero():
 
 
 def test_gpt2_and_fixup_scale_hidden_layers_by_the_depth():
-    def std(name, place, depth, **keywords):
-        return with_law(lambda: draw(name, (400, 300), place=place, depth=depth, seed=0, **keywords))[1].std()
+    def std(name, position, depth, **keywords):
+        return with_law(lambda: draw(name, (400, 300), position=position, depth=depth, seed=0, **keywords))[1].std()
 
-    for place, expected in {"first": 0.02, "hidden": 0.02 / 3, "last": 0.02}.items():
-        assert std("gpt2", place, 11) == pytest.approx(expected)  # nine hidden layers
+    for position, expected in {"first": 0.02, "hidden": 0.02 / 3, "last": 0.02}.items():
+        assert std("gpt2", position, 11) == pytest.approx(expected)  # nine hidden layers
     he = math.sqrt(2 / 400)
     assert std("fixup", "first", 18) == pytest.approx(he)
     assert std("fixup", "hidden", 18) == pytest.approx(he * 8**-0.5)  # eight branches of two layers
     assert std("fixup", "hidden", 18, layers_per_branch=3) == pytest.approx(he * 6**-0.25)  # six of three
-    assert not init.fixup((9, 3), place="last", seed=0).any()
+    assert not init.fixup((9, 3), position="last", seed=0).any()
 
 
 def test_idinit_stacks_identities():
@@ -501,7 +501,7 @@ def test_every_parameter_of_a_single_layer_scheme_changes_the_weights():
         entry = init.INITIALIZERS[name]
         assert set(others) == {p.name for p in entry.parameters}
         shape = (40, 30) if entry.fit.test((40, 30)) else (3, 3, 4, 6)
-        given = {"activation": "tanh", "place": "last" if name == "mup" else "hidden", "depth": 12}
+        given = {"activation": "tanh", "position": "last" if name == "mup" else "hidden", "depth": 12}
         given = {key: value for key, value in given.items() if key in entry.supplied}
         plain = draw(name, shape, seed=0, **given)
         for parameter, value in others.items():
@@ -551,7 +551,7 @@ def test_all_schemes_are_names_of_the_package():
 
 
 def test_mups_last_layer_shrinks_with_the_width():
-    std = {place: with_law(lambda p=place: init.mup((512, 10), place=p, seed=0))[1].std() for place in schemes.PLACES}
+    std = {p: with_law(lambda p=p: init.mup((512, 10), position=p, seed=0))[1].std() for p in schemes.POSITIONS}
     assert std == pytest.approx({"first": 512**-0.5, "hidden": 512**-0.5, "last": math.sqrt(128) / 512})
 
 
@@ -559,8 +559,8 @@ def test_nguyen_and_widrows_units_have_the_norm_of_the_rule():
     W, b = init.nguyen_widrow((3, 8), seed=0), init.nguyen_widrow((8000,), fan_in=3, seed=0)
     np.testing.assert_allclose(np.linalg.norm(W, axis=0), 1.4, rtol=1e-6)  # 0.7 · 8^(1/3)
     assert np.abs(b).max() == pytest.approx(0.7 * 20, rel=1e-3)
-    assert np.abs(init.nguyen_widrow((300, 50), place="last", seed=0)).max() == pytest.approx(0.5, rel=1e-3)
-    assert np.abs(init.nguyen_widrow((8000,), place="last", fan_in=3, seed=0)).max() == pytest.approx(0.5, rel=1e-3)
+    assert np.abs(init.nguyen_widrow((300, 50), position="last", seed=0)).max() == pytest.approx(0.5, rel=1e-3)
+    assert np.abs(init.nguyen_widrow((8000,), position="last", fan_in=3, seed=0)).max() == pytest.approx(0.5, rel=1e-3)
 
 
 def test_the_fixed_point_scheme_is_a_diagonal_that_wraps_and_noise():

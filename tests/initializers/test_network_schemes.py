@@ -444,9 +444,9 @@ def test_a_model_that_cannot_be_is_refused_with_what_is_allowed(layers, given, s
 def test_each_layer_gets_its_own_stream_place_depth_and_activation(name, activation):
     m = init.Model(((7, 6), (6, 5), (5, 4), (4, 3)), activation=activation, output_activation="sigmoid")
     made = schemes.parameters(name, "torch_linear_default", m, 5)
-    for n, (shape, place) in enumerate(zip(m.layers, ("first", "hidden", "hidden", "last"), strict=True)):
+    for n, (shape, position) in enumerate(zip(m.layers, ("first", "hidden", "hidden", "last"), strict=True)):
         stream = np.random.SeedSequence(5, spawn_key=(0, n))
-        W = init.INITIALIZERS.call(name, shape, activation=activation, place=place, depth=4, seed=stream)
+        W = init.INITIALIZERS.call(name, shape, activation=activation, position=position, depth=4, seed=stream)
         b = init.torch_linear_default(shape[1:], fan_in=shape[0], seed=np.random.SeedSequence(5, spawn_key=(1, n)))
         assert np.array_equal(made[n][0], W)
         assert np.array_equal(made[n][1], b)
@@ -456,7 +456,7 @@ def test_without_hidden_layers_the_outputs_activation_counts_and_the_layer_is_th
     m = init.Model(((7, 3),), activation="relu", output_activation="sigmoid")
     for name in ("kumar", "mup"):
         W = init.INITIALIZERS.call(
-            name, (7, 3), activation="sigmoid", place="last", depth=1, seed=streams.weights(2, 0)
+            name, (7, 3), activation="sigmoid", position="last", depth=1, seed=streams.weights(2, 0)
         )
         assert np.array_equal(schemes.parameters(name, "zeros", m, 2)[0][0], W)
 

@@ -276,8 +276,8 @@ def test_seeds_are_what_numpy_takes_for_one():
 def test_the_places_of_a_sparse_scheme_are_no_stream_of_anybody_else():
     sequence = np.random.SeedSequence(1)
     children = [streams.key(child) for child in sequence.spawn(3)]
-    assert streams.key(streams.places(sequence)) not in [streams.key(sequence), *children]
-    assert streams.key(streams.places(3)) == streams.key(streams.places(streams.weights(3, 0)))
+    assert streams.key(streams.mask(sequence)) not in [streams.key(sequence), *children]
+    assert streams.key(streams.mask(3)) == streams.key(streams.mask(streams.weights(3, 0)))
     W = init.sparse((20, 10), connections=20, std=1.0, seed=sequence)
     assert np.array_equal(W.T, init.normal((10, 20), std=1.0, seed=sequence))
 
