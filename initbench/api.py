@@ -152,8 +152,8 @@ def write_figures(run: Experiment, form: str, into: str | Path | None = None) ->
     from initbench.reporting.gallery import gallery, slug
 
     evidence = Evidence.of(frame, run.grid)
-    if len(evidence.shown) < len(evidence.choices):
-        run.notes.append(f"figures are of the first {len(evidence.shown)} of {len(evidence.choices)} combinations")
+    if len(evidence.shown) < len(evidence.combinations):
+        run.notes.append(f"figures are of the first {len(evidence.shown)} of {len(evidence.combinations)} combinations")
     folder.mkdir(parents=True, exist_ok=True)
     contents: dict[Path, bytes] = {}
     look = Look.of(evidence.initializers)
@@ -186,7 +186,7 @@ def compare(before: str | Path, after: str | Path) -> "pd.DataFrame":
     --------
     >>> import initbench as ib
     >>> table = ib.compare("main/results/keepcoding", "branch/results/keepcoding")  # doctest: +SKIP
-    >>> table[table["moved"]]  # doctest: +SKIP
+    >>> table[table["significant"]]  # doctest: +SKIP
     """
     runs = [Experiment.open(folder) for folder in (before, after)]
     table = changed(*runs)[0]

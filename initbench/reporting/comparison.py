@@ -30,7 +30,7 @@ class Side:
 def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | None = None) -> list[str]:
     """What moved, in words; `worse`, in points, is what is not to be lost."""
     cells, same = int(table["seeds"].sum()), int(table["same"].sum())
-    moved = table[table["moved"]]
+    moved = table[table["significant"]]
     up, down = moved[moved["change"] > 0], moved[moved["change"] < 0]
     said = [f"{words.plural(cells, 'cell')} in {words.plural(len(table), 'setting')} are in both runs."]
     if same == cells:
@@ -61,7 +61,7 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | Non
         if failing.empty:
             said.append(f"No setting that both have is {how}, beyond noise.")
         else:
-            sure = int(failing["moved"].sum())
+            sure = int(failing["significant"].sum())
             said += [f"{words.plural(sure, 'setting')} {how}, beyond noise."] * bool(sure)
             unsure = words.plural(len(failing) - sure, "setting")
             why = "with too few seeds to tell noise, or with runs that newly fail: that counts too"
@@ -76,7 +76,7 @@ def too_bad(table: pd.DataFrame, worse: float) -> pd.DataFrame:
     that fail and did not before.
     """
     by_so_much = table["change"] <= -worse / 100 + 1e-9  # and what is printed as the limit is at it
-    counts = table["moved"] | (table["seeds"] < MIN_SEEDS) | (table["failed_after"] > table["failed_before"])
+    counts = table["significant"] | (table["seeds"] < MIN_SEEDS) | (table["failed_after"] > table["failed_before"])
     return table[by_so_much & counts & (table["same"] < table["seeds"])]
 
 
@@ -134,8 +134,8 @@ def _row(row: Any, settings: Iterable[str]) -> dict[str, Any]:
         "before": words.percent(row["mean_before"], 2),
         "after": words.percent(row["mean_after"], 2),
         "change": words.difference(row, "change"),
-        "told": ("better" if row["change"] > 0 else "worse") if row["moved"] else "–",
-        "moved": bool(row["moved"]),
+        "told": ("better" if row["change"] > 0 else "worse") if row["significant"] else "–",
+        "moved": bool(row["significant"]),
         "same": f"{int(row['same'])} of {int(row['seeds'])}",
         "failed": f"{int(row['failed_before'])} → {int(row['failed_after'])}",
     }

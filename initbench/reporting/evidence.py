@@ -9,10 +9,10 @@ import pandas as pd
 
 from initbench import stats
 from initbench.reporting import words
+from initbench.reporting.cautions import chance_of
 from initbench.reporting.limits import MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
 from initbench.spec.grid import Grid
 from initbench.stats import at_rates, rates
-from initbench.stats.chance import of_source
 
 RATE = "learning_rate"
 
@@ -21,17 +21,17 @@ RATE = "learning_rate"
 class Evidence:
     """A run's tidy table with people's names for its initializers, its grid, and what follows from the two.
 
-    `choice` are the settings that make a choice, within which initializers are compared.
+    `combination` are the settings that make a combination, within which initializers are compared.
     """
 
     frame: pd.DataFrame
     grid: Grid
-    choice: list[str]
+    combination: list[str]
 
     @classmethod
     def of(cls, frame: pd.DataFrame, grid: Grid) -> "Evidence":
         """The evidence of a run's tidy table, which has at least one row."""
-        return cls(words.labelled(frame), grid, choice_of(grid))
+        return cls(words.labelled(frame), grid, combination_of(grid))
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:
@@ -46,27 +46,32 @@ class Evidence:
     @cached_property
     def last(self) -> pd.DataFrame:
         """`outcomes`, where `test_accuracy` counts a diverged run as the commonest class."""
-        return self.outcomes.assign(test_accuracy=self.outcomes["counted_test_accuracy"])
+        return self.outcomes.assign(test_accuracy=self.outcomes["scored_test_accuracy"])
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
         """`stats.verdicts`, with `words.standing` and the speed of learning: `stats.near_leader`."""
-        table = stats.verdicts(self.frame, self.choice, chance=self.chance)
+        table = stats.verdicts(self.frame, self.combination, chance=self.chance)
         table["standing"] = [words.standing(row) for _, row in table.iterrows()]
-        keys = [*self.choice, "initializer"]
+        keys = [*self.combination, "initializer"]
         told = ["reached", "median", "share_reached", "share_low", "share_high"]
-        learned = stats.near_leader(self.frame, table, self.choice, chance=self.chance)[[*keys, *told]]
+        learned = stats.near_leader(self.frame, table, self.combination, chance=self.chance)[[*keys, *told]]
         return table.merge(learned, how="left", on=keys)
 
     @cached_property
-    def choices(self) -> list[tuple[str, pd.DataFrame]]:
-        """What each choice is called, and its rows of `verdicts`."""
-        return [(words.title(self.choice, rows.iloc[0]), rows) for rows in stats.split(self.verdicts, self.choice)]
+    def combinations(self) -> list[tuple[str, pd.DataFrame]]:
+        """What each combination is called, and its rows of `verdicts`."""
+        return [
+            (words.title(self.combination, rows.iloc[0]), rows)
+            for rows in stats.by_combination(self.verdicts, self.combination)
+        ]
 
     @property
     def shown(self) -> list[tuple[str, pd.DataFrame]]:
-        """Those of the choices that have figures: the more initializers, the fewer, so that the page opens at once."""
-        return self.choices[: int(np.clip(MAX_PANEL_ROWS // len(self.initializers), MIN_PANELS, MAX_PANELS))]
+        """Those of the combinations that have figures: the more initializers, the fewer, so that the page opens at
+        once.
+        """
+        return self.combinations[: int(np.clip(MAX_PANEL_ROWS // len(self.initializers), MIN_PANELS, MAX_PANELS))]
 
     @cached_property
     def initializers(self) -> list[str]:
@@ -79,17 +84,19 @@ class Evidence:
         return int(self.verdicts["seeds"].max())
 
     def runs_of(self, rows: pd.DataFrame, frame: pd.DataFrame | None = None) -> pd.DataFrame:
-        """Those rows of a table (default `last`) that are of one choice, that of these rows of `verdicts`."""
+        """Those rows of a table (default `last`) that are of one combination, that of these rows of `verdicts`."""
         frame = self.last if frame is None else frame
         here = np.ones(len(frame), bool)
-        for setting in self.choice:
+        for setting in self.combination:
             here &= (frame[setting] == rows[setting].iloc[0]).to_numpy()
         return frame[here]
 
     @cached_property
     def scores(self) -> dict[str, list[stats.Floats]]:
-        """The accuracies by initializer, choice and seed, of the choices that have runs of all initializers."""
-        return stats.scores(self.frame, self.choice, chance=self.chance)
+        """The accuracies by initializer, combination and seed, of the combinations that have runs of all
+        initializers.
+        """
+        return stats.scores(self.frame, self.combination, chance=self.chance)
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
@@ -103,36 +110,38 @@ class Evidence:
 
     @property
     def compared_across(self) -> int:
-        """Over how many choices initializers can be compared; 0 where there is nothing to compare."""
+        """Over how many combinations initializers can be compared; 0 where there is nothing to compare."""
         count = len(next(iter(self.scores.values()), []))
         return count if count > 1 and len(self.scores) > 1 else 0
 
     @cached_property
-    def choice_without_rate(self) -> list[str]:
-        """The choice, less the learning rate; without any other, activation and loss."""
-        return [s for s in self.choice if s != RATE] or ["activation", "loss"]
+    def combination_without_rate(self) -> list[str]:
+        """The combination, less the learning rate; without any other, activation and loss."""
+        return [s for s in self.combination if s != RATE] or ["activation", "loss"]
 
     @cached_property
     def rates(self) -> pd.DataFrame | None:
         """`stats.rates`, where the learning rate is an axis."""
-        if RATE not in self.choice or len(self.initializers) < 2:
+        if RATE not in self.combination or len(self.initializers) < 2:
             return None
-        return rates(self.frame, self.choice_without_rate, chance=self.chance)
+        return rates(self.frame, self.combination_without_rate, chance=self.chance)
 
     @cached_property
     def first(self) -> "Evidence":
         """What is told first: this, or with each initializer at its own best learning rate where that is an axis."""
         if self.rates is None:
             return self
-        chosen = at_rates(self.frame, self.rates, self.choice_without_rate, "own_best")
-        return Evidence(chosen, self.grid, self.choice_without_rate)
+        chosen = at_rates(self.frame, self.rates, self.combination_without_rate, "own_best")
+        return Evidence(chosen, self.grid, self.combination_without_rate)
 
 
-def choice_of(grid: Grid) -> list[str]:
-    """The settings that make a choice: all that vary but initializer and seed; without any, activation and loss."""
+def combination_of(grid: Grid) -> list[str]:
+    """The settings that make a combination: all that vary but initializer and seed; without any, activation and
+    loss.
+    """
     return [s for s in grid.varying if s not in ("initializer", "seed")] or ["activation", "loss"]
 
 
 def chances(grid: Grid) -> dict[str, stats.Chance]:
     """The majority-class accuracy of each of a grid's data sets, and which split decides what is at chance."""
-    return {name: of_source(source) for name, source in grid.sources.items()}
+    return {name: chance_of(source) for name, source in grid.sources.items()}

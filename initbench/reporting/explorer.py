@@ -26,19 +26,19 @@ LABELS = {
 
 def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
     """The table's rows, as text and as what they are sorted by; for each metric the mean, its interval, the trained."""
-    keys = [*evidence.choice, "initializer"]
+    keys = [*evidence.combination, "initializer"]
     table = evidence.verdicts.head(limits.MAX_TABLE_ROWS)
     by_metric = {}
     for metric in LABELS:
         found = stats.results_of(evidence.outcomes, keys, metric)
         by_metric[metric] = table[keys].merge(found, how="left", on=keys).to_dict("records")
-    choice = np.repeat(np.arange(len(evidence.choices)), [len(rows) for _, rows in evidence.choices])
+    choice = np.repeat(np.arange(len(evidence.combinations)), [len(rows) for _, rows in evidence.combinations])
     return [
         {
             "choice": int(choice[i]),
             "begins": i > 0 and choice[i] != choice[i - 1],
             "mark": MARKS[row["standing"]],
-            "settings": [words.setting_text(setting, row[setting]) for setting in evidence.choice],
+            "settings": [words.setting_text(setting, row[setting]) for setting in evidence.combination],
             "initializer": row["initializer"],
             "standing": row["standing"],
             "flag": words.flag(row),
@@ -69,11 +69,11 @@ def _cells(metric: str, row: Mapping[Any, Any]) -> list[Any]:
 def _pairs(evidence: Evidence) -> list[list[Any]]:
     """For each choice, of each initializer the text and the number of how far it is behind each other, or nothing."""
     count = len(evidence.initializers)
-    if count < 3 or count**2 * len(evidence.choices) > limits.MAX_PAIRS:
+    if count < 3 or count**2 * len(evidence.combinations) > limits.MAX_PAIRS:
         return []
-    table = stats.pairs(evidence.frame, evidence.choice, chance=evidence.chance)
+    table = stats.pairs(evidence.frame, evidence.combination, chance=evidence.chance)
     place = {name: i for i, name in enumerate(evidence.initializers)}
-    number = {_key(rows.iloc[0], evidence): i for i, (_, rows) in enumerate(evidence.choices)}
+    number = {_key(rows.iloc[0], evidence): i for i, (_, rows) in enumerate(evidence.combinations)}
     found: list[list[list[Any]]] = [[[None] * count for _ in place] for _ in number]
     for row in table.to_dict("records"):
         text = words.difference(row, "difference")
@@ -84,19 +84,19 @@ def _pairs(evidence: Evidence) -> list[list[Any]]:
 
 def _key(row: Any, evidence: Evidence) -> tuple[str, ...]:
     """The settings of a row's choice, as text."""
-    return tuple(str(row[setting]) for setting in evidence.choice)
+    return tuple(str(row[setting]) for setting in evidence.combination)
 
 
 def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the page's script reads: settings, metrics, and for each row its choice, settings, keys and numbers."""
     return {
-        "settings": evidence.choice,
+        "settings": evidence.combination,
         "metrics": [[name, label] for name, label in LABELS.items()],
         "initializers": evidence.initializers,
         "pairs": _pairs(evidence),
         "choices": [
-            [words.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.choice]
-            for _, rows in evidence.choices
+            [words.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.combination]
+            for _, rows in evidence.combinations
         ],
         "rows": [
             [row["choice"], evidence.initializers.index(row["initializer"]), *_rounded(row["keys"]), [

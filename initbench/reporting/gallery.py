@@ -36,7 +36,7 @@ def gallery(evidence: Evidence, look: Look) -> Iterator[Shown]:
             yield Shown("differences", title, figures.differences(rows, look, title), i)
     for i, (title, rows) in enumerate(evidence.shown):
         runs = evidence.runs_of(rows, evidence.frame)
-        validated = stats.counted(runs, "validation_accuracy", evidence.chance)
+        validated = stats.scored(runs, "validation_accuracy", evidence.chance)
         loss = stats.curves(runs, ["initializer"], "train_loss")
         accuracy = stats.curves(runs.assign(validation_accuracy=validated), ["initializer"], "validation_accuracy")
         yield Shown("curves", title, figures.learning_curve(loss, accuracy, look, title), i)
@@ -56,9 +56,11 @@ def slug(shown: Shown) -> str:
     return re.sub(r"[^a-z0-9_.]+", "-", "-".join(parts).lower()).strip("-.")[:120]
 
 
-def of_choices(evidence: Evidence, column: str) -> pd.DataFrame:
+def by_initializer(evidence: Evidence, column: str) -> pd.DataFrame:
     """A column of the verdicts, initializer × choice, of the first choices."""
-    table = {title: rows.set_index("initializer")[column] for title, rows in evidence.choices[:MAX_OVERVIEW_COLUMNS]}
+    table = {
+        title: rows.set_index("initializer")[column] for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
+    }
     return pd.DataFrame(table).reindex(evidence.initializers)
 
 
@@ -72,19 +74,19 @@ def _overview(evidence: Evidence, look: Look) -> Drawing:
     Of many initializers those that do best, by their mean over the choices.
     """
     names = shown_first(evidence)
-    if len(evidence.choices) == 1:
-        title, rows = evidence.choices[0]
+    if len(evidence.combinations) == 1:
+        title, rows = evidence.combinations[0]
         rows = rows[rows["initializer"].isin(names)]
         last = evidence.last[evidence.last["initializer"].astype(str).isin(names)]
         return figures.accuracy_by_initializer(last, rows, look, figures.accuracy_range(last, rows), title)
-    wide = 100 * of_choices(evidence, "mean_all").loc[names]
+    wide = 100 * by_initializer(evidence, "mean_all").loc[names]
     return figures.heat_map(
         wide,
         "",
         "Mean test accuracy, %",
         "Mean test accuracy in percent by initializer and combination; a dot marks those among the best, a circle "
         "those that scatter too much to be ruled out",
-        standing=of_choices(evidence, "standing").fillna("").loc[names],
+        standing=by_initializer(evidence, "standing").fillna("").loc[names],
         width=_width(wide.shape[1]) - 0.8,
         bar=False,
     )
@@ -100,10 +102,10 @@ def shown_first(evidence: Evidence) -> list[str]:
 
 
 def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
-    across = "activation" if "activation" in evidence.choice else evidence.choice[0]
-    others = [setting for setting in evidence.choice if setting != across]
+    across = "activation" if "activation" in evidence.combination else evidence.combination[0]
+    others = [setting for setting in evidence.combination if setting != across]
     every = 100 * evidence.verdicts["mean_all"]
-    for rows in stats.split(evidence.verdicts, others)[: len(evidence.shown)]:
+    for rows in stats.by_combination(evidence.verdicts, others)[: len(evidence.shown)]:
         title = words.title(others, rows.iloc[0]) if others else ""
         wide = 100 * rows.pivot(index="initializer", columns=across, values="mean_all")
         wide = wide.reindex(index=list(dict.fromkeys(rows["initializer"])), columns=list(dict.fromkeys(rows[across])))
@@ -115,11 +117,11 @@ def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
 
 
 def _speed(evidence: Evidence) -> Iterator[Shown]:
-    wide = of_choices(evidence, "median")
+    wide = by_initializer(evidence, "median")
     headings = ["Initializer", "Combination", "Median of the epochs", "Runs that get there", "Share, 95% interval"]
     numbers = [
         [str(row["initializer"]), title, *words.epochs(row), words.share_reached(row)]
-        for title, rows in evidence.choices[:MAX_OVERVIEW_COLUMNS]
+        for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
         for _, row in rows.iterrows()
     ]
     if wide.notna().any(axis=None):
@@ -140,8 +142,8 @@ def _speed(evidence: Evidence) -> Iterator[Shown]:
 def _rates(evidence: Evidence, look: Look) -> Iterator[Shown]:
     table = evidence.rates
     if table is not None:
-        for rows in stats.split(table, evidence.choice_without_rate)[: len(evidence.shown)]:
-            title = words.title(evidence.choice_without_rate, rows.iloc[0])
+        for rows in stats.by_combination(table, evidence.combination_without_rate)[: len(evidence.shown)]:
+            title = words.title(evidence.combination_without_rate, rows.iloc[0])
             yield Shown("rates", title, figures.sensitivity(rows, look, title))
 
 
@@ -174,7 +176,7 @@ def groups(ranks: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[int, int]]:
 
     None where the test can reach no significance, and none of a single row.
     """
-    if not len(pairs) or not pairs["possible"].all():
+    if not len(pairs) or not pairs["attainable"].all():
         return []
     names = list(ranks["initializer"])
     apart = {frozenset(pair) for pair in pairs.loc[pairs["significant"], ["better", "worse"]].itertuples(index=False)}

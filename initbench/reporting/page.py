@@ -13,11 +13,11 @@ from markupsafe import Markup, escape
 
 from initbench import __version__, stats
 from initbench.reporting import explorer, figures, limits, words
+from initbench.reporting.cautions import cautions
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.figures.svg import unique
 from initbench.reporting.gallery import Shown, gallery, shown_first
 from initbench.spec.grid import Grid
-from initbench.stats.chance import cautions
 
 
 def render(
@@ -80,7 +80,7 @@ def template(name: str) -> jinja2.Template:
 
 def _told(evidence: Evidence) -> dict[str, Any]:
     """What the page says in words."""
-    grid, choice, table, choices = evidence.grid, evidence.choice, evidence.verdicts, evidence.choices
+    grid, choice, table, choices = evidence.grid, evidence.combination, evidence.verdicts, evidence.combinations
     undecided = [name for name, chance in evidence.chance.items() if not chance.split]
     failed, failures = words.failures(evidence.last, evidence.frame, choice, undecided)
     first, rates = evidence.first, evidence.rates
@@ -97,7 +97,7 @@ def _told(evidence: Evidence) -> dict[str, Any]:
         "more_answers": more,
         "told": limits.MAX_FIRST_ANSWERS * (first is evidence) + len(more),
         "own_best": first is not evidence,
-        "first_choices": len(first.choices),
+        "first_choices": len(first.combinations),
         "initializers": len(evidence.initializers),
         "shown_first": len(shown_first(first)),
         "seeds": evidence.seeds,
@@ -156,7 +156,7 @@ def _explored(evidence: Evidence, frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "rows": rows,
         "all_rows": len(evidence.verdicts),
-        "settings": [setting.replace("_", " ") for setting in evidence.choice],
+        "settings": [setting.replace("_", " ") for setting in evidence.combination],
         # A text that ends its own element would end the script: "<" is written as JSON's escape.
         "data": Markup(json.dumps(explorer.data(evidence, rows), separators=(",", ":")).replace("<", "\\u003c")),
         "carried": what,
@@ -172,32 +172,32 @@ def _breakable(name: str) -> Markup:
 
 def _ranking(evidence: Evidence) -> list[str]:
     seeds = len(next(iter(evidence.scores.values()))[0])
-    return words.ranking(evidence.ranks, evidence.rank_pairs, seeds, len(evidence.choices))
+    return words.ranking(evidence.ranks, evidence.rank_pairs, seeds, len(evidence.combinations))
 
 
 def _headline(evidence: Evidence) -> list[str]:
     """The answer first; where the learning rate is an axis, with each initializer at its own best, and then by rate."""
-    said = words.headline(evidence.verdicts, evidence.choice)
+    said = words.headline(evidence.verdicts, evidence.combination)
     if evidence.first is evidence:
         return said
-    first = words.headline(evidence.first.verdicts, evidence.first.choice)
+    first = words.headline(evidence.first.verdicts, evidence.first.combination)
     first[0] = f"With each initializer at its own best learning rate: {words.uncapitalized(first[0])}"
     return [*first, f"Each learning rate by itself: {words.uncapitalized(said[0])}"]
 
 
 def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
     """For each choice its number (where the page has figures of it), what it is called, its seeds and its answer."""
-    at_its_best = RATE in evidence.grid.varying and RATE not in evidence.choice
+    at_its_best = RATE in evidence.grid.varying and RATE not in evidence.combination
     return [
         (None if at_its_best else i, title, int(rows["seeds"].max()), words.verdict(rows))
-        for i, (title, rows) in enumerate(evidence.choices[: limits.MAX_ANSWERS])
+        for i, (title, rows) in enumerate(evidence.combinations[: limits.MAX_ANSWERS])
     ]
 
 
 def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """For each choice of other settings what is best at the common rate, at each own best, and at some rates only."""
-    keys = evidence.choice_without_rate
-    known = set(keys) < set(evidence.choice)  # not where the rate is the only setting of a choice
+    keys = evidence.combination_without_rate
+    known = set(keys) < set(evidence.combination)  # not where the rate is the only setting of a choice
     at_each = evidence.verdicts if known else stats.verdicts(evidence.frame, [*keys, RATE], chance=evidence.chance)
     common = stats.at_rates(evidence.frame, rates, keys, "common")
     parts = [rates, stats.verdicts(common, keys, chance=evidence.chance), evidence.first.verdicts, at_each]
@@ -212,7 +212,7 @@ def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]
 
 
 def _by(table: pd.DataFrame, keys: list[str]) -> list[tuple[str, pd.DataFrame]]:
-    return [(words.title(keys, rows.iloc[0]), rows) for rows in stats.split(table, keys)]
+    return [(words.title(keys, rows.iloc[0]), rows) for rows in stats.by_combination(table, keys)]
 
 
 def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
@@ -222,7 +222,7 @@ def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any
     for i, (title, rows) in enumerate(evidence.shown):
         compared = rows[rows["difference_std"].notna()].sort_values("difference", kind="stable")
         wanted = compared.head(max(1, limits.MAX_PLANNED - len(every)))
-        for j, (_, row) in enumerate(stats.enough(wanted).iterrows()):
+        for j, (_, row) in enumerate(stats.power_analysis(wanted).iterrows()):
             needed = [words.whole(row[f"needed_{target:g}"]) for target in stats.TARGETS]
             told = (i, title, str(row["initializer"]), int(row["pairs"]), words.signed(row["detectable"], 2), *needed)
             every.append(told)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from initbench import stats
 from initbench.reporting import words
-from initbench.reporting.evidence import chances, choice_of
+from initbench.reporting.evidence import chances, combination_of
 from initbench.spec.grid import Grid
 
 LATEX = {
@@ -26,18 +26,20 @@ MARKDOWN = "\\|_*`[]<>&"
 
 
 def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool, list[str]]]]:
-    """The headings, and for each initializer of each choice whether it is among the best, and its cells as text."""
-    choice = choice_of(grid)
-    table = stats.verdicts(words.labelled(frame), choice, chance=chances(grid))
-    headings = [*(setting.replace("_", " ") for setting in choice), "initializer"]
+    """The headings, and for each initializer of each combination whether it is among the best, and its cells as
+    text.
+    """
+    combination = combination_of(grid)
+    table = stats.verdicts(words.labelled(frame), combination, chance=chances(grid))
+    headings = [*(setting.replace("_", " ") for setting in combination), "initializer"]
     headings += ["test accuracy", "without failed", "failed", "behind, points"]
-    return headings, [(words.standing(row) == "best", _cells(row, choice)) for _, row in table.iterrows()]
+    return headings, [(words.standing(row) == "best", _cells(row, combination)) for _, row in table.iterrows()]
 
 
-def _cells(row: Any, choice: Sequence[str]) -> list[str]:
+def _cells(row: Any, combination: Sequence[str]) -> list[str]:
     behind = "leads" if row["leader"] else words.difference(row, "difference")
     accuracies = [words.marked(row), words.interval(row, "trained")]
-    named = [words.setting_text(setting, row[setting]) for setting in (*choice, "initializer")]
+    named = [words.setting_text(setting, row[setting]) for setting in (*combination, "initializer")]
     return [*named, *accuracies, f"{int(row['failed'])} of {int(row['seeds'])}", behind]
 
 
@@ -66,7 +68,7 @@ def latex(frame: pd.DataFrame, grid: Grid) -> str:
         return " & ".join(told) + r" \\"
 
     body: list[str] = []
-    of_choice = len(choice_of(grid))
+    of_choice = len(combination_of(grid))
     for i, (best, cells) in enumerate(rows):
         if i and cells[:of_choice] != rows[i - 1][1][:of_choice]:
             body.append(r"\addlinespace")

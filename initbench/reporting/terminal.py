@@ -1,15 +1,15 @@
-"""The summary of a run in the terminal: one row for each choice."""
+"""The summary of a run in the terminal: one row for each combination."""
 
 import pandas as pd
 
 from initbench import stats
 from initbench.reporting import words
-from initbench.reporting.evidence import chances, choice_of
+from initbench.reporting.evidence import chances, combination_of
 from initbench.spec.grid import Grid
 
 
 def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
-    """Print who leads each choice, with its test accuracy, and who else is among the best."""
+    """Print who leads each combination, with its test accuracy, and who else is among the best."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -18,15 +18,21 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     console = Console(soft_wrap=False, highlight=False)
     if frame.empty:
         return
-    choice = choice_of(grid)
-    verdicts = stats.verdicts(words.labelled(frame), choice, chance=chances(grid))
+    combination = combination_of(grid)
+    verdicts = stats.verdicts(words.labelled(frame), combination, chance=chances(grid))
     table = Table(box=box.SIMPLE_HEAD, title=None)
     for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Failed"):
         table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")
-    for _, rows in verdicts.groupby(choice, sort=False):
+    for _, rows in verdicts.groupby(combination, sort=False):
         failed = f"{int(rows['failed'].sum())} of {int(rows['seeds'].sum())}"
         if not rows["leader"].any():
-            said = (words.title(choice, rows.iloc[0]), f"none: {words.none_trained(rows).lower()}", "–", "", failed)
+            said = (
+                words.title(combination, rows.iloc[0]),
+                f"none: {words.none_trained(rows).lower()}",
+                "–",
+                "",
+                failed,
+            )
             table.add_row(*map(Text, said))
             continue
         leader = rows[rows["leader"]].iloc[0]
@@ -35,6 +41,6 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
         also = ", ".join(others.loc[best, "initializer"])
         if len(others) and not others["difference_low"].notna().any():
             also = "unknown: one seed"
-        said = (words.title(choice, leader), leader["initializer"], words.marked(leader), also, failed)
+        said = (words.title(combination, leader), leader["initializer"], words.marked(leader), also, failed)
         table.add_row(*map(Text, said))  # as it is: a data set's name may look like markup
     console.print(table)

@@ -19,7 +19,7 @@ from initbench.reporting.limits import (
 )
 from initbench.spec.columns import DIVERGED, SETTINGS
 from initbench.spec.grid import counted
-from initbench.stats import CHOSEN_ON, CONFIDENCE, MAX_SEEDS
+from initbench.stats import CONFIDENCE, MAX_SEEDS, SELECTION_METRIC
 
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -170,10 +170,12 @@ def difference(row: Any, what: str) -> str:
     return " ".join(points(row[what], row[f"{what}_low"], row[f"{what}_high"])).strip()
 
 
-def title(choice: Sequence[str], row: Any) -> str:
-    """What a choice of settings is called: `tanh, mse`, or with the setting's name where a value alone says little."""
+def title(combination: Sequence[str], row: Any) -> str:
+    """What a combination of settings is called: `tanh, mse`, or with the setting's name where a value alone says
+    little.
+    """
     said = []
-    for setting in choice:
+    for setting in combination:
         value = str(row[setting])
         if setting == "hidden":
             value = f"hidden {value}" if value else "no hidden layer"
@@ -208,7 +210,7 @@ def standing(row: Any) -> str:
     """`best`: among the best; `open`: a point or more behind the leader, but its seeds scatter too much to rule it out;
     or an empty text: told to be behind another, never trained, or with nothing to compare.
     """
-    if row["significant"] or row["failed"] == row["seeds"] or not row["compared"] or row["seeds"] < 2:
+    if row["significant"] or row["failed"] == row["seeds"] or not row["n_compared"] or row["seeds"] < 2:
         return ""
     if not row["leader"] and pd.isna(row["difference_low"]):
         return ""
@@ -221,13 +223,13 @@ def setting_text(setting: str, value: Any) -> str:
 
 
 def verdict(rows: pd.DataFrame) -> str:
-    """One choice's answer in a sentence: which are among the best, how far the others are behind, which failed."""
+    """One combination's answer in a sentence: which are among the best, how far the others are behind, which failed."""
     if not rows["leader"].any():
         return f"{uncapitalized(none_trained(rows))}: there is no best."
     leader = rows[rows["leader"]].iloc[0]
     lost = rows[rows["failed"] == rows["seeds"]]
     others = rows[~rows["leader"] & ~rows.index.isin(lost.index)].sort_values("difference")
-    if not leader["compared"]:
+    if not leader["n_compared"]:
         return f"{named(leader)} reaches {marked(leader)}; there is nothing to compare it with."
     if not _judged(rows):
         why = "a single seed tells" if rows["seeds"].max() == 1 else "too few seeds in common tell"
@@ -247,7 +249,7 @@ def verdict(rows: pd.DataFrame) -> str:
             said = [f"the best is among {_some(names)}"]
         who = named(leader, marked(leader))
         if leader["significant"]:
-            said.append(f"{who} leads on validation and is behind {leader['better']} on test")
+            said.append(f"{who} leads on validation and is behind {leader['worse_than']} on test")
         elif not standing(leader):
             said.append(f"{who} leads, with too few seeds to be compared")
         if len(loose):
@@ -274,7 +276,7 @@ def _behind(rows: pd.DataFrame) -> list[str]:
         return []
     first, last = rows.iloc[0], rows.iloc[-1]
     if first["difference"] <= 0:  # it is behind another than the leader
-        told = [f"{named(row)} is behind {row['better']}" for _, row in rows[rows["difference"] <= 0].iterrows()]
+        told = [f"{named(row)} is behind {row['worse_than']}" for _, row in rows[rows["difference"] <= 0].iterrows()]
         return told + _behind(rows[rows["difference"] > 0])
     said = [f"{named(first)} is {_points(first)} behind"]
     if len(rows) == 2:
@@ -323,26 +325,26 @@ def named(row: Any, more: str = "") -> str:
 
 
 def none_trained(rows: pd.DataFrame) -> str:
-    """That no run of a choice came to anything."""
+    """That no run of a combination came to anything."""
     if (rows["diverged"] == rows["seeds"]).all():
         return "Every run diverged"
     return "No run left chance" if not rows["diverged"].any() else "Every run diverged or never left chance"
 
 
-def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
-    """The answer first: which initializers are among the best, and in how many choices; then the best of all."""
-    choices = int(verdicts["leader"].sum())
-    keys = list(choice)
-    dead = len(verdicts.drop_duplicates(keys)) - choices
-    if not choices:
+def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
+    """The answer first: which initializers are among the best, and in how many combinations; then the best of all."""
+    combinations = int(verdicts["leader"].sum())
+    keys = list(combination)
+    dead = len(verdicts.drop_duplicates(keys)) - combinations
+    if not combinations:
         return [f"{none_trained(verdicts)}, so no initializer can be recommended."]
-    best = verdicts.sort_values(CHOSEN_ON, ascending=False, kind="stable").iloc[0]
+    best = verdicts.sort_values(SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
     if len(set(verdicts["initializer"])) == 1:
-        where = f" with {title(choice, best)}" if choices > 1 else ""
+        where = f" with {title(combination, best)}" if combinations > 1 else ""
         return [f"One initializer was run, so there is nothing to choose: it reached {marked(best)}{where}."]
     led = verdicts.groupby(keys, observed=True)["leader"].transform("any")
     alive = verdicts[led]
-    compared = alive[alive.groupby(keys, observed=True)["compared"].transform("max") > 0]
+    compared = alive[alive.groupby(keys, observed=True)["n_compared"].transform("max") > 0]
     places = len(compared.drop_duplicates(keys))
     sentences = []
     if not _judged(alive):
@@ -351,7 +353,7 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
     elif not alive["significant"].any():
         sentences.append("No initializer could be told from another: more seeds, or larger differences, are needed.")
     elif places == 1:
-        where = f" with {title(choice, compared.iloc[0])}" if choices + dead > 1 else ""
+        where = f" with {title(combination, compared.iloc[0])}" if combinations + dead > 1 else ""
         stand = compared[compared.apply(standing, axis=1) != ""].sort_values("difference", na_position="first")
         names = list(stand["initializer"])
         if not names:
@@ -362,29 +364,36 @@ def headline(verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
         else:
             sentences.append(f"The best is among {_some(names)}{where}; none of these is told to be behind.")
     else:
-        sentences += _counts(compared, places, choice)
-    if choices > 1:
+        sentences += _counts(compared, places, combination)
+    if combinations > 1:
         sentences.append(
-            f"Of all settings {best['initializer']} with {title(choice, best)} did best on validation; its mean test "
-            f"accuracy is {percent(best['mean_all'])} (a little flattered: it is chosen from {len(verdicts)})."
+            f"Of all configurations {best['initializer']} with {title(combination, best)} has the highest "
+            f"validation accuracy; its mean test accuracy is {percent(best['mean_all'])} (slightly optimistic: it was "
+            f"selected from {len(verdicts)})."
         )
     if dead:
         sentences.append(f"In {plural(dead, 'combination')} {uncapitalized(none_trained(verdicts[~led]))}.")
     return sentences
 
 
-def _counts(alive: pd.DataFrame, choices: int, choice: Sequence[str]) -> list[str]:
-    """Which initializers nothing shows to be behind in any choice, all told together; and who is behind in how many,
-    one by one.
+def _counts(alive: pd.DataFrame, combinations: int, combination: Sequence[str]) -> list[str]:
+    """Which initializers nothing shows to be behind in any combination, all told together; and who is behind in how
+    many, one by one.
     """
     names = list(dict.fromkeys(alive["initializer"]))
-    settings = [setting.replace("_", " ") for setting in choice]
-    place = counted(choices, choice[0]) if len(choice) == 1 else f"{choices} combinations of {listed(settings)}"
+    settings = [setting.replace("_", " ") for setting in combination]
+    place = (
+        counted(combinations, combination[0])
+        if len(combination) == 1
+        else f"{combinations} combinations of {listed(settings)}"
+    )
     behind = {name: int(n) for name, n in alive.groupby("initializer")["significant_overall"].sum().items()}
     alone = {name: int(n) for name, n in alive.groupby("initializer")["significant"].sum().items()}
     runs = alive.groupby("initializer").size()
     judged = alive.assign(_judged=(alive.apply(standing, axis=1) != "") | alive["significant"])
-    everywhere = judged.groupby("initializer")["_judged"].sum() == choices  # compared in every choice, and trained
+    everywhere = (
+        judged.groupby("initializer")["_judged"].sum() == combinations
+    )  # compared in every combination, and trained
     never = [name for name in names if behind[name] == 0 and everywhere[name]]
     always = [name for name in names if behind[name] == runs[name]]
     sentences = []
@@ -418,7 +427,7 @@ def _some(names: list[str]) -> str:
     return listed(names if len(names) <= MAX_NAMED else [*names[: MAX_NAMED - 1], f"{len(names) - MAX_NAMED + 1} more"])
 
 
-def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, choice: Sequence[str]) -> list[str]:
+def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
     """What a reader might take for a mistake of the program, and is none."""
     notes = []
     article = verdicts[
@@ -455,9 +464,9 @@ def _is(table: pd.DataFrame, column: str, value: str) -> Any:
 
 
 def failures(
-    last: pd.DataFrame, frame: pd.DataFrame, choice: Sequence[str], undecided: Sequence[str] = ()
+    last: pd.DataFrame, frame: pd.DataFrame, combination: Sequence[str], undecided: Sequence[str] = ()
 ) -> tuple[str, list[tuple[str, ...]]]:
-    """How many runs failed, in a sentence, and a row for each that diverged: initializer, choice, seed, epoch.
+    """How many runs failed, in a sentence, and a row for each that diverged: initializer, combination, seed, epoch.
 
     `last` is `stats.outcomes`. Of very many only the first have a row, one more than the page shows (`MAX_FAILURES`).
     `undecided` are the data sets of which no split separates learning from chance.
@@ -465,10 +474,10 @@ def failures(
     total, lost, stayed = len(last), int(last["diverged"].sum()), int(last["at_chance"].sum())
     first = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
     rows: list[tuple[str, ...]] = [
-        (str(row["initializer"]), title(choice, row), str(row["seed"]), str(row["epoch"]))
+        (str(row["initializer"]), title(combination, row), str(row["seed"]), str(row["epoch"]))
         for _, row in first.head(MAX_FAILURES + 1).iterrows()
     ]
-    unknown = f" On {listed([dataset(name) for name in undecided])} no run counts as at chance." * bool(undecided)
+    unknown = f" On {listed([dataset(name) for name in undecided])} no run is at chance." * bool(undecided)
     if not lost + stayed:
         none = "diverged" if set(last["dataset"]) <= set(undecided) else "diverged or stayed at chance"
         return f"None of the {plural(total, 'run')} {none}.{unknown}", []
@@ -619,21 +628,22 @@ def flag(row: Any) -> str:
 
 def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) -> list[str]:
     """What the ranks over the combinations show, of so many seeds, and what a test can say of them."""
-    choices, count = int(ranks["choices"].iloc[0]), len(ranks)
+    combinations, count = int(ranks["combinations"].iloc[0]), len(ranks)
     first = ranks[ranks["mean_rank"] == ranks["mean_rank"].iloc[0]]
     who, rank = listed(list(first["initializer"])), f"{ranks['mean_rank'].iloc[0]:.2f} of {count}"
     if len(first) > 1:
-        said = [f"Over {choices} combinations {who} share the best average rank, {rank}."]
+        said = [f"Over {combinations} combinations {who} share the best average rank, {rank}."]
     else:
-        highest = f"and the highest mean in {int(first['first'].iloc[0])} of them"
-        said = [f"Over {choices} combinations {who} has the best average rank, {rank}, {highest}."]
-    if choices < total:
+        highest = f"and the highest mean in {int(first['best_in'].iloc[0])} of them"
+        said = [f"Over {combinations} combinations {who} has the best average rank, {rank}, {highest}."]
+    if combinations < total:
         said.append(
-            f"{plural(total - choices, 'combination')} left out: not every initializer has runs there, or all failed."
+            f"{plural(total - combinations, 'combination')} left out: not every initializer has runs there, or all "
+            "failed."
         )
     asked = (1 - CONFIDENCE) / len(pairs)
     many = plural(len(pairs), "pair")
-    if pairs["possible"].all():
+    if pairs["attainable"].all():
         apart = int(pairs["significant"].sum())
         said.append(
             f"Over the seeds {apart} of {many} of initializers have average ranks that differ (sign-flip tests, Holm’s "
@@ -646,7 +656,7 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) ->
             f"smallest p is {2.0 ** (1 - seeds):.2g}, and Holm’s correction for {many} asks for {asked:.2g}; {enough} "
             "seeds could)."
         )
-    reach = "" if pairs["possible_choices"].all() else f" ({choices} would be too few in any case)"
+    reach = "" if pairs["attainable_combinations"].all() else f" ({combinations} would be too few in any case)"
     said.append(
         "Whether other combinations would rank them alike is not tested: such tests (Wilcoxon’s, say) take "
         f"combinations as independent, while these share their seeds{reach}."
@@ -655,7 +665,7 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) ->
 
 
 def at_rates(verdicts: pd.DataFrame | None, rates: pd.DataFrame, which: str) -> str:
-    """One choice's answer with all initializers at the `common` learning rate, or each at its `own_best`."""
+    """One combination's answer with all initializers at the `common` learning rate, or each at its `own_best`."""
     chosen = rates[rates[which]]
     if verdicts is None or chosen.empty:
         return "no learning rate has runs of all initializers."
@@ -678,7 +688,7 @@ def at_the_edge(rates: pd.DataFrame) -> list[str]:
 
 
 def narrow(verdicts: pd.DataFrame) -> list[str]:
-    """Which initializers are among the best at some learning rates only: `verdicts` of one choice, all its rates.
+    """Which initializers are among the best at some learning rates only: `verdicts` of one combination, all its rates.
 
     Rates at which no run left chance do not count.
     """

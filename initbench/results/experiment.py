@@ -23,7 +23,6 @@ from initbench.results.table import READ, frame, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.grid import Grid, read
 from initbench.spec.gridfile import MAX_BYTES, override
-from initbench.stats.chance import cautions
 from initbench.system import files
 
 if TYPE_CHECKING:
@@ -58,6 +57,8 @@ class Experiment:
     cautions: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        from initbench.reporting.cautions import cautions
+
         self.cautions = cautions(self.grid.sources.values())
 
     def take_notes(self) -> list[str]:

@@ -12,30 +12,29 @@ from initbench.stats._across import (
     scores,
 )
 from initbench.stats._changes import changes
-from initbench.stats._learning import epochs_to_reach, near_leader, speed
-from initbench.stats._means import METRIC, curves, mean_interval, split, summary
-from initbench.stats._outcomes import CONFIDENCE, counted, final, outcomes, share_interval
-from initbench.stats._planning import MAX_SEEDS, TARGETS, critical, detectable, enough, power, seeds_needed
+from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
+from initbench.stats._means import METRIC, by_combination, curves, mean_interval, summary
+from initbench.stats._outcomes import CONFIDENCE, final, outcomes, scored, share_interval
+from initbench.stats._planning import MAX_SEEDS, TARGETS, critical, detectable, power, power_analysis, seeds_needed
 from initbench.stats._rates import at_rates, rates
 from initbench.stats._shape import gamma_coverage
-from initbench.stats._verdicts import CHOSEN_ON, pairs, results, results_of, verdicts
+from initbench.stats._verdicts import SELECTION_METRIC, pairs, results, results_of, verdicts
 from initbench.stats.chance import Chance
 
 __all__ = [
-    "CHOSEN_ON",
     "CONFIDENCE",
     "MAX_SEEDS",
     "METRIC",
+    "SELECTION_METRIC",
     "TARGETS",
     "Chance",
     "Floats",
     "at_rates",
+    "by_combination",
     "changes",
-    "counted",
     "critical",
     "curves",
     "detectable",
-    "enough",
     "epochs_to_reach",
     "final",
     "friedman",
@@ -43,22 +42,23 @@ __all__ = [
     "holm",
     "improvement",
     "interquartile_means",
+    "learning_speed",
     "mean_interval",
     "near_leader",
     "outcomes",
     "pairs",
     "power",
+    "power_analysis",
     "profiles",
     "rank_pairs",
     "ranks",
     "rates",
     "results",
     "results_of",
+    "scored",
     "scores",
     "seeds_needed",
     "share_interval",
-    "speed",
-    "split",
     "summary",
     "verdicts",
 ]

@@ -1,14 +1,15 @@
-"""Across choices: what one number can say of an initializer over several activations, losses and so on.
+"""Across combinations: what one number can say of an initializer over several activations, losses and so on.
 
-Descriptions of these choices, and of no others: the choices of a grid are no sample of anything, and they share their
-seeds. What is uncertain is the seeds, and so intervals and tests here are over seeds. Ranks and their tests
+Descriptions of these combinations, and of no others: the combinations of a grid are no sample of anything, and they
+share their seeds. What is uncertain is the seeds, and so intervals and tests here are over seeds. Ranks and their tests
 follow Demšar 2006 ("Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7) and Benavoli, Corani &
 Mangili 2016 ("Should We Really Use Post-Hoc Tests Based on Mean-Ranks?", JMLR 17); the interquartile mean, the
 performance profiles and the probability of improvement Agarwal et al. 2021 ("Deep Reinforcement Learning at the Edge of
 the Statistical Precipice", NeurIPS, section 4) and their library rliable.
 
-In all of them a diverged run counts as a classifier that always says the commonest class. Only choices that have runs
-of every initializer are taken, of those the ones in which some run did not fail, and of these the seeds that all have.
+In all of them a diverged run counts as a classifier that always says the commonest class. Only combinations that have
+runs of every initializer are taken, of those the ones in which some run did not fail, and of these the seeds that all
+have.
 """
 
 import itertools
@@ -19,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as distributions
 
-from initbench.stats._means import METRIC, split
+from initbench.stats._means import METRIC, by_combination
 from initbench.stats._outcomes import CONFIDENCE, outcomes
 from initbench.stats.chance import Chance
 
@@ -33,18 +34,19 @@ MAX_FLIPPED = 13
 
 
 def scores(
-    frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+    frame: pd.DataFrame, combination: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
 ) -> dict[str, list[Floats]]:
-    """For each initializer the accuracies of its seeds in every choice that has runs of all: `[choice][seed]`.
+    """For each initializer the accuracies of its seeds in every combination that has runs of all:
+    `[combination][seed]`.
 
-    Only the seeds that all initializers have in all of these choices are taken, in their order, so that a place in one
-    array is the same seed as that place in any other.
+    Only the seeds that all initializers have in all of these combinations are taken, in their order, so that a place in
+    one array is the same seed as that place in any other.
     """
     rows = outcomes(frame, chance)
     names = list(dict.fromkeys(rows["initializer"].astype(str)))
     wide = []
-    for group in split(rows, choice):
-        table = group.pivot(index="seed", columns="initializer", values=f"counted_{metric}").astype(float)
+    for group in by_combination(rows, combination):
+        table = group.pivot(index="seed", columns="initializer", values=f"scored_{metric}").astype(float)
         if not group["failed"].all() and table.shape[1] == len(names):
             wide.append(table.dropna().sort_index())
     seeds = set(wide[0].index).intersection(*(table.index for table in wide)) if wide else set()
@@ -53,10 +55,11 @@ def scores(
 
 
 def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
-    """Each initializer's average rank over the choices, by its mean over the seeds; 1 is the best, ties share a rank.
+    """Each initializer's average rank over the combinations, by its mean over the seeds; 1 is the best, ties share a
+    rank.
 
-    A row for each initializer, the best first: `initializer`, `choices` (how many), `mean_rank`, and `first` (in how
-    many choices no other has a higher mean). Empty without a choice that has runs of all.
+    A row for each initializer, the best first: `initializer`, `combinations` (how many), `mean_rank`, and `best_in` (in
+    how many combinations no other has a higher mean). Empty without a combination that has runs of all.
 
     Source: Demšar 2006, section 3.2.2.
     """
@@ -64,16 +67,18 @@ def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "initializer": list(scores),
-            "choices": len(each),
+            "combinations": len(each),
             "mean_rank": each.mean(axis=0) if len(each) else np.nan,
-            "first": (each == each.min(axis=1, keepdims=True)).sum(axis=0) if len(each) else 0,
+            "best_in": (each == each.min(axis=1, keepdims=True)).sum(axis=0) if len(each) else 0,
         }
     )
     return table.sort_values("mean_rank", kind="stable", ignore_index=True) if len(each) else table[:0]
 
 
 def _means(scores: Mapping[str, Sequence[Floats]]) -> Floats:
-    """Means over the seeds, `[choices, initializers]`, rounded: equal accuracies, summed in another order, are ties."""
+    """Means over the seeds, `[combinations, initializers]`, rounded: equal accuracies, summed in another order, are
+    ties.
+    """
     means = np.array([[values.mean() for values in each] for each in scores.values()])
     return np.round(means.T.reshape(-1, len(scores)), 12)
 
@@ -84,8 +89,8 @@ def _ranks(scores: Mapping[str, Sequence[Floats]]) -> Floats:
 
 
 def friedman(scores: Mapping[str, Sequence[Floats]]) -> float:
-    """The p-value of Friedman's test that all initializers rank alike over the choices; NaN below 3 initializers or
-    2 choices, where it is not defined.
+    """The p-value of Friedman's test that all initializers rank alike over the combinations; NaN below 3 initializers
+    or 2 combinations, where it is not defined.
     """
     means = _means(scores)
     if means.shape[1] < 3 or len(means) < 2 or (means == means[:, :1]).all():
@@ -94,22 +99,23 @@ def friedman(scores: Mapping[str, Sequence[Floats]]) -> float:
 
 
 def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
-    """Pairs of initializers compared by their average ranks, over the seeds, and over the choices.
+    """Pairs of initializers compared by their average ranks, over the seeds, and over the combinations.
 
     A row for each pair: `better`, `worse` (by average rank), and
 
-    - `difference`: at each seed initializers are ranked within every choice, and the ranks averaged over the choices;
-      this is the mean over the seeds of worse minus better;
+    - `difference`: at each seed initializers are ranked within every combination, and the ranks averaged over the
+      combinations; this is the mean over the seeds of worse minus better;
     - `p`: of the exact sign-flip test of those differences (of more than 13 seeds of the t-test), which holds however
-      the choices depend on each other. `p_holm`: by Holm's correction; `significant`: it is at most 5%: other seeds
-      would say the same, of these choices. `possible`: whether so many seeds can reach significance at all: the
-      smallest p of n differences is 2 / 2ⁿ, and Holm's first step asks for 5% / pairs. NaN, and nothing told apart,
-      where there is one seed only;
-    - `p_choices`, `p_choices_holm`, `possible_choices`: the same of Wilcoxon's signed-rank test of the means over the
-      choices, as in Demšar. It takes the choices as independent. They are not, for they share their seeds: it then
-      claims far too much (in simulations in 27 to 77% of experiments without a difference), so go by the seeds.
+      the combinations depend on each other. `p_holm`: by Holm's correction; `significant`: it is at most 5%: other
+      seeds would say the same, of these combinations. `attainable`: whether so many seeds can reach significance at
+      all: the smallest p of n differences is 2 / 2ⁿ, and Holm's first step asks for 5% / pairs. NaN, and nothing told
+      apart, where there is one seed only;
+    - `p_combinations`, `p_combinations_holm`, `attainable_combinations`: the same of Wilcoxon's signed-rank test of the
+      means over the combinations, as in Demšar. It takes the combinations as independent. They are not, for they share
+      their seeds: it then claims far too much (in simulations in 27 to 77% of experiments without a difference), so go
+      by the seeds.
 
-    With eight seeds, or choices, significance is out of reach from five initializers on.
+    With eight seeds, or combinations, significance is out of reach from five initializers on.
 
     Source: Demšar 2006, sections 3.1.3 and 3.2.2; Holm 1979.
     """
@@ -118,12 +124,12 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
     means = _means(scores)
     by_seed = _ranks_by_seed(scores)
     pairs = list(itertools.combinations(order, 2))
-    difference, p, p_choices = np.full(len(pairs), np.nan), np.full(len(pairs), np.nan), np.ones(len(pairs))
+    difference, p, p_combinations = np.full(len(pairs), np.nan), np.full(len(pairs), np.nan), np.ones(len(pairs))
     for i, (better, worse) in enumerate(pairs):
         first, second = names.index(better), names.index(worse)
         values = means[:, first] - means[:, second]
         if (values != 0).any():
-            p_choices[i] = distributions.wilcoxon(values).pvalue
+            p_combinations[i] = distributions.wilcoxon(values).pvalue
         if by_seed is not None:
             each = np.round(by_seed[:, second] - by_seed[:, first], 12)
             difference[i] = each.mean()
@@ -132,9 +138,9 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
     table["p_holm"] = np.nan if by_seed is None else holm(p)
     table["significant"] = table["p_holm"] <= 1 - CONFIDENCE
     seeds = 0 if by_seed is None else len(by_seed)
-    table["possible"] = _reachable(seeds, len(pairs))
-    table["p_choices"], table["p_choices_holm"] = p_choices, holm(p_choices)
-    return table.assign(possible_choices=_reachable(len(means), len(pairs)))
+    table["attainable"] = _reachable(seeds, len(pairs))
+    table["p_combinations"], table["p_combinations_holm"] = p_combinations, holm(p_combinations)
+    return table.assign(attainable_combinations=_reachable(len(means), len(pairs)))
 
 
 def _sign_flip(differences: Floats) -> float:
@@ -155,9 +161,9 @@ def _reachable(count: int, pairs: int) -> bool:
 
 
 def _ranks_by_seed(scores: Mapping[str, Sequence[Floats]]) -> Floats | None:
-    """Average ranks over the choices at each seed, `[seeds, initializers]`; None with fewer than two seeds.
+    """Average ranks over the combinations at each seed, `[seeds, initializers]`; None with fewer than two seeds.
 
-    ValueError where the choices have not equally many.
+    ValueError where the combinations have not equally many.
     """
     lengths = {len(values) for each in scores.values() for values in each}
     if len(lengths) > 1:
@@ -166,7 +172,7 @@ def _ranks_by_seed(scores: Mapping[str, Sequence[Floats]]) -> Floats | None:
         )
     if not lengths or lengths == {1}:
         return None
-    values = np.round(np.array([list(each) for each in scores.values()]), 12)  # [initializers, choices, seeds]
+    values = np.round(np.array([list(each) for each in scores.values()]), 12)  # [initializers, combinations, seeds]
     return np.asarray(distributions.rankdata(-values, axis=0).mean(axis=1).T)
 
 
@@ -184,12 +190,12 @@ def holm(p: Sequence[float] | Floats) -> Floats:
 
 
 def interquartile_means(scores: Mapping[str, Sequence[Floats]], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """The mean of the middle half of all runs of an initializer, over seeds and choices together.
+    """The mean of the middle half of all runs of an initializer, over seeds and combinations together.
 
     The runs are sorted, the lowest and the highest quarter (each ⌊n/4⌋ of n) are left out, the rest is averaged: less
     shaken by single runs than the mean, and less wasteful than the median. `low` and `high` are the 95% percentile
-    interval of a bootstrap that draws seeds anew within each choice (stratified). At few seeds in few choices such
-    intervals are too narrow: they describe, and decide nothing.
+    interval of a bootstrap that draws seeds anew within each combination (stratified). At few seeds in few combinations
+    such intervals are too narrow: they describe, and decide nothing.
 
     A row for each initializer: `initializer`, `runs`, `mean` (interquartile), `low`, `high`.
 
@@ -211,7 +217,7 @@ def interquartile_means(scores: Mapping[str, Sequence[Floats]], resamples: int =
 
 
 def _redrawn(generator: np.random.Generator, each: Sequence[Floats], count: int) -> Floats:
-    """So many resamples of the runs, each choice's drawn from its own, `[count, runs]`."""
+    """So many resamples of the runs, each combination's drawn from its own, `[count, runs]`."""
     return np.concatenate([values[generator.integers(0, len(values), (count, len(values)))] for values in each], axis=1)
 
 
@@ -222,11 +228,11 @@ def _trimmed(values: Floats) -> Floats:
 def profiles(
     scores: Mapping[str, Sequence[Floats]], thresholds: Sequence[float] | Floats, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
-    """Performance profiles: the share of an initializer's runs, over seeds and choices, above each accuracy.
+    """Performance profiles: the share of an initializer's runs, over seeds and combinations, above each accuracy.
 
     A row for each initializer and threshold: `initializer`, `threshold`, `share`, and the ends `low`, `high` of its 95%
-    percentile interval, from a bootstrap stratified by choice. One curve that is above another throughout is better
-    whatever accuracy is asked for.
+    percentile interval, from a bootstrap stratified by combination. One curve that is above another throughout is
+    better whatever accuracy is asked for.
 
     Source: Agarwal et al. 2021, section 4.2 (run-score distributions); Dolan & Moré 2002.
     """
@@ -252,13 +258,13 @@ def profiles(
 def improvement(
     scores: Mapping[str, Sequence[Floats]], over: str | None = None, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
-    """The probability that a run of one initializer is better than a run of another, averaged over the choices.
+    """The probability that a run of one initializer is better than a run of another, averaged over the combinations.
 
-    In one choice it is the Mann–Whitney statistic divided by the number of pairs of runs, a tie counting one half.
+    In one combination it is the Mann–Whitney statistic divided by the number of pairs of runs, a tie counting one half.
     Seeds are taken as unrelated, as the definition has it; that a seed's runs belong together is used by `verdicts`.
 
     `over` is the other initializer; default all of them. A row for each pair: `initializer`, `other`, `probability`,
-    and the ends `low`, `high` of its 95% percentile interval, from a bootstrap stratified by choice.
+    and the ends `low`, `high` of its 95% percentile interval, from a bootstrap stratified by combination.
 
     Source: Agarwal et al. 2021, section 4.3; Mann & Whitney 1947.
     """
@@ -276,9 +282,9 @@ def improvement(
             mine, others = _counts(generator, len(x), count), _counts(generator, len(y), count)
             beaten = np.pad(others.cumsum(axis=1), ((0, 0), (1, 0)))  # how many of the drawn are below a place
             drawn += sum((mine * beaten[:, end]).sum(axis=1) for end in ends) / (2 * len(x) * len(y))
-        choices = len(scores[name])
-        low, high = _ends(drawn / choices, (*scores[name], *scores[other]))
-        rows.append((name, other, probability / choices, float(low), float(high)))
+        combinations = len(scores[name])
+        low, high = _ends(drawn / combinations, (*scores[name], *scores[other]))
+        rows.append((name, other, probability / combinations, float(low), float(high)))
     return pd.DataFrame(rows, columns=["initializer", "other", "probability", "low", "high"])
 
 
@@ -292,7 +298,9 @@ def _counts(generator: np.random.Generator, size: int, resamples: int) -> Floats
 
 
 def _ends(drawn: Floats, each: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """The ends of the percentile interval; NaN where no choice has more than one seed, which says nothing of others."""
+    """The ends of the percentile interval; NaN where no combination has more than one seed, which says nothing of
+    others.
+    """
     low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
     if max(map(len, each)) < 2:
         return np.full_like(low, np.nan), np.full_like(high, np.nan)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from initbench.spec.columns import METRICS, SETTINGS
-from initbench.stats._means import METRIC, half_width, split
+from initbench.stats._means import METRIC, by_combination, half_width
 from initbench.stats._outcomes import CONFIDENCE, outcomes
 from initbench.stats._planning import RESOLUTION
 from initbench.stats.chance import Chance
@@ -26,18 +26,18 @@ def changes(
       number of settings that are compared (Bonferroni), so that with 95% probability nothing at all is told to have
       moved where nothing has. NaN with fewer than two seeds. Differences are not taken to spread less than rounding to
       one image does (as in `verdicts`), but where all cells are the same;
-    - `moved`: the interval leaves zero out;
+    - `significant`: the interval leaves zero out;
     - `failed_before`, `failed_after`: how many of the seeds diverged or stayed at chance.
     """
     keys = [setting for setting in SETTINGS if setting != "seed"]
-    columns = [*SETTINGS, "failed", f"counted_{metric}"]
+    columns = [*SETTINGS, "failed", f"scored_{metric}"]
     sides = [_plain(outcomes(frame, chance))[columns] for frame in (before, after)]
     both = sides[0].merge(sides[1], on=list(SETTINGS), suffixes=("_before", "_after"))
     both["same"] = both[list(SETTINGS)].merge(_same(before, after), how="left", on=list(SETTINGS))["same"].to_numpy()
     rows = []
-    groups = split(both, keys) if len(both) else []
+    groups = by_combination(both, keys) if len(both) else []
     for group in groups:
-        left, right = (group[f"counted_{metric}_{side}"].to_numpy(float) for side in ("before", "after"))
+        left, right = (group[f"scored_{metric}_{side}"].to_numpy(float) for side in ("before", "after"))
         n, difference = len(group), right - left
         same = int(group["same"].sum())
         least = 0.0 if same == n else RESOLUTION
@@ -48,7 +48,7 @@ def changes(
         numbers = (float(left.mean()), float(right.mean()), change, change - half, change + half, abs(change) > half)
         failed = (int(group["failed_before"].sum()), int(group["failed_after"].sum()))
         rows.append((*group[keys].iloc[0], n, same, *numbers, *failed))
-    found = ["seeds", "same", "mean_before", "mean_after", "change", "change_low", "change_high", "moved"]
+    found = ["seeds", "same", "mean_before", "mean_after", "change", "change_low", "change_high", "significant"]
     return pd.DataFrame(rows, columns=[*keys, *found, "failed_before", "failed_after"])
 
 

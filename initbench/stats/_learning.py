@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats as distributions
 
 from initbench.stats._outcomes import CONFIDENCE, known_chances
-from initbench.stats._verdicts import CHOSEN_ON
+from initbench.stats._verdicts import SELECTION_METRIC
 from initbench.stats.chance import Chance
 
 # How near to the leader's last validation accuracy a run has learned what there is to learn.
@@ -34,7 +34,7 @@ def epochs_to_reach(
     ).reset_index(drop=True)
 
 
-def speed(
+def learning_speed(
     frame: pd.DataFrame, by: Sequence[str], target: "float | pd.Series[float]", metric: str = "validation_accuracy"
 ) -> pd.DataFrame:
     """How fast each group learns: Kaplan and Meier's estimate of the epochs to reach a target.
@@ -59,23 +59,23 @@ def speed(
 def near_leader(
     frame: pd.DataFrame,
     verdicts: pd.DataFrame,
-    choice: Sequence[str],
+    combination: Sequence[str],
     near: float = NEAR,
     chance: Mapping[str, Chance] | None = None,
 ) -> pd.DataFrame:
-    """How fast each initializer comes near the last mean validation accuracy of its choice's leader.
+    """How fast each initializer comes near the last mean validation accuracy of its combination's leader.
 
-    As `speed`, a row for each initializer of each choice, with the target that accuracy less `near` (default one
-    percentage point), and above chance in any case. `verdicts` says who leads; where nobody does, nobody comes near.
-    Where the validation split cannot tell what is above chance, nothing is known of who comes near: `reached` is 0, and
-    `share_reached` and its interval are NaN, as the median is.
+    As `learning_speed`, a row for each initializer of each combination, with the target that accuracy less `near`
+    (default one percentage point), and above chance in any case. `verdicts` says who leads; where nobody does, nobody
+    comes near. Where the validation split cannot tell what is above chance, nothing is known of who comes near:
+    `reached` is 0, and `share_reached` and its interval are NaN, as the median is.
     """
-    keys = list(choice)
+    keys = list(combination)
     leaders = verdicts[verdicts["leader"]]
     accuracies = {
-        tuple(map(str, row)): accuracy for *row, accuracy in leaders[[*keys, CHOSEN_ON]].itertuples(index=False)
+        tuple(map(str, row)): accuracy for *row, accuracy in leaders[[*keys, SELECTION_METRIC]].itertuples(index=False)
     }
-    # Of a table of millions of rows each row gets the number of its choice, and so its target, and nothing more.
+    # Of a table of millions of rows each row gets the number of its combination, and so its target, and nothing more.
     number = (
         frame.groupby(keys, sort=False, dropna=False, observed=True).ngroup().to_numpy()
         if keys
@@ -87,7 +87,7 @@ def near_leader(
     lowest = frame["dataset"].map(limits).astype(float).groupby(number).max().to_numpy() + 1e-9
     each = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
     targets = np.maximum(np.array(each), lowest)
-    table = speed(frame, [*keys, "initializer"], pd.Series(targets[number], frame.index))
+    table = learning_speed(frame, [*keys, "initializer"], pd.Series(targets[number], frame.index))
     unknown = frame.loc[lowest[number] == math.inf, [*keys, "initializer"]].drop_duplicates()
     of_unknown = table[[*keys, "initializer"]].merge(unknown, how="left", indicator=True)["_merge"] == "both"
     table.loc[of_unknown.to_numpy(), ["share_reached", "share_low", "share_high"]] = math.nan

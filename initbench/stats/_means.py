@@ -62,8 +62,10 @@ def curves(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
     return _intervals(frame, [*by, "epoch"], metric)
 
 
-def split(table: pd.DataFrame, keys: Sequence[str]) -> list[pd.DataFrame]:
-    """The rows of each choice of these settings, in the order in which the choices appear; without any, the table."""
+def by_combination(table: pd.DataFrame, keys: Sequence[str]) -> list[pd.DataFrame]:
+    """The rows of each combination of these settings, in the order in which the combinations appear; without any, the
+    table.
+    """
     if not keys:
         return [table]
     return [rows for _, rows in table.groupby(list(keys), sort=False, dropna=False, observed=True)]

@@ -18,7 +18,7 @@ def final(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["epoch"] == frame["epochs"]]
 
 
-def counted(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None = None) -> "pd.Series[float]":
+def scored(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None = None) -> "pd.Series[float]":
     """A metric in which a diverged run counts as a classifier that always says the commonest class.
 
     Of an accuracy: from the epoch on at which the run diverged, or in which the accuracy is no number. A loss has no
@@ -51,7 +51,7 @@ def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) ->
     Adds `diverged` (its status says so, or one of its accuracies is no number), `at_chance` (its accuracy is at most
     the majority class's share plus three standard errors, on the validation split; on the test split, where the
     validation split cannot tell; never, where neither can: see `Chance`), `failed` (either), and
-    `counted_validation_accuracy` and `counted_test_accuracy`: the accuracies, as `counted`.
+    `scored_validation_accuracy` and `scored_test_accuracy`: the accuracies, as `scored`.
     """
     rows = final(frame)
     known = known_chances(rows, chance)
@@ -66,8 +66,8 @@ def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) ->
         diverged=diverged,
         at_chance=at_chance,
         failed=diverged | at_chance,
-        counted_validation_accuracy=counted(marked, "validation_accuracy", chance),
-        counted_test_accuracy=counted(marked, "test_accuracy", chance),
+        scored_validation_accuracy=scored(marked, "validation_accuracy", chance),
+        scored_test_accuracy=scored(marked, "test_accuracy", chance),
     )
 
 

@@ -95,7 +95,7 @@ RESOLUTION = 1e-4 / math.sqrt(6)
 TARGETS = (0.001, 0.005, 0.01)
 
 
-def enough(differences: pd.DataFrame, targets: Sequence[float] = TARGETS) -> pd.DataFrame:
+def power_analysis(differences: pd.DataFrame, targets: Sequence[float] = TARGETS) -> pd.DataFrame:
     """For each compared initializer what its seeds can detect, and how many would detect given differences.
 
     Parameters

@@ -6,45 +6,47 @@ import pandas as pd
 
 from initbench.stats._means import METRIC
 from initbench.stats._outcomes import outcomes
-from initbench.stats._verdicts import CHOSEN_ON, results_of
+from initbench.stats._verdicts import SELECTION_METRIC, results_of
 from initbench.stats.chance import Chance
 
 RATE = "learning_rate"
 
 
 def rates(
-    frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+    frame: pd.DataFrame, combination: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
 ) -> pd.DataFrame:
     """What each initializer reaches at each learning rate, and which rates are chosen: on validation, never on test.
 
-    `choice` names the settings other than the learning rate. A row for each initializer and rate of each choice, with
-    the columns of `results`, `validation_accuracy` (mean; a diverged run counts as one that always says the commonest
-    class), and
+    `combination` names the settings other than the learning rate. A row for each initializer and rate of each
+    combination, with the columns of `results`, `validation_accuracy` (mean; a diverged run counts as one that always
+    says the commonest class), and
 
     - `own_best`: the initializer's rate with the highest mean validation accuracy; of several the first;
     - `common`: the one rate at which the mean validation accuracy, averaged over the initializers, is highest.
 
-    A rate that lacks an initializer is not common; a choice without a rate that all have has none.
+    A rate that lacks an initializer is not common; a combination without a rate that all have has none.
     """
-    keys = [*choice, "initializer", RATE]
+    keys = [*combination, "initializer", RATE]
     rows = outcomes(frame, chance)
     table = results_of(rows, keys, metric)
-    means = rows.groupby(keys, sort=False, dropna=False, observed=True)[f"counted_{CHOSEN_ON}"].mean()
-    table[CHOSEN_ON] = means.to_numpy()
-    best = table.groupby(keys[:-1], sort=False, dropna=False, observed=True)[CHOSEN_ON].idxmax()
+    means = rows.groupby(keys, sort=False, dropna=False, observed=True)[f"scored_{SELECTION_METRIC}"].mean()
+    table[SELECTION_METRIC] = means.to_numpy()
+    best = table.groupby(keys[:-1], sort=False, dropna=False, observed=True)[SELECTION_METRIC].idxmax()
     table["own_best"] = table.index.isin(best)
     table["common"] = False
-    grouped = table.groupby(list(choice), sort=False, dropna=False, observed=True) if choice else [((), table)]
+    grouped = (
+        table.groupby(list(combination), sort=False, dropna=False, observed=True) if combination else [((), table)]
+    )
     for _, group in grouped:
-        wide = group.pivot_table(index=RATE, columns="initializer", values=CHOSEN_ON, observed=True).dropna()
+        wide = group.pivot_table(index=RATE, columns="initializer", values=SELECTION_METRIC, observed=True).dropna()
         if len(wide):
             table.loc[group.index, "common"] = group[RATE] == wide.mean(axis=1).idxmax()
     return table
 
 
-def at_rates(frame: pd.DataFrame, rates: pd.DataFrame, choice: Sequence[str], which: str) -> pd.DataFrame:
+def at_rates(frame: pd.DataFrame, rates: pd.DataFrame, combination: Sequence[str], which: str) -> pd.DataFrame:
     """The rows of a table at the chosen learning rates: `which` is `own_best` or `common`, a column of `rates`."""
-    keys = [*choice, "initializer", RATE]
+    keys = [*combination, "initializer", RATE]
     chosen = rates.loc[rates[which], keys]
     texts = dict.fromkeys([key for key in keys if frame[key].dtype == "category"], str)
     kept = frame[keys].astype(texts).merge(chosen.assign(_kept=True), how="left", on=keys)["_kept"].notna()

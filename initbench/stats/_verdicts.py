@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from initbench.stats._means import METRIC, half_width, split
+from initbench.stats._means import METRIC, by_combination, half_width
 from initbench.stats._outcomes import outcomes, share_interval
 from initbench.stats._planning import RESOLUTION, critical
 from initbench.stats._shape import flags
 from initbench.stats.chance import Chance
 
-CHOSEN_ON = "validation_accuracy"
+SELECTION_METRIC = "validation_accuracy"
 
 
 def results(
@@ -37,7 +37,7 @@ def results(
 
 def results_of(rows: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
     """As `results`, from the table that `outcomes` gives: for several metrics of one run."""
-    counted = f"counted_{metric}" if f"counted_{metric}" in rows else metric
+    counted = f"scored_{metric}" if f"scored_{metric}" in rows else metric
     trained = rows[metric].where(~rows["failed"])
     rows = rows.assign(_all=rows[counted], _trained=trained, _lost=rows[counted].where(rows["failed"]))
     grouped = rows.groupby(list(by), sort=False, dropna=False, observed=True)
@@ -64,51 +64,51 @@ def results_of(rows: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> p
 
 def verdicts(
     frame: pd.DataFrame,
-    choice: Sequence[str],
+    combination: Sequence[str],
     metric: str = METRIC,
     chance: Mapping[str, Chance] | None = None,
 ) -> pd.DataFrame:
-    """Each initializer's place within each choice of the other settings: `results`, and how far it is behind.
+    """Each initializer's place within each combination of the other settings: `results`, and how far it is behind.
 
-    The leader of a choice has the highest mean validation accuracy; what is reported of it is the test accuracy. Cells
-    at one seed see the same order of the data and draw the same noise, so initializers are compared seed by seed: the
-    differences have less spread than the values. In choosing and comparing, a diverged run counts as one that always
-    says the commonest class: an initializer is not made better by leaving out the runs that it lost. An initializer
-    of which every run failed does not lead, and where all did, there is no leader.
+    The leader of a combination has the highest mean validation accuracy; what is reported of it is the test accuracy.
+    Cells at one seed see the same order of the data and draw the same noise, so initializers are compared seed by seed:
+    the differences have less spread than the values. In choosing and comparing, a diverged run counts as one that
+    always says the commonest class: an initializer is not made better by leaving out the runs that it lost. An
+    initializer of which every run failed does not lead, and where all did, there is no leader.
 
-    All pairs of a choice's k initializers are compared, each by Student's t of its differences, two-sided at
+    All pairs of a combination's k initializers are compared, each by Student's t of its differences, two-sided at
     5% / (k (k − 1) / 2) (Bonferroni). So with probability 95% or more no difference is claimed where there is none, in
     none of the pairs; and those that are not told to be behind any other contain the true best with at least 95%
-    probability. Comparing with the leader alone, whose lead is partly luck, would claim one in 10 to 20% of choices
-    where all initializers are the same; the exact distribution of the largest of the correlated t's would shorten the
-    intervals by 1 to 3%. Not being told apart is not being equal.
+    probability. Comparing with the leader alone, whose lead is partly luck, would claim one in 10 to 20% of
+    combinations where all initializers are the same; the exact distribution of the largest of the correlated t's would
+    shorten the intervals by 1 to 3%. Not being told apart is not being equal.
 
-    The rows go choice by choice. Adds `validation_accuracy` (its mean), `leader` (is it the leader), `pairs` (seeds
-    that both have), `difference` (mean of the leader's metric minus its own), `difference_low`, `difference_high`,
-    `difference_std` (the spread of the differences), `difference_p` (the p-value of the comparison with the leader,
-    corrected for all pairs of the choice; it says nothing of one's leading by luck, so go by `significant`),
-    `comparisons`, `significant` (it is significantly worse than some other), and `better` (the name of that other, the
-    first of those that are farthest ahead; else an empty text), and `significant_overall`: the same, with the 5%
-    divided by the number of choices too, for sentences about all of them at once; and `compared` (with how many others
-    it has a seed in common). With fewer than two pairs nothing is claimed.
+    The rows go combination by combination. Adds `validation_accuracy` (its mean), `leader` (is it the leader), `pairs`
+    (seeds that both have), `difference` (mean of the leader's metric minus its own), `difference_low`,
+    `difference_high`, `difference_std` (the spread of the differences), `difference_p` (the p-value of the comparison
+    with the leader, corrected for all pairs of the combination; it says nothing of one's leading by luck, so go by
+    `significant`), `comparisons`, `significant` (it is significantly worse than some other), and `worse_than` (the name
+    of that other, the first of those that are farthest ahead; else an empty text), and `significant_overall`: the same,
+    with the 5% divided by the number of combinations too, for sentences about all of them at once; and `n_compared`
+    (with how many others it has a seed in common). With fewer than two pairs nothing is claimed.
 
     `metric` is an accuracy: more is better.
     """
-    keys = list(choice)
+    keys = list(combination)
     rows = outcomes(frame, chance)
     table = results_of(rows, [*keys, "initializer"], metric)
     found = []
-    choices = split(table, keys)
-    for group, counted in zip(choices, split(rows, keys), strict=True):
+    combinations = by_combination(table, keys)
+    for group, scored in zip(combinations, by_combination(rows, keys), strict=True):
         names = group["initializer"].tolist()
-        chosen_on = counted.groupby("initializer", observed=True)[f"counted_{CHOSEN_ON}"].mean()
+        chosen_on = scored.groupby("initializer", observed=True)[f"scored_{SELECTION_METRIC}"].mean()
         alive = bool((group["failed"] < group["seeds"]).any())
         learned = group.loc[
             (group["failed"] < group["seeds"]).to_numpy(), "initializer"
         ]  # one that did not, leads nothing
         leader = names.index(chosen_on[learned].idxmax()) if alive else -1
-        compared = _pairwise(_by_seed(counted, names, metric), len(choices))
-        # [i, j]: is j behind i, in this choice by itself and where all are told of at once
+        compared = _pairwise(_by_seed(scored, names, metric), len(combinations))
+        # [i, j]: is j behind i, in this combination by itself and where all are told of at once
         behind, overall = (np.nan_to_num(compared[low], nan=-1.0) > 0 for low in ("low", "low_overall"))
         for j, (i, name) in enumerate(zip(group.index, names, strict=True)):
             rival = alive and j != leader
@@ -121,7 +121,7 @@ def verdicts(
             found.append((i, chosen_on[name], j == leader, pairs, *numbers, compared["comparisons"], *said))
     columns = [
         "index",
-        CHOSEN_ON,
+        SELECTION_METRIC,
         "leader",
         "pairs",
         "difference",
@@ -130,23 +130,23 @@ def verdicts(
         "difference_std",
         "difference_p",
     ]
-    columns += ["comparisons", "significant", "better", "significant_overall", "compared"]
+    columns += ["comparisons", "significant", "worse_than", "significant_overall", "n_compared"]
     compared_rows = pd.DataFrame(found, columns=columns).set_index("index")
     return table.loc[compared_rows.index].join(compared_rows).reset_index(drop=True)
 
 
 def pairs(
-    frame: pd.DataFrame, choice: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+    frame: pd.DataFrame, combination: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
 ) -> pd.DataFrame:
-    """Every initializer beside every other of its choice, whatever leads: paired differences as in `verdicts`.
+    """Every initializer beside every other of its combination, whatever leads: paired differences as in `verdicts`.
 
-    A row for each ordered pair: the choice, `initializer`, `other`, `pairs` (seeds that both have), `difference` (mean
-    of the other's metric minus its own), `difference_low`, `difference_high`, and the p-value `p`, corrected for all
-    pairs of the choice.
+    A row for each ordered pair: the combination, `initializer`, `other`, `pairs` (seeds that both have), `difference`
+    (mean of the other's metric minus its own), `difference_low`, `difference_high`, and the p-value `p`, corrected for
+    all pairs of the combination.
     """
-    keys = list(choice)
+    keys = list(combination)
     found = []
-    for rows in split(outcomes(frame, chance), keys):
+    for rows in by_combination(outcomes(frame, chance), keys):
         names = list(dict.fromkeys(rows["initializer"].astype(str)))
         compared = _pairwise(_by_seed(rows, names, metric), 1)
         mean, low, p, count = (compared[what] for what in ("mean", "low", "p", "pairs"))
@@ -170,16 +170,16 @@ def pairs(
 
 
 def _by_seed(rows: pd.DataFrame, names: list[str], metric: str) -> np.ndarray:
-    """The metric of a choice's runs, `[seeds, initializers]`, NaN where there is none."""
-    wide = rows.pivot(index="seed", columns="initializer", values=f"counted_{metric}")
+    """The metric of a combination's runs, `[seeds, initializers]`, NaN where there is none."""
+    wide = rows.pivot(index="seed", columns="initializer", values=f"scored_{metric}")
     return wide[names].to_numpy(float)
 
 
-def _pairwise(values: np.ndarray, choices: int) -> dict[str, Any]:
+def _pairwise(values: np.ndarray, combinations: int) -> dict[str, Any]:
     """All differences i − j of the columns of `[seeds, initializers]`, within seeds: mean, interval, spread, number.
 
-    `low_overall` is the lower end of the interval that is corrected for so many choices too; `p` is the p-value of
-    the two-sided test, corrected for the pairs of the choice.
+    `low_overall` is the lower end of the interval that is corrected for so many combinations too; `p` is the p-value of
+    the two-sided test, corrected for the pairs of the combination.
     """
     count = values.shape[1]
     comparisons = max(count * (count - 1) // 2, 1)
@@ -201,7 +201,7 @@ def _pairwise(values: np.ndarray, choices: int) -> dict[str, Any]:
         "p": np.where(pairs > 1, np.minimum(two_sided * comparisons, 1.0), np.nan),
         "low": mean - half(comparisons),
         "high": mean + half(comparisons),
-        "low_overall": mean - half(comparisons * choices),
+        "low_overall": mean - half(comparisons * combinations),
         "std": std,
         "pairs": pairs,
         "comparisons": comparisons,

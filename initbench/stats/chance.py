@@ -1,16 +1,11 @@
-"""What a constant answer reaches on each split, and whether a split separates runs that learned from runs at chance."""
+"""The chance level of a data set: the majority-class accuracy, and which split separates learning from chance."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from initbench.errors import shown
 
-if TYPE_CHECKING:
-    from initbench.data.datasets import Source
-
-# A split cannot tell where more of the test images than this are of classes that it has no image of.
+# The validation split does not decide where more than this share of the test images have a class that it lacks.
 MAX_UNSEEN = 0.25
 
 
@@ -23,7 +18,7 @@ class Chance:
     test, validation
         The majority class's share of the test split, and of the validation split.
     validation_size, test_size
-        How many images each split has; 0 where that is not known.
+        The number of images of each split; 0 where it is unknown.
     unseen
         The share of the test images whose class no validation image has.
 
@@ -57,16 +52,18 @@ class Chance:
 
     @property
     def split(self) -> str:
-        """The split that decides whether a run is at chance: validation; test, where the validation split cannot tell;
-        or an empty text, where neither can.
+        """The split that decides whether a run is at chance.
+
+        `validation`; `test`, where the validation split does not separate learning from chance; an empty string, where
+        neither does.
         """
-        if can_tell(self.validation, self.validation_size) and self.unseen <= MAX_UNSEEN:
+        if separates_chance(self.validation, self.validation_size) and self.unseen <= MAX_UNSEEN:
             return "validation"
-        return "test" if can_tell(self.test, self.test_size) else ""
+        return "test" if separates_chance(self.test, self.test_size) else ""
 
     @property
     def limit(self) -> float:
-        """The accuracy on `split` up to which a run is at chance, p + 3 √(p (1 − p) / n); −∞ where none can tell."""
+        """The accuracy on `split` up to which a run is at chance, p + 3 √(p (1 − p) / n); −∞ where no split decides."""
         if not self.split:
             return -math.inf
         on_test = self.split == "test"
@@ -75,10 +72,10 @@ class Chance:
 
     @property
     def validation_score(self) -> float:
-        """The validation accuracy at which a diverged run is scored: the majority-class accuracy.
+        """The validation accuracy at which a diverged run is scored: the majority-class accuracy, or 0.
 
-        Where the validation split cannot separate learning from chance, a network that learned may be below the
-        majority-class accuracy there. A diverged run is scored 0 then, so that it never helps an initializer to lead.
+        It is 0 where the validation split does not separate learning from chance: there a network that learned may
+        score below the majority-class accuracy, and a diverged run must not help its initializer to lead.
         """
         return self.validation if self.split == "validation" else 0.0
 
@@ -87,63 +84,13 @@ class Chance:
 MNIST = Chance(0.1135, 0.1126, 5000, 10_000)
 
 
-def can_tell(share: float, size: int) -> bool:
-    """Whether a split of so many images, this share of them in the majority class, separates learning from chance.
+def separates_chance(share: float, size: int) -> bool:
+    """Return whether a split of `size` images, `share` of them in the majority class, separates learning from chance.
 
-    It does if the three standard errors above the share, 3 √(p (1 − p) / n), take up at most half of what lies between
-    the share and 100%, so that n ≥ 36 p / (1 − p). A network that learned would else be at chance however good it is.
+    It does if three standard errors, 3 √(p (1 − p) / n), are at most half of the distance from the majority-class
+    accuracy p to 100%, that is, if n ≥ 36 p / (1 − p). Otherwise even a network that learned well could be at chance.
 
-    >>> can_tell(0.1126, 5000), can_tell(0.5, 8), can_tell(1.0, 5000)
+    >>> separates_chance(0.1126, 5000), separates_chance(0.5, 8), separates_chance(1.0, 5000)
     (True, False, False)
     """
     return size > 0 and size * (1 - share) >= 36 * share
-
-
-def of_source(source: "Source") -> Chance:
-    """The chance of a data set; where the validation split's share is not known, the test split's stands for it."""
-    return Chance(
-        source.majority_class_share,
-        source.majority_class_validation_share or source.majority_class_share,
-        source.validation_size,
-        source.test_size,
-        source.unseen_test_share,
-    )
-
-
-def cautions(sources: Iterable["Source"]) -> list[str]:
-    """A line for each split of these data sets that cannot tell: why, what follows, and what to do."""
-    lines = []
-    for source in sources:
-        chance = of_source(source)
-        decided = "the test split decides which runs are at chance" if chance.split else "no run counts as at chance"
-        if chance.split != "validation":
-            why = _why(chance.validation, chance.validation_size, chance.unseen)
-            in_order = chance.test < 1 and (chance.validation == 1 or chance.unseen > MAX_UNSEEN)
-            remedy = (
-                "Shuffle the training images together with their labels" if in_order else _remedy(chance.validation)
-            )
-            lines.append(
-                f"{source.name}: the validation split, the first {source.validation_size:,} training images, {why}: "
-                f"the leader and the speed of learning, which are judged on it, mean little, and {decided}. "
-                f"{remedy.format('training')}"
-            )
-        if not can_tell(chance.test, chance.test_size):
-            lines.append(
-                f"{source.name}: the test split of {source.test_size:,} images {_why(chance.test, chance.test_size)}: "
-                f"test accuracies mean little. {_remedy(chance.test).format('test')}"
-            )
-    return lines
-
-
-def _why(share: float, size: int, unseen: float = 0.0) -> str:
-    if share == 1:
-        return "has one class"
-    if unseen > MAX_UNSEEN:
-        return f"has no image of the classes of {unseen:.0%} of the test images"
-    return f"cannot tell learning from chance ({size:,} images, {share:.0%} of them of one class)"
-
-
-def _remedy(share: float) -> str:
-    if share == 1:
-        return "Give {} images of at least two classes"
-    return "Give more {} images" + ", or classes of more equal size" * (share > 0.5)

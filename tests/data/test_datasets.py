@@ -14,8 +14,8 @@ from made_up import GRID, instantly
 import initbench as ib
 from initbench.data import datasets, idx
 from initbench.errors import UserError
+from initbench.reporting.cautions import cautions
 from initbench.spec import grid
-from initbench.stats import chance
 from tools import make_mnist
 
 STORED = Path(__file__).parents[1] / "stored"
@@ -165,25 +165,25 @@ def by_class(number, count):
 def test_cautions_name_splits_that_cannot_separate_learning_from_chance_and_the_remedy(tmp_path):
     def lines(**keywords):
         folder = write_folder(tmp_path / "d", **{"side": 1, **keywords})
-        return chance.cautions([datasets.find({"idx": str(folder)})])
+        return cautions([datasets.find({"idx": str(folder)})])
 
     assert lines(images=600, labels=600, test=100) == []
     (one_class,) = lines(images=600, labels=600, test=100, label=by_class)
     assert "@" in one_class.partition(": ")[0]
-    assert ": the validation split, the first 50 training images, has one class: the leader and" in one_class
+    assert ": the validation split, the first 50 training images, has one class. The leader and" in one_class
     assert "the test split decides which runs are at chance. Shuffle the training images" in one_class
     (some_classes,) = lines(images=600, labels=600, test=100, label=lambda n, count: by_class(n, count) * 3 + n % 3)
     assert "has no image of the classes of 90% of the test images" in some_classes
     few, test = lines(images=96, labels=96, test=10, label=lambda number, count: number % 2)
-    assert "cannot tell learning from chance (8 images, 50% of them of one class)" in few
-    assert few.endswith("no run counts as at chance. Give more training images")
-    assert "the test split of 10 images cannot tell" in test
-    assert test.endswith("Give more test images")
+    assert "does not separate learning from chance (8 images, 50% of them of one class)" in few
+    assert few.endswith("no run is at chance. Provide more training images")
+    assert "the test split of 10 images does not separate" in test
+    assert test.endswith("Provide more test images")
     uneven, _ = lines(images=600, labels=600, test=100, label=lambda number, count: number % 40 == 0)
-    assert uneven.endswith("Give more training images, or classes of more equal size")
+    assert uneven.endswith("Provide more training images, or classes of more equal size")
     one, other = lines(images=600, labels=600, test=100, label=lambda number, count: 0 * number)
-    assert one.endswith("Give training images of at least two classes")
-    assert other.endswith("Give test images of at least two classes")
+    assert one.endswith("Provide training images of at least two classes")
+    assert other.endswith("Provide test images of at least two classes")
 
 
 def test_python_warns_of_an_uninformative_split_once_before_training(tmp_path, monkeypatch, recwarn):

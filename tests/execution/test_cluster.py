@@ -361,7 +361,7 @@ there._kept = kept
 """
 
 
-@pytest.mark.filterwarnings("ignore:.*cannot tell learning from chance")  # of so few images
+@pytest.mark.filterwarnings("ignore:.*does not separate learning from chance")  # of so few images
 def test_a_data_set_goes_to_a_worker_once(cluster, grid_file, tmp_path):
     from idx import write_folder
 

@@ -45,13 +45,13 @@ def test_a_run_beside_itself_has_not_moved(before):
     assert (found["same"] == found["seeds"]).all()
     assert (found["seeds"] == 6).all()
     assert (found[["change", "change_low", "change_high"]] == 0).all(axis=None)
-    assert not found["moved"].any()
+    assert not found["significant"].any()
 
 
 def test_what_moved_is_told_with_the_interval_of_a_paired_t_test(before):
     after = moved_by(before, -1)
     found = stats.changes(before, after).set_index(KEYS)
-    assert found.index[found["moved"]].get_level_values("initializer").tolist() == ["he_normal"] * 4
+    assert found.index[found["significant"]].get_level_values("initializer").tolist() == ["he_normal"] * 4
     assert (found["same"] == 0).all()
     last = [
         frame[frame["epoch"] == 2].sort_values("seed").set_index(KEYS)["test_accuracy"] for frame in (before, after)
@@ -70,7 +70,7 @@ def test_where_nothing_moved_something_is_told_in_at_most_5_of_100_runs(before, 
     for seed in range(pairs):
         generator = np.random.default_rng(seed)
         shaken = [f.assign(test_accuracy=0.9 + generator.normal(0, 0.003, len(some))) for f in (some, some)]
-        told += bool(stats.changes(*shaken)["moved"].any())
+        told += bool(stats.changes(*shaken)["significant"].any())
     assert told <= limit
 
 
@@ -80,7 +80,7 @@ def test_runs_that_share_a_part_are_compared_in_that_part(before):
     assert (found["seeds"] == 2).all()
     one = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
     assert one["change_low"].isna().all()
-    assert not one["moved"].any()
+    assert not one["significant"].any()
     assert stats.changes(before, before.assign(learning_rate=0.5)).empty
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_diverges_counts_as_chance(before):
     found = stats.changes(before, lost).set_index("initializer")
     assert found.loc["zeros", "mean_after"].tolist() == pytest.approx([0.1135] * 4)
     assert found.loc["zeros", "failed_after"].tolist() == [6] * 4
-    assert found.loc["zeros", "moved"].all()
+    assert found.loc["zeros", "significant"].all()
 
 
 def test_the_page_of_a_comparison_says_what_moved(before):
@@ -245,7 +245,7 @@ def test_what_cannot_be_judged_counts_as_worse(before):
         comparison.sentences(found, whole, comparison.Side("after", 48, []), 0.5)
     )
     single = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
-    assert not single["moved"].any()
+    assert not single["significant"].any()
     assert len(comparison.too_bad(single, 0.5)) == 4
     assert comparison.too_bad(stats.changes(before[before["seed"] == 0], before), 0).empty  # the same bits
     lost = before.copy()
@@ -253,7 +253,7 @@ def test_what_cannot_be_judged_counts_as_worse(before):
     lost.loc[which, "status"] = "diverged"
     lost.loc[which, list(METRICS)] = np.nan
     newly = stats.changes(before, lost)
-    assert not newly["moved"].any()
+    assert not newly["significant"].any()
     assert len(comparison.too_bad(newly, 0.5)) == 4
 
 

@@ -261,7 +261,7 @@ def test_another_data_set_trains_too_and_its_run_is_legible_from_anywhere(tmp_pa
     write_folder(tmp_path / "tiny", images=240, labels=240)
     monkeypatch.chdir(tmp_path)
     overrides = {"dataset": {"idx": "tiny"}, "train_size": 200, "batch_size": 20, "hidden": [[], [5]]}
-    with pytest.warns(UserWarning, match="the test split of 6 images cannot tell learning from chance"):
+    with pytest.warns(UserWarning, match="the test split of 6 images does not separate learning from chance"):
         frame = ib.run(grid_file, results=tmp_path / "r", workers=1, overrides=overrides)
     assert frame["dataset"].str.startswith("tiny@").all()
     assert frame["cell"].nunique() == 24

@@ -125,13 +125,13 @@ def test_where_no_split_can_tell_only_divergence_is_failure():
 
 
 def test_a_split_that_can_tell_leaves_room_between_chance_and_100_percent():
-    from initbench.stats.chance import can_tell
+    from initbench.stats.chance import separates_chance
 
     for share in np.linspace(0.01, 0.99, 50):
         for size in (1, 5, 20, 100, 1000, 10_000):
             limit = share + 3 * np.sqrt(share * (1 - share) / size)
             if abs(limit - (1 + share) / 2) > 1e-9:
-                assert can_tell(share, size) == (limit < (1 + share) / 2)
+                assert separates_chance(share, size) == (limit < (1 + share) / 2)
 
 
 def test_a_diverged_run_does_not_lead_on_a_split_of_one_class():
@@ -230,7 +230,7 @@ def test_a_planted_difference_is_found_with_the_power_that_was_computed(runs):
     difference, spread = 0.009, 0.003
     values = np.array([0.9 + difference, 0.90, 0.90])[:, None] + generator.normal(0, spread, (runs, 3, 5))
     table = stats.verdicts(experiments(values), ["activation"])
-    found = (table.loc[table["initializer"] == "b", "better"] == "a").mean()
+    found = (table.loc[table["initializer"] == "b", "worse_than"] == "a").mean()
     power = stats.power(difference, spread * np.sqrt(2), 5, comparisons=3)
     assert 0.5 < power < 0.9
     assert found == pytest.approx(power, abs=3 * np.sqrt(power * (1 - power) / runs))
@@ -258,7 +258,7 @@ def test_what_is_detectable_is_found_with_power_080_and_the_seeds_needed_are_the
     assert np.isnan(stats.detectable(0.1, 1))
     assert np.isinf(stats.seeds_needed(1e-9, 1.0))
     table = stats.verdicts(frame_of({"a": [0.9, 0.91, 0.92], "b": [0.8, 0.83, 0.82]}), [])
-    enough = stats.enough(table[~table["leader"]]).iloc[0]
+    enough = stats.power_analysis(table[~table["leader"]]).iloc[0]
     assert enough["detectable"] == pytest.approx(stats.detectable(np.std([0.1, 0.08, 0.1], ddof=1), 3))
     assert enough["needed_0.01"] == stats.seeds_needed(0.01, np.std([0.1, 0.08, 0.1], ddof=1))
 
@@ -286,7 +286,7 @@ def test_the_speed_of_learning_is_kaplan_and_meiers_by_hand():
         for epoch in range(9):
             accuracy = 0.95 if at is not None and epoch >= at else 0.5
             rows.append(frame_of({"a": [accuracy]}).assign(epoch=epoch, epochs=8, seed=seed, cell=f"a{seed}"))
-    table = stats.speed(pd.concat(rows, ignore_index=True), ["initializer"], 0.9).iloc[0]
+    table = stats.learning_speed(pd.concat(rows, ignore_index=True), ["initializer"], 0.9).iloc[0]
     assert table[["seeds", "reached", "median", "share_reached"]].tolist() == ["a", 10, 7, 5.0, 0.7][1:]
     # Greenwood: Var log(-log S) = Σ d / (n (n − d)) / (log S)², S = 0.3.
     variance = (3 / (10 * 7) + 4 / (7 * 3)) / np.log(0.3) ** 2
@@ -294,7 +294,7 @@ def test_the_speed_of_learning_is_kaplan_and_meiers_by_hand():
     assert table[["share_low", "share_high"]].tolist() == pytest.approx(ends, abs=1e-6)
     for accuracy, share in ((0.1, 0.0), (0.99, 1.0)):
         one = frame_of({"a": [accuracy] * 5}).assign(epoch=3)
-        row = stats.speed(one, ["initializer"], 0.9).iloc[0]
+        row = stats.learning_speed(one, ["initializer"], 0.9).iloc[0]
         assert row["share_reached"] == share
         assert row["share_low"] <= share <= row["share_high"]
 
@@ -371,15 +371,15 @@ def test_a_sentence_about_all_choices_is_corrected_for_all():
 def test_a_run_that_diverges_stays_in_the_curve_of_accuracy_as_chance():
     rows = [frame_of({"a": [0.9, None if epoch == 3 else 0.5]}).assign(epoch=epoch) for epoch in range(4)]
     frame = pd.concat(rows, ignore_index=True)
-    counted = stats.counted(frame, "validation_accuracy")
+    counted = stats.scored(frame, "validation_accuracy")
     table = stats.curves(frame.assign(validation_accuracy=counted), ["initializer"], "validation_accuracy")
     assert table["mean"].tolist() == pytest.approx([0.7, 0.7, 0.7, (0.9 + 0.1126) / 2])
-    assert stats.counted(frame, "train_loss").tolist() == frame["train_loss"].tolist()
+    assert stats.scored(frame, "train_loss").tolist() == frame["train_loss"].tolist()
 
 
 def test_seeds_are_planned_from_no_less_spread_than_that_of_rounding():
     table = stats.verdicts(frame_of({"a": [0.9] * 5, "b": [0.9] * 5}), [])
-    row = stats.enough(table[~table["leader"]]).iloc[0]
+    row = stats.power_analysis(table[~table["leader"]]).iloc[0]
     assert row["detectable"] == pytest.approx(stats.detectable(1e-4 / np.sqrt(6), 5))
     assert row["detectable"] > 0
 
@@ -588,21 +588,21 @@ def test_pairs_of_ranks_are_those_of_scikit_posthocs():
     generator = np.random.default_rng(5)
     values = generator.normal([0, 0.9, 2.0], size=(12, 3))
     table = stats.rank_pairs(ranked(dict(zip("abc", values.T, strict=True))))
-    assert table["possible_choices"].all()
+    assert table["attainable_combinations"].all()
     assert not table["significant"].any()  # by single runs nothing is told
     expected = posthocs.posthoc_wilcoxon(list(values.T), p_adjust="holm")
     for _, row in table.iterrows():
         place = ["abc".index(row[side]) + 1 for side in ("better", "worse")]
-        assert row["p_choices_holm"] == pytest.approx(expected.loc[place[0], place[1]], abs=1e-12)
+        assert row["p_combinations_holm"] == pytest.approx(expected.loc[place[0], place[1]], abs=1e-12)
 
 
 def test_where_no_test_of_ranks_can_reach_significance_none_is_claimed():
     clear = {name: np.arange(8) / 100 + place / 10 for place, name in enumerate("abcdef")}
     for count, possible in ((3, True), (4, True), (5, False), (6, False)):
         table = stats.rank_pairs(ranked({name: clear[name] for name in "abcdef"[:count]}))
-        assert table["p_choices"].tolist() == pytest.approx([2 / 2**8] * len(table))  # they could not differ more
-        assert table["possible_choices"].tolist() == [possible] * len(table)
-        assert (table["p_choices_holm"] <= 0.05).tolist() == [possible] * len(table)
+        assert table["p_combinations"].tolist() == pytest.approx([2 / 2**8] * len(table))  # they could not differ more
+        assert table["attainable_combinations"].tolist() == [possible] * len(table)
+        assert (table["p_combinations_holm"] <= 0.05).tolist() == [possible] * len(table)
 
 
 def test_average_ranks_are_compared_over_the_seeds_by_sign_flips():
@@ -617,9 +617,9 @@ def test_average_ranks_are_compared_over_the_seeds_by_sign_flips():
         sums = np.abs((flips * each).sum(axis=1))
         assert table.loc[(better, worse), "p"] == pytest.approx((sums >= abs(each.sum()) - 1e-9).mean())
     assert table["p_holm"].tolist() == pytest.approx(stats.holm(table["p"]).tolist())
-    assert table["possible"].all()  # 3 / 2⁶ is below 5%
+    assert table["attainable"].all()  # 3 / 2⁶ is below 5%
     assert table["significant"].tolist() == (table["p_holm"] <= 0.05).tolist()
-    assert not stats.rank_pairs({name: [v[:5] for v in each] for name, each in scores.items()})["possible"].any()
+    assert not stats.rank_pairs({name: [v[:5] for v in each] for name, each in scores.items()})["attainable"].any()
 
 
 @pytest.mark.parametrize(
@@ -638,7 +638,7 @@ def test_where_initializers_are_the_same_their_ranks_are_told_apart_in_at_most_6
     values = shared + generator.normal(0, np.sqrt(1 - together), (count, 3, 8, seeds))
     tables = [stats.rank_pairs(dict(zip("abc", map(list, each), strict=True))) for each in values]
     assert sum(table["significant"].any() for table in tables) <= limit
-    by_choices = sum((table["p_choices_holm"] <= 0.05).any() for table in tables)
+    by_choices = sum((table["p_combinations_holm"] <= 0.05).any() for table in tables)
     assert (by_choices > 0.3 * count) == (together > 0)
 
 
@@ -723,7 +723,7 @@ def test_many_initializers_a_point_apart_at_many_seeds_are_told_apart_by_rank():
     generator = np.random.default_rng(0)
     scores = {f"n{i:02}": list(0.9 - 0.01 * i + generator.normal(0, 0.001, (4, 20))) for i in range(30)}
     table = stats.rank_pairs(scores)
-    assert table["possible"].all()
+    assert table["attainable"].all()
     assert table["significant"].all()
 
 

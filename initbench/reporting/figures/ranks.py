@@ -41,5 +41,5 @@ def rank_diagram(ranks: pd.DataFrame, groups: Sequence[tuple[int, int]], look: L
         canvas,
         alternative + (f" No significant difference: {joined}." if groups else ""),
         ["Initializer", "Average rank", "First or shared first"],
-        [[n, t, str(int(first))] for n, t, first in zip(names, numbers, ranks["first"], strict=True)],
+        [[n, t, str(int(first))] for n, t, first in zip(names, numbers, ranks["best_in"], strict=True)],
     )

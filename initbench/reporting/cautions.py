@@ -1,0 +1,54 @@
+"""Warnings about data sets whose splits do not separate learning from chance."""
+
+from collections.abc import Iterable
+
+from initbench.data.datasets import Source
+from initbench.stats.chance import MAX_UNSEEN, Chance, separates_chance
+
+
+def chance_of(source: Source) -> Chance:
+    """Return the chance level of a data set; an unknown validation share is replaced by that of the test split."""
+    return Chance(
+        source.majority_class_share,
+        source.majority_class_validation_share or source.majority_class_share,
+        source.validation_size,
+        source.test_size,
+        source.unseen_test_share,
+    )
+
+
+def cautions(sources: Iterable[Source]) -> list[str]:
+    """Return a line for each split that does not separate learning from chance: why, what follows, what to do."""
+    lines = []
+    for source in sources:
+        chance = chance_of(source)
+        if chance.split != "validation":
+            decision = "the test split decides which runs are at chance" if chance.split else "no run is at chance"
+            reason = _reason(chance.validation, chance.validation_size, chance.unseen)
+            sorted_by_class = chance.test < 1 and (chance.validation == 1 or chance.unseen > MAX_UNSEEN)
+            remedy = "Shuffle the training images together with their labels"
+            lines.append(
+                f"{source.name}: the validation split, the first {source.validation_size:,} training images, {reason}. "
+                f"The leader and the speed of learning are judged on it and mean little; {decision}. "
+                + (remedy if sorted_by_class else _remedy("training", chance.validation))
+            )
+        if not separates_chance(chance.test, chance.test_size):
+            lines.append(
+                f"{source.name}: the test split of {source.test_size:,} images "
+                f"{_reason(chance.test, chance.test_size)}: test accuracies mean little. {_remedy('test', chance.test)}"
+            )
+    return lines
+
+
+def _reason(share: float, size: int, unseen: float = 0.0) -> str:
+    if share == 1:
+        return "has one class"
+    if unseen > MAX_UNSEEN:
+        return f"has no image of the classes of {unseen:.0%} of the test images"
+    return f"does not separate learning from chance ({size:,} images, {share:.0%} of them of one class)"
+
+
+def _remedy(split: str, share: float) -> str:
+    if share == 1:
+        return f"Provide {split} images of at least two classes"
+    return f"Provide more {split} images" + ", or classes of more equal size" * (share > 0.5)
