@@ -228,9 +228,9 @@ def merge(folders: Sequence[str | Path], into: str | Path) -> "pd.DataFrame":
 
     Raises UserError if a folder holds no run, or `into` is not empty.
     """
-    from initbench.results.merge import merge as join
+    from initbench.results.merge import merge_experiments
 
-    run, lines = join([Path(folder) for folder in folders], Path(into))
+    run, lines = merge_experiments([Path(folder) for folder in folders], Path(into))
     run.notes += lines
     return _told(run, run.frame())
 
@@ -260,15 +260,22 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
 
     Raises UserError if the folder holds no run.
     """
-    from initbench.results import verify as verification
+    from initbench.results.verify import check, retrain
 
     for name, value in (("sample", sample), ("seed", seed)):
         if type(value) is not int or value < 0:
             raise UserError(f"{name} = {shown(value)} is not allowed; allowed: an integer from 0 up")
     run = Experiment.open(folder)
-    checked = verification.check(run)
+    checked = check(run)
     # Not the device that the grid names: this machine may lack it.
-    return checked.wrong + verification.retrain(run, checked, sample, seed, ExecutionConfig(workers)).wrong
+    return checked.problems + retrain(run, checked, sample, seed, ExecutionConfig(workers)).problems
+
+
+def take_notes(experiment: Experiment) -> list[str]:
+    """Return the cautions about an experiment's data sets and its notes; later calls return only new lines."""
+    from initbench.reporting.cautions import cautions
+
+    return experiment.take_notes(cautions(experiment.grid.sources.values()))
 
 
 Result = TypeVar("Result")
@@ -276,7 +283,7 @@ Result = TypeVar("Result")
 
 def _told(run: Experiment, result: Result) -> Result:
     """The result, after a warning for each thing about the run that its user should know, once."""
-    for line in run.take_notes():
+    for line in take_notes(run):
         warnings.warn(line, stacklevel=3)
     return result
 

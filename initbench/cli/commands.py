@@ -362,29 +362,29 @@ def verify(
     import random
 
     from initbench.execution.config import ExecutionConfig, check_backend
-    from initbench.results import verify as verification
     from initbench.results.experiment import Experiment
+    from initbench.results.verify import check, lines, retrain
 
     if device not in (None, "auto", "cpu", "cuda"):
         raise UserError(f"--device {device}: allowed: auto, cpu or cuda")
     made = Experiment.open(folder)
     config = ExecutionConfig(workers, device=device or "auto")  # not the grid's device: this machine may lack it
     check_backend(config)
-    checked = verification.check(made)
-    for line in (*verification.lines(made, checked), *checked.wrong):
+    checked = check(made)
+    for line in (*lines(made, checked), *checked.problems):
         say(line)
-    wrong, certain = len(checked.wrong), False
+    wrong, certain = len(checked.problems), False
     if sample and len(checked.cells) > checked.earlier:
         seed = random.randrange(10**6) if seed is None else seed
         say(f"Training some cells again, chosen at random (--seed {seed} chooses the same)")
-        again = verification.retrain(made, checked, sample, seed, config)
+        again = retrain(made, checked, sample, seed, config)
         for name in again.absent:
             say(f"{name}: is not here, so that its cells cannot be trained again")
-        say(f"{again.same} of {again.chosen} cells have the same bits")
-        for line in (*again.wrong, *again.elsewhere):
+        say(f"{again.same} of {again.sampled} cells have the same bits")
+        for line in (*again.problems, *again.elsewhere):
             say(line)
-        wrong += len(again.wrong)
-        certain = again.same == again.chosen > 0
+        wrong += len(again.problems)
+        certain = again.same == again.sampled > 0
     else:
         say("No cell was trained again: its bits are not known to be right")
     if wrong:
@@ -702,10 +702,10 @@ def merge(
     into: Annotated[Path, typer.Option("--into", metavar="RUN", help="The new run's folder.")],
 ) -> None:
     """Join runs, of other machines say, each cell once; cells that disagree are named."""
-    from initbench.results.merge import merge as join
+    from initbench.results.merge import merge_experiments
 
     try:
-        made, lines = join(folders, into)
+        made, lines = merge_experiments(folders, into)
     except CannotWrite as error:
         again = " ".join(_quoted(str(folder)) for folder in folders)
         typer.echo(err=True, message=f"Stopped: {error.filename}: {error.strerror}. What is joined is kept.")
@@ -724,10 +724,10 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove what a run wrote; other files in its folder stay."""
-    from initbench.results.experiment import clean as remove
-    from initbench.results.experiment import refuse_to_clean
+    from initbench.results.clean import check_cleanable
+    from initbench.results.clean import clean as remove
 
-    refuse_to_clean(folder)
+    check_cleanable(folder)
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"{folder}: not removed; give --yes to remove it without being asked")
@@ -744,9 +744,9 @@ def clean(
         typer.echo(err=True, message=f"Go on with: initbench clean {_quoted(str(folder))}")
         raise typer.Exit(FAILED) from None
     say(f"Removed from {folder}: {', '.join(cleaned.removed) or 'nothing'}")
-    if cleaned.kept:
-        more = f" and {len(cleaned.kept) - MAX_KEPT} more" if len(cleaned.kept) > MAX_KEPT else ""
-        say(printable(f"Kept, as the run did not write it: {', '.join(cleaned.kept[:MAX_KEPT])}{more}"))
+    if cleaned.remaining:
+        more = f" and {len(cleaned.remaining) - MAX_KEPT} more" if len(cleaned.remaining) > MAX_KEPT else ""
+        say(printable(f"Kept, as the run did not write it: {', '.join(cleaned.remaining[:MAX_KEPT])}{more}"))
     if cleaned.folder_stays:
         say(f"{folder}: is empty now; the folder itself stays")
 
@@ -810,7 +810,9 @@ def _pair(text: str) -> tuple[str, Any]:
 
 
 def _notes(made: "Experiment") -> None:
-    for line in made.take_notes():
+    from initbench.api import take_notes
+
+    for line in take_notes(made):
         typer.echo(line, err=True)
 
 

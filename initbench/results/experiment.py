@@ -1,11 +1,11 @@
-"""A run: a folder with the grid as given, the parts, the timings and the report; and what can be done with it."""
+"""The experiment: a folder with the grid, the parts, the timings and the report."""
 
 import json
 import os
 import time
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,7 @@ from initbench.execution import Crew, Failed, Finished, calibration, start
 from initbench.execution.config import ExecutionConfig
 from initbench.execution.plan import Stack
 from initbench.execution.start import Event
-from initbench.results import lock as locking
-from initbench.results import store
+from initbench.results import lock, store
 from initbench.results.table import READ, frame, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.grid import Grid, read
@@ -29,57 +28,47 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-
-# What a run writes beside its folders; the grid is last, because with it the folder is a run, which can be cleaned.
-OWN_FILES = ("report.html", store.MERGING, "datasets.json", "grid.toml")
-
-# It says as much of data sets as the grid file, which names each of them.
+# The data sets of a grid file take about the same space there.
 MAX_SOURCES_BYTES = MAX_BYTES
 
-# So many runs are named where one is not found.
-MAX_NAMED = 10
+# The most experiments that a message suggests.
+MAX_SUGGESTED = 10
 
 
 @dataclass
 class Experiment:
-    """A run's folder and its grid.
+    """An experiment's folder and its grid.
 
-    `notes` collects what the user should know: parts that are damaged. A run that is about to train (`create`) sets
-    them aside; one that is only read (`open`) changes nothing in its folder. `writer` is who alone writes in it.
-    `cautions` says which splits of its data sets cannot tell learning from chance: no fault of the folder.
+    `notes` collects lines for the user, such as about damaged parts. An experiment that writes (`create`) sets these
+    aside; one that was only opened (`open`) changes nothing in its folder. `writer` holds the folder while it writes.
     """
 
     folder: Path
     grid: Grid
     writes: bool = False
     notes: list[str] = field(default_factory=list)
-    writer: locking.Writer | None = None
-    cautions: list[str] = field(init=False)
+    writer: lock.Writer | None = None
+    _reported: set[str] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        from initbench.reporting.cautions import cautions
-
-        self.cautions = cautions(self.grid.sources.values())
-
-    def take_notes(self) -> list[str]:
-        """The cautions and notes that were not taken before, each once."""
-        lines = list(dict.fromkeys([*self.cautions, *self.notes]))
-        self.cautions.clear()
+    def take_notes(self, more: Iterable[str] = ()) -> list[str]:
+        """Return the lines `more` and the notes that were not returned before, each once, and clear the notes."""
+        lines = [line for line in dict.fromkeys([*more, *self.notes]) if line not in self._reported]
+        self._reported.update(lines)
         self.notes.clear()
         return lines
 
     @classmethod
     def create(cls, grid: Grid, results: Path) -> "Experiment":
-        """The run of a grid, below `results`; writes `grid.toml`, and keeps what an earlier run trained.
+        """Write `grid.toml` below `results`, and return the experiment; existing parts stay.
 
-        Whoever goes on to train does so in `writing`, which lets one process at a time.
+        To train, use `writing`, which admits one process at a time.
         """
         folder = _folder_for(grid, results)
         try:
             files.write_file(folder / "grid.toml", located(grid).encode())
-            read = [to_stored(source) for source in grid.sources.values() if source.folder]
-            if read:
-                files.write_file(folder / "datasets.json", json.dumps(read, indent=1).encode())
+            sources = [to_stored(source) for source in grid.sources.values() if source.folder]
+            if sources:
+                files.write_file(folder / "datasets.json", json.dumps(sources, indent=1).encode())
         except OSError as error:
             raise store.unwritable(folder, error) from None
         return cls(folder, grid, writes=True)
@@ -87,36 +76,33 @@ class Experiment:
     @classmethod
     @contextmanager
     def writing(cls, grid: Grid, results: Path) -> Iterator["Experiment"]:
-        """`create`, with nobody else writing in the folder; UserError, naming them, if somebody does."""
+        """Like `create`, as the folder's one writer; UserError, naming the other writer, if there is one."""
         folder = _folder_for(grid, results)
-        with locking.alone(folder) as writer:
+        with lock.exclusive(folder) as writer:
             store.remove_unfinished(folder)
-            run = cls.create(grid, results)
-            run.writer = writer
-            run.notes += writer.notes
-            yield run
+            experiment = cls.create(grid, results)
+            experiment.writer = writer
+            experiment.notes += writer.notes
+            yield experiment
 
     @classmethod
     def open(cls, folder: str | Path) -> "Experiment":
-        """The run that is in a folder."""
+        """Return the experiment in a folder; UserError if there is none."""
         folder = Path(folder)
         if not os.path.lexists(folder / "grid.toml") or not (folder / "parts").is_dir():
-            raise no_run(folder)
-        return cls(folder, read(folder / "grid.toml", sources=_known_sources(folder)))
+            raise not_an_experiment(folder)
+        return cls(folder, read(folder / "grid.toml", sources=_stored_sources(folder)))
 
     def parts(self, columns: Sequence[str] | None = None, only: Collection[str] | None = None) -> Iterator[store.Part]:
-        """The sound parts, one after another, with these columns of their rows, or all; a damaged one is noted.
-
-        Of the parts `only` those with these ids, or all.
-        """
+        """Yield the sound parts with these columns, or all; `only` those with these ids. Others are noted."""
         return store.read_parts(self.folder, self.notes, self.writes, columns, only)
 
     def missing(self) -> list[Cell]:
-        """The grid's cells that no part holds."""
+        """Return the grid's cells that no part holds."""
         return self.inventory()[0]
 
     def inventory(self) -> tuple[list[Cell], int]:
-        """The grid's cells that no part holds, and how many others lie there: of an earlier grid or training, say."""
+        """Return the grid's cells that no part holds, and the number of stored cells that are not in the grid."""
         trained = store.trained_cells(self.parts(READ))
         missing = [cell for cell in self.grid.cells() if cell.id not in trained]
         others = len(trained) - (len(self.grid) - len(missing))
@@ -124,19 +110,19 @@ class Experiment:
             earlier = sum(any(c.id_of(v) in trained for v in range(1, TRAINING_VERSION)) for c in missing)
             if earlier:
                 self.notes.append(
-                    f"{self.folder}: {earlier:,} cells were trained by an earlier version of initbench, which gave "
-                    "other results; they are trained again, and what lies there is kept"
+                    f"{self.folder}: {earlier:,} cells were trained by an earlier version of initbench, with other "
+                    "results; they are trained again, and the earlier parts stay"
                 )
         return missing, others
 
     def train(self, stacks: list[Stack], crew: Crew) -> Iterator[Event]:
-        """Train stacks and write a part for each that finishes; yields what happens, after it is written."""
+        """Train stacks, write a part for each that finishes, and yield each event after its part is written."""
         for event in execution.train(crew, stacks):
             if isinstance(event, Finished):
-                self._keep(event, crew.count)
+                self._write(event, crew.count)
             yield event
 
-    def _keep(self, finished: Finished, workers: int) -> None:
+    def _write(self, finished: Finished, workers: int) -> None:
         if self.writer:
             self.writer.check()
         cells = finished.stack.cells
@@ -156,13 +142,13 @@ class Experiment:
         store.write_timing(self.folder, part, timing)
 
     def frame(self) -> "pd.DataFrame":
-        """The tidy table of the grid's cells, in the grid's order and by epoch; what is not trained is not in it."""
+        """Return the tidy table of the grid's trained cells, in the grid's order and by epoch."""
         return self.read()[0]
 
     def read(self) -> tuple["pd.DataFrame", Sequence[Mapping[str, str]]]:
-        """The tidy table, and each different environment in which a part was made.
+        """Return the tidy table, and each different environment in which a part was trained.
 
-        Where no cell was trained by this version of the training, those of the latest earlier one are read.
+        If no cell was trained by this version of the training, cells of the latest earlier version are read.
         """
         environments: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         rows = 0
@@ -191,16 +177,16 @@ class Experiment:
 
 
 def _folder_for(grid: Grid, results: Path) -> Path:
-    """The folder of a grid's run, made if it is not there; UserError if what is there is something else."""
+    """Return the folder of a grid's experiment, created if necessary; UserError if it holds something else."""
     folder = results / grid.name
     for path in (results, folder):
         if path.exists() and not path.is_dir():
-            raise UserError(f"{path}: is a file, and the run needs a folder there; move it, or give --results DIR")
+            raise UserError(f"{path}: is a file, but the experiment needs a folder; move it, or give --results DIR")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "parts").is_dir():
-        raise UserError(f"{folder}: holds other files and is no run (it has no parts); give the run another name")
+        raise UserError(f"{folder}: holds other files, not an experiment (it has no parts); choose another name")
     for path in (store.own_folder(folder, name) for name in store.FOLDERS):
         if path.exists() and not path.is_dir():
-            raise UserError(f"{path}: is a file, and the run needs a folder there; move it")
+            raise UserError(f"{path}: is a file, but the experiment needs a folder; move it")
     try:
         files.make_folder(folder / "parts")
     except OSError as error:
@@ -208,42 +194,46 @@ def _folder_for(grid: Grid, results: Path) -> Path:
     return folder
 
 
-def no_run(folder: Path) -> UserError:
-    """What is raised where a folder is no run: what it lacks, and which runs are near it."""
+def not_an_experiment(folder: Path) -> UserError:
+    """Return the error for a folder that is not an experiment: what is missing, and which experiments are near it."""
     begun = os.path.lexists(folder / "grid.toml")
-    lacks = "parts" if begun else "grid.toml"
-    what = f"is no run: it has no {lacks}" if folder.is_dir() else "is a file, and no run's folder"
-    what = what if folder.exists() else "no such folder"
+    if not folder.exists():
+        problem = "no such folder"
+    elif folder.is_dir():
+        problem = f"not an experiment: it has no {'parts' if begun else 'grid.toml'}"
+    else:
+        problem = "not an experiment: it is a file"
     if not begun and (folder / "parts").is_dir():
-        what += "; `initbench run` with its grid file, and the same --results, writes it again"
-    inside = sorted(str(p.parent) for p in folder.glob("*/parts"))
-    beside = folder.parent.glob("*/parts") if folder.parent.is_dir() else ()
-    found = sorted(p.parent.name for p in beside if p.parent != folder)
-    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    there = f"; runs in {folder.parent}: {', '.join(found[:MAX_NAMED])}{more}" if found else ""
-    if inside:
-        there = f"; did you mean {' or '.join(inside[:3])}?"
+        problem += "; `initbench run` with its grid file, and the same --results, writes it again"
     if (Path("results") / folder / "parts").is_dir():
-        there = f"; did you mean {Path('results') / folder}?"
-    return UserError(f"{folder}: {what}{there}")
+        return UserError(f"{folder}: {problem}; did you mean {Path('results') / folder}?")
+    if inside := sorted(str(path.parent) for path in folder.glob("*/parts")):
+        return UserError(f"{folder}: {problem}; did you mean {' or '.join(inside[:3])}?")
+    siblings = folder.parent.glob("*/parts") if folder.parent.is_dir() else ()
+    if names := sorted(path.parent.name for path in siblings if path.parent != folder):
+        more = f" and {len(names) - MAX_SUGGESTED} more" if len(names) > MAX_SUGGESTED else ""
+        problem += f"; experiments in {folder.parent}: {', '.join(names[:MAX_SUGGESTED])}{more}"
+    return UserError(f"{folder}: {problem}")
 
 
 def located(grid: Grid) -> str:
-    """The text of a grid with its name, and with the folders of its data sets absolute, so that it means the same from
-    anywhere, under any file name."""
+    """Return the text of a grid with its name and the absolute folders of its data sets.
+
+    It means the same in any working directory, and under any file name.
+    """
     text = grid.text
     if any(source.folder for source in grid.sources.values()):
-        names = grid.axes["dataset"]
-        given = [{"idx": s.folder} if s.folder else s.name for s in map(grid.sources.__getitem__, names)]
-        text = override(text, {"dataset": given if len(given) > 1 else given[0]})
+        sources = [grid.sources[name] for name in grid.axes["dataset"]]
+        values = [{"idx": source.folder} if source.folder else source.name for source in sources]
+        text = override(text, {"dataset": values if len(values) > 1 else values[0]})
     return text if "name" in tomllib.loads(text) else f'name = "{grid.name}"\n{text}'
 
 
-def _known_sources(folder: Path) -> dict[str, Source]:
-    """The data sets that a run read from folders, as it found them: what was run stays legible when they are gone."""
+def _stored_sources(folder: Path) -> dict[str, Source]:
+    """Return the data sets that an experiment read from folders: it stays readable when these are gone."""
     try:
-        told = files.read_json(folder / "datasets.json", MAX_SOURCES_BYTES)
-        return {fields["name"]: from_stored(fields) for fields in told}
+        stored = files.read_json(folder / "datasets.json", MAX_SOURCES_BYTES)
+        return {fields["name"]: from_stored(fields) for fields in stored}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
@@ -265,69 +255,3 @@ def train_all(
                 if isinstance(event, Failed):
                     failed.append(event)
     return failed
-
-
-@dataclass(frozen=True)
-class Cleaned:
-    """What `clean` removed; what stays in the folder; and whether the folder itself does, though nothing is in it."""
-
-    removed: list[str]
-    kept: list[str]
-    folder_stays: bool
-
-
-def clean(folder: Path) -> Cleaned:
-    """Remove what a run wrote in its folder, and the folder if nothing else is in it.
-
-    A file that the run did not write stays, whatever its name. What makes the folder a run goes last, so that a
-    cleaning that was stopped can be repeated; and it needs no room on the disk. UserError if the folder is no run, nor
-    what such a cleaning left.
-    """
-    refuse_to_clean(folder)
-    removed: dict[str, None] = {}
-    with locking.alone(folder, removing=True):
-        store.remove_unfinished(folder)
-        for name in store.FOLDERS:
-            for path in store.written_files(folder, name):
-                path.unlink(missing_ok=True)
-                removed[name] = None
-        for name in OWN_FILES:
-            if files.is_regular(folder / name):
-                (folder / name).unlink(missing_ok=True)
-                removed[name] = None
-        for name in store.FOLDERS:
-            if files.is_own_folder(folder / name) and not files.entries(folder / name):
-                (folder / name).rmdir()
-                removed[name] = None
-        if os.name == "posix":  # while it is held, so that nobody holds a lock that is not there any more
-            (folder / locking.LOCK).unlink(missing_ok=True)
-    if os.name != "posix":  # there one that is held cannot be removed
-        with suppress(OSError):
-            (folder / locking.LOCK).unlink(missing_ok=True)
-    kept = [entry.name for entry in files.entries(folder) if entry.name not in store.FOLDERS]
-    for name in store.FOLDERS:
-        if files.is_own_folder(folder / name):
-            kept += [f"{name}/{entry.name}" for entry in files.entries(folder / name)]
-        elif os.path.lexists(folder / name):
-            kept.append(name)
-    return Cleaned(list(removed), kept, not files.entries(folder) and not _removed(folder))
-
-
-def refuse_to_clean(folder: Path) -> None:
-    """UserError if a folder is no run, nor what a cleaning that was stopped has left of one."""
-    names = {entry.name for entry in files.entries(folder)}
-    emptied = not any(files.entries(folder / name) for name in names.intersection(store.FOLDERS))
-    left = names <= {locking.LOCK, *store.FOLDERS} and names & {locking.LOCK, "parts"} and emptied
-    if {"grid.toml", "parts"} <= names or locking.HEARTBEAT in names or left:
-        return
-    raise no_run(folder)
-
-
-def _removed(folder: Path) -> bool:
-    """Remove an empty folder, where that can be; not what a link leads to, nor where somebody stands."""
-    if folder.is_symlink() or folder.resolve() == Path.cwd():
-        return False
-    with suppress(OSError):  # the folder above may be another's, and a disk may be mounted here
-        folder.rmdir()
-        return True
-    return False

@@ -1,9 +1,9 @@
-"""One writer in a run's folder: the operating system's lock, and a heartbeat for disks on which locks do not hold.
+"""One writer per experiment: the operating system's lock, and a heartbeat for disks on which locks do not hold.
 
 The lock ends with the process that holds it, however that ends. The heartbeat is a file that names the host and the
-process, and whose time is renewed: it is what is left between machines that share a disk without sharing its locks.
-Its age is by the disk's own clock; but that may be set back, and a folder may be copied with its times, so that whoever
-finds a heartbeat that is not old watches whether it is renewed.
+process, and whose time the writer renews: it works between machines that share a disk without sharing its locks. Its
+age is measured by the disk's own clock; because that clock may be set back, and a folder may be copied with its times,
+a process that reads a recent heartbeat also watches whether it is renewed.
 """
 
 import contextlib
@@ -30,62 +30,63 @@ if TYPE_CHECKING:
 
 LOCK, HEARTBEAT = ".lock", ".writer.json"
 
-# The heartbeat is renewed so often; a writer that did not renew it for so long is taken to be dead.
+# The writer renews its heartbeat at this interval; one that was not renewed for this long counts as dead.
 RENEW_SECONDS, STALE_SECONDS = 10.0, 60.0
 
-# Whoever waits until it is stale looks so often whether it was renewed.
+# How often a waiting process checks whether the heartbeat was renewed.
 LOOK_SECONDS = 1.0
 
-# Where two may have come at the same moment, the later one is there after so long.
+# How long a writer without a lock waits for a heartbeat that another one wrote at the same moment.
 BOTH_SECONDS = 1.0
 
-# Names of a host and of a time are short.
+# A heartbeat holds a host name, a time and two short values.
 MAX_HEARTBEAT_BYTES = 10_000
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Who writes in a folder."""
+    """The process that writes in a folder."""
 
     host: str
     process: int
     since: str
-    mark: str  # random: two writers never have the same
+    mark: str  # random: unique to a writer
 
     def __str__(self) -> str:
         return printable(f"process {self.process} on host {self.host}, since {self.since}", 200)
 
 
 class Writer:
-    """The one writer of a folder, as long as it is open; `notes` says whose place it took."""
+    """The one writer of a folder, until it is closed; `notes` has a line about a dead writer that it replaced."""
 
-    def __init__(self, folder: Path, heartbeat: Heartbeat) -> None:
-        self.notes: list[str] = []
-        self._folder, self._heartbeat, self._end, self._lost = folder, heartbeat, threading.Event(), False
+    def __init__(self, folder: Path, heartbeat: Heartbeat, notes: list[str]) -> None:
+        self.notes = notes
+        self._folder, self._heartbeat = folder, heartbeat
+        self._end, self._replaced = threading.Event(), False
 
     def check(self) -> None:
-        """UserError if another writer has taken the folder over: this process stood still too long."""
+        """Raise UserError if another writer has taken the folder over, because this process was stopped too long."""
         self._look()
-        if self._lost:
-            now = _read(self._folder) or "which has ended since, or its heartbeat was removed"
-            raise UserError(f"{self._folder}: another run has taken this folder over ({now}); this one stops")
+        if self._replaced:
+            other = _read(self._folder) or "which has ended since, or its heartbeat was removed"
+            raise UserError(f"{self._folder}: another process has taken this folder over ({other}); this one stops")
 
     def _look(self) -> None:
-        """Notice that the heartbeat is another's, or gone."""
-        found = _read(self._folder)
-        if found.mark != self._heartbeat.mark if found else _gone(self._folder / HEARTBEAT):
-            self._lost = True
+        """Notice that the heartbeat is another writer's, or gone."""
+        heartbeat = _read(self._folder)
+        if heartbeat.mark != self._heartbeat.mark if heartbeat else _is_gone(self._folder / HEARTBEAT):
+            self._replaced = True
 
-    def renew_until_the_end(self) -> None:
-        """Renew the heartbeat again and again."""
+    def renew_until_closed(self) -> None:
+        """Renew the heartbeat at intervals."""
         while not self._end.wait(RENEW_SECONDS):
             self.renew()
 
     def renew(self) -> None:
         """Renew the heartbeat, or notice that another writer has taken over."""
         self._look()
-        with contextlib.suppress(OSError):  # a disk that is full for a while is told of by whoever writes results
-            if not self._lost:
+        with contextlib.suppress(OSError):  # a full disk is reported when results are written
+            if not self._replaced:
                 try:
                     os.utime(self._folder / HEARTBEAT)
                 except PermissionError:  # some shared disks give the file to another user
@@ -94,46 +95,45 @@ class Writer:
     def close(self) -> None:
         """Remove the heartbeat."""
         self._end.set()
-        found = _read(self._folder)
-        if found and found.mark == self._heartbeat.mark:
+        heartbeat = _read(self._folder)
+        if heartbeat and heartbeat.mark == self._heartbeat.mark:
             with contextlib.suppress(OSError):
                 (self._folder / HEARTBEAT).unlink()
 
 
 def to_stderr(line: str) -> None:
-    """Show a line at once, while somebody waits; where there is nobody to show it to, nothing is lost."""
+    """Print a line to standard error at once, if there is one."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
 
 @contextlib.contextmanager
-def alone(folder: Path, *, removing: bool = False, tell: Callable[[str], None] = to_stderr) -> Iterator[Writer]:
-    """Be the one writer of a folder, which exists; UserError, naming the other, if there is one already.
+def exclusive(folder: Path, *, removing: bool = False, on_wait: Callable[[str], None] = to_stderr) -> Iterator[Writer]:
+    """Become the one writer of an existing folder; UserError, naming the other writer, if there is one.
 
-    A heartbeat that may be that of a process that was killed is watched until it is stale; `tell` gets a line about
-    the wait. Whoever only removes (`removing`) may do so on a full disk, without a heartbeat.
+    A heartbeat that may be of a killed process is watched until it is stale; `on_wait` receives a line about the wait.
+    With `removing`, the writer only removes files, and needs no heartbeat where the disk is full.
     """
-    lock, holds = _locked(folder, removing)
+    lock, locked = _locked(folder, removing)
     try:
         mark = secrets.token_hex(8)
         heartbeat = Heartbeat(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S %Z"), mark)
-        notes = _outlive_another(folder, holds, tell)
+        notes = _outlive_another(folder, locked, on_wait)
         try:
             _write(folder, heartbeat)
         except OSError as error:
             if not (removing and error.errno in files.FULL):
                 raise store.unwritable(folder, error) from None
-            with contextlib.suppress(OSError):  # that of a writer that is dead
+            with contextlib.suppress(OSError):  # the heartbeat of a dead writer
                 (folder / HEARTBEAT).unlink()
-        if not holds:  # two that came at the same moment have both written: the later one stays
+        if not locked:  # of two writers that started at the same moment, the one that wrote last continues
             time.sleep(BOTH_SECONDS)
-            found = _read(folder)
-            if found and found.mark != mark:
-                raise _taken(folder, str(found))
-        writer = Writer(folder, heartbeat)
-        writer.notes += notes
-        threading.Thread(target=writer.renew_until_the_end, daemon=True).start()
+            other = _read(folder)
+            if other and other.mark != mark:
+                raise _occupied(folder, str(other))
+        writer = Writer(folder, heartbeat, notes)
+        threading.Thread(target=writer.renew_until_closed, daemon=True).start()
         try:
             yield writer
         finally:
@@ -144,72 +144,70 @@ def alone(folder: Path, *, removing: bool = False, tell: Callable[[str], None] =
 
 
 def _locked(folder: Path, removing: bool) -> "tuple[BaseFileLock | None, bool]":
-    """The operating system's lock of a folder; and whether it is held: some disks have none."""
+    """Return the operating system's lock of a folder, and whether it is held: some disks have no locks."""
     from filelock import FileLock, Timeout
 
-    # Never its own stand-in for a lock: that is a file, which outlives its process.
+    # Never the library's fallback: that is a file, which outlives its process.
     lock = FileLock(store.own_folder(folder, LOCK), timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
-        found = _read(folder)
-        raise _taken(folder, str(found) if found else "a process that has just begun") from None
+        other = _read(folder)
+        raise _occupied(folder, str(other) if other else "a process that has just begun") from None
     except NotImplementedError:
         return None, False
     except OSError as error:
         no_locks = error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-        if not no_locks and not (removing and error.errno in files.FULL):  # where no lock can be made, nobody holds it
+        if not no_locks and not (removing and error.errno in files.FULL):  # on a full disk no other process holds one
             raise store.unwritable(folder, error) from None
         return None, False
     return lock, True
 
 
-def _outlive_another(folder: Path, holds: bool, tell: Callable[[str], None]) -> list[str]:
-    """Wait until a heartbeat of another writer is stale; UserError if it is renewed meanwhile.
+def _outlive_another(folder: Path, locked: bool, on_wait: Callable[[str], None]) -> list[str]:
+    """Wait until the heartbeat of another writer is stale; UserError if it is renewed meanwhile.
 
-    A line about the writer that is taken to be dead, if there was one.
+    Returns a line about a writer that counts as dead, if there was one.
     """
     other = _read(folder)
-    if not other or (other.host == socket.gethostname() and (holds or not _lives(other.process))):
+    if not other or (other.host == socket.gethostname() and (locked or not _is_alive(other.process))):
         return []  # the lock ended with its process
     age = _age(folder)
     if age < STALE_SECONDS:
-        left = STALE_SECONDS - max(age, 0.0)
+        remaining = STALE_SECONDS - max(age, 0.0)
         when = f"{age:.0f} s old" if age >= 0 else "dated in the future"
-        tell(
+        on_wait(
             printable(
                 f"{folder}: another initbench may be writing here ({other}; its heartbeat is {when}). "
-                f"Waiting up to {math.ceil(left)} s to see whether it still runs; Ctrl-C ends this"
+                f"Waiting up to {math.ceil(remaining)} s to see whether it still runs; Ctrl-C stops waiting"
             )
         )
-        if not _unchanged(folder, left):
+        if not _stays_unchanged(folder, remaining):
             return []
         age = STALE_SECONDS
     elif age == math.inf:
         return []
-    return [
-        f"{folder}: the run that wrote here ({other}) has not renewed its heartbeat for {age:.0f} s; going on without"
-    ]
+    return [f"{folder}: the previous writer ({other}) has not renewed its heartbeat for {age:.0f} s; going on without"]
 
 
-def _unchanged(folder: Path, seconds: float) -> bool:
-    """Whether a heartbeat is there all this time, and is not renewed; UserError if it is."""
+def _stays_unchanged(folder: Path, seconds: float) -> bool:
+    """Return whether a heartbeat stays for this time and is not renewed; UserError if it is renewed."""
     first, end = _pulse(folder), time.monotonic() + seconds
     while first:
         now = _pulse(folder)
         if now != first and (other := _read(folder)):
-            raise _taken(folder, f"{other}; its heartbeat was renewed just now")
+            raise _occupied(folder, f"{other}; its heartbeat was renewed just now")
         if not now:
             return False
-        if (left := end - time.monotonic()) <= 0:
+        if (remaining := end - time.monotonic()) <= 0:
             return True
-        time.sleep(min(left, LOOK_SECONDS))
+        time.sleep(min(remaining, LOOK_SECONDS))
     return False
 
 
 def _pulse(folder: Path) -> tuple[str, int] | None:
-    """What changes when a heartbeat is renewed: whose it is, and its time; None where there is none."""
-    other = _read(folder)  # first: a shared disk tells the time of a file anew when it is opened
+    """Return what a renewal changes: the heartbeat's writer and time; None if there is no heartbeat."""
+    other = _read(folder)  # first: a shared disk updates the time of a file when it is opened
     try:
         return other.mark if other else "", (folder / HEARTBEAT).stat().st_mtime_ns
     except OSError:
@@ -220,20 +218,20 @@ def _write(folder: Path, heartbeat: Heartbeat) -> None:
     files.write_file(folder / HEARTBEAT, json.dumps(asdict(heartbeat)).encode())
 
 
-def _taken(folder: Path, whom: str) -> UserError:
-    return UserError(f"{folder}: another initbench is writing here ({whom}); wait until it has ended, or stop it")
+def _occupied(folder: Path, writer: str) -> UserError:
+    return UserError(f"{folder}: another initbench is writing here ({writer}); wait until it has ended, or stop it")
 
 
 def _age(folder: Path) -> float:
-    """How old the heartbeat is, in seconds of the disk's clock; one that is gone is as old as can be.
+    """Return the age of the heartbeat in seconds of the disk's clock; infinite if there is none.
 
-    Less than 0 where it is dated in the future, and 0 where the disk's clock cannot be read.
+    It is negative for a heartbeat dated in the future, and 0 if the disk's clock cannot be read.
     """
-    beside = folder / LOCK
+    clock = folder / LOCK
     try:
-        beside.touch()  # now, as the disk's host has it
-        os.utime(beside)
-        now = beside.stat().st_mtime
+        clock.touch()  # now, by the clock of the disk's host
+        os.utime(clock)
+        now = clock.stat().st_mtime
     except OSError:
         now = None
     try:
@@ -246,16 +244,17 @@ def _age(folder: Path) -> float:
 
 
 def _read(folder: Path) -> Heartbeat | None:
+    """Return the heartbeat in a folder; None if there is none, or its file is invalid."""
     try:
         heartbeat = Heartbeat(**files.read_json(folder / HEARTBEAT, MAX_HEARTBEAT_BYTES))
     except (OSError, ValueError, TypeError):
         return None
-    texts = all(isinstance(text, str) for text in (heartbeat.host, heartbeat.since, heartbeat.mark))
-    return heartbeat if texts and type(heartbeat.process) is int and 0 < heartbeat.process < 2**31 else None
+    strings = all(isinstance(text, str) for text in (heartbeat.host, heartbeat.since, heartbeat.mark))
+    return heartbeat if strings and type(heartbeat.process) is int and 0 < heartbeat.process < 2**31 else None
 
 
-def _gone(path: Path) -> bool:
-    """Whether there is no such file; not where the disk does not say."""
+def _is_gone(path: Path) -> bool:
+    """Return whether a file does not exist; False if the disk does not answer."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -265,8 +264,8 @@ def _gone(path: Path) -> bool:
     return False
 
 
-def _lives(process: int) -> bool:
-    """Whether a process of this host is there; where that cannot be asked without harm, yes."""
+def _is_alive(process: int) -> bool:
+    """Return whether a process of this host exists; True where that cannot be checked safely."""
     if os.name != "posix":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Joining the runs of several machines into one, each cell once."""
+"""Merging the experiments of several machines into one, each cell once."""
 
 import contextlib
 import hashlib
@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from initbench.errors import UserError, printable
-from initbench.results import lock as locking
-from initbench.results import store
+from initbench.results import lock, store
 from initbench.results.experiment import Experiment, located
 from initbench.results.table import OUTCOMES, outcomes_by_cell
 from initbench.spec.grid import Grid, parse
@@ -21,59 +20,59 @@ from initbench.spec.gridfile import MAX_BYTES, to_toml
 from initbench.system import files
 
 # The names of some thousand folders.
-MAX_JOINS_BYTES = 10_000_000
+MAX_MERGING_BYTES = 10_000_000
 
 
-def merge(folders: list[Path], into: Path) -> tuple[Experiment, list[str]]:
-    """Join runs into a new folder, each cell once; returns the run and a line for each cell that differs between them.
+def merge_experiments(folders: Sequence[Path], into: Path) -> tuple[Experiment, list[str]]:
+    """Merge experiments into a new folder; returns the experiment and a line for each cell that differs between them.
 
-    The merged grid's axes are the values of all: it must not need settings that contradict each other, and its cells
-    are the cross-product, so that what no run has trained is missing in it. A merge that was stopped goes on when it is
-    repeated.
+    An axis of the merged grid has the values of all experiments, which must not contradict each other; its cells are
+    the cross-product, so cells that no experiment has trained are missing. A stopped merge can be repeated.
     """
-    runs = [Experiment.open(folder) for folder in folders]
-    grid = _merged_grid(runs, into)
-    joins = {"merge": [str(folder.resolve()) for folder in folders]}
-    _refuse_what_is_there(into, grid, joins)
+    experiments = [Experiment.open(folder) for folder in folders]
+    grid = _merged_grid(experiments, into)
+    merging = {"merge": [str(folder.resolve()) for folder in folders]}
+    _check_target(into, grid, merging)
     with Experiment.writing(grid, into.parent) as merged:
-        files.write_file(into / store.MERGING, json.dumps(joins).encode())
-        lines = _joined(runs, merged)
-    (into / store.MERGING).unlink(missing_ok=True)  # the last of all, so that nothing of a stopped merge lacks it
+        files.write_file(into / store.MERGING, json.dumps(merging).encode())
+        lines = _write_parts(experiments, merged)
+    (into / store.MERGING).unlink(missing_ok=True)  # last, so that a stopped merge never lacks it
     return merged, lines
 
 
-def _merged_grid(runs: Sequence[Experiment], into: Path) -> Grid:
-    sources = {name: source for run in runs for name, source in run.grid.sources.items()}
-    every = [dict(run.grid.axes) for run in runs]
-    if len({axes["train_size"] for axes in every}) > 1:  # "all there is" beside a number is the number that it means
-        for axes in every:
+def _merged_grid(experiments: Sequence[Experiment], into: Path) -> Grid:
+    sources = {name: source for experiment in experiments for name, source in experiment.grid.sources.items()}
+    all_axes = [dict(experiment.grid.axes) for experiment in experiments]
+    if len({axes["train_size"] for axes in all_axes}) > 1:  # None, all images, becomes their number
+        for axes in all_axes:
             full = tuple(dict.fromkeys(sources[name].train_size for name in axes["dataset"]))
             axes["train_size"] = full if axes["train_size"] == (None,) else axes["train_size"]
-    axes = {name: tuple(dict.fromkeys(value for one in every for value in one[name])) for name in every[0]}
-    same = all(run.grid.axes == axes for run in runs)
-    text = runs[0].grid.text if same and runs[0].grid.name == into.name else to_toml(into.name, axes, sources)
+    union = {name: tuple(dict.fromkeys(value for axes in all_axes for value in axes[name])) for name in all_axes[0]}
+    first = experiments[0].grid
+    same = first.name == into.name and all(experiment.grid.axes == union for experiment in experiments)
+    text = first.text if same else to_toml(into.name, union, sources)
     return parse(text, origin="the merged grid", name=into.name, sources=sources)
 
 
-def _refuse_what_is_there(into: Path, grid: Grid, joins: Mapping[str, list[str]]) -> None:
-    """UserError unless a folder is new or empty, or what this merge has left that was stopped.
+def _check_target(into: Path, grid: Grid, merging: Mapping[str, list[str]]) -> None:
+    """Raise UserError unless a folder is new or empty, or holds this same merge, stopped.
 
-    The first thing that a merge writes is the grid, and the second which runs it joins; parts come after both.
+    A merge writes the grid first, then the list of experiments that it merges, then parts.
     """
     if not os.path.lexists(into):
         return
     mark = into / store.MERGING
     if files.is_regular(mark):
         try:
-            stopped = files.read_json(mark, MAX_JOINS_BYTES)
+            stopped = files.read_json(mark, MAX_MERGING_BYTES)
         except (OSError, ValueError):
             stopped = None
-        if stopped == joins:
+        if stopped == merging:
             return
         raise UserError(f"{into}: holds another merge that was stopped; repeat that one, or give --into a new folder")
     names = {entry.name for entry in files.entries(into) if not files.is_unfinished(entry.name)}
-    begun = {locking.LOCK, locking.HEARTBEAT, "grid.toml", "datasets.json", "parts"}
-    if into.is_dir() and names <= begun and not files.entries(into / "parts"):
+    first_files = {lock.LOCK, lock.HEARTBEAT, "grid.toml", "datasets.json", "parts"}
+    if into.is_dir() and names <= first_files and not files.entries(into / "parts"):
         if "grid.toml" not in names:
             return
         with contextlib.suppress(OSError):
@@ -82,52 +81,54 @@ def _refuse_what_is_there(into: Path, grid: Grid, joins: Mapping[str, list[str]]
     raise UserError(f"{into}: exists and is not empty; give --into a new folder")
 
 
-def _joined(runs: Sequence[Experiment], merged: Experiment) -> list[str]:
-    """Write the parts of all runs into the merged one; a line for each cell that differs between them.
+def _write_parts(experiments: Sequence[Experiment], merged: Experiment) -> list[str]:
+    """Write the parts of all experiments into the merged one; returns a line for each cell that differs.
 
-    What an earlier attempt has written there is not written again.
+    Parts of an earlier, stopped attempt are not written again.
     """
-    seen: dict[str, tuple[Path, bytes, float]] = {}  # of each cell: whence it is, a digest of its rows, its accuracy
-    written: dict[str, str] = {}  # of each cell of an earlier attempt: its part
+    seen: dict[str, tuple[Path, bytes, float]] = {}  # by cell: its folder, a digest of its rows, its accuracy
+    written: dict[str, str] = {}  # by cell of an earlier attempt: its part
     for part in merged.parts():
         for cell, outcome, _ in outcomes_by_cell(part.table):
             seen[cell] = (merged.folder, *_digest(outcome))
             written[cell] = part.id
     lines: list[str] = []
-    for run in runs:
-        for part in run.parts():
-            fresh = np.zeros(len(part.table), bool)
-            earlier = set()
+    for experiment in experiments:
+        for part in experiment.parts():
+            new_rows = np.zeros(len(part.table), bool)
+            merged_parts = set()
             for cell, outcome, rows in outcomes_by_cell(part.table):
                 digest, accuracy = _digest(outcome)
                 if cell not in seen:
-                    fresh[rows] = True
+                    new_rows[rows] = True
                 elif cell in written and seen[cell][:2] == (merged.folder, digest):
-                    earlier.add(written[cell])
-                    del seen[cell]  # it is from this run
-                kept, before, accuracy_before = seen.setdefault(cell, (run.folder, digest, accuracy))
-                if digest != before:
+                    merged_parts.add(written[cell])
+                    del seen[cell]  # it is from this experiment
+                folder, first_digest, first_accuracy = seen.setdefault(cell, (experiment.folder, digest, accuracy))
+                if digest != first_digest:
                     settings = part.table.slice(int(rows[0]), 1).to_pylist()[0]
-                    lines.append(_disagreement(settings, accuracy_before, accuracy, kept, run.folder))
-            if fresh.any():
+                    lines.append(_disagreement(settings, first_accuracy, accuracy, folder, experiment.folder))
+            if new_rows.any():
                 if merged.writer:
                     merged.writer.check()
-                earlier.add(store.write_part(merged.folder, part.table.filter(pa.array(fresh)), part.metadata))
-            for new in earlier:
-                if (timing := store.read_timing(run.folder, part.id)) and not store.read_timing(merged.folder, new):
-                    store.write_timing(merged.folder, new, timing)
-        lines += run.notes
+                rows = part.table.filter(pa.array(new_rows))
+                merged_parts.add(store.write_part(merged.folder, rows, part.metadata))
+            for id_ in merged_parts:
+                timing = store.read_timing(experiment.folder, part.id)
+                if timing and not store.read_timing(merged.folder, id_):
+                    store.write_timing(merged.folder, id_, timing)
+        lines += experiment.notes
     return lines
 
 
 def _digest(outcome: Any) -> tuple[bytes, float]:
-    """A digest of a cell's outcomes, and the last test accuracy."""
+    """Return a digest of a cell's outcomes, and its last test accuracy."""
     return hashlib.sha256(outcome.tobytes()).digest(), float(outcome[-1, OUTCOMES.index("test_accuracy")])
 
 
-def _disagreement(settings: Mapping[str, Any], before: float, now: float, kept: Path, dropped: Path) -> str:
-    what = "{initializer}, {activation}, {loss}, seed {seed}".format_map(settings)
+def _disagreement(settings: Mapping[str, Any], first: float, other: float, folder: Path, other_folder: Path) -> str:
+    cell = "{cell} ({initializer}, {activation}, {loss}, seed {seed})".format_map(settings)
     return printable(
-        f"cell {settings['cell']} ({what}) differs: test accuracy {before} in {kept}, which is kept, and {now} in "
-        f"{dropped}, which is dropped"
+        f"cell {cell} differs: test accuracy {first} in {folder}, which is kept, and {other} in {other_folder}, which "
+        "is dropped"
     )

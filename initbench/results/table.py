@@ -1,4 +1,4 @@
-"""The tidy table: one row for each cell and epoch, in one fixed schema."""
+"""The tidy table: one row per cell and epoch, in one fixed schema."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,39 +14,39 @@ from initbench.spec.columns import COLUMNS, DIVERGED, METRICS, SETTINGS, TRAINED
 if TYPE_CHECKING:
     import pandas as pd
 
-WHOLE = ("train_size", "batch_size", "epochs", "seed", "epoch")
-REAL = ("learning_rate", "lr_decay", *METRICS)
+INTEGERS = ("train_size", "batch_size", "epochs", "seed", "epoch")
+FLOATS = ("learning_rate", "lr_decay", *METRICS)
 
 SCHEMA = pa.schema(
-    [(name, pa.int64() if name in WHOLE else pa.float64() if name in REAL else pa.string()) for name in COLUMNS]
+    [(name, pa.int64() if name in INTEGERS else pa.float64() if name in FLOATS else pa.string()) for name in COLUMNS]
 )
 
-# Raised whenever a part is written in another form. Of the earlier forms: what their columns lack, and what was meant.
+# Raised whenever the columns of parts change. `EARLIER` maps the columns that earlier formats lack to their values.
 FORMAT = 2
 EARLIER: tuple[Mapping[str, Any], ...] = ({"precision": "float32"},)
 
 
-@cache  # each part that is read asks
+@cache  # called for every part that is read
 def without(missing: tuple[str, ...]) -> pa.Schema:
-    """The schema of an earlier form, which lacks some columns."""
+    """Return the schema of an earlier format, which lacks some columns."""
     return pa.schema([field for field in SCHEMA if field.name not in missing])
 
 
-# What has to be read of a part: the settings follow from the cell, whose id is their hash.
+# The columns of a part that must be read: the settings follow from the cell, whose id is their hash.
 READ = ("cell", "status", "epoch", *METRICS)
 
-# What of the rows may differ between two trainings of a cell.
+# The columns that may differ between two training runs of a cell.
 OUTCOMES = ("epoch", "status", *METRICS)
 
-# A longer table has its text as categories (a code for each row) and its whole numbers in 32 bits where they fit. A
-# million cells of ten epochs are 1.1 GB then; with plain text they are 3.3 GB.
-PLAIN_ROWS = 1_000_000
+# A longer table stores strings as categories (a code for each row) and integers in 32 bits where they fit: a million
+# cells of ten epochs take 1.1 GB instead of 3.3 GB.
+MAX_PLAIN_ROWS = 1_000_000
 
 
 def table(cells: Sequence[Cell], metrics: Mapping[str, Sequence[Sequence[float]]]) -> pa.Table:
-    """The rows of one stack: metrics are `[epoch][cell]`; rows go cell by cell, then by epoch.
+    """Return the rows of one stack, cell by cell, then by epoch, from metrics `[epoch][cell]`.
 
-    A cell is diverged from the first epoch whose training loss, or a loss evaluated after it, is not finite; from that
+    A cell has diverged from the first epoch whose training loss, or a loss evaluated after it, is not finite; from that
     epoch on its metrics are null. `train_loss` is null at epoch 0.
     """
     values = {name: np.array(metrics[name], dtype=float).T for name in METRICS}  # [cell, epoch]
@@ -55,10 +55,10 @@ def table(cells: Sequence[Cell], metrics: Mapping[str, Sequence[Sequence[float]]
     finite[:, 1:] &= np.isfinite(values["train_loss"][:, 1:])
     diverged = ~np.logical_and.accumulate(finite, axis=1)
     row = np.repeat(np.arange(len(cells)), epochs)
-    each = [*zip(*cells, strict=True), [cell.id for cell in cells]]  # a value for each cell, column by column
+    values_by_cell = [*zip(*cells, strict=True), [cell.id for cell in cells]]
     columns: dict[str, pa.Array] = {}
-    for name, values_each in zip((*SETTINGS, "cell"), each, strict=True):
-        columns[name] = pa.array(values_each, SCHEMA.field(name).type).take(row)
+    for name, cell_values in zip((*SETTINGS, "cell"), values_by_cell, strict=True):
+        columns[name] = pa.array(cell_values, SCHEMA.field(name).type).take(row)
     columns["status"] = pa.array([TRAINED, DIVERGED]).take(diverged.ravel().astype(np.int8))
     columns["epoch"] = pa.array(np.tile(np.arange(epochs), len(cells)), pa.int64())
     for name in METRICS:
@@ -68,103 +68,102 @@ def table(cells: Sequence[Cell], metrics: Mapping[str, Sequence[Sequence[float]]
 
 
 def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], version: int = TRAINING_VERSION) -> "pd.DataFrame":
-    """The tidy table of these cells, in their order and by epoch, from tables that hold the columns `READ`.
+    """Return the tidy table of these cells, in their order and by epoch, from tables with the columns `READ`.
 
-    Their ids are those of a version of the training.
-
-    Rows of other cells are left out, and so are those that come a second time. In up to `PLAIN_ROWS` rows the columns
-    are `str`, `int64` and `float64`; in more, text is categorical, and whole numbers are `int32` where they fit.
+    The tables name the cells by their ids in a version of the training. Rows of other cells and repeated rows are
+    dropped. Up to `MAX_PLAIN_ROWS` rows, the columns are `str`, `int64` and `float64`; beyond, strings are categorical
+    and integers are `int32` where they fit.
     """
     import pandas as pd
 
     ids = [cell.id_of(version) for cell in cells]
-    found, statuses = _gathered(ids, tables)
-    place, epoch = (np.frombuffer(found.pop(name), np.int32) for name in ("place", "epoch"))
-    order = np.lexsort((epoch, place))  # stable: of two rows the first comes first
-    place, epoch = place[order], epoch[order]
-    again = (np.diff(place, prepend=-1) == 0) & (np.diff(epoch, prepend=-1) == 0)
-    if again.any():
-        order, place, epoch = order[~again], place[~again], epoch[~again]
-    plain = len(order) <= PLAIN_ROWS
+    values, statuses = _concatenated(ids, tables)
+    cell_index, epoch = (np.frombuffer(values.pop(name), np.int32) for name in ("cell_index", "epoch"))
+    order = np.lexsort((epoch, cell_index))  # stable: of repeated rows the first one comes first
+    cell_index, epoch = cell_index[order], epoch[order]
+    repeated = (np.diff(cell_index, prepend=-1) == 0) & (np.diff(epoch, prepend=-1) == 0)
+    if repeated.any():
+        order, cell_index, epoch = order[~repeated], cell_index[~repeated], epoch[~repeated]
+    plain = len(order) <= MAX_PLAIN_ROWS
 
-    def text(codes: Any, values: Sequence[str]) -> Any:
-        coded = pd.Categorical.from_codes(codes, pd.Index(values))
-        return pd.Series(coded).astype(str) if plain else coded
+    def strings(codes: Any, categories: Sequence[str]) -> Any:
+        categorical = pd.Categorical.from_codes(codes, pd.Index(categories))
+        return pd.Series(categorical).astype(str) if plain else categorical
 
     columns: dict[str, Any] = dict.fromkeys(COLUMNS)
     columns["epoch"] = epoch.astype(np.int64) if plain else epoch
-    columns["status"] = text(np.frombuffer(found.pop("status"), np.int8)[order], statuses)
+    columns["status"] = strings(np.frombuffer(values.pop("status"), np.int8)[order], statuses)
     for name in METRICS:
-        columns[name] = np.frombuffer(found.pop(name), float)[order]
+        columns[name] = np.frombuffer(values.pop(name), float)[order]
     del order
-    columns["cell"] = text(place, ids)
+    columns["cell"] = strings(cell_index, ids)
     del ids
     for i, name in enumerate(SETTINGS):
-        each: list[Any] = [cell[i] for cell in cells]
-        if name in REAL:
-            columns[name] = np.array(each, float)[place]
-        elif name in WHOLE:
-            short = not plain and max(each) < 2**31
-            columns[name] = np.array(each, np.int32 if short else np.int64)[place]
+        cell_values: list[Any] = [cell[i] for cell in cells]
+        if name in FLOATS:
+            columns[name] = np.array(cell_values, float)[cell_index]
+        elif name in INTEGERS:
+            short = not plain and max(cell_values) < 2**31
+            columns[name] = np.array(cell_values, np.int32 if short else np.int64)[cell_index]
         else:
-            code = {value: number for number, value in enumerate(dict.fromkeys(each))}
-            columns[name] = text(np.array([code[value] for value in each], np.int32)[place], list(code))
+            codes = {value: code for code, value in enumerate(dict.fromkeys(cell_values))}
+            columns[name] = strings(np.array([codes[v] for v in cell_values], np.int32)[cell_index], list(codes))
     return pd.DataFrame(columns, copy=False)
 
 
 def csv_bytes(frame: "pd.DataFrame") -> bytes:
-    """A tidy table as a CSV file.
+    """Return a tidy table as the bytes of a CSV file.
 
-    `hidden` is written as in a grid file, `[12, 10]`: a spreadsheet takes `12-10` for a date, and the empty text of no
-    hidden layer is read as a missing value. Some ids of cells, such as `12345678e90123456789`, look like numbers; they
-    stay as they are, and a spreadsheet has to import that column as text.
+    `hidden` is written as in a grid file, `[12, 10]`: a spreadsheet reads `12-10` as a date, and the empty string of no
+    hidden layer is read as a missing value. Some cell ids, such as `12345678e90123456789`, look like numbers; they are
+    written as they are, and a spreadsheet must import that column as text.
     """
     spelled = {widths: f"[{widths.replace('-', ', ')}]" for widths in frame["hidden"].unique()}
     return frame.assign(hidden=frame["hidden"].map(spelled)).to_csv(index=False, lineterminator="\n").encode()
 
 
-def _gathered(ids: Sequence[str], tables: Iterable[pa.Table]) -> tuple[dict[str, "array[Any]"], list[str]]:
-    """The rows of these cells, as they come, and the names of the statuses.
+def _concatenated(ids: Sequence[str], tables: Iterable[pa.Table]) -> tuple[dict[str, "array[Any]"], list[str]]:
+    """Return the rows of these cells, in the order of the tables, and the names of the statuses.
 
-    `place` is a row's cell, as its number in `ids`, and `status` the number of its status. The arrays grow: of a list
-    of many small ones the memory would not go back to the system when they are joined.
+    `cell_index` is the position of a row's cell in `ids`, and `status` that of its status in the names. The arrays
+    grow: joining a list of many small arrays would not return their memory to the system.
     """
-    place_of = {id_: place for place, id_ in enumerate(ids)}
+    index_of = {cell: index for index, cell in enumerate(ids)}
     statuses: dict[str, int] = {}
-    found: dict[str, array[Any]] = {"place": array("i"), "status": array("b"), "epoch": array("i")}
-    found |= {name: array("d") for name in METRICS}
+    values: dict[str, array[Any]] = {"cell_index": array("i"), "status": array("b"), "epoch": array("i")}
+    values |= {name: array("d") for name in METRICS}
     for part in tables:
-        names, row = coded(part["cell"])
-        place = np.array([place_of.get(name, -1) for name in names], np.int32)[row]
-        names, row = coded(part["status"])
-        status = np.array([statuses.setdefault(name, len(statuses)) for name in names], np.int8)[row]
-        rows = {"place": place, "status": status, "epoch": part["epoch"].to_numpy().astype(np.int32)}
+        names, code = encoded(part["cell"])
+        cell_index = np.array([index_of.get(name, -1) for name in names], np.int32)[code]
+        names, code = encoded(part["status"])
+        status = np.array([statuses.setdefault(name, len(statuses)) for name in names], np.int8)[code]
+        rows = {"cell_index": cell_index, "status": status, "epoch": part["epoch"].to_numpy().astype(np.int32)}
         rows |= {name: part[name].to_numpy() for name in METRICS}
-        for name, values in rows.items():
-            found[name].frombytes(values[place >= 0].tobytes())
-    return found, list(statuses)
+        for name, column in rows.items():
+            values[name].frombytes(column[cell_index >= 0].tobytes())
+    return values, list(statuses)
 
 
-def coded(column: pa.ChunkedArray) -> tuple[list[str], Any]:
-    """The different texts of a column, and for each row which of them it has."""
-    coded = column.combine_chunks().dictionary_encode()
-    return coded.dictionary.to_pylist(), coded.indices.to_numpy()
+def encoded(column: pa.ChunkedArray) -> tuple[list[str], Any]:
+    """Return the unique strings of a column, and for each row the index of its string."""
+    dictionary = column.combine_chunks().dictionary_encode()
+    return dictionary.dictionary.to_pylist(), dictionary.indices.to_numpy()
 
 
 def outcomes_by_cell(table: pa.Table) -> Iterator[tuple[str, Any, Any]]:
-    """Of each cell of a part: its outcomes, and in which rows they are."""
+    """Yield for each cell of a part its id, its outcomes `[row, OUTCOMES]`, and the indices of its rows."""
     if not len(table):
         return
-    cells, cell_of_row = coded(table["cell"])
+    cells, cell_of_row = encoded(table["cell"])
     order = np.argsort(cell_of_row, kind="stable")
-    rows = np.split(order, np.cumsum(np.bincount(cell_of_row))[:-1])
+    rows_by_cell = np.split(order, np.cumsum(np.bincount(cell_of_row))[:-1])
     outcomes = _outcomes(table)
-    for cell, place in zip(cells, rows, strict=True):
-        yield cell, outcomes[place], place
+    for cell, rows in zip(cells, rows_by_cell, strict=True):
+        yield cell, outcomes[rows], rows
 
 
 def _outcomes(table: pa.Table) -> Any:
-    """What of the rows may differ between two trainings of a cell, as numbers: epoch, divergence and metrics."""
+    """Return the columns `OUTCOMES` as numbers; divergence is 0 or 1, and null metrics are NaN."""
     diverged = np.array(table["status"].to_pylist()) == DIVERGED
-    metrics = [table[name].to_numpy() + 0.0 for name in METRICS]  # where it is null, not a number
+    metrics = [table[name].to_numpy() + 0.0 for name in METRICS]
     return np.column_stack([table["epoch"].to_numpy(), diverged, *metrics])

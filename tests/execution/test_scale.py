@@ -15,8 +15,8 @@ from initbench.reporting.page import render
 from initbench.results import store
 from initbench.results import table as results
 from initbench.results.experiment import Experiment
-from initbench.results.merge import merge
-from initbench.results.table import PLAIN_ROWS, SCHEMA, WHOLE, table
+from initbench.results.merge import merge_experiments
+from initbench.results.table import INTEGERS, MAX_PLAIN_ROWS, SCHEMA, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.columns import COLUMNS, METRICS, SETTINGS
 from initbench.spec.grid import parse
@@ -106,8 +106,8 @@ def test_a_row_that_comes_twice_is_taken_once_and_the_rows_of_other_cells_are_no
 
 def test_a_long_table_says_the_same_in_less_memory(run, monkeypatch):
     plain = run.frame()
-    assert len(plain) <= PLAIN_ROWS
-    monkeypatch.setattr(results, "PLAIN_ROWS", 0)
+    assert len(plain) <= MAX_PLAIN_ROWS
+    monkeypatch.setattr(results, "MAX_PLAIN_ROWS", 0)
     long = run.frame()
     for name in COLUMNS:
         assert long[name].dtype == {"string": "category", "int64": "int32"}.get(str(SCHEMA.field(name).type), float)
@@ -116,17 +116,17 @@ def test_a_long_table_says_the_same_in_less_memory(run, monkeypatch):
 
 
 def test_a_number_that_does_not_fit_stays_whole(monkeypatch):
-    monkeypatch.setattr(results, "PLAIN_ROWS", 0)
+    monkeypatch.setattr(results, "MAX_PLAIN_ROWS", 0)
     grid = parse('[grid]\ninitializer = ["zeros"]\nseed = [1, 9_000_000_000_000_000_000]\n[training]\nepochs = 1')
     cells = list(grid.cells())
     frame = results.frame(cells, [table(cells, made_up(cells, 1))])
     assert frame["seed"].tolist() == [1, 1, 9 * 10**18, 9 * 10**18]
-    assert {name for name in WHOLE if frame[name].dtype == "int64"} == {"seed"}
+    assert {name for name in INTEGERS if frame[name].dtype == "int64"} == {"seed"}
 
 
 def test_a_million_cells_of_ten_epochs_fit_into_two_gigabytes(tmp_path, monkeypatch):
     """By their size: what is needed at the peak for each cell of a smaller run, a million times."""
-    monkeypatch.setattr(results, "PLAIN_ROWS", 0)
+    monkeypatch.setattr(results, "MAX_PLAIN_ROWS", 0)
     run = made_run(tmp_path, 4_000, epochs=10)
     run.frame()  # what is imported on the way is not counted
     tracemalloc.start()
@@ -156,7 +156,7 @@ def test_parts_are_read_one_at_a_time_and_only_what_is_asked_for(run):
 
 
 def test_a_part_that_is_merged_whole_stays_the_same_file(run, tmp_path):
-    merged, lines = merge([run.folder, run.folder], tmp_path / "made-up")
+    merged, lines = merge_experiments([run.folder, run.folder], tmp_path / "made-up")
     assert lines == []
     assert [part.id for part in merged.parts()] == [part.id for part in run.parts()]
 

@@ -25,12 +25,9 @@ from watch import limited
 
 import initbench as ib
 from initbench.errors import CannotWrite, UserError
-from initbench.results import experiment as runs
-from initbench.results import lock as locking
-from initbench.results import store
-from initbench.results import verify as verification
+from initbench.results import clean, lock, store, verify
 from initbench.results.experiment import Experiment
-from initbench.results.merge import merge
+from initbench.results.merge import merge_experiments
 from initbench.system import files
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes, modes and users as POSIX has them")
@@ -98,7 +95,7 @@ def test_what_is_no_regular_file_of_limited_size_is_left_out_with_a_line(folder,
     monkeypatch.setattr("initbench.reporting.page.render", lambda *_: "a report")
     part, timing = (folder / place / f"{'a' * 64}.{end}" for place, end in (("parts", "parquet"), ("timings", "json")))
     (folder / "figures").mkdir()
-    others = [folder / "datasets.json", folder / locking.HEARTBEAT, folder / "figures" / store.FIGURES_LIST]
+    others = [folder / "datasets.json", folder / lock.HEARTBEAT, folder / "figures" / store.FIGURES_LIST]
     for path in (part, timing, *others):
         ODD[kind](path)
     with limited(60):
@@ -180,8 +177,8 @@ def test_json_that_no_run_writes_is_damaged_and_never_raises_more(folder, text):
     assert len(store.read_timings(folder, notes)) == 1
     assert [str(path) in line and "damaged" in line for line in notes] == [True]
     (folder / "datasets.json").write_text(text, encoding="latin-1")
-    (folder / locking.HEARTBEAT).write_text(text, encoding="latin-1")
-    with locking.alone(folder, tell=pytest.fail):
+    (folder / lock.HEARTBEAT).write_text(text, encoding="latin-1")
+    with lock.exclusive(folder, on_wait=pytest.fail):
         assert len(Experiment.open(folder).frame()) == 54
 
 
@@ -212,8 +209,8 @@ def test_a_run_has_the_modes_that_the_umask_leaves(tmp_path, umask):
     before = os.umask(umask)
     try:
         folder = strangers.made_run(tmp_path / "results")
-        with locking.alone(folder):
-            assert mode(folder / locking.HEARTBEAT) == mode(folder / locking.LOCK) == 0o666 & ~umask
+        with lock.exclusive(folder):
+            assert mode(folder / lock.HEARTBEAT) == mode(folder / lock.LOCK) == 0o666 & ~umask
     finally:
         os.umask(before)
     for path in (folder.parent, folder, *folder.rglob("*")):
@@ -287,12 +284,12 @@ def test_two_people_of_one_group_continue_each_others_run(shared, tmp_path):
         return work
 
     assert as_user(FIRST, training(1, lambda task: os._exit(9))) == 9
-    assert {locking.LOCK, locking.HEARTBEAT} <= set(listing(folder))
+    assert {lock.LOCK, lock.HEARTBEAT} <= set(listing(folder))
     for user, seeds in ((SECOND, 1), (FIRST, 2), (SECOND, 3)):
         assert as_user(user, training(seeds)) == 4 * seeds
     assert {os.lstat(path).st_uid for path in (folder / "parts").iterdir()} == {FIRST, SECOND}
     assert {os.lstat(path).st_gid for path in folder.rglob("*")} == {GROUP}
-    assert as_user(FIRST, lambda: len(runs.clean(folder).kept)) == 0
+    assert as_user(FIRST, lambda: len(clean.clean(folder).remaining)) == 0
     assert not folder.exists()
 
 
@@ -315,17 +312,17 @@ def test_a_file_of_another_is_handed_on_and_has_no_more_readers(shared):
 
 
 def test_a_heartbeat_whose_time_may_not_be_set_is_written_again(folder, monkeypatch):
-    with locking.alone(folder) as writer:
-        before = os.stat(folder / locking.HEARTBEAT).st_ino
+    with lock.exclusive(folder) as writer:
+        before = os.stat(folder / lock.HEARTBEAT).st_ino
 
         def utime(*_):
             raise PermissionError(errno.EPERM, "Operation not permitted")
 
         monkeypatch.setattr("os.utime", utime)
         writer.renew()
-        assert os.stat(folder / locking.HEARTBEAT).st_ino != before
+        assert os.stat(folder / lock.HEARTBEAT).st_ino != before
         writer.check()
-    assert not (folder / locking.HEARTBEAT).exists()
+    assert not (folder / lock.HEARTBEAT).exists()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -373,7 +370,7 @@ def test_clean_removes_what_initbench_wrote_and_no_other_file_whatever_its_name(
 def test_figures_of_which_there_is_no_list_are_the_users(folder):
     (folder / "figures").mkdir()
     (folder / "figures" / "accuracy-tanh.svg").write_text("drawn by an earlier version")
-    assert runs.clean(folder).kept == ["figures/accuracy-tanh.svg"]
+    assert clean.clean(folder).remaining == ["figures/accuracy-tanh.svg"]
 
 
 def test_empty_folders_that_a_cleaning_has_left_are_cleaned(tmp_path, capsys):
@@ -411,7 +408,7 @@ def test_a_cleaning_that_is_killed_at_any_step_is_repeated_to_the_end(drawn, tmp
 
                 for name in ("unlink", "rmdir"):
                     patch.setattr(os, name, fatal(getattr(os, name)))
-                runs.clean(folder)
+                clean.clean(folder)
 
         ends.append(forked(work))
         if ends[-1]:
@@ -421,11 +418,11 @@ def test_a_cleaning_that_is_killed_at_any_step_is_repeated_to_the_end(drawn, tmp
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr("os.getpid", lambda: 2**30)
                     try:
-                        runs.clean(folder)
+                        clean.clean(folder)
                     except UserError:
                         assert mine  # nothing of the run is left but the lock
-                        assert not set(listing(folder)) - {locking.LOCK, "figures", "figures/accuracy-relu.svg"}
-        assert not [name for name in listing(folder) if "figures" not in name and name != locking.LOCK]
+                        assert not set(listing(folder)) - {lock.LOCK, "figures", "figures/accuracy-relu.svg"}
+        assert not [name for name in listing(folder) if "figures" not in name and name != lock.LOCK]
         shutil.rmtree(folder, ignore_errors=True)
         at += 1 if mine or THOROUGH else 2
     assert at > 12
@@ -468,13 +465,13 @@ def test_clean_takes_a_folder_however_it_is_given(folder, tmp_path, monkeypatch,
 def test_a_full_disk_can_be_cleaned(mounted, folder, capsys, monkeypatch, lacks):
     disk = mounted("size=400k,nr_inodes=40")
     folder = shutil.copytree(folder, disk / "made")
-    (folder / locking.LOCK).touch()
+    (folder / lock.LOCK).touch()
     then = time.time() - 100
-    (folder / locking.HEARTBEAT).write_text('{"host": "elsewhere", "process": 1, "since": "long ago", "mark": "x"}')
-    os.utime(folder / locking.HEARTBEAT, (then, then))
+    (folder / lock.HEARTBEAT).write_text('{"host": "elsewhere", "process": 1, "since": "long ago", "mark": "x"}')
+    os.utime(folder / lock.HEARTBEAT, (then, then))
     if lacks == "files":
-        (folder / locking.LOCK).unlink()  # and without it the disk's clock cannot be read
-        monkeypatch.setattr(locking, "STALE_SECONDS", 0.2)
+        (folder / lock.LOCK).unlink()  # and without it the disk's clock cannot be read
+        monkeypatch.setattr(lock, "STALE_SECONDS", 0.2)
     with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as filler:
         while lacks == "space" and filler.write(b"x" * 1000):
             pass
@@ -505,7 +502,7 @@ def joined(tmp_path_factory):
         path.unlink()
     rows = pa.Table.from_pandas(changed, part.table.schema, preserve_index=False)
     store.write_timing(right, store.write_part(right, rows, part.metadata), strangers.TIMING)
-    merged, lines = merge([left, right], root / "whole" / "both")
+    merged, lines = merge_experiments([left, right], root / "whole" / "both")
     assert len(lines) == changed.loc[changed["seed"] < 3, "cell"].nunique() > 3
     return [left, right], merged.folder, lines
 
@@ -524,14 +521,14 @@ def test_a_merge_that_is_killed_at_any_write_is_repeated_to_the_same_result(join
         def work(into=into, at=at):
             with pytest.MonkeyPatch.context() as patch:
                 Disk(tmp_path, at).install(patch)
-                merge(sources, into)
+                merge_experiments(sources, into)
 
         ends.append(forked(work))
         if ends[-1]:
             if (into / store.MERGING).exists() and at % 5 == 0:
                 with pytest.raises(UserError, match="holds another merge that was stopped"):
-                    merge(sources[::-1], into)
-            merged, lines = merge(sources, into)
+                    merge_experiments(sources[::-1], into)
+            merged, lines = merge_experiments(sources, into)
             assert lines == [line.replace(str(whole), str(into)) for line in told]
             assert content(into) == content(whole)
             assert merged.missing() == []
@@ -550,13 +547,13 @@ def test_a_merge_that_is_repeated_after_a_source_was_stacked_anew_has_each_cell_
     with monkeypatch.context() as patch:
         patch.setattr(store, "write_timing", killed)
         with pytest.raises(KeyboardInterrupt):
-            merge([left], tmp_path / "both")
+            merge_experiments([left], tmp_path / "both")
     part = next(store.read_parts(left, []))
     assert [part.id] == [path.stem for path in (tmp_path / "both" / "parts").iterdir()]
     (left / "parts" / f"{part.id}.parquet").unlink()
     for rows in (part.table[:6], part.table[6:]):
         store.write_timing(left, store.write_part(left, rows, part.metadata), strangers.TIMING)
-    merged, lines = merge([left], tmp_path / "both")
+    merged, lines = merge_experiments([left], tmp_path / "both")
     assert (lines, merged.missing()) == ([], [])
     rows = pd.read_parquet(merged.folder / "parts")
     assert (len(rows), rows.duplicated(["cell", "epoch"]).any()) == (54, False)
@@ -566,17 +563,17 @@ def test_a_merge_that_is_repeated_after_a_source_was_stacked_anew_has_each_cell_
 def test_a_merge_is_not_repeated_where_anything_else_lies(joined, tmp_path):
     sources, whole, _ = joined
     with pytest.raises(UserError, match="is not empty"):  # it has ended
-        merge(sources, whole)
+        merge_experiments(sources, whole)
     for name in ("notes.txt", "parts/notes.txt", f"parts/{'a' * 64}.parquet", "figures/cover.png"):
         into = tmp_path / name.replace("/", "-") / "both"
         (into / name).parent.mkdir(parents=True)
         (into / name).write_text("mine")
         with pytest.raises(UserError, match="is not empty"):
-            merge(sources, into)
+            merge_experiments(sources, into)
         assert [path for path in listing(into) if (into / path).is_file()] == [name]
     other = Experiment.create(Experiment.open(sources[0]).grid, tmp_path / "other").folder  # begun, of another grid
     with pytest.raises(UserError, match="is not empty"):
-        merge(sources, other)
+        merge_experiments(sources, other)
 
 
 def test_a_full_disk_stops_a_merge_with_the_command_that_goes_on(joined, tmp_path, monkeypatch, capsys):
@@ -601,7 +598,7 @@ def test_a_full_disk_stops_a_merge_with_the_command_that_goes_on(joined, tmp_pat
 
 
 def test_verify_reads_each_part_once_and_makes_each_cell_once(made, monkeypatch):
-    calls = {"opened": 0, "Cell": 0, "exists": 0}
+    calls = {"open_part": 0, "Cell": 0, "exists": 0}
 
     def counted(name, plain):
         def call(*rest, **named):
@@ -611,16 +608,16 @@ def test_verify_reads_each_part_once_and_makes_each_cell_once(made, monkeypatch)
         return call
 
     run = Experiment.open(made)
-    monkeypatch.setattr(store, "opened", counted("opened", store.opened))
-    monkeypatch.setattr(verification, "Cell", counted("Cell", verification.Cell))
+    monkeypatch.setattr(store, "open_part", counted("open_part", store.open_part))
+    monkeypatch.setattr(verify, "Cell", counted("Cell", verify.Cell))
     for name in ("exists", "stat"):
         monkeypatch.setattr(Path, name, counted("exists", getattr(Path, name)))
     for name in ("DataFrame", "Series"):
         monkeypatch.setattr(pd, name, None)
-    checked = verification.check(run)
-    assert (checked.wrong, len(checked.cells)) == ([], 18)
-    assert calls == {"opened": 2, "Cell": 18, "exists": 0}
+    checked = verify.check(run)
+    assert (checked.problems, len(checked.cells)) == ([], 18)
+    assert calls == {"open_part": 2, "Cell": 18, "exists": 0}
     cell = next(run.grid.cells()).id
-    rows = verification._rows(run, checked, {cell})
+    rows = verify._rows(run, checked, {cell})
     assert rows[cell]["epoch"].to_pylist() == [0, 1, 2]
-    assert calls["opened"] == 3  # of the parts the one that has this cell
+    assert calls["open_part"] == 3  # of the parts the one that has this cell

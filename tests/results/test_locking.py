@@ -19,10 +19,8 @@ from soak import THOROUGH
 
 import initbench as ib
 from initbench.errors import UserError
-from initbench.results import experiment as runs
-from initbench.results import lock as locking
-from initbench.results import store
-from initbench.results.merge import merge
+from initbench.results import clean, experiment, lock, store
+from initbench.results.merge import merge_experiments
 from initbench.system import files
 
 ELSEWHERE = {"host": "elsewhere", "process": 4321, "since": "2026-01-01 00:00:00 UTC", "mark": "0123456789abcdef"}
@@ -60,9 +58,9 @@ def folder(grid, tmp_path, monkeypatch):
 
 
 def heartbeat(folder, age, **fields):
-    (folder / locking.HEARTBEAT).write_text(json.dumps({**ELSEWHERE, **fields}))
+    (folder / lock.HEARTBEAT).write_text(json.dumps({**ELSEWHERE, **fields}))
     then = time.time() - age
-    os.utime(folder / locking.HEARTBEAT, (then, then))
+    os.utime(folder / lock.HEARTBEAT, (then, then))
 
 
 def without_locks(monkeypatch, error):
@@ -72,7 +70,7 @@ def without_locks(monkeypatch, error):
         raise error
 
     monkeypatch.setattr("filelock.FileLock.acquire", acquire)
-    monkeypatch.setattr(locking, "BOTH_SECONDS", 0.0)
+    monkeypatch.setattr(lock, "BOTH_SECONDS", 0.0)
 
 
 def alive(monkeypatch, folder, **fields):
@@ -147,7 +145,7 @@ def test_a_second_run_is_refused_with_the_name_of_the_first_and_changes_nothing(
 def test_when_the_holder_is_killed_the_next_run_starts_at_once(grid, tmp_path, monkeypatch):
     with Racing([grid], tmp_path, seconds=60) as race:
         race.go(0)
-        held = tmp_path / "made-up" / locking.HEARTBEAT
+        held = tmp_path / "made-up" / lock.HEARTBEAT
         wait_for(lambda: held.exists() and (tmp_path / "made-up" / "grid.toml").exists())
         made_up.instantly(monkeypatch)
         with pytest.raises(UserError, match=rf"process {race.processes[0].pid} on host {socket.gethostname()}, since"):
@@ -176,54 +174,54 @@ def test_a_living_writer_of_another_host_is_respected_and_a_dead_one_is_not(
     assert "process 4321 on host elsewhere" in line
     assert re.search(r"its heartbeat is 5 s old\). Waiting up to 5[56] s", line)
     assert (folder / "grid.toml").read_bytes() == before
-    assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
-    heartbeat(folder, age=locking.STALE_SECONDS + 5)
+    assert json.loads((folder / lock.HEARTBEAT).read_text()) == ELSEWHERE
+    heartbeat(folder, age=lock.STALE_SECONDS + 5)
     with pytest.warns(UserWarning, match=r"host elsewhere, .* not renewed its heartbeat for 65 s; going on without"):
         frame = ib.run(grid, results=tmp_path)
     assert frame["cell"].nunique() == made_up.CELLS
-    assert not (folder / locking.HEARTBEAT).exists()
+    assert not (folder / lock.HEARTBEAT).exists()
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("age", [59.7, -86332])
 def test_a_heartbeat_that_nobody_renews_is_waited_out_and_cleared(folder, monkeypatch, age):
     """Of a writer that was killed on another host a moment ago; and one dated in the future, by a clock set back."""
-    monkeypatch.setattr(locking, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.05)
     heartbeat(folder, age)
     if age < 0:
-        monkeypatch.setattr(locking, "STALE_SECONDS", 0.3)
+        monkeypatch.setattr(lock, "STALE_SECONDS", 0.3)
     told, begin = [], time.monotonic()
-    with locking.alone(folder, tell=told.append) as writer:
+    with lock.exclusive(folder, on_wait=told.append) as writer:
         assert time.monotonic() - begin >= 0.2
-        assert json.loads((folder / locking.HEARTBEAT).read_text())["process"] == os.getpid()
+        assert json.loads((folder / lock.HEARTBEAT).read_text())["process"] == os.getpid()
         assert "host elsewhere" in writer.notes[0]
     assert len(told) == 1
     assert "Waiting up to 1 s" in told[0]
     assert ("dated in the future" in told[0]) == (age < 0)
-    assert not (folder / locking.HEARTBEAT).exists()
+    assert not (folder / lock.HEARTBEAT).exists()
 
 
 def test_waiting_ends_when_the_other_writer_does_and_with_ctrl_c(folder, monkeypatch):
     heartbeat(folder, age=5)
     with monkeypatch.context() as patch:
-        patch.setattr("initbench.results.lock.time.sleep", lambda seconds: (folder / locking.HEARTBEAT).unlink())
-        with locking.alone(folder, tell=lambda line: None) as writer:
+        patch.setattr("initbench.results.lock.time.sleep", lambda seconds: (folder / lock.HEARTBEAT).unlink())
+        with lock.exclusive(folder, on_wait=lambda line: None) as writer:
             assert writer.notes == []
     heartbeat(folder, age=5)
     with monkeypatch.context() as patch:
         patch.setattr("initbench.results.lock.time.sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt), locking.alone(folder, tell=lambda line: None):
+        with pytest.raises(KeyboardInterrupt), lock.exclusive(folder, on_wait=lambda line: None):
             pytest.fail("went on")
-    assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
-    heartbeat(folder, age=locking.STALE_SECONDS)
-    with locking.alone(folder):
+    assert json.loads((folder / lock.HEARTBEAT).read_text()) == ELSEWHERE
+    heartbeat(folder, age=lock.STALE_SECONDS)
+    with lock.exclusive(folder):
         pass  # the lock was given back
 
 
 @pytest.mark.parametrize("process", [-1, 0, 2**70, True, "4321", [4321]])
 def test_a_heartbeat_that_no_writer_has_written_holds_up_nobody(folder, process):
     heartbeat(folder, age=0, process=process, host=socket.gethostname())
-    with locking.alone(folder, tell=pytest.fail) as writer:
+    with lock.exclusive(folder, on_wait=pytest.fail) as writer:
         assert writer.notes == []
 
 
@@ -236,7 +234,7 @@ def test_where_there_are_no_locks_the_sign_of_life_decides(grid, folder, tmp_pat
             alive(patch, folder, host=host, process=process)
             with pytest.raises(UserError, match=f"process {process} on host {host}"):
                 ib.run(grid, results=tmp_path)
-        heartbeat(folder, age=locking.STALE_SECONDS + 5, host=host, process=process)
+        heartbeat(folder, age=lock.STALE_SECONDS + 5, host=host, process=process)
         with pytest.warns(UserWarning, match="not renewed its heartbeat"):
             ib.run(grid, results=tmp_path)
     ended = subprocess.Popen([sys.executable, "-c", ""])
@@ -247,11 +245,11 @@ def test_where_there_are_no_locks_the_sign_of_life_decides(grid, folder, tmp_pat
 
 def test_of_two_that_come_at_the_same_moment_without_locks_the_later_one_stays(folder, monkeypatch):
     without_locks(monkeypatch, NO_LOCKS[0])
-    (folder / locking.HEARTBEAT).unlink(missing_ok=True)
+    (folder / lock.HEARTBEAT).unlink(missing_ok=True)
     monkeypatch.setattr("initbench.results.lock.time.sleep", lambda seconds: heartbeat(folder, age=0))
-    with pytest.raises(UserError, match="on host elsewhere"), locking.alone(folder):
+    with pytest.raises(UserError, match="on host elsewhere"), lock.exclusive(folder):
         pytest.fail("two writers")
-    assert json.loads((folder / locking.HEARTBEAT).read_text()) == ELSEWHERE
+    assert json.loads((folder / lock.HEARTBEAT).read_text()) == ELSEWHERE
 
 
 def test_a_lock_that_is_a_file_is_not_taken_for_one(folder, monkeypatch):
@@ -261,15 +259,15 @@ def test_a_lock_that_is_a_file_is_not_taken_for_one(folder, monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(locking, "BOTH_SECONDS", 0.0)
+    monkeypatch.setattr(lock, "BOTH_SECONDS", 0.0)
     monkeypatch.setattr(fcntl, "flock", flock)
     for _ in range(2):
-        with locking.alone(folder):
-            assert json.loads((folder / locking.HEARTBEAT).read_text())["process"] == os.getpid()
+        with lock.exclusive(folder):
+            assert json.loads((folder / lock.HEARTBEAT).read_text())["process"] == os.getpid()
 
 
 @pytest.mark.parametrize(
-    "took", [lambda folder: heartbeat(folder, age=0), lambda folder: (folder / locking.HEARTBEAT).unlink()]
+    "took", [lambda folder: heartbeat(folder, age=0), lambda folder: (folder / lock.HEARTBEAT).unlink()]
 )
 def test_a_writer_whose_folder_was_taken_over_writes_no_more_parts(grid, tmp_path, monkeypatch, took):
     folder, sent = tmp_path / "made-up", []
@@ -280,17 +278,17 @@ def test_a_writer_whose_folder_was_taken_over_writes_no_more_parts(grid, tmp_pat
             took(folder)
 
     made_up.instantly(monkeypatch, before)
-    with pytest.raises(UserError, match="another run has taken this folder over"):
+    with pytest.raises(UserError, match="another process has taken this folder over"):
         ib.run(grid, results=tmp_path)
     assert len(list((folder / "parts").iterdir())) == 0  # both were sent before the first was kept
-    assert (folder / locking.HEARTBEAT).exists() == (took.__code__.co_names[0] == "heartbeat")
+    assert (folder / lock.HEARTBEAT).exists() == (took.__code__.co_names[0] == "heartbeat")
 
 
 def test_a_disk_that_does_not_answer_for_a_while_is_not_another_writer(folder, monkeypatch):
     def failing(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    with locking.alone(folder) as writer:
+    with lock.exclusive(folder) as writer:
         with monkeypatch.context() as patch:
             patch.setattr(files, "read", failing)
             patch.setattr(Path, "lstat", failing)
@@ -301,58 +299,58 @@ def test_a_disk_that_does_not_answer_for_a_while_is_not_another_writer(folder, m
 
 def test_clean_and_merge_stop_where_somebody_writes(folder, tmp_path, monkeypatch):
     before = sorted(folder.rglob("*"))
-    with locking.alone(folder), pytest.raises(UserError, match="another initbench is writing here"):
-        runs.clean(folder)
+    with lock.exclusive(folder), pytest.raises(UserError, match="another initbench is writing here"):
+        clean.clean(folder)
     heartbeat(folder, age=5)
     alive(monkeypatch, folder)
     with pytest.raises(UserError, match="host elsewhere"):
-        runs.clean(folder)
-    (folder / locking.HEARTBEAT).unlink()
+        clean.clean(folder)
+    (folder / lock.HEARTBEAT).unlink()
     assert sorted(folder.rglob("*")) == before
     alive(monkeypatch, tmp_path / "merged")
 
-    def beginning(*_, plain=runs._folder_for):
+    def beginning(*_, plain=experiment._folder_for):
         made = plain(*_)
         heartbeat(made, age=5)  # in the moment after the folder was found to be new
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "_folder_for", beginning)
+        patch.setattr(experiment, "_folder_for", beginning)
         with pytest.raises(UserError, match="host elsewhere"):
-            merge([folder], tmp_path / "merged")
+            merge_experiments([folder], tmp_path / "merged")
     assert not list((tmp_path / "merged" / "parts").iterdir())
 
 
 def test_a_merge_that_was_taken_over_writes_no_more(folder, tmp_path, monkeypatch):
-    from initbench.results import merge as merging
+    from initbench.results import merge
 
-    plain = merging.outcomes_by_cell
+    plain = merge.outcomes_by_cell
 
     def outcomes(table):
         heartbeat(tmp_path / "merged", age=0)
         return plain(table)
 
-    monkeypatch.setattr(merging, "outcomes_by_cell", outcomes)
+    monkeypatch.setattr(merge, "outcomes_by_cell", outcomes)
     with pytest.raises(UserError, match="taken this folder over"):
-        merge([folder], tmp_path / "merged")
+        merge_experiments([folder], tmp_path / "merged")
     assert not list((tmp_path / "merged" / "parts").iterdir())
 
 
 def test_the_lock_goes_with_the_folder_while_it_is_held(folder, monkeypatch):
     """So that nobody who takes it in that moment holds what another one removes."""
-    plain, seen = locking.Writer.close, []
+    plain, seen = lock.Writer.close, []
 
     def close(self):
-        seen.append((folder / locking.LOCK).exists())
+        seen.append((folder / lock.LOCK).exists())
         plain(self)
 
-    monkeypatch.setattr(locking.Writer, "close", close)
-    runs.clean(folder)
+    monkeypatch.setattr(lock.Writer, "close", close)
+    clean.clean(folder)
     assert seen == [os.name != "posix"]
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("name", [*store.FOLDERS, locking.LOCK])
+@pytest.mark.parametrize("name", [*store.FOLDERS, lock.LOCK])
 def test_nothing_is_written_through_a_link(grid, folder, tmp_path, name):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -361,21 +359,21 @@ def test_nothing_is_written_through_a_link(grid, folder, tmp_path, name):
     if (folder / name).is_dir():
         shutil.rmtree(folder / name)
     (folder / name).unlink(missing_ok=True)
-    (folder / name).symlink_to(victim if name == locking.LOCK else outside)
+    (folder / name).symlink_to(victim if name == lock.LOCK else outside)
     with pytest.raises(UserError, match="is a symbolic link"):
         ib.run(grid, results=tmp_path)
     if name == "figures":
         with pytest.raises(UserError, match="is a symbolic link"):
             ib.figures(folder)
     if name == "parts":
-        assert runs.clean(folder).kept == [name]
-    elif name != locking.LOCK:
-        assert name in runs.clean(folder).kept
+        assert clean.clean(folder).remaining == [name]
+    elif name != lock.LOCK:
+        assert name in clean.clean(folder).remaining
     assert [path.name for path in outside.iterdir()] == [victim.name]
     assert victim.read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["timings", "set-aside", "figures", locking.HEARTBEAT, locking.LOCK, "grid.toml"])
+@pytest.mark.parametrize("name", ["timings", "set-aside", "figures", lock.HEARTBEAT, lock.LOCK, "grid.toml"])
 def test_a_file_where_a_folder_belongs_or_the_other_way_is_told_of_before_anything_is_trained(
     grid, folder, tmp_path, name
 ):
@@ -388,13 +386,13 @@ def test_a_file_where_a_folder_belongs_or_the_other_way_is_told_of_before_anythi
         (folder / name).mkdir()
     parts = sorted((folder / "parts").iterdir())
     with pytest.raises(
-        UserError, match="is a file, and the run needs a folder" if "." not in name else "cannot be written"
+        UserError, match="is a file, but the experiment needs a folder" if "." not in name else "cannot be written"
     ):
         ib.run(grid, results=tmp_path)
     assert sorted((folder / "parts").iterdir()) == parts
 
 
-@pytest.mark.parametrize("name", [locking.HEARTBEAT, "grid.toml", "report.html"])
+@pytest.mark.parametrize("name", [lock.HEARTBEAT, "grid.toml", "report.html"])
 def test_a_file_that_is_a_link_is_replaced_and_what_it_leads_to_stays(grid, folder, tmp_path, monkeypatch, name):
     victim = tmp_path / "mine"
     victim.write_bytes((folder / "grid.toml").read_bytes())

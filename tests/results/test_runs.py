@@ -19,10 +19,9 @@ from cells import SMALL_GRID, exact
 import initbench as ib
 from initbench.errors import UserError
 from initbench.execution.start import planned_stacks
-from initbench.results import experiment as runs
-from initbench.results import store
+from initbench.results import clean, store
 from initbench.results.experiment import Experiment
-from initbench.results.merge import merge
+from initbench.results.merge import merge_experiments
 from initbench.results.table import SCHEMA, table
 from initbench.spec.columns import COLUMNS, METRICS, SETTINGS
 from initbench.system import files
@@ -155,7 +154,7 @@ def test_a_part_of_another_schema_is_set_aside(folder):
     part = next(store.read_parts(folder, lines))
     store.write_part(folder, part.table.drop_columns(["status"]), {})
     assert len(list(store.read_parts(folder, lines))) == 2
-    assert "other columns" in lines[0]
+    assert "its columns are not those" in lines[0]
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -206,7 +205,7 @@ def test_a_loss_that_is_infinite_after_the_last_update_is_divergence_too():
 def test_merge_joins_drops_duplicates_and_names_what_disagrees(folder, trained, tmp_path, grid_file):
     ib.run(grid_file, results=tmp_path / "there", workers=1, overrides={"seed": [1, 2]})
     there = tmp_path / "there" / "small"
-    merged, lines = merge([folder, there], tmp_path / "both")
+    merged, lines = merge_experiments([folder, there], tmp_path / "both")
     assert lines == []
     frame = merged.frame()
     assert sorted(frame["seed"].unique()) == [0, 1, 2]
@@ -223,7 +222,7 @@ def test_merge_joins_drops_duplicates_and_names_what_disagrees(folder, trained, 
 
     part_files(there)[0].unlink()
     store.write_part(there, pa.Table.from_pandas(changed, SCHEMA, preserve_index=False), part.metadata)
-    _, lines = merge([folder, there], tmp_path / "again")
+    _, lines = merge_experiments([folder, there], tmp_path / "again")
     disagreeing = set(changed.loc[changed["seed"] == 1, "cell"])
     assert len(lines) == len(disagreeing)
     assert all(any(cell in line for line in lines) for cell in disagreeing)
@@ -233,25 +232,25 @@ def test_merge_does_not_write_into_a_folder_that_holds_something(folder, tmp_pat
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(UserError, match="not empty"):
-        merge([folder], tmp_path / "full")
+        merge_experiments([folder], tmp_path / "full")
 
 
 def test_clean_removes_what_the_run_wrote_and_nothing_else(folder):
     (folder / "notes.txt").write_text("mine")
-    cleaned = runs.clean(folder)
-    assert [p.name for p in folder.iterdir()] == cleaned.kept == ["notes.txt"]
+    cleaned = clean.clean(folder)
+    assert [p.name for p in folder.iterdir()] == cleaned.remaining == ["notes.txt"]
     assert {"parts", "timings", "grid.toml"} <= set(cleaned.removed)
 
 
 def test_load_says_what_runs_there_are(folder):
-    with pytest.raises(UserError, match=r"no such folder; runs in .*: small"):
+    with pytest.raises(UserError, match=r"no such folder; experiments in .*: small"):
         ib.load(folder.parent / "smal")
 
 
 def test_a_foreign_folder_is_not_written_into(tmp_path, grid_file):
     (tmp_path / "results" / "small").mkdir(parents=True)
     (tmp_path / "results" / "small" / "thesis.tex").touch()
-    with pytest.raises(UserError, match="holds other files and is no run"):
+    with pytest.raises(UserError, match="holds other files, not an experiment"):
         ib.run(grid_file, results=tmp_path / "results")
 
 
@@ -297,7 +296,7 @@ def add_part_that_leads_nowhere(folder):
 @pytest.mark.parametrize("damage", [damage_timings, add_part_that_is_a_folder, add_part_that_leads_nowhere])
 def test_a_folder_that_somebody_changed_is_still_read(folder, trained, tmp_path, damage):
     damage(folder)
-    merged, _ = merge([folder], tmp_path / "merged")
+    merged, _ = merge_experiments([folder], tmp_path / "merged")
     pd.testing.assert_frame_equal(merged.frame(), trained[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -315,9 +314,9 @@ def test_a_users_own_grid_file_is_not_taken_for_a_run(tmp_path, grid_file):
     own.mkdir()
     (own / "grid.toml").write_text(SMALL_GRID)
     (own / "notes.txt").touch()
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="not an experiment"):
         ib.run(own / "grid.toml", results=tmp_path, overrides={"seed": 1})
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="not an experiment"):
         Experiment.open(own)
     assert (own / "grid.toml").read_text() == SMALL_GRID
 
@@ -327,7 +326,7 @@ def test_merge_reads_all_images_as_their_number(folder, tmp_path, grid_file):
     (tmp_path / "all.toml").write_text(SMALL_GRID.replace("train_size = 640", ""))
     ib.run(tmp_path / "all.toml", results=tmp_path / "a", workers=1, overrides=cheap)
     ib.run(grid_file, results=tmp_path / "b", workers=1, overrides={**cheap, "train_size": [5000, 55000]})
-    merged, lines = merge([tmp_path / "a" / "small", tmp_path / "b" / "small"], tmp_path / "both")
+    merged, lines = merge_experiments([tmp_path / "a" / "small", tmp_path / "b" / "small"], tmp_path / "both")
     assert lines == []
     assert sorted(merged.frame()["train_size"].unique()) == [5000, 55000]
     assert merged.missing() == []

@@ -16,9 +16,7 @@ import initbench as ib
 from initbench.cli import app
 from initbench.errors import UserError
 from initbench.execution.config import ExecutionConfig
-from initbench.results import experiment as runs
-from initbench.results import store
-from initbench.results import verify as verification
+from initbench.results import clean, store, verify
 from initbench.results.experiment import Experiment
 from initbench.results.table import EARLIER, FORMAT, SCHEMA
 from initbench.spec.cell import TRAINING_VERSION
@@ -54,7 +52,7 @@ def rewritten(folder, change, metadata=None):
 
 
 def wrong(folder):
-    return verification.check(Experiment.open(folder)).wrong
+    return verify.check(Experiment.open(folder)).problems
 
 
 @exact
@@ -101,8 +99,8 @@ def test_a_cell_of_another_processor_may_differ_and_is_told_apart(folder):
     metadata = next(store.read_parts(folder, [])).metadata | other
     rewritten(folder, change, metadata)
     run = Experiment.open(folder)
-    again = verification.retrain(run, verification.check(run), 12, 0, ExecutionConfig(1))
-    assert (again.chosen, again.same, again.wrong) == (12, 6, [])
+    again = verify.retrain(run, verify.check(run), 12, 0, ExecutionConfig(1))
+    assert (again.sampled, again.same, again.problems) == (12, 6, [])
     assert all("trained with processor Other Processor 9000, here " in line for line in again.elsewhere)
     assert all("; cpu_capability Other instructions, here " in line for line in again.elsewhere)
     assert all(f"; blas other kernels, here {threads.blas()}" in line for line in again.elsewhere)
@@ -116,9 +114,9 @@ def test_what_another_processor_cannot_have_given_is_wrong(folder):
     metadata = next(store.read_parts(folder, [])).metadata | {"bits": "to rounding"}
     rewritten(folder, change, metadata)
     run = Experiment.open(folder)
-    again = verification.retrain(run, verification.check(run), 12, 0, ExecutionConfig(1))
-    assert (again.same, len(again.wrong), again.elsewhere) == (6, 6, [])
-    assert all("too far apart" in line for line in again.wrong)
+    again = verify.retrain(run, verify.check(run), 12, 0, ExecutionConfig(1))
+    assert (again.same, len(again.problems), again.elsewhere) == (6, 6, [])
+    assert all("too far apart" in line for line in again.problems)
 
 
 def other_status(rows):
@@ -178,16 +176,16 @@ def two_settings(rows):
     ("change", "told"),
     [
         (other_status, "it has a status 'nearly'"),
-        (other_seed, "is not what its settings make"),
+        (other_seed, "does not match its settings"),
         (row_missing, "are not each epoch of each cell, once"),
         (row_twice, "are not each epoch of each cell, once"),
         (epoch_beyond, "are not each epoch of each cell, once"),
-        (impossible_accuracy, "its column test_accuracy has values that no training gives"),
-        (infinite, "its column test_loss has values that no training gives"),
+        (impossible_accuracy, "its column test_accuracy has impossible values"),
+        (infinite, "its column test_loss has impossible values"),
         (hole, "validation_loss is missing"),
         (resurrected, "trained after it diverged"),
         (nameless, "its column cell has rows without a value"),
-        (two_settings, "rows of several settings"),
+        (two_settings, "rows of several specifications"),
     ],
 )
 def test_rows_that_no_training_gives_are_found(folder, change, told):
@@ -203,7 +201,7 @@ def test_a_part_that_is_gone_and_cells_that_are_missing_are_told(folder):
     result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "0"])
     assert result.exit_code == 1
     assert "6 of 12 cells, in 1 parts" in result.output
-    assert "6 cells are not trained yet, or not any more; `initbench run` trains them" in result.output
+    assert "6 cells are not trained, or no longer stored; `initbench run` trains them" in result.output
     assert f"{gone.name}: is gone" in result.output
     assert kept.name not in result.output
     assert "No cell was trained again" in result.output
@@ -218,9 +216,9 @@ def test_what_cannot_be_verified_is_refused(folder, given):
 def test_clean_leaves_what_it_did_not_write(folder):
     (folder / "parts" / "notes.txt").write_text("mine")
     (folder / "parts" / "x.parquet").write_text("mine too")
-    with pytest.warns(UserWarning, match="x.parquet: is no part of a run, and is left out; move it elsewhere"):
+    with pytest.warns(UserWarning, match="x.parquet: not a part of an experiment; left out; move it elsewhere"):
         ib.run(folder / "grid.toml", results=folder.parent, workers=1, overrides={"name": "small"})
-    runs.clean(folder)
+    clean.clean(folder)
     assert sorted(path.name for path in folder.rglob("*")) == ["notes.txt", "parts", "x.parquet"]
 
 
