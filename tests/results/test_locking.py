@@ -33,7 +33,7 @@ import made_up, pytest
 patch = pytest.MonkeyPatch()
 seconds = float(sys.argv.pop())
 made_up.instantly(patch, before=lambda task: time.sleep(seconds))
-import initbench.runs
+import initbench.results.experiment
 from initbench.cli import commands
 commands._finish = lambda made: None  # no report
 print("here", flush=True)
