@@ -33,7 +33,7 @@ def pretend(seconds):
     """Make the workers of this process simulate: a stack takes this many seconds and returns random results."""
     import numpy as np
 
-    from initbench.execution import dask_worker
+    from initbench.execution.cluster import dask_worker
     from initbench.spec.cell import Cell
     from initbench.spec.columns import METRICS
 
@@ -42,10 +42,10 @@ def pretend(seconds):
     def serve(task, device, client, topic, every):
         cells = [Cell(*values) for values in task["cells"]]
         time.sleep(seconds)
-        values = np.random.default_rng(task["stack"]).random((len(METRICS), cells[0].epochs + 1, len(cells)))
+        values = np.random.default_rng(task["task"]).random((len(METRICS), cells[0].epochs + 1, len(cells)))
         reply = {
             "event": "done",
-            "stack": task["stack"],
+            "task": task["task"],
             "metrics": dict(zip(METRICS, values.tolist(), strict=True)),
             "exact": True,
             "seconds": seconds,

@@ -16,7 +16,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from initbench.execution.crew import WorkerMessage
+from initbench.execution.pool import WorkerMessage
 from initbench.spec.columns import METRICS, SETTINGS
 
 PYTHON = sys.executable
@@ -46,7 +46,7 @@ def reply_to(task):
     epochs = task["cells"][0][SETTINGS.index("epochs")]
     draws = [random.Random(repr(list(values))) for values in task["cells"]]
     metrics = {name: [[draw.random() for draw in draws] for _ in range(epochs + 1)] for name in METRICS}
-    told = {"event": "done", "stack": task["stack"], "metrics": metrics, "exact": True, "seconds": 0.1}
+    told = {"event": "done", "task": task["task"], "metrics": metrics, "exact": True, "seconds": 0.1}
     return {**told, "initialization": {}, "product_rate": 1.0}
 
 
@@ -126,7 +126,7 @@ def work():
         if faults.get("stopped") in values:
             os.kill(os.getpid(), signal.SIGSTOP)
         if faults.get("raised") in values:
-            say(event="failed", stack=task["stack"], why="ValueError: no such thing", memory=False)
+            say(event="failed", task=task["task"], why="ValueError: no such thing", memory=False)
             continue
         say(**reply_to(task))
 

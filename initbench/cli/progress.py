@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from initbench.execution import Failed, Finished, Notice
 from initbench.execution import Progress as Trained
 from initbench.execution.estimate import duration
+from initbench.execution.events import Event, Planned
 from initbench.execution.plan import Kind, Stack, kind_of
-from initbench.execution.start import Event, Planned
 from initbench.spec.cell import Cell
 
 LINE_EVERY = 10.0  # seconds, where the output is no terminal

@@ -1,22 +1,25 @@
-"""Executing a plan: stacks go to the workers of a crew, of this machine or of a cluster, and their results come back.
+"""Executing a plan: stacks go to workers, on this machine or on a Dask cluster, and their results come back.
 
-`crew.py` says what a crew is and what becomes of a stack whose worker is lost; `processes.py` are workers of this
-machine; `cluster.py` those of a Dask cluster, and `dask_worker.py` is what runs on them; `devices.py` what trains.
-Knows nothing of torch.
+`config.py` is where cells train, `plan.py` which train together, `start.py` the workers and the plan of one training,
+`scheduling.py` which worker gets which stack, and what happens after a failure. Workers are `processes.py` of this
+machine, pooled in `process_pool.py`, or those of a Dask cluster, in `cluster/`. `calibration.py` and `estimate.py`
+predict times. Nothing here imports torch.
 """
 
-from initbench.execution.crew import Crew, Failed, Finished, Notice, Progress, Speed, initialization, speeds, train
 from initbench.execution.devices import device_for
-from initbench.execution.processes import Workers
+from initbench.execution.events import Failed, Finished, Notice, Progress, Speed
+from initbench.execution.pool import WorkerPool
+from initbench.execution.process_pool import ProcessPool
+from initbench.execution.scheduling import initialization, speeds, train
 
 __all__ = [
-    "Crew",
     "Failed",
     "Finished",
     "Notice",
+    "ProcessPool",
     "Progress",
     "Speed",
-    "Workers",
+    "WorkerPool",
     "device_for",
     "initialization",
     "speeds",

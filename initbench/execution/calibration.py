@@ -13,8 +13,8 @@ from pathlib import Path
 
 from initbench import __version__
 from initbench.data.datasets import Source
-from initbench.execution import crew
-from initbench.execution.crew import Crew, Speed
+from initbench.execution import scheduling
+from initbench.execution.events import Speed
 from initbench.execution.plan import (
     GPU_STACK_BYTES,
     MAX_GPU_WIDTH,
@@ -26,6 +26,7 @@ from initbench.execution.plan import (
     weights,
     wide,
 )
+from initbench.execution.pool import WorkerPool
 from initbench.initializers import schemes
 from initbench.spec.cell import Cell
 from initbench.system import files
@@ -79,7 +80,7 @@ class Speeds:
 
 
 def speeds(
-    cells: Sequence[Cell], sources: Mapping[str, Source], pool: Crew, measuring: bool = True
+    cells: Sequence[Cell], sources: Mapping[str, Source], pool: WorkerPool, measuring: bool = True
 ) -> dict[Kind, Speeds]:
     """The speeds of the kinds of these cells: those remembered of this machine, and the others measured, if asked.
 
@@ -97,7 +98,7 @@ def speeds(
     return found
 
 
-def _measured(cells: Sequence[Cell], source: Source, pool: Crew) -> list[Speed]:
+def _measured(cells: Sequence[Cell], source: Source, pool: WorkerPool) -> list[Speed]:
     """The speeds of stacks of some widths, made of these cells again and again."""
     gpu = pool.device != "cpu"
     bytes_tried = [GPU_STACK_BYTES / part for part in (16, 4, 1)] if gpu else TRIED_BYTES
@@ -105,7 +106,7 @@ def _measured(cells: Sequence[Cell], source: Source, pool: Crew) -> list[Speed]:
     found = []
     for width in sorted({min(widest, max(MIN_WIDTH, wide(cells[0], source, size))) for size in bytes_tried}):
         stack = Stack(tuple(sorted((cells[i % len(cells)] for i in range(width)), key=_functions)), source)
-        times = crew.speeds(pool, [stack] * min(pool.count, MAX_MEASURING))
+        times = scheduling.speeds(pool, [stack] * min(pool.count, MAX_MEASURING))
         if not times:
             break
         mean = {name: sum(getattr(t, name) for t in times) / len(times) for name in ("step", "evaluation", "start")}
@@ -129,7 +130,7 @@ def stack_seconds(
 
 
 def initialization(
-    cells: Iterable[Cell], sources: Mapping[str, Source], pool: Crew, measuring: bool = True
+    cells: Iterable[Cell], sources: Mapping[str, Source], pool: WorkerPool, measuring: bool = True
 ) -> Callable[[Cell], float]:
     """The seconds that a cell's initial weights take, for cells whose initializers look at data or at gradients.
 
@@ -151,7 +152,7 @@ def initialization(
                 found[name] = line["initialization"]
     unknown = [name for name in largest if name not in found] if measuring else []
     stacks = [Stack((largest[name],), sources[largest[name].dataset]) for name in unknown]
-    for name, seconds in zip(unknown, crew.initialization(pool, stacks), strict=True):
+    for name, seconds in zip(unknown, scheduling.initialization(pool, stacks), strict=True):
         found[name] = seconds
         _remember(keys[name], [{"initialization": seconds}])
 
@@ -185,7 +186,7 @@ def file() -> Path:
     return cache_folder() / "speeds.json"
 
 
-def _key(kind: Kind, pool: Crew) -> str:
+def _key(kind: Kind, pool: WorkerPool) -> str:
     return " | ".join(map(str, (pool.processor, pool.device, pool.count, __version__, version("torch"), *kind)))
 
 

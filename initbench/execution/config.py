@@ -46,7 +46,7 @@ class ExecutionConfig:
         if self.processor and self.scheduler is None:
             raise UserError(f"processor = {self.processor!r} selects workers of a cluster; give its scheduler too")
         if self.scheduler is not None:
-            from initbench.execution.cluster import address
+            from initbench.execution.cluster.connection import address
 
             address(self.scheduler)
 
@@ -64,6 +64,6 @@ def check_backend(config: ExecutionConfig) -> None:
     if config.scheduler is None:
         device_for(config.device)
     else:
-        from initbench.execution.cluster import reachable
+        from initbench.execution.cluster.connection import reachable
 
         reachable(config.scheduler)

@@ -1,4 +1,4 @@
-"""What trains: the processor, or graphics processors that PyTorch can use, and how much memory they have."""
+"""What trains: the CPU, or the GPUs that PyTorch can use, and how much memory they have."""
 
 import json
 import shutil
@@ -11,18 +11,18 @@ from initbench.system import children
 
 
 @cache
-def device_for(asked: str) -> str:
-    """The device that trains, `cpu` or `cuda`; UserError if a graphics processor is asked for and cannot be used.
+def device_for(requested: str) -> str:
+    """Return the device that trains, `cpu` or `cuda`, for a request of `auto`, `cpu` or `cuda`.
 
-    `auto` takes one where PyTorch can use it. PyTorch is asked in a process of its own, and only where there is a
-    driver: it takes a second to load.
+    `auto` is a GPU where PyTorch can use one. PyTorch is loaded in a process of its own, and only where there is a
+    driver: it takes a second. Raises UserError if a GPU is requested and cannot be used.
     """
-    if asked == "cpu" or (asked == "auto" and not _nvidia()):
+    if requested == "cpu" or (requested == "auto" and not _has_driver()):
         return "cpu"
-    version, memories = _told_by_pytorch()
+    version, memories = _pytorch_gpus()
     if memories:
         return "cuda"
-    if asked == "auto":
+    if requested == "auto":
         return "cpu"
     raise UserError(
         f"device = 'cuda' cannot be used: PyTorch {version or '(which does not load)'} finds no GPU, or is a "
@@ -31,13 +31,13 @@ def device_for(asked: str) -> str:
 
 
 def gpu_memories() -> tuple[int, ...]:
-    """The bytes of memory of each graphics processor that PyTorch can use here; of those alone that
-    CUDA_VISIBLE_DEVICES leaves."""
-    return _told_by_pytorch()[1] if _nvidia() else ()
+    """Return the bytes of memory of each GPU that PyTorch can use here: of those in CUDA_VISIBLE_DEVICES, if set."""
+    return _pytorch_gpus()[1] if _has_driver() else ()
 
 
 @cache
-def _told_by_pytorch() -> tuple[str, tuple[int, ...]]:
+def _pytorch_gpus() -> tuple[str, tuple[int, ...]]:
+    """Return PyTorch's version, and the bytes of memory of each GPU that it can use."""
     code = (
         "import json, torch; c = torch.cuda; n = c.device_count() if c.is_available() else 0; "
         "print(json.dumps([torch.__version__, [c.get_device_properties(i).total_memory for i in range(n)]]))"
@@ -51,5 +51,5 @@ def _told_by_pytorch() -> tuple[str, tuple[int, ...]]:
     return version, tuple(memories)
 
 
-def _nvidia() -> bool:
+def _has_driver() -> bool:
     return bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia/version").exists()

@@ -1,39 +1,22 @@
-"""The start of a training: the workers, and the plan of stacks for them."""
+"""The start of a training: its workers, and the plan of its stacks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from initbench.data.datasets import Source
 from initbench.execution import calibration
 from initbench.execution.calibration import WORTH_MEASURING, Speeds
 from initbench.execution.config import LOCAL, ExecutionConfig
-from initbench.execution.crew import Crew, Failed, Finished, Notice, Progress
 from initbench.execution.devices import device_for, gpu_memories
+from initbench.execution.events import Notice
 from initbench.execution.plan import Kind, Stack, plan
-from initbench.execution.processes import Workers
+from initbench.execution.pool import WorkerPool
+from initbench.execution.process_pool import ProcessPool
 from initbench.spec.cell import Cell
 from initbench.system.threads import available_cores
 
 if TYPE_CHECKING:
-    from initbench.execution.cluster import Cluster
-
-
-@dataclass(frozen=True)
-class Planned:
-    """The training begins.
-
-    `seconds` are the expected training and initialization times of each stack, or None where this machine's speed has
-    not been measured. `slots` returns how many stacks train at a time: a function, because a cluster may grow.
-    """
-
-    stacks: Sequence[Stack]
-    seconds: Sequence[tuple[float, float]] | None
-    slots: Callable[[], int]
-
-
-# The events of a training, in the order in which they happen.
-Event = Planned | Progress | Finished | Failed | Notice
+    from initbench.execution.cluster.dispatch import ClusterPool
 
 
 def start_pool(
@@ -41,21 +24,21 @@ def start_pool(
     sources: Mapping[str, Source],
     config: ExecutionConfig = LOCAL,
     on_event: Callable[[Notice], None] = lambda notice: None,
-) -> "Workers | Cluster":
+) -> "ProcessPool | ClusterPool":
     """Start the workers that train these cells; `on_event` receives the notices until they are ready."""
     if config.scheduler is not None:
-        from initbench.execution.cluster import Cluster
+        from initbench.execution.cluster.dispatch import ClusterPool
 
-        return Cluster(config.scheduler, config.device, sources, config.workers, config.processor, on_event)
+        return ClusterPool(config.scheduler, config.device, sources, config.workers, config.processor, on_event)
     device = device_for(config.device)
     default = available_cores() if device == "cpu" else len(gpu_memories())
-    return Workers(min(config.workers or default, len(cells)), device)
+    return ProcessPool(min(config.workers or default, len(cells)), device)
 
 
 def planned_stacks(
     cells: Sequence[Cell],
     sources: Mapping[str, Source],
-    pool: Crew,
+    pool: WorkerPool,
     width: int | None = None,
     measuring: bool = False,
 ) -> tuple[list[Stack], dict[Kind, Speeds]]:

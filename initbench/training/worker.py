@@ -62,11 +62,11 @@ def main() -> None:
         try:
             _serve(task, data, exact, replies, device)
         except UserError as error:
-            _send(replies, event="failed", stack=task["stack"], lines=error.lines)
+            _send(replies, event="failed", task=task["task"], lines=error.lines)
         except Exception as error:
             traceback.print_exc()
             what = "out of memory" if _short_of_memory(error) else f"{type(error).__name__}: {error}"
-            _send(replies, event="failed", stack=task["stack"], why=what, memory=_short_of_memory(error))
+            _send(replies, event="failed", task=task["task"], why=what, memory=_short_of_memory(error))
 
 
 def _tell_that_it_lives(replies: IO[str], every: float) -> None:
@@ -86,13 +86,13 @@ def _receive(tasks: "queue.SimpleQueue[str]") -> None:
 def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], replies: IO[str], device: str) -> None:
     source = Source(**task["source"])
     cells = [Cell(*values) for values in task["cells"]]
-    number = task["stack"]
+    number = task["task"]
     if source.name not in data:
         data.clear()  # one data set at a time
         data[source.name] = Data(source.load(), device)
-    if task["what"] != "train":
-        measured = {"speed": _speed, "initialization": _initialization}[task["what"]](cells, data[source.name])
-        _send(replies, event="done", stack=number, **{task["what"]: measured})
+    if task["action"] != "train":
+        measured = {"speed": _speed, "initialization": _initialization}[task["action"]](cells, data[source.name])
+        _send(replies, event="done", task=number, **{task["action"]: measured})
         return
     functions = tuple((cell.activation, cell.output_activation, cell.loss) for cell in cells)
     shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, cells[0].precision, source.name, functions)
@@ -113,7 +113,7 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
         nonlocal progress_at
         if time.perf_counter() - progress_at > 0.2:
             progress_at = time.perf_counter()
-            _send(replies, event="progress", stack=number, epochs=epochs)
+            _send(replies, event="progress", task=number, epochs=epochs)
 
     def metrics(some: list[Cell]) -> list[list[list[float]]]:  # [cell][epoch][metric]
         rows = [
@@ -132,7 +132,7 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     _send(
         replies,
         event="done",
-        stack=number,
+        task=number,
         metrics=by_name,
         exact=exact[shape],
         seconds=seconds,

@@ -22,7 +22,7 @@ from initbench import api
 from initbench.cli import commands, output, progress
 from initbench.errors import UserError
 from initbench.execution import Failed, Finished, Notice, Progress, estimate, plan
-from initbench.execution.start import Planned
+from initbench.execution.events import Planned
 from initbench.results.experiment import Experiment
 from initbench.spec import grid
 

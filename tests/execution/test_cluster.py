@@ -165,7 +165,7 @@ def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(gr
     until(lambda: parts(tmp_path / "spread") > done)
     running.send_signal(signal.SIGINT)
     out, _ = ended(running, status=130)
-    assert "what it trained is tried again" in out
+    assert "its stack is tried again" in out
     assert "Go on with: initbench run" in out
     assert parts(tmp_path / "spread") < parts(here[0])  # they are named by their bytes
     until(lambda: not Path(f"/proc/{second}").exists(), what="the end of what trained")
@@ -269,7 +269,7 @@ def test_other_kinds_of_processor_are_told_and_one_can_be_asked_for(cluster, gri
     until(lambda: "Registered to" in cluster.log("other") and "Registered to" in cluster.log("usual"))
     out, _ = ended(command(grid_file, tmp_path, cluster))
     assert "1 on Other Processor 9000" in out
-    assert "agree to rounding, and not to the bit; --processor NAME takes one kind alone" in out
+    assert "agree to rounding, but not bit for bit; --processor NAME uses one kind only" in out
     out, _ = ended(command(grid_file, tmp_path / "one", cluster, "--processor", "other processor"))
     assert "1 stack at a time: 1 on Other Processor 9000" in out
     assert "is refused: its processor is" in out
@@ -278,7 +278,7 @@ def test_other_kinds_of_processor_are_told_and_one_can_be_asked_for(cluster, gri
 
 POISON = """
 import os, signal, time
-import initbench.execution.dask_worker as there
+from initbench.execution.cluster import dask_worker
 plain = dask_worker.serve
 def serve(task, *rest):
     if any("normal(std=0.2)" in cell and "relu" in cell and cell[-1] == 3 for cell in task["cells"]):
@@ -337,7 +337,8 @@ def test_a_client_that_dies_leaves_the_cluster_free_and_goes_on(cluster, grid_fi
 
 def test_a_scheduler_that_dies_is_told_and_what_is_finished_is_kept(cluster, grid_file, here, tmp_path):
     cluster.add("one")
-    short = "import initbench.execution.cluster as c; c.GONE_SECONDS = 2.0; from initbench.cli import main; main()"
+    short = "from initbench.execution.cluster import roster; roster.GONE_SECONDS = 2.0; "
+    short += "from initbench.cli import main; main()"
     asked = ["run", str(grid_file), "--width", "2", "--results", str(tmp_path), "--scheduler", cluster.address]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = subprocess.Popen([sys.executable, "-c", short, *asked], env=cluster.environment, **streams)
@@ -351,13 +352,13 @@ def test_a_scheduler_that_dies_is_told_and_what_is_finished_is_kept(cluster, gri
 
 
 LACKS_THE_DATA = """
-import initbench.execution.dask_worker as there
-there._has = lambda source: source.name in there._data
-plain = there._kept
-def kept(name, *rest):
+from initbench.execution.cluster import dask_worker
+dask_worker._has = lambda source: source.name in dask_worker._data
+plain = dask_worker._write
+def write(name, *rest):
     print("received", name, flush=True)
     plain(name, *rest)
-there._kept = kept
+dask_worker._write = write
 """
 
 
@@ -382,11 +383,11 @@ def test_a_data_set_goes_to_a_worker_once(cluster, grid_file, tmp_path):
 
 
 GPU = """
-import initbench.execution.dask_worker as there
-there.device_for = lambda asked: "cuda"
-there.gpu_memories = lambda: (600_000,)
-there.Process = lambda device, **rest: Process("cpu", **rest)
-from initbench.execution.processes import Process
+from initbench.execution.cluster import dask_worker
+dask_worker.device_for = lambda asked: "cuda"
+dask_worker.gpu_memories = lambda: (600_000,)
+dask_worker.WorkerProcess = lambda device, **rest: WorkerProcess("cpu", **rest)
+from initbench.execution.processes import WorkerProcess
 """
 
 
@@ -417,7 +418,7 @@ def test_a_worker_with_a_gpu_trains_one_stack_at_a_time_that_fits_its_memory(clu
     ],
 )
 def test_a_scheduler_that_is_none_is_refused(grid_file, tmp_path, monkeypatch, scheduler, told):
-    monkeypatch.setattr("initbench.execution.cluster.CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr("initbench.execution.cluster.connection.CONNECT_SECONDS", 2.0)
     with pytest.raises(UserError, match=told):
         ib.run(grid_file, results=tmp_path, scheduler=scheduler)
     assert list(tmp_path.iterdir()) == []
@@ -463,16 +464,16 @@ def test_a_cluster_that_grows_with_its_work_is_asked_for_workers(grid_file, here
 
 
 CANNOT_START = """
-import initbench.execution.dask_worker as there
+from initbench.execution.cluster import dask_worker
 from initbench.errors import WorkerDied
 def cannot(*given, **more):
     raise WorkerDied("a worker cannot be started: no space left")
-there.Process = cannot
+dask_worker.WorkerProcess = cannot
 """
 RAISES = """
-import initbench.execution.dask_worker as there
+from initbench.execution.cluster import dask_worker
 def serve(task, *rest):
-    reply = {"event": "failed", "stack": task["stack"], "why": "RuntimeError: CUDA error", "memory": False}
+    reply = {"event": "failed", "task": task["task"], "why": "RuntimeError: CUDA error", "memory": False}
     return {"reply": reply, "environment": {"processor": "sick"}, "host": "sick"}
 dask_worker.serve = serve
 """
@@ -516,10 +517,10 @@ def test_ctrl_c_ends_a_run_whose_worker_stands_still(cluster, grid_file, tmp_pat
 
 
 TELLS_ITS_WIDTH = """
-import initbench.execution.dask_worker as there
+from initbench.execution.cluster import dask_worker
 def serve(task, *rest):
     width = len(task["cells"])
-    reply = {"event": "done", "stack": task["stack"], "speed": {"step": width, "evaluation": 0.0, "start": 0.0}}
+    reply = {"event": "done", "task": task["task"], "speed": {"step": width, "evaluation": 0.0, "start": 0.0}}
     return {"reply": reply, "environment": {}, "host": ""}
 dask_worker.serve = serve
 """
@@ -527,15 +528,15 @@ dask_worker.serve = serve
 
 def test_no_task_gets_the_answer_of_an_earlier_one(cluster, grid_file):
     from initbench import execution
-    from initbench.execution.cluster import Cluster
+    from initbench.execution.cluster.dispatch import ClusterPool
     from initbench.execution.plan import Stack
     from initbench.spec.grid import read
 
     cluster.add("one", patch=TELLS_ITS_WIDTH)
     grid = read(grid_file)
     cells = tuple(cell for cell in grid.cells() if cell.seed == 0)
-    with Cluster(cluster.address, "cpu", grid.sources) as crew:
+    with ClusterPool(cluster.address, "cpu", grid.sources) as pool:
         for turn in range(100):
             width = 1 + turn % 3
-            (speed,) = execution.speeds(crew, [Stack(cells[:width], grid.sources["mnist"])])
+            (speed,) = execution.speeds(pool, [Stack(cells[:width], grid.sources["mnist"])])
             assert speed.step == width

@@ -8,7 +8,7 @@ import pytest
 from cells import SMALL_GRID
 from made_up import Instant
 
-from initbench.execution import Speed, Workers, calibration, estimate, plan
+from initbench.execution import ProcessPool, Speed, calibration, estimate, plan
 from initbench.execution.calibration import Speeds
 from initbench.execution.config import ExecutionConfig
 from initbench.execution.plan import MIN_WIDTH, Stack, kind_of
@@ -110,7 +110,7 @@ def test_the_time_of_a_stack_is_that_of_its_steps_evaluations_and_start():
 def test_speeds_are_measured_once_and_remembered():
     parsed = grid.parse(SMALL_GRID)
     cells = list(parsed.cells())
-    with Workers(1) as pool:
+    with ProcessPool(1) as pool:
         assert calibration.speeds(cells, parsed.sources, pool, measuring=False) == {}
         first = calibration.speeds(cells, parsed.sources, pool)
         assert calibration.speeds(cells, parsed.sources, pool, measuring=False) == first
@@ -118,7 +118,7 @@ def test_speeds_are_measured_once_and_remembered():
     widths = [speed.width for speed in speeds.measured]
     assert widths == sorted(set(widths))
     assert all(speed.step > 0 and speed.evaluation > 0 for speed in speeds.measured)
-    with Workers(2) as pool:  # workers share the machine: with others it is another speed
+    with ProcessPool(2) as pool:  # workers share the machine: with others it is another speed
         assert calibration.speeds(cells, parsed.sources, pool, measuring=False) == {}
 
 
@@ -132,7 +132,7 @@ def test_initial_weights_that_take_time_are_timed_once_and_follow_the_size_of_th
         """
     )
     cells = list(parsed.cells())
-    with Workers(1) as pool:
+    with ProcessPool(1) as pool:
         seconds = calibration.initialization(cells, parsed.sources, pool)
         again = calibration.initialization(cells, parsed.sources, pool)
     taken = {(c.initializer, c.hidden): seconds(c) for c in cells}
@@ -240,7 +240,7 @@ def test_a_stack_needs_at_most_half_of_the_memory_there_is():
 )
 def test_each_worker_has_a_gpu_of_its_own_as_long_as_there_are_enough(monkeypatch, visible, count, given, memory):
     """The two graphics processors are made up, and so are the processes."""
-    from initbench.execution import processes
+    from initbench.execution import process_pool
 
     started = []
 
@@ -251,10 +251,10 @@ def test_each_worker_has_a_gpu_of_its_own_as_long_as_there_are_enough(monkeypatc
         def end(self):
             pass
 
-    monkeypatch.setattr(processes, "Process", Recorded)
-    monkeypatch.setattr(processes, "gpu_memories", lambda: (int(8e9), int(6e9)))
+    monkeypatch.setattr(process_pool, "WorkerProcess", Recorded)
+    monkeypatch.setattr(process_pool, "gpu_memories", lambda: (int(8e9), int(6e9)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with Workers(count, "cuda") as crew:
-        assert crew.memory == memory
-        assert crew.count == count
+    with ProcessPool(count, "cuda") as pool:
+        assert pool.memory == memory
+        assert pool.count == count
     assert started == [("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in given]

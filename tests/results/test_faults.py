@@ -25,8 +25,8 @@ from soak import KILLS, SEED, THOROUGH
 
 import initbench as ib
 from initbench.errors import CannotWrite
-from initbench.execution import Workers, processes
-from initbench.execution.crew import MAX_FAILED
+from initbench.execution import ProcessPool, process_pool, processes
+from initbench.execution.scheduling import MAX_FAILED
 from initbench.execution.start import start_pool as START_POOL
 from initbench.results.table import COLUMNS
 from initbench.spec.columns import METRICS
@@ -343,7 +343,7 @@ def test_workers_that_never_become_ready_stop_the_run_with_a_line(grid, stand_in
     how = f"ended with status {start}: it does not start" if start > 0 else f"was killed by signal {-start}"
     assert f"Stopped: a worker {how}" in err
     assert len(err.splitlines()) == 2
-    assert log.read_text().count("process") <= 2 + 2 * processes.LOST_STARTS
+    assert log.read_text().count("process") <= 2 + 2 * process_pool.MAX_LOST_STARTS
     stand_in()
     assert worker_run(grid, tmp_path, capsys)[0] == 0
 
@@ -354,10 +354,10 @@ def test_a_worker_that_stands_still_is_found_by_its_silence(grid, whole, stand_i
     grid.write_text(
         made_up.GRID.replace('"he_normal"]', '"he_normal", "glorot_uniform"]').replace("seed = 2", "seed = 1")
     )
-    monkeypatch.setattr(Workers, "allowed_deaths", 0)
+    monkeypatch.setattr(ProcessPool, "allowed_deaths", 0)
     status, out, err = worker_run(grid, tmp_path, capsys, width=1)
     assert status == 1, err
-    assert out.count("a worker hung: it gave no sign of life for 3 s") == 2
+    assert out.count("a worker hung: it sent no heartbeat for 3 s") == 2
     one_seed = whole[whole["seed"] == 0].reset_index(drop=True)
     pd.testing.assert_frame_equal(ib.load(tmp_path / "results" / "made-up"), one_seed, check_exact=True)
     assert log.read_text().count("stack") == 6

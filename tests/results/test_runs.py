@@ -357,12 +357,12 @@ def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_p
     import os
     import signal
 
-    from initbench.execution import Finished, Workers
+    from initbench.execution import Finished, ProcessPool
     from initbench.spec.grid import read
 
     made = Experiment.create(read(grid_file), tmp_path)
     killed = []
-    with Workers(1) as pool:
+    with ProcessPool(1) as pool:
         for event in made.train(planned_stacks(made.missing(), made.grid.sources, pool)[0], pool):
             if isinstance(event, Finished) and not killed:
                 killed = pool.pids

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from initbench.cli import app
 from initbench.errors import WorkerDied
 from initbench.execution import devices
-from initbench.execution.processes import Process
+from initbench.execution.processes import WorkerProcess
 from initbench.initializers import throughput
 from initbench.random import noise
 from initbench.results import store
@@ -232,10 +232,10 @@ def test_a_limit_of_processor_time_is_named_and_is_not_taken_for_memory(limits, 
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
-    process = Process("cpu")
+    process = WorkerProcess("cpu")
     resource.prlimit(process.pid, resource.RLIMIT_CPU, limits)
-    with pytest.raises(WorkerDied, match=r"limit of 1 s of processor time \(RLIMIT_CPU\): raise it") as caught:
-        list(process.replies({"stack": 0, "what": "train", "cells": []}))
+    with pytest.raises(WorkerDied, match=r"limit of 1 s of CPU time \(RLIMIT_CPU\): raise it") as caught:
+        list(process.replies({"task": 0, "action": "train", "cells": []}))
     process.end()
     assert not caught.value.memory
 
@@ -245,10 +245,10 @@ def test_a_worker_that_is_killed_below_its_limit_of_processor_time_is_short_of_m
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1000, 1000))
-    process = Process("cpu")
+    process = WorkerProcess("cpu")
     process.kill()
     with pytest.raises(WorkerDied, match=r"signal 9 .*out of memory") as caught:
-        list(process.replies({"stack": 0, "what": "train", "cells": []}))
+        list(process.replies({"task": 0, "action": "train", "cells": []}))
     process.end()
     assert caught.value.memory
 

@@ -1,13 +1,13 @@
-"""What a Dask worker, or a scheduler, is asked before anything of initbench is sent to it.
+"""What the client asks a Dask worker, or a scheduler, before it sends anything of initbench.
 
-It may have another version of initbench, or none: these functions are sent as code, and import what they find there.
+These functions are sent as code and import what they find: the machine may have another version of initbench, or none.
 """
 
 from typing import Any
 
 
 def worker() -> dict[str, Any]:
-    """The versions that a worker has, and its processor and host."""
+    """Return the versions that a worker has, its CPU and its host."""
     import importlib.metadata
     import platform
     import socket
@@ -40,7 +40,7 @@ def worker() -> dict[str, Any]:
 
 
 def scheduler(dask_scheduler: Any) -> dict[str, Any]:
-    """The workers that a scheduler has, by address: threads, bytes of memory; and what it allows."""
+    """Return a scheduler's workers by address, with threads, bytes of memory and status; and the failures it allows."""
     workers = {
         address: {"threads": state.nthreads, "memory": state.memory_limit or 0, "status": state.status.name}
         for address, state in dask_scheduler.workers.items()

@@ -1,0 +1,70 @@
+"""What happens in a training: the events that it yields, one after another."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from initbench.execution.plan import Stack
+from initbench.spec.cell import Cell
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The training begins.
+
+    `seconds` are the expected training and initialization times of each stack, or None where this machine's speed has
+    not been measured. `slots` returns how many stacks train at a time: a function, because a cluster may grow.
+    """
+
+    stacks: Sequence[Stack]
+    seconds: Sequence[tuple[float, float]] | None
+    slots: Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A stack that is still training, and how many of its epochs are done; 0 after its worker was lost."""
+
+    stack: Stack
+    epochs: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The result of a stack: for each metric its values `[epoch][cell]`, and how its worker computed them."""
+
+    stack: Stack
+    metrics: dict[str, list[list[float]]]
+    environment: dict[str, str]
+    host: str
+    seconds: float
+    initialization: dict[str, dict[str, float]]  # for each initializer the number of cells, and their seconds
+    product_rate: float  # floating-point operations a second that the worker reaches in a large product
+    notes: tuple[str, ...] = ()  # warnings for the user about how the weights were drawn
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A cell that no worker could train, and why."""
+
+    cell: Cell
+    why: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A line for the user about the workers: one was refused, joined or left."""
+
+    line: str
+
+
+Event = Planned | Progress | Finished | Failed | Notice
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds that a stack of this width takes: for a step, to evaluate one image, and to start."""
+
+    width: int
+    step: float
+    evaluation: float
+    start: float
