@@ -17,13 +17,7 @@ from initbench.execution import Failed, Finished, WorkerPool, calibration, start
 from initbench.execution.config import ExecutionConfig
 from initbench.execution.events import Event, Planned
 from initbench.execution.plan import Stack
-<<<<<<< HEAD
-from initbench.execution.start import Event
 from initbench.results import lock, store
-=======
-from initbench.results import lock as locking
-from initbench.results import store
->>>>>>> 1debc61 (Split the cluster into connection, roster and dispatch, and name what is lost by an enum)
 from initbench.results.table import READ, frame, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.grid import Grid, read
@@ -121,19 +115,11 @@ class Experiment:
                 )
         return missing, others
 
-<<<<<<< HEAD
-    def train(self, stacks: list[Stack], crew: Crew) -> Iterator[Event]:
-        """Train stacks, write a part for each that finishes, and yield each event after its part is written."""
-        for event in execution.train(crew, stacks):
-            if isinstance(event, Finished):
-                self._write(event, crew.count)
-=======
     def train(self, stacks: list[Stack], pool: WorkerPool) -> Iterator[Event]:
-        """Train stacks and write a part for each that finishes; yields what happens, after it is written."""
+        """Train stacks, write a part for each that finishes, and yield each event after its part is written."""
         for event in execution.train(pool, stacks):
             if isinstance(event, Finished):
-                self._keep(event, pool.count)
->>>>>>> 1debc61 (Split the cluster into connection, roster and dispatch, and name what is lost by an enum)
+                self._write(event, pool.count)
             yield event
 
     def _write(self, finished: Finished, workers: int) -> None:
