@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from initbench.cli import commands
+from initbench import cli
 
 
 def status_of(*arguments):
@@ -12,7 +12,7 @@ def status_of(*arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["initbench", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
-            commands.main()
+            cli.main()
     return end.value.code or 0
 
 

@@ -1,5 +1,15 @@
-"""The command line."""
+"""The command line, `initbench`. Only what a command needs is imported, when it runs."""
 
-from initbench.cli.commands import app, main
+# Imported in the order in which `--help` lists their commands.
+# isort: off
+from initbench.cli.program import app, main
+from initbench.cli import run, report, folder, inspect, bench  # noqa: F401
+# isort: on
+
+from initbench.registry import documentation
 
 __all__ = ["app", "main"]
+
+for _command in app.registered_commands:  # Typer takes its help from the docstring, which `python -OO` drops
+    if _command.callback and not _command.help:
+        _command.help = documentation(_command.callback)

@@ -14,31 +14,32 @@ from initbench.execution.events import Event, Planned
 from initbench.execution.plan import Kind, Stack, kind_of
 from initbench.spec.cell import Cell
 
-LINE_EVERY = 10.0  # seconds, where the output is no terminal
-BAR_EVERY = 0.25  # seconds between two looks at the bar: events may come by the hundred
+LINE_EVERY = 10.0  # seconds between two lines, where the output is not a terminal
+BAR_EVERY = 0.25  # seconds between two updates of the bar: there may be hundreds of events in between
 
-# The plan's speeds count as much as so many seconds of training at every place: it is the training itself that tells
-# in the end, but not its first moments.
+# The plan's speeds weigh as much as this many seconds of training in every slot, so that the first moments of the
+# training do not decide.
 PLAN_SECONDS = 10.0
 
-# Without the plan's speeds a time left is shown once so many seconds of training, and this share of all, are done.
+# Without the plan's speeds the time left is shown after this many seconds of training, and this share of the work.
 MIN_SECONDS, MIN_SHARE = 5.0, 0.01
 
-# Beyond so many waiting stacks for each place, which of them trains last does not matter to the time left.
+# With more waiting stacks per slot than this, the order in which they train does not matter to the time left.
 MAX_WAITING = 20
+
+STARTING = "initializing weights"  # instead of a rate, until an epoch is done
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[Event], None]]:
-    """Show the progress of training `total` cells: gives the function to call with each event."""
-    with (_bar if sys.stdout.isatty() else _lines)(total) as listen:
-        yield listen
+    """Show the progress of training `total` cells; yields the function to call with each event."""
+    with (_bar if sys.stdout.isatty() else _lines)(total) as on_event:
+        yield on_event
 
 
 @dataclass
 class _Training:
-    """A stack that trains: the share of its epochs that is done and when that was, and the work and seconds between its
-    reports, which say how fast it is."""
+    """A stack that trains: the finished share of its epochs, as of which time, and what was measured so far."""
 
     cells: int
     work: float
@@ -49,11 +50,11 @@ class _Training:
 
 
 class Forecast:
-    """What of a run is done, and how long the rest takes, from its events.
+    """The finished cells and the time left of a run, computed from its events.
 
-    Work is counted in the seconds that the plan expects, one stack at a time; where it knows no speed, in operations.
-    How fast the workers really are is measured in each stack's own time, so that start-up, stacks of different sizes,
-    and workers that come later do not distort it.
+    Work is counted in the seconds that the plan expects for a stack, or in operations if it has no speeds. The speed of
+    the workers is measured in each stack's own time, so that start-up, stacks of different sizes, and workers that join
+    later do not distort it.
     """
 
     def __init__(self, total: int, now: float) -> None:
@@ -61,13 +62,13 @@ class Forecast:
         self._training: dict[int, _Training] = {}
         self._waiting: dict[int, float] = {}
         self._work_of_cell: dict[tuple[Kind, int, int], float] = {}
-        self._places: Callable[[], int] = lambda: 1
-        self._known = False
+        self._slots: Callable[[], int] = lambda: 1
+        self._has_speeds = False
         self._total_work = self._finished_work = 0.0
         self._measured_work = self._measured_seconds = 0.0  # of stacks that are finished
 
     def add(self, event: Event, now: float) -> None:
-        """Take in what has happened."""
+        """Update the forecast with an event."""
         if isinstance(event, Planned):
             self._plan(event, now)
         elif isinstance(event, Failed):
@@ -85,7 +86,7 @@ class Forecast:
             self._train(event.stack, event.epochs / event.stack.cells[0].epochs, now)
 
     def _plan(self, event: Planned, now: float) -> None:
-        self.begun, self._places, self._known = now, event.slots, event.seconds is not None
+        self.begun, self._slots, self._has_speeds = now, event.slots, event.seconds is not None
         seconds = event.seconds or [(stack.operations, 0.0) for stack in event.stacks]
         works: dict[tuple[Kind, int, int], list[float]] = {}
         for stack, (training, initial_weights) in zip(event.stacks, seconds, strict=True):
@@ -97,70 +98,71 @@ class Forecast:
         self._total_work = sum(self._waiting.values())
 
     def _train(self, stack: Stack, share: float, now: float) -> None:
-        if not share:  # initial weights are made, or its worker was lost
+        if not share:  # initial weights are computed, or its worker was lost
             self._training.pop(id(stack), None)
             return
         self._begin(stack)
-        held = self._training.setdefault(id(stack), _Training(len(stack.cells), self._work(stack), share, now))
-        if share > held.share:
-            held.measured_work += held.work * (share - held.share)
-            held.measured_seconds += now - held.at
-        held.share, held.at = share, now
+        training = self._training.setdefault(id(stack), _Training(len(stack.cells), self._work(stack), share, now))
+        if share > training.share:
+            training.measured_work += training.work * (share - training.share)
+            training.measured_seconds += now - training.at
+        training.share, training.at = share, now
 
     def _begin(self, stack: Stack) -> None:
         self._waiting.pop(id(stack), None)
 
     def _work(self, stack: Stack) -> float:
-        """Of a stack, of the plan or a half of one; all cells of a stack are alike."""
+        """Return the work of a stack, of the plan or split off one; all cells of a stack are alike."""
         return len(stack.cells) * self._work_of_cell.get(_key(stack.cells[0]), 0.0)
 
     @property
     def done(self) -> float:
-        """Cells that are done, in fractions: those of finished stacks, and the epochs of those that train."""
-        return self.finished + sum(held.cells * held.share for held in self._training.values())
+        """The number of finished cells, with fractions for the epochs of those that train."""
+        return self.finished + sum(stack.cells * stack.share for stack in self._training.values())
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes; None where nothing is known of that yet, or nothing is left."""
-        rest = self._total_work - self._finished_work - sum(held.work * held.share for held in self._training.values())
+        """The time left; None where it cannot be estimated yet, or nothing is left."""
+        training = self._training.values()
+        rest = self._total_work - self._finished_work - sum(stack.work * stack.share for stack in training)
         if self.finished >= self.total or not self._total_work:
             return None
-        places = max(1, self._places())
-        work = self._measured_work + sum(held.measured_work for held in self._training.values())
-        seconds = self._measured_seconds + sum(held.measured_seconds for held in self._training.values())
-        if self._known:
-            work, seconds = work + PLAN_SECONDS * places, seconds + PLAN_SECONDS * places
+        slots = max(1, self._slots())
+        work = self._measured_work + sum(stack.measured_work for stack in training)
+        seconds = self._measured_seconds + sum(stack.measured_seconds for stack in training)
+        if self._has_speeds:
+            work, seconds = work + PLAN_SECONDS * slots, seconds + PLAN_SECONDS * slots
         elif seconds < MIN_SECONDS or work < MIN_SHARE * self._total_work:
             return None
-        return self._last_ends(max(0.0, rest), places) * seconds / work
+        return self._last_end(max(0.0, rest), slots) * seconds / work
 
-    def _last_ends(self, rest: float, places: int) -> float:
-        """When the last of the places is done, in work: each takes the next stack as soon as it is free."""
-        if len(self._waiting) > MAX_WAITING * places:
-            return rest / places
-        loads = [held.work * (1 - held.share) for held in self._training.values()]
-        elsewhere = max(0.0, rest - sum(loads) - sum(self._waiting.values()))  # stacks that are tried again, or halved
-        loads += [0.0] * (places - len(loads))
+    def _last_end(self, rest: float, slots: int) -> float:
+        """Return the work until the last slot is done, if each takes the next stack as soon as it is free."""
+        if len(self._waiting) > MAX_WAITING * slots:
+            return rest / slots
+        loads = [stack.work * (1 - stack.share) for stack in self._training.values()]
+        retried = max(0.0, rest - sum(loads) - sum(self._waiting.values()))  # stacks that train again, whole or split
+        loads += [0.0] * (slots - len(loads))
         heapq.heapify(loads)
         for work in self._waiting.values():
             heapq.heapreplace(loads, loads[0] + work)
-        return max(*loads, (sum(loads) + elsewhere) / places)
+        return max(*loads, (sum(loads) + retried) / slots)
 
     def rate_and_time_left(self, now: float) -> tuple[str, str]:
-        """The rate, and the time left, in words; either may be empty."""
-        done, left = self.done, self.seconds_left
-        rate = done / (now - self.begun) if now > self.begun else 0.0
-        shown = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
-        return (f"{shown} cells/s" if rate else ""), ("" if left is None else f"about {duration(left)} left")
+        """Return the rate and the time left in words, or an empty string for the time left."""
+        left = self.seconds_left
+        rate = self.done / (now - self.begun) if now > self.begun else 0.0
+        digits = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
+        return (f"{digits} cells/s" if rate else STARTING), ("" if left is None else f"about {duration(left)} left")
 
 
 def _key(cell: Cell) -> tuple[Kind, int, int]:
-    """What the work of a cell depends on."""
+    """Return what the work of a cell depends on."""
     return kind_of(cell), cell.epochs, cell.train_size
 
 
-def _tell(event: Event) -> None:
-    """A line about what the user should know of the workers, or of a cell that failed."""
+def _print_event(event: Event) -> None:
+    """Print a line for a notice about the workers, or for a cell that failed."""
     if isinstance(event, Notice):
         print(event.line, flush=True)  # noqa: T201
     elif isinstance(event, Failed):
@@ -183,9 +185,9 @@ def _bar(total: int) -> Iterator[Callable[[Event], None]]:
     with Bar(*columns) as bar:
         task = bar.add_task("training", total=total, shown="0", rate="starting", left="")
 
-        def listen(event: Event) -> None:
+        def on_event(event: Event) -> None:
             nonlocal last
-            _tell(event)
+            _print_event(event)
             now = time.monotonic()
             forecast.add(event, now)
             ended = forecast.finished >= total
@@ -194,9 +196,9 @@ def _bar(total: int) -> Iterator[Callable[[Event], None]]:
             last, done = now, forecast.done
             rate, left = forecast.rate_and_time_left(now)
             left = f"in {duration(now - start)}" if ended else left
-            bar.update(task, completed=done, shown=f"{done:,.0f}", rate=rate or "making initial weights", left=left)
+            bar.update(task, completed=done, shown=f"{done:,.0f}", rate=rate, left=left)
 
-        yield listen
+        yield on_event
 
 
 @contextmanager
@@ -204,15 +206,14 @@ def _lines(total: int) -> Iterator[Callable[[Event], None]]:
     last = time.monotonic()
     forecast = Forecast(total, last)
 
-    def listen(event: Event) -> None:
+    def on_event(event: Event) -> None:
         nonlocal last
-        _tell(event)
+        _print_event(event)
         now = time.monotonic()
         forecast.add(event, now)
         if now - last >= LINE_EVERY or forecast.finished >= total:
             last = now
-            rate, left = forecast.rate_and_time_left(now)
-            text = ", ".join(filter(None, (rate or "making initial weights", left)))
+            text = ", ".join(filter(None, forecast.rate_and_time_left(now)))
             print(f"{forecast.done:,.0f} of {total:,} cells, {text}", flush=True)  # noqa: T201
 
-    yield listen
+    yield on_event

@@ -1,4 +1,4 @@
-"""How fast the samplers are on this machine, beside the libraries that are installed: `initbench bench samplers`.
+"""How fast the samplers are on this machine, beside the libraries that are installed: `initbench bench`.
 
 Each library is a process of its own, on one core (or on more of them), and all of them take turns, so that what else
 the machine does hits them alike. A call makes a new array of float32 (SciPy: float64) from a generator that is there

@@ -52,7 +52,7 @@ def test_without_docstrings_all_lists_and_every_help_are_the_same(tmp_path):
     assert bare == plain
     assert "      All zeros: W = 0.\n" in bare
     assert "Constant schemes: every weight the same\n" in bare
-    assert "Train a grid and make its report. Run again, it trains only what is missing." in bare
+    assert "Train a grid and write its report. Cells that are trained already are not trained again." in bare
     assert bare.count("STATUS 0\n") == 8 + len(app.registered_commands)
 
 
@@ -126,7 +126,7 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
         (["lsuv", "--shape", "100,50"], "give --shape 784,256"),
         (["dks", "--activation", "relu"], "activation = 'relu'"),
         (["he_normal", "--shape", "5"], "2 dimensions"),
-        (["he_normal", "--shape", "a,b"], "whole numbers with commas"),
+        (["he_normal", "--shape", "a,b"], "integers separated by commas"),
         (["he_normal", "--shape", "0,5"], "each size from 1 up"),
         (["he_normal", "--shape", "100000,100000"], "at most 16,777,216 weights"),
         (["he_normal", "--out", "x.txt"], ".png, .svg or .pdf"),
@@ -176,7 +176,7 @@ def test_list_names_every_entry_with_its_parameters(tmp_path):
 
     out = initbench("list", "initializers", cwd=tmp_path).stdout
     for entry in INITIALIZERS.values():
-        of_biases = "  (also of biases)" * ("bias" in entry.tags)
+        of_biases = "  (also for biases)" * ("bias" in entry.tags)
         assert f"\n  {entry.signature}{of_biases}\n      {entry.summary}\n" in "\n" + out
     wrong = initbench("list", "initialisers", cwd=tmp_path)
     assert wrong.returncode == 2
@@ -192,7 +192,7 @@ def test_new_plan_run_report_export_clean(tmp_path):
     plan = initbench("plan", "g.toml", "--set", "seed=2", cwd=tmp_path)
     assert plan.returncode == 0
     assert "96 cells: 6 initializers × 4 activations × 2 losses × 2 seeds" in plan.stdout
-    assert "2 seeds are too few for any claim" in plan.stdout
+    assert "2 seeds are too few for any conclusion" in plan.stdout
     assert re.search(r"about \d+ s and \d\.\d GB", plan.stdout)
     assert not (tmp_path / "results").exists()
 
@@ -291,9 +291,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file
     assert "Traceback" not in err
     kept = len(list(parts.glob("[!.]*")))
     assert 0 < kept < 6
-    assert f"Interrupted: {6 * kept} of 36 cells are kept" in out
-    (line,) = [line for line in out.splitlines() if line.startswith("Go on with: ")]
-    arguments = line.removeprefix("Go on with: initbench ").split()
+    assert f"Interrupted: {6 * kept} of 36 cells are stored in results/small (cells are stored when all" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("Resume with: ")]
+    arguments = line.removeprefix("Resume with: initbench ").split()
     finished = initbench(*arguments, "--workers", "1", cwd=tmp_path)
     assert finished.returncode == 0
     assert f"{6 * (6 - kept)} cells to train, {6 * kept} are trained already" in finished.stdout
@@ -312,9 +312,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file
     ],
 )
 def test_a_setting_on_the_command_line_is_toml_or_words(text, key, value):
-    from initbench.cli import _pair
+    from initbench.cli.options import pair
 
-    assert _pair(text) == (key, value)
+    assert pair(text) == (key, value)
 
 
 def test_the_schema_is_json(tmp_path):

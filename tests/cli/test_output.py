@@ -18,8 +18,10 @@ import pytest
 import strangers
 from command import ended
 
-from initbench import api
-from initbench.cli import commands, output, progress
+import initbench as ib
+from initbench.api import outputs, training
+from initbench.cli import output, progress
+from initbench.cli import run as run_command
 from initbench.errors import UserError
 from initbench.execution import Failed, Finished, Notice, Progress, estimate, plan
 from initbench.execution.events import Planned
@@ -112,7 +114,7 @@ def iter_all(descriptor, count):
 def test_closed_descriptors_are_opened_first_so_that_no_result_gets_what_is_printed(tmp_path):
     program = (
         "import os, sys\n"
-        "from initbench import output\n"
+        "from initbench.cli import output\n"
         "output.protect()\n"
         "result = open('result', 'w')\n"
         "assert result.fileno() > 2 and sys.stdin.read() == ''\n"
@@ -148,7 +150,7 @@ def test_a_signal_that_was_ignored_stays_ignored_before_and_after_an_interrupt(n
     before = {number: signal.getsignal(number) for number in every}
     try:
         signal.signal(ignored, signal.SIG_IGN)
-        commands._interrupt_once()
+        run_command.interrupt_once()
         try:
             signal.raise_signal(ignored)
         except KeyboardInterrupt:  # which would end the tests
@@ -257,8 +259,8 @@ def test_a_line_says_the_rate_and_the_time_left_as_the_plan_does(monkeypatch, ca
     told = capsys.readouterr().out.splitlines()
     assert estimate.duration(514) == "8 min 34 s"
     each = estimate.duration(work)
-    assert told[:2] == ["a worker joined", f"0 of {total} cells, making initial weights"]
-    assert told[2] == f"0 of {total} cells, making initial weights, about {each} left"
+    assert told[:2] == ["a worker joined", f"0 of {total} cells, initializing weights"]
+    assert told[2] == f"0 of {total} cells, initializing weights, about {each} left"
     assert re.fullmatch(rf"{len(stacks[0].cells)} of {total} cells, 0.\d+ cells/s, about {each} left", told[3])
 
 
@@ -287,7 +289,7 @@ def test_the_bar_outlives_its_terminal(monkeypatch):
 def trained_at_once(tmp_path, monkeypatch):
     """The working directory, in which runs train at once, and keep this process's own signal handlers."""
     made_up.instantly(monkeypatch)
-    monkeypatch.setattr(commands, "_interrupt_once", lambda: None)
+    monkeypatch.setattr(run_command, "interrupt_once", lambda: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -299,8 +301,8 @@ class OddError(Exception):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (OddError("a\nreason"), "OddError: a\\nreason (INITBENCH_TRACEBACK=1 shows where)"),
-        (MemoryError(), "MemoryError (INITBENCH_TRACEBACK=1 shows where)"),
+        (OddError("a\nreason"), "OddError: a\\nreason (set INITBENCH_TRACEBACK=1 for the traceback)"),
+        (MemoryError(), "MemoryError (set INITBENCH_TRACEBACK=1 for the traceback)"),
         (OSError(errno.ENOSPC, FULL, "report.html"), f"report.html: {FULL}"),
         (UserError("folder: is a link"), "folder: is a link"),
     ],
@@ -313,14 +315,14 @@ def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_made_again(
 
     (trained_at_once / "g.toml").write_text(made_up.GRID)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "write_report", fail)
+        patch.setattr(training, "write_report", fail)
         status, _, err = ended(monkeypatch, capsys, "run", "g.toml", "--results", "my results")
     assert status == 1
     (line,) = err.splitlines()
-    assert line.startswith(f"The report was not made: {told}")
-    assert line.endswith("The results are kept; to make it: initbench report 'my results/made-up'")
+    assert line.startswith(f"The report could not be written: {told}")
+    assert line.endswith("The results are kept; to write it: initbench report 'my results/made-up'")
     assert Experiment.open(trained_at_once / "my results" / "made-up").missing() == []
-    monkeypatch.setattr(api, "write_report", lambda run, *_: run.folder / "report.html")
+    monkeypatch.setattr(outputs, "write_report", lambda experiment, *_: experiment.folder / "report.html")
     assert ended(monkeypatch, capsys, "report", "my results/made-up")[:2] == (
         0,
         "Report: my results/made-up/report.html\n",
@@ -332,16 +334,17 @@ def test_ctrl_c_in_the_report_is_an_interrupt(trained_at_once, monkeypatch, caps
         raise KeyboardInterrupt
 
     (trained_at_once / "g.toml").write_text(made_up.GRID)
-    monkeypatch.setattr(api, "write_report", interrupt)
+    for module in (training, outputs):
+        monkeypatch.setattr(module, "write_report", interrupt)
     status, out, err = ended(monkeypatch, capsys, "run", "g.toml")
     assert (status, err) == (130, "")
-    assert "Interrupted: 8 of 8 cells are kept in results/made-up.\nGo on with: initbench run g.toml\n" in out
+    assert "Interrupted: 8 of 8 cells are stored in results/made-up.\nResume with: initbench run g.toml\n" in out
     assert ended(monkeypatch, capsys, "report", "results/made-up")[0] == 130
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("write_report", ["report"]), ("write_figures", ["figures"]), ("changed", ["compare", "made"])],
+    [("write_report", ["report"]), ("write_figures", ["figures"]), ("changes", ["compare", "made"])],
 )
 def test_an_unforeseen_error_is_a_line_and_its_traceback_is_for_whoever_asks(
     tmp_path, monkeypatch, capsys, name, arguments
@@ -351,9 +354,13 @@ def test_an_unforeseen_error_is_a_line_and_its_traceback_is_for_whoever_asks(
 
     strangers.made_run(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(api, name, fail)
+    monkeypatch.setattr(outputs, name, fail)
     told = "initbench: unforeseen error: OddError: a reason"
-    assert ended(monkeypatch, capsys, *arguments, "made") == (1, "", f"{told} (INITBENCH_TRACEBACK=1 shows where)\n")
+    assert ended(monkeypatch, capsys, *arguments, "made") == (
+        1,
+        "",
+        f"{told} (set INITBENCH_TRACEBACK=1 for the traceback)\n",
+    )
     monkeypatch.setenv("INITBENCH_TRACEBACK", "1")
     status, _, err = ended(monkeypatch, capsys, *arguments, "made")
     assert (status, err.splitlines()[0], err.splitlines()[-1]) == (1, "Traceback (most recent call last):", told)
@@ -365,7 +372,8 @@ def test_an_unforeseen_error_is_a_line_and_its_traceback_is_for_whoever_asks(
 @pytest.fixture
 def instant(trained_at_once, monkeypatch):
     """The same, in which runs make no report."""
-    monkeypatch.setattr(commands, "_finish", lambda made: None)
+    monkeypatch.setattr(training, "write_report", lambda *_: None)
+    monkeypatch.setattr(run_command, "_print_summary", lambda result: None)
     return trained_at_once
 
 
@@ -391,12 +399,12 @@ def piped():
 
 def test_a_grid_from_a_pipe_is_read_once_and_goes_on_from_its_folder(instant, monkeypatch, capsys, piped):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "_train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(training, "train_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         options = ["--set", "seed=3", "--smoke", "--results", "a place", "--width", "3"]
         status, out, err = ended(monkeypatch, capsys, "run", piped(made_up.GRID), *options)
     assert (status, err) == (130, "")
-    (line,) = [line for line in out.splitlines() if line.startswith("Go on with: ")]
-    assert line == "Go on with: initbench run 'a place/made-up-smoke/grid.toml' --width 3"
+    (line,) = [line for line in out.splitlines() if line.startswith("Resume with: ")]
+    assert line == "Resume with: initbench run 'a place/made-up-smoke/grid.toml' --width 3"
     status, out, err = ended(monkeypatch, capsys, "run", "a place/made-up-smoke/grid.toml", "--width", "3")
     assert (status, err) == (0, "")
     assert "a place/made-up-smoke: 4 cells to train" in out
@@ -439,14 +447,14 @@ def test_a_runs_own_grid_goes_on_with_that_run(instant, monkeypatch, capsys, ear
         ("/", own, own.parent),
     ):
         monkeypatch.chdir(instant / folder)
-        told = f"{path} is a run's own grid: results go to {place} (--results DIR for another place)\n"
+        told = f"{path} is an experiment's own grid: results go to {place} (or give --results DIR)\n"
         status, out, _ = ended(monkeypatch, capsys, "run", path)
         assert (status, out) == (0, f"{told}Nothing to train: all 8 cells are in {place} already.\n")
         out = ended(monkeypatch, capsys, "plan", path)[1]
         assert out.startswith(told)
         assert "nothing to train" in out
     monkeypatch.chdir(instant)
-    assert len(api.run("there/mine/grid.toml", overrides={"seed": 3})) == 12 * 3
+    assert len(ib.run("there/mine/grid.toml", overrides={"seed": 3})) == 12 * 3
     assert ended(monkeypatch, capsys, "run", "there/mine/grid.toml", "--results", "new")[0] == 0  # as it says
     assert [str(p.relative_to(instant)) for p in sorted(instant.glob("*/*"))] == ["new/mine", "there/mine"]
 

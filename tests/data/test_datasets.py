@@ -201,7 +201,7 @@ def test_python_warns_of_an_uninformative_split_once_before_training(tmp_path, m
 
 def test_the_command_line_warns_of_an_uninformative_split_before_training(tmp_path, monkeypatch, capsys):
     instantly(monkeypatch, before=lambda task: sys.stderr.write("begun\n"))
-    monkeypatch.setattr("initbench.cli.commands._interrupt_once", lambda: None)
+    monkeypatch.setattr("initbench.cli.run.interrupt_once", lambda: None)
     folder = write_folder(tmp_path / "d", images=600, labels=600, test=100, side=1, label=by_class)
     replaced = ["--set", f"dataset={{ idx = {str(folder)!r} }}", "--set", "batch_size=50", "--set", "epochs=1"]
     (tmp_path / "g.toml").write_text(GRID)

@@ -63,7 +63,8 @@ def cluster(tmp_path):
 
 def command(grid_file, results, cluster, *more):
     """The real command, begun; without its report, which takes as long as all the rest."""
-    program = "import sys; from initbench.cli import commands as c; c._finish = lambda made: None; sys.exit(c.main())"
+    program = "import sys; from initbench import cli; from initbench.api import training\n"
+    program += "training.write_report = cli.run._print_summary = lambda *_: None\nsys.exit(cli.main())"
     asked = ["run", str(grid_file), "--width", "2", "--results", str(results), "--scheduler", cluster.address, *more]
     return subprocess.Popen(
         [sys.executable, "-c", program, *asked],
@@ -154,7 +155,7 @@ def test_a_cluster_of_this_machine_listens_to_no_port_and_needs_no_guard(grid_fi
 
 def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(grid_file, here, tmp_path):
     asked = ["run", str(grid_file), "--results", str(tmp_path), "--width", "2", "--workers", "1"]
-    program = "import sys; from initbench.cli import commands; sys.exit(commands.main())"
+    program = "import sys; from initbench.cli import main; sys.exit(main())"
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = subprocess.Popen([sys.executable, "-c", program, *asked, "--scheduler", "local"], **streams)
     until(lambda: parts(tmp_path / "spread"))
@@ -166,7 +167,7 @@ def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(gr
     running.send_signal(signal.SIGINT)
     out, _ = ended(running, status=130)
     assert "its stack is tried again" in out
-    assert "Go on with: initbench run" in out
+    assert "Resume with: initbench run" in out
     assert parts(tmp_path / "spread") < parts(here[0])  # they are named by their bytes
     until(lambda: not Path(f"/proc/{second}").exists(), what="the end of what trained")
 
@@ -346,7 +347,7 @@ def test_a_scheduler_that_dies_is_told_and_what_is_finished_is_kept(cluster, gri
     os.killpg(cluster.scheduler.pid, signal.SIGKILL)
     _, err = ended(running, status=1)
     assert "Stopped: the scheduler cannot be reached any more" in err
-    assert "Go on with: initbench run" in err
+    assert "Resume with: initbench run" in err
     frame = ib.run(grid_file, results=tmp_path, workers=2)
     pd.testing.assert_frame_equal(frame, here[1], check_exact=True)
 
@@ -513,7 +514,7 @@ def test_ctrl_c_ends_a_run_whose_worker_stands_still(cluster, grid_file, tmp_pat
     os.kill(cluster.workers["one"].pid, signal.SIGSTOP)
     running.send_signal(signal.SIGINT)
     out, _ = ended(running, status=130)
-    assert "Go on with: initbench run" in out
+    assert "Resume with: initbench run" in out
 
 
 TELLS_ITS_WIDTH = """

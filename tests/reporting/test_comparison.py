@@ -174,7 +174,7 @@ def test_what_cannot_be_compared_is_one_line(runs, arguments, told, monkeypatch,
 
 def test_runs_without_a_common_cell_cannot_be_compared(runs, tmp_path):
     other = Experiment.create(grid.parse(TEXT, overrides={"learning_rate": 0.5}), tmp_path)
-    with pytest.raises(ib.UserError, match="no cell of this run is trained yet"):
+    with pytest.raises(ib.UserError, match="no cell is trained yet"):
         ib.compare(runs[0], other.folder)
     cells = list(other.grid.cells())
     store.write_part(other.folder, table(cells, {metric: [[0.5] * len(cells)] * 3 for metric in METRICS}), {})
@@ -223,7 +223,7 @@ def test_figures_of_an_unknown_kind_or_of_nothing_are_refused(runs, tmp_path):
     with pytest.raises(ib.UserError, match="allowed: svg, pdf, png"):
         ib.figures(runs[0], "jpg")
     empty = Experiment.create(grid.parse(TEXT), tmp_path)
-    with pytest.raises(ib.UserError, match="no cell of this run is trained yet"):
+    with pytest.raises(ib.UserError, match="no cell is trained yet"):
         ib.figures(empty.folder)
     assert not (empty.folder / "figures").exists()
 

@@ -154,9 +154,9 @@ def test_killed_again_and_again_it_goes_forward(grid, whole, tmp_path):
 def one_way_on(status, said):
     """Whether a run that could not write says how to go on: in a line if it began nothing or if all but the report is
     done, in two if it stopped."""
-    if status == 2 or "to make it: initbench report" in said:
+    if status == 2 or "to write it: initbench report" in said:
         return len(said.splitlines()) == 1
-    return "Go on with: initbench run" in said and len(said.splitlines()) == 2
+    return "Resume with: initbench run" in said and len(said.splitlines()) == 2
 
 
 ERRORS = [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE]
@@ -311,7 +311,7 @@ def test_a_cell_that_always_kills_its_worker_fails_alone(grid, whole, stand_in, 
     told = [line for line in out.splitlines() if line.startswith("failed: ")]
     assert len(told) == 2
     assert all("he_normal" in line and "seed" in line and f"signal {int(by)}" in line for line in told)
-    assert "2 cells failed and are left out. To try again: initbench run" in err
+    assert "2 cells failed; the report leaves them out. To try again: initbench run" in err
     frame = ib.load(tmp_path / "results" / "made-up")
     expected = one_seed[one_seed["initializer"] != "he_normal"].reset_index(drop=True)
     pd.testing.assert_frame_equal(frame, expected, check_exact=True)

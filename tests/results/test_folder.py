@@ -126,7 +126,7 @@ def test_what_is_no_regular_file_of_limited_size_is_left_out_with_a_line(folder,
     kept = {"parts": part, "timings": timing, "figures": others[2]}
     left = [] if regular else [*kept, *(str(path.relative_to(folder)) for path in kept.values()), "datasets.json"]
     assert (listing(folder) if folder.exists() else []) == sorted(left)
-    assert any(line.startswith("Kept, as the run did not write it") for line in lines) == bool(left)
+    assert any(line.startswith("Kept, because not written by initbench") for line in lines) == bool(left)
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -442,7 +442,7 @@ def test_clean_says_which_file_cannot_be_removed_and_is_repeated(folder, monkeyp
         status, lines = command(capsys, "clean", folder, "--yes")
     assert (status, len(lines)) == (1, 2)
     assert "parquet: cannot be removed (Permission denied)" in lines[0]
-    assert lines[1] == f"Go on with: initbench clean {folder}"
+    assert lines[1] == f"Resume with: initbench clean {folder}"
     assert command(capsys, "clean", folder, "--yes")[0] == 0
     assert not folder.exists()
 
@@ -587,7 +587,7 @@ def test_a_full_disk_stops_a_merge_with_the_command_that_goes_on(joined, tmp_pat
     arguments = ["merge", *sources, "--into", tmp_path / "both"]
     status, lines = command(capsys, *arguments)
     assert (status, len(lines)) == (1, 2)
-    assert lines[1] == f"Go on with: initbench {' '.join(map(str, arguments))}"
+    assert lines[1] == f"Resume with: initbench {' '.join(map(str, arguments))}"
     monkeypatch.setattr(store, "write_timing", plain)
     assert command(capsys, *arguments)[0] == 0
     assert content(tmp_path / "both") == content(whole)

@@ -62,7 +62,7 @@ def test_a_sound_run_is_sound_and_nothing_in_it_changes(folder):
     result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "4", "--seed", "3", "--workers", "1"])
     assert result.exit_code == 0, result.output
     assert "12 of 12 cells, in 2 parts" in result.output
-    assert "4 of 4 cells have the same bits" in result.output
+    assert "4 of 4 retrained cells have the same bits" in result.output
     assert result.output.splitlines()[-1] == "Sound"
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
@@ -86,8 +86,8 @@ def test_a_number_that_was_changed_under_a_fitting_checksum_is_found_by_training
     assert all("same kind of processor with the same versions" in line for line in lines)
     result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "12", "--workers", "1"])
     assert result.exit_code == 1
-    assert "6 of 12 cells have the same bits" in result.output
-    assert result.output.splitlines()[-1] == "Not sound: 6 things are wrong"
+    assert "6 of 12 retrained cells have the same bits" in result.output
+    assert result.output.splitlines()[-1] == "Not sound: 6 problems"
 
 
 def test_a_cell_of_another_processor_may_differ_and_is_told_apart(folder):
@@ -204,7 +204,7 @@ def test_a_part_that_is_gone_and_cells_that_are_missing_are_told(folder):
     assert "6 cells are not trained, or no longer stored; `initbench run` trains them" in result.output
     assert f"{gone.name}: is gone" in result.output
     assert kept.name not in result.output
-    assert "No cell was trained again" in result.output
+    assert "No cell was retrained" in result.output
 
 
 @pytest.mark.parametrize("given", [{"sample": -1}, {"sample": "a"}, {"seed": -4}, {"workers": 0}])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initbench.cli import commands
+from initbench.cli import options
 from initbench.errors import UserError
 from initbench.spec import grid, gridfile, presets, settings
 
@@ -191,7 +191,7 @@ def test_a_byte_order_mark_is_no_part_of_a_grid(tmp_path):
     assert list(plain.cells()) == list(marked.cells())
     assert grid.parse("\ufeff" + text) == plain
     assert (plain.name, marked.name, "\ufeff" in marked.text) == ("mine", "mine", False)
-    assert commands._pair("\ufeffseed=3") == ("seed", 3)
+    assert options.pair("\ufeffseed=3") == ("seed", 3)
     for encoding in ("utf-16", "utf-16-be", "utf-32"):
         (tmp_path / "wide.toml").write_bytes(
             "\ufeff".encode(encoding) * (encoding == "utf-16-be") + text.encode(encoding)

@@ -140,7 +140,7 @@ def test_no_command_runs_what_lies_in_the_working_directory(strangers_folder, as
         "list": 0,
         "schema": 0,
         f"new {tmp_path}/new.toml": 0,
-        "bench samplers --shape 5,4 --scheme constant": 0,
+        "bench --shape 5,4 --scheme constant": 0,
     }
     before = set(folder.rglob("*"))
     metadata = {}

@@ -1,0 +1,221 @@
+"""initbench from Python: `run`, `load`, `report`, `figures`, `compare`, `merge`, `verify`."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from initbench.api import folders as managed
+from initbench.api import outputs, training
+from initbench.api.outputs import write_report
+from initbench.errors import UserError
+from initbench.execution.config import ExecutionConfig, device_in
+from initbench.execution.start import Event
+from initbench.results.experiment import Experiment
+from initbench.spec.grid import Grid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["compare", "figures", "load", "merge", "report", "run", "take_notes", "verify", "write_report"]
+
+
+def run(
+    grid: str | Path | Grid,
+    *,
+    results: str | Path | None = None,
+    workers: int | None = None,
+    width: int | None = None,
+    scheduler: str | None = None,
+    processor: str = "",
+    overrides: Mapping[str, object] | None = None,
+) -> "pd.DataFrame":
+    """Train a grid's missing cells and return its tidy table.
+
+    Training runs in processes of its own, so it can be called from a notebook, whatever was imported before.
+
+    Parameters
+    ----------
+    grid
+        The path of a grid file, or a `Grid` (from `initbench.spec.grid.parse`).
+    results
+        The folder that holds the experiment's folder; default `results` in the working directory. For the `grid.toml`
+        in an experiment's folder, default the folder around that one, so that the experiment continues.
+    workers
+        The maximum number of stacks that train at a time; default one per CPU core or GPU, or all that a cluster has.
+    width
+        The maximum number of cells in a stack; default the fastest on this machine. It changes no result.
+    scheduler
+        A Dask cluster that trains instead of this machine: `tcp://host:8786`, `file://scheduler.json`, or `local` for
+        one on this machine. Requires Dask: `pip install -e ".[cluster]"` in a clone.
+    processor
+        Use only cluster workers whose CPU has this in its name.
+    overrides
+        Settings to replace: `{"seed": 10, "epochs": 3}`; also `{"device": "cpu"}`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each cell and epoch: the settings, `cell`, `status`, `epoch`, and the metrics, as `load` returns.
+
+    Raises
+    ------
+    UserError
+        With a line for each mistake in the grid; if another process writes to the experiment's folder.
+    WorkerDied
+        If training processes do not start, or train nothing. A cell that no worker can train is left out, with a
+        warning. Finished stacks are stored.
+    CannotWrite
+        An OSError, for example if the disk is full. Finished stacks are stored.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> frame = ib.run("grid.toml", overrides={"seed": 10})  # doctest: +SKIP
+    """
+    if isinstance(grid, Grid):
+        if overrides:
+            raise UserError("overrides are for a grid file: give its path, or put them into the Grid")
+        folder = Path(results or "results")
+    else:
+        grid, folder = training.read_grid(Path(grid), overrides, results=Path(results) if results else None)
+
+    def on_event(event: training.Started | Event) -> None:
+        if isinstance(event, training.Started):
+            _warn(event.experiment, stacklevel=5)  # before hours of training
+
+    config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))
+    result = training.train(grid, folder, config, on_event)
+    experiment = result.experiment
+    experiment.notes += [
+        f"{experiment.folder}: {failed.cell.described} failed and is left out: {failed.why}" for failed in result.failed
+    ]
+    _warn(experiment)
+    assert result.frame is not None
+    return result.frame
+
+
+def load(folder: str | Path) -> "pd.DataFrame":
+    """Return the tidy table of an experiment: the cells of its grid, in the grid's order, by epoch.
+
+    Its columns are `str`, `int64` and `float64`. In a table of more than a million rows strings are categorical and
+    integers are `int32` where they fit, so that a million cells of ten epochs take 1.1 GB and not 3.3.
+
+    Raises UserError if the folder is not an experiment.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> frame = ib.load("results/keepcoding")  # doctest: +SKIP
+    """
+    experiment = Experiment.open(folder)
+    frame = experiment.frame()
+    _warn(experiment)
+    return frame
+
+
+def report(folder: str | Path) -> Path:
+    """Write the report of an experiment, `report.html` in its folder; returns its path.
+
+    Raises UserError if the folder is not an experiment.
+    """
+    experiment = Experiment.open(folder)
+    path = outputs.report(experiment).path
+    _warn(experiment)
+    return path
+
+
+def figures(folder: str | Path, form: str = "svg", into: str | Path | None = None) -> list[Path]:
+    """Write the report's figures as files for a paper; returns their paths.
+
+    They depend on no settings of matplotlib, and leave yours unchanged.
+
+    Parameters
+    ----------
+    folder
+        The experiment's folder.
+    form
+        `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dots per inch).
+    into
+        The folder of the files; default `figures` in the experiment's folder. It is created if it does not exist.
+
+    Raises UserError if the folder is not an experiment, or none of its cells is trained.
+    """
+    experiment = Experiment.open(folder)
+    paths = outputs.write_figures(experiment, form, into)
+    _warn(experiment)
+    return paths
+
+
+def compare(before: str | Path, after: str | Path) -> "pd.DataFrame":
+    """Return what changed between two experiments, for each configuration that both have: see `stats.changes`.
+
+    Raises UserError if a folder is not an experiment, or the two have no cell in common.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> table = ib.compare("main/results/keepcoding", "branch/results/keepcoding")  # doctest: +SKIP
+    >>> table[table["significant"]]  # doctest: +SKIP
+    """
+    experiments = Experiment.open(before), Experiment.open(after)
+    table = outputs.changes(*experiments)[0]
+    for experiment in experiments:
+        _warn(experiment)
+    return table
+
+
+def merge(folders: Sequence[str | Path], into: str | Path) -> "pd.DataFrame":
+    """Merge experiments into a new folder, each cell once; returns its tidy table.
+
+    A cell that differs between experiments is kept as the first of them has it, with a warning.
+
+    Raises UserError if a folder is not an experiment, or `into` is not empty.
+    """
+    merged = managed.merge(folders, into)
+    merged.experiment.notes += merged.notes
+    frame = merged.experiment.frame()
+    _warn(merged.experiment)
+    return frame
+
+
+def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int | None = None) -> list[str]:
+    """Check an experiment's files, and retrain a sample of its cells to compare them bit for bit.
+
+    The checks are each part's checksum and columns, the ids of its cells, and whether its rows can come from a
+    training. A cell that was trained on another kind of CPU, or with other versions, may have other bits, which is not
+    a fault. Nothing in the folder is changed.
+
+    Parameters
+    ----------
+    folder
+        The experiment's folder.
+    sample
+        The number of cells to retrain, chosen at random; 0 for none.
+    seed
+        The seed of that choice. (The command line uses another one each time.)
+    workers
+        The number of processes that train; default one per CPU core or GPU.
+
+    Returns
+    -------
+    list of str
+        A line for each thing that is wrong; empty if the experiment is sound.
+
+    Raises UserError if the folder is not an experiment.
+    """
+    # On any device: the one that the grid names may not be here.
+    return managed.verify(Experiment.open(folder), sample, seed, ExecutionConfig(workers)).problems
+
+
+def take_notes(experiment: Experiment) -> list[str]:
+    """Return the cautions about an experiment's data sets and its notes; later calls return only new lines."""
+    from initbench.reporting.cautions import cautions
+
+    return experiment.take_notes(cautions(experiment.grid.sources.values()))
+
+
+def _warn(experiment: Experiment, stacklevel: int = 3) -> None:
+    """Warn of each thing that the user should know about an experiment, once; by default at the caller's caller."""
+    for line in take_notes(experiment):
+        warnings.warn(line, stacklevel=stacklevel)

@@ -1,0 +1,184 @@
+"""Write what is made of results: report, figures, tables, comparison."""
+
+import io
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from initbench.errors import UserError, nearest, printable, shown
+from initbench.results import store
+from initbench.results.experiment import Experiment
+from initbench.system import files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from initbench.reporting.comparison import Side
+
+FORMS = ("svg", "pdf", "png")  # of figures
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written, and the number of cells in it."""
+
+    path: Path
+    trained: int
+
+
+def report(experiment: Experiment) -> Report:
+    """Write the report of an experiment to its folder."""
+    frame, environments = experiment.read()
+    return Report(write_report(experiment, frame, environments), frame["cell"].nunique())
+
+
+def write_report(experiment: Experiment, frame: "pd.DataFrame", environments: Iterable[Mapping[str, str]]) -> Path:
+    """Write the report of what `Experiment.read` returned to the experiment's folder; returns its path."""
+    from initbench.reporting.page import render
+
+    timings = store.read_timings(experiment.folder, experiment.notes)
+    page = render(frame, experiment.grid, environments, f"initbench run {experiment.grid.name}.toml", timings)
+    path = experiment.folder / "report.html"
+    files.write_file(path, page.encode())
+    return path
+
+
+def write_figures(experiment: Experiment, form: str, into: str | Path | None = None) -> list[Path]:
+    """Write the report's figures as files, by default into `figures` in its folder; returns their paths."""
+    if form not in FORMS:
+        raise UserError(f"format = {shown(form)} is not allowed; allowed: {', '.join(FORMS)}{nearest(form, FORMS)}")
+    folder = Path(into) if into else store.own_folder(experiment.folder, "figures")
+    frame = _trained(experiment, "draw")
+    from initbench.reporting.evidence import Evidence
+    from initbench.reporting.figures import Look, save, undrawable
+    from initbench.reporting.gallery import gallery, slug
+
+    evidence = Evidence.of(frame, experiment.grid)
+    if len(evidence.shown) < len(evidence.combinations):
+        experiment.notes.append(
+            f"figures show the first {len(evidence.shown)} of {len(evidence.combinations)} combinations"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    contents: dict[Path, bytes] = {}
+    look = Look.of(evidence.initializers)
+    missing_glyphs: set[str] = set()
+    for figure in gallery(evidence, look):
+        name, path = slug(figure), folder / f"{slug(figure)}.{form}"
+        while path in contents:  # long names that are cut alike
+            name += "-again"
+            path = folder / f"{name}.{form}"
+        contents[path] = save(figure.drawing, look, form)
+        missing_glyphs |= undrawable(figure.drawing)
+    if not into:
+        store.list_figures(experiment.folder, {path.name: content for path, content in contents.items()})
+    for path, content in contents.items():
+        files.write_file(path, content)
+    if missing_glyphs:
+        experiment.notes.append(
+            f"figures: no font on this machine has {' '.join(sorted(missing_glyphs))}, so boxes are drawn instead; "
+            "install a font that has them, such as Noto, and write the figures again"
+        )
+    return list(contents)
+
+
+def write_table(experiment: Experiment, path: Path) -> int:
+    """Write the tidy table (.csv, .parquet) or the table of means (.md, .tex); returns the number of its rows."""
+    check_table(path)
+    if path.suffix in (".md", ".tex"):
+        from initbench.reporting import tables
+
+        frame = _trained(experiment, "average")
+        content = (tables.markdown if path.suffix == ".md" else tables.latex)(frame, experiment.grid).encode()
+        frame = frame.drop_duplicates([setting for setting in experiment.grid.axes if setting != "seed"])
+    else:
+        from initbench.results.table import csv_bytes
+
+        frame = experiment.frame()
+        if path.suffix == ".csv":
+            content = csv_bytes(frame)
+        else:
+            buffer = io.BytesIO()
+            frame.to_parquet(buffer, index=False)
+            content = buffer.getvalue()
+    _write(path, content)
+    return len(frame)
+
+
+def check_table(path: Path) -> None:
+    """Raise UserError unless `write_table` can write a file of this name."""
+    if path.suffix not in (".csv", ".parquet", ".md", ".tex"):
+        raise UserError(f"{path}: the name ends in {shown(path.suffix)}; allowed: .csv, .parquet, .md or .tex")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison that was written: its page, its sentences, and whether it exceeds what the user allows."""
+
+    path: Path
+    sentences: list[str]
+    failing: bool
+
+
+def write_comparison(
+    before: Experiment, after: Experiment, worse: float | None = None, out: Path | None = None
+) -> Comparison:
+    """Write the page that compares two experiments, next to the second by default.
+
+    `worse` is the loss of test accuracy, in percentage points, from which on the comparison fails.
+    """
+    from initbench.reporting import comparison
+
+    table, left, right = changes(before, after)
+    path = out or after.folder.resolve().parent / f"compare-{before.grid.name}-{after.grid.name}.html"
+    command = ["initbench", "compare", str(before.folder), str(after.folder)]
+    command += [] if worse is None else ["--fail-if-worse", f"{abs(worse):g}"]
+    page = comparison.render(table, left, right, worse, shlex.join(command))
+    _write(path, page.encode(), "; give --out FILE.HTML")
+    failing = worse is not None and comparison.failing(table, left, worse)
+    return Comparison(path, comparison.sentences(table, left, right, worse), failing)
+
+
+def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Side", "Side"]:
+    """Return `stats.changes` of two experiments, and what the page that compares them names of each."""
+    from initbench import stats
+    from initbench.reporting.comparison import Side
+    from initbench.reporting.evidence import chances
+
+    frames, sides = [], []
+    for experiment in (before, after):
+        frame, environments = experiment.read()
+        _refuse_empty(frame, experiment, "compare")
+        frames.append(frame)
+        sides.append(Side(experiment.grid.name, frame["cell"].nunique(), environments))
+    table = stats.changes(frames[0], frames[1], chance={**chances(before.grid), **chances(after.grid)})
+    if table.empty:
+        raise UserError(
+            f"{before.folder} and {after.folder}: have no cell in common; allowed: experiments of one grid, or of "
+            "grids that overlap in all settings, the seed too"
+        )
+    if sides[0].name == sides[1].name:  # two experiments of one grid are named by their folders
+        sides = [
+            replace(side, name=printable(str(experiment.folder)))
+            for side, experiment in zip(sides, (before, after), strict=True)
+        ]
+    return table, sides[0], sides[1]
+
+
+def _trained(experiment: Experiment, purpose: str) -> "pd.DataFrame":
+    frame = experiment.frame()
+    _refuse_empty(frame, experiment, purpose)
+    return frame
+
+
+def _refuse_empty(frame: "pd.DataFrame", experiment: Experiment, purpose: str) -> None:
+    if frame.empty:
+        raise UserError(f"{experiment.folder}: no cell is trained yet, so there is nothing to {purpose}; run it first")
+
+
+def _write(path: Path, content: bytes, hint: str = "") -> None:
+    try:
+        files.write_file(path, content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}){hint}") from None

@@ -1,0 +1,132 @@
+"""Plan and train a grid: the work of `plan` and `run`, in Python and on the command line."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from initbench.api.outputs import write_report
+from initbench.execution import Failed
+from initbench.execution.config import ExecutionConfig, check_backend
+from initbench.execution.estimate import Estimate, estimate
+from initbench.execution.start import Event
+from initbench.results.experiment import Experiment, train_all
+from initbench.spec.cell import Cell
+from initbench.spec.grid import Grid, read
+from initbench.spec.gridfile import results_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIN_SEEDS = 3  # fewer allow no claim: an interval of two seeds is some thirty times their spread
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What training a grid would take: its missing cells, and the estimate for them; None if nothing is missing."""
+
+    experiment: Experiment
+    missing: Sequence[Cell]
+    estimate: Estimate | None
+
+    @property
+    def trained(self) -> int:
+        """The number of cells that are trained already."""
+        return len(self.experiment.grid) - len(self.missing)
+
+    @property
+    def seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.experiment.grid.axes["seed"])
+
+    @property
+    def too_few_seeds(self) -> bool:
+        """Whether initializers are compared, with too few seeds for any claim."""
+        return self.seeds < MIN_SEEDS and len(self.experiment.grid.axes["initializer"]) > 1
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first event of a run: its missing cells, and the number of stored cells that are not of its grid."""
+
+    experiment: Experiment
+    missing: Sequence[Cell]
+    others: int
+
+    @property
+    def trained(self) -> int:
+        """The number of cells that are trained already."""
+        return len(self.experiment.grid) - len(self.missing)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The outcome of a run: the cells that no worker could train, the tidy table, and the path of the report.
+
+    The table and the report are None where they were not requested or could not be made; `report_error` says why. The
+    training is stored in any case.
+    """
+
+    experiment: Experiment
+    failed: Sequence[Failed]
+    frame: "pd.DataFrame | None" = None
+    report: Path | None = None
+    report_error: Exception | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run. Finished stacks are stored; the message says how many cells that is."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        total = len(experiment.grid)
+        stored = total - len(experiment.missing())
+        super().__init__(
+            f"{stored:,} of {total:,} cells are stored in {experiment.folder}"
+            + (" (cells are stored when all of their stack are trained)" if stored < total else "")
+        )
+
+
+def read_grid(
+    path: Path, overrides: Mapping[str, object] | None = None, *, smoke: bool = False, results: Path | None = None
+) -> tuple[Grid, Path]:
+    """Return the grid of a file, and the folder that holds its experiment's folder."""
+    grid = read(path, overrides, smoke=smoke)
+    return grid, results_for(path, grid.name) if results is None else results
+
+
+def plan(grid: Grid, results: Path, config: ExecutionConfig) -> Plan:
+    """Return what training a grid would take; nothing is trained or written."""
+    experiment = Experiment(results / grid.name, grid)
+    missing = experiment.missing() if (experiment.folder / "grid.toml").is_file() else list(grid.cells())
+    return Plan(experiment, missing, estimate(missing, grid, config) if missing else None)
+
+
+def train(
+    grid: Grid,
+    results: Path,
+    config: ExecutionConfig,
+    on_event: Callable[[Started | Event], None],
+    *,
+    report: bool = False,
+) -> RunResult:
+    """Train a grid's missing cells, then read the table, and write the report if requested.
+
+    `on_event` receives `Started`, and then the events of the training. Raises `Interrupted` for Ctrl-C. A report that
+    fails raises nothing: the training has its value without it.
+    """
+    check_backend(config)
+    with Experiment.writing(grid, results) as experiment:
+        missing, others = experiment.inventory()
+        try:
+            on_event(Started(experiment, missing, others))
+            failed = train_all(experiment, missing, config, on_event)
+            if not report:
+                return RunResult(experiment, failed, experiment.frame())
+            try:
+                frame, environments = experiment.read()
+                path = write_report(experiment, frame, environments)
+            except Exception as error:
+                return RunResult(experiment, failed, report_error=error)
+            return RunResult(experiment, failed, frame, path)
+        except KeyboardInterrupt:
+            raise Interrupted(experiment) from None

@@ -1,0 +1,118 @@
+"""Arguments and options that several commands share, and what they mean."""
+
+import contextlib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from initbench.cli.program import print_error, say
+from initbench.errors import UserError
+
+if TYPE_CHECKING:
+    from initbench.results.experiment import Experiment
+    from initbench.spec.grid import Grid
+
+GridPath = Annotated[Path, typer.Argument(metavar="GRID.TOML", help="The grid file.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="EXPERIMENT", help="An experiment's folder, such as results/keepcoding.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a setting of the grid file; several values, as in loss=mse,mae, make it an axis. Repeatable.",
+    ),
+]
+Smoke = Annotated[
+    bool,
+    typer.Option("--smoke", help="A trial in seconds: one seed, one epoch, few images. Its results go to NAME-smoke."),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes that train; default: one per CPU core, or per GPU.")
+]
+Width = Annotated[
+    int | None,
+    typer.Option("--width", min=1, help="Maximum number of cells in a stack; default: the fastest on this machine."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda",
+        help="Device that trains; default: the grid file's, or auto, a GPU if PyTorch can use one.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Train on a Dask cluster: tcp://HOST:PORT, file://scheduler.json, or local, a cluster on this machine.",
+    ),
+]
+Processor = Annotated[
+    str, typer.Option("--processor", metavar="NAME", help="Use only cluster workers whose CPU has NAME in its name.")
+]
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        "--results",
+        metavar="DIR",
+        help="Folder of the experiment's folder; default: results, or where an experiment's own grid.toml is.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
+
+
+def refuse_to_overwrite(path: Path, force: bool) -> None:
+    """Raise UserError if a file that the user names exists; files whose names the program chooses are replaced."""
+    if path.exists() and not force:
+        raise UserError(f"{path}: exists already; give another name, or --force to overwrite it")
+
+
+def print_notes(experiment: "Experiment") -> None:
+    """Print what the user should know about an experiment, each line once."""
+    from initbench.api import take_notes
+
+    for line in take_notes(experiment):
+        print_error(line)
+
+
+def read_grid(
+    path: Path, overrides: list[str] | None, smoke: bool, device: str | None, results: Path | None
+) -> "tuple[Grid, Path]":
+    """Return the grid of a file, and the folder that holds the experiment's folder."""
+    from initbench.api import training
+    from initbench.spec.gridfile import experiment_folder
+
+    replaced = pairs(overrides or []) | ({"device": device} if device else {})
+    grid, folder = training.read_grid(path, replaced, smoke=smoke, results=results)
+    if results is None and experiment_folder(path):
+        say(f"{path} is an experiment's own grid: results go to {folder / grid.name} (or give --results DIR)")
+    return grid, folder
+
+
+def pairs(texts: list[str]) -> dict[str, Any]:
+    """Return the values of all --set options by key; UserError with a line for each that is not KEY=VALUE."""
+    wrong = [text for text in texts if not text.partition("=")[0].strip() or "=" not in text]
+    if wrong:
+        allowed = "allowed: KEY=VALUE, such as --set seed=10 or --set 'hidden=[128, 128]'"
+        raise UserError(*(f"--set {text}: {allowed}" for text in wrong))
+    return dict(map(pair, texts))
+
+
+def pair(text: str) -> tuple[str, Any]:
+    """Parse `key=value`, the value as TOML or else as one or several words.
+
+    >>> pair("seed=3"), pair("activation=tanh"), pair("loss=mse,mae")
+    (('seed', 3), ('activation', 'tanh'), ('loss', ['mse', 'mae']))
+    """
+    key, _, value = text.removeprefix("\ufeff").partition("=")
+    for form in (value, f"[{value}]" if "," in value else value):
+        with contextlib.suppress(ValueError, RecursionError):  # invalid TOML, an endless number, or too deep a list
+            return key.strip(), tomllib.loads(f"value = {form}")["value"]
+    words = [word.strip() for word in value.split(",")]
+    return key.strip(), words if len(words) > 1 and all(word.isidentifier() for word in words) else value.strip()

@@ -1,0 +1,115 @@
+"""`report`, `figures`, `export` and `compare`: what is made of results."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from initbench.cli import output
+from initbench.cli.options import Folder, Force, print_notes, refuse_to_overwrite
+from initbench.cli.program import FAILED, app, say
+from initbench.errors import UserError
+
+
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench report results/keepcoding")
+def report(folder: Folder) -> None:
+    """Regenerate the report of an experiment."""
+    from initbench.api import outputs
+    from initbench.results.experiment import Experiment
+
+    experiment = Experiment.open(folder)
+    written = outputs.report(experiment)
+    print_notes(experiment)
+    if written.trained < len(experiment.grid):
+        say(f"{written.trained:,} of {len(experiment.grid):,} cells are trained; the report covers these")
+    say(f"Report: {written.path}")
+
+
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench figures results/keepcoding --format pdf")
+def figures(
+    folder: Folder,
+    form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="The format of the files.")] = "svg",
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", metavar="DIR", help="The folder of the files; default: figures, in the experiment's."),
+    ] = None,
+) -> None:
+    """Write the report's figures as files for a paper, with embedded fonts."""
+    from initbench.api import outputs
+    from initbench.results.experiment import Experiment
+
+    experiment = Experiment.open(folder)
+    paths = outputs.write_figures(experiment, form, into)
+    print_notes(experiment)
+    say(f"{paths[0].parent}: {len(paths)} figures")
+
+
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench export results/keepcoding keepcoding.csv")
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Argument(metavar="OUT.CSV|PARQUET|MD|TEX", help="The file to write.")],
+    force: Force = False,
+) -> None:
+    """Write an experiment's results as a table.
+
+    A name in .csv or .parquet writes the tidy table, one row per cell and epoch; a name in .md or .tex the table of
+    means with their intervals, the best initializers in bold.
+
+    When a spreadsheet imports a CSV file, choose text for the column `cell`: some ids look like numbers.
+    """
+    from initbench.api import outputs
+    from initbench.results.experiment import Experiment
+
+    outputs.check_table(out)
+    refuse_to_overwrite(out, force)
+    experiment = Experiment.open(folder)
+    rows = outputs.write_table(experiment, out)
+    print_notes(experiment)
+    say(f"{out}: {rows:,} rows")
+
+
+@app.command(
+    cls=output.WorkingCommand,
+    epilog="Example: initbench compare main/results/mine branch/results/mine --fail-if-worse 0.5",
+)
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="An experiment's folder.")],
+    after: Annotated[
+        Path, typer.Argument(metavar="AFTER", help="Another's, of new code, new versions or a new machine.")
+    ],
+    worse: Annotated[
+        float | None,
+        typer.Option(
+            "--fail-if-worse",
+            metavar="POINTS",
+            min=0,
+            help="Exit with status 1 if a configuration loses at least POINTS percentage points of test accuracy, "
+            "or if cells are missing.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.HTML", help="The page; default: compare-BEFORE-AFTER.html next to AFTER."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Compare two experiments cell by cell: what changed beyond noise, as a page and as an exit status."""
+    from initbench.api import outputs
+    from initbench.results.experiment import Experiment
+
+    if worse is not None and not math.isfinite(worse):
+        raise UserError(f"--fail-if-worse {worse}: allowed: a number of percentage points from 0 up, such as 0.5")
+    if out and (out.suffix != ".html" or out.is_dir()):
+        raise UserError(f"--out {out}: allowed: a file name that ends in .html")
+    if out:
+        refuse_to_overwrite(out, force)
+    experiments = Experiment.open(before), Experiment.open(after)
+    comparison = outputs.write_comparison(*experiments, worse, out)
+    for experiment in experiments:
+        print_notes(experiment)
+    for sentence in comparison.sentences:
+        say(sentence)
+    say(f"Report: {comparison.path}")
+    if comparison.failing:
+        raise typer.Exit(FAILED)

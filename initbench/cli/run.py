@@ -1,0 +1,212 @@
+"""`new`, `plan` and `run`: from a question to its results."""
+
+import contextlib
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from initbench.cli import output
+from initbench.cli.options import (
+    Device,
+    Force,
+    GridPath,
+    Overrides,
+    Processor,
+    Results,
+    Scheduler,
+    Smoke,
+    Width,
+    Workers,
+    print_notes,
+    read_grid,
+    refuse_to_overwrite,
+)
+from initbench.cli.program import FAILED, INTERRUPTED, app, plural, print_error, reason, say, unforeseen
+from initbench.errors import CannotWrite, UserError, WorkerDied, printable
+from initbench.system import files
+
+if TYPE_CHECKING:
+    from initbench.api.training import RunResult, Started
+    from initbench.execution.start import Event
+
+
+@app.command(cls=output.WorkingCommand, epilog="Example: initbench new --preset keepcoding grid.toml")
+def new(
+    path: Annotated[Path, typer.Argument(metavar="GRID.TOML", help="The file to write.")],
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help="One of `initbench list presets`.")
+    ] = "keepcoding",
+    force: Force = False,
+) -> None:
+    """Write a grid file to start from."""
+    from initbench.spec import presets
+
+    text = presets.text(preset)
+    refuse_to_overwrite(path, force)
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    files.write_file(path, text.encode())
+    say(f"Wrote {path}: {presets.summary(preset)}")
+    quoted = shlex.quote(str(path))
+    say(f"Next: initbench plan {quoted}, then initbench run {quoted}")
+
+
+@app.command(epilog="Example: initbench plan grid.toml --set seed=20")
+def plan(
+    path: GridPath,
+    overrides: Overrides = None,
+    smoke: Smoke = False,
+    workers: Workers = None,
+    width: Width = None,
+    device: Device = None,
+    results: Results = None,
+) -> None:
+    """Show what `run` would train, and estimate its time and memory. Trains nothing."""
+    from initbench.api import training
+    from initbench.execution.config import ExecutionConfig, device_in
+    from initbench.execution.estimate import duration
+
+    grid, results = read_grid(path, overrides, smoke, device, results)
+    say(f"{plural(len(grid), 'cell')}: {grid.shape}")
+    planned = training.plan(grid, results, ExecutionConfig(workers, width, device=device_in(grid)))
+    print_notes(planned.experiment)
+    if planned.trained:
+        say(f"{planned.trained:,} of them are trained already in {planned.experiment.folder}")
+    if guess := planned.estimate:
+        on_gpu = "" if guess.device == "cpu" else ", on the GPU"
+        say(f"{plural(guess.stacks, 'stack')} to train, by {plural(guess.workers, 'worker')}{on_gpu}")
+        say(f"about {duration(guess.seconds)} and {guess.memory / 1e9:.1f} GB of memory (estimated on this machine)")
+    else:
+        say("nothing to train")
+    if planned.too_few_seeds:
+        why = "there is no interval" if planned.seeds == 1 else "intervals are about thirty times as wide as the spread"
+        seeds = "1 seed is" if planned.seeds == 1 else f"{planned.seeds} seeds are"
+        say(f"Warning: {seeds} too few for any conclusion: {why}. Use five or more: --set seed=5")
+
+
+@app.command(
+    cls=output.WorkingCommand, epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=0.01,0.1"
+)
+def run(
+    path: GridPath,
+    overrides: Overrides = None,
+    smoke: Smoke = False,
+    workers: Workers = None,
+    width: Width = None,
+    device: Device = None,
+    scheduler: Scheduler = None,
+    processor: Processor = "",
+    results: Results = None,
+) -> None:
+    """Train a grid and write its report. Cells that are trained already are not trained again."""
+    from initbench.api import training
+    from initbench.execution.config import ExecutionConfig, device_in
+    from initbench.spec.gridfile import is_transient
+
+    grid, folder = read_grid(path, overrides, smoke, device, results)
+    resume = ["initbench", "run"]
+    if is_transient(path):  # the copy in the experiment's folder has the replaced settings
+        resume.append(str(folder / grid.name / "grid.toml"))
+    else:
+        resume += [str(path), *(word for pair in overrides or () for word in ("--set", pair)), *["--smoke"] * smoke]
+        resume += _option("--device", device) + _option("--results", results)
+    resume += _option("--workers", workers) + _option("--width", width)
+    resume += _option("--scheduler", scheduler) + _option("--processor", processor)
+    config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))
+    interrupt_once()
+    try:
+        with _listener() as on_event:
+            result = training.train(grid, folder, config, on_event, report=True)
+    except training.Interrupted as interrupt:
+        say()
+        say(f"Interrupted: {interrupt}.")
+        say(f"Resume with: {shlex.join(resume)}")
+        raise typer.Exit(INTERRUPTED) from None
+    except (WorkerDied, CannotWrite) as error:
+        print_error(f"Stopped: {reason(error)}. Finished cells are kept.")
+        print_error(f"Resume with: {shlex.join(resume)}")
+        raise typer.Exit(FAILED) from None
+    _print_summary(result)
+    if result.report_error:
+        print_error(
+            f"The report could not be written: {_why(result.report_error)}. The results are kept; to write it: "
+            f"{shlex.join(['initbench', 'report', str(result.experiment.folder)])}"
+        )
+    if result.failed:
+        cells = plural(len(result.failed), "cell")
+        print_error(f"{cells} failed; the report leaves them out. To try again: {shlex.join(resume)}")
+    if result.failed or result.report_error:
+        raise typer.Exit(FAILED)
+
+
+def _print_summary(result: "RunResult") -> None:
+    from initbench.reporting.terminal import summary_table
+
+    print_notes(result.experiment)
+    if result.frame is not None:
+        summary_table(result.frame, result.experiment.grid)
+        say(f"Report: {result.report}")
+
+
+def _option(name: str, value: object) -> list[str]:
+    return [name, str(value)] if value else []
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return printable(reason(error))
+    return printable("; ".join(error.lines) if isinstance(error, UserError) else unforeseen(error))
+
+
+@contextlib.contextmanager
+def _listener() -> "Iterator[Callable[[Started | Event], None]]":
+    """Print the events of a run: first what there is to train, then the progress."""
+    from initbench.api.training import Started
+    from initbench.cli.progress import progress
+
+    with contextlib.ExitStack() as stack:
+        show_progress: Callable[[Event], None] | None = None
+
+        def on_event(event: "Started | Event") -> None:
+            nonlocal show_progress
+            if isinstance(event, Started):
+                _print_start(event)
+                if event.missing:
+                    show_progress = stack.enter_context(progress(len(event.missing)))
+            elif show_progress:
+                show_progress(event)
+
+        yield on_event
+
+
+def _print_start(event: "Started") -> None:
+    folder = event.experiment.folder
+    print_notes(event.experiment)
+    if event.others:
+        say(f"{folder}: {plural(event.others, 'more cell')} stored there that are not of this grid; they are left out")
+    if not event.missing:
+        say(f"Nothing to train: all {plural(event.trained, 'cell')} are in {folder} already.")
+        return
+    trained = f", {event.trained:,} are trained already" if event.trained else ""
+    say(f"{folder}: {plural(len(event.missing), 'cell')} to train{trained}")
+
+
+def interrupt_once() -> None:
+    """Let the first Ctrl-C, SIGTERM or SIGHUP interrupt, and ignore those that follow, so that the end is orderly.
+
+    A signal that is ignored, as SIGHUP is under `nohup`, stays ignored.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    numbers = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def handle(number: int, frame: object) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, handle)
