@@ -415,7 +415,7 @@ def test_a_grid_from_a_pipe_is_read_once_and_goes_on_from_its_folder(instant, mo
 def test_a_grid_from_a_pipe_needs_a_name(instant, monkeypatch, capsys, piped):
     for command in ("plan", "run"):
         status, _, err = ended(monkeypatch, capsys, command, path := piped(NAMELESS))
-        told = "name is missing, and a pipe has none; give it in the file, name = 'mine', or as --set name=mine"
+        told = "name is missing, and a pipe has none; set it in the file, name = 'mine', or as --set name=mine"
         assert (status, err) == (2, f"{path}: {told}\n")
     assert not any(instant.iterdir())
     assert ended(monkeypatch, capsys, "run", piped(NAMELESS), "--set", "name=mine")[0] == 0
