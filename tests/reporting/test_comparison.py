@@ -163,7 +163,7 @@ def test_the_exit_status_says_whether_anything_is_too_bad(runs, tmp_path):
         (["--fail-if-worse", "inf"], "allowed: a number of percentage points"),
         (["--fail-if-worse", "-1"], "fail-if-worse"),
         (["--out", f"{__file__}/x.html"], "cannot be written"),
-        (["--out", "x.pdf"], "a file's name that ends in .html"),
+        (["--out", "x.pdf"], "a file name that ends in .html"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(runs, arguments, told, monkeypatch, capsys):
