@@ -10,7 +10,7 @@ from initbench.api import outputs, training
 from initbench.api.outputs import write_report
 from initbench.errors import UserError
 from initbench.execution.config import ExecutionConfig, device_in
-from initbench.execution.start import Event
+from initbench.execution.events import Event
 from initbench.results.experiment import Experiment
 from initbench.spec.grid import Grid
 

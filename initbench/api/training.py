@@ -9,7 +9,7 @@ from initbench.api.outputs import write_report
 from initbench.execution import Failed
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimate
-from initbench.execution.start import Event
+from initbench.execution.events import Event
 from initbench.results.experiment import Experiment, train_all
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid, read

@@ -31,7 +31,7 @@ from initbench.system import files
 
 if TYPE_CHECKING:
     from initbench.api.training import RunResult, Started
-    from initbench.execution.start import Event
+    from initbench.execution.events import Event
 
 
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench new --preset keepcoding grid.toml")
