@@ -1,6 +1,7 @@
 """A Dask cluster of real processes: a scheduler and workers that tests start, change, stop and kill."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -8,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import made_up
+
 # What a worker does: as the command `dask worker`, after a patch that a test wants in it.
 WORKER = """
-{patch}
 import sys
+sys.executable = {trainer!r}
+{patch}
 from distributed.cli.dask_worker import main
 sys.argv = ["dask-worker", *sys.argv[1:]]
 main()
@@ -30,15 +34,21 @@ def until(true, seconds=120.0, what="what is waited for"):
 
 
 class DaskCluster:
-    """A scheduler, and the workers that were started."""
+    """A scheduler, and the workers that were started.
 
-    def __init__(self, folder, **config):
+    Their trainers are `made_up`, and each stack takes some `seconds`; without them they train.
+    """
+
+    def __init__(self, folder, seconds=None, **config):
         self.folder = Path(folder)
+        self.folder.mkdir(exist_ok=True)
+        self.trainer = sys.executable if seconds is None else made_up.program(self.folder)
         self.file = self.folder / "scheduler.json"
         self.environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
             "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "300s",
+            "MADE_UP": json.dumps({"seconds": seconds}),
             **{f"DASK_DISTRIBUTED__{key.upper()}": str(value) for key, value in config.items()},
         }
         self.workers = {}
@@ -60,7 +70,9 @@ class DaskCluster:
         """Start a worker; without a nanny, so that a worker that is killed stays dead."""
         asked = ["--nthreads", str(threads), "--name", name, "--no-dashboard", "--host", "127.0.0.1"]
         asked += ["--scheduler-file", str(self.file), "--local-directory", str(self.folder), "--no-nanny", *options]
-        self.workers[name] = self._start(name, [sys.executable, "-c", WORKER.format(patch=patch), *asked])
+        self.workers[name] = self._start(
+            name, [sys.executable, "-c", WORKER.format(trainer=self.trainer, patch=patch), *asked]
+        )
 
     def log(self, name):
         return (self.folder / f"{name}.log").read_text(errors="replace")
@@ -72,6 +84,12 @@ class DaskCluster:
     def training(self, name):
         """The processes that train for a worker."""
         return trainers(self.workers[name].pid)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def close(self):
         for process in (*self.workers.values(), self.scheduler):

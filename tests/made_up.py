@@ -2,7 +2,8 @@
 
 `Instant` is a crew that answers at once. Run as a program, this file is a worker of `initbench.execution.processes`;
 the environment variable MADE_UP, in JSON, says how it fails: `wider`, it is killed when it trains more cells than that;
-`killed`, `stopped` or `raised`, it is killed, stops or raises at a cell that has this value; `start`, the status or the
+`killed`, `stopped` or `raised`, it is killed, stops or raises at a cell that has this value; `seconds`, what each stack
+takes; `start`, the status or the
 negative signal with which it ends before it is ready; `log`, a file that gets a line for each process and each stack.
 """
 
@@ -82,13 +83,19 @@ def instantly(monkeypatch, before=lambda task: None):
     monkeypatch.setattr("initbench.execution.start.start_pool", crew)
 
 
+def program(folder):
+    """This program, to be started in the place of Python."""
+    path = folder / "python"
+    path.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{__file__}" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
 def as_workers(monkeypatch, folder, **faults):
     """Let every worker process be this program, with these faults; the log of what it did."""
-    program, log = folder / "python", folder / "log"
-    program.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{__file__}" "$@"\n')
-    program.chmod(0o755)
+    log = folder / "log"
     log.touch()
-    monkeypatch.setattr("initbench.system.children.sys.executable", str(program))
+    monkeypatch.setattr("initbench.system.children.sys.executable", program(folder))
     monkeypatch.setenv("MADE_UP", json.dumps({**faults, "log": str(log)}))
     return log
 
@@ -102,7 +109,7 @@ def work():
         sys.stdout.flush()
 
     def log(line):
-        with Path(faults["log"]).open("a") as file:
+        with Path(faults.get("log", os.devnull)).open("a") as file:
             file.write(line + "\n")
 
     def die(status):
@@ -128,6 +135,7 @@ def work():
         if faults.get("raised") in values:
             say(event="failed", task=task["task"], why="ValueError: no such thing", memory=False)
             continue
+        time.sleep(faults.get("seconds", 0))
         say(**reply_to(task))
 
 

@@ -41,9 +41,14 @@ from initbench.spec.settings import MAX_CELLS
 
 
 def chunks(cases, size=500):
-    """The numbers of the mutants, a few hundred for each test, so that they spread over processes."""
+    """The numbers of the mutants, some hundred for each test, so that they spread; only the first is not slow."""
     return [
-        pytest.param(range(i, min(i + size, cases)), id=f"{i}-{min(i + size, cases)}") for i in range(0, cases, size)
+        pytest.param(
+            range(i, min(i + size, cases)),
+            id=f"{i}-{min(i + size, cases)}",
+            marks=pytest.mark.slow if i else (),
+        )
+        for i in range(0, cases, size)
     ]
 
 

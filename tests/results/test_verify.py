@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cells import SMALL_GRID, exact
+from cells import exact
 from typer.testing import CliRunner
 
 import initbench as ib
@@ -28,17 +28,9 @@ EARLIER_RUNS = {version: Path(__file__).parents[1] / "stored" / f"run-of-version
 EARLIER_ACCURACIES = [0.5846, 0.5177, 0.3143, 0.3034, 0.2324, 0.2183, 0.2949, 0.1934]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    root = tmp_path_factory.mktemp("verified")
-    (root / "small.toml").write_text(SMALL_GRID)
-    ib.run(root / "small.toml", results=root, workers=1)
-    return root / "small"
-
-
 @pytest.fixture
-def folder(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "small")
+def folder(copied):
+    return copied
 
 
 def rewritten(folder, change, metadata=None):
