@@ -33,7 +33,7 @@ from watch import limited, watched
 from initbench.data import datasets, idx
 from initbench.errors import MAX_LINE_LENGTH, MAX_LINES, UserError
 from initbench.execution.plan import plan
-from initbench.reporting import words
+from initbench.reporting import narrative
 from initbench.results import parts, store
 from initbench.results.experiment import Experiment
 from initbench.spec import grid, gridfile
@@ -474,7 +474,11 @@ def test_a_mutated_timing_and_mutated_data_sets_are_read_or_left_out(folder, num
             with limited(), watched() as events, warnings.catch_warnings():
                 warnings.simplefilter("error")
                 timings = store.read_timings(folder)
-                told = [words.speed(timings), words.initialization(timings), words.initialization(timings, ["zeros"])]
+                told = [
+                    narrative.speed(timings),
+                    narrative.initialization(timings),
+                    narrative.initialization(timings, ["zeros"]),
+                ]
                 run = Experiment.open(folder)
         except BaseException as error:
             error.add_note(f"mutant {number}")

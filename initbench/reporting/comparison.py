@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from initbench import __version__
 from initbench.errors import printable
-from initbench.reporting import figures, words
+from initbench.reporting import figures, names, numbers
 from initbench.reporting.limits import MAX_COMPARED_DRAWN, MAX_COMPARED_ROWS
 from initbench.reporting.page import template, text
 from initbench.spec.columns import SETTINGS
@@ -32,7 +32,7 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | Non
     cells, same = int(table["seeds"].sum()), int(table["same"].sum())
     moved = table[table["significant"]]
     up, down = moved[moved["change"] > 0], moved[moved["change"] < 0]
-    said = [f"{words.plural(cells, 'cell')} in {words.plural(len(table), 'setting')} are in both runs."]
+    said = [f"{numbers.plural(cells, 'cell')} in {numbers.plural(len(table), 'setting')} are in both runs."]
     if same == cells:
         said.append("All of them are the same to the last bit.")
     else:
@@ -43,18 +43,18 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | Non
             said.append("No setting moved beyond noise.")
         else:
             sides = ((up, "better"), (down, "worse"))
-            parts = [f"{words.plural(len(rows), 'setting')} {how}" for rows, how in sides if len(rows)]
+            parts = [f"{numbers.plural(len(rows), 'setting')} {how}" for rows, how in sides if len(rows)]
             worst = moved.iloc[int(moved["change"].abs().argmax())]
             said.append(
-                f"Beyond noise: {words.listed(parts)}; the largest change is {words.signed(worst['change'], 2)} points "
-                f"({name_of(worst, varying(table))})."
+                f"Beyond noise: {numbers.listed(parts)}; the largest change is "
+                f"{numbers.signed(worst['change'], 2)} points ({name_of(worst, varying(table))})."
             )
     lost, gained = int(table["failed_before"].sum()), int(table["failed_after"].sum())
     if lost != gained:
         said.append(f"{lost:,} of these cells failed before and {gained:,} after.")
     for one, other in ((before, after), (after, before)):
         if one.cells > cells:
-            said.append(f"{words.plural(one.cells - cells, 'cell')} of {one.name} not in {other.name}.")
+            said.append(f"{numbers.plural(one.cells - cells, 'cell')} of {one.name} not in {other.name}.")
     if worse is not None:
         failing = too_bad(table, worse)
         how = f"worse by {abs(worse):g} {'point' if abs(worse) == 1 else 'points'} or more"
@@ -62,8 +62,8 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | Non
             said.append(f"No setting that both have is {how}, beyond noise.")
         else:
             sure = int(failing["significant"].sum())
-            said += [f"{words.plural(sure, 'setting')} {how}, beyond noise."] * bool(sure)
-            unsure = words.plural(len(failing) - sure, "setting")
+            said += [f"{numbers.plural(sure, 'setting')} {how}, beyond noise."] * bool(sure)
+            unsure = numbers.plural(len(failing) - sure, "setting")
             why = "with too few seeds to tell noise, or with runs that newly fail: that counts too"
             said += [f"{unsure} {how} {why}."] * (sure < len(failing))
         if before.cells > cells:
@@ -96,12 +96,12 @@ def varying(table: pd.DataFrame) -> list[str]:
 def name_of(row: Any, settings: Iterable[str]) -> str:
     """What a setting is called: its initializer, and what else varies, of `varying`."""
     others = [s for s in settings if s != "initializer"]
-    return str(row["initializer"]) + (f", {words.title(others, row)}" if others else "")
+    return str(row["initializer"]) + (f", {names.title(others, row)}" if others else "")
 
 
 def render(table: pd.DataFrame, before: Side, after: Side, worse: float | None, command: str) -> str:
     """The comparison of two runs as one HTML page: from `stats.changes`."""
-    named = words.labelled(table)
+    named = names.labelled(table)
     order = named["change"].abs().sort_values(ascending=False, kind="stable").index
     settings = varying(named)
     drawn = named.loc[order[:MAX_COMPARED_DRAWN]]
@@ -131,9 +131,9 @@ def render(table: pd.DataFrame, before: Side, after: Side, worse: float | None, 
 def _row(row: Any, settings: Iterable[str]) -> dict[str, Any]:
     return {
         "settings": [str(row[setting]) for setting in settings],
-        "before": words.percent(row["mean_before"], 2),
-        "after": words.percent(row["mean_after"], 2),
-        "change": words.difference(row, "change"),
+        "before": numbers.percent(row["mean_before"], 2),
+        "after": numbers.percent(row["mean_after"], 2),
+        "change": numbers.difference(row, "change"),
         "told": ("better" if row["change"] > 0 else "worse") if row["significant"] else "–",
         "moved": bool(row["significant"]),
         "same": f"{int(row['same'])} of {int(row['seeds'])}",
@@ -148,4 +148,4 @@ def _environments(before: Side, after: Side) -> list[tuple[str, str, str]]:
 
 
 def _values(side: Side, key: str) -> str:
-    return words.listed(list(dict.fromkeys(one[key] for one in side.environments if key in one))) or "–"
+    return numbers.listed(list(dict.fromkeys(one[key] for one in side.environments if key in one))) or "–"

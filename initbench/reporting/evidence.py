@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import words
+from initbench.reporting import names, narrative
 from initbench.reporting.cautions import chance_of
 from initbench.reporting.limits import MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
 from initbench.spec.grid import Grid
@@ -31,7 +31,7 @@ class Evidence:
     @classmethod
     def of(cls, frame: pd.DataFrame, grid: Grid) -> "Evidence":
         """The evidence of a run's tidy table, which has at least one row."""
-        return cls(words.labelled(frame), grid, combination_of(grid))
+        return cls(names.labelled(frame), grid, combination_of(grid))
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:
@@ -50,9 +50,9 @@ class Evidence:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """`stats.verdicts`, with `words.standing` and the speed of learning: `stats.near_leader`."""
+        """`stats.verdicts`, with `narrative.standing` and the speed of learning: `stats.near_leader`."""
         table = stats.verdicts(self.frame, self.combination, chance=self.chance)
-        table["standing"] = [words.standing(row) for _, row in table.iterrows()]
+        table["standing"] = [narrative.standing(row) for _, row in table.iterrows()]
         keys = [*self.combination, "initializer"]
         told = ["reached", "median", "share_reached", "share_low", "share_high"]
         learned = stats.near_leader(self.frame, table, self.combination, chance=self.chance)[[*keys, *told]]
@@ -62,7 +62,7 @@ class Evidence:
     def combinations(self) -> list[tuple[str, pd.DataFrame]]:
         """What each combination is called, and its rows of `verdicts`."""
         return [
-            (words.title(self.combination, rows.iloc[0]), rows)
+            (names.title(self.combination, rows.iloc[0]), rows)
             for rows in stats.by_combination(self.verdicts, self.combination)
         ]
 

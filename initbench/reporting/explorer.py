@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import limits, words
+from initbench.reporting import limits, names, numbers
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import MARKS
 from initbench.results.table import csv_bytes
@@ -38,17 +38,17 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
             "choice": int(choice[i]),
             "begins": i > 0 and choice[i] != choice[i - 1],
             "mark": MARKS[row["standing"]],
-            "settings": [words.setting_text(setting, row[setting]) for setting in evidence.combination],
+            "settings": [names.setting_text(setting, row[setting]) for setting in evidence.combination],
             "initializer": row["initializer"],
             "standing": row["standing"],
-            "flag": words.flag(row),
+            "flag": numbers.flag(row),
             "failing": row["failed"] > 0,
             "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
-            "failed_interval": f"({words.percent(row['failed_low'], 0)} to {words.percent(row['failed_high'], 0)})",
+            "failed_interval": f"({numbers.percent(row['failed_low'], 0)} to {numbers.percent(row['failed_high'], 0)})",
             "difference": ("leads", "")
             if row["leader"]
-            else words.points(row["difference"], row["difference_low"], row["difference_high"]),
-            "learned": words.epochs(row),
+            else numbers.points(row["difference"], row["difference_low"], row["difference_high"]),
+            "learned": numbers.epochs(row),
             "metrics": [_cells(metric, by_metric[metric][i]) for metric in LABELS],
             "keys": [row["share_failed"], 0.0 if row["leader"] else row["difference"], row["median"]],
         }
@@ -60,9 +60,9 @@ def _cells(metric: str, row: Mapping[Any, Any]) -> list[Any]:
     """The mean with its interval as text, mean, low and high; and the mean of the trained, as text and as a number."""
     ends = [row["mean_all"], row["all_low"], row["all_high"]]
     if metric.endswith("accuracy"):
-        told = [words.interval(row), words.interval(row, "trained")]
+        told = [numbers.interval(row), numbers.interval(row, "trained")]
     else:
-        told = [words.loss_interval(row), words.loss_interval(row, "trained")]
+        told = [numbers.loss_interval(row), numbers.loss_interval(row, "trained")]
     return [told[0], *ends, told[1], row["mean_trained"]]
 
 
@@ -76,7 +76,7 @@ def _pairs(evidence: Evidence) -> list[list[Any]]:
     number = {_key(rows.iloc[0], evidence): i for i, (_, rows) in enumerate(evidence.combinations)}
     found: list[list[list[Any]]] = [[[None] * count for _ in place] for _ in number]
     for row in table.to_dict("records"):
-        text = words.difference(row, "difference")
+        text = numbers.difference(row, "difference")
         here = found[number[_key(row, evidence)]]
         here[place[row["initializer"]]][place[row["other"]]] = [text, *_rounded([row["difference"]])]
     return found
@@ -95,7 +95,7 @@ def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "initializers": evidence.initializers,
         "pairs": _pairs(evidence),
         "choices": [
-            [words.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.combination]
+            [names.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.combination]
             for _, rows in evidence.combinations
         ],
         "rows": [
@@ -115,10 +115,13 @@ def _rounded(values: list[float]) -> list[float | None]:
 def carried(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The rows of a run that its page carries, and what they are, in words; no rows of a very large run."""
     if len(frame) <= limits.MAX_EMBEDDED_ROWS:
-        return frame, f"the tidy table, {words.plural(len(frame), 'row')}: one for each cell and epoch"
+        return frame, f"the tidy table, {numbers.plural(len(frame), 'row')}: one for each cell and epoch"
     last = stats.final(frame)
     if len(last) <= limits.MAX_EMBEDDED_ROWS:
-        return last, f"the last epoch of each cell, {words.plural(len(last), 'row')}; every epoch is in the run’s parts"
+        return (
+            last,
+            f"the last epoch of each cell, {numbers.plural(len(last), 'row')}; every epoch is in the run’s parts",
+        )
     return frame[:0], ""
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import figures, words
+from initbench.reporting import figures, names
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import Drawing, Look
 from initbench.reporting.limits import MAX_OVERVIEW_COLUMNS, MAX_OVERVIEW_INITIALIZERS, MAX_THRESHOLDS
+from initbench.reporting.numbers import epochs, share_reached
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
     others = [setting for setting in evidence.combination if setting != across]
     every = 100 * evidence.verdicts["mean_all"]
     for rows in stats.by_combination(evidence.verdicts, others)[: len(evidence.shown)]:
-        title = words.title(others, rows.iloc[0]) if others else ""
+        title = names.title(others, rows.iloc[0]) if others else ""
         wide = 100 * rows.pivot(index="initializer", columns=across, values="mean_all")
         wide = wide.reindex(index=list(dict.fromkeys(rows["initializer"])), columns=list(dict.fromkeys(rows[across])))
         what = f"Heat map of mean test accuracy in percent, initializer by {across.replace('_', ' ')}"
@@ -120,7 +121,7 @@ def _speed(evidence: Evidence) -> Iterator[Shown]:
     wide = by_initializer(evidence, "median")
     headings = ["Initializer", "Combination", "Median of the epochs", "Runs that get there", "Share, 95% interval"]
     numbers = [
-        [str(row["initializer"]), title, *words.epochs(row), words.share_reached(row)]
+        [str(row["initializer"]), title, *epochs(row), share_reached(row)]
         for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
         for _, row in rows.iterrows()
     ]
@@ -143,7 +144,7 @@ def _rates(evidence: Evidence, look: Look) -> Iterator[Shown]:
     table = evidence.rates
     if table is not None:
         for rows in stats.by_combination(table, evidence.combination_without_rate)[: len(evidence.shown)]:
-            title = words.title(evidence.combination_without_rate, rows.iloc[0])
+            title = names.title(evidence.combination_without_rate, rows.iloc[0])
             yield Shown("rates", title, figures.sensitivity(rows, look, title))
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from initbench import __version__, stats
-from initbench.reporting import explorer, figures, limits, words
+from initbench.reporting import explorer, figures, limits, names, narrative, numbers
 from initbench.reporting.cautions import cautions
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.figures.svg import unique
@@ -52,12 +52,12 @@ def render(
         "version": __version__,
         "command": command,
         "grid": grid.text,
-        "speed": words.speed(timings),
-        "initialization": words.initialization(timings, grid.axes["initializer"]),
+        "speed": narrative.speed(timings),
+        "initialization": narrative.initialization(timings, grid.axes["initializer"]),
         "expected": len(grid),
         "got": frame["cell"].nunique(),
         "environments": _different(environments),
-        "mixed": words.mixed(environments),
+        "mixed": narrative.mixed(environments),
     }
     page = template("page.html")
     if frame.empty:
@@ -82,7 +82,7 @@ def _told(evidence: Evidence) -> dict[str, Any]:
     """What the page says in words."""
     grid, choice, table, choices = evidence.grid, evidence.combination, evidence.verdicts, evidence.combinations
     undecided = [name for name, chance in evidence.chance.items() if not chance.split]
-    failed, failures = words.failures(evidence.last, evidence.frame, choice, undecided)
+    failed, failures = narrative.failures(evidence.last, evidence.frame, choice, undecided)
     first, rates = evidence.first, evidence.rates
     planning, all_planning = _planning(evidence)
     answers, more = (
@@ -91,8 +91,8 @@ def _told(evidence: Evidence) -> dict[str, Any]:
     )
     return {
         "headline": _headline(evidence),
-        "evidence": words.evidence(evidence.last, evidence.seeds),
-        "findings": words.findings(evidence.last, table, choice),
+        "evidence": narrative.evidence(evidence.last, evidence.seeds),
+        "findings": narrative.findings(evidence.last, table, choice),
         "answers": answers,
         "more_answers": more,
         "told": limits.MAX_FIRST_ANSWERS * (first is evidence) + len(more),
@@ -101,7 +101,7 @@ def _told(evidence: Evidence) -> dict[str, Any]:
         "initializers": len(evidence.initializers),
         "shown_first": len(shown_first(first)),
         "seeds": evidence.seeds,
-        "question": words.listed([setting.replace("_", " ") for setting in choice]),
+        "question": numbers.listed([setting.replace("_", " ") for setting in choice]),
         "choices": len(choices),
         "shown": len(evidence.shown),
         "most_columns": limits.MAX_OVERVIEW_COLUMNS,
@@ -172,24 +172,24 @@ def _breakable(name: str) -> Markup:
 
 def _ranking(evidence: Evidence) -> list[str]:
     seeds = len(next(iter(evidence.scores.values()))[0])
-    return words.ranking(evidence.ranks, evidence.rank_pairs, seeds, len(evidence.combinations))
+    return narrative.ranking(evidence.ranks, evidence.rank_pairs, seeds, len(evidence.combinations))
 
 
 def _headline(evidence: Evidence) -> list[str]:
     """The answer first; where the learning rate is an axis, with each initializer at its own best, and then by rate."""
-    said = words.headline(evidence.verdicts, evidence.combination)
+    said = narrative.headline(evidence.verdicts, evidence.combination)
     if evidence.first is evidence:
         return said
-    first = words.headline(evidence.first.verdicts, evidence.first.combination)
-    first[0] = f"With each initializer at its own best learning rate: {words.uncapitalized(first[0])}"
-    return [*first, f"Each learning rate by itself: {words.uncapitalized(said[0])}"]
+    first = narrative.headline(evidence.first.verdicts, evidence.first.combination)
+    first[0] = f"With each initializer at its own best learning rate: {numbers.uncapitalized(first[0])}"
+    return [*first, f"Each learning rate by itself: {numbers.uncapitalized(said[0])}"]
 
 
 def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
     """For each choice its number (where the page has figures of it), what it is called, its seeds and its answer."""
     at_its_best = RATE in evidence.grid.varying and RATE not in evidence.combination
     return [
-        (None if at_its_best else i, title, int(rows["seeds"].max()), words.verdict(rows))
+        (None if at_its_best else i, title, int(rows["seeds"].max()), narrative.verdict(rows))
         for i, (title, rows) in enumerate(evidence.combinations[: limits.MAX_ANSWERS])
     ]
 
@@ -204,15 +204,15 @@ def _rates(evidence: Evidence, rates: pd.DataFrame) -> list[tuple[str, list[str]
     grouped = [dict(_by(part, keys)) for part in parts]
     told = []
     for title, rows in list(grouped[0].items())[: limits.MAX_ANSWERS]:
-        said = [words.at_rates(grouped[1].get(title), rows, "common")]
-        said.append(words.at_rates(grouped[2][title], rows, "own_best"))
-        said += [f"{line}." for line in (*words.narrow(grouped[3][title]), *words.at_the_edge(rows))]
+        said = [narrative.at_rates(grouped[1].get(title), rows, "common")]
+        said.append(narrative.at_rates(grouped[2][title], rows, "own_best"))
+        said += [f"{line}." for line in (*narrative.narrow(grouped[3][title]), *narrative.at_the_edge(rows))]
         told.append((title, said))
     return told
 
 
 def _by(table: pd.DataFrame, keys: list[str]) -> list[tuple[str, pd.DataFrame]]:
-    return [(words.title(keys, rows.iloc[0]), rows) for rows in stats.by_combination(table, keys)]
+    return [(names.title(keys, rows.iloc[0]), rows) for rows in stats.by_combination(table, keys)]
 
 
 def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
@@ -223,17 +223,17 @@ def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any
         compared = rows[rows["difference_std"].notna()].sort_values("difference", kind="stable")
         wanted = compared.head(max(1, limits.MAX_PLANNED - len(every)))
         for j, (_, row) in enumerate(stats.power_analysis(wanted).iterrows()):
-            needed = [words.whole(row[f"needed_{target:g}"]) for target in stats.TARGETS]
-            told = (i, title, str(row["initializer"]), int(row["pairs"]), words.signed(row["detectable"], 2), *needed)
+            needed = [numbers.whole(row[f"needed_{target:g}"]) for target in stats.TARGETS]
+            told = (i, title, str(row["initializer"]), int(row["pairs"]), numbers.signed(row["detectable"], 2), *needed)
             every.append(told)
             nearest += [told] * (j == 0)
     return nearest, every[: limits.MAX_PLANNED]
 
 
 def _chance(grid: Grid) -> str:
-    return words.listed(
+    return numbers.listed(
         [
-            f"{words.percent(source.majority_class_share, 2)} on {words.dataset(name)}"
+            f"{numbers.percent(source.majority_class_share, 2)} on {names.dataset(name)}"
             for name, source in grid.sources.items()
         ]
     )
@@ -246,8 +246,8 @@ def _fixed(grid: Grid) -> list[tuple[str, str]]:
         if len(values) == 1 and setting not in ("seed",):
             value = values[0]
             if setting == "train_size" and value is None:
-                value = "all: " + words.listed([f"{s.train_size:,}" for s in grid.sources.values()])
-            told.append((setting.replace("_", " "), words.setting_text(setting, value)))
+                value = "all: " + numbers.listed([f"{s.train_size:,}" for s in grid.sources.values()])
+            told.append((setting.replace("_", " "), names.setting_text(setting, value)))
     return told
 
 

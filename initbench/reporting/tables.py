@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import words
+from initbench.reporting import names, narrative, numbers
 from initbench.reporting.evidence import chances, combination_of
 from initbench.spec.grid import Grid
 
@@ -30,16 +30,16 @@ def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool
     text.
     """
     combination = combination_of(grid)
-    table = stats.verdicts(words.labelled(frame), combination, chance=chances(grid))
+    table = stats.verdicts(names.labelled(frame), combination, chance=chances(grid))
     headings = [*(setting.replace("_", " ") for setting in combination), "initializer"]
     headings += ["test accuracy", "without failed", "failed", "behind, points"]
-    return headings, [(words.standing(row) == "best", _cells(row, combination)) for _, row in table.iterrows()]
+    return headings, [(narrative.standing(row) == "best", _cells(row, combination)) for _, row in table.iterrows()]
 
 
 def _cells(row: Any, combination: Sequence[str]) -> list[str]:
-    behind = "leads" if row["leader"] else words.difference(row, "difference")
-    accuracies = [words.marked(row), words.interval(row, "trained")]
-    named = [words.setting_text(setting, row[setting]) for setting in (*combination, "initializer")]
+    behind = "leads" if row["leader"] else numbers.difference(row, "difference")
+    accuracies = [numbers.marked(row), numbers.interval(row, "trained")]
+    named = [names.setting_text(setting, row[setting]) for setting in (*combination, "initializer")]
     return [*named, *accuracies, f"{int(row['failed'])} of {int(row['seeds'])}", behind]
 
 

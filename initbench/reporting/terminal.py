@@ -3,7 +3,7 @@
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import words
+from initbench.reporting import names, narrative, numbers
 from initbench.reporting.evidence import chances, combination_of
 from initbench.spec.grid import Grid
 
@@ -19,7 +19,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     if frame.empty:
         return
     combination = combination_of(grid)
-    verdicts = stats.verdicts(words.labelled(frame), combination, chance=chances(grid))
+    verdicts = stats.verdicts(names.labelled(frame), combination, chance=chances(grid))
     table = Table(box=box.SIMPLE_HEAD, title=None)
     for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Failed"):
         table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")
@@ -27,8 +27,8 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
         failed = f"{int(rows['failed'].sum())} of {int(rows['seeds'].sum())}"
         if not rows["leader"].any():
             said = (
-                words.title(combination, rows.iloc[0]),
-                f"none: {words.none_trained(rows).lower()}",
+                names.title(combination, rows.iloc[0]),
+                f"none: {narrative.none_trained(rows).lower()}",
                 "–",
                 "",
                 failed,
@@ -37,10 +37,10 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
             continue
         leader = rows[rows["leader"]].iloc[0]
         others = rows[~rows["leader"]]
-        best = [words.standing(row) == "best" for _, row in others.iterrows()]
+        best = [narrative.standing(row) == "best" for _, row in others.iterrows()]
         also = ", ".join(others.loc[best, "initializer"])
         if len(others) and not others["difference_low"].notna().any():
             also = "unknown: one seed"
-        said = (words.title(combination, leader), leader["initializer"], words.marked(leader), also, failed)
+        said = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, failed)
         table.add_row(*map(Text, said))  # as it is: a data set's name may look like markup
     console.print(table)

@@ -25,7 +25,7 @@ from rcparams import HOSTILE
 
 import initbench as ib
 from initbench import stats
-from initbench.reporting import figures, words
+from initbench.reporting import figures, names, numbers
 from initbench.reporting.figures import drawing as drawing_module
 from initbench.reporting.figures import style, weights
 from initbench.reporting.figures.svg import edited, for_page, unique
@@ -189,7 +189,7 @@ def test_accuracies_by_initializer(one):
     assert table["all_high"].max() > 1  # the interval goes beyond what an accuracy can be, and so does its bar
     shown_names(picture, NAMES)
     for i, row in table.iterrows():
-        text = words.interval(row)
+        text = numbers.interval(row)
         picture.has_text(text)
         (mean, half), precision = numbers_of(text)
         assert abs(100 * row["mean_all"] - mean) <= precision
@@ -239,7 +239,7 @@ def test_differences(one, level):
     order = table[table["difference"].notna()].sort_values("difference", kind="stable")
     shown_names(picture, list(order["initializer"]))
     for i, (_, row) in enumerate(order.iterrows()):
-        text = words.difference(row, "difference")
+        text = numbers.difference(row, "difference")
         picture.has_text(text)
         ends = [max(100 * row["difference_low"], -100), min(100 * row["difference_high"], 100)]
         told, precision = numbers_of(text)
@@ -257,7 +257,7 @@ def test_changes(frame):
     picture = Picture(figures.changes(table, names, LOOK))
     shown_names(picture, names)
     for i, row in table.iterrows():
-        picture.has_text(words.difference(row, "change"))
+        picture.has_text(numbers.difference(row, "change"))
         picture.has_bar(100 * row["change_low"], 100 * row["change_high"], i)
         picture.has_marker(100 * row["change"], i)
     picture.labels_are_exact()
@@ -444,7 +444,7 @@ def test_files_say_once_which_characters_no_font_has(monkeypatch, tmp_path):
     some = drawing_module._family_with
     monkeypatch.setattr(drawing_module, "_family_with", lambda char: None if char == "\U0001bc00" else some(char))
     odd = "\U0001bc00 \N{RIGHTWARDS TWO-HEADED ARROW WITH VERTICAL STROKE}"  # the second is in DejaVu Serif
-    monkeypatch.setattr(words, "labelled", lambda frame: frame.replace({"initializer": {"he_uniform": odd}}))
+    monkeypatch.setattr(names, "labelled", lambda frame: frame.replace({"initializer": {"he_uniform": odd}}))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         paths = ib.figures(folder, "svg", tmp_path / "drawn")

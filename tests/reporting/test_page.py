@@ -9,7 +9,7 @@ from frames import frame_of_grid as made_up
 from page import SIZES, violations
 
 from initbench import stats
-from initbench.reporting import words
+from initbench.reporting import numbers
 from initbench.reporting.page import render
 from initbench.spec import grid
 
@@ -93,11 +93,11 @@ def test_the_table_sorts_and_filters(opened, address, frame, width):
     assert column(page, 2) == table["initializer"].tolist()
     page.get_by_role("button", name="Test accuracy, all runs").click()
     means = table["mean_all"].round(9).sort_values(kind="stable")
-    assert [means_of(text) for text in column(page, 4)] == [words.interval(table.loc[i]) for i in means.index]
+    assert [means_of(text) for text in column(page, 4)] == [numbers.interval(table.loc[i]) for i in means.index]
     assert page.locator("#metric-head").get_attribute("aria-sort") == "ascending"
     page.get_by_role("button", name="Test accuracy, all runs").click()
     assert page.locator("#metric-head").get_attribute("aria-sort") == "descending"
-    assert means_of(column(page, 4)[0]) == words.interval(table.loc[means.index[-1]])
+    assert means_of(column(page, 4)[0]) == numbers.interval(table.loc[means.index[-1]])
     page.get_by_label("Activation", exact=True).select_option("relu")
     page.get_by_label("Initializer", exact=True).select_option("zeros")
     assert column(page, 0) == ["relu", "relu"]
@@ -126,7 +126,7 @@ def test_the_metric_can_be_chosen(opened, address, frame):
         page.get_by_label("Metric", exact=True).select_option(metric)
         keys = [*CHOICE, "initializer"]
         table = stats.verdicts(frame, CHOICE)[keys].merge(stats.results(frame, keys, metric), how="left", on=keys)
-        show = words.interval if metric.endswith("accuracy") else words.loss_interval
+        show = numbers.interval if metric.endswith("accuracy") else numbers.loss_interval
         assert [means_of(text) for text in column(page, 4)] == [show(row) for _, row in table.iterrows()]
         assert column(page, 6) == [show(row, "trained") for _, row in table.iterrows()]
         assert page.locator("#metric-head").inner_text() == f"{label}, all runs"
@@ -142,7 +142,7 @@ def test_another_than_the_leader_can_be_compared_with(opened, address, frame):
             assert told == "–"
         else:
             row = table.loc[(activation, loss, name)]
-            assert told == " ".join(words.points(row["difference"], row["difference_low"], row["difference_high"]))
+            assert told == " ".join(numbers.points(row["difference"], row["difference_low"], row["difference_high"]))
 
 
 def test_a_permanent_link_leads_to_the_view(opened, address):

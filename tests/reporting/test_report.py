@@ -21,7 +21,7 @@ from page import Page
 
 import initbench as ib
 from initbench import stats
-from initbench.reporting import explorer, figures, words
+from initbench.reporting import explorer, figures, narrative, numbers
 from initbench.reporting.figures import style
 from initbench.reporting.page import render
 from initbench.results import store
@@ -89,7 +89,7 @@ def test_the_tables_hold_the_numbers_of_the_statistics(page):
     verdicts = stats.verdicts(made_up(parsed), ["activation", "loss"])
     text = Page(page).text
     for _, row in verdicts.iterrows():
-        assert words.interval(row) in text
+        assert numbers.interval(row) in text
 
 
 def test_the_articles_setting_is_told_to_be_a_finding(page):
@@ -203,21 +203,21 @@ def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
             "c": [0.50, 0.51, 0.52, 0.51, 0.50],
         }
     )
-    assert words.verdict(stats.verdicts(frame, [])) == (
+    assert narrative.verdict(stats.verdicts(frame, [])) == (
         "the best is among a (90.8% ± 1.0) and b; c is 40.0 points behind."
     )
     values = {"best": [0.90, 0.91, 0.92], "loose": [0.9, 0.6, 0.3], "stuck": [0.1, 0.1, 0.1], "lost": [None] * 3}
-    assert words.verdict(stats.verdicts(frame_of(values), [])) == (
+    assert narrative.verdict(stats.verdicts(frame_of(values), [])) == (
         "best (91.0% ± 2.5) leads; loose (31.0 points lower) scatters too much to be ruled out; lost always diverged; "
         "stuck never left chance."
     )
     some = frame_of({"a": [0.90, 0.91, 0.92, 0.91, 0.90], "b": [0.80, 0.81, None, 0.81, 0.80]})
-    assert words.verdict(stats.verdicts(some, [])) == (
+    assert narrative.verdict(stats.verdicts(some, [])) == (
         "a (90.8% ± 1.0) leads; b (24.1 points lower; diverged at 1 of 5 seeds) scatters too much to be ruled out."
     )
     one = frame_of({"a": [0.9], "b": [0.8]})
-    assert words.verdict(stats.verdicts(one, [])) == "a (90.0%) leads, but a single seed tells nothing apart."
-    alone = words.verdict(stats.verdicts(frame_of({"a": [0.9, 0.9]}), []))
+    assert narrative.verdict(stats.verdicts(one, [])) == "a (90.0%) leads, but a single seed tells nothing apart."
+    alone = narrative.verdict(stats.verdicts(frame_of({"a": [0.9, 0.9]}), []))
     assert alone == "a reaches 90.00% ± 0.00†; there is nothing to compare it with."
 
 
@@ -275,17 +275,17 @@ def test_the_report_of_an_experiment_is_small_and_says_how_fast_it_was(copied):
 def test_what_initial_weights_cost_is_told_of_this_grids_and_taken_off_the_training():
     made = {"metainit": {"cells": 2, "seconds": 250.0}, "zeros": {"cells": 2, "seconds": 0.0}, "broken": None}
     told = {"seconds": 254.0, "cells": 4, "operations": 4e9, "product_rate": 2e9, "initialization": made}
-    assert words.speed([told]).startswith("Training took 254 s")  # a damaged timing is not read
+    assert narrative.speed([told]).startswith("Training took 254 s")  # a damaged timing is not read
     del made["broken"]
-    assert words.speed([told]) == (
+    assert narrative.speed([told]) == (
         "Training took 4 s of one core and reached 1 GFLOP/s on it, 50% of its rate in a large matrix product."
     )
     others = "less than 0.01 s with the others; its training took 1 s."
-    assert words.initialization([told]) == f"A cell’s initial weights took 125 s with metainit, and {others}"
-    assert words.initialization([told], ["zeros"]) == (
+    assert narrative.initialization([told]) == f"A cell’s initial weights took 125 s with metainit, and {others}"
+    assert narrative.initialization([told], ["zeros"]) == (
         "A cell’s initial weights took less than 0.01 s with every initializer; its training took 1 s."
     )
-    assert words.initialization([told], []) == words.initialization([{"seconds": 1.0}]) == ""
+    assert narrative.initialization([told], []) == narrative.initialization([{"seconds": 1.0}]) == ""
 
 
 def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
@@ -301,8 +301,8 @@ def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
     body = [line for line in body if line != r"\addlinespace"]
     assert len(rows) == len(body) == len(verdicts) == 12
     for (_, row), text, tex in zip(verdicts.iterrows(), rows, body, strict=True):
-        assert words.interval(row) in text
-        assert words.interval(row).replace("%", r"\%").replace("±", r"$\pm$") in tex
+        assert numbers.interval(row) in text
+        assert numbers.interval(row).replace("%", r"\%").replace("±", r"$\pm$") in tex
         best = row["leader"] or not row["significant"]
         assert ("**" in text) == (r"\textbf{" in tex) == best
         assert row["initializer"].replace("_", r"\_") in text
@@ -318,8 +318,8 @@ def test_the_page_says_how_many_seeds_would_be_enough(page, without_figures):
     for _, rows in verdicts.groupby(["activation", "loss"], sort=False):
         nearest = rows.loc[rows["difference"].idxmin()]
         detectable = stats.detectable(nearest["difference_std"], 3, 3)
-        assert words.signed(detectable, 2) in text
-        assert words.whole(stats.seeds_needed(0.001, nearest["difference_std"], 3)) in text
+        assert numbers.signed(detectable, 2) in text
+        assert numbers.whole(stats.seeds_needed(0.001, nearest["difference_std"], 3)) in text
     alone = grid.parse(TEXT, overrides={"seed": 1})
     assert "How many seeds" not in Page(render(made_up(alone), alone, [], "x")).text
 
@@ -354,8 +354,10 @@ def test_where_each_is_behind_another_none_is_recommended():
     frame = frame[frame["test_accuracy"].notna()].assign(activation="tanh")
     verdicts = stats.verdicts(frame, ["activation"])
     assert verdicts["significant"].all()
-    assert words.headline(verdicts, ["activation"])[0] == "No initializer is among the best: each is behind another."
-    assert words.verdict(verdicts).startswith("none is among the best: each is behind another; ")
+    assert (
+        narrative.headline(verdicts, ["activation"])[0] == "No initializer is among the best: each is behind another."
+    )
+    assert narrative.verdict(verdicts).startswith("none is among the best: each is behind another; ")
 
 
 def lacking(frame, **values):
@@ -541,7 +543,7 @@ def test_the_report_of_10_000_cells_is_small():
 
 def judged(**values):
     verdicts = stats.verdicts(frame_of(values).assign(activation="tanh"), ["activation"])
-    return words.headline(verdicts, ["activation"])[0], words.verdict(verdicts)
+    return narrative.headline(verdicts, ["activation"])[0], narrative.verdict(verdicts)
 
 
 FIVE = [0.0, 0.002, 0.001, 0.003, 0.0015]
@@ -572,7 +574,7 @@ def test_the_headline_says_nothing_of_choices_in_which_an_initializer_did_not_ru
     whole = frame_of({"A": around(0.9), "B": around(0.5), "C": around(0.9)}, activation="tanh")
     part = frame_of({"A": around(0.9), "B": around(0.5)}, activation="relu")
     verdicts = stats.verdicts(pd.concat([whole, part], ignore_index=True), ["activation"])
-    first = words.headline(verdicts, ["activation"])[0]
+    first = narrative.headline(verdicts, ["activation"])[0]
     assert first == "Over all 2 activations, A is never shown to be behind another."
 
 
@@ -582,12 +584,12 @@ def test_that_an_initializer_is_best_at_some_rates_only_is_said_where_it_is_behi
         for rate, a, b in ((0.1, 0.9, 0.5), (0.2, 0.9, 0.9), (0.3, 0.5, 0.9))
     ]
     verdicts = stats.verdicts(pd.concat(frames, ignore_index=True), ["learning_rate"])
-    assert words.narrow(verdicts) == [
+    assert narrative.narrow(verdicts) == [
         "A is among the best at 0.1 and 0.2 only",
         "B is among the best at 0.2 and 0.3 only",
     ]
     lacking_one = pd.concat([*frames[:2], frame_of({"B": around(0.9)}, learning_rate=0.3)], ignore_index=True)
-    assert words.narrow(stats.verdicts(lacking_one, ["learning_rate"])) == []
+    assert narrative.narrow(stats.verdicts(lacking_one, ["learning_rate"])) == []
 
 
 def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, monkeypatch):
@@ -605,8 +607,8 @@ def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, 
 
 def test_several_kinds_of_machine_are_said_in_words(without_figures):
     one = {"processor": "AMD EPYC", "device": "cpu", "torch": "2.13.0"}
-    assert words.mixed([one, {**one, "torch": "2.12.0"}]) == ""
-    told = words.mixed([one, {**one, "processor": "Intel Xeon"}, {**one, "device": "cuda: NVIDIA H100"}])
+    assert narrative.mixed([one, {**one, "torch": "2.12.0"}]) == ""
+    told = narrative.mixed([one, {**one, "processor": "Intel Xeon"}, {**one, "device": "cuda: NVIDIA H100"}])
     assert "Trained on 3 kinds of machine: AMD EPYC, Intel Xeon and cuda: NVIDIA H100 beside AMD EPYC." in told
     assert "between kinds results agree to rounding" in told
     parsed = grid.parse(TEXT)

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from initbench.reporting import words
 from initbench.reporting.figures.axes import interval_ends, panel, percent_axis, set_title
 from initbench.reporting.figures.drawing import Drawing, described
 from initbench.reporting.figures.forest import label_rows
 from initbench.reporting.figures.style import Look, styled
 from initbench.reporting.limits import MAX_SEEDS, MAX_VECTOR_DOTS
+from initbench.reporting.numbers import interval, marked, percent
 
 
 @styled
@@ -41,7 +41,7 @@ def accuracy_by_initializer(
     for i in np.flatnonzero(cut):
         for end, arrow in ((low[i], "<"), (high[i], ">")):
             axes.plot(end, i, color=look.light[names[i]], marker=arrow, markersize=6, linestyle="none")
-    numbers = [words.marked(row) for _, row in table.iterrows()]
+    numbers = [marked(row) for _, row in table.iterrows()]
     label_rows(axes, names, numbers)
     margin = 0.02 * (limits[1] - limits[0])  # for the markers at the ends
     axes.set(xlim=(limits[0] - margin, limits[1] + margin), xlabel="Test accuracy")
@@ -60,7 +60,7 @@ def _by_seed(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], list[l
     else:
         headings = ["Initializer", "Mean", *(f"Seed {seed}" for seed in wide.columns)]
     numbers = [
-        [row["initializer"], words.interval(row), *(words.percent(v, 2) for v in wide.loc[row["initializer"]])]
+        [row["initializer"], interval(row), *(percent(v, 2) for v in wide.loc[row["initializer"]])]
         for _, row in table.iterrows()
     ]
     return headings, numbers

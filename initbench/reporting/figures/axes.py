@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from initbench.reporting import words
 from initbench.reporting.figures.labels import wrapped
 from initbench.reporting.figures.style import INK
 from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_TITLE_LINE
+from initbench.reporting.numbers import exact, ticks
 
 # A panel has a phone's width, in inches; panels stand side by side where there is room.
 WIDTH = 4.6
@@ -58,7 +58,7 @@ def _floor(value: float, step: float) -> float:
 
 
 def interval_ends(table: pd.DataFrame, mean: str, low: str, high: str) -> tuple[Any, Any, Any, Any]:
-    """Means of accuracies, the ends of their intervals, cut as `words.interval` cuts them, and which are cut."""
+    """Means of accuracies, the ends of their intervals, cut as `interval` cuts them, and which are cut."""
     middle, lower, upper = (table[column].to_numpy(float) for column in (mean, low, high))
     cut = (upper - lower) / 2 > MAX_HALF_WIDTH
     lower, upper = np.where(cut, middle - MAX_HALF_WIDTH, lower), np.where(cut, middle + MAX_HALF_WIDTH, upper)
@@ -81,7 +81,7 @@ class Ticks(ticker.Formatter):
     def format_ticks(self, values: Any) -> list[str]:
         """The labels of all ticks of an axis."""
         scaled = [self.scale * float(value) for value in values]
-        return [words.exact(value) for value in scaled] if self.each else words.ticks(scaled, self.unit)
+        return [exact(value) for value in scaled] if self.each else ticks(scaled, self.unit)
 
 
 class AccuracyTicks(ticker.MaxNLocator):

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from initbench.reporting import words
 from initbench.reporting.figures.axes import Ticks, interval_ends, number_axis, panel, percent_axis, set_title
 from initbench.reporting.figures.drawing import Drawing
 from initbench.reporting.figures.style import Look, styled
 from initbench.reporting.limits import MAX_EPOCHS, MAX_HALF_WIDTH
+from initbench.reporting.numbers import percent
 
 
 @styled
@@ -38,7 +38,7 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, tit
     sentences = []
     for name, group in loss.groupby("initializer", sort=False):
         ends = validation.loc[validation["initializer"] == name, "mean"]
-        reached = f", validation accuracy from {words.percent(ends.iloc[0])} to {words.percent(ends.iloc[-1])}"
+        reached = f", validation accuracy from {percent(ends.iloc[0])} to {percent(ends.iloc[-1])}"
         sentences.append(f"{name}: loss from {group['mean'].iloc[0]:.3g} to {group['mean'].iloc[-1]:.3g}{reached}")
     curves = "; ".join(sentences) or "no run has a finite loss"
     alternative = f"Training loss and validation accuracy against epoch, {title}. Means over seeds, {curves}."
@@ -67,7 +67,7 @@ def _by_epoch(loss: pd.DataFrame, validation: pd.DataFrame) -> tuple[list[str], 
     for name in dict.fromkeys(validation["initializer"]):
         for curve, table, show, show_half in (
             ("loss", loss, "{:.4g}".format, "{:.2g}".format),
-            ("validation", validation, lambda v: words.percent(v, 1), _half_width),
+            ("validation", validation, lambda v: percent(v, 1), _half_width),
         ):
             at = table[table["initializer"] == name].set_index("epoch")
             half = (at["high"] - at["low"]) / 2

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initbench.reporting import words
 from initbench.reporting.figures.axes import WIDTH, panel, percent_axis, reference_line, set_title
 from initbench.reporting.figures.drawing import Drawing, described
 from initbench.reporting.figures.labels import shortened
 from initbench.reporting.figures.style import GROUND, Look, styled
 from initbench.reporting.limits import MAX_ROW_LABEL
+from initbench.reporting.numbers import percent
 
 
 @styled
@@ -21,8 +21,7 @@ def intervals(
     """A fraction with its interval for each initializer: the columns `value`, `low` and `high`."""
     names = list(table["initializer"])
     numbers = [
-        words.percent(row[value])
-        + ("" if pd.isna(row["low"]) else f" ({words.percent(row['low'])} to {words.percent(row['high'])})")
+        percent(row[value]) + ("" if pd.isna(row["low"]) else f" ({percent(row['low'])} to {percent(row['high'])})")
         for _, row in table.iterrows()
     ]
     canvas, axes = panel(0.44 * len(names) + 1.0)

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from initbench.reporting import words
 from initbench.reporting.figures.axes import Ticks, number_axis, panel, reference_line, set_title
 from initbench.reporting.figures.drawing import Drawing, described
 from initbench.reporting.figures.forest import forest
 from initbench.reporting.figures.style import Look, styled
+from initbench.reporting.numbers import difference, difference_ends, p_value
 
 
 @styled
@@ -20,7 +20,7 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
     rows = table[table["difference"].notna()].sort_values("difference", kind="stable")
     names = list(rows["initializer"])
     leader = table.loc[table["leader"], "initializer"].iloc[0]
-    numbers = [words.difference(row, "difference") for _, row in rows.iterrows()]
+    numbers = [difference(row, "difference") for _, row in rows.iterrows()]
     estimates = _in_points(rows, "difference")
     canvas, axes = panel(0.44 * len(names) + 1.0)
     forest(axes, names, estimates, look, numbers)
@@ -42,14 +42,14 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
         canvas,
         f"Percentage points behind {leader}, paired by seed, {title}, with intervals: {described(names, numbers)}.",
         ["Initializer", "Behind, points, and interval", "p, corrected"],
-        [[name, text, words.p_value(p)] for name, text, p in zip(names, numbers, rows["difference_p"], strict=True)],
+        [[name, text, p_value(p)] for name, text, p in zip(names, numbers, rows["difference_p"], strict=True)],
     )
 
 
 @styled
 def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
     """The changes from one experiment to another: a table of `stats.changes`, and a name for each row."""
-    numbers = [words.difference(row, "change") for _, row in table.iterrows()]
+    numbers = [difference(row, "change") for _, row in table.iterrows()]
     canvas, axes = panel(0.44 * len(names) + 1.0, width=7.5)
     forest(axes, names, _in_points(table, "change"), look, numbers, [str(name) for name in table["initializer"]])
     reference_line(axes, 0)
@@ -60,6 +60,6 @@ def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
 
 
 def _in_points(table: pd.DataFrame, column: str) -> list[Any]:
-    """Differences of accuracies in percentage points, and the ends of their intervals, cut as in `words.points`."""
-    low, high = words.difference_ends(table[f"{column}_low"].to_numpy(float), table[f"{column}_high"].to_numpy(float))
+    """Differences of accuracies in percentage points, and the ends of their intervals, cut as in `points`."""
+    low, high = difference_ends(table[f"{column}_low"].to_numpy(float), table[f"{column}_high"].to_numpy(float))
     return [100 * table[column].to_numpy(float), 100 * low, 100 * high]

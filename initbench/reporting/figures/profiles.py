@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from initbench.reporting import words
 from initbench.reporting.figures.axes import panel, percent_axis
 from initbench.reporting.figures.drawing import Drawing
 from initbench.reporting.figures.style import Look, styled
+from initbench.reporting.numbers import percent
 
 
 @styled
@@ -27,8 +27,8 @@ def profile(table: pd.DataFrame, look: Look) -> Drawing:
     columns = np.linspace(0, len(thresholds) - 1, min(len(thresholds), 9)).round().astype(int)
     some = [thresholds[i] for i in columns]
     shares = table.pivot(index="initializer", columns="threshold", values="share").reindex(index=names)
-    numbers = [[name, *(words.percent(shares.loc[name, t], 0) for t in some)] for name in names]
+    numbers = [[name, *(percent(shares.loc[name, t], 0) for t in some)] for name in names]
     described = "; ".join(f"{row[0]} {', '.join(row[1:])}" for row in numbers)
-    headings = ["Share of runs above", *(words.percent(t) for t in some)]
+    headings = ["Share of runs above", *(percent(t) for t in some)]
     alternative = f"Performance profiles: share of runs above {', '.join(headings[1:])}: {described}."
     return Drawing(canvas, alternative, headings, numbers, names)

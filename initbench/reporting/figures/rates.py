@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from initbench.reporting import words
 from initbench.reporting.figures.axes import Ticks, interval_ends, panel, percent_axis, reference_line, set_title
 from initbench.reporting.figures.drawing import Drawing, described
 from initbench.reporting.figures.style import Look, styled
+from initbench.reporting.numbers import exact, interval
 
 
 @styled
@@ -31,7 +31,7 @@ def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
             markeredgecolor=colour, markeredgewidth=1.5, linestyle="none",
         )  # fmt: skip
         by_rate = group.set_index("learning_rate")
-        rows.append([str(name), *(words.interval(by_rate.loc[v]) if v in by_rate.index else "–" for v in values)])
+        rows.append([str(name), *(interval(by_rate.loc[v]) if v in by_rate.index else "–" for v in values)])
     common = rates.loc[rates["common"], "learning_rate"]
     if len(common):
         reference_line(axes, common.iloc[0])
@@ -44,7 +44,7 @@ def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
     axes.set(xlabel="Learning rate", ylabel="Mean test accuracy")
     set_title(canvas, axes, title)
     percent_axis(axes.yaxis)
-    headings, names = ["Initializer", *map(words.exact, values)], [row[0] for row in rows]
+    headings, names = ["Initializer", *map(exact, values)], [row[0] for row in rows]
     numbers = described(names, [row[1:] for row in rows], headings[1:])
     return Drawing(canvas, f"Test accuracy against the learning rate, {title}. {numbers}.", headings, rows, names)
 

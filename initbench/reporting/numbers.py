@@ -1,0 +1,199 @@
+"""Numbers as text: a number for people is formatted here and nowhere else."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_TICK_DECIMALS, MAX_TICK_LETTERS
+from initbench.stats import MAX_SEEDS
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A fraction as a percentage.
+
+    >>> percent(0.91234)
+    '91.2%'
+    """
+    return "–" if pd.isna(value) else f"{100 * value:.{digits}f}%"
+
+
+def exact(value: float) -> str:
+    """A number as it is, but for the rounding of binary fractions.
+
+    >>> exact(0.005), exact(0.1 + 0.2), exact(-1e-7), exact(1234567.0)
+    ('0.005', '0.3', '−1e-07', '1234567')
+    """
+    return f"{value + 0.0:.12g}".replace("-", "−", value < 0)
+
+
+def ticks(values: Sequence[float], unit: str = "") -> list[str]:
+    """The labels of an axis's ticks: each value exactly, all with as many decimals as one of them needs.
+
+    >>> ticks([80.0, 82.5, 85.0], "%"), ticks([-1e-9, 2e-9])
+    (['80.0%', '82.5%', '85.0%'], ['−1e-09', '2e-09'])
+    """
+    apart = min((abs(a - b) for a, b in itertools.pairwise(sorted(set(values)))), default=0.0)
+    rounding = max(apart * 1e-6, max(map(abs, values), default=0.0) * 1e-12)
+    for digits in range(MAX_TICK_DECIMALS + 1):
+        if all(abs(round(value, digits) - value) <= rounding for value in values):
+            texts = [f"{value:.{digits}f}" for value in values]
+            if max(map(len, texts), default=0) <= MAX_TICK_LETTERS:
+                texts = [text.lstrip("-") if float(text) == 0 else text.replace("-", "−") for text in texts]
+                return [text + unit for text in texts]
+    return [exact(value) + unit for value in values]
+
+
+def digits_for(half: float) -> int:
+    """Decimals of a percentage so that its interval shows one or two figures: from 1 to 3."""
+    points = 100 * half
+    return 1 if pd.isna(points) or points >= 0.1 else 2 if points >= 0.01 or not points else 3
+
+
+def interval(row: Any, runs: str = "all") -> str:
+    """A row's mean with its 95% interval, as `91.2% ± 0.3`; the mean alone where there is no interval.
+
+    Of `all` runs, or of those that `trained`.
+    """
+    mean = row[f"mean_{runs}"]
+    if pd.isna(mean):
+        return "–"
+    half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
+    digits = digits_for(half)
+    if half > MAX_HALF_WIDTH:
+        return f"{percent(mean, digits)} ± over {100 * MAX_HALF_WIDTH:.0f}"
+    return percent(mean, digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
+
+
+def marked(row: Any) -> str:
+    """`interval`, with a dagger where it covers less than it says."""
+    return interval(row) + ("†" if row["flag"] else "")
+
+
+def loss_interval(row: Any, runs: str = "all") -> str:
+    """As `interval`, of a loss, with the number of runs that it is the mean of."""
+    mean = row[f"mean_{runs}"]
+    if pd.isna(mean):
+        return "–"
+    half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
+    count = int(row["seeds"] - row["diverged" if runs == "all" else "failed"])
+    if 0.001 <= abs(mean) < 1e6:
+        digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 100 else 0
+        told = f"{mean:,.{digits}f}" + ("" if pd.isna(half) else f" ± {half:,.{digits}f}")
+    else:
+        told = f"{mean:.3g}" + ("" if pd.isna(half) else f" ± {half:.2g}")
+    return f"{told} ({plural(count, 'run')})"
+
+
+def points(value: float, low: float, high: float) -> tuple[str, str]:
+    """A difference of fractions in percentage points, and its interval.
+
+    >>> points(0.032, 0.0291, 0.0349)
+    ('3.20', '(2.91 to 3.49)')
+    """
+    if pd.isna(value):
+        return "–", ""
+    if pd.isna(low):
+        return signed(value, 2), ""
+    low, high = difference_ends(low, high)
+    digits = 2 if high - low < 0.02 else 1
+    while digits < 4 and any(signed(end, digits) == f"{0:.{digits}f}" for end in (low, high) if end):
+        digits += 1  # on which side of zero an end lies is the point
+    return signed(value, digits), f"({signed(low, digits)} to {signed(high, digits)})"
+
+
+def difference_ends(low: Any, high: Any) -> tuple[Any, Any]:
+    """The ends of the interval of a difference, or of many: no difference of accuracies is beyond 100 points."""
+    return np.clip(low, -1.0, 1.0), np.clip(high, -1.0, 1.0)
+
+
+def whole(count: float) -> str:
+    """A number of seeds; a dash where it is not known, and "more than …" beyond what is looked for.
+
+    >>> whole(12.0), whole(float("inf"))
+    ('12', 'more than 100,000')
+    """
+    if pd.isna(count):
+        return "–"
+    return f"{count:,.0f}" if count <= MAX_SEEDS else f"more than {MAX_SEEDS:,}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A fraction as points, with a true minus sign, and never minus zero.
+
+    >>> signed(-0.0321, 1), signed(-0.000001, 1)
+    ('−3.2', '0.0')
+    """
+    text = f"{100 * value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: `1 seed`, `1,000 seeds`."""
+    many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count:,} {noun if count == 1 else many}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Words joined as a sentence does: `a, b and c`."""
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
+
+
+def uncapitalized(sentence: str) -> str:
+    """A sentence as it goes on after a colon."""
+    return sentence[0].lower() + sentence[1:]
+
+
+def difference(row: Any, what: str) -> str:
+    """The difference in the columns `what`, `what`_low and `what`_high as `points` has it, in one text."""
+    return " ".join(points(row[what], row[f"{what}_low"], row[f"{what}_high"])).strip()
+
+
+def p_value(p: float) -> str:
+    """A p-value.
+
+    >>> p_value(0.0312), p_value(0.00001), p_value(float("nan"))
+    ('0.031', 'below 0.001', '–')
+    """
+    return "–" if pd.isna(p) else "below 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def share_reached(row: Any) -> str:
+    """The share of the runs that come near the leader, with its interval."""
+    if pd.isna(row["share_reached"]):
+        return "–"
+    ends = (percent(row[f"share_{end}"], 0) for end in ("reached", "low", "high"))
+    return "{} ({} to {})".format(*ends)
+
+
+def epochs(row: Any) -> tuple[str, str]:
+    """The median number of epochs to come near the leader, and how many of the runs did, where that is known.
+
+    >>> epochs({"median": 3.0, "reached": 4, "seeds": 5, "share_reached": 0.8})
+    ('3', '(4 of 5)')
+    >>> epochs({"median": float("nan"), "reached": 0, "seeds": 5, "share_reached": float("nan")})
+    ('–', '')
+    """
+    if pd.isna(row["share_reached"]):
+        return "–", ""
+    return "–" if pd.isna(row["median"]) else f"{row['median']:.0f}", f"({int(row['reached'])} of {int(row['seeds'])})"
+
+
+def duration(value: float) -> str:
+    """Seconds in two figures, or whole.
+
+    >>> duration(0.0123), duration(4.56), duration(123.4)
+    ('0.012 s', '4.6 s', '123 s')
+    """
+    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
+
+
+def flag(row: Any) -> str:
+    """What is to be said of an interval that covers less than it says; else an empty text."""
+    if row["flag"] == "mixed":
+        return f"some seeds failed and others did not: covers at most {percent(row['coverage'], 0)} or so"
+    if row["flag"] == "skewed":
+        return f"skewed seeds: covers about {percent(row['coverage'], 0)}"
+    return "all seeds have the same accuracy: the interval says nothing" if row["flag"] == "equal" else ""
