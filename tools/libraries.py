@@ -361,7 +361,7 @@ PAIRS: tuple[Pair, ...] = (
         "orthogonal_(W)",
         shape=WIDE,
         note="Of a convolution PyTorch takes the matrix [channels_out, all else], which is the transpose of the one "
-        "here, Keras' and JAX's, its rows in another order: the law is the same.",
+        "here, Keras' and JAX's, its rows in another order: the distribution is the same.",
     ),
     *_pairs("identity", "eye_(W)", "Identity()", shape=(40, 30)),
     *_pairs("identity", "eye_(W)", "Identity()", shape=(30, 40)),

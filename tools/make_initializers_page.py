@@ -1,6 +1,7 @@
 """Make docs/initializers.md, and its pictures, from the docstrings: `python -m tools.make_initializers_page`.
 
-The picture of each scheme is a histogram of its weights for (784, 256) with the law that it states, beside the weights.
+The picture of each scheme is a histogram of its weights for (784, 256) with the distribution that it states, beside
+the weights.
 """
 
 import os
@@ -12,7 +13,6 @@ os.environ.update(ENVIRONMENT)  # before NumPy is imported: what is computed her
 
 from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers import INITIALIZERS, gain, schemes
-from initbench.initializers._base import with_law
 from initbench.initializers.moments import PYTORCH_GAINS
 from initbench.registry import documentation
 from initbench.reporting.figures import weights
@@ -24,13 +24,13 @@ SHAPE = (784, 256)
 
 INTRODUCTION = """# The initializers
 
-Made from the docstrings by `make docs`. `initbench show NAME --shape 784,256` draws a scheme in the terminal and as a
-figure. The pictures are of 784 × 256 weights at seed 0: the histogram, and as a line the law of each weight, where
-there is one; then the weights of the first 64 inputs and units. W is `[fan_in, fan_out]`; φ is the network's
-activation. A scheme of single layers is a function of the shape and, where it says so, of the activation, the layer's
-place and the number of layers; a scheme of networks looks at the first batches of the training, or at gradients. Of
-these the first layer of 784-256-10 with tanh is drawn, as it starts on MNIST, and the weights of the first 36 units as
-images.
+Generated from the docstrings by `make docs`. `initbench show NAME --shape 784,256` draws a scheme in the terminal and
+as a figure. The pictures are of 784 × 256 weights at seed 0: the histogram, with a line for the distribution of a
+weight where it is known; then the weights of the first 64 inputs and units. W is `[fan_in, fan_out]`; φ is the
+network's activation. A scheme of single layers is a function of the shape and, where it says so, of the activation,
+the layer's position and the number of layers; a scheme of networks looks at the first batches of the training, or at
+gradients. Of these the first layer of 784-256-10 with tanh is drawn, as it starts on MNIST, and the weights of the
+first 36 units as images.
 
 ## Where to begin
 
@@ -91,11 +91,11 @@ def main() -> None:
     for name in pictured():
         entry = INITIALIZERS[name]
         if "network" in entry.tags:
-            W, law = first_layer_on_mnist(name, SHAPE, "tanh", 0), None
+            W, distribution = first_layer_on_mnist(name, SHAPE, "tanh", 0), None
         else:
-            W, law = with_law(lambda function=entry.function: function(SHAPE, seed=0))
+            W, distribution = entry.function(SHAPE, seed=0), schemes.distribution(name, SHAPE)
         panels = ["histogram", "images" if "network" in entry.tags else "weights"]
-        (pictures / f"{name}.png").write_bytes(weights.picture(panels, W, law, dpi=60))
+        (pictures / f"{name}.png").write_bytes(weights.picture(panels, W, distribution, dpi=60))
 
 
 def pictured() -> list[str]:

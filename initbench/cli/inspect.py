@@ -95,7 +95,6 @@ def show(
     """
     from initbench.functions.activations import ACTIVATIONS
     from initbench.initializers import INITIALIZERS, schemes
-    from initbench.initializers._base import with_law
     from initbench.reporting.figures import weights
     from initbench.training.parameters import first_layer_on_mnist
 
@@ -120,23 +119,24 @@ def show(
         say(f"{title}: {entry.summary}")
         if network:
             say(f"The first layer of 784-{sizes[-1]}-10 on MNIST, {used}")
-            W, law = first_layer_on_mnist(str(initializer), sizes, context["activation"], seed), None
+            W = first_layer_on_mnist(str(initializer), sizes, context["activation"], seed)
         else:
             if used:
                 say(f"For {used}")
             supplied = context | {"depth": depth, "fan_in": sizes[0], "seed": seed}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # about weights too large, which are refused below
-                W, law = with_law(lambda: INITIALIZERS.call(str(initializer), sizes, **supplied))
+                W = INITIALIZERS.call(str(initializer), sizes, **supplied)
     except ValueError as error:
         raise UserError(f"{scheme}: {error}" if scheme not in str(error) else str(error)) from None
     if not abs(W).max() < MAX_SHOWN_VALUE:
         raise UserError(f"{scheme}: has weights as large as {abs(W).max():.3g}; allowed: below {MAX_SHOWN_VALUE:.0e}")
-    for line in weights.lines(W, law):
+    distribution = None if network else schemes.distribution(str(initializer), sizes, **supplied)
+    for line in weights.lines(W, distribution):
         say(line)
     matrix = "images" if network else "weights"
     panels = ["histogram", matrix, "singular values", "norms"] if len(sizes) > 1 else ["histogram"]
-    files.write_file(path, weights.picture(panels, W, law, title, form=path.suffix[1:]))
+    files.write_file(path, weights.picture(panels, W, distribution, title, form=path.suffix[1:]))
     say(f"Figure: {path}")
 
 

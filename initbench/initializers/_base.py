@@ -1,8 +1,8 @@
-"""What every scheme stands on: the catalogue, shapes and fans, the noise, and the laws of independent weights."""
+"""What all schemes share: the registry, shapes and fans, the noise, and the distributions of independent weights."""
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,9 +33,19 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Initializer(Entry):
-    """A scheme, and the shapes that it fits."""
+    """A scheme.
+
+    Attributes
+    ----------
+    fit
+        The shapes that it fits.
+    distribution
+        Returns the distribution of each single weight, from the scheme's arguments without seed and dtype: an object
+        whose `frozen()` is a distribution of `scipy.stats`; None where the weights have none.
+    """
 
     fit: Fit
+    distribution: Callable[..., Any] = lambda **arguments: None
 
 
 INITIALIZERS: Registry[Initializer] = Registry("initializer", Initializer)
@@ -45,12 +55,12 @@ WEIGHTS_OR_BIAS = Fit("at least one dimension", lambda shape: len(shape) >= 1)
 MATRIX = Fit("weights of 2 dimensions, [fan_in, fan_out]", lambda shape: len(shape) == 2)
 MATRIX_OR_BIAS = Fit("1 or 2 dimensions, [fan_out] or [fan_in, fan_out]", lambda shape: 1 <= len(shape) <= 2)
 
-# How a scheme gets into the catalogue. A "single-layer" scheme is a function of a shape; one that is "bias" too takes
+# How a scheme is registered. A "single-layer" scheme is a function of a shape; one that is "bias" too takes
 # the one dimension of a bias; a "network" scheme is a function of a whole `Model`, and what it fits are its layers.
-weight_scheme = INITIALIZERS.register("single-layer", fit=WEIGHTS)
-weight_and_bias_scheme = INITIALIZERS.register("single-layer", "bias", fit=WEIGHTS_OR_BIAS)
-matrix_scheme = INITIALIZERS.register("single-layer", fit=MATRIX)
-matrix_and_bias_scheme = INITIALIZERS.register("single-layer", "bias", fit=MATRIX_OR_BIAS)
+weight_scheme = partial(INITIALIZERS.register, "single-layer", fit=WEIGHTS)
+weight_and_bias_scheme = partial(INITIALIZERS.register, "single-layer", "bias", fit=WEIGHTS_OR_BIAS)
+matrix_scheme = partial(INITIALIZERS.register, "single-layer", fit=MATRIX)
+matrix_and_bias_scheme = partial(INITIALIZERS.register, "single-layer", "bias", fit=MATRIX_OR_BIAS)
 PERCEPTRON = Fit("whole perceptrons, not a single layer position", lambda layers: True)
 network_scheme = INITIALIZERS.register("network", fit=PERCEPTRON)
 network_and_bias_scheme = INITIALIZERS.register(
@@ -152,67 +162,77 @@ def normal_values(shape: Shape, mean: float, std: float, seed: Seed, precision: 
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Independent weights of one law, and what that law is
+# Independent weights: their distribution, and how they are drawn from it
 
 
-def draw_uniform(shape: Shape, low: float, high: float, seed: Seed, dtype: DTypeLike) -> Array:
-    """Independent weights, uniform between two bounds."""
-    values = rounded(uniform_values(shape, low, high, seed, working(dtype)), dtype)
-    return described(values, lambda stats: stats.uniform(low, high - low))
+@dataclass(frozen=True)
+class Uniform:
+    """Uniform between two bounds."""
+
+    low: float
+    high: float
+
+    def draw(self, shape: Shape, seed: Seed, dtype: DTypeLike) -> Array:
+        """Draw independent weights."""
+        return rounded(uniform_values(shape, self.low, self.high, seed, working(dtype)), dtype)
+
+    def frozen(self) -> "rv_frozen":
+        """Return it as a distribution of `scipy.stats`."""
+        from scipy import stats
+
+        return stats.uniform(self.low, self.high - self.low)
 
 
-def draw_normal(shape: Shape, mean: float, std: float, seed: Seed, dtype: DTypeLike) -> Array:
-    """Independent weights, normal."""
-    values = rounded(normal_values(shape, mean, std, seed, working(dtype)), dtype)
-    return described(values, lambda stats: stats.norm(mean, std))
+@dataclass(frozen=True)
+class Normal:
+    """Normal."""
+
+    mean: float
+    std: float
+
+    def draw(self, shape: Shape, seed: Seed, dtype: DTypeLike) -> Array:
+        """Draw independent weights."""
+        return rounded(normal_values(shape, self.mean, self.std, seed, working(dtype)), dtype)
+
+    def frozen(self) -> "rv_frozen":
+        """Return it as a distribution of `scipy.stats`."""
+        from scipy import stats
+
+        return stats.norm(self.mean, self.std)
 
 
-def draw_truncated_normal(
-    shape: Shape, mean: float, std: float, lower: float, upper: float, seed: Seed, dtype: DTypeLike
-) -> Array:
-    """Independent weights: a normal of this std, held between two bounds that are given in stds from the mean.
+@dataclass(frozen=True)
+class TruncatedNormal:
+    """Normal of this std before truncation, between two bounds in stds from the mean."""
 
-    The inverse distribution function has exactly the distribution of drawing again whatever falls outside
-    (rejection), in one pass.
-    """
-    if working(dtype) is np.float32 and -noise.MAX_BOUND <= lower < 0 < upper <= noise.MAX_BOUND:
-        values: Array = noise.truncated_normal(checked(shape), mean, std, lower, upper, seed)
-    else:
+    mean: float
+    std: float
+    lower: float = -2.0
+    upper: float = 2.0
+
+    def draw(self, shape: Shape, seed: Seed, dtype: DTypeLike) -> Array:
+        """Draw independent weights.
+
+        The inverse distribution function has, in one pass, exactly the distribution of rejection: drawing again
+        whatever falls outside.
+        """
+        lower, upper = self.lower, self.upper
+        if working(dtype) is np.float32 and -noise.MAX_BOUND <= lower < 0 < upper <= noise.MAX_BOUND:
+            return noise.truncated_normal(checked(shape), self.mean, self.std, lower, upper, seed)
         from scipy.special import ndtr, ndtri
 
         below, above = ndtr(lower), ndtr(upper)
-        held = np.clip(ndtri(below + (above - below) * standard_uniform(shape, seed)), lower, upper)
-        values = rounded(mean + std * held, dtype)
-    return described(values, lambda stats: stats.truncnorm(lower, upper, mean, std))
+        z = np.clip(ndtri(below + (above - below) * standard_uniform(shape, seed)), lower, upper)
+        return rounded(self.mean + self.std * z, dtype)
+
+    def frozen(self) -> "rv_frozen":
+        """Return it as a distribution of `scipy.stats`."""
+        from scipy import stats
+
+        return stats.truncnorm(self.lower, self.upper, self.mean, self.std)
 
 
-_descriptions: ContextVar[list[tuple[Array, Callable[[Any], "rv_frozen"]]] | None] = ContextVar("laws", default=None)
-
-
-def described(values: Array, law: Callable[[Any], "rv_frozen"]) -> Array:
-    """The weights, after noting the law that each of them has, a function of `scipy.stats`, for whoever asks."""
-    if (told := _descriptions.get()) is not None:
-        told.append((values, law))
-    return values
-
-
-def with_law(make: Callable[[], Array]) -> tuple[Array, "rv_frozen | None"]:
-    """The weights that a call makes, and the law of a single one of them; None where no such law is stated.
-
-    >>> from initbench.initializers import he_normal
-    >>> W, law = with_law(lambda: he_normal((784, 256), seed=0))
-    >>> round(float(law.std()), 4)
-    0.0505
-    """
-    token = _descriptions.set([])
-    try:
-        values = make()
-        laws = [law for array, law in _descriptions.get() or [] if array is values]
-    finally:
-        _descriptions.reset(token)
-    if not laws:
-        return values, None
-    from scipy import stats
-
-    law = laws[-1](stats)
-    return values, law if law.std() > 0 else None
+def draw(scheme: Callable[..., Array], shape: Shape, seed: Seed, dtype: DTypeLike, **arguments: Any) -> Array:
+    """Draw independent weights from the distribution that a scheme is registered with; zeros where it is None."""
+    distribution = INITIALIZERS[scheme.__name__].distribution(shape, **arguments)
+    return np.zeros(checked(shape), floating(dtype)) if distribution is None else distribution.draw(shape, seed, dtype)

@@ -7,7 +7,7 @@ from initbench.initializers._base import Array, Shape, checked, floating, weight
 from initbench.random.streams import Seed
 
 
-@weight_and_bias_scheme
+@weight_and_bias_scheme()
 def zeros(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """All zeros: W = 0.
 
@@ -20,7 +20,7 @@ def zeros(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> 
     return np.zeros(checked(shape), floating(dtype))
 
 
-@weight_and_bias_scheme
+@weight_and_bias_scheme()
 def ones(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """All ones: W = 1.
 
@@ -29,7 +29,7 @@ def ones(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> A
     return constant(shape, value=1.0, dtype=dtype)
 
 
-@weight_and_bias_scheme
+@weight_and_bias_scheme()
 def constant(shape: Shape, *, value: float = 0.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Every weight the given value: W = value (default 0).
 

@@ -9,9 +9,20 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.initializers._base import WEIGHTS, Array, Position, Shape, checked, draw_normal, require, weight_scheme
-from initbench.initializers.constant import zeros
-from initbench.initializers.scaling import he_normal, variance_scaling
+from initbench.initializers._base import (
+    WEIGHTS,
+    Array,
+    Normal,
+    Position,
+    Shape,
+    TruncatedNormal,
+    Uniform,
+    checked,
+    draw,
+    require,
+    weight_scheme,
+)
+from initbench.initializers.scaling import scaled
 from initbench.random.streams import Seed
 
 
@@ -20,7 +31,13 @@ def hidden_layers(depth: int) -> int:
     return max(depth - 2, 1)
 
 
-@weight_scheme
+def _gpt2(shape: Shape, std: float, position: Position, depth: int) -> Normal:
+    checked(shape, WEIGHTS)
+    require(std >= 0, "std", std, "0 or more")
+    return Normal(0.0, std * (1 / math.sqrt(hidden_layers(depth)) if position == "hidden" else 1.0))
+
+
+@weight_scheme(distribution=_gpt2)
 def gpt2(
     shape: Shape,
     *,
@@ -40,12 +57,22 @@ def gpt2(
 
     When to use it: to see what a scale made for wide transformers (768 and more) does to a perceptron: it is small.
     """
-    require(std >= 0, "std", std, "0 or more")
-    shrunk = 1 / math.sqrt(hidden_layers(depth)) if position == "hidden" else 1.0
-    return draw_normal(checked(shape, WEIGHTS), 0.0, std * shrunk, seed, dtype)
+    return draw(gpt2, shape, seed, dtype, std=std, position=position, depth=depth)
 
 
-@weight_scheme
+def _fixup(
+    shape: Shape, layers_per_branch: int, position: Position, depth: int
+) -> Uniform | Normal | TruncatedNormal | None:
+    checked(shape, WEIGHTS)
+    m = layers_per_branch
+    require(m >= 2, "layers_per_branch", m, "from 2 up")
+    if position == "last":
+        return None
+    branches = -(-hidden_layers(depth) // m) if position == "hidden" else 1
+    return scaled(shape, 2.0 * branches ** (-2 / (2 * m - 2)), distribution="normal")
+
+
+@weight_scheme(distribution=_fixup)
 def fixup(
     shape: Shape,
     *,
@@ -66,12 +93,5 @@ def fixup(
 
     When to use it: to see what a start at zero output does, and what its scale does to a plain stack.
     """
-    m = layers_per_branch
-    require(m >= 2, "layers_per_branch", m, "from 2 up")
-    if position == "last":
-        return zeros(checked(shape, WEIGHTS), dtype=dtype)
-    if position == "first":
-        return he_normal(shape, seed=seed, dtype=dtype)
-    branches = -(-hidden_layers(depth) // m)
-    scale = 2.0 * branches ** (-2 / (2 * m - 2))
-    return variance_scaling(shape, scale=scale, distribution="normal", seed=seed, dtype=dtype)
+    arguments = {"layers_per_branch": layers_per_branch, "position": position, "depth": depth}
+    return draw(fixup, shape, seed, dtype, **arguments)

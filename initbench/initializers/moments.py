@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from initbench.functions.activations import ACTIVATIONS
 
 Array = NDArray[Any]
+Rule = Literal["second_moment", "pytorch"]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 MAX_Z = 10.0
@@ -75,7 +76,7 @@ def kinked(activation: str) -> bool:
 
 
 @cache
-def gain(activation: str, rule: Literal["second_moment", "pytorch"] = "second_moment") -> float:
+def gain(activation: str, rule: Rule = "second_moment") -> float:
     """What weights of variance 1 / fan_in are to be multiplied by, for layers with this activation.
 
     `second_moment`: 1 / √E[φ(z)²], z ~ N(0, 1). `pytorch`: that of PyTorch's `calculate_gain`, which has none for elu,

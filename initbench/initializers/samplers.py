@@ -10,10 +10,11 @@ from numpy.typing import DTypeLike
 
 from initbench.initializers._base import (
     Array,
+    Normal,
     Shape,
-    draw_normal,
-    draw_truncated_normal,
-    draw_uniform,
+    TruncatedNormal,
+    Uniform,
+    draw,
     require,
     weight_and_bias_scheme,
 )
@@ -21,7 +22,14 @@ from initbench.random.noise import probability_below
 from initbench.random.streams import Seed
 
 
-@weight_and_bias_scheme
+def _uniform(shape: Shape, low: float, high: float) -> Uniform:
+    require(math.isfinite(low) and math.isfinite(high), "low, high", (low, high), "finite numbers")
+    if low > high:
+        raise ValueError(f"low = {low!r} is above high = {high!r}; allowed: low at most high")
+    return Uniform(low, high)
+
+
+@weight_and_bias_scheme(distribution=_uniform)
 def uniform(
     shape: Shape, *, low: float = -0.05, high: float = 0.05, seed: Seed = None, dtype: DTypeLike = np.float32
 ) -> Array:
@@ -32,13 +40,16 @@ def uniform(
     When to use it: to repeat an experiment that names its bounds. The scale does not follow the width of the layer, so
     signals grow or die with depth.
     """
-    require(math.isfinite(low) and math.isfinite(high), "low, high", (low, high), "finite numbers")
-    if low > high:
-        raise ValueError(f"low = {low!r} is above high = {high!r}; allowed: low at most high")
-    return draw_uniform(shape, low, high, seed, dtype)
+    return draw(uniform, shape, seed, dtype, low=low, high=high)
 
 
-@weight_and_bias_scheme
+def _normal(shape: Shape, mean: float, std: float) -> Normal:
+    require(math.isfinite(mean), "mean", mean, "a finite number")
+    require(0 <= std < math.inf, "std", std, "0 or more")
+    return Normal(mean, std)
+
+
+@weight_and_bias_scheme(distribution=_normal)
 def normal(
     shape: Shape, *, mean: float = 0.0, std: float = 0.05, seed: Seed = None, dtype: DTypeLike = np.float32
 ) -> Array:
@@ -48,12 +59,21 @@ def normal(
 
     When to use it: as `uniform`, where an experiment names its standard deviation.
     """
+    return draw(normal, shape, seed, dtype, mean=mean, std=std)
+
+
+def _truncated_normal(shape: Shape, mean: float, std: float, lower: float, upper: float) -> TruncatedNormal:
     require(math.isfinite(mean), "mean", mean, "a finite number")
     require(0 <= std < math.inf, "std", std, "0 or more")
-    return draw_normal(shape, mean, std, seed, dtype)
+    if not probability_below(upper) - probability_below(lower) > 1e-6:
+        raise ValueError(
+            f"lower = {lower!r}, upper = {upper!r}; allowed: lower below upper, in standard deviations, "
+            "with more than a millionth of the normal between them"
+        )
+    return TruncatedNormal(mean, std, lower, upper)
 
 
-@weight_and_bias_scheme
+@weight_and_bias_scheme(distribution=_truncated_normal)
 def truncated_normal(
     shape: Shape,
     *,
@@ -73,11 +93,4 @@ def truncated_normal(
 
     When to use it: as `normal`, where no weight may be far out.
     """
-    require(math.isfinite(mean), "mean", mean, "a finite number")
-    require(0 <= std < math.inf, "std", std, "0 or more")
-    if not probability_below(upper) - probability_below(lower) > 1e-6:
-        raise ValueError(
-            f"lower = {lower!r}, upper = {upper!r}; allowed: lower below upper, in standard deviations, "
-            "with more than a millionth of the normal between them"
-        )
-    return draw_truncated_normal(shape, mean, std, lower, upper, seed, dtype)
+    return draw(truncated_normal, shape, seed, dtype, mean=mean, std=std, lower=lower, upper=upper)

@@ -7,6 +7,7 @@ The names say the distribution: `*_normal` is the untruncated normal of the pape
 """
 
 import math
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,19 +15,19 @@ from numpy.typing import DTypeLike
 
 from initbench.initializers._base import (
     Array,
+    Normal,
     Shape,
+    TruncatedNormal,
+    Uniform,
     checked,
-    draw_normal,
-    draw_truncated_normal,
-    draw_uniform,
+    draw,
     fan_in_of,
     fans,
     require,
     weight_and_bias_scheme,
     weight_scheme,
 )
-from initbench.initializers.constant import zeros
-from initbench.initializers.moments import gain
+from initbench.initializers.moments import Rule, gain
 from initbench.random.streams import Seed
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
@@ -36,7 +37,27 @@ Distribution = Literal["normal", "truncated_normal", "uniform", "uncorrected_tru
 TRUNCATED_STD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
-@weight_scheme
+def scaled(
+    shape: Shape, scale: float = 1.0, mode: Mode = "fan_in", distribution: Distribution = "truncated_normal"
+) -> Uniform | Normal | TruncatedNormal:
+    """Return the distribution with variance scale / n: see `variance_scaling`."""
+    require(scale > 0, "scale", scale, "above 0")
+    fan_in, fan_out = fans(shape)
+    n = {
+        "fan_in": fan_in,
+        "fan_out": fan_out,
+        "fan_avg": (fan_in + fan_out) / 2,
+        "fan_geo_avg": math.sqrt(fan_in * fan_out),
+    }[mode]
+    std = math.sqrt(scale / n)
+    if distribution == "normal":
+        return Normal(0.0, std)
+    if distribution == "uniform":
+        return Uniform(-math.sqrt(3) * std, math.sqrt(3) * std)
+    return TruncatedNormal(0.0, std / TRUNCATED_STD if distribution == "truncated_normal" else std)
+
+
+@weight_scheme(distribution=scaled)
 def variance_scaling(
     shape: Shape,
     *,
@@ -59,30 +80,22 @@ def variance_scaling(
 
     When to use it: where no named scheme has the scale, the fan or the distribution that is wanted.
     """
-    require(scale > 0, "scale", scale, "above 0")
-    fan_in, fan_out = fans(shape)
-    n = {
-        "fan_in": fan_in,
-        "fan_out": fan_out,
-        "fan_avg": (fan_in + fan_out) / 2,
-        "fan_geo_avg": math.sqrt(fan_in * fan_out),
-    }[mode]
-    std = math.sqrt(scale / n)
-    if distribution == "normal":
-        return draw_normal(shape, 0.0, std, seed, dtype)
-    if distribution == "uniform":
-        return draw_uniform(shape, -math.sqrt(3) * std, math.sqrt(3) * std, seed, dtype)
-    widened = std / TRUNCATED_STD if distribution == "truncated_normal" else std
-    return draw_truncated_normal(shape, 0.0, widened, -2.0, 2.0, seed, dtype)
+    return draw(variance_scaling, shape, seed, dtype, scale=scale, mode=mode, distribution=distribution)
 
 
-@weight_scheme
+def _activation_scaled(
+    shape: Shape, mode: Mode, distribution: Distribution, rule: Rule, activation: str
+) -> Uniform | Normal | TruncatedNormal:
+    return scaled(shape, gain(activation, rule) ** 2, mode, distribution)
+
+
+@weight_scheme(distribution=_activation_scaled)
 def activation_scaling(
     shape: Shape,
     *,
     mode: Mode = "fan_in",
     distribution: Distribution = "normal",
-    rule: Literal["second_moment", "pytorch"] = "second_moment",
+    rule: Rule = "second_moment",
     activation: str = "relu",
     seed: Seed = None,
     dtype: DTypeLike = np.float32,
@@ -96,92 +109,97 @@ def activation_scaling(
 
     When to use it: for an activation that no named scheme was made for.
     """
-    scale = gain(activation, rule) ** 2
-    return variance_scaling(shape, scale=scale, mode=mode, distribution=distribution, seed=seed, dtype=dtype)
+    arguments = {"mode": mode, "distribution": distribution, "rule": rule, "activation": activation}
+    return draw(activation_scaling, shape, seed, dtype, **arguments)
 
 
-@weight_scheme
+@weight_scheme(distribution=partial(scaled, mode="fan_avg", distribution="normal"))
 def glorot_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """N(0, 2 / (fan_in + fan_out)). The variance of Glorot & Bengio 2010, eq. 12; PyTorch's `xavier_normal_`.
 
     When to use it: for tanh and other activations that are near the identity at 0.
     """
-    return variance_scaling(shape, mode="fan_avg", distribution="normal", seed=seed, dtype=dtype)
+    return draw(glorot_normal, shape, seed, dtype)
 
 
-@weight_scheme
+@weight_scheme(distribution=partial(scaled, mode="fan_avg"))
 def glorot_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Truncated normal of variance 2 / (fan_in + fan_out). Keras' and JAX's `glorot_normal`.
 
     When to use it: as `glorot_normal`, or to repeat an experiment that was made with Keras or JAX.
     """
-    return variance_scaling(shape, mode="fan_avg", seed=seed, dtype=dtype)
+    return draw(glorot_truncated_normal, shape, seed, dtype)
 
 
-@weight_scheme
+@weight_scheme(distribution=partial(scaled, mode="fan_avg", distribution="uniform"))
 def glorot_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """U(−√(6 / (fan_in + fan_out)), +…). Glorot & Bengio 2010, eq. 16; Keras' default for dense layers.
 
     When to use it: as `glorot_normal`; the default of many libraries.
     """
-    return variance_scaling(shape, mode="fan_avg", distribution="uniform", seed=seed, dtype=dtype)
+    return draw(glorot_uniform, shape, seed, dtype)
 
 
-@weight_scheme
+@weight_scheme(distribution=partial(scaled, scale=2.0, distribution="normal"))
 def he_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """N(0, 2 / fan_in), made for ReLU. He et al. 2015, eq. 10; PyTorch's `kaiming_normal_`.
 
     When to use it: for ReLU.
     """
-    return variance_scaling(shape, scale=2.0, distribution="normal", seed=seed, dtype=dtype)
+    return draw(he_normal, shape, seed, dtype)
 
 
-@weight_scheme
+@weight_scheme(distribution=partial(scaled, scale=2.0))
 def he_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Truncated normal of variance 2 / fan_in. Keras' and JAX's `he_normal`.
 
     When to use it: as `he_normal`, or to repeat an experiment that was made with Keras or JAX.
     """
-    return variance_scaling(shape, scale=2.0, seed=seed, dtype=dtype)
+    return draw(he_truncated_normal, shape, seed, dtype)
 
 
-@weight_scheme
+@weight_scheme(distribution=partial(scaled, scale=2.0, distribution="uniform"))
 def he_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """U(−√(6 / fan_in), +√(6 / fan_in)). He et al. 2015, the variance of eq. 10; `kaiming_uniform_` with a = 0.
 
     When to use it: as `he_normal`, with bounded weights.
     """
-    return variance_scaling(shape, scale=2.0, distribution="uniform", seed=seed, dtype=dtype)
+    return draw(he_uniform, shape, seed, dtype)
 
 
-@weight_scheme
+@weight_scheme(distribution=partial(scaled, distribution="normal"))
 def lecun_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """N(0, 1 / fan_in). LeCun et al. 1998, "Efficient BackProp", section 4.6, eq. 16; SELU's companion.
 
     When to use it: for SELU, which is made for it, and for layers without an activation.
     """
-    return variance_scaling(shape, distribution="normal", seed=seed, dtype=dtype)
+    return draw(lecun_normal, shape, seed, dtype)
 
 
-@weight_scheme
+@weight_scheme(distribution=scaled)
 def lecun_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Truncated normal of variance 1 / fan_in. Keras' and JAX's `lecun_normal`.
 
     When to use it: as `lecun_normal`, or to repeat an experiment that was made with Flax.
     """
-    return variance_scaling(shape, seed=seed, dtype=dtype)
+    return draw(lecun_truncated_normal, shape, seed, dtype)
 
 
-@weight_scheme
+@weight_scheme(distribution=partial(scaled, distribution="uniform"))
 def lecun_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """U(−√(3 / fan_in), +√(3 / fan_in)). LeCun et al. 1998, section 4.6; Keras' `lecun_uniform`.
 
     When to use it: as `lecun_normal`, with bounded weights.
     """
-    return variance_scaling(shape, distribution="uniform", seed=seed, dtype=dtype)
+    return draw(lecun_uniform, shape, seed, dtype)
 
 
-@weight_and_bias_scheme
+def _torch_linear_default(shape: Shape, fan_in: int | None) -> Uniform:
+    bound = 1 / math.sqrt(fan_in_of(shape, fan_in))
+    return Uniform(-bound, bound)
+
+
+@weight_and_bias_scheme(distribution=_torch_linear_default)
 def torch_linear_default(
     shape: Shape, *, fan_in: int | None = None, seed: Seed = None, dtype: DTypeLike = np.float32
 ) -> Array:
@@ -194,11 +212,17 @@ def torch_linear_default(
 
     When to use it: as the baseline of who changes nothing; for the biases too.
     """
-    bound = 1 / math.sqrt(fan_in_of(shape, fan_in))
-    return draw_uniform(shape, -bound, bound, seed, dtype)
+    return draw(torch_linear_default, shape, seed, dtype, fan_in=fan_in)
 
 
-@weight_and_bias_scheme
+def _tf1_default(shape: Shape) -> Uniform | Normal | TruncatedNormal:
+    if len(checked(shape)) > 1:
+        return scaled(shape, mode="fan_avg", distribution="uniform")
+    bound = math.sqrt(3 / shape[0])
+    return Uniform(-bound, bound)
+
+
+@weight_and_bias_scheme(distribution=_tf1_default)
 def tf1_default(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """TensorFlow 1's `get_variable`: `glorot_uniform`, and for biases of length n U(±√(3 / n)).
 
@@ -206,16 +230,13 @@ def tf1_default(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float3
 
     When to use it: to repeat an experiment that was made with it.
     """
-    if len(checked(shape)) > 1:
-        return glorot_uniform(shape, seed=seed, dtype=dtype)
-    bound = math.sqrt(3 / shape[0])
-    return draw_uniform(shape, -bound, bound, seed, dtype)
+    return draw(tf1_default, shape, seed, dtype)
 
 
-@weight_and_bias_scheme
+@weight_and_bias_scheme(distribution=lambda shape: None if len(checked(shape)) == 1 else _tf1_default(shape))
 def keras_default(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Keras' `Dense` layer: weights as `glorot_uniform`, biases zero.
 
     When to use it: as the baseline of who changes nothing.
     """
-    return zeros(shape, dtype=dtype) if len(checked(shape)) == 1 else glorot_uniform(shape, seed=seed, dtype=dtype)
+    return draw(keras_default, shape, seed, dtype)

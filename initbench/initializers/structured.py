@@ -2,8 +2,9 @@
 
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,7 +17,6 @@ from initbench.initializers._base import (
     Fit,
     Shape,
     checked,
-    described,
     floating,
     matrix_scheme,
     normal_values,
@@ -28,6 +28,9 @@ from initbench.initializers._base import (
 from initbench.random import noise, streams
 from initbench.random.streams import Seed
 from initbench.system import threads
+
+if TYPE_CHECKING:
+    from scipy.stats.distributions import rv_frozen
 
 CONVOLUTION = Fit(
     "convolutions, [..., channels_in, channels_out] of 3 dimensions or more",
@@ -44,14 +47,36 @@ GROUP = 256  # rows that are updated together
 SMALL_PRODUCT = 2**17  # multiplications; OpenBLAS takes one thread up to twice as many
 
 
-@weight_scheme
+@dataclass(frozen=True)
+class Coordinate:
+    """A coordinate of a vector of this length whose direction is uniform in `dimensions` dimensions."""
+
+    dimensions: int
+    length: float
+
+    def frozen(self) -> "rv_frozen":
+        """Return it as a distribution of `scipy.stats`."""
+        from scipy import stats
+
+        half = (self.dimensions - 1) / 2
+        return stats.beta(half, half, -self.length, 2 * self.length)
+
+
+def _orthogonal(shape: Shape, gain: float) -> Coordinate | None:
+    *others, columns = checked(shape, WEIGHTS)
+    longer = max(math.prod(others), columns)
+    return Coordinate(longer, abs(gain)) if longer > 1 and gain else None
+
+
+@weight_scheme(distribution=_orthogonal)
 def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Random orthogonal (Haar), times gain: WᵀW = gain² I if fan_in ≥ fan_out, else WWᵀ = gain² I.
 
     A product of reflections, each along a random direction in one dimension less than the one before, and a random sign
-    for each column: the law of the Q of a QR factorization of normal noise whose R has a positive diagonal, at half of
-    its cost, since there is nothing to factorize. Rectangular weights are semi-orthogonal. An array of more than two
-    dimensions is taken as a matrix [all but the last, last], as Keras and JAX do; PyTorch's has the same law.
+    for each column. Its distribution is that of the Q of a QR factorization of normal noise whose R has a positive
+    diagonal, at half of the cost, since nothing is factorized. Rectangular weights are semi-orthogonal. An array of
+    more than two dimensions is taken as a matrix [all but the last, last], as Keras and JAX do; PyTorch's has the same
+    distribution.
 
     Source: Saxe, McClelland & Ganguli 2014, section 3; made as by Stewart 1980, "The efficient generation of random
     orthogonal matrices with an application to condition estimators", section 3; see Mezzadri 2007, "How to generate
@@ -68,9 +93,7 @@ def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTy
     longer, shorter = max(rows, columns), min(rows, columns)
     frame, signs = _orthogonal_rows(normal_values((shorter, longer), 0.0, 1.0, seed, working(dtype)))
     frame *= gain * signs[:, None]
-    W = rounded(np.ascontiguousarray(frame.T if rows > columns else frame).reshape(sizes), dtype)
-    half = (longer - 1) / 2  # one coordinate of a direction that is uniform in so many dimensions
-    return described(W, lambda stats: stats.beta(half, half, -abs(gain), 2 * abs(gain))) if half and gain else W
+    return rounded(np.ascontiguousarray(frame.T if rows > columns else frame).reshape(sizes), dtype)
 
 
 def _orthogonal_rows(directions: Array) -> tuple[Array, Array]:
@@ -121,7 +144,7 @@ def _upper(size: int, dtype: Any) -> Array:
     return np.triu(np.ones((size, size), dtype))
 
 
-@matrix_scheme
+@matrix_scheme()
 def identity(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Identity: W[i, i] = gain, all else 0; where the layer is rectangular, as much of it as there is.
 
@@ -135,7 +158,7 @@ def identity(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DType
     return W.reshape(fan_in, fan_out)
 
 
-@matrix_scheme
+@matrix_scheme()
 def idinit(shape: Shape, *, tau: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """IDInit's padded identity: W[i, j] = tau where j mod fan_in = i, else 0 (tau default 1).
 
@@ -188,7 +211,7 @@ def delta_orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtyp
     return W
 
 
-@matrix_scheme
+@matrix_scheme()
 def sparse(
     shape: Shape, *, connections: int = 15, std: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32
 ) -> Array:
@@ -228,7 +251,7 @@ def _chosen(shape: tuple[int, int], count: int, seed: Seed) -> Array:
     return chosen
 
 
-@matrix_scheme
+@matrix_scheme()
 def torch_sparse(
     shape: Shape, *, sparsity: float = 0.1, std: float = 0.01, seed: Seed = None, dtype: DTypeLike = np.float32
 ) -> Array:
@@ -249,7 +272,7 @@ def torch_sparse(
     return rounded(W, dtype)
 
 
-@matrix_scheme
+@matrix_scheme()
 def zero_hadamard(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """ZerO: the identity where a layer does not widen, and where it does a part of a Hadamard matrix, 2^(−m/2) · H.
 
@@ -271,7 +294,7 @@ def zero_hadamard(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.floa
     return rounded(2 ** (-m / 2) * signs, dtype)
 
 
-@matrix_scheme
+@matrix_scheme()
 def sinusoidal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Sinusoidal: W[j, i] = a · sin(2π i j / fan_in + 2π i / fan_out), units i from 1, inputs j from 0.
 

@@ -11,11 +11,12 @@ from initbench.initializers._base import (
     MATRIX,
     MATRIX_OR_BIAS,
     Array,
+    Normal,
     Position,
     Shape,
+    Uniform,
     checked,
-    draw_normal,
-    draw_uniform,
+    draw,
     fan_in_of,
     fans,
     matrix_and_bias_scheme,
@@ -35,7 +36,15 @@ from initbench.random.streams import Seed
 MAX_VARIANCE = 1e4
 
 
-@weight_and_bias_scheme
+def _edge_of_chaos(shape: Shape, bias_variance: float, activation: str, fan_in: int | None) -> Normal:
+    require(0 <= bias_variance < math.inf, "bias_variance", bias_variance, "0 or more")
+    weight_variance, bias_variance = critical_point(activation, bias_variance)
+    if len(checked(shape)) == 1:
+        return Normal(0.0, math.sqrt(bias_variance))
+    return Normal(0.0, math.sqrt(weight_variance / fan_in_of(shape, fan_in)))
+
+
+@weight_and_bias_scheme(distribution=_edge_of_chaos)
 def edge_of_chaos(
     shape: Shape,
     *,
@@ -62,11 +71,8 @@ def edge_of_chaos(
 
     When to use it: for deep networks of bounded activations, where other scales make signals alike or chaotic.
     """
-    require(0 <= bias_variance < math.inf, "bias_variance", bias_variance, "0 or more")
-    weight_variance, bias_variance = critical_point(activation, bias_variance)
-    if len(checked(shape)) == 1:
-        return draw_normal(shape, 0.0, math.sqrt(bias_variance), seed, dtype)
-    return draw_normal(shape, 0.0, math.sqrt(weight_variance / fan_in_of(shape, fan_in)), seed, dtype)
+    arguments = {"bias_variance": bias_variance, "activation": activation, "fan_in": fan_in}
+    return draw(edge_of_chaos, shape, seed, dtype, **arguments)
 
 
 @cache
@@ -116,7 +122,18 @@ def critical_point(activation: str, bias_variance: float) -> tuple[float, float]
     return float(variance), bias_variance
 
 
-@weight_scheme
+def _random_walk(shape: Shape, activation: str) -> Normal:
+    n, name = fans(shape)[0], ACTIVATIONS.resolve(activation).name
+    gains = {
+        "identity": math.exp(1 / (2 * n)),
+        "relu": math.sqrt(2) * math.exp(1.2 / (max(n, 6) - 2.4)),
+        "tanh": 1.15,
+    }
+    require(name in gains, "activation", activation, ", ".join(gains))
+    return Normal(0.0, gains[name] / math.sqrt(n))
+
+
+@weight_scheme(distribution=_random_walk)
 def random_walk(shape: Shape, *, activation: str = "relu", seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Random walk: W ~ N(0, g² / fan_in), g such that the logarithm of the gradient's norm has no drift over layers.
 
@@ -128,17 +145,21 @@ def random_walk(shape: Shape, *, activation: str = "relu", seed: Seed = None, dt
 
     When to use it: for very deep and narrow networks, where the correction matters; in wide ones it is He's (relu).
     """
+    return draw(random_walk, shape, seed, dtype, activation=activation)
+
+
+def _kumar(shape: Shape, activation: str) -> Normal:
     n, name = fans(shape)[0], ACTIVATIONS.resolve(activation).name
-    gains = {
-        "identity": math.exp(1 / (2 * n)),
-        "relu": math.sqrt(2) * math.exp(1.2 / (max(n, 6) - 2.4)),
-        "tanh": 1.15,
-    }
-    require(name in gains, "activation", activation, ", ".join(gains))
-    return draw_normal(shape, 0.0, gains[name] / math.sqrt(n), seed, dtype)
+    if name == "relu":
+        return Normal(0.0, math.sqrt(2 / n))
+    smooth = name != "softmax" and not kinked(activation)
+    require(smooth, "activation", activation, "one smooth at 0, or relu")
+    zero = np.zeros(1)
+    slope, value = float(derivative(activation, zero)[0]), float(applied(activation, zero)[0])
+    return Normal(0.0, 1 / math.sqrt(n * slope**2 * (1 + value**2)))
 
 
-@weight_scheme
+@weight_scheme(distribution=_kumar)
 def kumar(shape: Shape, *, activation: str = "tanh", seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Kumar's rule: W ~ N(0, 1 / (fan_in · φ'(0)² · (1 + φ(0)²))); for relu N(0, 2 / fan_in).
 
@@ -149,17 +170,10 @@ def kumar(shape: Shape, *, activation: str = "tanh", seed: Seed = None, dtype: D
 
     When to use it: for activations that are smooth at 0, above all for sigmoid.
     """
-    n, name = fans(shape)[0], ACTIVATIONS.resolve(activation).name
-    if name == "relu":
-        return draw_normal(shape, 0.0, math.sqrt(2 / n), seed, dtype)
-    smooth = name != "softmax" and not kinked(activation)
-    require(smooth, "activation", activation, "one smooth at 0, or relu")
-    zero = np.zeros(1)
-    slope, value = float(derivative(activation, zero)[0]), float(applied(activation, zero)[0])
-    return draw_normal(shape, 0.0, 1 / math.sqrt(n * slope**2 * (1 + value**2)), seed, dtype)
+    return draw(kumar, shape, seed, dtype, activation=activation)
 
 
-@matrix_scheme
+@matrix_scheme()
 def fixed_point_tanh(shape: Shape, *, alpha: float = 0.085, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Identity and noise: W = D + Z, D[i, i mod fan_out] = 1, Z ~ N(0, alpha² / fan_in).
 
@@ -178,7 +192,14 @@ def fixed_point_tanh(shape: Shape, *, alpha: float = 0.085, seed: Seed = None, d
     return rounded(W, dtype)
 
 
-@weight_scheme
+def _mup(shape: Shape, std: float, base_width: int, position: Position) -> Normal:
+    require(0 < std < math.inf, "std", std, "above 0")
+    require(base_width >= 1, "base_width", base_width, "from 1 up")
+    n = fans(shape)[0]
+    return Normal(0.0, std * math.sqrt(base_width) / n if position == "last" else std / math.sqrt(n))
+
+
+@weight_scheme(distribution=_mup)
 def mup(
     shape: Shape,
     *,
@@ -198,14 +219,21 @@ def mup(
 
     When to use it: to compare widths, with the learning rate tuned at base_width.
     """
-    require(0 < std < math.inf, "std", std, "above 0")
-    require(base_width >= 1, "base_width", base_width, "from 1 up")
-    n = fans(shape)[0]
-    scale = std * math.sqrt(base_width) / n if position == "last" else std / math.sqrt(n)
-    return draw_normal(shape, 0.0, scale, seed, dtype)
+    return draw(mup, shape, seed, dtype, std=std, base_width=base_width, position=position)
 
 
-@matrix_and_bias_scheme
+def _nguyen_widrow_norm(shape: Shape, fan_in: int | None) -> float:
+    return float(0.7 * shape[-1] ** (1 / fan_in_of(checked(shape, MATRIX_OR_BIAS), fan_in)))
+
+
+def _nguyen_widrow(shape: Shape, position: Position, fan_in: int | None) -> Uniform | None:
+    beta = _nguyen_widrow_norm(shape, fan_in)
+    if position == "last":
+        return Uniform(-0.5, 0.5)
+    return Uniform(-beta, beta) if len(shape) == 1 else None
+
+
+@matrix_and_bias_scheme(distribution=_nguyen_widrow)
 def nguyen_widrow(
     shape: Shape,
     *,
@@ -225,12 +253,8 @@ def nguyen_widrow(
 
     When to use it: for one hidden layer of tanh units.
     """
-    n = fan_in_of(checked(shape, MATRIX_OR_BIAS), fan_in)
-    if position == "last":
-        return draw_uniform(shape, -0.5, 0.5, seed, dtype)
-    beta = 0.7 * shape[-1] ** (1 / n)
-    if len(shape) == 1:
-        return draw_uniform(shape, -beta, beta, seed, dtype)
+    if distribution := _nguyen_widrow(shape, position, fan_in):
+        return distribution.draw(shape, seed, dtype)
     W = uniform_values(shape, -1.0, 1.0, seed, working(dtype))
-    W *= beta / np.linalg.norm(W, axis=0)
+    W *= _nguyen_widrow_norm(shape, fan_in) / np.linalg.norm(W, axis=0)
     return rounded(W, dtype)

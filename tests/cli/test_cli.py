@@ -98,7 +98,7 @@ def test_the_list_of_initializers_has_all_of_them_by_family(tmp_path):
 def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_path, monkeypatch, capsys):
     made = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    assert f"the law (| below): mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in made.stdout
+    assert f"the distribution (| below): mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in made.stdout
     bars = [line for line in made.stdout.splitlines() if "█" in line]
     assert len(bars) > 15
     assert (tmp_path / "he_normal-784x256.png").read_bytes().startswith(b"\x89PNG")
@@ -114,7 +114,7 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
         (["activation_scaling", "--activation", "tanh"], 1.5925 / 28),
     ):
         assert (
-            f"the law (| below): mean 0, standard deviation {std:.4g}"
+            f"the distribution (| below): mean 0, standard deviation {std:.4g}"
             in show(*arguments, "--out", "x.png", "--force")[1]
         )
     one, other = (show("normal", "--seed", seed, "--out", "x.png", "--force") for seed in "01")
@@ -143,23 +143,23 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
 
 def test_what_is_drawn_of_weights_are_their_numbers():
     from initbench.initializers import orthogonal
-    from initbench.initializers._base import with_law
+    from initbench.initializers.schemes import distribution
     from initbench.reporting.figures import weights
 
-    W, law = with_law(lambda: orthogonal((60, 40), gain=3.0, seed=0))
-    edges, shares, expected = weights.histogram(W, law)
+    W, stated = orthogonal((60, 40), gain=3.0, seed=0), distribution("orthogonal(gain=3.0)", (60, 40))
+    edges, shares, expected = weights.histogram(W, stated)
     assert shares.sum() == pytest.approx(1)
     assert shares[3] == pytest.approx(((edges[3] <= W) & (edges[4] > W)).mean())
-    assert expected.sum() == pytest.approx(law.cdf(W.max()) - law.cdf(W.min()))
+    assert expected.sum() == pytest.approx(stated.cdf(W.max()) - stated.cdf(W.min()))
     assert abs(shares - expected).max() < 0.02
-    text = "\n".join(weights.lines(W, law))
+    text = "\n".join(weights.lines(W, stated))
     assert "singular values: from 3 to 3, median 3" in text
     assert "norms of the units' weights: mean 3, from 3 to 3" in text
     assert f"mean {W.mean():.4g}, standard deviation {W.std():.4g}, from {W.min():.4g} to {W.max():.4g}" in text
-    figure = weights.figure(["histogram", "weights", "singular values", "norms"], W, law)
+    figure = weights.figure(["histogram", "weights", "singular values", "norms"], W, stated)
     histogram, matrix, singular, _ = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
     x, y = histogram.lines[0].get_data()
-    assert y == pytest.approx(law.pdf(x))
+    assert y == pytest.approx(stated.pdf(x))
     assert (matrix.images[0].get_array() == W).all()
     assert singular.lines[0].get_ydata() == pytest.approx([3.0] * 40)
 

@@ -11,13 +11,13 @@ from scipy import stats
 
 from initbench import initializers as init
 from initbench.initializers import schemes
-from initbench.initializers._base import with_law
+from initbench.initializers.schemes import distribution
 from initbench.initializers.theory import critical_point
 from initbench.random import streams
 
 SCHEMES = sorted(name for name, entry in init.INITIALIZERS.items() if "single-layer" in entry.tags)
 FIXED = {"zeros", "ones", "constant", "identity", "idinit", "dirac", "zero_hadamard", "sinusoidal"}
-# Weights that are drawn together, or have no single law: each has a test of its own.
+# Weights that are drawn together, or have no single distribution: each has a test of its own.
 STRUCTURED = {"orthogonal", "delta_orthogonal", "sparse", "torch_sparse", "fixed_point_tanh", "nguyen_widrow"}
 RANDOM = [name for name in SCHEMES if name not in FIXED]
 BIG = (400, 300)
@@ -96,11 +96,9 @@ def test_every_random_scheme_of_independent_weights_is_held_to_a_formula():
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_the_law_that_a_scheme_states_is_that_of_its_formula(name):
-    values, law = with_law(lambda: draw(name, seed=1))
-    assert values.shape == BIG
+def test_the_distribution_that_a_scheme_states_is_that_of_its_formula(name):
     x = np.linspace(-0.2, 0.2, 41)
-    np.testing.assert_allclose(law.pdf(x), EXPECTED[name].pdf(x), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(distribution(name, BIG).pdf(x), EXPECTED[name].pdf(x), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -221,9 +219,8 @@ def test_a_dtype_is_a_matter_of_rounding_alone(name, dtype):
 @pytest.mark.parametrize("name", sorted(STRUCTURED - {"orthogonal"}))
 def test_weights_that_have_no_single_law_state_none(name):
     shape = (40, 30) if name != "delta_orthogonal" else (1, 1, 20, 50)
-    W, law = with_law(lambda: draw(name, shape, seed=0))
-    assert law is None
-    assert W.shape == shape
+    assert distribution(name, shape) is None
+    assert draw(name, shape, seed=0).shape == shape
 
 
 def test_a_sparse_layer_of_infinite_weights_has_its_zeros():
@@ -237,7 +234,7 @@ def reals(low, high):
     return st.floats(low, high, allow_subnormal=False)  # the trainer flushes them to zero
 
 
-# Parameters that hypothesis may choose, and the law of a weight that they and the fans (fan_in, fan_out) give.
+# Parameters that hypothesis may choose, and the distribution of a weight for them and the fans (fan_in, fan_out).
 WITH_PARAMETERS = {
     "uniform": (
         {"low": reals(-2, 0), "high": reals(0.1, 2)},
@@ -282,20 +279,20 @@ SHAPES = st.tuples(st.integers(20, 60), st.integers(20, 60)) | st.tuples(
 )
 
 
-def moments_hold(sample, law):
-    """Mean and variance within six standard errors; those of the variance follow from the law's kurtosis."""
-    n, excess = sample.size, float(law.stats("k"))
-    assert abs(sample.mean() - law.mean()) < 6 * law.std() / math.sqrt(n)
-    assert abs(sample.var() / law.var() - 1) < 6 * math.sqrt((2 + max(excess, 0)) / n) + 2 / n
+def moments_hold(sample, expected):
+    """Mean and variance within six standard errors; those of the variance follow from its kurtosis."""
+    n, excess = sample.size, float(expected.stats("k"))
+    assert abs(sample.mean() - expected.mean()) < 6 * expected.std() / math.sqrt(n)
+    assert abs(sample.var() / expected.var() - 1) < 6 * math.sqrt((2 + max(excess, 0)) / n) + 2 / n
 
 
 @given(st.data(), st.sampled_from(sorted(WITH_PARAMETERS)), SHAPES, st.integers(0, 2**40))
 @settings(max_examples=200, deadline=None)
 def test_mean_and_variance_are_the_documented_ones_for_any_shape_and_parameters(data, name, shape, seed):
-    parameters, law = WITH_PARAMETERS[name]
+    parameters, expected = WITH_PARAMETERS[name]
     chosen = {key: data.draw(values) for key, values in parameters.items()}
     fans = (math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1])
-    moments_hold(draw(name, shape, seed=seed, dtype=np.float64, **chosen), law(fans, **chosen))
+    moments_hold(draw(name, shape, seed=seed, dtype=np.float64, **chosen), expected(fans, **chosen))
 
 
 @given(st.sampled_from(sorted(set(EXPECTED) | {"orthogonal"})), SHAPES, st.integers(0, 2**40))
@@ -303,19 +300,19 @@ def test_mean_and_variance_are_the_documented_ones_for_any_shape_and_parameters(
 def test_every_scheme_has_the_moments_of_the_law_that_it_states_for_any_shape(name, shape, seed):
     entry = init.INITIALIZERS[name]
     if entry.fit.test(shape):
-        moments_hold(*with_law(lambda: draw(name, shape, seed=seed, dtype=np.float64)))
+        moments_hold(draw(name, shape, seed=seed, dtype=np.float64), distribution(name, shape))
 
 
 @given(st.sampled_from(sorted(EXPECTED)), st.sampled_from(sorted(EXPECTED)), SHAPES, st.integers(0, 2**40))
 @settings(max_examples=200, deadline=None)
 def test_schemes_share_their_noise_at_one_seed(one, other, shape, seed):
-    """Through its law's distribution function every scheme of independent weights is the same uniform noise."""
-    (W, law), (V, other_law) = (
-        with_law(lambda name=name: draw(name, shape, seed=seed, dtype=np.float64)) for name in (one, other)
+    """Through its distribution function every scheme of independent weights is the same uniform noise."""
+    (W, first), (V, second) = (
+        (draw(name, shape, seed=seed, dtype=np.float64), distribution(name, shape)) for name in (one, other)
     )
-    np.testing.assert_allclose(law.cdf(W), other_law.cdf(V), atol=1e-9)
-    if law.dist.name == other_law.dist.name == "norm":
-        np.testing.assert_allclose((W - law.mean()) / law.std(), (V - other_law.mean()) / other_law.std(), atol=1e-9)
+    np.testing.assert_allclose(first.cdf(W), second.cdf(V), atol=1e-9)
+    if first.dist.name == second.dist.name == "norm":
+        np.testing.assert_allclose((W - first.mean()) / first.std(), (V - second.mean()) / second.std(), atol=1e-9)
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**40))
@@ -442,8 +439,7 @@ def test_at_the_edge_of_chaos_close_signals_stay_as_close():
 
 def test_kumars_constants():
     for name, constant in {"sigmoid": 3.6, "tanh": 1, "relu": math.sqrt(2), "softplus": 1.6437}.items():
-        law = with_law(lambda name=name: init.kumar((100, 3), activation=name, seed=0))[1]
-        assert law.std() * 10 == pytest.approx(constant, rel=0.007)
+        assert distribution("kumar", (100, 3), activation=name).std() * 10 == pytest.approx(constant, rel=0.007)
 
 
 def test_kumar_refuses_what_has_a_kink_at_zero():
@@ -455,7 +451,7 @@ def test_kumar_refuses_what_has_a_kink_at_zero():
 
 def test_gpt2_and_fixup_scale_hidden_layers_by_the_depth():
     def std(name, position, depth, **keywords):
-        return with_law(lambda: draw(name, (400, 300), position=position, depth=depth, seed=0, **keywords))[1].std()
+        return distribution(name, (400, 300), position=position, depth=depth, **keywords).std()
 
     for position, expected in {"first": 0.02, "hidden": 0.02 / 3, "last": 0.02}.items():
         assert std("gpt2", position, 11) == pytest.approx(expected)  # nine hidden layers
@@ -519,10 +515,8 @@ def test_sparse_schemes_and_the_fixed_point_take_their_numbers():
 def test_the_critical_variance_follows_the_bias_and_the_activation():
     for activation, variance in (("tanh", 0.2), ("softsign", 0.05), ("relu", 0.2)):
         weight, bias = critical_point(activation, variance)
-        law = with_law(lambda a=activation, v=variance: init.edge_of_chaos((400, 300), activation=a, bias_variance=v))[
-            1
-        ]
-        assert law.std() * 20 == pytest.approx(math.sqrt(weight))
+        stated = distribution("edge_of_chaos", (400, 300), activation=activation, bias_variance=variance)
+        assert stated.std() * 20 == pytest.approx(math.sqrt(weight))
         b = init.edge_of_chaos((50_000,), activation=activation, bias_variance=variance, fan_in=400, seed=0)
         assert b.std() == pytest.approx(math.sqrt(bias), rel=0.02, abs=1e-12)
     assert critical_point("tanh", 0.2)[0] == pytest.approx(2.2852, abs=1e-4)
@@ -531,7 +525,7 @@ def test_the_critical_variance_follows_the_bias_and_the_activation():
 
 def test_random_walks_gains_are_the_published_ones():
     def gain_of(activation, n):
-        return with_law(lambda: init.random_walk((n, 7), activation=activation, seed=0))[1].std() * math.sqrt(n)
+        return distribution("random_walk", (n, 7), activation=activation).std() * math.sqrt(n)
 
     for n in (3, 6, 20, 400):
         assert gain_of("identity", n) == pytest.approx(math.exp(1 / (2 * n)))
@@ -551,7 +545,7 @@ def test_all_schemes_are_names_of_the_package():
 
 
 def test_mups_last_layer_shrinks_with_the_width():
-    std = {p: with_law(lambda p=p: init.mup((512, 10), position=p, seed=0))[1].std() for p in schemes.POSITIONS}
+    std = {position: distribution("mup", (512, 10), position=position).std() for position in schemes.POSITIONS}
     assert std == pytest.approx({"first": 512**-0.5, "hidden": 512**-0.5, "last": math.sqrt(128) / 512})
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from initbench import initializers as init
-from initbench.initializers._base import with_law
+from initbench.initializers import schemes
 from tools.libraries import ALONE, GAINS, LIBRARIES, NOT_HERE, PAIRS, draw, table
 
 INSTALL = "pip install -c constraints.txt -e '.[libraries]'"
@@ -47,13 +47,15 @@ def installed(request):
 
 
 @lru_cache(maxsize=8)
-def drawn_with_law(scheme, shape, supplied):
-    return with_law(lambda: init.INITIALIZERS.call(scheme, shape, **dict(supplied), seed=OURS, dtype=np.float64))
+def drawn(scheme, shape, supplied):
+    arguments = dict(supplied)
+    weights = init.INITIALIZERS.call(scheme, shape, **arguments, seed=OURS, dtype=np.float64)
+    return weights, schemes.distribution(scheme, shape, **arguments)
 
 
 def here(pair):
-    """The weights that the scheme draws, and the law that it states of each."""
-    return drawn_with_law(pair.here, pair.shape, tuple(pair.supplied.items()))
+    """The weights that the scheme draws, and the distribution that it states of each."""
+    return drawn(pair.here, pair.shape, tuple(pair.supplied.items()))
 
 
 SAME = [pair for pair in PAIRS if not pair.departs]
@@ -163,10 +165,10 @@ def fans(shape, fan_in=None):
 
 @of([pair for pair in RANDOM if pair.here in BOUNDS])
 def test_bounded_weights_reach_the_documented_bounds_and_stay_inside(pair):
-    ours, law = here(pair)
+    ours, stated = here(pair)
     low, high = BOUNDS[pair.here](*fans(pair.shape, pair.supplied.get("fan_in")))
     near, rounding = 0.01 * (high - low) / 2, 1e-6 * (high - low)
-    leaks = pair.library == "Keras" and law.dist.name == "truncnorm"
+    leaks = pair.library == "Keras" and stated.dist.name == "truncnorm"
     for sample, most in ((ours, 0), (pair.theirs(THEIRS), stats.poisson(ours.size * LEAK).isf(1e-6) * leaks)):
         beyond = (sample < low - rounding) | (sample > high + rounding)
         assert beyond.sum() <= most
@@ -176,8 +178,8 @@ def test_bounded_weights_reach_the_documented_bounds_and_stay_inside(pair):
 
 @of([pair for pair in RANDOM if pair.scheme not in ORTHOGONAL])
 def test_the_law_that_a_scheme_states_has_the_documented_bounds(pair):
-    law = here(pair)[1]
-    support = law.support() if law is not None else (-math.inf, math.inf)
+    stated = here(pair)[1]
+    support = stated.support() if stated is not None else (-math.inf, math.inf)
     bounds = BOUNDS.get(pair.here, lambda fan_in, fan_out: (-math.inf, math.inf))
     assert support == pytest.approx(bounds(*fans(pair.shape, pair.supplied.get("fan_in"))), rel=1e-12)
 

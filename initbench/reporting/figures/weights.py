@@ -21,14 +21,14 @@ TILES = 6  # units, drawn as images, in a row and in a column
 STYLE = {**sns.axes_style("ticks"), **PLAIN}
 
 
-def histogram(W: NDArray[Any], law: Any = None) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-    """Edges `[bins + 1]`, the share of the weights in each bin, and the share under the distribution `law`, or None."""
+def histogram(W: NDArray[Any], distribution: Any = None) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    """Edges `[bins + 1]`, the share of the weights in each bin, and the share under `distribution`, or None."""
     low, high = float(W.min()), float(W.max())
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
     shares = np.histogram(W, edges)[0] / W.size
-    return edges, shares, None if law is None else np.diff(law.cdf(edges))
+    return edges, shares, None if distribution is None else np.diff(distribution.cdf(edges))
 
 
 def images(W: NDArray[Any]) -> NDArray[Any]:
@@ -40,12 +40,14 @@ def images(W: NDArray[Any]) -> NDArray[Any]:
     return tiles.reshape(TILES * (side + 1), -1)[:-1, :-1]
 
 
-def lines(W: NDArray[Any], law: Any = None) -> list[str]:
-    """The weights as text: moments, a histogram (`|` at the shares of `law`), singular values, and units' norms."""
+def lines(W: NDArray[Any], distribution: Any = None) -> list[str]:
+    """The weights as text: moments, a histogram (`|` at the shares expected), singular values, and units' norms."""
     text = [f"mean {W.mean():.4g}, standard deviation {W.std():.4g}, from {W.min():.4g} to {W.max():.4g}"]
-    if law is not None:
-        text.append(f"the law (| below): mean {law.mean():.4g}, standard deviation {law.std():.4g}")
-    edges, shares, expected = histogram(W, law)
+    if distribution is not None:
+        text.append(
+            f"the distribution (| below): mean {distribution.mean():.4g}, standard deviation {distribution.std():.4g}"
+        )
+    edges, shares, expected = histogram(W, distribution)
     widest = max(shares.max(), 0.0 if expected is None else expected.max())
     for i, share in enumerate(shares):
         bar = "█" * round(BAR * share / widest)
@@ -66,27 +68,33 @@ def lines(W: NDArray[Any], law: Any = None) -> list[str]:
 
 
 def picture(
-    panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str = "", *, form: str = "png", dpi: float = 150
+    panels: Sequence[str],
+    W: NDArray[Any],
+    distribution: Any = None,
+    title: str = "",
+    *,
+    form: str = "png",
+    dpi: float = 150,
 ) -> bytes:
     """Return `figure` as a file: `form` is `png`, `svg` or `pdf`. The same weights have the same bytes."""
     buffer = io.BytesIO()
     with style(STYLE):
-        figure(panels, W, law, title).savefig(buffer, format=form, dpi=dpi, metadata=METADATA[form])
+        figure(panels, W, distribution, title).savefig(buffer, format=form, dpi=dpi, metadata=METADATA[form])
     return buffer.getvalue()
 
 
-def figure(panels: Sequence[str], W: NDArray[Any], law: Any = None, title: str = "") -> Figure:
+def figure(panels: Sequence[str], W: NDArray[Any], distribution: Any = None, title: str = "") -> Figure:
     """The weights as a figure with some of the panels `histogram`, `weights`, `images`, `singular values`, `norms`."""
     flat = W.reshape(-1, W.shape[-1])
     with style(STYLE):
         canvas = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
         for ax, panel in zip(np.atleast_1d(canvas.subplots(1, len(panels))), panels, strict=True):
             if panel == "histogram":
-                edges, shares, _ = histogram(W, law)
+                edges, shares, _ = histogram(W, distribution)
                 ax.stairs(shares / np.diff(edges), edges, fill=True, color="#9ecae1")
-                if law is not None:
+                if distribution is not None:
                     x = np.linspace(edges[0], edges[-1], 400)[1:-1]
-                    ax.plot(x, law.pdf(x), color="#08306b", lw=1.2)
+                    ax.plot(x, distribution.pdf(x), color="#08306b", lw=1.2)
                 ax.set(xlabel="weight", ylabel="density")
             elif panel in ("weights", "images"):
                 drawn = flat[:CORNER, :CORNER] if panel == "weights" else images(flat)
