@@ -22,10 +22,10 @@ class Disk:
             os.kill(os.getpid(), signal.SIGKILL)
         raise OSError(self.error, os.strerror(self.error), path)
 
-    def note(self, what, path):
+    def note(self, operation, path):
         if not str(path).startswith(self.root):
             return False
-        self.done.append((what, os.path.relpath(path, self.root)))
+        self.done.append((operation, os.path.relpath(path, self.root)))
         return True
 
     def install(self, patch):

@@ -150,8 +150,8 @@ def canonical(rng):
     if rng.random() < 0.3:
         return name
     inside = ", ".join(f"{rng.choice(PARAMETERS)}={rng.choice(NUMBERS)!r}" for _ in range(rng.randrange(1, 3)))
-    made = f"{name}({inside})"
-    return spoiled(rng, made) if rng.random() < 0.4 else made
+    call = f"{name}({inside})"
+    return spoiled(rng, call) if rng.random() < 0.4 else call
 
 
 def many(rng):
@@ -179,14 +179,14 @@ def spoiled(rng, text):
     for _ in range(rng.randrange(1, 4)):
         at = rng.randrange(len(text) + 1)
         to = min(len(text), at + rng.choice((1, 1, 2, 5, 40)))
-        how = rng.randrange(5)
-        if how == 0:
+        operation = rng.randrange(5)
+        if operation == 0:
             text = text[:at] + text[to:]
-        elif how == 1:
+        elif operation == 1:
             text = text[:at] + text[at:to] * rng.choice((2, 3, 50)) + text[to:]
-        elif how == 2:
+        elif operation == 2:
             text = text[:at] + chr(rng.choice((rng.randrange(128), rng.randrange(0xD800)))) + text[to:]
-        elif how == 3:
+        elif operation == 3:
             text = text[:at] + rng.choice(TOKENS) + text[at:]
         else:
             text = text[:at]
@@ -223,32 +223,32 @@ def document(rng, source):
 
 def _change(rng, changed, home, key, ways):
     """One change of what a place holds."""
-    how = rng.randrange(12)
+    operation = rng.randrange(12)
     old = home[key]
-    if how < 3:
+    if operation < 3:
         home[key] = value(rng)
-    elif how == 3:
+    elif operation == 3:
         del home[key]
-    elif how == 4 and isinstance(home, dict):
+    elif operation == 4 and isinstance(home, dict):
         new = rng.choice((rng.choice(NAMES), rng.choice(TEXTS), spoiled(rng, str(key)), value_text(rng)))
         home[new] = home.pop(key)
-    elif how == 5:
+    elif operation == 5:
         home[key] = [old] if rng.random() < 0.6 else {rng.choice((*NAMES, "x")): old}
-    elif how == 6:
+    elif operation == 6:
         other = rng.choice(ways)
         there = at(changed, other[:-1])
         home[key], there[other[-1]] = copy.deepcopy(there[other[-1]]), copy.deepcopy(old)
-    elif how == 7 and isinstance(old, list):
+    elif operation == 7 and isinstance(old, list):
         home[key] = old * rng.choice((0, 2, 3, 100))
-    elif how == 7 and isinstance(old, dict):
+    elif operation == 7 and isinstance(old, dict):
         old[rng.choice((*PARAMETERS, *NAMES))] = value(rng)
-    elif how == 8:
+    elif operation == 8:
         section = changed.setdefault(rng.choice(SECTIONS), {})
         if isinstance(section, dict):
             section[rng.choice([*RULES])] = value(rng)
-    elif how == 9:
+    elif operation == 9:
         changed[rng.choice(("name", "dataset", "device", *SECTIONS, *RULES))] = value(rng)
-    elif how == 10 and isinstance(old, list):
+    elif operation == 10 and isinstance(old, list):
         old.append(value(rng))
     elif isinstance(old, str):
         home[key] = spoiled(rng, old) if rng.random() < 0.7 else rng.choice(TEXTS)
@@ -300,18 +300,18 @@ def torn(rng, content):
             return content
         begin = rng.randrange(len(content))
         end = min(len(content), begin + rng.choice((1, 2, 8, 64, 400)))
-        how = rng.randrange(7)
-        if how == 0:
+        operation = rng.randrange(7)
+        if operation == 0:
             content = content[:begin]
-        elif how == 1:
+        elif operation == 1:
             content = content[:begin] + content[end:]
-        elif how == 2:
+        elif operation == 2:
             content = content[:begin] + bytes([content[begin] ^ (1 << rng.randrange(8))]) + content[begin + 1 :]
-        elif how == 3:
+        elif operation == 3:
             content = content[:begin] + content[begin:end] * rng.choice((2, 3, 100)) + content[end:]
-        elif how == 4:
+        elif operation == 4:
             content = content[:begin] + rng.choice(TOKENS).encode() + content[begin:]
-        elif how == 5:
+        elif operation == 5:
             to = rng.randrange(len(content))
             content = content[:to] + content[begin:end] + content[to:]
         else:
@@ -381,26 +381,26 @@ def idx(shape, data, magic=(0, 0, 8)):
 def idx_file(number, content):
     """A mutant of an IDX file, plain or gzipped: its bytes."""
     rng = random.Random(number)
-    how = rng.randrange(10)
+    operation = rng.randrange(10)
     dimensions = content[3]
     shape = list(struct.unpack_from(f">{dimensions}I", content, 4))
     data = content[4 + 4 * dimensions :]
-    if how == 0:
+    if operation == 0:
         content = torn(rng, content)
-    elif how < 4:  # a header that says something else
+    elif operation < 4:  # a header that says something else
         for _ in range(rng.choice((1, 1, 2, 3))):
             shape[rng.randrange(dimensions)] = rng.choice((*SIZES, shape[0] + 1, shape[0] - 1)) % 2**32
         content = idx(shape, data)
-    elif how == 4:
+    elif operation == 4:
         content = idx(shape, data, rng.choice(((0, 0, 9), (0, 0, 0x0D), (1, 0, 8), (0x1F, 0x8B, 8), (0, 0, 0))))
-    elif how == 5:
+    elif operation == 5:
         shape = [rng.choice((*SIZES, shape[0])) for _ in range(rng.randrange(5))]
         content = idx(shape, data)
-    elif how == 6:
+    elif operation == 6:
         content = content[: rng.randrange(len(content) + 1)]
-    elif how == 7:
+    elif operation == 7:
         content += bytes(rng.choice((1, 2, 1000)))
-    elif how == 8:  # other labels, other pixels, each of which may be
+    elif operation == 8:  # other labels, other pixels, each of which may be
         content = content[: 4 + 4 * dimensions] + bytes(rng.choice((0, 1, 254, 255)) for _ in data)
     if rng.random() < 0.5:
         content = _packed(rng, content)
@@ -409,22 +409,22 @@ def idx_file(number, content):
 
 def _packed(rng, content):
     """Something gzipped, most of it wrongly."""
-    how = rng.randrange(8)
+    operation = rng.randrange(8)
     half = rng.randrange(len(content) + 1)
-    if how == 0:  # two members are one file
+    if operation == 0:  # two members are one file
         return gzip.compress(content[:half], mtime=0) + gzip.compress(content[half:], mtime=0)
     packed = gzip.compress(content, mtime=0)
-    if how == 1:
+    if operation == 1:
         return packed + rng.choice((bytes(100), b"x", packed, packed[:10], b"\x1f\x8b"))
-    if how == 2:
+    if operation == 2:
         return packed[: rng.randrange(len(packed))]
-    if how == 3:
+    if operation == 3:
         return torn(rng, packed)
-    if how == 4:  # a wrong sum, a wrong length
+    if operation == 4:  # a wrong sum, a wrong length
         return packed[:-8] + rng.randbytes(8)
-    if how == 5:  # what follows its content is without an end
+    if operation == 5:  # what follows its content is without an end
         return gzip.compress(content + bytes(1_000_000), 1, mtime=0)
-    if how == 6:
+    if operation == 6:
         return gzip.compress(b"", mtime=0) * 1000 + packed
     return packed
 
@@ -455,46 +455,46 @@ def part(number, content, rows):
 def _hostile_rows(rng, rows):
     """The rows with one thing changed that no training does."""
     name = rng.choice(rows.column_names)
-    place = rows.column_names.index(name)
+    index = rows.column_names.index(name)
     kind = rows.schema.field(name).type
     values = rows[name].to_pylist()
-    how = rng.randrange(12)
-    if how == 0:  # no value, here and there
+    operation = rng.randrange(12)
+    if operation == 0:  # no value, here and there
         values = [None if rng.random() < 0.2 else value for value in values]
-    elif how < 4:  # another value, here and there
+    elif operation < 4:  # another value, here and there
         strange = {
             pa.string(): (*TEXTS, "diverged", "trained", *(f"status {i}" for i in range(300))),
             pa.int64(): (-1, 0, 3, 2**31, 2**32 + 1, 2**62, -(2**63)),
         }.get(kind, (float("nan"), float("inf"), -1.0, 0.0, 1.0, 2.0, 1e39, 1e308, -1e308, 1e-300))
         share = rng.choice((0.05, 0.5, 1.0))
         values = [rng.choice(strange) if rng.random() < share else value for value in values]
-    elif how == 4:  # rows that are not there, that come again, in another order
+    elif operation == 4:  # rows that are not there, that come again, in another order
         order = [i for i in range(len(values)) if rng.random() < 0.9] * rng.choice((1, 1, 2))
         rng.shuffle(order) if rng.random() < 0.5 else order
         return rows.take(pa.array(order, pa.int64()))
-    elif how == 5:
+    elif operation == 5:
         other = list(range(rows.num_columns))  # a name may be there twice
         rng.shuffle(other)
         return rows.select(other)
-    elif how == 6:
+    elif operation == 6:
         more = f"more {rows.num_columns}"
         return rows.drop_columns([name]) if rng.random() < 0.5 else rows.append_column(more, rows[name])
-    elif how == 7:
+    elif operation == 7:
         return rows.rename_columns([spoiled(rng, n) if n == name else n for n in rows.column_names])
-    elif how == 8:
+    elif operation == 8:
         other = rng.choice((pa.int32(), pa.large_string(), pa.float32(), pa.binary(), pa.dictionary(pa.int32(), kind)))
         try:
-            return rows.set_column(place, name, rows[name].cast(other))
+            return rows.set_column(index, name, rows[name].cast(other))
         except (pa.ArrowException, ValueError):
-            return rows.set_column(place, name, pa.array([[value] for value in values]))
-    elif how == 9:
+            return rows.set_column(index, name, pa.array([[value] for value in values]))
+    elif operation == 9:
         uuids = pa.array([rng.randbytes(16) for _ in values], pa.binary(16))
-        return rows.set_column(place, name, pa.ExtensionArray.from_storage(pa.uuid(), uuids))
-    elif how == 10:
+        return rows.set_column(index, name, pa.ExtensionArray.from_storage(pa.uuid(), uuids))
+    elif operation == 10:
         return rng.choice((rows.slice(0, 0), rows.slice(1), rows.slice(0, 1), pa.concat_tables([rows, rows])))
     elif kind == pa.string():
         values[0] = "x" * rng.choice((1000, 1_000_000))
-    return rows.set_column(place, rows.schema.field(name), pa.chunked_array([pa.array(values, kind)]))
+    return rows.set_column(index, rows.schema.field(name), pa.chunked_array([pa.array(values, kind)]))
 
 
 def _hostile_metadata(rng):
@@ -510,23 +510,23 @@ def _hostile_metadata(rng):
 def json_file(number, content):
     """A mutant of a JSON file: a timing, the data sets."""
     rng = random.Random(number)
-    how = rng.randrange(4)
-    if how == 0:
+    operation = rng.randrange(4)
+    if operation == 0:
         return torn(rng, content)
-    if how == 1:
+    if operation == 1:
         return _hostile_metadata(rng)
-    found = json.loads(content)
+    tree = json.loads(content)
     for _ in range(rng.choice((1, 1, 2, 4))):
-        ways = list(places(found))
+        ways = list(places(tree))
         if not ways:
             break
         way = rng.choice(ways)
-        home = at(found, way[:-1])
+        home = at(tree, way[:-1])
         if rng.random() < 0.2:
             del home[way[-1]]
         else:
             home[way[-1]] = copy.deepcopy(rng.choice(JSON))
-    return json.dumps(found).encode()
+    return json.dumps(tree).encode()
 
 
 JSON = (

@@ -117,13 +117,13 @@ def poisoned(results, payloads=PAYLOADS):
         sources[source.name] = source
     folders = ", ".join(f"{{ idx = {json.dumps(source.folder)} }}" for source in sources.values())
     text = GRID.replace("[grid]", f"[grid]\ndataset = [{folders}]\n# {' '.join(payloads)}", 1)
-    told = {**ENVIRONMENT, "processor": payloads[0], "torch": " ".join(payloads), payloads[1]: payloads[2]}
+    environment = {**ENVIRONMENT, "processor": payloads[0], "torch": " ".join(payloads), payloads[1]: payloads[2]}
     timing = {**TIMING, "host": payloads[0], "device": payloads[1], "processor": payloads[2], payloads[3]: payloads[4]}
-    folder = made_run(results, text, told, timing, sources=sources)
+    folder = made_run(results, text, environment, timing, sources=sources)
     for number, path in enumerate(part_files(folder)):
         rows = pq.read_table(path)
         for name in ("dataset", "initializer", "bias_initializer", "activation", "loss", "hidden", "optimizer"):
             poison = pa.array([payloads[number]] * len(rows))
             rows = rows.set_column(rows.column_names.index(name), rows.schema.field(name), poison)
-        replaced(path, parquet(rows, json.dumps(told).encode()))
+        replaced(path, parquet(rows, json.dumps(environment).encode()))
     return folder

@@ -101,9 +101,9 @@ def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(fold
         other = shutil.copytree(folder, tmp_path / f"{folder.parent.name}-other" / folder.name)
         path = strangers.part_files(other)[0]
         rows = pq.read_table(path)
-        place = rows.column_names.index("test_accuracy")
+        index = rows.column_names.index("test_accuracy")
         halved = pc.divide(rows["test_accuracy"], 2.0)
-        strangers.replaced(path, strangers.parquet(rows.set_column(place, rows.schema.field(place), halved)))
+        strangers.replaced(path, strangers.parquet(rows.set_column(index, rows.schema.field(index), halved)))
         table, before, after = changed(Experiment.open(folder), Experiment.open(other))
         pages.append(Elements(comparison.render(table, before, after, 0.5, "initbench compare")))
     poisoned, plain = pages
@@ -213,11 +213,11 @@ def test_no_module_of_the_package_unpickles_or_runs_a_text(path):
             owner, name = called(node.func)
             assert name not in CALLS or owner == "re", (name, node.lineno)
             assert (owner, name) != ("os", "system")
-            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            keywords = {keyword.arg: keyword.value for keyword in node.keywords}
             if (owner, name) in (("np", "load"), ("numpy", "load")):
-                assert given["allow_pickle"].value is False
+                assert keywords["allow_pickle"].value is False
             assert (owner, name) != ("torch", "load")
-            assert "shell" not in given
+            assert "shell" not in keywords
 
 
 def called(function):

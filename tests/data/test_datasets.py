@@ -181,8 +181,8 @@ def test_cautions_name_splits_that_cannot_separate_learning_from_chance_and_the_
     assert test.endswith("Provide more test images")
     uneven, _ = lines(images=600, labels=600, test=100, label=lambda number, count: number % 40 == 0)
     assert uneven.endswith("Provide more training images, or classes of more equal size")
-    one, other = lines(images=600, labels=600, test=100, label=lambda number, count: 0 * number)
-    assert one.endswith("Provide training images of at least two classes")
+    uniform, other = lines(images=600, labels=600, test=100, label=lambda number, count: 0 * number)
+    assert uniform.endswith("Provide training images of at least two classes")
     assert other.endswith("Provide test images of at least two classes")
 
 
@@ -205,13 +205,13 @@ def test_the_command_line_warns_of_an_uninformative_split_before_training(tmp_pa
     folder = write_folder(tmp_path / "d", images=600, labels=600, test=100, side=1, label=by_class)
     replaced = ["--set", f"dataset={{ idx = {str(folder)!r} }}", "--set", "batch_size=50", "--set", "epochs=1"]
     (tmp_path / "g.toml").write_text(GRID)
-    where = ["--workers", 1, "--results", tmp_path]
-    status, _, lines = ended(monkeypatch, capsys, "run", tmp_path / "g.toml", *replaced, *where)
+    options = ["--workers", 1, "--results", tmp_path]
+    status, _, lines = ended(monkeypatch, capsys, "run", tmp_path / "g.toml", *replaced, *options)
     assert status == 0
     before, begun, _ = lines.partition("begun")
     assert begun
     assert "has one class" in before
-    status, _, lines = ended(monkeypatch, capsys, "plan", tmp_path / "g.toml", *replaced, *where)
+    status, _, lines = ended(monkeypatch, capsys, "plan", tmp_path / "g.toml", *replaced, *options)
     assert (status, lines.count("has one class")) == (0, 1)
 
 

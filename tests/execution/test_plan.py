@@ -135,10 +135,10 @@ def test_initial_weights_that_take_time_are_timed_once_and_follow_the_size_of_th
     with ProcessPool(1) as pool:
         seconds = calibration.initialization(cells, parsed.sources, pool)
         again = calibration.initialization(cells, parsed.sources, pool)
-    taken = {(c.initializer, c.hidden): seconds(c) for c in cells}
-    assert {(c.initializer, c.hidden): again(c) for c in cells} == taken
-    assert taken["he_normal", "64-64"] == 0
-    largest, smallest = taken["metainit(steps=2)", "64-64"], taken["metainit(steps=2)", ""]
+    seconds_by_cell = {(c.initializer, c.hidden): seconds(c) for c in cells}
+    assert {(c.initializer, c.hidden): again(c) for c in cells} == seconds_by_cell
+    assert seconds_by_cell["he_normal", "64-64"] == 0
+    largest, smallest = seconds_by_cell["metainit(steps=2)", "64-64"], seconds_by_cell["metainit(steps=2)", ""]
     assert 0 < largest < 10
     assert len([k for k in json.loads(calibration.file().read_text()) if k.endswith("lsuv")]) == 1
     assert smallest / largest == pytest.approx(7840 / (784 * 64 + 64 * 64 + 640))
@@ -171,17 +171,17 @@ def test_a_bad_number_in_the_memory_of_speeds_is_measured_again_and_a_good_one_i
     key = calibration._key(kind_of(cells[0]), crew)
     calibration.file().parent.mkdir(parents=True)
     for number in NUMBERS:
-        taken = number in TAKEN.get(field, {"0", "1.5", "7"})
+        valid = number in TAKEN.get(field, {"0", "1.5", "7"})
         records = {key: {**GOOD}, f"{key} | lsuv": {"initialization": 2.5}}
         records[f"{key} | lsuv" * (field == "initialization") or key] |= {field: "NUMBER"}
         content = json.dumps({name: [record] for name, record in records.items()} | {"": [{"a": 1}]})
         calibration.file().write_text(content.replace('"NUMBER"', number))
         speeds = calibration.speeds(cells, parsed.sources, crew, measuring=False)
-        assert len(speeds) == (taken or field == "initialization"), number
-        for known in speeds.values():
-            assert 0 <= known.seconds(Stack(tuple(cells), parsed.sources["mnist"])) < 1e9
+        assert len(speeds) == (valid or field == "initialization"), number
+        for speed in speeds.values():
+            assert 0 <= speed.seconds(Stack(tuple(cells), parsed.sources["mnist"])) < 1e9
         seconds = calibration.initialization(cells, parsed.sources, crew, measuring=False)
-        expected = 2.5 if field != "initialization" else float(number) if taken else 0.0
+        expected = 2.5 if field != "initialization" else float(number) if valid else 0.0
         assert {seconds(cell) for cell in cells if cell.initializer == "lsuv"} == {expected}, number
         calibration._remember("key", [GOOD])
         assert {"", "key"} <= set(json.loads(calibration.file().read_text()))  # another version may know what it is
@@ -230,7 +230,7 @@ def test_a_stack_needs_at_most_half_of_the_memory_there_is():
 
 
 @pytest.mark.parametrize(
-    ("visible", "count", "given", "memory"),
+    ("visible", "count", "gpus", "memory"),
     [
         ("", 2, ["0", "1"], 6e9),
         ("3,5", 2, ["3", "5"], 6e9),
@@ -238,8 +238,8 @@ def test_a_stack_needs_at_most_half_of_the_memory_there_is():
         ("", 1, ["0"], 6e9),
     ],
 )
-def test_each_worker_has_a_gpu_of_its_own_as_long_as_there_are_enough(monkeypatch, visible, count, given, memory):
-    """The two graphics processors are made up, and so are the processes."""
+def test_each_worker_has_a_gpu_of_its_own_as_long_as_there_are_enough(monkeypatch, visible, count, gpus, memory):
+    """Two simulated GPUs, and processes that record their start."""
     from initbench.execution import process_pool
 
     started = []
@@ -257,4 +257,4 @@ def test_each_worker_has_a_gpu_of_its_own_as_long_as_there_are_enough(monkeypatc
     with ProcessPool(count, "cuda") as pool:
         assert pool.memory == memory
         assert pool.count == count
-    assert started == [("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in given]
+    assert started == [("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus]

@@ -30,8 +30,8 @@ QUICK = {"metainit": {"steps": 5}, "gradinit": {"iterations": 5}}
 @pytest.mark.parametrize("layers", [((784, 10),), ((784, 40), (40, 10))])
 def test_a_network_scheme_fills_every_layer_and_its_seed_decides(name, layers):
     m, scheme = model("tanh", layers), init.INITIALIZERS[name].function
-    made, again, other = (scheme(m, seed=seed, **QUICK.get(name, {})) for seed in (0, 0, 1))
-    for shape, (W, b), (W2, b2), (W3, _) in zip(layers, made, again, other, strict=True):
+    parameters, again, other = (scheme(m, seed=seed, **QUICK.get(name, {})) for seed in (0, 0, 1))
+    for shape, (W, b), (W2, b2), (W3, _) in zip(layers, parameters, again, other, strict=True):
         assert (W.shape, b.shape, W.dtype, b.dtype) == (shape, shape[1:], np.float32, np.float32)
         assert np.isfinite(W).all()
         assert (W.tobytes(), b.tobytes()) == (W2.tobytes(), b2.tobytes())
@@ -44,18 +44,18 @@ def test_a_network_scheme_fills_every_layer_and_its_seed_decides(name, layers):
 @pytest.mark.parametrize("activation", ["relu", "tanh", "softplus"])
 def test_after_lsuv_every_layer_has_unit_variance_and_equal_singular_values(activation):
     m = model(activation)
-    made = init.lsuv(m, tolerance=0.01, seed=0, dtype=np.float64)
-    for z in m.pre_activations(made, m.batch()[0]):
+    parameters = init.lsuv(m, tolerance=0.01, seed=0, dtype=np.float64)
+    for z in m.pre_activations(parameters, m.batch()[0]):
         assert z.var() == pytest.approx(1, abs=0.01)
-    for W, _ in made:
+    for W, _ in parameters:
         singular = np.linalg.svd(W, compute_uv=False)
         assert singular.max() == pytest.approx(singular.min())
 
 
 def test_after_within_layer_every_unit_has_the_asked_mean_and_unit_variance():
     m = model()
-    made = init.within_layer(m, beta=0.1, seed=0, dtype=np.float64)
-    for z in m.pre_activations(made, m.batch()[0]):
+    parameters = init.within_layer(m, beta=0.1, seed=0, dtype=np.float64)
+    for z in m.pre_activations(parameters, m.batch()[0]):
         np.testing.assert_allclose(z.mean(axis=0), 0.1, atol=1e-10)
         np.testing.assert_allclose(z.std(axis=0), 1, rtol=1e-10)
 
@@ -73,9 +73,9 @@ def test_autoinit_is_he_behind_relu_and_scales_with_the_data_in_front():
 def test_a_scheme_for_each_place_fills_its_place():
     text = schemes.resolve({"hidden": "ones", "first": "zeros", "last": {"name": "constant", "value": 3}})
     m = init.Model(((4, 3), (3, 3), (3, 3), (3, 2)))
-    made = schemes.parameters(text, "per_layer(first=ones, hidden=zeros, last=zeros)", m, seed=0)
-    assert [float(W.max()) for W, _ in made] == [0, 1, 1, 3]
-    assert [float(b.max()) for _, b in made] == [1, 0, 0, 0]
+    parameters = schemes.parameters(text, "per_layer(first=ones, hidden=zeros, last=zeros)", m, seed=0)
+    assert [float(W.max()) for W, _ in parameters] == [0, 1, 1, 3]
+    assert [float(b.max()) for _, b in parameters] == [1, 0, 0, 0]
     only = schemes.parameters(text, "zeros", init.Model(((4, 2),)), seed=0)
     assert float(only[0][0].max()) == 3  # an only layer is the last one
 
@@ -121,15 +121,15 @@ def moment(function, kink):
     [(n, d) for n in ("tanh", "elu", "selu", "softsign") for d in (1, 3, 30) if d > 1 or "elu" not in n],
 )
 def test_the_shaped_activation_meets_its_conditions_by_scipys_integration(name, depth):
-    for found, targets in (
+    for solve, targets in (
         (lambda: shaped_by_dks(name, 1.5, depth), {"square": 1, "mean": 0, "size": 1, "slope": 1.5 ** (1 / depth)}),
         (lambda: shaped_by_tat(name, 0.3, depth), {"square": 1, "size": 1, "slope": 1, "curve": 0.3 / depth}),
     ):
         if "curve" in targets and name == "selu":
             with pytest.raises(ValueError, match="smooth and not linear"):
-                found()
+                solve()
             continue
-        alpha, beta, gamma, delta = found()
+        alpha, beta, gamma, delta = solve()
 
         def shaped(z, a=alpha, b=beta, g=gamma, d=delta):
             return g * (float(ACTIVATIONS.call(name, np.array([a * z + b]))[0]) + d)
@@ -147,9 +147,9 @@ def test_the_shaped_activation_meets_its_conditions_by_scipys_integration(name, 
             "slope": lambda z, slope=slope: slope(z) ** 2,
             "curve": lambda z, curve=curve: curve(z) ** 2,
         }
-        for what, target in targets.items():
-            got = moment(integrands[what], -beta / alpha)
-            assert got == pytest.approx(target, abs=2e-3 if what == "curve" else 1e-5), what
+        for integrand, target in targets.items():
+            got = moment(integrands[integrand], -beta / alpha)
+            assert got == pytest.approx(target, abs=2e-3 if integrand == "curve" else 1e-5), integrand
 
 
 def test_an_activation_that_cannot_be_shaped_so_is_refused_with_the_reason():
@@ -166,7 +166,7 @@ def test_an_activation_that_cannot_be_shaped_so_is_refused_with_the_reason():
 def test_a_shaped_start_computes_what_a_network_with_the_shaped_activation_does(scheme, constants, distribution):
     layers = ((784, 60), (60, 90), (90, 30), (30, 10))
     m = model("tanh", layers)
-    made = init.INITIALIZERS[scheme].function(m, distribution=distribution, seed=3, dtype=np.float64)
+    parameters = init.INITIALIZERS[scheme].function(m, distribution=distribution, seed=3, dtype=np.float64)
     alpha, beta, gamma, delta = constants("tanh", {"dks": 1.5, "tat": 0.3}[scheme], 3)
     x = m.batch()[0] / math.sqrt((m.batch()[0] ** 2).mean())
     for layer, (fan_in, fan_out) in enumerate(layers):
@@ -177,7 +177,7 @@ def test_a_shaped_start_computes_what_a_network_with_the_shaped_activation_does(
             W = init.orthogonal((fan_in, fan_out), seed=stream, dtype=np.float64) * max((fan_out / fan_in) ** 0.5, 1)
         u = x @ W
         x = gamma * (np.tanh(alpha * u + beta) + delta)
-    np.testing.assert_allclose(m.pre_activations(made, m.batch()[0])[-1], u, atol=1e-10)
+    np.testing.assert_allclose(m.pre_activations(parameters, m.batch()[0])[-1], u, atol=1e-10)
 
 
 def test_a_shaped_deep_network_keeps_the_size_of_signals_where_a_plain_one_loses_it():
@@ -188,10 +188,10 @@ def test_a_shaped_deep_network_keeps_the_size_of_signals_where_a_plain_one_loses
         (init.glorot_normal(s, seed=streams.weights(0, n), dtype=np.float64), np.zeros(s[1]))
         for n, s in enumerate(layers)
     ]
-    lost = m.pre_activations(plain, m.batch()[0])[-1]
+    unshaped = m.pre_activations(plain, m.batch()[0])[-1]
     assert (shaped**2).mean() == pytest.approx(1, abs=0.3)
     assert shaped.std(axis=0).mean() > 0.3  # images are told apart
-    assert lost.std(axis=0).mean() < 1e-6  # and here they are not
+    assert unshaped.std(axis=0).mean() < 1e-6  # and here they are not
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -200,12 +200,12 @@ def test_a_shaped_deep_network_keeps_the_size_of_signals_where_a_plain_one_loses
 
 def test_pca_units_are_the_singular_vectors_of_the_inputs():
     m = model("tanh", ((784, 40), (40, 10)))
-    made = init.pca(m, batches=1, seed=0, dtype=np.float64)
+    parameters = init.pca(m, batches=1, seed=0, dtype=np.float64)
     x = m.batch()[0]
     _, _, V = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
-    W = made[0][0] / np.linalg.norm(made[0][0], axis=0)
+    W = parameters[0][0] / np.linalg.norm(parameters[0][0], axis=0)
     np.testing.assert_allclose(np.abs((V[:40] * W.T).sum(axis=1)), 1, rtol=1e-8)
-    for z in m.pre_activations(made, x):
+    for z in m.pre_activations(parameters, x):
         np.testing.assert_allclose(np.cov(z.T, bias=True), np.eye(z.shape[1]), atol=1e-8)  # uncorrelated, variance 1
 
 
@@ -231,11 +231,11 @@ def test_kmeans_units_are_the_clusters_that_an_independent_lloyd_finds():
     whitening = vectors[:, ::-1][:, :4] / np.sqrt(values[::-1][:4] + 1e-3)
     white = x @ whitening
     white /= np.linalg.norm(white, axis=1, keepdims=True)
-    found = white[np.argsort(noise.standard_uniform((400,), streams.draws(0, 0)))[:4]]
+    centers = white[np.argsort(noise.standard_uniform((400,), streams.draws(0, 0)))[:4]]
     for _ in range(10):
-        nearest = ((white[:, None] - found) ** 2).sum(axis=2).argmin(axis=1)
-        found = np.array([white[nearest == k].mean(axis=0) if (nearest == k).any() else found[k] for k in range(4)])
-    expected = whitening @ found.T
+        nearest = ((white[:, None] - centers) ** 2).sum(axis=2).argmin(axis=1)
+        centers = np.array([white[nearest == k].mean(axis=0) if (nearest == k).any() else centers[k] for k in range(4)])
+    expected = whitening @ centers.T
     expected /= (images @ expected).std(axis=0)
     np.testing.assert_allclose(W, expected, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose((images @ W + b).mean(axis=0), 0, atol=1e-9)
@@ -293,9 +293,9 @@ def test_metainit_is_the_algorithm_written_out_in_numpy():
         slope = quotient(W * (1 + 1e-6 / norm)) - quotient(W * (1 - 1e-6 / norm))
         moved = 0.9 * moved - 0.1 * np.sign(slope)
         W = W * (norm + moved) / norm
-    (made, b) = init.metainit(m, steps=30, seed=2, dtype=np.float64)[0]
-    np.testing.assert_allclose(made, W, rtol=1e-9)
-    assert abs(np.linalg.norm(made) - np.linalg.norm(start)) > 0.5
+    (rescaled, b) = init.metainit(m, steps=30, seed=2, dtype=np.float64)[0]
+    np.testing.assert_allclose(rescaled, W, rtol=1e-9)
+    assert abs(np.linalg.norm(rescaled) - np.linalg.norm(start)) > 0.5
     assert not b.any()
 
 
@@ -322,14 +322,14 @@ def test_gradinit_is_the_algorithm_written_out_in_numpy(gamma):
     start = init.he_normal((6, 3), seed=4, dtype=np.float64)
     halves = [(x[rows], y[rows]) for x, y in m.batches for rows in (slice(0, 10), slice(10, 20))] * 20
     wide = [(np.hstack([x, np.ones((10, 1))]), y) for x, y in halves]  # the bias is a row of W; it starts at 0
-    taken = iter(wide)
+    batches = iter(wide)
     factor, averages, square, counts = 1.0, [0.0, 0.0], 0.0, [0, 0]
 
     def joined(*parts):
         return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
     for _ in range(25):
-        first, second = next(taken), next(taken)
+        first, second = next(batches), next(batches)
         whole = joined(first, second)
 
         def parameters(a):
@@ -344,7 +344,7 @@ def test_gradinit_is_the_algorithm_written_out_in_numpy(gamma):
 
         else:
             moved = 0.1 * g / np.linalg.norm(g)
-            other = joined(first, next(taken))
+            other = joined(first, next(batches))
 
             def aim(a, moved=moved, other=other):
                 return regression(*other, parameters(a) - moved)[0] / 0.1
@@ -355,8 +355,8 @@ def test_gradinit_is_the_algorithm_written_out_in_numpy(gamma):
         square = 0.999 * square + 0.001 * slope**2
         average = averages[beyond] / (1 - 0.9 ** counts[beyond])
         factor = max(factor - 0.05 * average / (math.sqrt(square / (1 - 0.999 ** sum(counts))) + 1e-8), 0.01)
-    made = init.gradinit(m, gamma=gamma, rate=0.05, iterations=25, seed=4, dtype=np.float64)[0][0]
-    np.testing.assert_allclose(made, factor * start, rtol=1e-6)
+    rescaled = init.gradinit(m, gamma=gamma, rate=0.05, iterations=25, seed=4, dtype=np.float64)[0][0]
+    np.testing.assert_allclose(rescaled, factor * start, rtol=1e-6)
     assert abs(factor - 1) > 0.05
 
 
@@ -372,9 +372,9 @@ def test_after_gradinit_the_first_step_lowers_the_loss_more_and_the_gradient_is_
         after = [t - 0.1 * g / norm for t, g in zip(tensors, gradients, strict=True)]
         return norm.item(), gradient_driven._loss(m, after[:3], after[3:], images, labels).item()
 
-    he, found = (init.gradinit(m, iterations=n, seed=0, dtype=np.float64) for n in (0, 100))
-    assert first_step(found)[0] < 1.1
-    assert first_step(found)[1] < first_step(he)[1]
+    he, after_100 = (init.gradinit(m, iterations=n, seed=0, dtype=np.float64) for n in (0, 100))
+    assert first_step(after_100)[0] < 1.1
+    assert first_step(after_100)[1] < first_step(he)[1]
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
@@ -389,7 +389,7 @@ def test_gradient_driven_schemes_differentiate_every_activation_and_loss(activat
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda m: init.lsuv(m, tolerance=0.0), "tolerance = 0.0"),
         (lambda m: init.within_layer(m, batches=0), "batches = 0"),
@@ -405,8 +405,8 @@ def test_gradient_driven_schemes_differentiate_every_activation_and_loss(activat
         (init.tat, "activation = 'relu'"),
     ],
 )
-def test_a_network_scheme_refuses_what_cannot_be(call, said):
-    with pytest.raises(ValueError, match=said) as error:
+def test_a_network_scheme_refuses_what_cannot_be(call, message):
+    with pytest.raises(ValueError, match=message) as error:
         call(model("relu"))
     assert "allowed" in str(error.value)
 
@@ -417,7 +417,7 @@ def test_many_large_batches_are_taken_up_to_a_limit_of_images():
 
 
 @pytest.mark.parametrize(
-    ("layers", "given", "said"),
+    ("layers", "fields", "message"),
     [
         ((20, 50, 3), {}, "layers = "),
         (((20, 50), (40, 3)), {}, "layers = "),
@@ -429,9 +429,9 @@ def test_many_large_batches_are_taken_up_to_a_limit_of_images():
         (((4, 3), (3, 2)), {"batches": [(np.ones((5, 4)), np.zeros(5))]}, "whole numbers"),
     ],
 )
-def test_a_model_that_cannot_be_is_refused_with_what_is_allowed(layers, given, said):
-    with pytest.raises(ValueError, match=said) as error:
-        init.lsuv(init.Model(layers, **given), seed=0)
+def test_a_model_that_cannot_be_is_refused_with_what_is_allowed(layers, fields, message):
+    with pytest.raises(ValueError, match=message) as error:
+        init.lsuv(init.Model(layers, **fields), seed=0)
     assert "allowed" in str(error.value)
 
 
@@ -443,13 +443,13 @@ def test_a_model_that_cannot_be_is_refused_with_what_is_allowed(layers, given, s
 @pytest.mark.parametrize("name", ["mup", "gpt2", "fixup", "kumar", "edge_of_chaos", "activation_scaling", "he_normal"])
 def test_each_layer_gets_its_own_stream_place_depth_and_activation(name, activation):
     m = init.Model(((7, 6), (6, 5), (5, 4), (4, 3)), activation=activation, output_activation="sigmoid")
-    made = schemes.parameters(name, "torch_linear_default", m, 5)
+    parameters = schemes.parameters(name, "torch_linear_default", m, 5)
     for n, (shape, position) in enumerate(zip(m.layers, ("first", "hidden", "hidden", "last"), strict=True)):
         stream = np.random.SeedSequence(5, spawn_key=(0, n))
         W = init.INITIALIZERS.call(name, shape, activation=activation, position=position, depth=4, seed=stream)
         b = init.torch_linear_default(shape[1:], fan_in=shape[0], seed=np.random.SeedSequence(5, spawn_key=(1, n)))
-        assert np.array_equal(made[n][0], W)
-        assert np.array_equal(made[n][1], b)
+        assert np.array_equal(parameters[n][0], W)
+        assert np.array_equal(parameters[n][1], b)
 
 
 def test_without_hidden_layers_the_outputs_activation_counts_and_the_layer_is_the_last():
@@ -463,13 +463,13 @@ def test_without_hidden_layers_the_outputs_activation_counts_and_the_layer_is_th
 
 def test_network_schemes_begin_from_the_bias_initializers_biases():
     m = model("tanh")
-    given = [init.torch_linear_default(s[1:], fan_in=s[0], seed=streams.biases(3, n)) for n, s in enumerate(m.layers)]
+    biases = [init.torch_linear_default(s[1:], fan_in=s[0], seed=streams.biases(3, n)) for n, s in enumerate(m.layers)]
     for name in ("lsuv", "autoinit", "metainit(steps=3)"):
-        for (_, b), expected in zip(schemes.parameters(name, "torch_linear_default", m, 3), given, strict=True):
+        for (_, b), expected in zip(schemes.parameters(name, "torch_linear_default", m, 3), biases, strict=True):
             np.testing.assert_allclose(b, expected, rtol=1e-6)
     for name in ("within_layer", "pca", "kmeans", "dks", "tat"):
-        one, other = (schemes.parameters(name, bias, m, 3) for bias in ("zeros", "ones"))
-        assert all(np.array_equal(b, c) for (_, b), (_, c) in zip(one, other, strict=True))
+        first, other = (schemes.parameters(name, bias, m, 3) for bias in ("zeros", "ones"))
+        assert all(np.array_equal(b, c) for (_, b), (_, c) in zip(first, other, strict=True))
         assert schemes.sets_biases(name)
     assert not schemes.sets_biases("lsuv")
 
@@ -478,11 +478,11 @@ def test_the_batches_are_those_of_the_training_in_its_order():
     from initbench.training.parameters import Batches
 
     data = np.arange(50, dtype=float)[:, None]
-    taken = iter(Batches(4, 50, 12, lambda rows: (data[rows], rows)))
+    batches = iter(Batches(4, 50, 12, lambda rows: (data[rows], rows)))
     for epoch in (1, 2):
         order = streams.order(4, epoch, 50)
         for step in range(4):
-            images, labels = next(taken)
+            images, labels = next(batches)
             assert np.array_equal(labels, order[12 * step : 12 * step + 12])
             assert np.array_equal(images[:, 0], labels)
 
@@ -514,10 +514,10 @@ def test_every_parameter_of_a_network_scheme_changes_the_start(name):
     few = QUICK.get(name, {}) | {"lsuv": {"iterations": 3, "tolerance": 1e-9}, "gradinit": {"gamma": 3.0}}.get(name, {})
     plain = entry.function(m, seed=0, **few)
     for parameter, value in OTHER[name].items():
-        made = entry.function(m, seed=0, **(few | {parameter: value}))
+        changed = entry.function(m, seed=0, **(few | {parameter: value}))
         same = [
             np.array_equal(a, b)
-            for left, right in zip(plain, made, strict=True)
+            for left, right in zip(plain, changed, strict=True)
             for a, b in zip(left, right, strict=True)
         ]
         assert not all(same), parameter
@@ -526,8 +526,10 @@ def test_every_parameter_of_a_network_scheme_changes_the_start(name):
 def test_metainit_and_gradinit_take_their_rates_as_the_algorithm_does():
     m = linear_model()
     start = init.he_normal((6, 3), seed=2, dtype=np.float64)
-    one, two = (init.metainit(m, rate=0.03, momentum=0.5, steps=n, seed=2, dtype=np.float64)[0][0] for n in (1, 2))
-    norms = [np.linalg.norm(W) for W in (start, one, two)]
+    after_one, after_two = (
+        init.metainit(m, rate=0.03, momentum=0.5, steps=n, seed=2, dtype=np.float64)[0][0] for n in (1, 2)
+    )
+    norms = [np.linalg.norm(W) for W in (start, after_one, after_two)]
     assert abs(norms[1] - norms[0]) == pytest.approx(0.03)
     second = (norms[2] - norms[1]) / (norms[1] - norms[0])
     assert second == pytest.approx(1.5) or second == pytest.approx(-0.5)  # 0.5 of the first, and as much or against it
@@ -570,10 +572,10 @@ def test_a_network_scheme_is_finite_on_images_that_do_not_vary(name, images):
 def test_kmeans_and_pca_behind_dead_units_are_random():
     m = model("relu", ((784, 20), (20, 10)))
     for scheme in (init.kmeans, init.pca):
-        made = scheme(m, beta=-10.0, seed=0, dtype=np.float64)
-        assert not (np.maximum(m.pre_activations(made, m.batch()[0])[0], 0)).any()
+        parameters = scheme(m, beta=-10.0, seed=0, dtype=np.float64)
+        assert not (np.maximum(m.pre_activations(parameters, m.batch()[0])[0], 0)).any()
         drawn = init.normal((20, 10), std=1.0, seed=streams.weights(0, 1), dtype=np.float64)
-        np.testing.assert_array_equal(made[1][0], drawn)
+        np.testing.assert_array_equal(parameters[1][0], drawn)
 
 
 def test_gradinit_does_nothing_where_there_is_no_gradient():

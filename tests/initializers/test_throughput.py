@@ -46,11 +46,11 @@ def test_a_library_makes_what_it_is_compared_with(library, monkeypatch):
         elif scheme == "constant":
             assert (first == 0.5).all()
         else:
-            one, other = ((x - x.mean()) / x.std() for x in (first.ravel(), ours.ravel()))
+            scaled_theirs, scaled_ours = ((x - x.mean()) / x.std() for x in (first.ravel(), ours.ravel()))
             if scheme == "torch_sparse":
                 assert abs((first == 0).mean() - (ours == 0).mean()) < 0.01
             else:
-                assert stats.ks_2samp(one, other).pvalue > 1e-4
+                assert stats.ks_2samp(scaled_theirs, scaled_ours).pvalue > 1e-4
         if library != "jax" and scheme not in FIXED:  # its key is given
             assert not np.array_equal(first, second)
 
@@ -82,8 +82,8 @@ def test_the_table_has_a_line_for_each_scheme_and_shape_and_its_ratio_is_of_the_
         ours, rate, numpy, scipy = (float(line[n].partition("·")[0]) for n in (2, 3, 4, 5))
         assert rate == pytest.approx(1 / ours, abs=0.0051)
         assert float(line[6].partition("×")[0]) == pytest.approx(min(numpy, scipy) / ours, rel=0.02)
-        for told, theirs in ((line[4], numpy), (line[5], scipy)):
-            assert float(told.partition("·")[2].strip(" ×")) == pytest.approx(theirs / ours, rel=0.02)
+        for field, theirs in ((line[4], numpy), (line[5], scipy)):
+            assert float(field.partition("·")[2].strip(" ×")) == pytest.approx(theirs / ours, rel=0.02)
     assert "Not installed: torch, jax, keras" in out
 
 
@@ -191,5 +191,5 @@ def test_the_suites_import_nothing_heavy():
         "suite.time_fill('orthogonal', '768x10', 1)\n"
         "print(suite.track_nanoseconds_a_weight('normal', '768x10', 1) > 0)\n"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert told.strip() == "True"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert printed.strip() == "True"

@@ -50,8 +50,8 @@ def hexadecimal(words):
 @pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS)
 def test_the_generator_is_philox_by_its_known_answers(counter, key, answer):
     c0, c1, c2, c3 = (np.uint64(word) for word in hexadecimal(counter))
-    made = formulas.philox(c0 | c1 << np.uint64(32), c2, c3, *(np.uint64(word) for word in hexadecimal(key)))
-    assert [int(word) for word in made] == hexadecimal(answer)
+    words = formulas.philox(c0 | c1 << np.uint64(32), c2, c3, *(np.uint64(word) for word in hexadecimal(key)))
+    assert [int(word) for word in words] == hexadecimal(answer)
 
 
 def philox_by_hand(counter, key):
@@ -104,12 +104,12 @@ LAWS = {
 @settings(max_examples=60, deadline=None)
 def test_the_compiled_path_has_the_bits_of_the_plain_one(law, size, tile, key):
     dtype = np.uint32 if law == "words" else np.float32
-    made = []
+    outputs = []
     for path in (plain, compiled):
         out = np.empty(size, dtype)
         getattr(path, law)(tile, key, *LAWS[law], out)
-        made.append(out.tobytes())
-    assert made[0] == made[1]
+        outputs.append(out.tobytes())
+    assert outputs[0] == outputs[1]
 
 
 def extreme_words():
@@ -157,10 +157,10 @@ def test_the_polynomials_are_those_that_their_tool_finds():
 )
 @settings(max_examples=200, deadline=None)
 def test_float32_is_float64s_by_scipy_rounded(name, shape, seed, low, high, std):
-    given = {"normal": {"mean": low, "std": std}, "uniform": {"low": low, "high": high}}.get(
+    parameters = {"normal": {"mean": low, "std": std}, "uniform": {"low": low, "high": high}}.get(
         name, {"mean": low, "std": std, "lower": low, "upper": high}
     )
-    fast, exact = (getattr(init, name)(tuple(shape), seed=seed, dtype=dtype, **given) for dtype in ("f4", "f8"))
+    fast, exact = (getattr(init, name)(tuple(shape), seed=seed, dtype=dtype, **parameters) for dtype in ("f4", "f8"))
     # Of a normal number 5e-7 of itself, of a truncated one 3e-6 standard deviations, and twice float32's rounding.
     size = {"normal": 6.4 * std, "truncated_normal": 6 * std}.get(name, 0.0)
     np.testing.assert_allclose(fast, exact, rtol=1.2e-7, atol=5e-7 * size + 2.4e-7 * (abs(low) + high))
@@ -179,23 +179,23 @@ def test_default_bounds_are_within_a_millionth_of_a_standard_deviation():
 
 def test_bounds_that_float32_has_no_digits_for_take_scipys_inverse():
     for lower, upper in ((-5.0, 2.0), (3.0, 4.0), (2.4, 2.5), (-1.0, 3.5)):
-        given = {"mean": 0.5, "std": 2.0, "lower": lower, "upper": upper, "seed": 3}
-        fast, exact = (init.truncated_normal((50, 40), dtype=dtype, **given) for dtype in ("f4", "f8"))
+        parameters = {"mean": 0.5, "std": 2.0, "lower": lower, "upper": upper, "seed": 3}
+        fast, exact = (init.truncated_normal((50, 40), dtype=dtype, **parameters) for dtype in ("f4", "f8"))
         assert np.array_equal(fast, exact.astype(np.float32))
         assert stats.kstest(exact.ravel(), stats.truncnorm(lower, upper, 0.5, 2.0).cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("law", sorted(LAWS))
 def test_the_number_of_threads_changes_no_bit(law, monkeypatch):
-    shape, made = (3, 2**19 + 77), []  # a remainder that fills no tile
+    shape, arrays = (3, 2**19 + 77), []  # a remainder that fills no tile
     dtype = np.uint32 if law == "words" else np.float32
     for count in ("1", "2", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", count)
-        made.append(noise._filled(shape, 1, dtype, law, *LAWS[law]))
-    assert made[0].tobytes() == made[1].tobytes() == made[2].tobytes()
-    whole = np.empty(made[0].size, dtype)
+        arrays.append(noise._filled(shape, 1, dtype, law, *LAWS[law]))
+    assert arrays[0].tobytes() == arrays[1].tobytes() == arrays[2].tobytes()
+    whole = np.empty(arrays[0].size, dtype)
     noise.load().__dict__[law](0, streams.key(1), *LAWS[law], whole)
-    assert whole.tobytes() == made[0].tobytes()
+    assert whole.tobytes() == arrays[0].tobytes()
 
 
 def test_orthogonal_weights_have_the_same_bits_on_any_number_of_threads():
@@ -205,7 +205,7 @@ def test_orthogonal_weights_have_the_same_bits_on_any_number_of_threads():
         "print([hash(ib.initializers.orthogonal(shape, seed=0).tobytes()) for shape in shapes])"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    told = {
+    outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
             env=environment | {"OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count},
@@ -215,7 +215,7 @@ def test_orthogonal_weights_have_the_same_bits_on_any_number_of_threads():
         ).stdout
         for count in ("1", "2")
     }
-    assert len(told) == 1
+    assert len(outputs) == 1
 
 
 def test_a_weight_depends_on_its_place_alone():
@@ -246,8 +246,8 @@ def test_weights_in_a_small_run_do_not_load_numba():
         "import sys, initbench as ib; ib.initializers.he_normal((784, 256), seed=0)\n"
         "print({'numba', 'torch', 'pandas', 'scipy'} & set(sys.modules))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == "set()"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"
 
 
 @needs_numba
@@ -286,7 +286,7 @@ def test_the_places_of_a_sparse_scheme_are_no_stream_of_anybody_else():
 def compiled_before(tmp_path_factory):
     """A user's folder for caches in which the uniform law is compiled."""
     home = tmp_path_factory.mktemp("cache")
-    code = "from initbench import noise; noise.load(); noise.uniform((5,), 0.0, 1.0, 0)"
+    code = "from initbench.random import noise; noise.load(); noise.uniform((5,), 0.0, 1.0, 0)"
     environment = {**os.environ, "XDG_CACHE_HOME": str(home)}
     subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, check=True)
     return home / "initbench"
@@ -377,8 +377,8 @@ def test_a_full_disk_below_the_cache_costs_speed_and_no_weights(anew, monkeypatc
 def test_an_array_that_breaks_off_on_one_of_its_threads_is_drawn_again_whole(anew, compiled_before, monkeypatch):
     path = anew()
 
-    def breaks(tile, key, *given):
-        given[-1][:] = 9.0
+    def breaks(tile, key, *arguments):
+        arguments[-1][:] = 9.0
         if tile:
             raise RuntimeError("no such machine")
 
@@ -436,7 +436,7 @@ def unwritable(folder, monkeypatch):
 @needs_numba
 @pytest.mark.skipif(os.name != "posix", reason="Windows keeps the folders of a user from others by itself")
 @pytest.mark.parametrize(
-    "what",
+    "obstacle",
     [
         a_file,
         a_link,
@@ -447,10 +447,10 @@ def unwritable(folder, monkeypatch):
         unwritable,
     ],
 )
-def test_compiled_code_is_kept_in_a_folder_of_the_users_alone_or_nowhere(anew, monkeypatch, tmp_path, what):
+def test_compiled_code_is_kept_in_a_folder_of_the_users_alone_or_nowhere(anew, monkeypatch, tmp_path, obstacle):
     folder = tmp_path / "initbench" / compiled._name()
     folder.parent.mkdir()
-    what(folder, monkeypatch)
+    obstacle(folder, monkeypatch)
     before = beside_the_source()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -527,16 +527,16 @@ def test_products_keep_to_one_thread_until_the_last_that_asked_is_done():
 def test_what_a_shared_call_raises_is_raised(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     done = []
-    with threads.shared(threads.WORTH_SHARING) as each:
-        each(done.append, range(5))
+    with threads.shared(threads.WORTH_SHARING) as run_shared:
+        run_shared(done.append, range(5))
         assert sorted(done) == [0, 1, 2, 3, 4]
         with pytest.raises(ZeroDivisionError):
-            each(lambda n: 1 // n, range(3))
+            run_shared(lambda n: 1 // n, range(3))
 
 
-@pytest.mark.parametrize(("asked", "threads_"), [("3", 3), ("4,2", 4), ("0", None), ("abc", None), ("", None)])
-def test_omp_num_threads_says_how_many(asked, threads_, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+@pytest.mark.parametrize(("requested", "threads_"), [("3", 3), ("4,2", 4), ("0", None), ("abc", None), ("", None)])
+def test_omp_num_threads_says_how_many(requested, threads_, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", requested)
     assert threads.allowed() == (threads_ or threads.available_cores())
 
 
@@ -550,13 +550,13 @@ PART = 2 * 10**6
 def parts(law):
     """10⁸ draws of one stream, a part after another."""
     out = np.empty(PART, np.uint32 if law == "words" else np.float32)
-    given = {"uniform": (0.5, 0.5, 0.0, 1.0), "normal": (0.0, 1.0), "words": ()}.get(law)
+    parameters = {"uniform": (0.5, 0.5, 0.0, 1.0), "normal": (0.0, 1.0), "words": ()}.get(law)
     if law == "truncated_normal":
         share = math.erf(math.sqrt(2))
-        given = (0.0, 1.0, 0.0, share, -2.0, 2.0)
+        parameters = (0.0, 1.0, 0.0, share, -2.0, 2.0)
     tiles = -(-PART // TILE)
     for n in range(DRAWS // PART):
-        getattr(BEST, law)(n * tiles, streams.key(7), *given, out)
+        getattr(BEST, law)(n * tiles, streams.key(7), *parameters, out)
         yield out
 
 
@@ -623,9 +623,9 @@ def test_streams_are_not_correlated():
         streams.draws(0, 0),
     ]
     drawn = [noise.normal((10**6,), 0.0, 1.0, name).astype(np.float64) for name in names]
-    for one, other in itertools.combinations(drawn, 2):
-        assert correlation_is_nil(one, other)
-        assert correlation_is_nil(one**2 - 1, other**2 - 1)
+    for first, other in itertools.combinations(drawn, 2):
+        assert correlation_is_nil(first, other)
+        assert correlation_is_nil(first**2 - 1, other**2 - 1)
 
 
 def test_a_stream_is_not_correlated_with_itself():
@@ -645,12 +645,12 @@ def test_many_streams_are_uniform_at_their_first_weight():
 
 
 def test_the_bits_are_those_that_earlier_versions_and_other_machines_made():
-    """Recorded once. Whoever changes them raises TRAINING_VERSION: all results change."""
-    told = {}
+    """Recorded once. A change of these bits requires a new TRAINING_VERSION: all results change."""
+    digests = {}
     for law in ("uniform", "normal", "truncated_normal"):
         W = init.INITIALIZERS[law].function((100, 30), seed=0)
-        told[law] = hashlib.sha256(W.astype("<f4").tobytes()).hexdigest()[:16]
-    assert told == {
+        digests[law] = hashlib.sha256(W.astype("<f4").tobytes()).hexdigest()[:16]
+    assert digests == {
         "uniform": "deaf569015829a8b",
         "normal": "1b3ccf4380a04c6b",
         "truncated_normal": "5baa17118ec6b154",

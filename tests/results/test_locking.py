@@ -123,19 +123,19 @@ def test_a_second_run_is_refused_with_the_name_of_the_first_and_changes_nothing(
             race.go(0)
             time.sleep(pause / 1000)
             race.go(1)
-            told = [process.communicate(timeout=120)[1] for process in race.processes]
+            errors = [process.communicate(timeout=120)[1] for process in race.processes]
             ends = [process.returncode for process in race.processes]
         assert set(ends) <= {0, 2}
         assert 0 in ends
         if 2 in ends:
             refusals += 1
             refused, first = ends.index(2), race.processes[ends.index(0)]
-            assert len(told[refused].splitlines()) == 1
-            who = f"process {first.pid} on host {socket.gethostname()}"
-            assert "another initbench is writing here" in told[refused]
-            assert who in told[refused] or "a process that has just begun" in told[refused]
-            kept = (results / "made-up" / "grid.toml").read_text()
-            assert kept == [grid, other][ends.index(0)].read_text()
+            assert len(errors[refused].splitlines()) == 1
+            writer = f"process {first.pid} on host {socket.gethostname()}"
+            assert "another initbench is writing here" in errors[refused]
+            assert writer in errors[refused] or "a process that has just begun" in errors[refused]
+            grid_text = (results / "made-up" / "grid.toml").read_text()
+            assert grid_text == [grid, other][ends.index(0)].read_text()
             assert ib.load(results / "made-up")["cell"].nunique() == [8, 12][ends.index(0)]
         rows = pd.read_parquet(results / "made-up" / "parts")
         assert not rows.duplicated(["cell", "epoch"]).any()
@@ -190,14 +190,14 @@ def test_a_heartbeat_that_nobody_renews_is_waited_out_and_cleared(folder, monkey
     heartbeat(folder, age)
     if age < 0:
         monkeypatch.setattr(lock, "STALE_SECONDS", 0.3)
-    told, begin = [], time.monotonic()
-    with lock.exclusive(folder, on_wait=told.append) as writer:
+    messages, begin = [], time.monotonic()
+    with lock.exclusive(folder, on_wait=messages.append) as writer:
         assert time.monotonic() - begin >= 0.2
         assert json.loads((folder / lock.HEARTBEAT).read_text())["process"] == os.getpid()
         assert "host elsewhere" in writer.notes[0]
-    assert len(told) == 1
-    assert "Waiting up to 1 s" in told[0]
-    assert ("dated in the future" in told[0]) == (age < 0)
+    assert len(messages) == 1
+    assert "Waiting up to 1 s" in messages[0]
+    assert ("dated in the future" in messages[0]) == (age < 0)
     assert not (folder / lock.HEARTBEAT).exists()
 
 
@@ -310,9 +310,9 @@ def test_clean_and_merge_stop_where_somebody_writes(folder, tmp_path, monkeypatc
     alive(monkeypatch, tmp_path / "merged")
 
     def beginning(*_, plain=experiment._folder_for):
-        made = plain(*_)
-        heartbeat(made, age=5)  # in the moment after the folder was found to be new
-        return made
+        value = plain(*_)
+        heartbeat(value, age=5)  # in the moment after the folder was found to be new
+        return value
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "_folder_for", beginning)
@@ -396,11 +396,11 @@ def test_a_file_where_a_folder_belongs_or_the_other_way_is_told_of_before_anythi
 def test_a_file_that_is_a_link_is_replaced_and_what_it_leads_to_stays(grid, folder, tmp_path, monkeypatch, name):
     victim = tmp_path / "mine"
     victim.write_bytes((folder / "grid.toml").read_bytes())
-    kept = victim.read_bytes()
+    content = victim.read_bytes()
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(victim)
     monkeypatch.setattr("initbench.reporting.page.render", lambda *_: "a report")
     ib.run(grid, results=tmp_path)
     ib.report(folder)
-    assert victim.read_bytes() == kept
+    assert victim.read_bytes() == content
     assert not (folder / name).is_symlink()

@@ -242,7 +242,7 @@ def test_every_spelling_of_a_choice_is_one_cell():
 def test_a_scheme_for_each_place_is_one_cell_in_every_spelling():
     table = {"hidden": "he_normal", "last": {"name": "normal", "std": 0.01}}
     text = "per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))"
-    parsed = [grid.parse(VALID, overrides={"initializer": [given]}) for given in (table, text)]
+    parsed = [grid.parse(VALID, overrides={"initializer": [spelling]}) for spelling in (table, text)]
     assert parsed[0].axes["initializer"] == parsed[1].axes["initializer"] == (text,)
     again = grid.parse(gridfile.to_toml("x", parsed[0].axes, parsed[0].sources))
     assert [c.id for c in again.cells()] == [c.id for c in parsed[0].cells()]
@@ -329,11 +329,11 @@ def test_any_document_is_a_grid_or_a_mistake(data):
     except (ValueError, TypeError):
         return
     try:
-        found = len(grid.parse(text))
+        count = len(grid.parse(text))
         lines = ("one",)
     except UserError as error:
-        found, lines = 0, error.lines
-    assert found or lines
+        count, lines = 0, error.lines
+    assert count or lines
     assert all(line and "\n" not in line for line in lines)
 
 

@@ -213,12 +213,12 @@ def test_a_child_has_an_environment_of_ours(monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "lib", "/somewhere", "", "."]))
-    made = children.environment({"OMP_NUM_THREADS": "1"})
-    assert not made.keys() & (children.CHANGE_BITS | children.INTERACTIVE)
-    assert {name for name in made if name.startswith("NUMBA_")} == {"NUMBA_DISABLE_JIT"}
-    assert made["OPENBLAS_CORETYPE"] == "Haswell"
-    assert made["OMP_NUM_THREADS"] == "1"
-    assert made["PYTHONPATH"].split(os.pathsep) == [str(Path(children.__file__).parents[2]), "/somewhere"]
+    environment = children.environment({"OMP_NUM_THREADS": "1"})
+    assert not environment.keys() & (children.CHANGE_BITS | children.INTERACTIVE)
+    assert {name for name in environment if name.startswith("NUMBA_")} == {"NUMBA_DISABLE_JIT"}
+    assert environment["OPENBLAS_CORETYPE"] == "Haswell"
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment["PYTHONPATH"].split(os.pathsep) == [str(Path(children.__file__).parents[2]), "/somewhere"]
     process = children.start(
         "-c", "import os, sys; print(os.getcwd(), '' in sys.path)", stdout=subprocess.PIPE, text=True
     )

@@ -125,13 +125,13 @@ def test_the_rate_is_the_articles_or_what_it_meant():
 def results(cells, data):
     """Every number that training gives, by cell."""
     epochs = list(stack.train(cells, data))
-    found = {}
+    bits = {}
     for i, cell in enumerate(cells):
         numbers = [
             array[..., i] for e in epochs for array in (e.step_losses, e.validation_loss, e.test_loss, e.test_accuracy)
         ]
-        found[cell] = np.concatenate([np.ravel(n) for n in numbers]).tobytes()
-    return found
+        bits[cell] = np.concatenate([np.ravel(n) for n in numbers]).tobytes()
+    return bits
 
 
 GRID = """
@@ -199,10 +199,10 @@ def test_cells_that_begin_from_data_keep_their_bits_in_any_stack_and_are_the_pla
 
 
 def test_a_stack_of_one_makes_its_initial_weights_once(small):
-    told = []
+    initialized = []
     cells = [make_cell(initializer="lsuv", hidden="16")]
-    stack.Steps(cells, Data(small), initialized=lambda cell, seconds: told.append((cell, seconds > 0)))
-    assert told == [(cells[0], True)]
+    stack.Steps(cells, Data(small), initialized=lambda cell, seconds: initialized.append((cell, seconds > 0)))
+    assert initialized == [(cells[0], True)]
 
 
 @exact
@@ -211,9 +211,9 @@ def test_a_diverged_cell_leaves_its_neighbours_bits_alone(small):
     wild = make_cell(hidden="16", loss="mse", activation="relu", learning_rate=1e30)
     data = Data(small)
     alone = results(calm, data)
-    beside = results([calm[0], wild, calm[1]], data)
-    assert not np.isfinite(np.frombuffer(beside[wild])).all()
-    assert {cell: beside[cell] for cell in calm} == alone
+    together = results([calm[0], wild, calm[1]], data)
+    assert not np.isfinite(np.frombuffer(together[wild])).all()
+    assert {cell: together[cell] for cell in calm} == alone
 
 
 @exact
@@ -325,16 +325,16 @@ def test_a_precision_rounds_the_operands_of_every_product(small, precision):
 
 
 def test_where_memory_is_too_small_a_stack_is_halved_and_nothing_else_changes(monkeypatch):
-    asked = []
+    sizes = []
 
     def work(cells):
-        asked.append(len(cells))
+        sizes.append(len(cells))
         if len(cells) > 3:
             raise torch.OutOfMemoryError
         return [cell * 10 for cell in cells]
 
     assert worker._without_overflow(work, list(range(11))) == [10 * i for i in range(11)]
-    assert asked == [11, 5, 2, 3, 6, 3, 3]
+    assert sizes == [11, 5, 2, 3, 6, 3, 3]
     with pytest.raises(torch.OutOfMemoryError):  # a single cell cannot be halved
         worker._without_overflow(lambda cells: work([0] * 4), [1])
 
