@@ -1,1 +1,1 @@
-"""Training: stacks of cells as one program, a plain trainer of one cell that it is held to, and the worker."""
+"""Training: stacks of cells as one program, the plain trainer as their reference, and the worker process."""

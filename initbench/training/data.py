@@ -1,8 +1,8 @@
-"""A data set as the trainer reads it: the pixels that are ever lit, commonest first, and the splits in blocks.
+"""A data set as the trainer reads it: the pixels that are ever lit, most frequent first, and the splits in blocks.
 
 Four fifths of MNIST's pixels are zero, and a product with zeros is wasted. So the pixels are ordered by how often they
-are lit, and a batch multiplies by those that it lights: the common ones, which nearly every batch lights, in place,
-and of the rare ones those that it does light (of MNIST's 784, about 530 for a batch of 128). Images that are
+are lit, and a batch multiplies by those that it lights: all common ones, which nearly every batch lights, and those of
+the rare ones that it does light (of MNIST's 784, about 530 for a batch of 128). Images that are
 evaluated, whose order is free, are sorted so that a block of them lights few pixels.
 """
 
@@ -22,14 +22,16 @@ from initbench.models.perceptron import EVALUATION_BATCH
 AHEAD = 8
 
 # A pixel is common if a batch lights it with this probability. A rarer one is cheaper to move than to multiply by: it
-# costs a tenth of its column of the product (measured), so anything from 0.8 to 0.95 comes to the same.
+# costs a tenth of its column of the product (measured); any value from 0.8 to 0.95 takes the same time.
 COMMON = 0.9
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of training images: the values of their common pixels `[images, common]`, those of the rare ones that
-    are lit in it `[images, rare]`, which these are, counted from the first rare one, and the labels.
+    """A batch of training images.
+
+    `common` are the values of their common pixels, `[images, common]`; `rare_images` of those rare pixels that are lit
+    in the batch, `[images, rare]`; `rare` the numbers of these, counted from the first rare one.
     """
 
     common: Tensor
@@ -40,7 +42,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Block:
-    """Images that are evaluated together: their lit pixels' values, `[images, lit]`, and which pixels those are."""
+    """Images that are evaluated together: the values of their lit pixels, `[images, lit]`, and the numbers of these."""
 
     images: Tensor
     pixels: Tensor
@@ -66,13 +68,13 @@ class Data:
         self.test = self._blocks(arrays.test_images, arrays.test_labels)
 
     def common(self, batch_size: int) -> int:
-        """How many pixels, from the first, a batch of this size lights with probability `COMMON` or more each."""
+        """Return how many pixels, from the first, a batch of this size lights with at least probability `COMMON`."""
         return int(((1 - self._share) ** batch_size <= 1 - COMMON).sum())
 
     def batches(self, order: Tensor, common: int) -> Iterator[Batch]:
-        """The batches whose images `order` names, `[batches, images]`; the first `common` pixels count as common.
+        """Yield the batches of `order`, image numbers `[batches, images]`; the first `common` pixels are common.
 
-        Some are made at a time: what a small operation costs is mostly finding its code and data out of the cache.
+        Several are gathered at a time: a small operation costs mostly cache misses of its code and data.
         """
         size = order.shape[1]
         gathered = torch.empty(min(AHEAD, len(order)) * size, len(self.lit), dtype=torch.uint8, device=self.device)
@@ -84,22 +86,22 @@ class Data:
             if rare.shape[1]:
                 parts = rare.view(len(some), size, -1).numpy()
                 lit = [np.flatnonzero(row) for row in np.bitwise_or.reduce(parts, axis=1)]
-                rares = [torch.from_numpy(part[:, which]) for part, which in zip(parts, lit, strict=True)]
+                rares = [torch.from_numpy(part[:, pixels]) for part, pixels in zip(parts, lit, strict=True)]
             else:
                 lit, rares = [np.empty(0, dtype=np.int64)] * len(some), list(torch.split(rare, size))
             yield from map(Batch, whole, rares, lit, torch.split(labels, size))
 
     def batch(self, rows: Tensor) -> Batch:
-        """One batch, of these images, with all pixels common: the same operations whatever the images."""
+        """Return one batch of these images, with all pixels common: the same operations for all images."""
         images = self.images.index_select(0, rows)
         return Batch(images, images[:, :0], np.empty(0, dtype=np.int64), self.labels.index_select(0, rows))
 
     def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Some of the training images with all their pixels, `[rows, pixels]` from 0 to 1, and their labels."""
+        """Return some of the training images with all their pixels, `[rows, pixels]` from 0 to 1, and their labels."""
         images = np.zeros((len(rows), self.pixels))
-        which = torch.from_numpy(rows).to(self.device)
-        images[:, self.lit] = self.images.index_select(0, which).cpu().numpy() / 255.0
-        return images, self.labels.index_select(0, which).cpu().numpy()
+        numbers = torch.from_numpy(rows).to(self.device)
+        images[:, self.lit] = self.images.index_select(0, numbers).cpu().numpy() / 255.0
+        return images, self.labels.index_select(0, numbers).cpu().numpy()
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -110,15 +112,15 @@ class Data:
         lit = images[:, self.lit]
         used = lit > 0
         order = np.lexsort((used @ (1 - self._share) ** 8, labels))
-        made = []
+        blocks = []
         for start in range(0, len(images), EVALUATION_BATCH):
             rows = order[start : start + EVALUATION_BATCH]
             pixels = np.flatnonzero(used[rows].any(axis=0))
-            made.append(
+            blocks.append(
                 Block(
                     self._tensor(lit[rows][:, pixels]),
                     self._tensor(pixels),
                     self._tensor(labels[rows].astype(np.int64)),
                 )
             )
-        return made
+        return blocks

@@ -44,7 +44,7 @@ def activation(name: str) -> tuple[Callable[..., object], Callable[..., object]]
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss: its function, and what its values and its gradient are still to be multiplied by."""
+    """A loss: its function, and the factors by which the caller multiplies its values and its gradient."""
 
     function: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], object]
     value_factor: float
@@ -65,11 +65,11 @@ def update(name: str, W: Tensor) -> Update:
 
 
 def operand(precision: str, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """What rounds an operand of a product to a precision; the product itself adds up in float32.
+    """Return the function that rounds an operand of a product to a precision; the product accumulates in float32.
 
     `float32` rounds nothing. `bf16` rounds to bfloat16 (8 significant bits), `tf32` to TF32 (11), to the nearest, ties
-    to even. On a graphics processor `initbench.training.worker` lets products run in TF32 for both: every bfloat16
-    number is a TF32 number, so that nothing is rounded twice; TF32's own rounding is then the processor's.
+    to even. On a GPU products run in TF32 for both (see `training.stack`): every bfloat16 number is a TF32 number, so
+    that nothing is rounded twice; TF32's own rounding is then the GPU's.
     """
     if precision == "bf16":
         return lambda x: x.bfloat16().to(x.dtype)
@@ -79,6 +79,6 @@ def operand(precision: str, device: torch.device) -> Callable[[Tensor], Tensor]:
 
 
 def _rounded_to_tf32(x: Tensor) -> Tensor:
-    # A float32 has 24 significant bits, TF32 11: add half of the last one kept (less one where that is even), and cut.
+    # A float32 has 24 significant bits, TF32 11: add half of the last kept bit (less one where that is even), and cut.
     bits = x.contiguous().view(torch.int32)
     return ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)

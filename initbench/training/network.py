@@ -2,17 +2,17 @@
 
 With N cells, batch B, and a layer of `in` inputs and `out` units:
 
-- X is `[B, 1 + in]`, the batch: a column for the bias, then the pixels, as whole numbers from 0 to 255. A first layer's
+- X is `[B, 1 + in]`, the batch: a column for the bias, then the pixels, as integers from 0 to 255. A first layer's
   weights are W `[1 + in, N · out]`, the biases their first row, and its pre-activations are Wᵀ Xᵀ / 255 `[N, out, B]`,
-  each cell a contiguous block. (The products divide: a pass over X less.) Only the pixels that the batch lights take
-  part (`initbench.training.data`).
+  each cell a contiguous block. (The product divides, which saves a pass over X.) Only the pixels that the batch lights
+  take part (`initbench.training.data`).
 - A deeper layer's weights are `[N, out, in padded]` and its input A is `[N, in padded, B]`, the rows the units below,
-  then a one (so that this column of W is the bias), then zeros that make every cell's W a whole number of blocks.
+  then a one (so that this column of W is the bias), then zeros that make every cell's W a multiple of a block.
 - Activations and losses work on contiguous slices of cells that share them (`initbench.training.kernels`).
 
 The contract is that a cell's bits do not depend on its stack. That holds when the elementwise blocks are multiples of
-`kernels.BLOCK`, when a product has at least two cells, and when MKL was told `MKL_CBWR=AUTO,STRICT` before its first
-product; `initbench.training.stack.bits_hold` checks it on the shapes at hand.
+`kernels.BLOCK`, when a product has at least two cells, and when `MKL_CBWR=AUTO,STRICT` is set before MKL's
+first product; `initbench.training.stack.bits_hold` checks it on the shapes at hand.
 """
 
 import time
@@ -39,11 +39,11 @@ CACHE_LINE = 16  # numbers
 
 
 class Network:
-    """The weights of a stack, and what can be done with them.
+    """The weights of a stack, its training steps and its evaluation.
 
-    Plain gradient descent moves only the weights of pixels that the batch lights, and on a processor the rare ones
-    among them are taken to the common ones for the step and back; other optimizers move all weights at every step, and
-    a graphics processor wants the same shapes at every step: there all pixels count as common.
+    Plain gradient descent changes only the weights of pixels that the batch lights. On a CPU those of rare pixels are
+    copied behind the common ones for the step, and back. Other optimizers change all weights at every step, and a GPU
+    requires the same shapes at every step: there all pixels are common.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Network:
     ) -> None:
         # A stack of one is padded with itself: a product of a single cell may take another path, with other bits.
         self.cells = [*cells, cells[0]] if len(cells) == 1 else list(cells)
-        self._given = len(cells)
+        self._count = len(cells)  # without the padding
         first, count = cells[0], len(self.cells)
         layers = first.layers(data.pixels, data.classes)
         self.data, self.dtype, self.device = data, dtype, data.device
@@ -64,11 +64,11 @@ class Network:
         self.operand = kernels.operand(first.precision, self.device)
         lit = len(data.lit)
         self.common = data.common(first.batch_size) if self.descends and self.device.type == "cpu" else lit
-        # The first layer: rows for the bias, the common pixels, and as many places for rare ones as there are.
+        # The first layer: rows for the bias, the common pixels, and all rare ones.
         rows = -(-(BIAS + lit) // kernels.BLOCK) * kernels.BLOCK  # whole blocks, for elementwise updates
         columns = count * self.widths[0]
-        # Rows that lie a large power of two apart fall into the same places of the cache: then the product takes 1.2
-        # times as long. (Other optimizers' updates want whole blocks, and are slow enough not to notice.)
+        # Rows that lie a large power of two apart map to the same cache sets: then the product takes 1.2 times as
+        # long. (Other optimizers' updates require whole blocks, and take longer than that matters.)
         apart = columns + (CACHE_LINE if self.descends and columns % 128 == 0 else 0)
         self.first = self.zeros(rows, apart)[:, :columns]
         self.rare = self.zeros(lit - self.common, columns)
@@ -87,47 +87,47 @@ class Network:
         self._evaluations: dict[int, Pass] = {}
 
     def zeros(self, *shape: int) -> Tensor:
-        """Zeros of this shape, as the network's arrays are."""
+        """Return zeros of this shape, with the network's type and device."""
         return torch.zeros(*shape, dtype=self.dtype, device=self.device)
 
     def _start(self, layers: Sequence[tuple[int, int]], initialized: Callable[[Cell, float], None]) -> None:
-        """Put the cells' initial parameters in place; they are made on the CPU, whatever the device.
+        """Set the cells' initial parameters, which are always computed on the CPU.
 
-        `initialized` is told of each cell how many seconds that took.
+        `initialized` is called with each cell and the seconds that it took.
         """
         dtype = str(self.dtype).removeprefix("torch.")
-        made = [torch.zeros(array.shape, dtype=self.dtype) for array in (self.first, self.rare, *self.deeper)]
+        arrays = [torch.zeros(array.shape, dtype=self.dtype) for array in (self.first, self.rare, *self.deeper)]
         width, end = self.widths[0], BIAS + self.common
         for n, cell in enumerate(self.cells):
-            if n < self._given:  # a stack of one is padded with the same cell
+            if n < self._count:
                 begin = time.perf_counter()
                 parameters = initial_parameters(cell, tuple(layers), self.data.read, dtype)
                 initialized(cell, time.perf_counter() - begin)
             (weights, bias), *others = parameters
             columns = slice(n * width, (n + 1) * width)
             lit = torch.from_numpy(weights[self.data.lit])
-            made[0][0, columns] = torch.from_numpy(bias)
-            made[0][BIAS:end, columns] = lit[: self.common]
-            made[1][:, columns] = lit[self.common :]
-            for array, (weights, bias) in zip(made[2:], others, strict=True):
+            arrays[0][0, columns] = torch.from_numpy(bias)
+            arrays[0][BIAS:end, columns] = lit[: self.common]
+            arrays[1][:, columns] = lit[self.common :]
+            for array, (weights, bias) in zip(arrays[2:], others, strict=True):
                 array[n, :, : len(weights)] = torch.from_numpy(np.ascontiguousarray(weights.T))
                 array[n, :, len(weights)] = torch.from_numpy(bias)
-        for array, start in zip((self.first, self.rare, *self.deeper), made, strict=True):
+        for array, start in zip((self.first, self.rare, *self.deeper), arrays, strict=True):
             array.copy_(start)
 
     @property
     def multiple(self) -> int:
-        """What the images of a pass are padded to a multiple of: then a cell's block is whole in every layer."""
+        """The multiple to which the images of a pass are padded, so that a cell's block is whole in every layer."""
         return max(kernels.BLOCK // gcd(kernels.BLOCK, width) for width in self.widths)
 
     def set_rates(self, epoch: int) -> None:
-        """Take the cells' learning rates of an epoch."""
+        """Set the cells' learning rates of an epoch."""
         rates = torch.tensor([cell.rate(epoch) for cell in self.cells], dtype=self.dtype)
         self.rates[0].copy_(rates.repeat_interleave(self.widths[0]).view(1, -1))
         for array in self.rates[1:]:
             array.copy_(rates.view(-1, 1, 1))
-        # What a gradient at the output is multiplied by, once: the loss's factor, the mean over the batch, and, where
-        # the weights simply descend, the learning rate, for all layers at once.
+        # The factors of a gradient at the output: the loss's, the mean over the batch, and, in plain gradient
+        # descent, the learning rate, for all layers at once.
         factors = self._gradient_factors / self.cells[0].batch_size
         self.factors.copy_((factors * rates if self.descends else factors).view(-1, 1, 1))
 
@@ -141,12 +141,12 @@ class Network:
         return torch.cat([self.first[: BIAS + self.common], self.rare])
 
     def step(self, at: "Pass", losses: Tensor) -> None:
-        """One optimizer step on the batch in these buffers; the losses before it are written to `losses` `[cells]`."""
+        """Take one optimizer step on the batch in these buffers; writes the losses before it to `losses` `[cells]`."""
         start, rows = BIAS + self.common, BIAS + self.common + len(at.rare)
         W, X = self.first[:rows], self.operand(at.X[:, :rows])
         if len(at.rare):  # the weights of the rare pixels that the batch lights go behind those of the common ones
-            places = self.first.numpy()[start:rows]
-            np.take(self.rare.numpy(), at.rare, axis=0, out=places, mode="clip")
+            rare_rows = self.first.numpy()[start:rows]
+            np.take(self.rare.numpy(), at.rare, axis=0, out=rare_rows, mode="clip")
         self._forward(at, W, X)
         at.call(at.losses)
         torch.sum(at.seen, (1, 2), out=losses)
@@ -170,13 +170,13 @@ class Network:
         if self.descends:
             W.addmm_(X.t(), G, alpha=-1 / WHITE)
             if len(at.rare):
-                self.rare.numpy()[at.rare] = places
+                self.rare.numpy()[at.rare] = rare_rows
         else:
             torch.addmm(at.gradient[:rows], X.t(), G, beta=0, alpha=1 / WHITE, out=at.gradient[:rows])
             self.updates[0](self.first, at.gradient, self.rates[0])
 
     def _forward(self, at: "Pass", W: Tensor, X: Tensor) -> None:
-        """The outputs of all cells, from the first layer's weights and batch; the buffers are filled on the way."""
+        """Compute the outputs of all cells, from the first layer's weights and the batch, into the buffers."""
         Z = at.Z[0].view(-1, at.padded)
         torch.addmm(Z, self.operand(W).t(), X.t(), beta=0, alpha=1 / WHITE, out=Z)
         for layer, W_here in enumerate(self.deeper):
@@ -185,7 +185,7 @@ class Network:
         at.call(at.outputs)
 
     def evaluate(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy on a split, each `[cells]`, float64."""
+        """Return the mean loss and accuracy on a split, each `[cells]`, float64."""
         whole = self._whole_first()
         loss = torch.zeros(len(self.cells), dtype=torch.float64, device=self.device)
         right = torch.zeros(len(self.cells), dtype=torch.int64, device=self.device)
@@ -234,7 +234,7 @@ class Pass:
         self.values = torch.zeros_like(self.Z[-1])
         self.gradient = torch.zeros_like(network.first) if training and not network.descends else network.zeros(0)
         self.rare = np.empty(0, dtype=np.int64)  # those of the rare pixels that the batch lights
-        # Added to the outputs, leaves those of the classes before an image's own.
+        # Added to the outputs, keeps those of the classes before an image's own: the others become −∞.
         j = torch.arange(data.classes)
         before = torch.zeros(data.classes, data.classes).masked_fill(j[:, None] >= j[None, :], -torch.inf)
         self._before = before.to(network.dtype).to(network.device)
@@ -264,7 +264,7 @@ class Pass:
         ]
 
     def call(self, functions: Sequence[Callable[[], object]]) -> None:
-        """Call what is bound to these buffers, a function for each slice."""
+        """Call functions that are bound to these buffers, one for each slice."""
         for function in functions:
             function()
 
@@ -274,7 +274,7 @@ class Pass:
         return self.values if self.size == self.padded else self.values[:, :, : self.size]
 
     def take_batch(self, batch: Batch) -> None:
-        """Take a batch of training images; always `size` of them."""
+        """Copy a batch of training images to the buffers; always `size` of them."""
         common = batch.common.shape[1]
         self.X[: self.size, BIAS : BIAS + common].copy_(batch.common)
         self.rare = batch.rare
@@ -283,7 +283,7 @@ class Pass:
         self._take_labels(batch.labels)
 
     def take_block(self, block: Block) -> Tensor:
-        """Take images to evaluate; returns which rows of the first layer's weights they need, the bias's first."""
+        """Copy images to evaluate to the buffers; returns the rows of the first layer's weights that they need."""
         self.size, lit = block.images.shape
         self.X[: self.size, 0] = WHITE
         self.X[: self.size, BIAS : BIAS + lit].copy_(block.images)
@@ -297,9 +297,9 @@ class Pass:
         torch.index_select(self.one_hot, 1, self.labels, out=self.target)
 
     def correct(self) -> Tensor:
-        """How many images each cell gets right: the first of its largest outputs is the image's own class, `[cells]`.
+        """Return how many images each cell classifies correctly, `[cells]`; of equal outputs the first one counts.
 
-        As `argmax(1) == labels`, which takes ten times as long.
+        This equals `argmax(1) == labels`, which takes ten times as long.
         """
         own = self.output.gather(1, self.labels.expand(len(self.output), 1, -1)).squeeze(1)
         before = torch.add(self.output, self._before.index_select(1, self.labels), out=self.values).amax(1)
@@ -308,7 +308,7 @@ class Pass:
 
 
 def _padded(inputs: int, out: int) -> int:
-    """The columns of a weight matrix: its inputs and a one, padded so that a cell's weights are whole blocks."""
+    """Return the columns of a weight matrix: its inputs and a one, padded so that a cell's weights are whole blocks."""
     columns = -(-(inputs + 1) // 8) * 8
     while out * columns % kernels.BLOCK:
         columns += 8
@@ -316,11 +316,11 @@ def _padded(inputs: int, out: int) -> int:
 
 
 def _slices(names: Sequence[str]) -> list[tuple[slice, str]]:
-    """The slices of equal neighbours, with what they have in common."""
-    found = []
+    """Return the slices of equal neighbours, each with its name."""
+    slices = []
     at = 0
     for name, group in groupby(names):
         length = len(list(group))
-        found.append((slice(at, at + length), name))
+        slices.append((slice(at, at + length), name))
         at += length
-    return found
+    return slices

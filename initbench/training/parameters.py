@@ -1,4 +1,4 @@
-"""The weights and biases that a cell starts from, made on the CPU by NumPy, the same for every trainer."""
+"""The initial weights and biases of a cell, computed on the CPU by NumPy, the same for every trainer."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -15,9 +15,9 @@ from initbench.spec.cell import Cell
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of a cell's training without end, in its order, for initializers that look at data.
+    """The endless batches of a cell's training, in its order, for initializers that use data.
 
-    `read` gives the images `[rows, pixels]`, float64 from 0 to 1, and the labels of some rows of the training split.
+    `read` returns the images `[rows, pixels]`, float64 from 0 to 1, and the labels of some rows of the training split.
     """
 
     seed: int
@@ -38,9 +38,9 @@ def initial_parameters(
     read: Callable[[Array], Batch] | None = None,
     dtype: str = "float32",
 ) -> Parameters:
-    """For each layer its weights `[fan_in, fan_out]` and its bias `[fan_out]`, from the streams of the cell's seed.
+    """Return for each layer the weights `[fan_in, fan_out]` and the bias `[fan_out]`, from the streams of the seed.
 
-    `read` gives images and labels by their rows, to initializers that look at data.
+    `read` returns images and labels by their rows, for initializers that use data.
     """
     batches = Batches(cell.seed, cell.train_size, cell.batch_size, read) if read else ()
     model = Model(layers, batches, cell.activation, cell.output_activation, cell.loss)

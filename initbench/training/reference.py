@@ -1,7 +1,7 @@
-"""The plain trainer: one cell, in ordinary PyTorch. Written to be read, and to hold the stacked trainer to.
+"""The plain trainer: one cell, in ordinary PyTorch. It is the reference that the stacked trainer is tested against.
 
-Slow, and says what every setting means: the same initial weights and the same batches as the stacked trainer, and for
-all else `nn.Module`, autograd and `torch.optim`.
+It is slow and shows what every setting means: the initial weights and batches are those of the stacked trainer, all
+else is `nn.Module`, autograd and `torch.optim`.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from initbench.training.parameters import initial_parameters
 def network(
     cell: Cell, pixels: int, classes: int, dtype: torch.dtype, read: Callable[[Array], Batch] | None = None
 ) -> nn.Sequential:
-    """Linear layers with the cell's initial weights, the activation between them, the output activation at the end."""
+    """Return linear layers with the cell's initial weights, the activation between them, the output activation last."""
     layers = cell.layers(pixels, classes)
     modules: list[nn.Module] = []
     start = initial_parameters(cell, layers, read, str(dtype).removeprefix("torch."))
@@ -35,17 +35,17 @@ def network(
 
 
 def loss(cell: Cell, model: nn.Sequential, x: Tensor, labels: Tensor) -> Tensor:
-    """The cell's loss on a batch."""
+    """Return the cell's loss on a batch."""
     return autograd.loss(cell.loss, cell.output_activation, model[:-1](x), labels)
 
 
 def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
-    """The cell's optimizer, from `torch.optim`."""
+    """Return the cell's optimizer, from `torch.optim`."""
     return autograd.optimizer(cell.optimizer, model.parameters(), cell.learning_rate)
 
 
 def descend(cell: Cell, model: nn.Sequential, descent: torch.optim.Optimizer, x: Tensor, labels: Tensor) -> float:
-    """One step on a batch; returns its loss before the step."""
+    """Take one step on a batch; returns its loss before the step."""
     value = loss(cell, model, x, labels)
     descent.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
@@ -58,7 +58,7 @@ def train(
 ) -> Iterator[tuple[list[float], dict[str, float]]]:
     """Train one cell; yields for each epoch, from 0, the losses of its steps and the metrics after it.
 
-    `steps`, if given, ends every epoch after so many steps.
+    `steps`, if set, is the maximum number of steps in an epoch.
     """
     split = arrays.validation_size
     scaled = torch.from_numpy(arrays.train_images).to(dtype) / 255
@@ -74,12 +74,12 @@ def train(
     descent = optimizer(cell, model)
 
     def metrics() -> dict[str, float]:
-        found = {}
+        values = {}
         for name, x, y in (("validation", scaled[:split], labels[:split]), ("test", *test)):
             with torch.no_grad():
-                found[f"{name}_loss"] = float(loss(cell, model, x, y))
-                found[f"{name}_accuracy"] = float((model(x).argmax(1) == y).double().mean())
-        return found
+                values[f"{name}_loss"] = float(loss(cell, model, x, y))
+                values[f"{name}_accuracy"] = float((model(x).argmax(1) == y).double().mean())
+        return values
 
     yield [], metrics()
     for epoch in range(1, cell.epochs + 1):

@@ -1,4 +1,4 @@
-"""The stacked trainer: many cells as one program, epoch by epoch; and the check that a cell's bits do not depend on it.
+"""The stacked trainer: many cells as one program, and the check that a cell's bits do not depend on its stack.
 
 A stack's cells share their data, order, shapes, optimizer and precision: see `initbench.training.network`.
 """
@@ -19,7 +19,7 @@ from initbench.training.network import Network, Pass
 
 Floats = NDArray[np.float64]
 
-# A graph is recorded after some steps: by then libraries have chosen their methods and made their work space.
+# A graph is recorded after some steps: by then libraries have chosen their algorithms and allocated their memory.
 STEPS_BEFORE_RECORDING = 3
 
 
@@ -34,7 +34,7 @@ def prepare_process() -> None:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave, for each cell of the stack, in its order. Nothing is hidden: losses may be inf or NaN."""
+    """The results of one epoch for each cell of the stack, in its order. Losses may be inf or NaN."""
 
     epoch: int
     step_losses: Floats  # [steps, cells], before each update; no steps at epoch 0
@@ -82,11 +82,10 @@ def train(
 
 
 class Steps:
-    """The optimizer steps of a stack, one after another through an epoch's batches; and, to check bits and to measure
-    time, any number of them, the epoch's again and again.
+    """The optimizer steps of a stack, through an epoch's batches; after the last one, the epoch starts over.
 
-    On a graphics processor one step is recorded as a graph, which is then run again and again: it reads its batch by a
-    counter that it counts up itself, so that no step waits for the processor that sends it.
+    On a GPU one step is recorded as a graph, which is then replayed: it reads its batch by a counter that it
+    increments, so that no step waits for the CPU.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class Steps:
         self.begin(1)
 
     def begin(self, epoch: int) -> None:
-        """Take an epoch's order of the data and its learning rates."""
+        """Set an epoch's order of the data and its learning rates."""
         first = self._cells[0]
         order = streams.order(first.seed, epoch, first.train_size)[: first.steps_per_epoch * first.batch_size]
         self._rows.copy_(torch.from_numpy(order).view(-1, first.batch_size))
@@ -122,7 +121,7 @@ class Steps:
         self._batches = self._data.batches(self._rows, self.network.common)
 
     def take(self, count: int) -> "Steps":
-        """Take so many optimizer steps; the losses before each are in its row of `losses`, `[steps, cells]`."""
+        """Take `count` optimizer steps; the losses before each are in its row of `losses`, `[steps, cells]`."""
         for _ in range(count):
             if self._done == len(self._rows):
                 self._restart()
@@ -135,7 +134,7 @@ class Steps:
         return self
 
     def _take_recorded(self) -> None:
-        """A step by the recorded graph; the first steps of all are taken as they are, which recording asks for."""
+        """Take a step by the recorded graph; the very first steps are not recorded, as CUDA graphs require."""
         if self._graph is None and self._done < STEPS_BEFORE_RECORDING:
             stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
@@ -150,7 +149,7 @@ class Steps:
         self._graph.replay()
 
     def counted_step(self) -> None:
-        """The step that the counter says, and count it: the same operations on the same arrays at every step."""
+        """Take the counter's step and increment it: the same operations on the same arrays at every step."""
         rows = self._rows.index_select(0, self._counter).flatten()
         self._at.take_batch(self._data.batch(rows))
         losses = torch.empty_like(self.losses[0])
@@ -159,24 +158,24 @@ class Steps:
         self._counter.add_(1)
 
     def finish(self) -> "Steps":
-        """Wait until the steps are done, where that is not when they are taken."""
+        """Wait until the GPU has done the steps."""
         if self._data.device.type == "cuda":
             torch.cuda.synchronize()
         return self
 
     @property
     def numbers(self) -> list[Tensor]:
-        """What came out so far, each `[cells, …]`: the weights of all layers, the last losses, and an evaluation."""
+        """The weights of all layers, the last losses, and an evaluation, each `[cells, …]`."""
         evaluated = self.network.evaluate(self._data.validation[:2])
         return [array[: len(self._cells)] for array in (*self.network.weights, self.losses[self._done - 1], *evaluated)]
 
 
 def bits_hold(cells: Sequence[Cell], data: Data) -> bool:
-    """Whether, on this machine and these shapes, a cell's bits are the same in other stacks than this one.
+    """Return whether, on this machine and these shapes, a cell's bits do not depend on its stack.
 
     Takes two steps and an evaluation of the whole stack, of each half, of its ends in reverse order, and of its last
     cell alone, and compares weights, losses and accuracies. Schemes of whole networks, which are computed cell by cell
-    and can take longer than a training, give way to a quick one.
+    and may take longer than a training, are replaced by a fast one.
     """
     cells = [quickly_initialized(cell) for cell in cells]
     whole = Steps(cells, data).take(2).numbers
@@ -191,7 +190,7 @@ def bits_hold(cells: Sequence[Cell], data: Data) -> bool:
 
 
 def quickly_initialized(cell: Cell) -> Cell:
-    """The cell with another initializer, where its own looks at data or gradients: what it computes takes as long."""
+    """Return the cell with a fast initializer in place of one that uses data or gradients: its steps take as long."""
     return cell._replace(initializer="he_normal") if schemes.of_network(cell.initializer) else cell
 
 

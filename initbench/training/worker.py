@@ -1,12 +1,12 @@
-"""The worker: a process of one thread that trains the stacks it is sent.
+"""The worker: a process of one thread that trains the stacks that it receives.
 
-`python -m initbench.training.worker DEVICE [IDLE]`, where the device is `cpu` or `cuda`; after IDLE seconds without a
-task it ends, or with 0 never.
+`python -m initbench.training.worker DEVICE [IDLE]`, where the device is `cpu` or `cuda`; it ends after IDLE
+seconds without a task, or with 0 never.
 
-One JSON object a line comes in on standard input (a stack), and one a line goes out on standard output: `ready`, then
-for each stack some `progress`, and one `done`, or `failed` with the reason; in between `alive`, with the processor's
-seconds that were used. It is a process of its own because MKL reads its settings before its first product and never
-again, and because one thread gives the same bits on any number of cores. It ends with its input.
+It reads one task a line, in JSON, from standard input, and writes one message a line to standard output: `ready`, then
+for each task some `progress` and one `done`, or `failed` with the reason; between them heartbeats, `alive`, with the
+CPU time used. It is a process of its own because MKL reads its settings once, before its first product, and because one
+thread computes the same bits on any number of cores. It ends with its input.
 """
 
 import json
@@ -42,7 +42,7 @@ from initbench.training.stack import Steps, bits_hold, prepare_process, quickly_
 def main() -> None:
     """Serve until the input ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints must not mix with the replies
+    os.dup2(2, 1)  # a library's output must not mix with the replies
     device, idle = sys.argv[1], float((*sys.argv, "0")[2])
     prepare_process()
     _send(replies, event="ready", environment=environment(device), host=socket.gethostname())
@@ -58,26 +58,27 @@ def main() -> None:
             return
         if not alive:
             alive = True
-            threading.Thread(target=_tell_that_it_lives, args=(replies, task["silence"] / 4), daemon=True).start()
+            threading.Thread(target=_send_heartbeats, args=(replies, task["silence"] / 4), daemon=True).start()
         try:
             _serve(task, data, exact, replies, device)
         except UserError as error:
             _send(replies, event="failed", task=task["task"], lines=error.lines)
         except Exception as error:
             traceback.print_exc()
-            what = "out of memory" if _short_of_memory(error) else f"{type(error).__name__}: {error}"
-            _send(replies, event="failed", task=task["task"], why=what, memory=_short_of_memory(error))
+            memory = _is_out_of_memory(error)
+            why = "out of memory" if memory else f"{type(error).__name__}: {error}"
+            _send(replies, event="failed", task=task["task"], why=why, memory=memory)
 
 
-def _tell_that_it_lives(replies: IO[str], every: float) -> None:
-    """Tell how much of the processor was used, again and again: a process that stands still can be told from that."""
+def _send_heartbeats(replies: IO[str], interval: float) -> None:
+    """Send the CPU time used, at an interval of seconds: without more of it, the process hangs."""
     while True:
-        time.sleep(every)
+        time.sleep(interval)
         _send(replies, event="alive", used=time.process_time())
 
 
 def _receive(tasks: "queue.SimpleQueue[str]") -> None:
-    """Pass on the lines that come in; at their end nobody waits for a result, so stop at once, even in a stack."""
+    """Queue the lines of the input; at its end stop at once, even in a stack: no process waits for the result."""
     for line in sys.stdin:
         tasks.put(line)
     os._exit(0)
@@ -98,15 +99,15 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, cells[0].precision, source.name, functions)
     start = time.perf_counter()
     if shape not in exact:
-        exact[shape] = all(_without_overflow(lambda some: [bits_hold(some, data[source.name])] * len(some), cells))
+        exact[shape] = all(_in_available_memory(lambda part: [bits_hold(part, data[source.name])] * len(part), cells))
     progress_at = start
 
     initialization: dict[str, dict[str, float]] = {}
 
-    def initialized(cell: Cell, taken: float) -> None:
-        told = initialization.setdefault(cell.initializer, {"cells": 0, "seconds": 0.0})
-        told["cells"] += 1
-        told["seconds"] = round(told["seconds"] + taken, 6)
+    def initialized(cell: Cell, seconds: float) -> None:
+        total = initialization.setdefault(cell.initializer, {"cells": 0, "seconds": 0.0})
+        total["cells"] += 1
+        total["seconds"] = round(total["seconds"] + seconds, 6)
         progress(0.0)
 
     def progress(epochs: float) -> None:
@@ -115,14 +116,14 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
             progress_at = time.perf_counter()
             _send(replies, event="progress", task=number, epochs=epochs)
 
-    def metrics(some: list[Cell]) -> list[list[list[float]]]:  # [cell][epoch][metric]
+    def metrics(part: list[Cell]) -> list[list[list[float]]]:  # [cell][epoch][metric]
         rows = [
             [getattr(epoch, name).tolist() for name in METRICS]
-            for epoch in train(some, data[source.name], progress=progress, initialized=initialized)
+            for epoch in train(part, data[source.name], progress=progress, initialized=initialized)
         ]
-        return [[[values[i] for values in epoch] for epoch in rows] for i in range(len(some))]
+        return [[[values[i] for values in epoch] for epoch in rows] for i in range(len(part))]
 
-    trained = _without_overflow(metrics, cells)
+    trained = _in_available_memory(metrics, cells)
     by_name = {
         name: [[cell[epoch][m] for cell in trained] for epoch in range(cells[0].epochs + 1)]
         for m, name in enumerate(METRICS)
@@ -142,45 +143,45 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     )
 
 
-def _without_overflow(work: Callable[[list[Cell]], list[Any]], cells: list[Cell]) -> list[Any]:
-    """What `work` gives, an entry for each cell; where memory is too small for all of them, in halves."""
+def _in_available_memory(work: Callable[[list[Cell]], list[Any]], cells: list[Cell]) -> list[Any]:
+    """Return the result of `work`, an entry for each cell; where memory is too small for all of them, in halves."""
     try:
         return work(cells)
     except (MemoryError, RuntimeError) as error:
-        if len(cells) == 1 or not _short_of_memory(error):
+        if len(cells) == 1 or not _is_out_of_memory(error):
             raise
     torch.cuda.empty_cache()
     middle = len(cells) // 2
-    return _without_overflow(work, cells[:middle]) + _without_overflow(work, cells[middle:])
+    return _in_available_memory(work, cells[:middle]) + _in_available_memory(work, cells[middle:])
 
 
-def _short_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory is too small; PyTorch's for the processor's memory is a plain RuntimeError."""
-    told = ("can't allocate memory", "not enough memory", "std::bad_alloc", "ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error means that memory is too small; PyTorch's for CPU memory is a plain RuntimeError."""
+    phrases = ("can't allocate memory", "not enough memory", "std::bad_alloc", "ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(phrase in str(error) for phrase in phrases)
 
 
 @cache
 def _product_rate(device: str) -> float:
-    """Floating-point operations a second of this worker's products of 2048 × 2048 float32 matrices, the best of three.
+    """Return the floating-point operations a second of a product of 2048 × 2048 float32 matrices, the best of three.
 
-    Measured once, beside the other workers' training, so that what they share is in the figure.
+    It is measured once, while the other workers train, so that shared resources are in the figure.
     """
     A = torch.rand(2048, 2048, device=device)
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        torch.mm(A, A)[0, 0].item()  # the number is asked for, so that a GPU has to be done
+        torch.mm(A, A)[0, 0].item()  # reading the number waits for the GPU
         best = min(best, time.perf_counter() - start)
     return 2 * 2048**3 / best
 
 
-# How long each thing is measured, in seconds, once it is warm.
+# How long a time is measured after a warm-up, in seconds.
 MEASURED_SECONDS = 0.1
 
 
 def _speed(cells: list[Cell], data: Data) -> dict[str, float]:
-    """Seconds of a step of this stack, of the evaluation of an image, and of the start of a training."""
+    """Return the seconds of a step of this stack, of the evaluation of an image, and of the start of a training."""
     begin = time.perf_counter()
     steps = Steps([quickly_initialized(cell) for cell in cells], data)
     start = time.perf_counter() - begin
@@ -192,16 +193,16 @@ def _speed(cells: list[Cell], data: Data) -> dict[str, float]:
 
 
 def _initialization(cells: list[Cell], data: Data) -> float:
-    """Seconds that the initial weights of a cell take."""
+    """Return the seconds that the initial weights of a cell take."""
     layers = cells[0].layers(data.pixels, data.classes)
-    taken = 0.0
-    for _ in range(2):  # the first time imports what it needs, and solves what is then remembered
+    seconds = 0.0
+    for _ in range(2):  # the first time includes imports, and solutions that are then cached
         begin = time.perf_counter()
         initial_parameters(cells[0], layers, data.read)
-        taken = time.perf_counter() - begin
-        if taken > 1:
+        seconds = time.perf_counter() - begin
+        if seconds > 1:
             break
-    return taken
+    return seconds
 
 
 def _mean_seconds(work: Callable[[], object]) -> float:
@@ -214,7 +215,7 @@ def _mean_seconds(work: Callable[[], object]) -> float:
 
 
 def environment(device: str = "cpu") -> dict[str, str]:
-    """The versions and the processor that a result may depend on."""
+    """Return the versions and the hardware that a result may depend on."""
     return {
         "initbench": initbench.__version__,
         "python": platform.python_version(),

@@ -500,7 +500,7 @@ def test_an_error_that_says_that_memory_is_short_is_known(error):
             raise error
         return cells
 
-    assert worker._without_overflow(work, list("abc")) == list("abc")
+    assert worker._in_available_memory(work, list("abc")) == list("abc")
     assert widths == [3, 1, 2, 1, 1]
 
 

@@ -241,7 +241,7 @@ def test_a_limit_of_processor_time_is_named_and_is_not_taken_for_memory(limits, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the use of a process that has ended")
-def test_a_worker_that_is_killed_below_its_limit_of_processor_time_is_short_of_memory(monkeypatch):
+def test_a_worker_that_is_killed_below_its_limit_of_processor_time_is_is_out_of_memory(monkeypatch):
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1000, 1000))

@@ -333,10 +333,10 @@ def test_where_memory_is_too_small_a_stack_is_halved_and_nothing_else_changes(mo
             raise torch.OutOfMemoryError
         return [cell * 10 for cell in cells]
 
-    assert worker._without_overflow(work, list(range(11))) == [10 * i for i in range(11)]
+    assert worker._in_available_memory(work, list(range(11))) == [10 * i for i in range(11)]
     assert sizes == [11, 5, 2, 3, 6, 3, 3]
     with pytest.raises(torch.OutOfMemoryError):  # a single cell cannot be halved
-        worker._without_overflow(lambda cells: work([0] * 4), [1])
+        worker._in_available_memory(lambda cells: work([0] * 4), [1])
 
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
