@@ -1,9 +1,11 @@
-"""Mutants: grid files, IDX files and parts that somebody's hand, disk or malice has changed. A number names each one."""
+"""Mutants: grid files, IDX files and parts with random damage and hostile values; a number identifies each."""
 
 import copy
 import datetime
+import functools
 import gzip
 import json
+import operator
 import random
 import struct
 import tomllib
@@ -22,7 +24,7 @@ from initbench.spec.settings import RULES, SECTIONS
 # ---------------------------------------------------------------------------------------------------------------------
 # Grid files
 
-# Valid grids in which every setting, and every way to write one, stands somewhere. `tiny` is a folder of IDX files.
+# Valid grids that contain every setting in every spelling. `tiny` is a folder of IDX files.
 RICH = (
     """
 name = "everything"
@@ -81,6 +83,7 @@ hidden = [32, 32, 32]
 """,
 )
 
+SOURCES = [*(presets.text(name) for name in presets.names()), *RICH]
 NAMES = [*INITIALIZERS, *ACTIVATIONS, *LOSSES, *OPTIMIZERS, *RULES, *SECTIONS, "name", "idx", "first", "last", "same"]
 PARAMETERS = sorted(
     {p.name for c in (INITIALIZERS, ACTIVATIONS, LOSSES, OPTIMIZERS) for e in c.values() for p in e.parameters}
@@ -110,21 +113,17 @@ TEXTS = (
     "tiny", "./tiny", "tiny/..", "tiny/../tiny", "tiny\0", "tiny/" * 200, "no" * 3000, "constant(value=0)", "0", "1e5", "-",
 )  # fmt: skip
 
-# What stands between the values of a TOML text.
+# What separates the values of a TOML text.
 TOKENS = (
     "=", "[", "]", "[[", "]]", "{", "}", ",", ".", '"', "'", '"""', "'''", "#", "\\", "\\u0000", "\\uD800", "\\U00110000",
     "\\x41", "\n", "\r", "\r\n", "\0", "\t", "\ufeff", "true", "inf", "-nan", "+", "_", "0x", "1e", "1979-05-27",
     "07:32:00", "[grid]\n", "[grid.seed]\n", "[[grid]]\n", "grid.seed = 3\n", "a.b.c = 1\n", "é", "\x85", "\u2028",
 )  # fmt: skip
+ODD_KEYS = ("\x1b[2J", "a\nb", "\u202ekey", "k" * 5000, "", "a.b", "[grid]", "é", "'", '"', "\\", "grid.seed")
 
 
-def texts():
-    """The grids that the mutants come from."""
-    return [*(presets.text(name) for name in presets.names()), *RICH]
-
-
-def value(rng, depth=0):
-    """A value that may stand anywhere, and rarely should."""
+def grid_value(rng, depth=0):
+    """A value that is rarely valid where it is put."""
     kind = rng.randrange(12)
     if kind < 3:
         return rng.choice(NUMBERS)
@@ -137,134 +136,81 @@ def value(rng, depth=0):
     if depth > 3:
         return rng.choice(([], {}, [[]]))
     if kind == 9:
-        return [value(rng, depth + 1) for _ in range(rng.choice((0, 1, 2, 3, 5)))]
+        return [grid_value(rng, depth + 1) for _ in range(rng.choice((0, 1, 2, 3, 5)))]
     if kind == 10:
         keys = [rng.choice((*PARAMETERS, *NAMES, "name", "name", "idx", "x")) for _ in range(rng.randrange(4))]
-        return {key: value(rng, depth + 1) for key in keys}
-    return many(rng)
+        return {key: grid_value(rng, depth + 1) for key in keys}
+    count = rng.choice((100, 1000))
+    return rng.choice((
+        list(range(count)),
+        ["zeros"] * count,
+        [{"name": "normal", "std": 0.001 * (i + 1)} for i in range(count // 10)],
+        [[1 + i] * (1 + i % 5) for i in range(count // 5)],
+    ))  # fmt: skip
 
 
 def canonical(rng):
-    """A name, or a canonical string, some with an inside that cannot be."""
+    """A name, or a canonical string, some with invalid parameters."""
     name = rng.choice((*INITIALIZERS, *ACTIVATIONS, *LOSSES, *OPTIMIZERS))
     if rng.random() < 0.3:
         return name
     inside = ", ".join(f"{rng.choice(PARAMETERS)}={rng.choice(NUMBERS)!r}" for _ in range(rng.randrange(1, 3)))
-    call = f"{name}({inside})"
-    return spoiled(rng, call) if rng.random() < 0.4 else call
-
-
-def many(rng):
-    """A long list, or a deep one."""
-    count = rng.choice((100, 1000, 3000))
-    kind = rng.randrange(6)
-    if kind == 0:
-        return list(range(count))
-    if kind == 1:
-        return ["zeros"] * count
-    if kind == 2:
-        return [round(0.001 * (i + 1), 6) for i in range(count)]
-    if kind == 3:
-        return [{"name": "normal", "std": 0.001 * (i + 1)} for i in range(count // 10)]
-    if kind == 4:
-        return [[1 + i] * (1 + i % 5) for i in range(count // 5)]
-    deep = []
-    for _ in range(rng.choice((5, 60))):
-        deep = [deep] if kind % 2 else {"hidden": deep}
-    return deep
+    return spoiled(rng, f"{name}({inside})") if rng.random() < 0.4 else f"{name}({inside})"
 
 
 def spoiled(rng, text):
-    """A text with some of its signs cut, doubled, changed or put in."""
-    for _ in range(rng.randrange(1, 4)):
-        at = rng.randrange(len(text) + 1)
-        to = min(len(text), at + rng.choice((1, 1, 2, 5, 40)))
-        operation = rng.randrange(5)
-        if operation == 0:
-            text = text[:at] + text[to:]
-        elif operation == 1:
-            text = text[:at] + text[at:to] * rng.choice((2, 3, 50)) + text[to:]
-        elif operation == 2:
-            text = text[:at] + chr(rng.choice((rng.randrange(128), rng.randrange(0xD800)))) + text[to:]
-        elif operation == 3:
-            text = text[:at] + rng.choice(TOKENS) + text[at:]
-        else:
-            text = text[:at]
-    return text
+    """A string with some of its characters cut, repeated, changed or inserted."""
+    return torn(rng, text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
 
 
-def places(node, at=()):
-    """Every place in a document, as the way to it."""
-    inside = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, child in inside:
-        yield (*at, key)
-        yield from places(child, (*at, key))
+def paths(node, path=()):
+    """The path to every value in a document."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        yield (*path, key)
+        yield from paths(child, (*path, key))
 
 
-def at(document, way):
-    """What is at the end of a way."""
-    for key in way:
-        document = document[key]
+def changed(rng, document, value):
+    """A document with one to four changes; `value` returns new values."""
+    document = copy.deepcopy(document)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
+        *parents, key = rng.choice([*paths(document)][:400] or [()]) or (None,)
+        if key is None:
+            return {"x": value(rng)}
+        home = functools.reduce(operator.getitem, parents, document)
+        _change(rng, home, key, value)
     return document
 
 
-def document(rng, source):
-    """A grid file's document with one to four things changed in it."""
-    changed = copy.deepcopy(source)
-    for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
-        ways = list(places(changed))
-        if not ways:
-            return {rng.choice(NAMES): value(rng)}
-        way = rng.choice(ways[:400])
-        home, key = at(changed, way[:-1]), way[-1]
-        _change(rng, changed, home, key, ways)
-    return changed
-
-
-def _change(rng, changed, home, key, ways):
-    """One change of what a place holds."""
-    operation = rng.randrange(12)
+def _change(rng, home, key, value):
+    """Change one value of a table or a list."""
+    kind = rng.randrange(10)
     old = home[key]
-    if operation < 3:
+    if kind < 3:
         home[key] = value(rng)
-    elif operation == 3:
+    elif kind == 3:
         del home[key]
-    elif operation == 4 and isinstance(home, dict):
-        new = rng.choice((rng.choice(NAMES), rng.choice(TEXTS), spoiled(rng, str(key)), value_text(rng)))
-        home[new] = home.pop(key)
-    elif operation == 5:
+    elif kind == 4 and isinstance(home, dict):
+        home[rng.choice((rng.choice(NAMES), rng.choice(TEXTS), spoiled(rng, str(key)), rng.choice(ODD_KEYS)))] = (
+            home.pop(key)
+        )
+    elif kind == 5:
         home[key] = [old] if rng.random() < 0.6 else {rng.choice((*NAMES, "x")): old}
-    elif operation == 6:
-        other = rng.choice(ways)
-        there = at(changed, other[:-1])
-        home[key], there[other[-1]] = copy.deepcopy(there[other[-1]]), copy.deepcopy(old)
-    elif operation == 7 and isinstance(old, list):
-        home[key] = old * rng.choice((0, 2, 3, 100))
-    elif operation == 7 and isinstance(old, dict):
-        old[rng.choice((*PARAMETERS, *NAMES))] = value(rng)
-    elif operation == 8:
-        section = changed.setdefault(rng.choice(SECTIONS), {})
-        if isinstance(section, dict):
-            section[rng.choice([*RULES])] = value(rng)
-    elif operation == 9:
-        changed[rng.choice(("name", "dataset", "device", *SECTIONS, *RULES))] = value(rng)
-    elif operation == 10 and isinstance(old, list):
-        old.append(value(rng))
+    elif kind == 6 and isinstance(home, dict):
+        home[rng.choice(("name", "dataset", "device", *SECTIONS, *RULES))] = value(rng)
+    elif isinstance(old, list):
+        home[key] = old * rng.choice((0, 2, 3, 100)) if rng.random() < 0.5 else [*old, value(rng)]
+    elif isinstance(old, dict):
+        old[rng.choice((*PARAMETERS, *NAMES, *RULES))] = value(rng)
     elif isinstance(old, str):
         home[key] = spoiled(rng, old) if rng.random() < 0.7 else rng.choice(TEXTS)
     elif isinstance(old, (int, float)):
         home[key] = rng.choice((-old, str(old), old + 1, old * 2, rng.choice(NUMBERS), bool(old), [old]))
 
 
-def value_text(rng):
-    """A key that nobody would choose."""
-    return rng.choice(
-        ("\x1b[2J", "a\nb", "\u202ekey", "k" * 5000, "", "a.b", "[grid]", "é", "'", '"', "\\", "grid.seed")
-    )
-
-
 def toml(node, top=True):
-    """A document as TOML: sections for the tables of the top, all else on one line; also of what TOML cannot say."""
+    """A document as TOML text: top-level tables as sections, the rest on one line; invalid TOML for invalid values."""
     if isinstance(node, dict) and top:
         plain = [
             f"{_quoted(key)} = {toml(child, False)}\n" for key, child in node.items() if not isinstance(child, dict)
@@ -289,29 +235,29 @@ def toml(node, top=True):
 def _quoted(text):
     if text.isascii() and text.isidentifier():
         return f'"{text}"' if len(text) % 2 else f"'{text}'"
-    signs = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in str(text))
-    return '"' + "".join(signs) + '"'
+    characters = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in str(text))
+    return '"' + "".join(characters) + '"'
 
 
 def torn(rng, content):
-    """Bytes of a file with flips, cuts, and pieces that come twice, or from another place."""
+    """Bytes of a file with flipped bits, cuts, and pieces that are repeated or copied elsewhere."""
     for _ in range(rng.choice((1, 1, 2, 3, 8))):
         if not content:
             return content
         begin = rng.randrange(len(content))
         end = min(len(content), begin + rng.choice((1, 2, 8, 64, 400)))
-        operation = rng.randrange(7)
-        if operation == 0:
+        change = rng.randrange(7)
+        if change == 0:
             content = content[:begin]
-        elif operation == 1:
+        elif change == 1:
             content = content[:begin] + content[end:]
-        elif operation == 2:
+        elif change == 2:
             content = content[:begin] + bytes([content[begin] ^ (1 << rng.randrange(8))]) + content[begin + 1 :]
-        elif operation == 3:
+        elif change == 3:
             content = content[:begin] + content[begin:end] * rng.choice((2, 3, 100)) + content[end:]
-        elif operation == 4:
+        elif change == 4:
             content = content[:begin] + rng.choice(TOKENS).encode() + content[begin:]
-        elif operation == 5:
+        elif change == 5:
             to = rng.randrange(len(content))
             content = content[:to] + content[begin:end] + content[to:]
         else:
@@ -319,7 +265,7 @@ def torn(rng, content):
     return content
 
 
-# Texts that are large or deep, each of a kind that some reader of TOML, or of Python's literals, takes badly.
+# Large or deep texts, each of a kind that is hard for some reader of TOML or of Python's literals.
 EXTREMES = (
     lambda n: "[grid]\ninitializer = " + "[" * n + "]" * n,
     lambda n: "[grid]\ninitializer = " + "{a=" * n + "1" + "}" * n,
@@ -358,9 +304,9 @@ def grid_file(number):
     rng = random.Random(number)
     if rng.random() < 0.01:
         return rng.choice(EXTREMES)(rng.choice((10, 300, 3000, 30_000))).encode()
-    text = rng.choice(texts())
+    text = rng.choice(SOURCES)
     if rng.random() < 0.8:
-        text = toml(document(rng, tomllib.loads(text)))
+        text = toml(changed(rng, tomllib.loads(text), grid_value))
     content = text.encode("utf-8", "surrogatepass")
     if rng.random() < 0.35:
         content = torn(rng, content)
@@ -374,33 +320,33 @@ SIZES = (0, 1, 2, 255, 256, 65_535, 2**24, 2**30, 2**31 - 1, 2**31, 2**32 - 1)
 
 
 def idx(shape, data, magic=(0, 0, 8)):
-    """An IDX file of bytes; its header may say what is not so."""
+    """An IDX file of bytes; its header may be wrong."""
     return bytes((*magic, len(shape))) + struct.pack(f">{len(shape)}I", *shape) + data
 
 
 def idx_file(number, content):
     """A mutant of an IDX file, plain or gzipped: its bytes."""
     rng = random.Random(number)
-    operation = rng.randrange(10)
+    change = rng.randrange(10)
     dimensions = content[3]
     shape = list(struct.unpack_from(f">{dimensions}I", content, 4))
     data = content[4 + 4 * dimensions :]
-    if operation == 0:
+    if change == 0:
         content = torn(rng, content)
-    elif operation < 4:  # a header that says something else
+    elif change < 4:  # a wrong header
         for _ in range(rng.choice((1, 1, 2, 3))):
             shape[rng.randrange(dimensions)] = rng.choice((*SIZES, shape[0] + 1, shape[0] - 1)) % 2**32
         content = idx(shape, data)
-    elif operation == 4:
+    elif change == 4:
         content = idx(shape, data, rng.choice(((0, 0, 9), (0, 0, 0x0D), (1, 0, 8), (0x1F, 0x8B, 8), (0, 0, 0))))
-    elif operation == 5:
+    elif change == 5:
         shape = [rng.choice((*SIZES, shape[0])) for _ in range(rng.randrange(5))]
         content = idx(shape, data)
-    elif operation == 6:
+    elif change == 6:
         content = content[: rng.randrange(len(content) + 1)]
-    elif operation == 7:
+    elif change == 7:
         content += bytes(rng.choice((1, 2, 1000)))
-    elif operation == 8:  # other labels, other pixels, each of which may be
+    elif change == 8:  # other labels and pixels, all valid
         content = content[: 4 + 4 * dimensions] + bytes(rng.choice((0, 1, 254, 255)) for _ in data)
     if rng.random() < 0.5:
         content = _packed(rng, content)
@@ -408,23 +354,23 @@ def idx_file(number, content):
 
 
 def _packed(rng, content):
-    """Something gzipped, most of it wrongly."""
-    operation = rng.randrange(8)
+    """A gzipped file, usually invalid."""
+    change = rng.randrange(8)
     half = rng.randrange(len(content) + 1)
-    if operation == 0:  # two members are one file
+    if change == 0:  # two members are one valid file
         return gzip.compress(content[:half], mtime=0) + gzip.compress(content[half:], mtime=0)
     packed = gzip.compress(content, mtime=0)
-    if operation == 1:
+    if change == 1:
         return packed + rng.choice((bytes(100), b"x", packed, packed[:10], b"\x1f\x8b"))
-    if operation == 2:
+    if change == 2:
         return packed[: rng.randrange(len(packed))]
-    if operation == 3:
+    if change == 3:
         return torn(rng, packed)
-    if operation == 4:  # a wrong sum, a wrong length
+    if change == 4:  # a wrong checksum, a wrong length
         return packed[:-8] + rng.randbytes(8)
-    if operation == 5:  # what follows its content is without an end
+    if change == 5:  # a long tail
         return gzip.compress(content + bytes(1_000_000), 1, mtime=0)
-    if operation == 6:
+    if change == 6:
         return gzip.compress(b"", mtime=0) * 1000 + packed
     return packed
 
@@ -439,7 +385,9 @@ def part(number, content, rows):
     if rng.random() < 0.4:
         return torn(rng, content)
     for _ in range(rng.choice((1, 1, 2, 3))):
-        with suppress(pa.ArrowException, ValueError, TypeError, IndexError, OverflowError):  # one change bars the next
+        with suppress(
+            pa.ArrowException, ValueError, TypeError, IndexError, OverflowError
+        ):  # one change may prevent the next
             rows = _hostile_rows(rng, rows)
     metadata = json.dumps({"processor": "a processor"}).encode() if rng.random() < 0.7 else _hostile_metadata(rng)
     options = {
@@ -453,52 +401,52 @@ def part(number, content, rows):
 
 
 def _hostile_rows(rng, rows):
-    """The rows with one thing changed that no training does."""
+    """The rows with one change that no training makes."""
     name = rng.choice(rows.column_names)
-    index = rows.column_names.index(name)
+    column = rows.column_names.index(name)
     kind = rows.schema.field(name).type
     values = rows[name].to_pylist()
-    operation = rng.randrange(12)
-    if operation == 0:  # no value, here and there
+    change = rng.randrange(12)
+    if change == 0:  # missing values
         values = [None if rng.random() < 0.2 else value for value in values]
-    elif operation < 4:  # another value, here and there
+    elif change < 4:  # other values
         strange = {
             pa.string(): (*TEXTS, "diverged", "trained", *(f"status {i}" for i in range(300))),
             pa.int64(): (-1, 0, 3, 2**31, 2**32 + 1, 2**62, -(2**63)),
         }.get(kind, (float("nan"), float("inf"), -1.0, 0.0, 1.0, 2.0, 1e39, 1e308, -1e308, 1e-300))
         share = rng.choice((0.05, 0.5, 1.0))
         values = [rng.choice(strange) if rng.random() < share else value for value in values]
-    elif operation == 4:  # rows that are not there, that come again, in another order
+    elif change == 4:  # missing rows, repeated rows, another order
         order = [i for i in range(len(values)) if rng.random() < 0.9] * rng.choice((1, 1, 2))
         rng.shuffle(order) if rng.random() < 0.5 else order
         return rows.take(pa.array(order, pa.int64()))
-    elif operation == 5:
-        other = list(range(rows.num_columns))  # a name may be there twice
+    elif change == 5:
+        other = list(range(rows.num_columns))  # another order of columns
         rng.shuffle(other)
         return rows.select(other)
-    elif operation == 6:
+    elif change == 6:
         more = f"more {rows.num_columns}"
         return rows.drop_columns([name]) if rng.random() < 0.5 else rows.append_column(more, rows[name])
-    elif operation == 7:
+    elif change == 7:
         return rows.rename_columns([spoiled(rng, n) if n == name else n for n in rows.column_names])
-    elif operation == 8:
+    elif change == 8:
         other = rng.choice((pa.int32(), pa.large_string(), pa.float32(), pa.binary(), pa.dictionary(pa.int32(), kind)))
         try:
-            return rows.set_column(index, name, rows[name].cast(other))
+            return rows.set_column(column, name, rows[name].cast(other))
         except (pa.ArrowException, ValueError):
-            return rows.set_column(index, name, pa.array([[value] for value in values]))
-    elif operation == 9:
+            return rows.set_column(column, name, pa.array([[value] for value in values]))
+    elif change == 9:
         uuids = pa.array([rng.randbytes(16) for _ in values], pa.binary(16))
-        return rows.set_column(index, name, pa.ExtensionArray.from_storage(pa.uuid(), uuids))
-    elif operation == 10:
+        return rows.set_column(column, name, pa.ExtensionArray.from_storage(pa.uuid(), uuids))
+    elif change == 10:
         return rng.choice((rows.slice(0, 0), rows.slice(1), rows.slice(0, 1), pa.concat_tables([rows, rows])))
     elif kind == pa.string():
         values[0] = "x" * rng.choice((1000, 1_000_000))
-    return rows.set_column(index, rows.schema.field(name), pa.chunked_array([pa.array(values, kind)]))
+    return rows.set_column(column, rows.schema.field(name), pa.chunked_array([pa.array(values, kind)]))
 
 
 def _hostile_metadata(rng):
-    """What no part says of how it was made."""
+    """Metadata that no part has."""
     return rng.choice((
         b"", b"{", b"[]", b"null", b"1", b'"x"', b"\xff", b"\0", b'{"a": 1}', b'{"a": null}', b'{"a": ["b"]}',
         b'{"a": {"b": "c"}}', b'{"\\ud800": "\\ud800"}', b'{"a\\n": "\\u001b[2J"}', b"[" * 100_000, b'{"a":' * 100_000,
@@ -510,23 +458,12 @@ def _hostile_metadata(rng):
 def json_file(number, content):
     """A mutant of a JSON file: a timing, the data sets."""
     rng = random.Random(number)
-    operation = rng.randrange(4)
-    if operation == 0:
+    kind = rng.randrange(4)
+    if kind == 0:
         return torn(rng, content)
-    if operation == 1:
+    if kind == 1:
         return _hostile_metadata(rng)
-    tree = json.loads(content)
-    for _ in range(rng.choice((1, 1, 2, 4))):
-        ways = list(places(tree))
-        if not ways:
-            break
-        way = rng.choice(ways)
-        home = at(tree, way[:-1])
-        if rng.random() < 0.2:
-            del home[way[-1]]
-        else:
-            home[way[-1]] = copy.deepcopy(rng.choice(JSON))
-    return json.dumps(tree).encode()
+    return json.dumps(changed(rng, json.loads(content), lambda rng: copy.deepcopy(rng.choice(JSON)))).encode()
 
 
 JSON = (

@@ -1,4 +1,4 @@
-"""Whatever a grid file, an IDX file or a results folder holds: a result, or lines that say what is wrong; nothing else.
+"""Any content of a grid file, an IDX file or an experiment's folder yields a result or error lines, and nothing else.
 
 The long form is `INITBENCH_SOAK_CASES=100000 pytest tests/test_fuzz.py -n 2`.
 """
@@ -73,34 +73,34 @@ def is_a_plain_name(name):
     )
 
 
-def planned_or_refused(read):
+def planned_or_rejected(read):
     """What becomes of a grid file: the grid, after its first cells were planned, or the lines of its mistakes."""
     try:
-        found = read()
+        parsed = read()
     except UserError as error:
         return legible(error)
-    assert is_a_plain_name(found.name)
-    assert 1 <= len(found) <= MAX_CELLS
-    cells = list(itertools.islice(found.cells(), 40))
-    assert sum(len(stack.cells) for stack in plan(cells, found.sources, 2)) == len(cells)
+    assert is_a_plain_name(parsed.name)
+    assert 1 <= len(parsed) <= MAX_CELLS
+    cells = list(itertools.islice(parsed.cells(), 40))
+    assert sum(len(stack.cells) for stack in plan(cells, parsed.sources, 2)) == len(cells)
     assert len({cell.id for cell in cells}) == len(cells)
-    return found
+    return parsed
 
 
 def tried(number, path):
     """One mutant: read, planned, written and read again, read with settings replaced, and cut to a smoke run."""
-    found = planned_or_refused(lambda: grid.read(path))
-    if isinstance(found, grid.Grid):
-        if sum(map(len, found.axes.values())) < 1000:
-            text = gridfile.to_toml("again", found.axes, found.sources)
-            assert grid.parse(text, sources=found.sources).axes == found.axes
-        overrides = ({"seed": 2, "epochs": [1, 2]}, {"name": "x", "dataset": "mnist"}, grid.smoke_overrides(found))
-        planned_or_refused(lambda: grid.read(path, overrides[number % 3]))
-    return found
+    parsed = planned_or_rejected(lambda: grid.read(path))
+    if isinstance(parsed, grid.Grid):
+        if sum(map(len, parsed.axes.values())) < 1000:
+            text = gridfile.to_toml("again", parsed.axes, parsed.sources)
+            assert grid.parse(text, sources=parsed.sources).axes == parsed.axes
+        overrides = ({"seed": 2, "epochs": [1, 2]}, {"name": "x", "dataset": "mnist"}, grid.smoke_overrides(parsed))
+        planned_or_rejected(lambda: grid.read(path, overrides[number % 3]))
+    return parsed
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, hook):
+def workdir(tmp_path, monkeypatch, hook):
     """An empty folder to work in, with a folder of IDX files."""
     write_folder(tmp_path / "tiny", images=48, labels=48)
     monkeypatch.chdir(tmp_path)
@@ -112,10 +112,10 @@ def listing(folder):
 
 
 @pytest.mark.parametrize("numbers", chunks(CASES))
-def test_a_mutated_grid_file_is_planned_or_refused_in_lines(place, numbers):
-    path = place / "mutant.toml"
+def test_a_mutated_grid_file_is_planned_or_rejected_in_lines(workdir, numbers):
+    path = workdir / "mutant.toml"
     path.touch()
-    before, grids = listing(place), 0
+    before, grids = listing(workdir), 0
     for number in numbers:
         path.write_bytes(mutate.grid_file(number))
         try:
@@ -126,7 +126,7 @@ def test_a_mutated_grid_file_is_planned_or_refused_in_lines(place, numbers):
             error.add_note(f"mutant {number}")
             raise
         assert not events, number
-    assert listing(place) == before
+    assert listing(workdir) == before
     # Both happen, or the mutants are of one kind only: about one in six is a grid still.
     if len(numbers) >= 400:
         assert 0.05 < grids / len(numbers) < 0.5
@@ -156,19 +156,19 @@ DOCUMENTS = st.fixed_dictionaries(
 
 @hypothesis.settings(max_examples=300, deadline=None)
 @hypothesis.given(document=DOCUMENTS)
-def test_any_document_is_planned_or_refused_in_lines(document):
+def test_any_document_is_planned_or_rejected_in_lines(document):
     with limited():
-        planned_or_refused(lambda: grid.parse(mutate.toml(document)))
+        planned_or_rejected(lambda: grid.parse(mutate.toml(document)))
 
 
 @hypothesis.settings(max_examples=300, deadline=None)
 @hypothesis.given(name=st.text(max_size=120), text=st.text(max_size=60))
-def test_any_text_and_any_files_name_is_planned_or_refused_in_lines(name, text):
+def test_any_text_and_any_files_name_is_planned_or_rejected_in_lines(name, text):
     with limited():
-        planned_or_refused(lambda: grid.parse("[grid]\ninitializer = ['zeros']", name=name, origin=name))
-        planned_or_refused(lambda: grid.parse(text, origin=name))
-        planned_or_refused(lambda: grid.parse("[grid]\ninitializer = ['zeros']", overrides={"activation": text}))
-        planned_or_refused(lambda: grid.parse("[grid]\ninitializer = ['zeros']", overrides={name: [text]}))
+        planned_or_rejected(lambda: grid.parse("[grid]\ninitializer = ['zeros']", name=name, origin=name))
+        planned_or_rejected(lambda: grid.parse(text, origin=name))
+        planned_or_rejected(lambda: grid.parse("[grid]\ninitializer = ['zeros']", overrides={"activation": text}))
+        planned_or_rejected(lambda: grid.parse("[grid]\ninitializer = ['zeros']", overrides={name: [text]}))
 
 
 def command(capsys, *arguments):
@@ -186,14 +186,14 @@ def refused(path, first=0):
             yield number, list(error.lines)
 
 
-def test_a_refused_grid_ends_the_command_with_2_and_lines_and_writes_nothing(place, capsys):
-    path = place / "mutant.toml"
+def test_a_rejected_grid_ends_the_command_with_2_and_lines_and_writes_nothing(workdir, capsys):
+    path = workdir / "mutant.toml"
     for number, lines in itertools.islice(refused(path), 60):
-        before = listing(place)
-        for arguments in (("plan", path), ("run", path, "--results", place / "results")):
-            status, said = command(capsys, *arguments)
-            assert (number, status, said.splitlines()) == (number, 2, lines)
-        assert listing(place) == before
+        before = listing(workdir)
+        for arguments in (("plan", path), ("run", path, "--results", workdir / "results")):
+            status, stderr = command(capsys, *arguments)
+            assert (number, status, stderr.splitlines()) == (number, 2, lines)
+        assert listing(workdir) == before
 
 
 VALUES_OF_SET = (
@@ -204,29 +204,29 @@ VALUES_OF_SET = (
 
 
 @pytest.mark.parametrize("pair", VALUES_OF_SET, ids=lambda pair: repr(pair[:20]))
-def test_whatever_stands_after_set_is_a_value_or_ends_the_command_with_2(place, capsys, pair):
-    path = place / "grid.toml"
+def test_any_value_of_set_is_valid_or_ends_the_command_with_2(workdir, capsys, pair):
+    path = workdir / "grid.toml"
     path.write_text("[grid]\ninitializer = ['zeros']\n")
-    before = listing(place)
+    before = listing(workdir)
     with limited():
-        status, said = command(capsys, "run", path, "--set", pair, "--results", place / "results")
-    assert (status, listing(place)) == (2, before)
-    assert all(line.isprintable() and len(line) <= MAX_LINE_LENGTH for line in said.splitlines())
-    assert len(said.splitlines()) == 1
+        status, stderr = command(capsys, "run", path, "--set", pair, "--results", workdir / "results")
+    assert (status, listing(workdir)) == (2, before)
+    assert all(line.isprintable() and len(line) <= MAX_LINE_LENGTH for line in stderr.splitlines())
+    assert len(stderr.splitlines()) == 1
 
 
-def test_the_program_itself_says_the_same(place):
-    path = place / "mutant.toml"
+def test_the_program_itself_says_the_same(workdir):
+    path = workdir / "mutant.toml"
     for _, lines in itertools.islice(refused(path, 5000), 2):
-        before = listing(place)
+        before = listing(workdir)
         arguments = [sys.executable, "-m", "initbench", "run", str(path), "--results", "results"]
         ended = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
         assert (ended.returncode, ended.stderr.splitlines(), ended.stdout) == (2, lines, "")
-        assert listing(place) == before
+        assert listing(workdir) == before
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "large.toml"])
-def test_a_device_or_an_endless_file_is_refused_in_one_line(place, name):
+def test_a_device_or_an_endless_file_is_rejected_in_one_line(workdir, name):
     with pytest.raises(UserError, match="not a valid file name"):
         grid.read("\0")
     with open("large.toml", "wb") as file:
@@ -248,21 +248,21 @@ TOO_LARGE = {
         f"initializer = ['zeros']\nlearning_rate = {list(range(1, 1_000_001))}\nseed = 1000000",
         "1,000,000,000,000",
     ),
-    "schemes that are tried on each network": (
+    "schemes that are probed on each network": (
         f"initializer = [{SCHEMES}]\nhidden = {[[i] for i in MANY]}\nactivation = [{FUNCTIONS}]\nseed = 8",
         "1,000,000,000,000",
     ),
-    "values that are wrong besides": (
+    "values that are also invalid": (
         f"initializer = ['he_norml', 'zeros']\nepochs = {[0] * 1000}\nbatch_size = {[-1] * 1000}\nseed = 500000",
         "1,000,000,000,000",
     ),
 }
 
 
-@pytest.mark.parametrize("what", TOO_LARGE)
-def test_a_grid_of_10_to_the_12_is_refused_before_any_value_is_looked_at(what, monkeypatch):
-    text, count = TOO_LARGE[what]
-    monkeypatch.setattr(gridfile, "validated", lambda *_: pytest.fail("the values were looked at"))
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_a_grid_of_10_to_the_12_is_rejected_before_any_value_is_validated(name, monkeypatch):
+    text, count = TOO_LARGE[name]
+    monkeypatch.setattr(gridfile, "validated", lambda *_: pytest.fail("the values were validated"))
     with limited(60), pytest.raises(UserError) as error:
         grid.parse(f"[grid]\n{text}")
     (line,) = legible(error.value)
@@ -271,17 +271,17 @@ def test_a_grid_of_10_to_the_12_is_refused_before_any_value_is_looked_at(what, m
 
 
 @pytest.mark.parametrize("extreme", range(len(mutate.EXTREMES)))
-def test_a_large_or_deep_text_takes_no_time_that_grows_with_its_square(place, extreme):
+def test_a_large_or_deep_text_does_not_take_quadratic_time(workdir, extreme):
     for size in (1000, 50_000):
         with limited():
-            planned_or_refused(lambda: grid.parse(mutate.EXTREMES[extreme](size)))  # noqa: B023
+            planned_or_rejected(lambda: grid.parse(mutate.EXTREMES[extreme](size)))  # noqa: B023
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # IDX files
 
 
-def read_or_refused(folder):
+def read_or_rejected(folder):
     """What becomes of a folder of IDX files: what is known of it, after a look at its arrays, or one line."""
     try:
         source = datasets.find({"idx": str(folder)})
@@ -300,48 +300,49 @@ def read_or_refused(folder):
 
 
 @pytest.mark.parametrize("numbers", chunks(CASES))
-def test_a_mutated_idx_file_is_read_or_refused_in_a_line(place, numbers):
-    folder, found = place / "tiny", 0
+def test_a_mutated_idx_file_is_read_or_rejected_in_a_line(workdir, numbers):
+    folder, sound = workdir / "tiny", 0
     whole = {stem: (folder / stem).read_bytes() for stem in idx.IDX_STEMS}
-    before = listing(place)
+    before = listing(workdir)
     for number in numbers:
         stem = idx.IDX_STEMS[number % 4]
         (folder / stem).write_bytes(mutate.idx_file(number, whole[stem]))
         try:
             with limited(), watched() as events, warnings.catch_warnings():
                 warnings.simplefilter("error")
-                found += isinstance(read_or_refused(folder), datasets.Source)
+                sound += isinstance(read_or_rejected(folder), datasets.Source)
         except BaseException as error:
             error.add_note(f"mutant {number}")
             raise
         assert not events, number
         (folder / stem).write_bytes(whole[stem])
-    assert listing(place) == before
+    assert listing(workdir) == before
     if len(numbers) >= 400:
-        assert 0.02 < found / len(numbers) < 0.5
+        assert 0.02 < sound / len(numbers) < 0.5
 
 
 @hypothesis.settings(max_examples=200, deadline=None)
 @hypothesis.given(content=st.binary(max_size=80), begin=st.sampled_from((b"", b"\0\0\x08\x03", b"\x1f\x8b\x08\0")))
-def test_any_bytes_are_an_idx_file_or_refused_in_a_line(content, begin):
+def test_any_bytes_are_an_idx_file_or_rejected_in_a_line(content, begin):
     with limited(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
         path.write_bytes(begin + content)
         try:
-            found = idx.read(path, 3).ndim
+            dimensions, lines = idx.read(path, 3).ndim, []
         except UserError as error:
-            found = 2 + len(legible(error))
-        assert found == 3
+            dimensions, lines = 3, legible(error)
+        assert dimensions == 3
+        assert len(lines) <= 1
 
 
-def test_of_a_bomb_no_more_is_unpacked_than_its_header_says(place):
-    path = place / "tiny" / "train-images-idx3-ubyte"
+def test_a_gzip_bomb_is_unpacked_only_as_far_as_its_header_states(workdir):
+    path = workdir / "tiny" / "train-images-idx3-ubyte"
     content = path.read_bytes()
     path.write_bytes(gzip.compress(content + bytes(200_000_000), 1))
     assert path.stat().st_size < 1_000_000
     tracemalloc.start()
     try:
-        line = read_or_refused(place / "tiny")
+        line = read_or_rejected(workdir / "tiny")
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -356,13 +357,13 @@ def test_of_a_bomb_no_more_is_unpacked_than_its_header_says(place):
         ((1200, 1024, 1024), "truncated"),
     ],
 )
-def test_a_header_that_promises_more_than_a_file_can_hold_is_refused_unread(place, shape, part):
-    path = place / "tiny" / "train-images-idx3-ubyte"
+def test_a_header_that_claims_more_than_the_file_holds_is_rejected_unread(workdir, shape, part):
+    path = workdir / "tiny" / "train-images-idx3-ubyte"
     for pack in (bytes, gzip.compress):
         path.write_bytes(pack(mutate.idx(shape, bytes(1000))))
         tracemalloc.start()
         try:
-            line = read_or_refused(place / "tiny")
+            line = read_or_rejected(workdir / "tiny")
             assert tracemalloc.get_traced_memory()[1] < 1_000_000
         finally:
             tracemalloc.stop()
@@ -370,41 +371,41 @@ def test_a_header_that_promises_more_than_a_file_can_hold_is_refused_unread(plac
         assert part in line
 
 
-def test_a_sparse_file_as_large_as_its_header_says_is_refused(place):
-    path = place / "tiny" / "train-images-idx3-ubyte"
+def test_a_sparse_file_as_large_as_its_header_states_is_rejected(workdir):
+    path = workdir / "tiny" / "train-images-idx3-ubyte"
     path.write_bytes(mutate.idx((2**20, 2**10, 2**10), b""))
     with open(path, "ab") as file:
         file.truncate(16 + 2**40)
     with limited():
-        assert "too large" in read_or_refused(place / "tiny")
+        assert "too large" in read_or_rejected(workdir / "tiny")
 
 
-def test_what_is_no_file_is_refused_in_a_line_and_at_once(place):
-    path = place / "tiny" / "train-images-idx3-ubyte"
+def test_a_path_that_is_not_a_regular_file_is_rejected_at_once_in_one_line(workdir):
+    path = workdir / "tiny" / "train-images-idx3-ubyte"
     whole = path.read_bytes()
-    (place / "loop").symlink_to(place / "loop")
-    made = {
+    (workdir / "loop").symlink_to(workdir / "loop")
+    kinds = {
         "a folder": path.mkdir,
         "a pipe": lambda: os.mkfifo(path),
-        "a link to nothing": lambda: path.symlink_to(place / "none"),
+        "a link to nothing": lambda: path.symlink_to(workdir / "none"),
         "a link to itself": lambda: path.symlink_to(path),
-        "a link to a loop": lambda: path.symlink_to(place / "loop"),
+        "a link to a loop": lambda: path.symlink_to(workdir / "loop"),
         "an endless device": lambda: path.symlink_to("/dev/zero"),
         "nothing": lambda: None,
     }
-    for what, make in made.items():
+    for kind, make in kinds.items():
         path.unlink()
         make()
         with limited():
-            line = read_or_refused(place / "tiny")
-        assert str(path) in line, what
-        path.rmdir() if what == "a folder" else path.unlink(missing_ok=True)
+            line = read_or_rejected(workdir / "tiny")
+        assert str(path) in line, kind
+        path.rmdir() if kind == "a folder" else path.unlink(missing_ok=True)
         path.write_bytes(whole)
-    for folder in (place / "loop", path, "/dev/zero", "", "\0", "x" * 5000, "\ud800"):
+    for folder in (workdir / "loop", path, "/dev/zero", "", "\0", "x" * 5000, "\ud800"):
         with limited():
-            assert isinstance(read_or_refused(folder), str)
-    (place / "tiny").rename(place / "ti\x1b[2Jny")
-    assert r"ti\x1b[2Jny" in read_or_refused(place / "ti\x1b[2Jny")
+            assert isinstance(read_or_rejected(folder), str)
+    (workdir / "tiny").rename(workdir / "ti\x1b[2Jny")
+    assert r"ti\x1b[2Jny" in read_or_rejected(workdir / "ti\x1b[2Jny")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -412,15 +413,15 @@ def test_what_is_no_file_is_refused_in_a_line_and_at_once(place):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A run's folder that nobody trained."""
+def synthetic(tmp_path_factory):
+    """An experiment's folder with synthetic results."""
     return strangers.made_run(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
-def folder(made, tmp_path, hook):
-    """A copy of it that a test may damage."""
-    return shutil.copytree(made, tmp_path / "made")
+def folder(synthetic, tmp_path, hook):
+    """A copy that a test may damage."""
+    return shutil.copytree(synthetic, tmp_path / "made")
 
 
 def noted(notes):
@@ -431,28 +432,28 @@ def noted(notes):
 
 
 @pytest.mark.parametrize("numbers", chunks(PART_CASES, 250))
-def test_a_mutated_part_gives_a_table_or_a_line(folder, numbers):
+def test_a_mutated_part_yields_a_table_or_a_line(folder, numbers):
     first, path = strangers.part_files(folder)
     first.unlink()
     content, rows = path.read_bytes(), pq.read_table(path)
-    run = Experiment.open(folder)
-    whole, _ = run.read()
+    experiment = Experiment.open(folder)
+    whole, _ = experiment.read()
     sound = 0
     for number in numbers:
         path = strangers.replaced(path, mutate.part(number, content, rows))
         before = listing(folder)
-        run.notes.clear()
+        experiment.notes.clear()
         try:
             with limited(), watched() as events, warnings.catch_warnings():
                 warnings.simplefilter("error")
-                frame, environments = run.read()
-                lost, _ = run.inventory()
-            assert noted(run.notes) == (0 if environments else 2)  # once each time that it was read
+                frame, environments = experiment.read()
+                missing, _ = experiment.inventory()
+            assert noted(experiment.notes) == (0 if environments else 2)  # once for each of the two reads
             assert frame.dtypes.equals(whole.dtypes)
             assert frame["status"].isin(["trained", "diverged"]).all()
             assert frame["test_accuracy"].dropna().between(0, 1).all()
             assert (frame.groupby("cell")["epoch"].agg(["min", "max", "size"]) == [0, 2, 3]).all(axis=None)
-            assert frame["cell"].nunique() + len(lost) == len(run.grid)
+            assert frame["cell"].nunique() + len(missing) == len(experiment.grid)
         except BaseException as error:
             error.add_note(f"mutant {number}")
             raise
@@ -466,27 +467,27 @@ def test_a_mutated_part_gives_a_table_or_a_line(folder, numbers):
 def test_a_mutated_timing_and_mutated_data_sets_are_read_or_left_out(folder, numbers):
     path = min((folder / "timings").iterdir())
     timing = path.read_bytes()
-    described = datasets.to_stored(datasets.find("mnist")) | {"name": "x@0123456789ab", "folder": "/none/x"}
+    stored = datasets.to_stored(datasets.find("mnist")) | {"name": "x@0123456789ab", "folder": "/none/x"}
     for number in numbers:
         path.write_bytes(mutate.json_file(number, timing))
-        (folder / "datasets.json").write_bytes(mutate.json_file(number, json.dumps([described]).encode()))
+        (folder / "datasets.json").write_bytes(mutate.json_file(number, json.dumps([stored]).encode()))
         try:
             with limited(), watched() as events, warnings.catch_warnings():
                 warnings.simplefilter("error")
                 timings = store.read_timings(folder)
-                told = [
+                sentences = [
                     narrative.speed(timings),
                     narrative.initialization(timings),
                     narrative.initialization(timings, ["zeros"]),
                 ]
-                run = Experiment.open(folder)
+                experiment = Experiment.open(folder)
         except BaseException as error:
             error.add_note(f"mutant {number}")
             raise
         assert not events, number
         assert 1 <= len(timings) <= 2
-        assert all(len(text) < 1000 and "nan" not in text and "inf " not in text for text in told), told
-        assert len(run.grid) == 18
+        assert all(len(text) < 1000 and "nan" not in text and "inf " not in text for text in sentences), sentences
+        assert len(experiment.grid) == 18
 
 
 def change(rows, name, value, at=0):
@@ -497,64 +498,70 @@ def change(rows, name, value, at=0):
     return rows.set_column(rows.column_names.index(name), kind, pa.chunked_array([pa.array(values, kind.type)]))
 
 
+IMPOSSIBLE, EPOCHS, COLUMNS = "has impossible values", "not each epoch of each cell, once", "its columns are not those"
 HOSTILE = {
-    "an epoch below 0": lambda rows: change(rows, "epoch", -1),
-    "an epoch of 2^62": lambda rows: change(rows, "epoch", 2**62, 2),
-    "an epoch of 2^32": lambda rows: change(rows, "epoch", 2**32, 3),
-    "no epoch": lambda rows: change(rows, "epoch", None),
-    "no cell": lambda rows: change(rows, "cell", None, 5),
-    "another status": lambda rows: change(rows, "status", "<b>trained</b>"),
-    "a loss that is no number": lambda rows: change(rows, "train_loss", float("nan"), 1),
-    "an endless loss": lambda rows: change(rows, "test_loss", float("inf"), 1),
-    "a loss of 1e308": lambda rows: change(rows, "test_loss", 1e308, None),
-    "an accuracy above 1": lambda rows: change(rows, "test_accuracy", 1.5),
-    "an accuracy below 0": lambda rows: change(rows, "validation_accuracy", -0.5),
-    "cells that come again": lambda rows: pa.concat_tables([rows, change(rows, "test_accuracy", 1.0, None)]),
-    "cells that do not end": lambda rows: rows.filter(pa.array(np.arange(len(rows)) % 3 < 2)),
-    "more epochs than there are": lambda rows: change(rows, "epochs", 10**9, None),
-    "columns in another order": lambda rows: rows.select(rows.column_names[::-1]),
-    "text as a dictionary": lambda rows: rows.set_column(
-        rows.column_names.index("loss"), "loss", rows["loss"].dictionary_encode()
+    "an epoch below 0": (lambda rows: change(rows, "epoch", -1), EPOCHS),
+    "an epoch of 2^62": (lambda rows: change(rows, "epoch", 2**62, 2), EPOCHS),
+    "an epoch of 2^32": (lambda rows: change(rows, "epoch", 2**32, 3), EPOCHS),
+    "no epoch": (lambda rows: change(rows, "epoch", None), "column epoch has rows without a value"),
+    "no cell": (lambda rows: change(rows, "cell", None, 5), "column cell has rows without a value"),
+    "another status": (lambda rows: change(rows, "status", "<b>trained</b>"), "it has a status '<b>trained</b>'"),
+    "a loss of NaN": (lambda rows: change(rows, "train_loss", float("nan"), 1), IMPOSSIBLE),
+    "an infinite loss": (lambda rows: change(rows, "test_loss", float("inf"), 1), IMPOSSIBLE),
+    "a loss of 1e308": (lambda rows: change(rows, "test_loss", 1e308, None), IMPOSSIBLE),
+    "an accuracy above 1": (lambda rows: change(rows, "test_accuracy", 1.5), IMPOSSIBLE),
+    "an accuracy below 0": (lambda rows: change(rows, "validation_accuracy", -0.5), IMPOSSIBLE),
+    "a missing row": (lambda rows: rows.filter(pa.array(np.arange(len(rows)) != 4)), EPOCHS),
+    "a repeated row": (lambda rows: pa.concat_tables([rows, rows.slice(4, 1)]), EPOCHS),
+    "repeated cells": (lambda rows: pa.concat_tables([rows, change(rows, "test_accuracy", 1.0, None)]), EPOCHS),
+    "incomplete cells": (lambda rows: rows.filter(pa.array(np.arange(len(rows)) % 3 < 2)), EPOCHS),
+    "too many epochs": (lambda rows: change(rows, "epochs", 10**9, None), EPOCHS),
+    "columns in another order": (lambda rows: rows.select(rows.column_names[::-1]), COLUMNS),
+    "strings as a dictionary": (
+        lambda rows: rows.set_column(rows.column_names.index("loss"), "loss", rows["loss"].dictionary_encode()),
+        COLUMNS,
     ),
 }
 
 
-@pytest.mark.parametrize("what", HOSTILE)
-def test_rows_that_no_training_gives_are_left_out_with_a_line(folder, what):
+@pytest.mark.parametrize("name", HOSTILE)
+def test_rows_that_no_training_writes_are_left_out_with_the_reason(folder, name):
+    damage, reason = HOSTILE[name]
     path = strangers.part_files(folder)[0]
     rows = pq.read_table(path)
     assert len(Experiment.open(folder).frame()) == 54
-    strangers.replaced(path, strangers.parquet(HOSTILE[what](rows)))
-    run = Experiment.open(folder)
-    assert len(run.frame()) == 27
-    assert noted(run.notes) == 1
+    strangers.replaced(path, strangers.parquet(damage(rows)))
+    experiment = Experiment.open(folder)
+    assert len(experiment.frame()) == 27
+    assert noted(experiment.notes) == 1
+    assert reason in experiment.notes[0]
 
 
-def test_a_part_that_says_it_has_billions_of_rows_is_not_read(folder, monkeypatch):
+def test_a_part_that_claims_billions_of_rows_is_not_read(folder, monkeypatch):
     monkeypatch.setattr(parts, "MAX_ROWS", 20)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("its rows were read"))
-    run = Experiment.open(folder)
-    assert run.frame().empty
-    assert noted(run.notes) == 2
+    experiment = Experiment.open(folder)
+    assert experiment.frame().empty
+    assert noted(experiment.notes) == 2
 
 
-def test_a_text_of_a_gigabyte_in_a_part_of_some_kilobytes_is_not_read(folder, monkeypatch):
+def test_a_huge_string_in_a_small_part_is_not_read(folder, monkeypatch):
     path = strangers.part_files(folder)[0]
     bomb = strangers.parquet(change(pq.read_table(path), "initializer", "x" * 300_000_000))
     assert len(bomb) < 1_000_000
     strangers.replaced(path, bomb)
     before = pa.total_allocated_bytes()
-    run = Experiment.open(folder)
-    frame = run.frame()
-    assert (len(frame), noted(run.notes)) == (27, 1)
+    experiment = Experiment.open(folder)
+    frame = experiment.frame()
+    assert (len(frame), noted(experiment.notes)) == (27, 1)
     assert pa.total_allocated_bytes() - before < 10_000_000
 
 
-def test_every_command_reads_a_folder_of_hostile_parts(made, folder, tmp_path, monkeypatch, capsys):
+def test_every_command_reads_a_folder_of_hostile_parts(synthetic, folder, tmp_path, monkeypatch, capsys):
     first = strangers.part_files(folder)[0]
     content, rows = first.read_bytes(), pq.read_table(first)
-    mutants = [strangers.parquet(spoil(rows)) for spoil in HOSTILE.values()]
-    # With 2286 a question about the sizes of its columns ended the process.
+    mutants = [strangers.parquet(damage(rows)) for damage, _ in HOSTILE.values()]
+    # Number 2286: reading the sizes of its columns ended the process.
     mutants += [mutate.part(number, content, rows) for number in (*range(60), 2286)]
     for mutant in mutants:
         (folder / "parts" / f"{hashlib.sha256(mutant).hexdigest()}.parquet").write_bytes(mutant)
@@ -566,13 +573,13 @@ def test_every_command_reads_a_folder_of_hostile_parts(made, folder, tmp_path, m
         ("report", folder),
         ("export", folder, "out.csv"),
         ("export", folder, "out.md"),
-        ("compare", made, folder),
-        ("merge", folder, made, "--into", "both"),
+        ("compare", synthetic, folder),
+        ("merge", folder, synthetic, "--into", "both"),
         ("plan", folder / "grid.toml", "--results", tmp_path),
         ("figures", folder),
         ("clean", folder, "--yes"),
     ):
-        status, said = command(capsys, *arguments)
-        assert status == 0, (arguments, said)
-        assert "Traceback" not in said
-        assert noted(said.splitlines()) >= 16 * (arguments[0] != "clean")
+        status, stderr = command(capsys, *arguments)
+        assert status == 0, (arguments, stderr)
+        assert "Traceback" not in stderr
+        assert noted(stderr.splitlines()) >= 16 * (arguments[0] != "clean")
