@@ -136,7 +136,7 @@ def write_comparison(
     command += [] if worse is None else ["--fail-if-worse", f"{abs(worse):g}"]
     page = comparison.render(table, left, right, worse, shlex.join(command))
     _write(path, page.encode(), "; give --out FILE.HTML")
-    failing = worse is not None and comparison.failing(table, left, worse)
+    failing = worse is not None and comparison.has_regressed(table, left, worse)
     return Comparison(path, comparison.sentences(table, left, right, worse), failing)
 
 

@@ -1,4 +1,4 @@
-"""Two runs side by side: what moved beyond noise, in words, and as a page."""
+"""Two experiments side by side: which configurations changed significantly, in sentences and as a page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,122 +7,122 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from initbench import __version__
 from initbench.errors import printable
 from initbench.reporting import figures, names, numbers
 from initbench.reporting.limits import MAX_COMPARED_DRAWN, MAX_COMPARED_ROWS
-from initbench.reporting.page import template, text
+from initbench.reporting.page import ENVIRONMENT_LABELS
+from initbench.reporting.templates import fill
 from initbench.spec.columns import SETTINGS
 
-# With fewer seeds than these noise cannot be told from a change of any size.
+# With fewer seeds than these no test can be significant for a change of any usual size.
 MIN_SEEDS = 3
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs: its name, how many cells it has, and its environments."""
+    """One of the two experiments: its name, its number of cells, and its environments."""
 
     name: str
     cells: int
     environments: Sequence[Mapping[str, str]]
 
 
-def sentences(table: pd.DataFrame, before: Side, after: Side, worse: float | None = None) -> list[str]:
-    """What moved, in words; `worse`, in points, is what is not to be lost."""
+def sentences(table: pd.DataFrame, before: Side, after: Side, threshold: float | None = None) -> list[str]:
+    """What changed, in sentences; `threshold`, in points, is the loss of accuracy from which on a gate fails."""
     cells, same = int(table["seeds"].sum()), int(table["same"].sum())
-    moved = table[table["significant"]]
-    up, down = moved[moved["change"] > 0], moved[moved["change"] < 0]
-    said = [f"{numbers.plural(cells, 'cell')} in {numbers.plural(len(table), 'setting')} are in both runs."]
+    changed = table[table["significant"]]
+    text = [
+        f"{numbers.plural(cells, 'cell')} in {numbers.plural(len(table), 'configuration')} are in both experiments."
+    ]
     if same == cells:
-        said.append("All of them are the same to the last bit.")
+        text.append("All of them are bit-identical.")
     else:
-        said.append(f"{same:,} of them are the same to the last bit, the others are not.")
+        text.append(f"{same:,} of them are bit-identical.")
         if (table["seeds"] < 2).all():
-            said.append("With one seed for each setting nothing can be told from noise.")
-        elif moved.empty:
-            said.append("No setting moved beyond noise.")
+            text.append("With one seed per configuration no change can be tested.")
+        elif changed.empty:
+            text.append("No configuration changed significantly.")
         else:
-            sides = ((up, "better"), (down, "worse"))
-            parts = [f"{numbers.plural(len(rows), 'setting')} {how}" for rows, how in sides if len(rows)]
-            worst = moved.iloc[int(moved["change"].abs().argmax())]
-            said.append(
-                f"Beyond noise: {numbers.listed(parts)}; the largest change is "
-                f"{numbers.signed(worst['change'], 2)} points ({name_of(worst, varying(table))})."
+            sides = ((changed[changed["change"] > 0], "better"), (changed[changed["change"] < 0], "worse"))
+            parts = [f"{numbers.plural(len(rows), 'configuration')} {side}" for rows, side in sides if len(rows)]
+            largest = changed.iloc[int(changed["change"].abs().argmax())]
+            text.append(
+                f"Changed significantly: {numbers.listed(parts)}; the largest change is "
+                f"{numbers.signed(largest['change'], 2)} points ({name_of(largest, varying(table))})."
             )
-    lost, gained = int(table["failed_before"].sum()), int(table["failed_after"].sum())
-    if lost != gained:
-        said.append(f"{lost:,} of these cells failed before and {gained:,} after.")
-    for one, other in ((before, after), (after, before)):
-        if one.cells > cells:
-            said.append(f"{numbers.plural(one.cells - cells, 'cell')} of {one.name} not in {other.name}.")
-    if worse is not None:
-        failing = too_bad(table, worse)
-        how = f"worse by {abs(worse):g} {'point' if abs(worse) == 1 else 'points'} or more"
-        if failing.empty:
-            said.append(f"No setting that both have is {how}, beyond noise.")
+    failed_before, failed_after = int(table["failed_before"].sum()), int(table["failed_after"].sum())
+    if failed_before != failed_after:
+        text.append(f"{failed_before:,} of these cells failed before and {failed_after:,} after.")
+    for side in (before, after):
+        if side.cells > cells:
+            text.append(f"Only in {side.name}: {numbers.plural(side.cells - cells, 'cell')}.")
+    if threshold is not None:
+        worse = regressions(table, threshold)
+        by = f"worse by {abs(threshold):g} {'point' if abs(threshold) == 1 else 'points'} or more"
+        if worse.empty:
+            text.append(f"No configuration of both is significantly {by}.")
         else:
-            sure = int(failing["significant"].sum())
-            said += [f"{numbers.plural(sure, 'setting')} {how}, beyond noise."] * bool(sure)
-            unsure = numbers.plural(len(failing) - sure, "setting")
-            why = "with too few seeds to tell noise, or with runs that newly fail: that counts too"
-            said += [f"{unsure} {how} {why}."] * (sure < len(failing))
+            count = int(worse["significant"].sum())
+            text += [f"{numbers.plural(count, 'configuration')} significantly {by}."] * bool(count)
+            untested = numbers.plural(len(worse) - count, "configuration")
+            why = "with too few seeds for a test or with runs that newly fail, which counts too"
+            text += [f"{untested} {by}, {why}."] * (count < len(worse))
         if before.cells > cells:
-            said.append(f"Cells that {after.name} lacks count as worse, because nothing is known of them.")
-    return said
+            text.append(f"Cells that are missing in {after.name} count as worse.")
+    return text
 
 
-def too_bad(table: pd.DataFrame, worse: float) -> pd.DataFrame:
-    """The settings that are worse by so many points or more: beyond noise, or with too few seeds to tell, or with runs
-    that fail and did not before.
+def regressions(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The configurations that are worse by at least this number of points.
+
+    Their change is significant, or has too few seeds for a test, or comes with runs that fail and did not before.
     """
-    by_so_much = table["change"] <= -worse / 100 + 1e-9  # and what is printed as the limit is at it
+    worse = table["change"] <= -threshold / 100 + 1e-9  # a change that is printed as the threshold is at it
     counts = table["significant"] | (table["seeds"] < MIN_SEEDS) | (table["failed_after"] > table["failed_before"])
-    return table[by_so_much & counts & (table["same"] < table["seeds"])]
+    return table[worse & counts & (table["same"] < table["seeds"])]
 
 
-def failing(table: pd.DataFrame, before: Side, worse: float) -> bool:
-    """Whether a comparison is to fail: a setting is too bad, or cells of the first run are not in the second."""
-    return bool(len(too_bad(table, worse))) or before.cells > int(table["seeds"].sum())
+def has_regressed(table: pd.DataFrame, before: Side, threshold: float) -> bool:
+    """Whether there are regressions, or cells of the first experiment that are not in the second."""
+    return bool(len(regressions(table, threshold))) or before.cells > int(table["seeds"].sum())
 
 
 def varying(table: pd.DataFrame) -> list[str]:
-    """The settings in which rows differ, and not only as another one does; at least the initializer."""
+    """The settings in which rows differ, and not only as another one does; the initializer always, and last."""
     if (table["output_activation"] == table["activation"]).all():
         table = table.drop(columns="output_activation")
-    found = [s for s in SETTINGS if s in table and (s == "initializer" or len(set(table[s])) > 1)]
-    return sorted(found, key=lambda s: s == "initializer")
+    settings = [s for s in SETTINGS if s in table and (s == "initializer" or len(set(table[s])) > 1)]
+    return sorted(settings, key=lambda s: s == "initializer")
 
 
 def name_of(row: Any, settings: Iterable[str]) -> str:
-    """What a setting is called: its initializer, and what else varies, of `varying`."""
+    """The name of a configuration: its initializer, and the other settings of `varying`."""
     others = [s for s in settings if s != "initializer"]
     return str(row["initializer"]) + (f", {names.title(others, row)}" if others else "")
 
 
-def render(table: pd.DataFrame, before: Side, after: Side, worse: float | None, command: str) -> str:
-    """The comparison of two runs as one HTML page: from `stats.changes`."""
-    named = names.labelled(table)
-    order = named["change"].abs().sort_values(ascending=False, kind="stable").index
-    settings = varying(named)
-    drawn = named.loc[order[:MAX_COMPARED_DRAWN]]
-    look = figures.Look.of(list(dict.fromkeys(named["initializer"])))
-    same = bool((named["same"] == named["seeds"]).all())
+def render(table: pd.DataFrame, before: Side, after: Side, threshold: float | None, command: str) -> str:
+    """Return the comparison of two experiments as one HTML page, from a table of `stats.changes`."""
+    table = names.labelled(table)
+    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
+    settings = varying(table)
+    drawn = table.loc[order[:MAX_COMPARED_DRAWN]]
+    look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
     figure = ""
-    if not same:
+    if not (table["same"] == table["seeds"]).all():
         drawing = figures.changes(drawn, [name_of(row, settings) for _, row in drawn.iterrows()], look)
         figure = Markup(figures.inline(drawing, look, "c-"))
-    return template("comparison.html").render(
-        style=text("page.css"),
-        version=__version__,
+    return fill(
+        "comparison.html",
+        look.style,
         before=before,
         after=after,
-        sentences=sentences(named, before, after, worse),
+        sentences=sentences(table, before, after, threshold),
         settings=[setting.replace("_", " ") for setting in settings],
         figure=figure,
-        colours=look,
         shown=len(drawn),
-        rows=[_row(row, settings) for _, row in named.loc[order[:MAX_COMPARED_ROWS]].iterrows()],
-        count=len(named),
+        rows=[_row(row, settings) for _, row in table.loc[order[:MAX_COMPARED_ROWS]].iterrows()],
+        count=len(table),
         environments=_environments(before, after),
         command=printable(command),
     )
@@ -134,18 +134,19 @@ def _row(row: Any, settings: Iterable[str]) -> dict[str, Any]:
         "before": numbers.percent(row["mean_before"], 2),
         "after": numbers.percent(row["mean_after"], 2),
         "change": numbers.difference(row, "change"),
-        "told": ("better" if row["change"] > 0 else "worse") if row["significant"] else "–",
-        "moved": bool(row["significant"]),
+        "significance": ("better" if row["change"] > 0 else "worse") if row["significant"] else "–",
+        "significant": bool(row["significant"]),
         "same": f"{int(row['same'])} of {int(row['seeds'])}",
         "failed": f"{int(row['failed_before'])} → {int(row['failed_after'])}",
     }
 
 
 def _environments(before: Side, after: Side) -> list[tuple[str, str, str]]:
-    """What the runs were made with, side by side: key, before, after."""
-    keys = sorted({key for side in (before, after) for one in side.environments for key in one})
-    return [(key, _values(before, key), _values(after, key)) for key in keys]
+    """The environments side by side: label, before, after."""
+    keys = sorted({key for side in (before, after) for environment in side.environments for key in environment})
+    return [(ENVIRONMENT_LABELS.get(key, key), _values(before, key), _values(after, key)) for key in keys]
 
 
 def _values(side: Side, key: str) -> str:
-    return numbers.listed(list(dict.fromkeys(one[key] for one in side.environments if key in one))) or "–"
+    values = dict.fromkeys(environment[key] for environment in side.environments if key in environment)
+    return numbers.listed(list(values)) or "–"

@@ -1,4 +1,4 @@
-"""All figures of a run: those of the page, and those that `initbench figures` writes."""
+"""All figures of an experiment: those of the page, and those that `initbench figures` writes."""
 
 import re
 from collections.abc import Iterator
@@ -8,25 +8,24 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import figures, names
+from initbench.reporting import figures, names, numbers
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import Drawing, Look
 from initbench.reporting.limits import MAX_OVERVIEW_COLUMNS, MAX_OVERVIEW_INITIALIZERS, MAX_THRESHOLDS
-from initbench.reporting.numbers import epochs, share_reached
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure of a section of the report; `choice` is the number of the choice that it is of, if it is of one."""
+    """A figure in a section of the report; `combination` is the number of the combination that it shows, if of one."""
 
     section: str
     name: str
     drawing: Drawing
-    choice: int | None = None
+    combination: int | None = None
 
 
 def gallery(evidence: Evidence, look: Look) -> Iterator[Shown]:
-    """The figures, in the order of the page."""
+    """Yield the figures, in the order of the page."""
     yield Shown("overview", "overview", _overview(evidence.first, look))
     limits = figures.accuracy_range(evidence.last, evidence.verdicts)
     for i, (title, rows) in enumerate(evidence.shown):
@@ -48,7 +47,7 @@ def gallery(evidence: Evidence, look: Look) -> Iterator[Shown]:
 
 
 def slug(shown: Shown) -> str:
-    """A file's name for a figure.
+    """Return a file's name for a figure.
 
     >>> slug(Shown("accuracy", "tanh, learning rate 0.1", None))
     'accuracy-tanh-learning-rate-0.1'
@@ -57,8 +56,8 @@ def slug(shown: Shown) -> str:
     return re.sub(r"[^a-z0-9_.]+", "-", "-".join(parts).lower()).strip("-.")[:120]
 
 
-def by_initializer(evidence: Evidence, column: str) -> pd.DataFrame:
-    """A column of the verdicts, initializer × choice, of the first choices."""
+def by_combination(evidence: Evidence, column: str) -> pd.DataFrame:
+    """A column of the verdicts as a table, initializer × combination, of the first combinations."""
     table = {
         title: rows.set_index("initializer")[column] for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
     }
@@ -70,31 +69,28 @@ def _width(columns: int) -> float:
 
 
 def _overview(evidence: Evidence, look: Look) -> Drawing:
-    """The whole in one figure: mean accuracies by initializer and choice; of a single choice seeds and intervals.
-
-    Of many initializers those that do best, by their mean over the choices.
-    """
+    """Mean accuracies by initializer and combination; of a single combination, seeds and intervals."""
     names = shown_first(evidence)
     if len(evidence.combinations) == 1:
         title, rows = evidence.combinations[0]
         rows = rows[rows["initializer"].isin(names)]
         last = evidence.last[evidence.last["initializer"].astype(str).isin(names)]
         return figures.accuracy_by_initializer(last, rows, look, figures.accuracy_range(last, rows), title)
-    wide = 100 * by_initializer(evidence, "mean_all").loc[names]
+    wide = 100 * by_combination(evidence, "mean_all").loc[names]
     return figures.heat_map(
         wide,
         "",
         "Mean test accuracy, %",
         "Mean test accuracy in percent by initializer and combination; a dot marks those among the best, a circle "
-        "those that scatter too much to be ruled out",
-        standing=by_initializer(evidence, "standing").fillna("").loc[names],
+        "those that cannot be ruled out",
+        standing=by_combination(evidence, "standing").fillna("").loc[names],
         width=_width(wide.shape[1]) - 0.8,
         bar=False,
     )
 
 
 def shown_first(evidence: Evidence) -> list[str]:
-    """The initializers of the first figure: all, in the grid's order; of many those with the highest means."""
+    """The initializers of the first figure: all, in the grid's order, or of many those with the highest means."""
     names = evidence.initializers
     if len(names) <= MAX_OVERVIEW_INITIALIZERS:
         return names
@@ -105,23 +101,28 @@ def shown_first(evidence: Evidence) -> list[str]:
 def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
     across = "activation" if "activation" in evidence.combination else evidence.combination[0]
     others = [setting for setting in evidence.combination if setting != across]
-    every = 100 * evidence.verdicts["mean_all"]
+    means = 100 * evidence.verdicts["mean_all"]
     for rows in stats.by_combination(evidence.verdicts, others)[: len(evidence.shown)]:
         title = names.title(others, rows.iloc[0]) if others else ""
         wide = 100 * rows.pivot(index="initializer", columns=across, values="mean_all")
         wide = wide.reindex(index=list(dict.fromkeys(rows["initializer"])), columns=list(dict.fromkeys(rows[across])))
-        what = f"Heat map of mean test accuracy in percent, initializer by {across.replace('_', ' ')}"
+        description = f"Heat map of mean test accuracy in percent, initializer by {across.replace('_', ' ')}"
         drawing = figures.heat_map(
-            wide, title, "Mean test accuracy, %", what, limits=(every.min(), every.max()), width=_width(wide.shape[1])
+            wide,
+            title,
+            "Mean test accuracy, %",
+            description,
+            limits=(means.min(), means.max()),
+            width=_width(wide.shape[1]),
         )
         yield Shown("heat", title, drawing)
 
 
 def _speed(evidence: Evidence) -> Iterator[Shown]:
-    wide = by_initializer(evidence, "median")
-    headings = ["Initializer", "Combination", "Median of the epochs", "Runs that get there", "Share, 95% interval"]
-    numbers = [
-        [str(row["initializer"]), title, *epochs(row), share_reached(row)]
+    wide = by_combination(evidence, "median")
+    headings = ["Initializer", "Combination", "Median epochs", "Runs that reach it", "Share, 95% interval"]
+    cells = [
+        [str(row["initializer"]), title, *numbers.epochs(row), numbers.share_reached(row)]
         for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
         for _, row in rows.iterrows()
     ]
@@ -130,14 +131,14 @@ def _speed(evidence: Evidence) -> Iterator[Shown]:
             wide.astype(float),
             "",
             "Epochs, median",
-            "Median number of epochs until a run comes within one point of the leader's last validation accuracy, "
-            "by initializer and combination; nothing where fewer than half of the runs do",
+            "Median number of epochs until a run's validation accuracy is at most one point below the leader's final "
+            "one, by initializer and combination; blank where fewer than half of the runs reach it",
             show=lambda value: f"{value:.0f}",
             reverse=True,
             width=_width(wide.shape[1]),
             integer=True,
         )
-        yield Shown("speed", "", replace(drawing, headings=headings, rows=numbers))
+        yield Shown("speed", "", replace(drawing, headings=headings, rows=cells))
 
 
 def _rates(evidence: Evidence, look: Look) -> Iterator[Shown]:
@@ -149,12 +150,12 @@ def _rates(evidence: Evidence, look: Look) -> Iterator[Shown]:
 
 
 def _across(evidence: Evidence, look: Look) -> Iterator[Shown]:
-    choices = evidence.compared_across
-    if not choices:
+    combinations = evidence.compared_across
+    if not combinations:
         return
     scores = evidence.scores
     ranks, pairs = evidence.ranks, evidence.rank_pairs
-    yield Shown("across", "ranks", figures.rank_diagram(ranks, groups(ranks, pairs), look, choices))
+    yield Shown("across", "ranks", figures.rank_diagram(ranks, groups(ranks, pairs), look, combinations))
     order = list(ranks["initializer"])
     means = stats.interquartile_means(scores).set_index("initializer").loc[order].reset_index()
     yield Shown(
@@ -162,32 +163,34 @@ def _across(evidence: Evidence, look: Look) -> Iterator[Shown]:
         "interquartile means",
         figures.intervals(means, "mean", look, "Interquartile mean", "Interquartile mean of test accuracy"),
     )
-    pooled = np.concatenate([values for each in scores.values() for values in each])
+    pooled = np.concatenate([values for accuracies in scores.values() for values in accuracies])
     table = stats.profiles(scores, np.unique(np.linspace(pooled.min(), pooled.max(), MAX_THRESHOLDS)))
     yield Shown("across", "profiles", figures.profile(table, look))
-    over = order[0]
-    chances = stats.improvement(scores, over).set_index("initializer").loc[order[1:]].reset_index()
-    title = f"Probability of improvement\nover {over}"
-    label = "Probability that a run is the better one"
-    yield Shown("across", "improvement", figures.intervals(chances, "probability", look, title, label, 0.5))
+    reference = order[0]
+    probabilities = stats.improvement(scores, reference).set_index("initializer").loc[order[1:]].reset_index()
+    title = f"Probability of improvement\nover {reference}"
+    label = "Probability that a run is better"
+    yield Shown("across", "improvement", figures.intervals(probabilities, "probability", look, title, label, 0.5))
 
 
 def groups(ranks: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[int, int]]:
-    """The bars of a critical-difference diagram: the longest runs of rows of `ranks` of which no pair is told apart.
+    """The bars of a critical-difference diagram: the longest ranges of rows of `ranks` without a significant pair.
 
-    None where the test can reach no significance, and none of a single row.
+    There are none where the test cannot reach significance; a bar has two rows at least.
     """
     if not len(pairs) or not pairs["attainable"].all():
         return []
     names = list(ranks["initializer"])
-    apart = {frozenset(pair) for pair in pairs.loc[pairs["significant"], ["better", "worse"]].itertuples(index=False)}
-    found: list[tuple[int, int]] = []
+    significant = {
+        frozenset(pair) for pair in pairs.loc[pairs["significant"], ["better", "worse"]].itertuples(index=False)
+    }
+    ranges: list[tuple[int, int]] = []
     for first in range(len(names)):
         last = first
         while last + 1 < len(names) and not any(
-            frozenset((names[i], names[last + 1])) in apart for i in range(first, last + 1)
+            frozenset((names[i], names[last + 1])) in significant for i in range(first, last + 1)
         ):
             last += 1
-        if last > first and not (found and found[-1][1] >= last):
-            found.append((first, last))
-    return found
+        if last > first and not (ranges and ranges[-1][1] >= last):
+            ranges.append((first, last))
+    return ranges

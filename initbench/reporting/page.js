@@ -1,21 +1,21 @@
 "use strict";
-// The page's own script: the table's order, filters and metric, the permanent link to a view, light and dark, and the
-// data as files. Without it the page is whole, and still.
+// The page's script: the table's order, filters and metric, the permanent link to a view, light and dark, and the data
+// as files. Without it the page is complete, but static.
 (() => {
   const root = document.documentElement;
   const read = (id) => document.getElementById(id);
   const data = JSON.parse(read("data").textContent);
   const body = read("rows"), rows = [...body.rows], heads = [...read("explorer").tHead.rows[0].cells];
-  const marked = [...document.querySelectorAll("[data-choice]")];
-  const everything = () => ({ filters: {}, metric: data.metrics[0][0], sort: "", than: "" });
+  const marked = [...document.querySelectorAll("[data-combination]")];
+  const everything = () => ({ filters: {}, metric: data.metrics[0][0], sort: "", reference: "" });
   const view = everything();
   const PLOT = { width: 96, height: 14, margin: 5 };
   root.classList.add("scripted");
 
-  // Light and dark: the system's choice, or the reader's.
+  // Light and dark: the system's preference, or the reader's.
   const theme = read("theme"), system = matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
-  const remember = (value) => { try { localStorage.setItem("initbench-theme", value); } catch { /* not kept, then */ } };
+  const remember = (value) => { try { localStorage.setItem("initbench-theme", value); } catch { /* storage is blocked */ } };
   const named = () => { theme.textContent = dark() ? "Light colours" : "Dark colours"; };
   try { root.dataset.theme = localStorage.getItem("initbench-theme") || ""; } catch { root.dataset.theme = ""; }
   theme.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; remember(root.dataset.theme); named(); });
@@ -38,31 +38,31 @@
   const all = (values) => [["", "all"], ...values.map((value) => [value, value])];
   const filters = [];
   data.settings.forEach((setting, i) => {
-    const values = unique(data.choices.map((choice) => choice[i]));
+    const values = unique(data.combinations.map((combination) => combination[i]));
     if (values.length > 1) filters.push(control(spoken(setting), setting, all(values)));
   });
   if (data.initializers.length > 1) filters.push(control("Initializer", "initializer", all(data.initializers)));
   const metric = control("Metric", "metric", data.metrics);
   const others = data.pairs.length ? data.initializers : [];
-  const than = others.length ? control("Compare with", "than", [["", "the leader"], ...others.map((name) => [name, name])]) : null;
+  const reference = others.length ? control("Compare with", "reference", [["", "the leader"], ...others.map((name) => [name, name])]) : null;
 
-  // How far a row is behind the initializer that was chosen to compare with, as text and number; null: the leader.
+  // How far a row is behind the selected reference, as text and number; null: the reference is the leader.
   const behind = (i) => {
-    if (!view.than) return null;
-    const [choice, initializer] = data.rows[i], other = data.initializers.indexOf(view.than);
-    return initializer === other ? ["–", 0] : data.pairs[choice][initializer][other] || ["–", null];
+    if (!view.reference) return null;
+    const [combination, initializer] = data.rows[i], other = data.initializers.indexOf(view.reference);
+    return initializer === other ? ["–", 0] : data.pairs[combination][initializer][other] || ["–", null];
   };
 
   // What a row is sorted by, for each heading.
   const number = () => data.metrics.findIndex(([name]) => name === view.metric);
   const count = data.settings.length;
   const key = (column, i) => {
-    const [choice, initializer, failed, led, learned, metrics] = data.rows[i];
+    const [combination, initializer, failed, difference, epochs, metrics] = data.rows[i];
     const cells = metrics[number()];
-    if (column < count) return numeric[column] ? +data.choices[choice][column] : orders[column].indexOf(data.choices[choice][column]);
-    return [data.initializers[initializer], cells[1], cells[1], view.than ? behind(i)[1] : led, cells[5], failed, learned][column - count];
+    if (column < count) return numeric[column] ? +data.combinations[combination][column] : orders[column].indexOf(data.combinations[combination][column]);
+    return [data.initializers[initializer], cells[1], cells[1], view.reference ? behind(i)[1] : difference, cells[5], failed, epochs][column - count];
   };
-  const orders = data.settings.map((_, i) => unique(data.choices.map((choice) => choice[i])));
+  const orders = data.settings.map((_, i) => unique(data.combinations.map((combination) => combination[i])));
   const numeric = orders.map((values) => values.every((value) => value !== "" && !isNaN(value))); // else the grid's order
   const compare = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b, "en", { numeric: true }) : a - b;
   heads.forEach((head, column) => {
@@ -99,12 +99,12 @@
   };
 
   const titled = (id, text) => { read(id).firstElementChild.textContent = text; };
-  const chosen = (i) => data.settings.every((setting, s) => !view.filters[setting] || data.choices[i][s] === view.filters[setting]);
+  const chosen = (i) => data.settings.every((setting, s) => !view.filters[setting] || data.combinations[i][s] === view.filters[setting]);
   const show = (store) => {
-    const kept = data.choices.map((_, i) => chosen(i));
-    for (const element of marked) element.hidden = !kept[element.dataset.choice];
+    const shown = data.combinations.map((_, i) => chosen(i));
+    for (const element of marked) element.hidden = !shown[element.dataset.combination];
     const only = view.filters.initializer;
-    const visible = rows.map((_, i) => kept[data.rows[i][0]] && (!only || data.initializers[data.rows[i][1]] === only));
+    const visible = rows.map((_, i) => shown[data.rows[i][0]] && (!only || data.initializers[data.rows[i][1]] === only));
     const which = number(), numbers = [];
     rows.forEach((row, i) => {
       row.hidden = !visible[i];
@@ -112,16 +112,16 @@
     });
     const low = Math.min(...numbers), high = Math.max(...numbers);
     rows.forEach((row, i) => {
-      const cells = data.rows[i][5][which], place = row.cells;
-      const [told, dagger] = place[count + 2].children;
-      told.textContent = cells[0];
+      const cells = data.rows[i][5][which], fields = row.cells;
+      const [mean, dagger] = fields[count + 2].children;
+      mean.textContent = cells[0];
       if (dagger) dagger.hidden = which > 0; // it is about test accuracy
-      place[count + 3].textContent = view.than ? behind(i)[0] : place[count + 3].dataset.leader;
-      place[count + 4].textContent = cells[4];
-      if (visible[i]) plot(place[count + 1], cells.slice(1, 4), low, high, `var(--c${data.rows[i][1]})`);
+      fields[count + 3].textContent = view.reference ? behind(i)[0] : fields[count + 3].dataset.leader;
+      fields[count + 4].textContent = cells[4];
+      if (visible[i]) plot(fields[count + 1], cells.slice(1, 4), low, high, `var(--c${data.rows[i][1]})`);
     });
     titled("metric-head", `${data.metrics[which][1]}, all runs`);
-    titled("behind-head", `Behind ${view.than || "the leader"}, points`);
+    titled("behind-head", `Behind ${view.reference || "the leader"}, points`);
     const [column, order] = view.sort.split(".");
     const indices = rows.map((_, i) => i);
     if (view.sort) {
@@ -139,23 +139,23 @@
     });
     for (const select of filters) select.value = view.filters[select.dataset.name] || "";
     metric.value = view.metric;
-    if (than) than.value = view.than;
+    if (reference) reference.value = view.reference;
     const some = visible.filter(Boolean).length;
     read("shown").textContent = `${some} of ${rows.length} rows` + (view.sort ? `, by ${heads[column].textContent.trim().toLowerCase()}` : "");
     const parameters = new URLSearchParams();
     for (const [name, value] of Object.entries(view.filters)) if (value) parameters.set(name, value);
     if (which) parameters.set("metric", view.metric);
-    if (view.than) parameters.set("than", view.than);
+    if (view.reference) parameters.set("reference", view.reference);
     if (view.sort) parameters.set("sort", view.sort);
     const address = "#" + (parameters.toString() ? "view?" + parameters : "explore");
     read("link").href = address;
     if (store) history.replaceState(null, "", address);
   };
 
-  const take = () => {
-    const [place, text] = [location.hash.slice(0, 6), location.hash.slice(6)];
-    if (place !== "#view?") return;
-    const parameters = new URLSearchParams(text);
+  const restore = () => {
+    const [prefix, query] = [location.hash.slice(0, 6), location.hash.slice(6)];
+    if (prefix !== "#view?") return;
+    const parameters = new URLSearchParams(query);
     view.filters = {};
     for (const select of filters) {
       const value = parameters.get(select.dataset.name);
@@ -163,7 +163,7 @@
     }
     const wanted = parameters.get("metric");
     view.metric = data.metrics.some(([name]) => name === wanted) ? wanted : data.metrics[0][0];
-    view.than = others.includes(parameters.get("than")) ? parameters.get("than") : "";
+    view.reference = others.includes(parameters.get("reference")) ? parameters.get("reference") : "";
     const sort = /^(0|[1-9]\d*)\.(up|down)$/.exec(parameters.get("sort") || "");
     view.sort = sort && +sort[1] < heads.length && !heads[sort[1]].classList.contains("plot") ? sort[0] : "";
     show(false);
@@ -172,13 +172,13 @@
 
   for (const select of filters) select.addEventListener("change", () => { view.filters[select.dataset.name] = select.value; show(true); });
   metric.addEventListener("change", () => { view.metric = metric.value; show(true); });
-  if (than) than.addEventListener("change", () => { view.than = than.value; show(true); });
+  if (reference) reference.addEventListener("change", () => { view.reference = reference.value; show(true); });
   read("reset").addEventListener("click", () => { Object.assign(view, everything()); show(true); });
-  addEventListener("hashchange", take);
+  addEventListener("hashchange", restore);
   show(false);
-  take();
+  restore();
 
-  // The table comes compressed; who asks for CSV gets CSV.
+  // The table comes compressed; a click on CSV decompresses it.
   const csv = read("csv");
   if (csv && "DecompressionStream" in window) {
     const packed = Uint8Array.from(atob(csv.href.split(",")[1]), (letter) => letter.charCodeAt(0));

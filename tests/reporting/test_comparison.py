@@ -95,26 +95,26 @@ def test_a_run_that_diverges_counts_as_chance(before):
     assert found.loc["zeros", "significant"].all()
 
 
-def test_the_page_of_a_comparison_says_what_moved(before):
+def test_the_page_of_a_comparison_names_the_changes(before):
     found = stats.changes(before, moved_by(before, -1))
     left = comparison.Side("before", 72, [{"torch": "2.13.0", "processor": "one"}])
     right = comparison.Side("<b>after</b>", 80, [{"torch": "2.14.0", "processor": "one"}])
     page = comparison.render(found, left, right, 0.5, "initbench compare a b")
     text = Page(page).text
     for said in (
-        "72 cells in 12 settings are in both runs.",
-        "0 of them are the same to the last bit",
-        "Beyond noise: 4 settings worse; the largest change is −0.97 points (he_normal, relu, mse).",
-        "8 cells of <b>after</b> not in before.",
-        "4 settings worse by 0.5 points or more, beyond noise.",
+        "72 cells in 12 configurations are in both experiments.",
+        "0 of them are bit-identical.",
+        "Changed significantly: 4 configurations worse; the largest change is −0.97 points (he_normal, relu, mse).",
+        "Only in <b>after</b>: 8 cells.",
+        "4 configurations significantly worse by 0.5 points or more.",
         "2.14.0",
         "initbench compare a b",
     ):
         assert said in text
     assert "<b>after" not in page
     assert not Page(page).scripts
-    assert len(comparison.too_bad(found, 0.5)) == 4
-    assert len(comparison.too_bad(found, 2)) == 0
+    assert len(comparison.regressions(found, 0.5)) == 4
+    assert len(comparison.regressions(found, 2)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +138,13 @@ def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_the_exit_status_says_whether_anything_is_too_bad(runs, tmp_path):
+def test_the_exit_status_is_1_for_a_regression(runs, tmp_path):
     one, two = runs
     out = tmp_path / "changes.html"
     result = invoke("compare", one, two, "--fail-if-worse", 0.5, "--out", out)
     assert result.exit_code == 1
-    assert "4 settings worse by 0.5 points or more, beyond noise." in result.output
-    assert "What moved beyond noise?" in out.read_text(encoding="utf-8")
+    assert "4 configurations significantly worse by 0.5 points or more." in result.output
+    assert "Which configurations changed significantly?" in out.read_text(encoding="utf-8")
     assert invoke("compare", one, two, "--fail-if-worse", 2, "--out", out, "--force").exit_code == 0
     assert invoke("compare", one, two, "--out", out, "--force").exit_code == 0
     assert (
@@ -152,7 +152,7 @@ def test_the_exit_status_says_whether_anything_is_too_bad(runs, tmp_path):
     )  # better is not worse
     same = invoke("compare", one, one, "--fail-if-worse", 0)
     assert same.exit_code == 0
-    assert "All of them are the same to the last bit." in same.output
+    assert "All of them are bit-identical." in same.output
     assert (one.parent / "compare-page-page.html").is_file()
     assert len(ib.compare(one, two)) == 12
 
@@ -239,28 +239,28 @@ def test_what_cannot_be_judged_counts_as_worse(before):
     whole = comparison.Side("before", 72, [])
     part = before[before["initializer"] != "he_normal"]
     found = stats.changes(before, part)
-    assert comparison.failing(found, whole, 0.5)
-    assert not comparison.failing(stats.changes(part, before), comparison.Side("before", 48, []), 0.5)
-    assert "Cells that after lacks count as worse" in " ".join(
+    assert comparison.has_regressed(found, whole, 0.5)
+    assert not comparison.has_regressed(stats.changes(part, before), comparison.Side("before", 48, []), 0.5)
+    assert "Cells that are missing in after count as worse" in " ".join(
         comparison.sentences(found, whole, comparison.Side("after", 48, []), 0.5)
     )
     single = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
     assert not single["significant"].any()
-    assert len(comparison.too_bad(single, 0.5)) == 4
-    assert comparison.too_bad(stats.changes(before[before["seed"] == 0], before), 0).empty  # the same bits
+    assert len(comparison.regressions(single, 0.5)) == 4
+    assert comparison.regressions(stats.changes(before[before["seed"] == 0], before), 0).empty  # the same bits
     lost = before.copy()
     which = (lost["initializer"] == "zeros") & (lost["epoch"] == 2) & (lost["seed"] == 0)
     lost.loc[which, "status"] = "diverged"
     lost.loc[which, list(METRICS)] = np.nan
     newly = stats.changes(before, lost)
     assert not newly["significant"].any()
-    assert len(comparison.too_bad(newly, 0.5)) == 4
+    assert len(comparison.regressions(newly, 0.5)) == 4
 
 
 def test_a_change_that_is_printed_as_the_limit_is_at_it(before):
     base = before.assign(test_accuracy=0.9007)
     found = stats.changes(base, base.assign(test_accuracy=0.8957))
-    assert len(comparison.too_bad(found, 0.5)) == len(found)
+    assert len(comparison.regressions(found, 0.5)) == len(found)
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)

@@ -103,20 +103,20 @@ def test_the_table_sorts_and_filters(opened, address, frame, width):
     assert column(page, 0) == ["relu", "relu"]
     assert column(page, 2) == ["zeros", "zeros"]
     assert page.locator("#shown").inner_text().startswith("2 of 12 rows")
-    page.get_by_role("button", name="Show everything").click()
+    page.get_by_role("button", name="Reset").click()
     assert column(page, 2) == table["initializer"].tolist()
 
 
 def test_the_choice_holds_for_answers_and_figures(opened, address):
     page = opened(address)
-    panels = page.locator("figure[data-choice]:visible")
+    panels = page.locator("figure[data-combination]:visible")
     assert panels.count() == 12
     page.get_by_label("Activation", exact=True).select_option("tanh")
     assert panels.count() == 6
     assert page.locator(".answers > li:visible").count() == 2
     page.get_by_label("Loss", exact=True).select_option("mse")
     assert panels.count() == 3
-    told = [svg.get_attribute("aria-label") for svg in page.locator("figure[data-choice]:visible svg").all()]
+    told = [svg.get_attribute("aria-label") for svg in page.locator("figure[data-combination]:visible svg").all()]
     assert all("tanh, mse" in text for text in told)
 
 
@@ -157,7 +157,7 @@ def test_a_permanent_link_leads_to_the_view(opened, address):
     for number in (0, 1, 2, 4, 5):
         assert column(again, number) == column(page, number)
     assert again.get_by_label("Metric", exact=True).input_value() == "validation_loss"
-    assert again.locator("figure[data-choice]:visible").count() == 6
+    assert again.locator("figure[data-combination]:visible").count() == 6
     assert again.locator("#explore").evaluate("heading => heading.getBoundingClientRect().top") < 900
     for wrong in (
         "#view?activation=nonsense&metric=nonsense&sort=99.up&than=x",

@@ -77,7 +77,7 @@ def test_the_answer_stands_first_in_words(page):
         "Method",
         "Environment",
         "a processor",
-        "Make it again",
+        "Reproduce",
         "initbench run page.toml",
         "None of the 36 runs diverged or stayed at chance.",
     ):
@@ -192,7 +192,7 @@ def test_a_part_of_a_run_is_told_to_be_one(without_figures):
     assert "With two seeds" in text
     assert "12 of the 36 cells are not trained yet" in text
     text = Page(render(frame[:0], parsed, [], "initbench run page.toml")).text
-    assert "No cell of this run is trained yet" in text
+    assert "No cell of this experiment is trained yet" in text
 
 
 def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
@@ -246,14 +246,14 @@ def test_hidden_layers_in_csv_are_lists_and_no_dates(kind):
     assert set(frame["hidden"]) == {"", "128", "12-10"}  # the table itself is as it was
 
 
-def test_a_large_run_is_carried_in_part_and_the_page_says_so():
+def test_a_large_experiment_is_embedded_in_part_and_the_page_says_so():
     frame = made_up(grid.parse(TEXT))
     many = pd.concat([frame] * 300, ignore_index=True)
-    kept, what = explorer.carried(many)
-    assert len(kept) == 36 * 300
-    assert (kept["epoch"] == 2).all()
-    assert "the last epoch of each cell, 10,800 rows" in what
-    assert explorer.carried(pd.concat([many] * 3))[0].empty
+    rows, description = explorer.embedded(many)
+    assert len(rows) == 36 * 300
+    assert (rows["epoch"] == 2).all()
+    assert "the last epoch of each cell, 10,800 rows" in description
+    assert explorer.embedded(pd.concat([many] * 3))[0].empty
 
 
 def test_the_report_of_an_experiment_is_small_and_says_how_fast_it_was(copied):
@@ -314,7 +314,7 @@ def test_the_page_says_how_many_seeds_would_be_enough(page, without_figures):
     parsed = grid.parse(TEXT)
     verdicts = stats.verdicts(made_up(parsed), ["activation", "loss"])
     text = Page(page).text
-    assert "How many seeds would be enough" in text
+    assert "How many seeds are enough?" in text
     for _, rows in verdicts.groupby(["activation", "loss"], sort=False):
         nearest = rows.loc[rows["difference"].idxmin()]
         detectable = stats.detectable(nearest["difference_std"], 3, 3)
@@ -340,7 +340,7 @@ def test_the_page_says_how_fast_an_initializer_comes_near_the_leader(without_fig
             if len(by_hand) == 3:
                 assert table.loc[(activation, loss, name), "median"] == by_hand.median()
     assert (table["reached"] > 0).any()
-    assert "Epochs to near the leader" in Page(render(frame, parsed, [], "x")).text
+    assert "Epochs to within 1 point of the leader" in Page(render(frame, parsed, [], "x")).text
 
 
 def test_where_each_is_behind_another_none_is_recommended():
@@ -538,7 +538,7 @@ def test_the_report_of_10_000_cells_is_small():
     assert len(many) == 9984
     page = render(made_up(many, lambda c: hash_of(c) / 16**6), many, [], "x")
     assert len(page.encode()) < 10_000_000
-    assert "This page carries the last epoch of each cell" in Page(page).text
+    assert "This page contains the last epoch of each cell" in Page(page).text
 
 
 def judged(**values):

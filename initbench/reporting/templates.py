@@ -1,0 +1,38 @@
+"""Fill the page's templates; whatever comes from an experiment is escaped."""
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from initbench import __version__
+from initbench.reporting.figures.svg import unique
+
+
+def fill(template: str, colours: str = "", **values: Any) -> str:
+    """Return a page: a template with its style sheet, the `colours` of its initializers, and these values."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FunctionLoader(asset)
+    )
+    environment.filters |= {"breakable": _breakable, "digest": _digest}
+    environment.globals |= {"unique": lambda svg, prefix: Markup(unique(svg, prefix))}
+    own = {"version": __version__, "style": Markup(asset("page.css")), "colours": Markup(colours)}
+    return environment.get_template(template).render(**own, **values)
+
+
+def asset(name: str) -> str:
+    """The text of a file of this package: a template, a style sheet or a script."""
+    return files("initbench.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+def _breakable(name: str) -> Markup:
+    """A name that a narrow column may break before a parenthesis and after an underscore, and nowhere else."""
+    return Markup(str(escape(name)).replace("(", "<wbr>(").replace("_", "_<wbr>"))
+
+
+def _digest(script: str) -> str:
+    """The SHA-256 of a script, as a content security policy names it."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
