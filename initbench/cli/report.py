@@ -94,7 +94,7 @@ def compare(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Compare two experiments cell by cell: what changed beyond noise, as a page and as an exit status."""
+    """Compare two experiments cell by cell: significant changes, as a page and as an exit status."""
     from initbench.api import outputs
     from initbench.results.experiment import Experiment
 
