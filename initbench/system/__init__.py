@@ -1,1 +1,1 @@
-"""The operating system: files, folders for caches, threads, child processes. Knows nothing of the experiments."""
+"""The operating system: files, cache folders, threads, child processes, hardware; independent of experiments."""

@@ -1,4 +1,4 @@
-"""Where things are kept that may be removed at any time: speeds of this machine, compiled code."""
+"""Folders for data that may be deleted at any time: speeds of this machine, compiled code."""
 
 import errno
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """`initbench` below the user's folder for caches; it need not exist.
+    """Return the folder `initbench` in the user's cache folder; it may not exist yet.
 
-    A process without a home has a folder of its own below the system's temporary one. OSError if that is somebody
-    else's. A relative path in the environment is no answer: it would lead below the working directory.
+    For a process without a home it is in the system's temporary folder; OSError if another user owns it. Relative paths
+    in the environment are ignored, because they would lead below the working directory.
     """
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
         if os.path.isabs(os.environ.get(name, "")):
@@ -27,20 +27,20 @@ def _temporary() -> Path:
 
 
 def provide_home() -> None:
-    """Give a process without a home one below the temporary folder, for the libraries that look there.
+    """Set HOME to a temporary folder in a process without a home.
 
-    Some of them would read and write in a folder `~` of the working directory.
+    Otherwise some libraries would read and write in a folder `~` of the working directory.
     """
     if home_folder() is None:
         try:
             home = _temporary()
-        except OSError:  # it is somebody else's
+        except OSError:  # another user owns it
             home = Path(tempfile.mkdtemp(prefix="initbench-"))
         os.environ["HOME"] = str(home)
 
 
 def home_folder() -> Path | None:
-    """The user's home; None where HOME is not set, or no path, and the system does not know the user."""
+    """Return the user's home, or None if HOME is not set to a path and the system has no record of the user."""
     try:
         home = Path.home()
     except RuntimeError:
@@ -49,10 +49,10 @@ def home_folder() -> Path | None:
 
 
 def private(folder: Path) -> Path:
-    """A folder that is this user's alone, made if it is not there; OSError if it is not, or cannot be made.
+    """Return a folder that only this user can access, created if necessary; OSError if others can, or if that fails.
 
-    What lies in it can be trusted like the user's own code: no other user could have put it there. Windows keeps the
-    folders of a user from others by itself.
+    Its content can be trusted like the user's own code, because no other user can write there. On Windows, folders of a
+    user are private by default.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name == "posix":
@@ -68,7 +68,7 @@ def private(folder: Path) -> Path:
 
 
 def _check_parents(folder: Path) -> None:
-    """OSError if another user could put a folder of their own in the place of this one."""
+    """Raise OSError if another user could replace this folder with their own."""
     if folder.parent.stat().st_uid not in (0, os.geteuid()):
         raise PermissionError(errno.EPERM, "the folder above it belongs to another user", str(folder))
     for parent in folder.parents:

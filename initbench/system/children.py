@@ -1,7 +1,7 @@
-"""How the package starts a child process: Python in a folder of ours, with an environment of ours.
+"""Start child processes: Python in the package's folder, with an environment of its own.
 
-A child imports nothing from the user's working directory, which may be a stranger's, reads no library's configuration
-there, and no variable of the user's changes its bits. All children are started here, and in no other way.
+A child imports nothing from the working directory, which is untrusted, and reads no library's configuration there; no
+environment variable changes its bits. Every child process is started here.
 """
 
 import os
@@ -13,8 +13,8 @@ from typing import Any
 
 PACKAGE = Path(__file__).absolute().parents[1]
 
-# These variables choose a library's instructions, its threads or its precision: they change the bits of a result, and
-# nothing else. MKL_CBWR is set by `threads.ENVIRONMENT`.
+# These variables select a library's instructions, threads or precision, and so change the bits of a result.
+# `threads.ENVIRONMENT` sets MKL_CBWR.
 CHANGE_BITS = frozenset(
     {
         "ATEN_CPU_CAPABILITY",
@@ -32,11 +32,11 @@ CHANGE_BITS = frozenset(
     }
 )
 
-# With these a child would wait for a person at its end, or stop at a library's warning.
+# With these a child would wait for input at its end, or stop at a library's warning.
 INTERACTIVE = frozenset({"PYTHONINSPECT", "PYTHONWARNINGS"})
 
-# Of numba's variables only this one is kept: NumPy then draws the weights, with the same bits.
-NUMBA_KEPT = "NUMBA_DISABLE_JIT"
+# The only variable of numba that is passed on: with it NumPy draws the weights, with the same bits.
+NUMBA_PASSED = "NUMBA_DISABLE_JIT"
 
 
 def start(*arguments: str, variables: Mapping[str, str] | None = None, **options: Any) -> "subprocess.Popen[Any]":
@@ -47,14 +47,13 @@ def start(*arguments: str, variables: Mapping[str, str] | None = None, **options
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child: the user's, without what could change its code or its bits, and `variables`."""
-    kept = {
+    """Return the user's environment without what could change a child's code or bits, and with `variables`."""
+    inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in CHANGE_BITS | INTERACTIVE and (not name.startswith("NUMBA_") or name == NUMBA_KEPT)
+        if name not in CHANGE_BITS | INTERACTIVE and (not name.startswith("NUMBA_") or name == NUMBA_PASSED)
     }
-    # The package is found where it was found here. Python takes an empty or a relative entry for one below the working
-    # directory.
+    # The child imports this package. Empty and relative entries would refer to the working directory.
     user_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     path = [str(PACKAGE.parent), *(entry for entry in user_path if os.path.isabs(entry))]
-    return {**kept, **variables, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+    return {**inherited, **variables, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}

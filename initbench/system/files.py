@@ -1,4 +1,4 @@
-"""Reading and writing single files: a file is written whole or not at all, and whatever is read has a limit."""
+"""Read and write single files: writes are atomic, and reads are limited in size."""
 
 import contextlib
 import errno
@@ -11,13 +11,13 @@ from typing import Any
 
 from initbench.errors import CannotWrite
 
-# Files that are being written have such names, which no reader takes for a result.
+# Names of files that are being written; readers ignore them.
 HIDDEN, UNFINISHED = ".initbench-", ".tmp"
 
-# No number in a JSON file of a run is larger; products of a few of them are finite.
+# The largest number in an experiment's JSON files; products of a few of them are finite.
 MAX_NUMBER = 1e100
 
-# What a disk says that is full, or on which the user has no more room; and one that is broken.
+# The errors of a full disk or an exhausted quota, and of a broken disk.
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 NO_ROOM = (*FULL, errno.EIO)
 
@@ -31,12 +31,12 @@ KINDS = {
 
 
 def read(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a regular file of at most `max_bytes`; OSError, whose `strerror` says why, of anything else.
+    """Return the bytes of a regular file of at most `max_bytes`; OSError, with the reason in `strerror`, otherwise.
 
-    This never waits and never fills the memory, whatever lies at the path. A symbolic link is followed, so that parts
-    may lie on another disk; what it leads to has to be a regular file, too.
+    It neither blocks nor exhausts the memory, whatever the path refers to. A symbolic link is followed, so that parts
+    may lie on another disk; its target must be a regular file too.
     """
-    status = check_regular(path)  # before it is opened, which wakes some devices
+    status = check_regular(path)  # before opening, which activates some devices
     if status.st_size > max_bytes:
         raise _too_large(path, max_bytes)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -58,7 +58,7 @@ def read(path: Path, max_bytes: int) -> bytes:
 
 
 def check_regular(path: Path) -> os.stat_result:
-    """The status of a file; OSError, whose `strerror` says why, if it is not a regular one, and leads to none."""
+    """Return the status of a regular file, or of a link to one; OSError, with the reason in `strerror`, otherwise."""
     return _checked(os.stat(path), path)
 
 
@@ -74,9 +74,9 @@ def _too_large(path: Path, max_bytes: int) -> OSError:
 
 
 def read_json(path: Path, max_bytes: int) -> Any:
-    """What a JSON file says. OSError as for `read`; ValueError if it is not JSON, or not what a run writes as JSON.
+    """Return the value of a JSON file. OSError as for `read`; ValueError for invalid JSON.
 
-    That is: no key twice in one object, no number that is not finite or beyond `MAX_NUMBER`, no nesting without end.
+    Also invalid: duplicate keys in an object, numbers that are not finite or exceed `MAX_NUMBER`, and deep nesting.
     """
     content = read(path, max_bytes)
     try:
@@ -89,7 +89,7 @@ def read_json(path: Path, max_bytes: int) -> Any:
 
 def _number(text: str) -> int | float:
     number: int | float = int(text) if text.lstrip("-").isdigit() else float(text)
-    if not abs(number) <= MAX_NUMBER:  # nor is it "NaN"
+    if not abs(number) <= MAX_NUMBER:  # also false for NaN
         raise ValueError("a number that is too large")
     return number
 
@@ -102,21 +102,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether a regular file lies at a path itself: a symbolic link to one is none."""
+    """Return whether a path is a regular file, and not a symbolic link to one."""
     with contextlib.suppress(OSError, ValueError):
         return stat.S_ISREG(os.lstat(path).st_mode)
     return False
 
 
 def is_own_folder(path: Path) -> bool:
-    """Whether a folder lies at a path itself: a symbolic link to one is none."""
+    """Return whether a path is a folder, and not a symbolic link to one."""
     with contextlib.suppress(OSError, ValueError):
         return stat.S_ISDIR(os.lstat(path).st_mode)
     return False
 
 
 def entries(folder: Path) -> list["os.DirEntry[str]"]:
-    """What lies in a folder, by name; nothing where there is no such folder, or it cannot be read."""
+    """Return the entries of a folder, sorted by name; none if it does not exist or cannot be read."""
     try:
         with os.scandir(folder) as scan:
             return sorted(scan, key=lambda entry: entry.name)
@@ -125,12 +125,12 @@ def entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def write_file(path: Path, content: bytes, synced: bool = True) -> None:
-    """Write a file so that a crash leaves the old one or the new one: a hidden name, synced, renamed, folder synced.
+    """Write a file atomically: under a hidden name, synced, renamed, folder synced. A crash leaves the old or the new.
 
-    A new file has the permissions that the umask leaves. One that is replaced hands its own on to the new file, and its
-    owner and group where that is allowed. A symbolic link is replaced, and not followed.
+    A new file has the permissions of the umask. The file that replaces another has its permissions, and its owner and
+    group if that is allowed. A symbolic link is replaced, not followed.
 
-    Raises CannotWrite, and leaves nothing behind.
+    Raises CannotWrite, and leaves no temporary file.
     """
     try:
         make_folder(path.parent)
@@ -140,7 +140,7 @@ def write_file(path: Path, content: bytes, synced: bool = True) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 if os.name == "posix":
-                    _keep_permissions(handle, path)  # before there is anything to be read
+                    _keep_permissions(handle, path)  # before there is any content
                 file.write(content)
                 file.flush()
                 if synced:
@@ -157,14 +157,14 @@ def write_file(path: Path, content: bytes, synced: bool = True) -> None:
 
 
 def _keep_permissions(handle: int, path: Path) -> None:
-    """Give a new file the owner, the group and the mode of the file that it replaces, if there is one.
+    """Give a new file the owner, the group and the mode of the file that it replaces, if any.
 
-    The new file never has more readers: where the group cannot be kept, the new group gets what everybody has; and what
-    a symbolic link leads to limits the mode.
+    The new file never has more readers: if the group cannot be set, the new group gets the permissions of others; and
+    the target of a symbolic link limits the mode.
     """
     try:
         old, new = os.stat(path), os.fstat(handle)
-    except OSError:  # a new file, or a link that leads nowhere
+    except OSError:  # a new file, or a broken link
         return
     if not stat.S_ISREG(old.st_mode):
         return
@@ -177,7 +177,7 @@ def _keep_permissions(handle: int, path: Path) -> None:
         if not same_group:
             mode &= ~0o070 | (mode & 0o007) << 3
         if not same_owner:
-            mode |= 0o600  # whoever writes it may read it and write it again
+            mode |= 0o600  # the writer may read and rewrite it
     if mode != new.st_mode & 0o777:
         os.fchmod(handle, mode)
 
@@ -185,18 +185,18 @@ def _keep_permissions(handle: int, path: Path) -> None:
 def _handed_to(handle: int, user: int, group: int) -> bool:
     try:
         os.fchown(handle, user, group)
-    except OSError:  # only the superuser gives a file away, and a group only who is in it
+    except OSError:  # only root may change the owner, and only a member may set the group
         return False
     return True
 
 
 def cannot_write(error: OSError, path: Path) -> CannotWrite:
-    """What is raised when a file cannot be written."""
+    """Return the error for a file that cannot be written."""
     return CannotWrite(error.errno, error.strerror or str(error), str(path))
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, and sync what holds each, so that a crash does not take them away again."""
+    """Create a folder and its parents, and sync the parent of each, so that they survive a crash."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -205,12 +205,12 @@ def make_folder(path: Path) -> None:
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file of this name was being written when its writer was killed."""
+    """Return whether this is the name of a temporary file, which a killed writer left."""
     return name.startswith(HIDDEN) and name.endswith(UNFINISHED)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a process that was killed left half written in a folder."""
+    """Remove the temporary files that killed writers left in a folder."""
     for entry in entries(folder):
         if is_unfinished(entry.name):
             with contextlib.suppress(OSError):
@@ -218,13 +218,13 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """See to it that the names in a folder are on the disk."""
+    """Write the names in a folder to the disk."""
     if os.name == "posix":  # elsewhere a folder cannot be opened
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some shared disks sync no folders
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some shared disks cannot sync folders
                 raise
         finally:
             os.close(descriptor)

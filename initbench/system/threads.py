@@ -1,8 +1,8 @@
-"""How many threads a process may use, and what one that trains needs in its environment.
+"""The number of threads of a process, and the environment of a process that trains.
 
-ENVIRONMENT is for the latter, before it imports NumPy or PyTorch: MKL then computes a row of a product in the same way
-whatever the product's size (3 to 5% of the speed on some processors, nothing on others), and every library keeps to
-one thread.
+ENVIRONMENT is set before NumPy or PyTorch is imported. MKL then computes a row of a product in the same way whatever
+the product's size (at 3 to 5% of the speed on some processors, at no cost on others), and every library uses one
+thread.
 """
 
 import collections
@@ -23,19 +23,19 @@ ENVIRONMENT = {
 
 
 def available_cores() -> int:
-    """The processor cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def allowed() -> int:
-    """The threads that a large array may take: OMP_NUM_THREADS, where it is set, or one for each core."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(asked) if asked.isdecimal() and int(asked) > 0 else available_cores()
+    """Return the number of threads for a large array: OMP_NUM_THREADS if it is set, else one for each core."""
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(threads) if threads.isdecimal() and int(threads) > 0 else available_cores()
 
 
-# An array of fewer weights takes one thread: making so many takes a millisecond, and starting a thread 0.1.
+# A smaller array takes one thread: drawing this many weights takes a millisecond, and starting a thread 0.1.
 WORTH_SHARING = 2**20
 
 Each = Callable[[Callable[[int], None], Iterable[int]], object]
@@ -43,7 +43,7 @@ Each = Callable[[Callable[[int], None], Iterable[int]], object]
 
 @contextmanager
 def shared(size: int) -> Iterator[Each]:
-    """A function that calls another one for each of some numbers, on as many threads as an array of this size gets."""
+    """Yield a function that calls another one for each of some numbers, on the threads of an array of this size."""
     count = allowed() if size >= WORTH_SHARING else 1
     if count == 1:
         yield _in_turn
@@ -58,28 +58,28 @@ def _in_turn(call: Callable[[int], None], numbers: Iterable[int]) -> None:
 
 
 _limiting = threading.Lock()
-_limit: Any = None  # what restores the threads of products, and how many have asked for one
-_asked = 0
+_limit: Any = None  # restores the threads of products
+_users = 0  # of the limit
 
 
 @contextmanager
 def one_for_products() -> Iterator[None]:
-    """One thread for each product of NumPy's: how many threads share one decides its bits.
+    """Limit each of NumPy's products to one thread, because the number of threads changes its bits.
 
-    The limit is the whole process's: the first that asks for it sets it, and the last one lifts it.
+    The limit applies to the whole process: the first user sets it, and the last one removes it.
     """
-    global _limit, _asked  # noqa: PLW0603
+    global _limit, _users  # noqa: PLW0603
     with _limiting:
         libraries = _libraries()
         if _limit is None and any(library.num_threads > 1 for library in libraries.lib_controllers):
             _limit = libraries.limit(limits=1)
-        _asked += 1
+        _users += 1
     try:
         yield
     finally:
         with _limiting:
-            _asked -= 1
-            if not _asked and _limit is not None:
+            _users -= 1
+            if not _users and _limit is not None:
                 _limit.restore_original_limits()
                 _limit = None
 
@@ -92,13 +92,13 @@ def _libraries() -> Any:
 
 
 def blas() -> str:
-    """The kernels that compute NumPy's and SciPy's products, `openblas SkylakeX`: their bits depend on these.
+    """Return the kernels of NumPy's and SciPy's products, such as `openblas SkylakeX`, which change their bits.
 
-    Where the processor is misjudged, users have to choose them by `OPENBLAS_CORETYPE`, so they are recorded.
+    They are recorded because users select them with `OPENBLAS_CORETYPE` if the library does not recognize the CPU.
     """
     from threadpoolctl import ThreadpoolController
 
-    libraries = ThreadpoolController().select(user_api="blas").lib_controllers  # those that are loaded by now
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers  # those loaded so far
     kernels = {f"{library.internal_api} {getattr(library, 'architecture', '')}".strip() for library in libraries}
     size = os.environ.get("OPENBLAS_L2_SIZE")
     return ", ".join(sorted(kernels) + [f"L2 cache {size}"] * bool(size)) or "unknown"

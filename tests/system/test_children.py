@@ -38,7 +38,7 @@ train_size = 640
 BROKEN_NUMBA = """
 import sys, types
 if "initbench.training.worker" in sys.orig_argv:
-    import initbench.noise
+    import initbench.random.noise
     initbench.random.noise.WORTH_LOADING = 1
     sys.modules["numba"] = types.ModuleType("numba")
 """
@@ -52,7 +52,7 @@ def modules_of_children():
     code = """
 import json, sys
 before = set(sys.modules)
-import initbench.throughput, initbench.training.worker
+import initbench.initializers.throughput, initbench.training.worker
 from initbench.random import noise
 noise.load().uniform
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
