@@ -1,4 +1,4 @@
-"""What a run would take: time and memory, from the speed of each kind of stack on this machine."""
+"""The time and memory that a training takes, from the speed of each kind of stack on this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from initbench.spec.grid import Grid
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take: stacks, seconds, bytes of memory, the number of workers, and the device."""
+    """The stacks, seconds and bytes of memory of a training, its number of workers, and its device."""
 
     stacks: int
     seconds: float
@@ -23,45 +23,45 @@ class Estimate:
     device: str
 
 
-# What a run takes beside its training: the start of the workers, and the report.
+# Besides the training: the start of the workers, and the report.
 START_SECONDS, REPORT_SECONDS, REPORT_SECONDS_PER_CELL = 2.5, 4.0, 1e-4
 
-# Measured: the parent with tables and figures, and for each cell; a worker with torch and MNIST in bytes (twice, while
-# it reads).
+# Measured, in bytes: the parent with tables and figures, and each cell in it; a worker with torch and MNIST, which it
+# holds twice while it reads.
 PARENT_BYTES, CELL_BYTES, WORKER_BYTES, MNIST_BYTES = 300e6, 1.5e3, 450e6, 55e6
 
-# A scheme that looks at data looks at so many batches, mostly.
-LOOKED_AT = 10
+# The number of batches that most schemes use that use data.
+BATCHES_USED = 10
 
 
 def estimate(cells: Sequence[Cell], grid: Grid, config: ExecutionConfig = LOCAL) -> Estimate:
-    """Time and memory of training these cells (at least one).
+    """Estimate the time and memory of training these cells (at least one).
 
-    From the speed of each kind of stack, measured on this machine once, in a second or two; kinds beyond the first few
-    are taken to be as slow as the slowest of these. An initializer that looks at data or gradients is timed once. The
-    rest is arithmetic.
+    The speed of each kind of stack is measured on this machine once, in a second or two; kinds beyond the first few
+    count as slow as the slowest of these. An initializer that uses data or gradients is timed once. The rest is
+    arithmetic.
     """
     with start.start_pool(cells, grid.sources, config) as pool:
         stacks, speeds = start.planned_stacks(cells, grid.sources, pool, config.width, measuring=True)
         initialization = calibration.initialization(cells, grid.sources, pool)
         count, device = min(pool.count, len(stacks)), pool.device
     loads = [0.0] * count
-    # Longest first, each to the worker that is free first, as a run does.
+    # Longest first, each to the worker that is free first, as in a training.
     for training, initial_weights in calibration.stack_seconds(stacks, speeds, initialization):
         loads[loads.index(min(loads))] += training + initial_weights
     pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())
     stack_bytes = (len(s.cells) * training_bytes(s.cells[0], s.source) for s in stacks)
-    each = WORKER_BYTES + max(stack_bytes) + 2 * max(0.0, pixels - MNIST_BYTES)
-    # Images that initializers look at, in float64, twice.
-    looked_at = [min(MAX_IMAGES, LOOKED_AT * c.batch_size) for c in cells if schemes.of_network(c.initializer)]
-    each += 16.0 * max(looked_at, default=0) * max(s.pixels for s in grid.sources.values())
+    worker_bytes = WORKER_BYTES + max(stack_bytes) + 2 * max(0.0, pixels - MNIST_BYTES)
+    # Images that initializers use, in float64, twice.
+    images_used = [min(MAX_IMAGES, BATCHES_USED * c.batch_size) for c in cells if schemes.of_network(c.initializer)]
+    worker_bytes += 16.0 * max(images_used, default=0) * max(s.pixels for s in grid.sources.values())
     total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * len(grid)
-    memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * each
+    memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * worker_bytes
     return Estimate(len(stacks), total, memory, count, device)
 
 
 def duration(seconds: float) -> str:
-    """A time for people.
+    """Format a time.
 
     >>> duration(42), duration(200), duration(9000)
     ('42 s', '3 min 20 s', '2 h 30 min')

@@ -11,19 +11,19 @@ from initbench.data.datasets import Source
 from initbench.models import perceptron
 from initbench.spec.cell import Cell
 
-# Where nothing was measured, a stack is as wide as its weights fit into this many bytes, within these bounds.
+# Without measured speeds a stack holds this many bytes of weights, within these bounds of its width.
 STACK_BYTES = 4e6
 MIN_WIDTH, MAX_WIDTH = 6, 192
 
-# A graphics processor has room for wide stacks, and needs them to be busy.
+# A GPU has memory for wide stacks, and only wide ones use it fully.
 GPU_STACK_BYTES, MAX_GPU_WIDTH = 1e9, 2048
 
-# What workers may idle at the end of a run, as a share of their time, before the last stacks are split.
+# The share of their time that workers may idle at the end before the last stacks are split.
 IDLE = 0.03
 
 
 class Kind(NamedTuple):
-    """What decides how fast a stack is, beside its width and its functions."""
+    """What decides how fast a stack trains, besides its width and its functions."""
 
     dataset: str
     hidden: str
@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
 
 def kind_of(cell: Cell) -> Kind:
-    """The kind of the stacks that a cell can be in."""
+    """Return the kind of the stacks that a cell can be in."""
     return Kind(cell.dataset, cell.hidden, cell.optimizer, cell.batch_size, cell.precision)
 
 
@@ -51,7 +51,7 @@ class Stack:
 
     @property
     def kind(self) -> Kind:
-        """What decides how fast a step is: stacks of one kind differ in their width and functions at most."""
+        """The kind of the stack, which all its cells share."""
         return kind_of(self.cells[0])
 
     @property
@@ -68,8 +68,8 @@ class Stack:
         return first.epochs * first.steps_per_epoch * self.step_operations + (first.epochs + 1) * evaluation
 
 
-def wide(cell: Cell, source: Source, size: float) -> int:
-    """How many cells like this one have weights of so many bytes."""
+def width_for(cell: Cell, source: Source, size: float) -> int:
+    """Return how many cells like this one have weights of this size, in bytes."""
     return int(size // (4 * weights(cell, source)))
 
 
@@ -95,9 +95,9 @@ def plan(
 
     Cells share a stack when they share a data set and its order (the seed), a batch size, a number of epochs, the
     shapes of all layers, the optimizer and the precision. Within a stack they are sorted so that those with the same
-    activations, and those with the same loss, are neighbours. A stack is as wide as `widths` says of its kind, or else
-    as the cache likes, and never needs more than half of `memory`, the bytes that a worker has (0: not known); the
-    last ones are split where workers would idle. None of this changes a cell's result.
+    activations, and those with the same loss, are neighbours. A stack's width is that of its kind in `widths`, by
+    default what fits into the cache, and it takes at most half of `memory`, the bytes of a worker (0: unknown). The
+    last stacks are split where workers would idle. None of this changes a cell's result.
     """
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for c in cells:
@@ -107,7 +107,7 @@ def plan(
     stacks = []
     for group in groups.values():
         source = sources[group[0].dataset]
-        usual = min(widest, max(MIN_WIDTH, wide(group[0], source, size)))
+        usual = min(widest, max(MIN_WIDTH, width_for(group[0], source, size)))
         width = max(1, (widths or {}).get(kind_of(group[0]), usual))
         if memory:
             width = min(width, max(1, int(memory / 2 // training_bytes(group[0], source))))
@@ -116,16 +116,16 @@ def plan(
 
 
 def _neighbours(cells: list[Cell]) -> list[Cell]:
-    """Cells in an order in which those that share an activation are neighbours, and those that share a loss mostly."""
+    """Order cells so that those with the same activations are neighbours, and mostly those with the same loss."""
     by_activation: dict[tuple[str, str], list[Cell]] = {}
     for cell in sorted(cells, key=lambda c: (c.activation, c.output_activation, c.loss, c.initializer)):
         by_activation.setdefault((cell.activation, cell.output_activation), []).append(cell)
-    # To and fro: the last loss of one activation is the first of the next.
+    # Every second group is reversed: the last loss of one activation is the first of the next.
     return [c for i, group in enumerate(by_activation.values()) for c in (group[::-1] if i % 2 else group)]
 
 
 def split(stack: Stack, pieces: int) -> list[Stack]:
-    """A stack in so many pieces, as equal as can be."""
+    """Split a stack into pieces of nearly equal width."""
     if pieces < 2:
         return [stack]
     bounds = [round(i * len(stack.cells) / pieces) for i in range(pieces + 1)]
@@ -133,15 +133,15 @@ def split(stack: Stack, pieces: int) -> list[Stack]:
 
 
 def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
-    """The stacks, longest first, with some halved so that the workers end at about the same time.
+    """Return the stacks, longest first, with some halved so that the workers end at about the same time.
 
-    Each goes to the worker that is free first, as in a run; while one would work on alone, the longest stack of the
-    worker that ends last is halved, down to `MIN_WIDTH`.
+    Each goes to the worker that is free first, as in a training; while one would train on alone, the longest stack of
+    the worker that ends last is halved, down to `MIN_WIDTH`.
     """
     total = sum(stack.operations for stack in stacks)
     while workers > 1:
         free = [(0.0, worker) for worker in range(workers)]
-        longest: dict[int, Stack] = {}  # of each worker's
+        longest: dict[int, Stack] = {}  # by worker
         for stack in stacks:
             end, worker = heapq.heappop(free)
             longest.setdefault(worker, stack)

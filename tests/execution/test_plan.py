@@ -156,7 +156,7 @@ def test_a_damaged_memory_of_speeds_is_as_if_there_were_none(content):
     calibration.file().parent.mkdir(parents=True)
     calibration.file().write_text(content.replace("KEY", calibration._key(kind_of(cells[0]), Instant())))
     assert calibration.speeds(cells, parsed.sources, Instant(), measuring=False) == {}
-    calibration._remember("key", [GOOD])
+    calibration._store("key", [GOOD])
     assert json.loads(calibration.file().read_text())["key"] == [GOOD]
 
 
@@ -183,7 +183,7 @@ def test_a_bad_number_in_the_memory_of_speeds_is_measured_again_and_a_good_one_i
         seconds = calibration.initialization(cells, parsed.sources, crew, measuring=False)
         expected = 2.5 if field != "initialization" else float(number) if valid else 0.0
         assert {seconds(cell) for cell in cells if cell.initializer == "lsuv"} == {expected}, number
-        calibration._remember("key", [GOOD])
+        calibration._store("key", [GOOD])
         assert {"", "key"} <= set(json.loads(calibration.file().read_text()))  # another version may know what it is
 
 
@@ -191,7 +191,7 @@ def test_widths_that_do_not_rise_were_never_measured():
     cells = list(grid.parse(SMALL_GRID).cells())
     for widths, count in (([6, 12], 1), ([12, 6], 0), ([6, 6], 0), ([], 0), ([0, 6], 0)):
         records = [{**GOOD, "width": width} for width in widths]
-        calibration._remember(calibration._key(kind_of(cells[0]), Instant()), records)
+        calibration._store(calibration._key(kind_of(cells[0]), Instant()), records)
         assert len(calibration.speeds(cells, {}, Instant(), measuring=False)) == count
 
 

@@ -25,7 +25,7 @@ from initbench.execution.pool import PoolChanged, PoolEvent
 from initbench.execution.process_pool import ALLOWED_DEATHS
 from initbench.spec.cell import TRAINING_VERSION
 
-# How often the scheduler is asked for its workers, in seconds; it is gone if it does not answer for this long.
+# How often the scheduler lists its workers, in seconds; it is gone if it does not answer for this long.
 WATCH_SECONDS, GONE_SECONDS = 1.0, 60.0
 
 # How long training waits, at its start, for workers that do not answer, in seconds.
