@@ -189,7 +189,7 @@ def test_reading_and_reporting_a_strangers_folder_runs_unpickles_and_sends_nothi
     assert [event for event in written if str(folder) not in " ".join(event) and not event[1].isdigit()] == []
 
 
-# What unpickles, or runs a text.
+# Modules that unpickle, or run a string.
 FORBIDDEN = {
     "pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "yaml", "jsonpickle", "runpy", "code",
     "codeop", "imp",
@@ -201,7 +201,7 @@ PACKAGE = Path(ib.__file__).parent
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_module_of_the_package_unpickles_or_runs_a_text(path):
+def test_no_module_of_the_package_unpickles_or_runs_a_string(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""What may happen to a run: it is killed, the disk fails, memory is short. Nothing finished is lost, no bit changes."""
+"""Faults during a run: it is killed, the disk fails, memory runs out. Nothing finished is lost, and no bit changes."""
 
 import contextlib
 import errno
@@ -42,23 +42,23 @@ ROOT = Path(__file__).parents[2]
 
 
 def sound(folder):
-    """The cells of each part that is whole, by its name."""
-    found = {}
+    """The cells of each part, by its name, after a check of its checksum."""
+    cells_by_part = {}
     for path in (folder / "parts").glob("[!.]*.parquet"):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
-        found[path.name] = frozenset(pd.read_parquet(path)["cell"])
-    return found
+        cells_by_part[path.name] = frozenset(pd.read_parquet(path)["cell"])
+    return cells_by_part
 
 
 def check_folder(folder, before):
-    """What is finished, which is no less than before; pandas reads all of it, and no cell is there twice."""
-    found = sound(folder)
-    assert before.items() <= found.items()
-    if found:
+    """The finished cells: not fewer than before, all readable by pandas, no cell twice."""
+    cells_by_part = sound(folder)
+    assert before.items() <= cells_by_part.items()
+    if cells_by_part:
         rows = pd.read_parquet(folder / "parts")
         assert set(rows.columns) == set(COLUMNS)
         assert not rows.duplicated(["cell", "epoch"]).any()
-    return found
+    return cells_by_part
 
 
 def unfinished(folder):
@@ -77,7 +77,7 @@ def grid(tmp_path):
 
 @pytest.fixture
 def instant(monkeypatch):
-    """Runs that train in no time, wait for no disk, and whose report is a word."""
+    """Runs whose training and disk take no time, and whose report is a word."""
     made_up.instantly(monkeypatch)
     monkeypatch.setattr("os.fsync", lambda handle: None)
     monkeypatch.setattr("initbench.reporting.page.render", lambda *_: "a report")
@@ -89,7 +89,7 @@ def instant(monkeypatch):
 
 @pytest.fixture
 def whole(grid, instant, tmp_path):
-    """The table of a run that nothing disturbs."""
+    """The table of an undisturbed run."""
     return ib.run(grid, results=tmp_path / "whole")
 
 
@@ -114,14 +114,14 @@ def check_end(grid, results, whole, before=None):
     frame = ib.run(grid, results=results)
     pd.testing.assert_frame_equal(frame, whole, check_exact=True)
     folder = results / "made-up"
-    found = check_folder(folder, before or {})
+    cells_by_part = check_folder(folder, before or {})
     assert not unfinished(folder)
-    assert sum(map(len, found.values())) == made_up.CELLS
+    assert sum(map(len, cells_by_part.values())) == made_up.CELLS
     assert not (folder / "set-aside").exists()
 
 
-def test_killed_at_every_write_it_goes_on_and_loses_nothing_that_was_finished(grid, whole, tmp_path):
-    at, kept = 0, []
+def test_a_run_killed_at_any_write_continues_and_loses_nothing_finished(grid, whole, tmp_path):
+    at, counts = 0, []
     while True:
         results = tmp_path / f"{at}"
         status = killed_at(grid, results, at)
@@ -129,17 +129,17 @@ def test_killed_at_every_write_it_goes_on_and_loses_nothing_that_was_finished(gr
             break
         assert status == -signal.SIGKILL
         before = check_folder(results / "made-up", {})
-        kept.append(len(before))
+        counts.append(len(before))
         check_end(grid, results, whole, before)
         shutil.rmtree(results)
         at += 1
-    assert at > 40  # as many operations as a run has
-    assert kept == sorted(kept)
-    assert set(kept) == set(range(STACKS + 1))
+    assert at > 40  # the number of operations of a run
+    assert counts == sorted(counts)
+    assert set(counts) == set(range(STACKS + 1))
 
 
-def test_killed_again_and_again_it_goes_forward(grid, whole, tmp_path):
-    """Each run is killed at a later write than the one before it, which does not begin anew."""
+def test_a_run_killed_repeatedly_makes_progress(grid, whole, tmp_path):
+    """Each run is killed at a later write than the previous one, and does not start over."""
     results, before, ended = tmp_path / "results", {}, 1
     for at in range(0, 200, 5):
         ended = killed_at(grid, results, at)
@@ -151,19 +151,19 @@ def test_killed_again_and_again_it_goes_forward(grid, whole, tmp_path):
     check_end(grid, results, whole, before)
 
 
-def one_way_on(status, said):
+def one_way_on(status, stderr):
     """Whether a run that could not write says how to go on: in a line if it began nothing or if all but the report is
     done, in two if it stopped."""
-    if status == 2 or "to write it: initbench report" in said:
-        return len(said.splitlines()) == 1
-    return "Resume with: initbench run" in said and len(said.splitlines()) == 2
+    if status == 2 or "to write it: initbench report" in stderr:
+        return len(stderr.splitlines()) == 1
+    return "Resume with: initbench run" in stderr and len(stderr.splitlines()) == 2
 
 
 ERRORS = [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE]
 
 
 @pytest.mark.parametrize("once", [True, False])
-def test_whatever_the_disk_says_a_run_stops_with_a_line_and_goes_on_later(grid, whole, tmp_path, capsys, once):
+def test_after_any_disk_error_a_run_stops_with_a_line_and_can_continue(grid, whole, tmp_path, capsys, once):
     at, ends = 0, Counter()
     while True:
         struck = False
@@ -171,18 +171,18 @@ def test_whatever_the_disk_says_a_run_stops_with_a_line_and_goes_on_later(grid, 
             results = tmp_path / f"{at}-{error}"
             with pytest.MonkeyPatch.context() as patch:
                 disk = Disk(results, at, error, once).install(patch)
-                status, said = command(grid, results, capsys)
+                status, stderr = command(grid, results, capsys)
             struck = len(disk.done) > at
             ends[status] += 1
-            assert "Traceback" not in said
+            assert "Traceback" not in stderr
             folder = results / "made-up"
             before = check_folder(folder, {})
             if once:
                 assert not unfinished(folder) or disk.done[at][0] == "unlink"
             if status:
-                assert os.strerror(error) in said
-                assert str(results) in said
-                assert one_way_on(status, said)
+                assert os.strerror(error) in stderr
+                assert str(results) in stderr
+                assert one_way_on(status, stderr)
             check_end(grid, results, whole, before)
             shutil.rmtree(results)
         if not struck:
@@ -192,21 +192,21 @@ def test_whatever_the_disk_says_a_run_stops_with_a_line_and_goes_on_later(grid, 
     assert set(ends) == {0, 1, 2}
 
 
-def test_a_part_is_synced_then_renamed_and_then_its_folder_synced(grid, instant, tmp_path, monkeypatch):
+def test_a_part_is_synced_then_renamed_then_its_folder_is_synced(grid, instant, tmp_path, monkeypatch):
     disk = Disk(tmp_path / "results").install(monkeypatch)
     ib.run(grid, results=tmp_path / "results")
-    made = [i for i, (what, path) in enumerate(disk.done) if what == "replace" and "/parts/" in path]
-    assert len(made) == STACKS
-    for i in made:
-        before = [what for what, path in disk.done[:i] if files.HIDDEN in path and "/parts/" in path][-3:]
+    renames = [i for i, (operation, path) in enumerate(disk.done) if operation == "replace" and "/parts/" in path]
+    assert len(renames) == STACKS
+    for i in renames:
+        before = [operation for operation, path in disk.done[:i] if files.HIDDEN in path and "/parts/" in path][-3:]
         assert before == ["open", "write", "fsync"]
-        assert disk.done[i + 1 : i + 3] == [("open", "made-up/parts"), ("fsync", "made-up/parts")]
-    for parent in (".", "made-up"):  # and what holds a new folder
-        assert ("fsync", parent) in disk.done[: made[0]]
+        assert disk.done[i + 1 : i + 3] == [("open", "renames-up/parts"), ("fsync", "renames-up/parts")]
+    for parent in (".", "renames-up"):  # and operation holds a new folder
+        assert ("fsync", parent) in disk.done[: renames[0]]
 
 
-def test_a_file_that_grows_too_large_is_left_out(grid, whole, tmp_path):
-    """As with a quota: the limit of a process."""
+def test_a_file_beyond_the_size_limit_is_not_left_behind(grid, whole, tmp_path):
+    """The limit of a process, which acts like a quota."""
 
     def work():
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
@@ -224,29 +224,29 @@ def test_a_file_that_grows_too_large_is_left_out(grid, whole, tmp_path):
 # Real disks
 
 
-def refused(status, said):
-    assert "Traceback" not in said
-    assert one_way_on(status, said)
+def refused(status, stderr):
+    assert "Traceback" not in stderr
+    assert one_way_on(status, stderr)
 
 
-@pytest.mark.parametrize("what", ["space", "files"])
-def test_a_disk_that_is_full_stops_a_run_which_goes_on_when_there_is_room(mounted, grid, whole, capsys, what):
+@pytest.mark.parametrize("resource_name", ["space", "files"])
+def test_a_full_disk_stops_a_run_which_continues_when_there_is_space(mounted, grid, whole, capsys, resource_name):
     stopped, before = Counter(), {}
-    limit = "size={}k" if what == "space" else "nr_inodes={}"
-    first = limit.format(12 if what == "space" else 6)
+    limit = "size={}k" if resource_name == "space" else "nr_inodes={}"
+    first = limit.format(12 if resource_name == "space" else 6)
     disk = mounted(first)
-    for room in range(16, 400, 8) if what == "space" else range(6, 40):
+    for room in range(16, 400, 8) if resource_name == "space" else range(6, 40):
         if subprocess.run(["mount", "-o", f"remount,{limit.format(room)}", str(disk)], check=False).returncode:
             continue
-        status, said = command(grid, disk, capsys)
+        status, stderr = command(grid, disk, capsys)
         stopped[status] += 1
         before = check_folder(disk / "made-up", before)
         assert not unfinished(disk / "made-up")
         if status == 0:
             break
-        refused(status, said)
-        assert os.strerror(errno.ENOSPC) in said
-        assert str(disk / "made-up") in said
+        refused(status, stderr)
+        assert os.strerror(errno.ENOSPC) in stderr
+        assert str(disk / "made-up") in stderr
     assert status == 0
     assert stopped[1] > 1
     assert len(before) == STACKS
@@ -254,15 +254,15 @@ def test_a_disk_that_is_full_stops_a_run_which_goes_on_when_there_is_room(mounte
     check_end(grid, disk, whole, before)
 
 
-def test_a_disk_that_became_read_only_is_told_of(mounted, grid, whole, tmp_path, capsys):
+def test_a_read_only_disk_is_reported(mounted, grid, whole, tmp_path, capsys):
     disk = mounted("size=4m")
     assert killed_at(grid, disk, 45) == -signal.SIGKILL
     before = check_folder(disk / "made-up", {})
     assert before
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    status, said = command(grid, disk, capsys)
-    refused(status, said)
-    assert os.strerror(errno.EROFS) in said
+    status, stderr = command(grid, disk, capsys)
+    refused(status, stderr)
+    assert os.strerror(errno.EROFS) in stderr
     assert ib.load(disk / "made-up")["cell"].nunique() == sum(map(len, before.values()))
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     check_end(grid, disk, whole, before)
@@ -290,7 +290,7 @@ def stand_in(instant, monkeypatch, tmp_path):
     return faults
 
 
-def test_a_stack_that_does_not_fit_is_halved_until_it_does(grid, whole, stand_in, tmp_path, capsys):
+def test_a_stack_that_does_not_fit_in_memory_is_halved_until_it_fits(grid, whole, stand_in, tmp_path, capsys):
     log = stand_in(wider=1)
     status, _out, err = worker_run(grid, tmp_path, capsys)
     assert err == ""
@@ -308,9 +308,9 @@ def test_a_cell_that_always_kills_its_worker_fails_alone(grid, whole, stand_in, 
     log = stand_in(killed="he_normal", signal=int(by))
     status, out, err = worker_run(grid, tmp_path, capsys)
     assert status == 1
-    told = [line for line in out.splitlines() if line.startswith("failed: ")]
-    assert len(told) == 2
-    assert all("he_normal" in line and "seed" in line and f"signal {int(by)}" in line for line in told)
+    failures = [line for line in out.splitlines() if line.startswith("failed: ")]
+    assert len(failures) == 2
+    assert all("he_normal" in line and "seed" in line and f"signal {int(by)}" in line for line in failures)
     assert "2 cells failed; the report leaves them out. To try again: initbench run" in err
     frame = ib.load(tmp_path / "results" / "made-up")
     expected = one_seed[one_seed["initializer"] != "he_normal"].reset_index(drop=True)
@@ -321,7 +321,7 @@ def test_a_cell_that_always_kills_its_worker_fails_alone(grid, whole, stand_in, 
     pd.testing.assert_frame_equal(ib.load(tmp_path / "results" / "made-up"), one_seed, check_exact=True)
 
 
-def test_a_cell_at_which_the_training_raises_fails_alone_and_no_worker_ends(grid, whole, stand_in, tmp_path, capsys):
+def test_a_cell_whose_training_raises_fails_alone_and_no_worker_ends(grid, whole, stand_in, tmp_path, capsys):
     log = stand_in(raised="he_normal")
     status, out, _err = worker_run(grid, tmp_path, capsys)
     assert status == 1
@@ -336,19 +336,19 @@ def test_a_cell_at_which_the_training_raises_fails_alone_and_no_worker_ends(grid
 
 
 @pytest.mark.parametrize("start", [7, -9, -11])
-def test_workers_that_never_become_ready_stop_the_run_with_a_line(grid, stand_in, tmp_path, capsys, start):
+def test_workers_that_never_start_stop_the_run_with_a_line(grid, stand_in, tmp_path, capsys, start):
     log = stand_in(start=start)
     status, _out, err = worker_run(grid, tmp_path, capsys)
     assert status == 1
-    how = f"ended with status {start}: it does not start" if start > 0 else f"was killed by signal {-start}"
-    assert f"Stopped: a worker {how}" in err
+    reason = f"ended with status {start}: it does not start" if start > 0 else f"was killed by signal {-start}"
+    assert f"Stopped: a worker {reason}" in err
     assert len(err.splitlines()) == 2
     assert log.read_text().count("process") <= 2 + 2 * process_pool.MAX_LOST_STARTS
     stand_in()
     assert worker_run(grid, tmp_path, capsys)[0] == 0
 
 
-def test_a_worker_that_stands_still_is_found_by_its_silence(grid, whole, stand_in, tmp_path, capsys, monkeypatch):
+def test_a_hung_worker_is_detected_by_its_silence(grid, whole, stand_in, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(processes, "SILENCE", 3.0)
     log = stand_in(stopped="glorot_uniform")
     grid.write_text(
@@ -363,7 +363,7 @@ def test_a_worker_that_stands_still_is_found_by_its_silence(grid, whole, stand_i
     assert log.read_text().count("stack") == 6
 
 
-def test_a_run_of_which_nothing_can_be_trained_stops(grid, stand_in, tmp_path, capsys):
+def test_a_run_that_cannot_train_any_cell_stops(grid, stand_in, tmp_path, capsys):
     stand_in(raised="zeros")
     seeds = MAX_FAILED
     grid.write_text(made_up.GRID.replace('["zeros", "he_normal"]', '["zeros"]'))
@@ -374,7 +374,7 @@ def test_a_run_of_which_nothing_can_be_trained_stops(grid, stand_in, tmp_path, c
 
 
 def test_a_process_that_cannot_be_replaced_stops_the_run(grid, stand_in, tmp_path, capsys, monkeypatch):
-    """No more processes, or no more files: nobody waits for ever."""
+    """No more processes, or no more files: the run does not wait forever."""
     stand_in(wider=2)
     plain, started = subprocess.Popen, []
 
@@ -396,12 +396,12 @@ def test_a_process_that_cannot_be_replaced_stops_the_run(grid, stand_in, tmp_pat
 
 def launched(grid, results, silence=None):
     """A real `initbench run`, in a process of its own."""
-    said = f"import initbench.execution.processes as p; p.SILENCE = {silence}; " if silence else ""
-    code = f"{said}from initbench.cli import main; main()"
+    prologue = f"import initbench.execution.processes as p; p.SILENCE = {silence}; " if silence else ""
+    code = f"{prologue}from initbench.cli import main; main()"
     command = [sys.executable, "-c", code, "run", str(grid), "--results", str(results), "--workers", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen([*command, "--width", "2"], env=environment, text=True, **kept)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen([*command, "--width", "2"], env=environment, text=True, **pipes)
 
 
 def children(process):
@@ -418,7 +418,7 @@ def signalled(process, by):
 
 @exact
 @pytest.mark.parametrize("kills", [1, pytest.param(KILLS, marks=pytest.mark.slow)])
-def test_killed_at_any_instant_a_real_run_loses_nothing_finished_and_ends_with_the_same_bits(tmp_path, capsys, kills):
+def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_the_same_bits(tmp_path, capsys, kills):
     """Half of the instants are spread over the whole life of a run, and half are soon after it has written a part."""
     grid, draw = tmp_path / "small.toml", random.Random(SEED)
     grid.write_text(SMALL_GRID.replace("640", "256"))
@@ -427,11 +427,11 @@ def test_killed_at_any_instant_a_real_run_loses_nothing_finished_and_ends_with_t
     assert whole.wait(timeout=300) == 0, whole.stderr.read()
     life = time.monotonic() - begin
     expected = ib.load(tmp_path / "whole" / "small")
-    results, tally, lost = tmp_path / "0", Counter(), []
+    results, tally, stopped = tmp_path / "0", Counter(), []
     before: dict[str, frozenset[str]] = {}
     for number in range(kills):
         run = launched(grid, results, silence=15)
-        what = "worker stopped" if number % 20 == 6 else "worker killed" if number % 5 == 3 else "run"
+        target = "worker stopped" if number % 20 == 6 else "worker killed" if number % 5 == 3 else "run"
         if number % 2:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 run.wait(timeout=life * draw.random())
@@ -440,25 +440,25 @@ def test_killed_at_any_instant_a_real_run_loses_nothing_finished_and_ends_with_t
                 time.sleep(0.01)
             time.sleep(draw.random() * 0.3)
         ours = children(run.pid)
-        if what == "run":
+        if target == "run":
             run.kill()
         elif ours:
             victim = draw.choice(ours)
-            signalled(victim, signal.SIGKILL if "killed" in what else signal.SIGSTOP)
-            if "stopped" in what:
-                lost.append(victim)
+            signalled(victim, signal.SIGKILL if "killed" in target else signal.SIGSTOP)
+            if "stopped" in target:
+                stopped.append(victim)
         status = run.wait(timeout=300)
-        told = run.communicate()[1]
-        tally[what, status] += 1
-        assert "Traceback" not in told
-        assert status in ((0, -signal.SIGKILL) if what == "run" else (0,)), told
+        stderr = run.communicate()[1]
+        tally[target, status] += 1
+        assert "Traceback" not in stderr
+        assert status in ((0, -signal.SIGKILL) if target == "run" else (0,)), stderr
         folder = results / "small"
         before = check_folder(folder, before) if folder.exists() else {}
         tally["parts", len(before)] += 1
         if status == 0:
             pd.testing.assert_frame_equal(ib.load(folder), expected, check_exact=True)
             results, before = tmp_path / f"{number + 1}", {}  # and another one, from its beginning
-    for victim in lost:
+    for victim in stopped:
         signalled(victim, signal.SIGKILL)
     run = launched(grid, results)
     assert run.wait(timeout=300) == 0, run.stderr.read()
@@ -489,7 +489,7 @@ def test_a_worker_whose_memory_is_limited_trains_the_same_bits_in_smaller_stacks
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
 )
-def test_an_error_that_says_that_memory_is_short_is_known(error):
+def test_out_of_memory_errors_are_recognized(error):
     from initbench.training import worker
 
     widths = []
@@ -548,11 +548,11 @@ def test_a_cell_that_is_not_finite_leaves_its_neighbours_bits_alone(small_data, 
             make_cell(**usual, initializer="normal(std=1e+38)", learning_rate=0.01),
         ]
         alone = list(train(calm, small_data))
-        beside = list(train([calm[0], wild[0], calm[1], wild[1], calm[2]], small_data))
+        mixed = list(train([calm[0], wild[0], calm[1], wild[1], calm[2]], small_data))
         broken = False
-        for left, right in zip(alone, beside, strict=True):
+        for left, right in zip(alone, mixed, strict=True):
             for name in METRICS:
-                found = np.asarray(getattr(right, name))
-                np.testing.assert_array_equal(getattr(left, name), found[[0, 2, 4]])
-                broken |= not np.isfinite(found[[1, 3]]).all() and left.epoch > 0
+                values = np.asarray(getattr(right, name))
+                np.testing.assert_array_equal(getattr(left, name), values[[0, 2, 4]])
+                broken |= not np.isfinite(values[[1, 3]]).all() and left.epoch > 0
         assert broken or loss in ("hinge", "mae"), (activation, optimizer, loss)

@@ -1,4 +1,4 @@
-"""A run's folder that is shared, moved, copied or odd: who reads it, writes in it, cleans it and merges into it."""
+"""Experiments in shared, moved, copied or damaged folders: reading, writing, cleaning and merging."""
 
 import contextlib
 import errno
@@ -36,13 +36,13 @@ ROOT_ONLY = pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason=
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def synthetic(tmp_path_factory):
     return strangers.made_run(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
-def folder(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "made")
+def folder(synthetic, tmp_path):
+    return shutil.copytree(synthetic, tmp_path / "made")
 
 
 def listing(folder):
@@ -57,7 +57,7 @@ def command(capsys, *arguments):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Whatever is read is a regular file of limited size
+# Only regular files of limited size are read
 
 
 def a_socket(path):
@@ -90,10 +90,10 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_what_is_no_regular_file_of_limited_size_is_left_out_with_a_line(folder, tmp_path, monkeypatch, capsys, kind):
+def test_irregular_and_huge_files_are_left_out_with_a_line(folder, tmp_path, monkeypatch, capsys, kind):
     """As a part, a timing, the data sets, the heartbeat and the list of figures; by every command that reads."""
     monkeypatch.setattr("initbench.reporting.page.render", lambda *_: "a report")
-    part, timing = (folder / place / f"{'a' * 64}.{end}" for place, end in (("parts", "parquet"), ("timings", "json")))
+    part, timing = (folder / inner / f"{'a' * 64}.{end}" for inner, end in (("parts", "parquet"), ("timings", "json")))
     (folder / "figures").mkdir()
     others = [folder / "datasets.json", folder / lock.HEARTBEAT, folder / "figures" / store.FIGURES_LIST]
     for path in (part, timing, *others):
@@ -121,16 +121,20 @@ def test_what_is_no_regular_file_of_limited_size_is_left_out_with_a_line(folder,
             others[1].rmdir()
         status, lines = command(capsys, "clean", folder, "--yes")
         assert status == 0
-    # Only what a run may have written is gone, and the heartbeat, whose place the cleaning took.
+    # Only what a run may have written is gone, and the heartbeat, whose inner the cleaning took.
     regular = kind in ("larger than", "damaged")
-    kept = {"parts": part, "timings": timing, "figures": others[2]}
-    left = [] if regular else [*kept, *(str(path.relative_to(folder)) for path in kept.values()), "datasets.json"]
+    unreadable = {"parts": part, "timings": timing, "figures": others[2]}
+    left = (
+        []
+        if regular
+        else [*unreadable, *(str(path.relative_to(folder)) for path in unreadable.values()), "datasets.json"]
+    )
     assert (listing(folder) if folder.exists() else []) == sorted(left)
     assert any(line.startswith("Kept, because not written by initbench") for line in lines) == bool(left)
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_a_grid_that_is_no_regular_file_of_limited_size_is_refused_in_a_line(folder, tmp_path, capsys, kind):
+def test_an_irregular_or_huge_grid_is_rejected_in_one_line(folder, tmp_path, capsys, kind):
     (folder / "grid.toml").unlink()
     ODD[kind](folder / "grid.toml")
     with limited():
@@ -149,7 +153,7 @@ def test_a_grid_that_is_no_regular_file_of_limited_size_is_refused_in_a_line(fol
     assert not (tmp_path / "both").exists()
 
 
-def test_a_run_whose_grid_has_no_name_is_named_by_its_folder_however_that_is_given(folder, monkeypatch):
+def test_an_experiment_without_a_name_in_its_grid_is_named_after_its_folder_in_every_spelling(folder, monkeypatch):
     grid = folder / "grid.toml"
     grid.write_text(grid.read_text().replace('name = "made"\n', ""))
     monkeypatch.chdir(folder)
@@ -170,7 +174,7 @@ def test_a_run_whose_grid_has_no_name_is_named_by_its_folder_however_that_is_giv
         "\xff",
     ],
 )
-def test_json_that_no_run_writes_is_damaged_and_never_raises_more(folder, text):
+def test_invalid_json_counts_as_damaged_and_raises_nothing(folder, text):
     path = min((folder / "timings").iterdir())
     path.write_text(text, encoding="latin-1")
     notes = []
@@ -197,7 +201,7 @@ def test_a_file_is_read_to_its_limit_and_through_a_link(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Modes, owners and people who share a folder
+# Modes, owners and shared folders
 
 
 def mode(path):
@@ -233,7 +237,7 @@ def test_a_file_that_is_replaced_keeps_its_mode_and_an_export_is_not_readable_to
     assert mode(out) & ~old == 0
 
 
-def test_nobody_reads_a_private_file_while_it_is_written(tmp_path, monkeypatch):
+def test_a_private_file_is_private_while_it_is_written(tmp_path, monkeypatch):
     path, seen = tmp_path / "out.csv", []
     path.touch(0o600)
     monkeypatch.setattr("os.fsync", lambda handle: seen.append(stat.S_IMODE(os.fstat(handle).st_mode)))
@@ -246,16 +250,16 @@ GROUP, OTHERS, FIRST, SECOND = 54_000, 54_001, 54_321, 54_322
 
 @pytest.fixture
 def shared():
-    """A folder of a group, in which who makes a file shares it."""
+    """A folder of a group, whose new files belong to the group."""
     with tempfile.TemporaryDirectory(dir=tempfile.gettempdir()) as name:
-        place = Path(name)
-        os.chown(place, -1, GROUP)
-        place.chmod(0o2775)
-        yield place
+        folder = Path(name)
+        os.chown(folder, -1, GROUP)
+        folder.chmod(0o2775)
+        yield folder
 
 
 def as_user(user, work, umask=0o002, group=GROUP):
-    """How a process of this user ends that does this work."""
+    """The exit status of a process of this user that does this work."""
 
     def become():
         os.setgroups([group])
@@ -268,7 +272,7 @@ def as_user(user, work, umask=0o002, group=GROUP):
 
 
 @ROOT_ONLY
-def test_two_people_of_one_group_continue_each_others_run(shared, tmp_path):
+def test_two_users_of_one_group_continue_each_others_experiment(shared, tmp_path):
     """The first is killed in the middle, so that lock and heartbeat are theirs; and then they take turns."""
     grid = shared / "made-up.toml"
     grid.write_text(made_up.GRID)
@@ -294,7 +298,7 @@ def test_two_people_of_one_group_continue_each_others_run(shared, tmp_path):
 
 
 @ROOT_ONLY
-def test_a_file_of_another_is_handed_on_and_has_no_more_readers(shared):
+def test_replacing_another_users_file_adds_no_readers(shared):
     path = shared / "out.csv"
     for user, owner, group, old, new in (
         (0, FIRST, OTHERS, 0o640, (0o640, FIRST, OTHERS)),  # the superuser gives it back
@@ -311,7 +315,7 @@ def test_a_file_of_another_is_handed_on_and_has_no_more_readers(shared):
         assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == new
 
 
-def test_a_heartbeat_whose_time_may_not_be_set_is_written_again(folder, monkeypatch):
+def test_a_heartbeat_whose_time_cannot_be_set_is_rewritten(folder, monkeypatch):
     with lock.exclusive(folder) as writer:
         before = os.stat(folder / lock.HEARTBEAT).st_ino
 
@@ -348,7 +352,7 @@ def drawn(folder, monkeypatch):
     return folder
 
 
-def test_clean_removes_what_initbench_wrote_and_no_other_file_whatever_its_name(drawn, capsys):
+def test_clean_removes_only_files_that_initbench_wrote(drawn, capsys):
     victim = drawn.parent / "victim"
     victim.write_bytes(b"a figure")
     listed = json.loads((drawn / "figures" / store.FIGURES_LIST).read_text())
@@ -359,21 +363,21 @@ def test_clean_removes_what_initbench_wrote_and_no_other_file_whatever_its_name(
         (drawn / name).write_text("mine")
     status, lines = command(capsys, "clean", drawn, "--yes")
     assert status == 0
-    kept = [*MINE, *MINE_TOO, "figures/accuracy-relu.svg"]
-    assert listing(drawn) == sorted([*kept, "figures", "parts", "set-aside", "timings"])
+    remaining = [*MINE, *MINE_TOO, "figures/accuracy-relu.svg"]
+    assert listing(drawn) == sorted([*remaining, "figures", "parts", "set-aside", "timings"])
     assert lines[0].startswith(f"Removed from {drawn}: figures, timings, parts, grid.toml")
-    assert all(name in lines[1] for name in kept)
+    assert all(name in lines[1] for name in remaining)
     assert victim.exists()
-    assert command(capsys, "clean", drawn, "--yes")[0] == 2  # it is no run any more
+    assert command(capsys, "clean", drawn, "--yes")[0] == 2  # not an experiment any more
 
 
-def test_figures_of_which_there_is_no_list_are_the_users(folder):
+def test_unlisted_figures_are_the_users(folder):
     (folder / "figures").mkdir()
     (folder / "figures" / "accuracy-tanh.svg").write_text("drawn by an earlier version")
     assert clean.clean(folder).remaining == ["figures/accuracy-tanh.svg"]
 
 
-def test_empty_folders_that_a_cleaning_has_left_are_cleaned(tmp_path, capsys):
+def test_empty_folders_of_a_stopped_cleaning_are_cleaned(tmp_path, capsys):
     folder = tmp_path / "made"
     for name in ("parts", "timings"):
         (folder / name).mkdir(parents=True)
@@ -384,7 +388,7 @@ def test_empty_folders_that_a_cleaning_has_left_are_cleaned(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("mine", [True, False])
-def test_a_cleaning_that_is_killed_at_any_step_is_repeated_to_the_end(drawn, tmp_path, mine):
+def test_a_cleaning_killed_at_any_step_can_be_repeated(drawn, tmp_path, mine):
     """And as long as there is a part, it is a run that can be read."""
     if mine:
         (drawn / "figures" / "cover.png").write_text("mine")
@@ -429,7 +433,7 @@ def test_a_cleaning_that_is_killed_at_any_step_is_repeated_to_the_end(drawn, tmp
     assert set(ends) == {9, 0}
 
 
-def test_clean_says_which_file_cannot_be_removed_and_is_repeated(folder, monkeypatch, capsys):
+def test_clean_names_a_file_that_cannot_be_removed_and_can_be_repeated(folder, monkeypatch, capsys):
     plain = os.unlink
 
     def unlink(path, **named):
@@ -447,13 +451,13 @@ def test_clean_says_which_file_cannot_be_removed_and_is_repeated(folder, monkeyp
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("given", [".", "../made", "made/", "made/.", "link", "link/"])
-def test_clean_takes_a_folder_however_it_is_given(folder, tmp_path, monkeypatch, capsys, given):
+@pytest.mark.parametrize("spelling", [".", "../made", "made/", "made/.", "link", "link/"])
+def test_clean_accepts_every_spelling_of_a_folder(folder, tmp_path, monkeypatch, capsys, spelling):
     (tmp_path / "link").symlink_to("made")
-    monkeypatch.chdir(folder if given.startswith(".") else tmp_path)
-    status, lines = command(capsys, "clean", given, "--yes")
+    monkeypatch.chdir(folder if spelling.startswith(".") else tmp_path)
+    status, lines = command(capsys, "clean", spelling, "--yes")
     assert status == 0
-    stays = given in (".", "../made", "link", "link/")
+    stays = spelling in (".", "../made", "link", "link/")
     assert folder.exists() == stays
     assert len(lines) == 1 + stays
     assert not stays or lines[1].endswith("is empty now; the folder itself stays")
@@ -511,9 +515,9 @@ def content(folder):
     return {name: (folder / name).read_bytes() for name in listing(folder) if (folder / name).is_file()}
 
 
-def test_a_merge_that_is_killed_at_any_write_is_repeated_to_the_same_result(joined, tmp_path, monkeypatch):
+def test_a_merge_killed_at_any_write_can_be_repeated_with_the_same_result(joined, tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda handle: None)
-    sources, whole, told = joined
+    sources, whole, expected_lines = joined
     at, ends = 0, []
     while not ends or ends[-1] != 0:
         into = tmp_path / f"{at}" / "both"
@@ -529,7 +533,7 @@ def test_a_merge_that_is_killed_at_any_write_is_repeated_to_the_same_result(join
                 with pytest.raises(UserError, match="holds another merge that was stopped"):
                     merge_experiments(sources[::-1], into)
             merged, lines = merge_experiments(sources, into)
-            assert lines == [line.replace(str(whole), str(into)) for line in told]
+            assert lines == [line.replace(str(whole), str(into)) for line in expected_lines]
             assert content(into) == content(whole)
             assert merged.missing() == []
         shutil.rmtree(into.parent, ignore_errors=True)
@@ -538,7 +542,7 @@ def test_a_merge_that_is_killed_at_any_write_is_repeated_to_the_same_result(join
     assert set(ends) == {-signal.SIGKILL, 0}
 
 
-def test_a_merge_that_is_repeated_after_a_source_was_stacked_anew_has_each_cell_once(joined, tmp_path, monkeypatch):
+def test_a_merge_repeated_after_a_source_was_restacked_has_each_cell_once(joined, tmp_path, monkeypatch):
     left = shutil.copytree(joined[0][0], tmp_path / "left")
 
     def killed(*_):
@@ -560,7 +564,7 @@ def test_a_merge_that_is_repeated_after_a_source_was_stacked_anew_has_each_cell_
     assert store.read_timing(merged.folder, part.id) == strangers.TIMING
 
 
-def test_a_merge_is_not_repeated_where_anything_else_lies(joined, tmp_path):
+def test_a_merge_does_not_continue_in_a_folder_with_other_files(joined, tmp_path):
     sources, whole, _ = joined
     with pytest.raises(UserError, match="is not empty"):  # it has ended
         merge_experiments(sources, whole)
@@ -576,7 +580,7 @@ def test_a_merge_is_not_repeated_where_anything_else_lies(joined, tmp_path):
         merge_experiments(sources, other)
 
 
-def test_a_full_disk_stops_a_merge_with_the_command_that_goes_on(joined, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_stops_a_merge_and_prints_the_command_that_continues(joined, tmp_path, monkeypatch, capsys):
     sources, whole, _ = joined
     plain = store.write_timing
 
@@ -594,10 +598,10 @@ def test_a_full_disk_stops_a_merge_with_the_command_that_goes_on(joined, tmp_pat
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What it costs to verify
+# The cost of verifying
 
 
-def test_verify_reads_each_part_once_and_makes_each_cell_once(made, monkeypatch):
+def test_verify_reads_each_part_once_and_creates_each_cell_once(synthetic, monkeypatch):
     calls = {"open_part": 0, "Cell": 0, "exists": 0}
 
     def counted(name, plain):
@@ -607,7 +611,7 @@ def test_verify_reads_each_part_once_and_makes_each_cell_once(made, monkeypatch)
 
         return call
 
-    run = Experiment.open(made)
+    run = Experiment.open(synthetic)
     monkeypatch.setattr(store, "open_part", counted("open_part", store.open_part))
     monkeypatch.setattr(verify, "Cell", counted("Cell", verify.Cell))
     for name in ("exists", "stat"):

@@ -65,8 +65,8 @@ def test_a_part_is_named_by_its_bytes_and_carries_its_environment(trained):
     for path in part_files(folder):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
         timing = json.loads((folder / "timings" / f"{path.stem}.json").read_bytes())
-        assert timing["seconds"] > sum(told["seconds"] for told in timing["initialization"].values()) > 0
-        assert sum(told["cells"] for told in timing["initialization"].values()) == timing["cells"]
+        assert timing["seconds"] > sum(entry["seconds"] for entry in timing["initialization"].values()) > 0
+        assert sum(entry["cells"] for entry in timing["initialization"].values()) == timing["cells"]
     lines = []
     parts = list(store.read_parts(folder, lines))
     assert lines == []
@@ -88,7 +88,7 @@ def test_the_number_of_workers_changes_nothing(trained, tmp_path, grid_file):
     pd.testing.assert_frame_equal(frame, trained[1], check_exact=True)
 
 
-def test_a_run_again_trains_nothing_and_one_more_seed_only_what_is_new(folder, grid_file, monkeypatch):
+def test_a_repeated_run_trains_nothing_and_one_more_seed_only_new_cells(folder, grid_file, monkeypatch):
     counted = []
     plain = Experiment.train
 
@@ -120,7 +120,7 @@ def test_a_run_again_trains_nothing_and_one_more_seed_only_what_is_new(folder, g
         (lambda content: b"", False),
     ],
 )
-def test_a_damaged_part_is_set_aside_named_and_trained_again(folder, trained, grid_file, damage, trains):
+def test_a_damaged_part_is_set_aside_reported_and_trained_again(folder, trained, grid_file, damage, trains):
     victim = part_files(folder)[0]
     victim.write_bytes(damage(victim.read_bytes()))
     lines = []
@@ -136,7 +136,7 @@ def test_a_damaged_part_is_set_aside_named_and_trained_again(folder, trained, gr
     pd.testing.assert_frame_equal(frame, trained[1], check_exact=True)
 
 
-def test_whoever_only_reads_tells_of_damage_and_moves_nothing(folder, tmp_path, grid_file):
+def test_reading_reports_damage_and_moves_nothing(folder, tmp_path, grid_file):
     victim = part_files(folder)[0]
     victim.write_bytes(victim.read_bytes() + b"x")
     for read in (ib.load, ib.report, lambda f: ib.merge([f], tmp_path / "merged")):
@@ -203,7 +203,7 @@ def test_a_loss_that_is_infinite_after_the_last_update_is_divergence_too():
     assert table([make_cell()], metrics).schema.equals(SCHEMA)
 
 
-def test_merge_joins_drops_duplicates_and_names_what_disagrees(folder, trained, tmp_path, grid_file):
+def test_merge_drops_duplicates_and_lists_cells_that_differ(folder, trained, tmp_path, grid_file):
     ib.run(grid_file, results=tmp_path / "there", workers=1, overrides={"seed": [1, 2]})
     there = tmp_path / "there" / "small"
     merged, lines = merge_experiments([folder, there], tmp_path / "both")
@@ -229,21 +229,21 @@ def test_merge_joins_drops_duplicates_and_names_what_disagrees(folder, trained, 
     assert all(any(cell in line for line in lines) for cell in disagreeing)
 
 
-def test_merge_does_not_write_into_a_folder_that_holds_something(folder, tmp_path):
+def test_merge_does_not_write_into_a_folder_that_is_not_empty(folder, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(UserError, match="not empty"):
         merge_experiments([folder], tmp_path / "full")
 
 
-def test_clean_removes_what_the_run_wrote_and_nothing_else(folder):
+def test_clean_removes_the_experiments_files_and_nothing_else(folder):
     (folder / "notes.txt").write_text("mine")
     cleaned = clean.clean(folder)
     assert [p.name for p in folder.iterdir()] == cleaned.remaining == ["notes.txt"]
     assert {"parts", "timings", "grid.toml"} <= set(cleaned.removed)
 
 
-def test_load_says_what_runs_there_are(folder):
+def test_load_lists_the_experiments_nearby(folder):
     with pytest.raises(UserError, match=r"no such folder; experiments in .*: small"):
         ib.load(folder.parent / "smal")
 
@@ -255,7 +255,7 @@ def test_a_foreign_folder_is_not_written_into(tmp_path, grid_file):
         ib.run(grid_file, results=tmp_path / "results")
 
 
-def test_another_data_set_trains_too_and_its_run_is_legible_from_anywhere(tmp_path, grid_file, monkeypatch):
+def test_another_data_set_trains_and_its_experiment_is_readable_from_anywhere(tmp_path, grid_file, monkeypatch):
     from idx import write_folder
 
     write_folder(tmp_path / "tiny", images=240, labels=240)
@@ -295,7 +295,7 @@ def add_part_that_leads_nowhere(folder):
 
 
 @pytest.mark.parametrize("damage", [damage_timings, add_part_that_is_a_folder, add_part_that_leads_nowhere])
-def test_a_folder_that_somebody_changed_is_still_read(folder, trained, tmp_path, damage):
+def test_a_folder_with_damaged_files_is_still_read(folder, trained, tmp_path, damage):
     damage(folder)
     merged, _ = merge_experiments([folder], tmp_path / "merged")
     pd.testing.assert_frame_equal(merged.frame(), trained[1])
@@ -304,13 +304,13 @@ def test_a_folder_that_somebody_changed_is_still_read(folder, trained, tmp_path,
         pd.testing.assert_frame_equal(ib.load(folder), trained[1])
 
 
-def test_a_grid_that_is_no_text_is_told(folder):
+def test_a_grid_that_is_not_utf_8_is_rejected(folder):
     damage_grid(folder)
     with pytest.raises(UserError, match="not UTF-8"):
         ib.load(folder)
 
 
-def test_a_users_own_grid_file_is_not_taken_for_a_run(tmp_path, grid_file):
+def test_a_users_own_grid_file_is_not_taken_for_an_experiment(tmp_path, grid_file):
     own = tmp_path / "small"
     own.mkdir()
     (own / "grid.toml").write_text(SMALL_GRID)
@@ -322,7 +322,7 @@ def test_a_users_own_grid_file_is_not_taken_for_a_run(tmp_path, grid_file):
     assert (own / "grid.toml").read_text() == SMALL_GRID
 
 
-def test_merge_reads_all_images_as_their_number(folder, tmp_path, grid_file):
+def test_merge_treats_all_images_as_their_number(folder, tmp_path, grid_file):
     cheap = {"initializer": "zeros", "activation": "tanh", "seed": 1, "epochs": 1, "batch_size": 5000}
     (tmp_path / "all.toml").write_text(SMALL_GRID.replace("train_size = 640", ""))
     ib.run(tmp_path / "all.toml", results=tmp_path / "a", workers=1, overrides=cheap)
@@ -344,14 +344,14 @@ def test_workers_end_with_their_parent_and_import_nothing_from_the_working_direc
         pytest.skip("this system does not list a process's children")
     assert "12 cells to train" in parent.stdout.readline()
     time.sleep(4)
-    found = [int(pid) for pid in children.read_text().split()]
-    assert found
+    pids = [int(pid) for pid in children.read_text().split()]
+    assert pids
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in found) and time.monotonic() < deadline:
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in found)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_path, grid_file):
@@ -361,13 +361,13 @@ def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_p
     from initbench.execution import Finished, ProcessPool
     from initbench.spec.grid import read
 
-    made = Experiment.create(read(grid_file), tmp_path)
+    experiment = Experiment.create(read(grid_file), tmp_path)
     killed = []
     with ProcessPool(1) as pool:
-        for event in made.train(planned_stacks(made.missing(), made.grid.sources, pool)[0], pool):
+        for event in experiment.train(planned_stacks(experiment.missing(), experiment.grid.sources, pool)[0], pool):
             if isinstance(event, Finished) and not killed:
                 killed = pool.pids
                 os.kill(killed[0], signal.SIGKILL)
         assert pool.pids != killed
-    assert made.missing() == []
+    assert experiment.missing() == []
     pd.testing.assert_frame_equal(ib.load(tmp_path / "small"), trained[1], check_exact=True)
