@@ -79,9 +79,9 @@ def strangers_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def asked_anew():
-    """What this machine trains with is found out again, before a test and after it."""
-    remembered = (devices.device_for, devices._told_by_pytorch)
+def devices_anew():
+    """Clear the cached devices of this machine, before a test and after it."""
+    remembered = (devices.device_for, devices._pytorch_gpus)
     for function in remembered:
         function.cache_clear()
     yield
@@ -90,7 +90,7 @@ def asked_anew():
 
 
 def recorded(monkeypatch):
-    """The words with which each child is started, from now on."""
+    """Record the arguments of each child that is started from now on."""
     started, start = [], children.start
 
     def record(*words, **more):
@@ -103,7 +103,7 @@ def recorded(monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="the marks are left by functions of POSIX")
 @pytest.mark.filterwarnings("ignore:NumPy draws the weights")  # `bench` says so here
-def test_no_command_runs_what_lies_in_the_working_directory(strangers_folder, asked_anew, monkeypatch, tmp_path):
+def test_no_command_runs_what_lies_in_the_working_directory(strangers_folder, devices_anew, monkeypatch, tmp_path):
     """Nor do relative and empty entries of PYTHONPATH lead there, and no variable changes a worker's bits.
 
     What two workers have to say of numba comes once.
@@ -256,7 +256,7 @@ def test_a_worker_that_is_killed_below_its_limit_of_processor_time_is_is_out_of_
 def test_no_other_module_of_the_package_starts_a_process():
     starts = re.compile(
         r"subprocess\.(Popen|run|call|check_|getoutput)|os\.(system|popen|posix_spawn|spawn|exec|fork)|create_subprocess"
-        r"|multiprocessing|ProcessPool"
+        r"|multiprocessing|ProcessPoolExecutor"
     )
     paths = list(children.PACKAGE.rglob("*.py"))
     assert [path.name for path in paths if starts.search(path.read_text())] == ["children.py"]
