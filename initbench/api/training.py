@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initbench.api.outputs import write_report
-from initbench.execution import Failed
+from initbench.execution import Failed, calibration, start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimate
-from initbench.execution.events import Event
-from initbench.results.experiment import Experiment, train_all
+from initbench.execution.events import Event, Planned
+from initbench.results.experiment import Experiment
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid, read
 from initbench.spec.gridfile import results_for
@@ -130,3 +130,22 @@ def train(
             return RunResult(experiment, failed, frame, path)
         except KeyboardInterrupt:
             raise Interrupted(experiment) from None
+
+
+def train_all(
+    experiment: Experiment, missing: Sequence[Cell], config: ExecutionConfig, on_event: Callable[[Event], None]
+) -> list[Failed]:
+    """Train an experiment's missing cells, and call `on_event` with each event; returns the cells that failed."""
+    failed = []
+    sources = experiment.grid.sources
+    if missing:
+        with start.start_pool(missing, sources, config, on_event) as pool:
+            stacks, speeds = start.planned_stacks(missing, sources, pool, config.width)
+            initialization = calibration.initialization(missing, sources, pool, measuring=False)
+            seconds = calibration.stack_seconds(stacks, speeds, initialization) if speeds else None
+            on_event(Planned(stacks, seconds, lambda: pool.count))
+            for event in experiment.train(stacks, pool):
+                on_event(event)
+                if isinstance(event, Failed):
+                    failed.append(event)
+    return failed

@@ -4,7 +4,7 @@ import json
 import os
 import time
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from initbench import execution
 from initbench.data.datasets import Source, from_stored, to_stored
 from initbench.errors import UserError
-from initbench.execution import Failed, Finished, WorkerPool, calibration, start
-from initbench.execution.config import ExecutionConfig
-from initbench.execution.events import Event, Planned
+from initbench.execution import Finished, WorkerPool
+from initbench.execution.events import Event
 from initbench.execution.plan import Stack
 from initbench.results import lock, store
 from initbench.results.table import READ, frame, table
@@ -236,22 +235,3 @@ def _stored_sources(folder: Path) -> dict[str, Source]:
         return {fields["name"]: from_stored(fields) for fields in stored}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
-
-
-def train_all(
-    experiment: Experiment, missing: Sequence[Cell], config: ExecutionConfig, on_event: Callable[[Event], None]
-) -> list[Failed]:
-    """Train an experiment's missing cells, and call `on_event` with each event; returns the cells that failed."""
-    failed = []
-    sources = experiment.grid.sources
-    if missing:
-        with start.start_pool(missing, sources, config, on_event) as pool:
-            stacks, speeds = start.planned_stacks(missing, sources, pool, config.width)
-            initialization = calibration.initialization(missing, sources, pool, measuring=False)
-            seconds = calibration.stack_seconds(stacks, speeds, initialization) if speeds else None
-            on_event(Planned(stacks, seconds, lambda: pool.count))
-            for event in experiment.train(stacks, pool):
-                on_event(event)
-                if isinstance(event, Failed):
-                    failed.append(event)
-    return failed
