@@ -59,21 +59,21 @@ def grid_file(tmp_path):
 @pytest.fixture
 def mounted(tmp_path):
     """A function that mounts a disk of memory with these options, or mounts it anew."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    disk = tmp_path / "disk"
+    disk.mkdir()
 
     def mount(options):
-        told = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "none", str(place)], capture_output=True, text=True, check=False
+        mounting = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", str(disk)], capture_output=True, text=True, check=False
         )
-        if told.returncode:
-            pytest.skip(f"no disk can be mounted here: {told.stderr.strip()}")
-        return place
+        if mounting.returncode:
+            pytest.skip(f"no disk can be mounted here: {mounting.stderr.strip()}")
+        return disk
 
     if not shutil.which("mount"):
         pytest.skip("there is no mount")
     yield mount
-    subprocess.run(["umount", str(place)], capture_output=True, check=False)
+    subprocess.run(["umount", str(disk)], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +93,7 @@ def hook():
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A small experiment, trained once for all that read its folder, and its table. `copied` is for who changes it."""
+    """A small experiment, trained once for all tests that read its folder, and its table; `copied` is for changes."""
     root = tmp_path_factory.mktemp("trained")
     (root / "small.toml").write_text(SMALL_GRID)
     frame = ib.run(root / "small.toml", results=root / "results", workers=1)

@@ -61,8 +61,8 @@ def test_without_docstrings_all_lists_and_every_help_are_the_same(tmp_path):
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
     command = [sys.executable, "-c", code]
     plain, bare = (
-        subprocess.run(each, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True).stdout
-        for each in (command, [sys.executable, "-OO", *command[1:]])
+        subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True).stdout
+        for words in (command, [sys.executable, "-OO", *command[1:]])
     )
     assert bare == plain
     assert "      All zeros: W = 0.\n" in bare
@@ -111,10 +111,10 @@ def test_the_list_of_initializers_has_all_of_them_by_family(tmp_path):
 
 
 def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_path, monkeypatch, capsys):
-    made = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
-    assert f"the distribution (| below): mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in made.stdout
-    bars = [line for line in made.stdout.splitlines() if "█" in line]
+    shown = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert f"the distribution (| below): mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in shown.stdout
+    bars = [line for line in shown.stdout.splitlines() if "█" in line]
     assert len(bars) > 15
     assert (tmp_path / "he_normal-784x256.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "folder.png").mkdir()
@@ -132,11 +132,11 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
             f"the distribution (| below): mean 0, standard deviation {std:.4g}"
             in show(*arguments, "--out", "x.png", "--force")[1]
         )
-    one, other = (show("normal", "--seed", seed, "--out", "x.png", "--force") for seed in "01")
-    assert one != other
+    first, other = (show("normal", "--seed", seed, "--out", "x.png", "--force") for seed in "01")
+    assert first != other
     assert "singular values: from" in show("lsuv", "--shape", "784,40", "--out", "lsuv.svg")[1]
     assert (tmp_path / "lsuv.svg").read_text().startswith("<?xml")
-    for arguments, said in (
+    for arguments, message in (
         (["he_norml"], "did you mean 'he_normal'"),
         (["lsuv", "--shape", "100,50"], "give --shape 784,256"),
         (["dks", "--activation", "relu"], "activation = 'relu'"),
@@ -150,9 +150,9 @@ def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_pat
         (["he_normal", "--out", "folder.png"], "a file's name"),
         (["kumar", "--activation", "selu"], "smooth at 0"),
     ):
-        status, _, told = show(*arguments)
-        assert (status, len(told.splitlines())) == (2, 1), told
-        assert said in told
+        status, _, errors = show(*arguments)
+        assert (status, len(errors.splitlines())) == (2, 1), errors
+        assert message in errors
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.png", "he_normal-784x256.png", "lsuv.svg", "x.png"]
 
 
@@ -235,8 +235,8 @@ def test_new_plan_run_report_export_clean(tmp_path, without_figures):
     wrong = initbench("export", "results/keepcoding-smoke", "out.xlsx", cwd=tmp_path)
     assert (wrong.returncode, "allowed: .csv, .parquet, .md or .tex" in wrong.stderr) == (2, True)
 
-    kept = initbench("clean", "results/keepcoding-smoke", cwd=tmp_path)
-    assert (kept.returncode, "--yes" in kept.stderr, folder.exists()) == (2, True, True)
+    unanswered = initbench("clean", "results/keepcoding-smoke", cwd=tmp_path)
+    assert (unanswered.returncode, "--yes" in unanswered.stderr, folder.exists()) == (2, True, True)
     assert initbench("clean", "results/keepcoding-smoke", "--yes", cwd=tmp_path).returncode == 0
     assert not folder.exists()
 
@@ -269,13 +269,13 @@ def test_a_mistake_is_status_2_without_traceback_and_writes_nothing(arguments, t
     (tmp_path / "good.toml").write_text("[grid]\ninitializer = ['zeros']")
     (tmp_path / "bad.toml").write_text("[grid]\ninitializer = ['zero']\n[training]\nepochs = 0")
     monkeypatch.chdir(tmp_path)
-    status, _, told = ended(monkeypatch, capsys, *arguments)
+    status, _, errors = ended(monkeypatch, capsys, *arguments)
     assert status == 2
-    assert "Traceback" not in told
-    assert told.strip()
+    assert "Traceback" not in errors
+    assert errors.strip()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.toml", "good.toml"]
     if arguments[-1] == "bad.toml":
-        assert [line[:9] for line in told.splitlines()] == ["bad.toml:"] * 2
+        assert [line[:9] for line in errors.splitlines()] == ["bad.toml:"] * 2
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file):
@@ -303,14 +303,14 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file
     out, err = running.communicate(timeout=200)
     assert running.returncode == 130
     assert "Traceback" not in err
-    kept = len(list(parts.glob("[!.]*")))
-    assert 0 < kept < 6
-    assert f"Interrupted: {6 * kept} of 36 cells are stored in results/small (cells are stored when all" in out
+    parts_before = len(list(parts.glob("[!.]*")))
+    assert 0 < parts_before < 6
+    assert f"Interrupted: {6 * parts_before} of 36 cells are stored in results/small (cells are stored when all" in out
     (line,) = [line for line in out.splitlines() if line.startswith("Resume with: ")]
     arguments = line.removeprefix("Resume with: initbench ").split()
     finished = process(*arguments, "--workers", "1", cwd=tmp_path)
     assert finished.returncode == 0
-    assert f"{6 * (6 - kept)} cells to train, {6 * kept} are trained already" in finished.stdout
+    assert f"{6 * (6 - parts_before)} cells to train, {6 * parts_before} are trained already" in finished.stdout
 
 
 @pytest.mark.parametrize(

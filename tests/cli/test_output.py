@@ -1,5 +1,5 @@
-"""What a command prints, and what becomes of its work where it cannot print: closed, full, gone, slow; how a run's
-progress forecasts its end; what is said when something fails."""
+"""The output of commands, and their work if it cannot be written (closed, full, gone, slow); the forecast of the end of
+training; the messages of failures."""
 
 import contextlib
 import errno
@@ -98,8 +98,8 @@ def test_a_pipe_that_is_full_for_a_while_loses_nothing_that_is_needed_and_holds_
         return
     safe.write(text)  # returns, though nobody reads
     safe.write("lost\n")
-    kept = os.read(read, len(text)).decode()
-    assert text.startswith(kept)
+    received = os.read(read, len(text)).decode()
+    assert text.startswith(received)
     safe.write("read again\n")
     assert os.read(read, 100) == b"read again\n"
 
@@ -130,16 +130,16 @@ def test_closed_descriptors_are_opened_first_so_that_no_result_gets_what_is_prin
 
 
 @pytest.mark.parametrize(
-    ("command", "status", "told"),
+    ("command", "status", "message"),
     [
         ('"$0" -m initbench schema > /dev/full', 1, f"standard output: cannot be written ({FULL})\n"),
         ('{ "$0" -m initbench schema; echo $? >&2; } | head -1 > /dev/null', 0, "0\n"),
         ('"$0" -m initbench new g.toml >&- 2> /dev/full', 0, ""),
     ],
 )
-def test_a_command_that_prints_ends_in_a_line_and_one_that_works_does_its_work(tmp_path, command, status, told):
+def test_a_command_that_prints_ends_in_a_line_and_one_that_works_does_its_work(tmp_path, command, status, message):
     done = subprocess.run(["sh", "-c", command, sys.executable], cwd=tmp_path, capture_output=True, check=False)
-    assert (done.returncode, done.stderr.decode()) == (status, told)
+    assert (done.returncode, done.stderr.decode()) == (status, message)
     assert (tmp_path / "g.toml").exists() == ("new" in command)
 
 
@@ -181,7 +181,7 @@ epochs = 4
 def planned(hidden, seeds=4, workers=2):
     """The stacks of grids of networks of several sizes, longest first."""
     grids = [grid.parse(GRID.format(seeds=seeds, hidden=widths)) for widths in hidden]
-    stacks = [stack for one in grids for stack in plan.plan(one.cells(), one.sources, workers)]
+    stacks = [stack for parsed in grids for stack in plan.plan(parsed.cells(), parsed.sources, workers)]
     return sorted(stacks, key=lambda stack: -stack.operations)
 
 
@@ -197,7 +197,7 @@ def simulated(stacks, rate, workers, start, every=1.0):
             events.append((at + i * every, Progress(stack, share * stack.cells[0].epochs)))
         free[free.index(at)] = at + seconds
         events.append((at + seconds, Finished(stack, {}, {}, "", seconds, {}, 1.0)))
-    return sorted(events, key=lambda one: one[0]), max(free)
+    return sorted(events, key=lambda event: event[0]), max(free)
 
 
 @pytest.mark.parametrize(
@@ -256,12 +256,12 @@ def test_a_line_says_the_rate_and_the_time_left_as_the_plan_does(monkeypatch, ca
         listen(Progress(stacks[0], 0.0))
         clock[0] += 11
         listen(Finished(stacks[0], {}, {}, "", work, {}, 1.0))
-    told = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert estimate.duration(514) == "8 min 34 s"
-    each = estimate.duration(work)
-    assert told[:2] == ["a worker joined", f"0 of {total} cells, initializing weights"]
-    assert told[2] == f"0 of {total} cells, initializing weights, about {each} left"
-    assert re.fullmatch(rf"{len(stacks[0].cells)} of {total} cells, 0.\d+ cells/s, about {each} left", told[3])
+    duration = estimate.duration(work)
+    assert lines[:2] == ["a worker joined", f"0 of {total} cells, initializing weights"]
+    assert lines[2] == f"0 of {total} cells, initializing weights, about {duration} left"
+    assert re.fullmatch(rf"{len(stacks[0].cells)} of {total} cells, 0.\d+ cells/s, about {duration} left", lines[3])
 
 
 def test_the_bar_outlives_its_terminal(monkeypatch):
@@ -299,7 +299,7 @@ class OddError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (OddError("a\nreason"), "OddError: a\\nreason (set INITBENCH_TRACEBACK=1 for the traceback)"),
         (MemoryError(), "MemoryError (set INITBENCH_TRACEBACK=1 for the traceback)"),
@@ -308,7 +308,7 @@ class OddError(Exception):
     ],
 )
 def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_made_again(
-    trained_at_once, monkeypatch, capsys, error, told
+    trained_at_once, monkeypatch, capsys, error, message
 ):
     def fail(*_):
         raise error
@@ -319,7 +319,7 @@ def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_made_again(
         status, _, err = ended(monkeypatch, capsys, "run", "g.toml", "--results", "my results")
     assert status == 1
     (line,) = err.splitlines()
-    assert line.startswith(f"The report could not be written: {told}")
+    assert line.startswith(f"The report could not be written: {message}")
     assert line.endswith("The results are kept; to write it: initbench report 'my results/made-up'")
     assert Experiment.open(trained_at_once / "my results" / "made-up").missing() == []
     monkeypatch.setattr(outputs, "write_report", lambda experiment, *_: experiment.folder / "report.html")
@@ -355,15 +355,15 @@ def test_an_unforeseen_error_is_a_line_and_its_traceback_is_for_whoever_asks(
     strangers.made_run(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(outputs, name, fail)
-    told = "initbench: unforeseen error: OddError: a reason"
+    message = "initbench: unforeseen error: OddError: a reason"
     assert ended(monkeypatch, capsys, *arguments, "made") == (
         1,
         "",
-        f"{told} (set INITBENCH_TRACEBACK=1 for the traceback)\n",
+        f"{message} (set INITBENCH_TRACEBACK=1 for the traceback)\n",
     )
     monkeypatch.setenv("INITBENCH_TRACEBACK", "1")
     status, _, err = ended(monkeypatch, capsys, *arguments, "made")
-    assert (status, err.splitlines()[0], err.splitlines()[-1]) == (1, "Traceback (most recent call last):", told)
+    assert (status, err.splitlines()[0], err.splitlines()[-1]) == (1, "Traceback (most recent call last):", message)
 
 
 # Grid files from pipes and from a run's folder; files that exist
@@ -382,7 +382,7 @@ NAMELESS = made_up.GRID.replace('name = "made-up"\n', "")
 
 @pytest.fixture
 def piped():
-    """The path of a pipe that holds a text, as a shell's `<(…)` gives it."""
+    """The path of a pipe with this content, as a shell's `<(…)` provides."""
     opened = []
 
     def path(text):
@@ -415,8 +415,8 @@ def test_a_grid_from_a_pipe_is_read_once_and_goes_on_from_its_folder(instant, mo
 def test_a_grid_from_a_pipe_needs_a_name(instant, monkeypatch, capsys, piped):
     for command in ("plan", "run"):
         status, _, err = ended(monkeypatch, capsys, command, path := piped(NAMELESS))
-        told = "name is missing, and a pipe has none; set it in the file, name = 'mine', or as --set name=mine"
-        assert (status, err) == (2, f"{path}: {told}\n")
+        message = "name is missing, and a pipe has none; set it in the file, name = 'mine', or as --set name=mine"
+        assert (status, err) == (2, f"{path}: {message}\n")
     assert not any(instant.iterdir())
     assert ended(monkeypatch, capsys, "run", piped(NAMELESS), "--set", "name=mine")[0] == 0
     os.mkfifo("named.toml")
@@ -440,18 +440,18 @@ def test_a_runs_own_grid_goes_on_with_that_run(instant, monkeypatch, capsys, ear
         status, out, _ = ended(monkeypatch, capsys, "plan", "link/grid.toml")
         assert (status, "nothing to train" in out) == (0, True)
         (instant / "link").unlink()
-    for folder, path, place in (
+    for folder, path, destination in (
         (".", "there/mine/grid.toml", "there/mine"),
         ("there/mine", "grid.toml", "../mine"),
         ("there", "mine/grid.toml", "mine"),
         ("/", own, own.parent),
     ):
         monkeypatch.chdir(instant / folder)
-        told = f"{path} is an experiment's own grid: results go to {place} (or give --results DIR)\n"
+        message = f"{path} is an experiment's own grid: results go to {destination} (or give --results DIR)\n"
         status, out, _ = ended(monkeypatch, capsys, "run", path)
-        assert (status, out) == (0, f"{told}Nothing to train: all 8 cells are in {place} already.\n")
+        assert (status, out) == (0, f"{message}Nothing to train: all 8 cells are in {destination} already.\n")
         out = ended(monkeypatch, capsys, "plan", path)[1]
-        assert out.startswith(told)
+        assert out.startswith(message)
         assert "nothing to train" in out
     monkeypatch.chdir(instant)
     assert len(ib.run("there/mine/grid.toml", overrides={"seed": 3})) == 12 * 3
@@ -470,8 +470,8 @@ def test_a_file_that_the_user_names_is_overwritten_where_that_is_asked_for(insta
     ):
         path = instant / f"mine.{kind}"
         path.write_text("mine")
-        told = f"{path.name}: exists already; give another name, or --force to overwrite it\n"
-        assert ended(monkeypatch, capsys, *arguments, path.name) == (2, "", told)
+        message = f"{path.name}: exists already; give another name, or --force to overwrite it\n"
+        assert ended(monkeypatch, capsys, *arguments, path.name) == (2, "", message)
         assert path.read_text() == "mine"
         assert ended(monkeypatch, capsys, *arguments, path.name, "--force")[0] == 0
         assert len(path.read_bytes()) > 100
