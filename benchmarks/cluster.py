@@ -136,21 +136,21 @@ def measure(options):
             missing = run.missing()
             listed = time.perf_counter() - begin
             config = ExecutionConfig(scheduler=f"file://{file}", width=options.width)
-            with start_pool(missing, simulated.sources, config) as crew:
+            with start_pool(missing, simulated.sources, config) as pool:
                 connected = time.perf_counter() - begin - listed
-                stacks, _ = planned_stacks(missing, simulated.sources, crew, options.width)
+                stacks, _ = planned_stacks(missing, simulated.sources, pool, options.width)
                 start, cpu = time.perf_counter(), time.process_time()
                 before = cpu_seconds(scheduler.pid)[0]
                 served = sum(cpu_seconds(server.pid)[0] for server in servers)
                 finished, first = 0, None
-                for event in run.train(stacks, crew):
+                for event in run.train(stacks, pool):
                     if isinstance(event, Finished):
                         finished += 1
                         first = first or time.perf_counter()
                 wall, used = time.perf_counter() - start, time.process_time() - cpu
                 there, memory = cpu_seconds(scheduler.pid)
                 served = sum(cpu_seconds(server.pid)[0] for server in servers) - served
-                count = crew.count
+                count = pool.count
             return {
                 "workers": count,
                 "cells": len(simulated),

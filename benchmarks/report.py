@@ -1,6 +1,6 @@
-"""What a report costs: the seconds to make it, its size, and the milliseconds until a browser has opened it.
+"""The cost of a report: the seconds to render it, its size, and the milliseconds until a browser has loaded it.
 
-`python -m benchmarks.report`. Nothing is trained: the results are made up. Opening is measured in Chromium where
+Usage: `python -m benchmarks.report`. Nothing is trained: the results are random. Loading is measured in Chromium where
 playwright is installed, the median of five.
 """
 
@@ -32,7 +32,7 @@ GRIDS = {
 
 
 def made_up(parsed):
-    """A tidy table of a grid."""
+    """Return a tidy table of a grid with random results."""
     cells = list(parsed.cells())
     shape = (len(METRICS), cells[0].epochs + 1, len(cells))
     values = np.random.default_rng(0).random(shape).tolist()
@@ -40,7 +40,7 @@ def made_up(parsed):
 
 
 def opened(path):
-    """The milliseconds until Chromium has loaded a page; None without it."""
+    """Return the milliseconds until Chromium has loaded a page; None without it."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
     try:
         from playwright.sync_api import sync_playwright
@@ -48,21 +48,21 @@ def opened(path):
         return None
     if chromium is None:
         return None
-    taken = "performance.timing.loadEventEnd - performance.timing.navigationStart"
+    milliseconds = "performance.timing.loadEventEnd - performance.timing.navigationStart"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         times = []
         for _ in range(5):
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.goto(path.as_uri())
-            times.append(page.evaluate(taken))
+            times.append(page.evaluate(milliseconds))
             page.close()
         browser.close()
     return statistics.median(times)
 
 
 def main():
-    """A line for each grid."""
+    """Print a line for each grid."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
         for name, (text, overrides) in GRIDS.items():
@@ -73,8 +73,8 @@ def main():
             seconds = time.perf_counter() - start
             path.write_text(page, encoding="utf-8")
             load = opened(path)
-            told = "" if load is None else f", opens in {load:.0f} ms"
-            sys.stdout.write(f"{name:32} {seconds:6.1f} s, {len(page.encode()) / 1e6:5.2f} MB{told}\n")
+            loading = "" if load is None else f", opens in {load:.0f} ms"
+            sys.stdout.write(f"{name:32} {seconds:6.1f} s, {len(page.encode()) / 1e6:5.2f} MB{loading}\n")
             sys.stdout.flush()
 
 

@@ -1,10 +1,10 @@
-"""What asv measures. `asv continuous` runs these files on older commits too, where modules have other places."""
+"""The benchmarks of asv. `asv continuous` runs these files on older commits too, where modules have other names."""
 
 from importlib import import_module
 
 
 def module(*names):
-    """The first of these modules of initbench that this version has; ImportError if it has none."""
+    """Return the first of these modules of initbench that this version has; raises ImportError if it has none."""
     for name in names[:-1]:
         try:
             return import_module(f"initbench.{name}")

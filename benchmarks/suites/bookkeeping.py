@@ -9,18 +9,34 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+
+from . import module
 
 WIDTH, EPOCHS = 25, 10
 INITIALIZERS = ", ".join(f'{{ name = "normal", std = {n / 10} }}' for n in range(1, 11))
 
 
-def made_grid(cells, epochs=EPOCHS):
-    """A grid of 100 cells at each seed."""
-    from initbench.spec import grid
+def functions():
+    """Return what is measured, from the modules of this version of initbench."""
+    experiment = module("results.experiment", "runs")
+    return SimpleNamespace(
+        parse=module("spec.grid", "grid").parse,
+        plan=module("execution.plan", "plan").plan,
+        experiment=getattr(experiment, "Experiment", None) or experiment.Run,
+        store=module("results.store", "store"),
+        table=module("results.table", "results").table,
+        metrics=module("spec.columns", "cells").METRICS,
+        check=module("results.verify", "verification").check,
+        write_report=module("api.outputs", "api").write_report,
+    )
 
-    return grid.parse(f"""
+
+def example_grid(parse, cells, epochs=EPOCHS):
+    """Return a grid of 100 cells at each seed."""
+    return parse(f"""
         name = "made-up"
         [grid]
         initializer = [{INITIALIZERS}]
@@ -32,20 +48,16 @@ def made_grid(cells, epochs=EPOCHS):
     """)
 
 
-def write(run):
-    """Parts with made-up results for every cell of a run, and their timings."""
-    from initbench.results import store
-    from initbench.results.table import table
-    from initbench.spec.columns import METRICS
-
-    cells = sorted(run.grid.cells(), key=lambda cell: cell.seed)
+def write(api, experiment):
+    """Write parts with random results for every cell of an experiment, and their timings."""
+    cells = sorted(experiment.grid.cells(), key=lambda cell: cell.seed)
     random = np.random.default_rng(0)
     for start in range(0, len(cells), WIDTH):
         stack = cells[start : start + WIDTH]
-        shape = (len(METRICS), stack[0].epochs + 1, len(stack))
-        metrics = dict(zip(METRICS, random.random(shape).tolist(), strict=True))
-        part = store.write_part(run.folder, table(stack, metrics), {"device": "none"})
-        store.write_timing(run.folder, part, {"seconds": 1.0, "cells": len(stack)})
+        shape = (len(api.metrics), stack[0].epochs + 1, len(stack))
+        metrics = dict(zip(api.metrics, random.random(shape).tolist(), strict=True))
+        part = api.store.write_part(experiment.folder, api.table(stack, metrics), {"device": "none"})
+        api.store.write_timing(experiment.folder, part, {"seconds": 1.0, "cells": len(stack)})
 
 
 class Bookkeeping:
@@ -58,66 +70,58 @@ class Bookkeeping:
 
     def setup(self, cells):
         if not all(map(importlib.util.find_spec, ("pandas", "pydantic", "torch"))):
-            raise NotImplementedError("runs need all that initbench requires")
-        from initbench.api import write_report
-        from initbench.execution import plan
-        from initbench.results import verify as verification
-        from initbench.results.experiment import Experiment
-
-        self.plan, self.write_report, self.check = plan.plan, write_report, verification.check
+            raise NotImplementedError("experiments need all that initbench requires")
+        self.api = functions()
         self.folder = tempfile.TemporaryDirectory()
-        self.grid = made_grid(cells)
-        self.run = Experiment.create(self.grid, Path(self.folder.name))
-        write(self.run)
-        self.run.frame()  # the first call imports what it needs
+        self.grid = example_grid(self.api.parse, cells)
+        self.experiment = self.api.experiment.create(self.grid, Path(self.folder.name))
+        write(self.api, self.experiment)
+        self.experiment.frame()  # the first call includes imports
 
     def teardown(self, cells):
         if hasattr(self, "folder"):
             self.folder.cleanup()
 
     def time_plan(self, cells):
-        self.plan(made_grid(cells).cells(), self.grid.sources)
+        self.api.plan(example_grid(self.api.parse, cells).cells(), self.grid.sources)
 
     def time_write(self, cells):
-        write(self.run)
+        write(self.api, self.experiment)
 
     def time_inventory(self, cells):
-        self.run.inventory()
+        self.experiment.inventory()
 
     def time_frame(self, cells):
-        self.run.frame()
+        self.experiment.frame()
 
     def peakmem_frame(self, cells):
-        self.run.frame()
+        self.experiment.frame()
 
     def time_verify(self, cells):
-        self.check(self.run)
+        self.api.check(self.experiment)
 
     def track_verify_per_frame(self, cells):
-        """How many times as long as reading the table it takes to check every part."""
+        """The time to check every part, relative to the time to read the table."""
         start = time.process_time()
-        self.run.frame()
+        self.experiment.frame()
         read = time.process_time()
-        self.check(self.run)
+        self.api.check(self.experiment)
         return (time.process_time() - read) / (read - start)
 
     def time_report(self, cells):
-        self.write_report(self.run, *self.run.read())
+        self.api.write_report(self.experiment, *self.experiment.read())
 
     def peakmem_report(self, cells):
-        self.write_report(self.run, *self.run.read())
+        self.api.write_report(self.experiment, *self.experiment.read())
 
 
 def main(cells, epochs=EPOCHS):
-    """Print what each step takes, and the most memory so far."""
+    """Print the time of each step, and the peak memory so far."""
     import resource  # not on Windows
 
-    from initbench.api import write_report
-    from initbench.execution import plan
-    from initbench.results import verify as verification
-    from initbench.results.experiment import Experiment
+    api = functions()
 
-    def say(step, start):
+    def show(step, start):
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
         sys.stdout.write(f"{step:10} {seconds:8.2f} s {1000 * seconds / cells:8.4f} ms a cell, peak {peak:6.0f} MiB\n")
@@ -125,26 +129,26 @@ def main(cells, epochs=EPOCHS):
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        grid = made_grid(cells, epochs)
-        stacks = plan.plan(grid.cells(), grid.sources)
-        say("plan", start)
+        grid = example_grid(api.parse, cells, epochs)
+        stacks = api.plan(grid.cells(), grid.sources)
+        show("plan", start)
         del stacks
         start = time.perf_counter()
-        run = Experiment.create(grid, Path(folder))
-        write(run)
-        say("write", start)
+        experiment = api.experiment.create(grid, Path(folder))
+        write(api, experiment)
+        show("write", start)
         start = time.perf_counter()
-        run.inventory()
-        say("inventory", start)
+        experiment.inventory()
+        show("inventory", start)
         start = time.perf_counter()
-        frame, environments = run.read()
-        say("frame", start)
+        frame, environments = experiment.read()
+        show("frame", start)
         start = time.perf_counter()
-        verification.check(run)
-        say("verify", start)
+        api.check(experiment)
+        show("verify", start)
         start = time.perf_counter()
-        write_report(run, frame, environments)
-        say("report", start)
+        api.write_report(experiment, frame, environments)
+        show("report", start)
 
 
 if __name__ == "__main__":

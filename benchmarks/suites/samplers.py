@@ -1,8 +1,8 @@
-"""Throughput of the samplers at three shapes, on one thread and more; beside what the same costs in other libraries.
+"""Throughput of the samplers at three shapes, on one thread and more, compared with other libraries.
 
-`Laws` are the distributions that all schemes stand on: their `time_` on one thread is what continuous integration
-gates on (see docs/performance.md). `Schemes` are all others. Neither needs torch; `Peers` and `Networks` are skipped
-where what they need is not installed, and in versions of initbench that do not have it.
+`Laws` are the distributions on which all schemes are based: continuous integration gates on their `time_` on one thread
+(see docs/performance.md). `Schemes` are all others. Neither needs torch; `Peers` and `Networks` are skipped where their
+requirements are not installed, and in versions of initbench that do not have them.
 """
 
 import importlib.util
@@ -36,8 +36,8 @@ class Laws:
 
     params = (LAWS, list(SHAPES), THREADS)
     param_names = ("initializer", "shape", "threads")
-    # Rounds alternate between commits, so that what else the machine does hits both. There are many of them, because a
-    # process may be a third slower than the one before for as long as it lives; so their samples are few and short.
+    # Rounds alternate between commits, so that other load on the machine affects both. There are many, because a
+    # process may be a third slower than the one before for its whole life; so their samples are few and short.
     rounds, repeat, sample_time, warmup_time = 8, (1, 12, 0.4), 0.01, 0.02
     timeout = 300
 
@@ -46,7 +46,7 @@ class Laws:
             raise NotImplementedError("small arrays take one thread")
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self.draw, self.shape = initializers.INITIALIZERS[name].function, SHAPES[shape]
-        self.draw((2, 2), seed=0)  # the first call imports what it needs
+        self.draw((2, 2), seed=0)  # the first call includes imports
 
     def time_fill(self, name, shape, threads):
         self.draw(self.shape, seed=0)
@@ -61,14 +61,14 @@ class Laws:
 
 
 class Schemes(Laws):
-    """The same of every other initializer of single layers."""
+    """The same for every other initializer of single layers."""
 
     params = (FITTING, list(SHAPES), THREADS)
     rounds, repeat = 1, (1, 5, 2.0)
 
 
 class BeforeLoading:
-    """Time to fill 784 × 256 by NumPy alone, as the first arrays of every process are."""
+    """Time to fill 784 × 256 by NumPy alone, which draws the first arrays of every process."""
 
     params = (["uniform", "normal", "truncated_normal"],)
     param_names = ("initializer",)
@@ -84,7 +84,7 @@ class BeforeLoading:
 
 
 class Networks:
-    """Time to initialize 784-128-10 on MNIST, for the schemes that look at data or gradients."""
+    """Time to initialize 784-128-10 on MNIST, for the schemes that use data or gradients."""
 
     params = sorted(name for name, entry in initializers.INITIALIZERS.items() if "network" in entry.tags)
     param_names = ("initializer",)
@@ -104,7 +104,7 @@ class Networks:
 
 
 class Peers:
-    """Other libraries on the same work, one thread; and how many times as long as initbench they take."""
+    """Other libraries on the same work, on one thread, and their time relative to initbench's."""
 
     params = (["numpy", "torch", "jax", "scipy"], LAWS, list(SHAPES))
     param_names = ("library", "initializer", "shape")
@@ -140,7 +140,7 @@ class Peers:
 
 
 def _nanoseconds(call, shape):
-    """The least nanoseconds a weight of as many calls as take a fifth of a second, or one."""
+    """Return the least nanoseconds a weight of the calls in a fifth of a second, at least one."""
     call()
     least, end = float("inf"), time.perf_counter() + 0.2
     while least == float("inf") or time.perf_counter() < end:

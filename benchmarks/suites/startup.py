@@ -1,4 +1,4 @@
-"""Start-up: what a command costs before it does anything."""
+"""Start-up: the time of a command before it does anything."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ class Startup:
             "initbench plan --help": ["-m", "initbench", "plan", "--help"],
         }
         self.words = [sys.executable, *words[command]]
-        self.time_command(command)  # the first time Python compiles its files
+        self.time_command(command)  # the first call compiles Python's files
 
     def time_command(self, command):
         subprocess.run(self.words, check=True, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""One optimizer step: a stack of cells beside the plain PyTorch loop, on the same cells and the same machine."""
+"""One optimizer step: a stack of cells compared with the plain PyTorch loop, on the same cells and machine."""
 
 import time
 
@@ -8,7 +8,7 @@ WIDTHS = {"784-10": [], "784-128-10": [128]}
 
 
 class Step:
-    """Milliseconds of a step; the loop's is of one cell, the stack's of all of its cells."""
+    """Time of 20 steps: of one cell in the loop, of all its cells in the stack."""
 
     params = (sorted(WIDTHS),)
     param_names = ("network",)
@@ -58,7 +58,7 @@ class Step:
             self.descend(*self.loop)
 
     def track_loop_over_stack(self, network):
-        """How many times as long a model's step takes in the loop as in the stack: both here, in turns."""
+        """The time of a model's step in the loop relative to that in the stack, measured in turns."""
         loop, stack = float("inf"), float("inf")
         for _ in range(10):
             loop = min(loop, _seconds(self.time_plain_loop, network))
