@@ -93,7 +93,7 @@ def test_a_poisoned_report_has_the_elements_of_a_plain_one_and_no_other(folders)
 
 
 def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(folders, tmp_path):
-    from initbench.api import changed
+    from initbench.api.outputs import changes
     from initbench.reporting import comparison
 
     pages = []
@@ -104,7 +104,7 @@ def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(fold
         index = rows.column_names.index("test_accuracy")
         halved = pc.divide(rows["test_accuracy"], 2.0)
         strangers.replaced(path, strangers.parquet(rows.set_column(index, rows.schema.field(index), halved)))
-        table, before, after = changed(Experiment.open(folder), Experiment.open(other))
+        table, before, after = changes(Experiment.open(folder), Experiment.open(other))
         pages.append(Elements(comparison.render(table, before, after, 0.5, "initbench compare")))
     poisoned, plain = pages
     assert poisoned.tags == plain.tags

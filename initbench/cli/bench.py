@@ -43,7 +43,7 @@ def bench(
     absent = [name for name in throughput.LIBRARIES if name not in libraries]
     code = "compiled" if noise.load() is not noise.plain else "in NumPy alone, slower, since numba cannot be used here"
     say(f"Nanoseconds per weight on {cores} of {available_cores()} cores, {cpu_name()}; initbench is {code}.")
-    say("For the others also the ratio to initbench: above 1× is slower than initbench.")
+    say("For the others also the ratio to initbench, above 1× if they are slower; last, that of the fastest of them.")
     say()
     for line in throughput.header(libraries):
         say(line)

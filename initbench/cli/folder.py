@@ -1,6 +1,5 @@
 """`verify`, `merge` and `clean`: what is done with experiments' folders."""
 
-import random
 import shlex
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from initbench.cli import output
-from initbench.cli.options import Device, Folder, Workers
+from initbench.cli.options import Folder, Workers
 from initbench.cli.program import FAILED, app, plural, print_error, say
 from initbench.errors import CannotWrite, UserError, printable
 
@@ -27,16 +26,19 @@ def verify(
         int | None, typer.Option("--seed", min=0, help="Seed that selects these cells; default: a random one.")
     ] = None,
     workers: Workers = None,
-    device: Device = None,
+    device: Annotated[
+        str,
+        typer.Option("--device", metavar="auto|cpu|cuda", help="Device that retrains; auto: a GPU if there is one."),
+    ] = "auto",
 ) -> None:
     """Check the files of an experiment, and retrain a sample of its cells to compare their bits. Changes nothing."""
+    import random
+
     from initbench.api import folders
     from initbench.execution.config import ExecutionConfig
     from initbench.results.experiment import Experiment
     from initbench.results.verify import lines
 
-    if device not in (None, "auto", "cpu", "cuda"):
-        raise UserError(f"--device {device}: allowed: auto, cpu or cuda")
     seed = random.randrange(10**6) if seed is None else seed
     experiment = Experiment.open(folder)
 
@@ -44,9 +46,9 @@ def verify(
         for line in (*lines(experiment, checked), *checked.problems):
             say(line)
         if sample:
-            say(f"Retraining at most {plural(sample, 'cell')}; --seed {seed} selects the same")
+            say(f"Retraining at most {plural(sample, 'cell')} (--seed {seed} selects the same cells)")
 
-    config = ExecutionConfig(workers, device=device or "auto")  # not the grid's device: this machine may lack it
+    config = ExecutionConfig(workers, device=device)  # not the grid's device: this machine may lack it
     verification = folders.verify(experiment, sample, seed, config, on_checked)
     if retrained := verification.retrained:
         for name in retrained.absent:
@@ -67,7 +69,7 @@ def verify(
     epilog="Example: initbench merge here/results/mine there/results/mine --into results/both",
 )
 def merge(
-    sources: Annotated[list[Path], typer.Argument(metavar="EXPERIMENT ...", help="Folders of experiments.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="EXPERIMENT", help="Folders of experiments.")],
     into: Annotated[
         Path, typer.Option("--into", metavar="DIR", help="The folder of the merged experiment, a new one.")
     ],
@@ -100,8 +102,8 @@ def clean(
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"{folder}: not removed; give --yes to remove it without a question")
-        if not typer.confirm(f"Remove the experiment in {folder}, its results too?"):
-            say("Nothing removed.")
+        if not typer.confirm(f"Remove all files of the experiment in {folder}, its results too?"):
+            say(f"{folder}: nothing removed")
             return
     try:
         cleaned = remove(folder)

@@ -61,7 +61,7 @@ Results = Annotated[
     typer.Option(
         "--results",
         metavar="DIR",
-        help="Folder of the experiment's folder; default: results, or where an experiment's own grid.toml is.",
+        help="Folder in which the experiment's folder is; default: results, or the current one for its own grid.toml.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]

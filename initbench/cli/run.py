@@ -187,7 +187,7 @@ def _print_start(event: "Started") -> None:
     folder = event.experiment.folder
     print_notes(event.experiment)
     if event.others:
-        say(f"{folder}: {plural(event.others, 'more cell')} stored there that are not of this grid; they are left out")
+        say(f"{folder}: leaving out {plural(event.others, 'stored cell')} of other grids")
     if not event.missing:
         say(f"Nothing to train: all {plural(event.trained, 'cell')} are in {folder} already.")
         return

@@ -12,6 +12,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     """Print who leads each combination, with its test accuracy, and who else is among the best."""
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -43,4 +44,13 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
             also = "unknown: one seed"
         said = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, failed)
         table.add_row(*map(Text, said))  # as it is: a data set's name may look like markup
+    # A name is never broken: a terminal that is too narrow wraps the lines itself.
+    widest = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
+    console.width = max(console.width, widest)
     console.print(table)
+    accuracies = "".join(map(str, table.columns[2].cells))
+    if "±" in accuracies:
+        legend = "±: 95% interval of the mean over seeds. "
+        legend += "†: covers less than 95%, because seeds failed, or are skewed or equal. " * ("†" in accuracies)
+        legend += "Best: not significantly worse than any other, nor a point or more behind."
+        console.print(legend, soft_wrap=True)

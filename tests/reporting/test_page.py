@@ -264,7 +264,7 @@ def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
     import strangers
 
     import initbench as ib
-    from initbench.api import changed
+    from initbench.api.outputs import changes
     from initbench.reporting import comparison
     from initbench.results.experiment import Experiment
 
@@ -280,7 +280,7 @@ def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
     again = opened(page.url.partition("#")[0] + link)
     run = Experiment.open(folder)
     other = tmp_path / "comparison.html"
-    other.write_text(comparison.render(*changed(run, run), 0.5, "initbench compare <script>window.pwned=10</script>"))
+    other.write_text(comparison.render(*changes(run, run), 0.5, "initbench compare <script>window.pwned=10</script>"))
     for one in (page, again, opened(other.as_uri())):
         assert one.evaluate("typeof window.pwned") == "undefined"
         assert one.locator("img, iframe, object, embed, [onload], [onerror], [onfocus], [onmouseover]").count() == 0
