@@ -9,7 +9,7 @@ import sys
 
 from dask_jobqueue import PBSCluster
 
-JOBS = 10  # so many jobs, each a worker
+JOBS = 10  # the number of jobs, each a worker
 
 cluster = PBSCluster(
     queue=None,  # None for the default one

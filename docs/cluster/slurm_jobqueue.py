@@ -9,7 +9,7 @@ import sys
 
 from dask_jobqueue import SLURMCluster
 
-JOBS = 10  # so many jobs, each a worker
+JOBS = 10  # the number of jobs, each a worker
 
 cluster = SLURMCluster(
     queue=None,  # the partition; None for the default one
