@@ -1,4 +1,4 @@
-"""Runs that nobody trained: a results folder with made-up numbers, for tests that damage and poison it."""
+"""Experiments with synthetic results, for tests that damage and poison their folders."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ TIMING = {
 
 
 def made_table(cells):
-    """The rows of these cells, with numbers that a training may give, whatever the data set; some diverge."""
+    """The rows of these cells, with possible values; some diverge."""
     luck = [zlib.crc32(repr(cell[2:]).encode()) for cell in cells]
     metrics = {name: [] for name in METRICS}
     for epoch in range(cells[0].epochs + 1):
@@ -58,7 +58,7 @@ def made_table(cells):
 
 
 def made_run(results, text=GRID, environment=ENVIRONMENT, timing=TIMING, **keywords):
-    """A run's folder with two parts; its grid is `text`."""
+    """An experiment's folder with two parts; its grid is `text`."""
     parsed = grid.parse(text, **keywords)
     run = Experiment.create(parsed, results)
     cells = list(parsed.cells())
@@ -69,12 +69,12 @@ def made_run(results, text=GRID, environment=ENVIRONMENT, timing=TIMING, **keywo
 
 
 def part_files(folder):
-    """The files of a run's parts."""
+    """The files of an experiment's parts."""
     return sorted((folder / "parts").glob("[!.]*.parquet"))
 
 
 def replaced(path, content):
-    """Another content in a part's place, under the name that its bytes ask for: nothing else gives it away."""
+    """Replace a part's content, with a valid checksum in its name; returns the new path."""
     path.unlink()
     path = path.with_name(f"{hashlib.sha256(content).hexdigest()}.parquet")
     path.write_bytes(content)
@@ -82,13 +82,13 @@ def replaced(path, content):
 
 
 def parquet(rows, metadata=METADATA, **options):
-    """A part's bytes; its metadata may be anything."""
+    """The bytes of a part with any metadata."""
     sink = pa.BufferOutputStream()
     pq.write_table(rows.replace_schema_metadata({b"initbench": metadata}), sink, **{"compression": "zstd", **options})
     return sink.getvalue().to_pybytes()
 
 
-# What a stranger may write in the hope that a page, a terminal or a spreadsheet obeys it; some set `window.pwned`.
+# Strings that a page, a terminal or a spreadsheet might execute; some set `window.pwned`.
 PAYLOADS = (
     "<script>window.pwned=1</script>",
     "</script><script>window.pwned=2</script>",
@@ -103,12 +103,12 @@ PAYLOADS = (
     "</text><a xlink:href=javascript:window.pwned=8>",
 )
 
-# These cannot be a data set's name: they are refused.
+# Strings that are rejected as a data set's name.
 UNPRINTABLE = ("\u2028window.pwned=9//", "\x1b]0;owned\x07", "a\0b", "\u202e", "\ud800")
 
 
 def poisoned(results, payloads=PAYLOADS):
-    """A run's folder in which every text that its maker may choose is one of these."""
+    """An experiment's folder in which every free string is one of these."""
     sources = {}
     for i, payload in enumerate(" ".join(payloads[i::3]) for i in range(3)):
         source = datasets.Source(

@@ -1,4 +1,4 @@
-"""The article's network, rebuilt from its formulas in plain NumPy, float64, against the package."""
+"""The article's network, implemented from its formulas in NumPy with float64, compared with the package."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def articles_cell():
     return cell
 
 
-def test_the_presets_cell_is_the_articles():
+def test_the_preset_contains_the_articles_cell():
     cell = articles_cell()
     assert (cell.learning_rate, cell.lr_decay, cell.lr_schedule, cell.batch_size) == (
         0.1,
@@ -77,7 +77,7 @@ def test_the_preset_is_six_by_four_by_two_by_five():
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
-def test_the_articles_costs_and_accuracy_come_out(mnist, dtype, tolerance):
+def test_training_reproduces_the_articles_costs_and_accuracy(mnist, dtype, tolerance):
     costs, accuracy = articles_training(mnist, 0, str(dtype).removeprefix("torch."))
     _, *epochs = stack.train([articles_cell()], Data(mnist), dtype)
     assert [e.train_loss[0] for e in epochs] == pytest.approx(costs, rel=tolerance)

@@ -1,4 +1,4 @@
-"""A stranger's results are opened without fear: nothing of them is run, unpickled or sent, and no page obeys them."""
+"""Untrusted results are safe to open: nothing in them is run, unpickled, sent, or active on a page."""
 
 import ast
 import io
@@ -27,20 +27,20 @@ from initbench.results.experiment import Experiment
 from initbench.results.table import csv_bytes
 from initbench.spec import grid
 
-# As long as the others and broken into as many lines, but of nothing that a page could obey.
+# As long as the others and with the same line breaks, but without characters that are active on a page.
 PLAIN = tuple(re.sub(r"[^\w (/]", "x", payload) for payload in strangers.PAYLOADS)
 ADDRESSES = ("src", "href", "xlink:href", "action", "formaction", "srcset", "data", "poster", "background", "ping")
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two runs that differ in texts alone: one is poisoned."""
+    """Two experiments that differ only in strings: one is poisoned."""
     root = tmp_path_factory.mktemp("strangers")
     return strangers.poisoned(root / "poisoned"), strangers.poisoned(root / "plain", PLAIN)
 
 
 class Elements(HTMLParser):
-    """What of a page is live: its elements and their attributes, addresses, scripts and styles."""
+    """The active content of a page: its elements and their attributes, addresses, scripts and styles."""
 
     def __init__(self, text):
         super().__init__()
@@ -113,7 +113,7 @@ def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(fold
     assert "script" not in poisoned.tags
 
 
-def test_a_poisoned_run_is_told_in_the_terminal_and_in_tables_as_it_is(folders, capsys, tmp_path):
+def test_a_poisoned_experiment_is_shown_literally_in_the_terminal_and_in_tables(folders, capsys, tmp_path):
     run = Experiment.open(folders[0])
     frame = run.frame()
     terminal.summary_table(frame, run.grid)
@@ -138,7 +138,7 @@ FORMULAS = (
 
 
 @pytest.mark.parametrize("name", [*FORMULAS, *strangers.UNPRINTABLE])
-def test_a_data_set_whose_name_a_terminal_or_a_spreadsheet_obeys_is_refused(name, tmp_path):
+def test_a_data_set_name_that_a_terminal_or_a_spreadsheet_would_execute_is_rejected(name, tmp_path):
     fields = datasets.to_stored(datasets.find("mnist")) | {"folder": "/none/x"}
     datasets.from_stored({**fields, "name": "x@0123456789ab"})
     with pytest.raises(ValueError, match="not a valid data set"):
@@ -147,13 +147,13 @@ def test_a_data_set_whose_name_a_terminal_or_a_spreadsheet_obeys_is_refused(name
         datasets.find({"idx": str(tmp_path / name)})
 
 
-def test_a_data_set_may_have_any_other_name(tmp_path):
+def test_other_data_set_names_are_accepted(tmp_path):
     for name in ("fashion-mnist", "fashion - mnist (2)", "c++", "a=b", "x@y", "größe, 2", "1-2"):
         with pytest.raises(UserError, match="no such folder"):
             datasets.find({"idx": str(tmp_path / name)})
 
 
-def test_what_cannot_be_printed_in_metadata_is_written_as_its_escape(tmp_path):
+def test_unprintable_metadata_are_escaped(tmp_path):
     folder = strangers.made_run(tmp_path)
     path = strangers.part_files(folder)[0]
     metadata = json.dumps({text: text for text in strangers.UNPRINTABLE}).encode()
@@ -165,10 +165,10 @@ def test_what_cannot_be_printed_in_metadata_is_written_as_its_escape(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Nothing is run
+# Nothing is executed
 
 
-def test_reading_and_reporting_a_strangers_folder_runs_unpickles_and_sends_nothing(folders, tmp_path, hook):
+def test_reading_and_reporting_an_untrusted_folder_runs_unpickles_and_sends_nothing(folders, tmp_path, hook):
     folder = shutil.copytree(folders[0], tmp_path / "strange")
     for name in ("__init__.py", "conftest.py", "sitecustomize.py", "numpy.py"):  # bait
         (folder / name).write_text("raise SystemExit('run')")
@@ -227,7 +227,7 @@ def called(function):
     return "", getattr(function, "id", "")
 
 
-def test_the_watch_sees_what_it_is_for(tmp_path, hook):
+def test_the_audit_hook_detects_every_kind_of_event(tmp_path, hook):
     import os
     import pickle
 
@@ -241,7 +241,7 @@ def test_the_watch_sees_what_it_is_for(tmp_path, hook):
     assert {"pickle.find_class", "exec", "compile", "subprocess.Popen", "os.mkdir", "open"} <= seen
 
 
-def test_a_strangers_grid_is_only_text(tmp_path):
+def test_an_untrusted_grid_is_never_evaluated(tmp_path):
     for text in ("__import__('os').system('touch owned')", "normal(std=__import__('os').getpid())", "{{ config }}"):
         with pytest.raises(UserError):
             grid.parse(f"[grid]\ninitializer = [{json.dumps(text)}]")

@@ -22,13 +22,13 @@ def scripts(text):
             yield "\n".join(body)
 
 
-def test_the_scripts_of_a_workflow_are_seen_whole():
+def test_scripts_returns_complete_scripts():
     text = "steps:\n  - run: a\n    shell: bash\n  - name: b\n    run: |\n      c\n\n      d ${{ e }}\n  - uses: f\n"
     assert [" ".join(script.split()) for script in scripts(text)] == ["a", "| c d ${{ e }}"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_runs_only_pinned_actions_and_no_text_of_an_event(path):
+def test_a_workflow_runs_only_pinned_actions_and_no_strings_of_events(path):
     text = path.read_text(encoding="utf-8")
     used = re.findall(r"uses:\s*(.*)", text)
     assert len(used) >= 7

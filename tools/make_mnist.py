@@ -1,8 +1,8 @@
-"""Make initbench/data/mnist.npz from the four IDX files of MNIST: `python -m tools.make_mnist FOLDER`.
+"""Write initbench/data/mnist.npz from the four IDX files of MNIST: `python -m tools.make_mnist FOLDER`.
 
 The result has four arrays of bytes: train_images [60000, 784], train_labels [60000], test_images [10000, 784],
-test_labels [10000]. It prints the SHA-256 that initbench/data/datasets.py checks at load. Files that are not those
-whose SHA-256 initbench/data/LICENSE.md lists are refused.
+test_labels [10000]. It prints the SHA-256 that initbench/data/datasets.py checks at load. It accepts only files
+whose SHA-256 initbench/data/LICENSE.md lists.
 """
 
 import hashlib
@@ -19,9 +19,7 @@ LICENSE = MNIST_FILE.with_name("LICENSE.md")
 
 
 def idx_hashes(arrays: Arrays) -> dict[str, str]:
-    """The SHA-256 of the four IDX files, uncompressed, by name: of the bytes that these arrays of 28 × 28 images have
-    in that format.
-    """
+    """Return the SHA-256 of the four uncompressed IDX files, by name, from the arrays of 28 × 28 images."""
     hashes = {}
     contents = (arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels)
     for stem, content in zip(IDX_STEMS, contents, strict=True):
@@ -32,7 +30,7 @@ def idx_hashes(arrays: Arrays) -> dict[str, str]:
 
 
 def listed_hashes() -> dict[str, str]:
-    """The SHA-256 of each IDX file, as initbench/data/LICENSE.md lists them."""
+    """Return the SHA-256 of each IDX file from initbench/data/LICENSE.md."""
     lines = [line.split() for line in LICENSE.read_text(encoding="utf-8").splitlines() if line.endswith("-ubyte")]
     return {name: sha256 for sha256, name in lines}
 

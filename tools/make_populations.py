@@ -1,7 +1,7 @@
-"""Make tests/stored/populations.parquet, on which intervals are tested: `python -m tools.make_populations`.
+"""Write tests/stored/populations.parquet, on which intervals are tested: `python -m tools.make_populations`.
 
-2,000 seeds of eight contrasting cells of tests/stored/populations.toml, some minutes. With a number of seeds it makes
-those alone and says whether the tracked file has the same: `python -m tools.make_populations 5`.
+2,000 seeds of eight contrasting cells of tests/stored/populations.toml, some minutes. With a number of seeds it trains
+only those and prints whether the tracked file has the same results: `python -m tools.make_populations 5`.
 """
 
 import sys
@@ -24,7 +24,7 @@ CELLS = (
 
 
 def main() -> None:
-    """Train the grid in a temporary folder and keep how many images each cell of the eight got right."""
+    """Train the grid in a temporary folder, and write the number of correct images of each of the eight cells."""
     import pandas as pd
 
     path = DATA / "populations.parquet"

@@ -1,6 +1,6 @@
-"""Make tests/stored/same.parquet, the A/A experiments on real trainings: `python -m tools.make_same` (ten minutes).
+"""Write tests/stored/same.parquet, A/A experiments with real training runs: `python -m tools.make_same` (ten minutes).
 
-One initializer under four names: the order of the data is that of a seed, the weights are from streams of their own.
+One initializer under four names: the order of the data follows the seed, the weights come from separate streams.
 A stack takes its order from its first cell and each cell's weights from that cell's seed, so a seed's four cells are
 one stack.
 """
@@ -27,7 +27,7 @@ epochs = 1
 
 
 def main() -> None:
-    """Train them one after another and write the counts of right answers."""
+    """Train the experiments one after another, and write the numbers of correct images."""
     import pandas as pd
 
     from initbench.data import datasets
@@ -53,6 +53,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if os.environ.get("MKL_CBWR") is None:  # read before the first product, so in a process of its own
+    if os.environ.get("MKL_CBWR") is None:  # MKL reads it before the first product, so a new process is needed
         os.execve(sys.executable, [sys.executable, "-m", "tools.make_same"], {**os.environ, **ENVIRONMENT})
     main()

@@ -1,4 +1,4 @@
-"""One writer in a run's folder, wherever the other is; and nothing is written through a link in it."""
+"""One writer per experiment, also across hosts; and nothing is written through a link in its folder."""
 
 import errno
 import json
@@ -25,7 +25,7 @@ from initbench.system import files
 
 ELSEWHERE = {"host": "elsewhere", "process": 4321, "since": "2026-01-01 00:00:00 UTC", "mark": "0123456789abcdef"}
 
-# A run whose training takes no time but for a pause at each stack, in a process of its own.
+# A run in its own process, whose training takes no time but for a pause at each stack.
 PROGRAM = f"""
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
@@ -51,7 +51,7 @@ def grid(tmp_path):
 
 @pytest.fixture
 def folder(grid, tmp_path, monkeypatch):
-    """A run that is finished, all but its second seed."""
+    """An experiment that lacks its second seed."""
     made_up.instantly(monkeypatch)
     ib.run(grid, results=tmp_path, overrides={"seed": 1})
     return tmp_path / "made-up"
@@ -64,7 +64,7 @@ def heartbeat(folder, age, **fields):
 
 
 def without_locks(monkeypatch, error):
-    """A disk on which no lock can be had."""
+    """A disk without locks."""
 
     def acquire(*_, **__):
         raise error
@@ -74,7 +74,7 @@ def without_locks(monkeypatch, error):
 
 
 def alive(monkeypatch, folder, **fields):
-    """Somebody who renews the heartbeat as soon as it is watched."""
+    """Another writer, who renews the heartbeat as soon as it is watched."""
     monkeypatch.setattr("initbench.results.lock.time.sleep", lambda seconds: heartbeat(folder, age=1, **fields))
 
 
@@ -111,8 +111,8 @@ def wait_for(true):
         time.sleep(0.02)
 
 
-def test_a_second_run_is_refused_with_the_name_of_the_first_and_changes_nothing(grid, tmp_path):
-    """By real processes, the second 0 to 300 ms after the first."""
+def test_a_second_run_is_rejected_naming_the_first_and_changes_nothing(grid, tmp_path):
+    """With real processes, the second 0 to 300 ms after the first."""
     pauses = range(0, 301, 10) if THOROUGH else (0, 100)
     refusals = 0
     for pause in pauses:
@@ -142,7 +142,7 @@ def test_a_second_run_is_refused_with_the_name_of_the_first_and_changes_nothing(
     assert refusals
 
 
-def test_when_the_holder_is_killed_the_next_run_starts_at_once(grid, tmp_path, monkeypatch):
+def test_after_the_writer_is_killed_the_next_run_starts_at_once(grid, tmp_path, monkeypatch):
     with Racing([grid], tmp_path, seconds=60) as race:
         race.go(0)
         held = tmp_path / "made-up" / lock.HEARTBEAT
@@ -184,7 +184,7 @@ def test_a_living_writer_of_another_host_is_respected_and_a_dead_one_is_not(
 
 
 @pytest.mark.parametrize("age", [59.7, -86332])
-def test_a_heartbeat_that_nobody_renews_is_waited_out_and_cleared(folder, monkeypatch, age):
+def test_a_heartbeat_that_is_not_renewed_expires(folder, monkeypatch, age):
     """Of a writer that was killed on another host a moment ago; and one dated in the future, by a clock set back."""
     monkeypatch.setattr(lock, "LOOK_SECONDS", 0.05)
     heartbeat(folder, age)
@@ -201,7 +201,7 @@ def test_a_heartbeat_that_nobody_renews_is_waited_out_and_cleared(folder, monkey
     assert not (folder / lock.HEARTBEAT).exists()
 
 
-def test_waiting_ends_when_the_other_writer_does_and_with_ctrl_c(folder, monkeypatch):
+def test_waiting_ends_with_the_other_writer_or_with_ctrl_c(folder, monkeypatch):
     heartbeat(folder, age=5)
     with monkeypatch.context() as patch:
         patch.setattr("initbench.results.lock.time.sleep", lambda seconds: (folder / lock.HEARTBEAT).unlink())
@@ -219,14 +219,14 @@ def test_waiting_ends_when_the_other_writer_does_and_with_ctrl_c(folder, monkeyp
 
 
 @pytest.mark.parametrize("process", [-1, 0, 2**70, True, "4321", [4321]])
-def test_a_heartbeat_that_no_writer_has_written_holds_up_nobody(folder, process):
+def test_an_invalid_heartbeat_is_ignored(folder, process):
     heartbeat(folder, age=0, process=process, host=socket.gethostname())
     with lock.exclusive(folder, on_wait=pytest.fail) as writer:
         assert writer.notes == []
 
 
 @pytest.mark.parametrize("error", NO_LOCKS, ids=str)
-def test_where_there_are_no_locks_the_sign_of_life_decides(grid, folder, tmp_path, monkeypatch, error):
+def test_without_locks_the_heartbeat_decides(grid, folder, tmp_path, monkeypatch, error):
     without_locks(monkeypatch, error)
     for process, host in ((4321, "elsewhere"), (os.getpid(), socket.gethostname())):
         heartbeat(folder, age=5, host=host, process=process)
@@ -243,7 +243,7 @@ def test_where_there_are_no_locks_the_sign_of_life_decides(grid, folder, tmp_pat
     assert ib.run(grid, results=tmp_path)["cell"].nunique() == made_up.CELLS
 
 
-def test_of_two_that_come_at_the_same_moment_without_locks_the_later_one_stays(folder, monkeypatch):
+def test_of_two_simultaneous_writers_without_locks_the_later_one_continues(folder, monkeypatch):
     without_locks(monkeypatch, NO_LOCKS[0])
     (folder / lock.HEARTBEAT).unlink(missing_ok=True)
     monkeypatch.setattr("initbench.results.lock.time.sleep", lambda seconds: heartbeat(folder, age=0))
@@ -252,8 +252,8 @@ def test_of_two_that_come_at_the_same_moment_without_locks_the_later_one_stays(f
     assert json.loads((folder / lock.HEARTBEAT).read_text()) == ELSEWHERE
 
 
-def test_a_lock_that_is_a_file_is_not_taken_for_one(folder, monkeypatch):
-    """A disk that has no flock: no stand-in that outlives its process."""
+def test_a_fallback_lock_file_is_not_used(folder, monkeypatch):
+    """On a disk without flock: the fallback would outlive its process."""
     fcntl = pytest.importorskip("fcntl")
 
     def flock(*_):
@@ -284,7 +284,7 @@ def test_a_writer_whose_folder_was_taken_over_writes_no_more_parts(grid, tmp_pat
     assert (folder / lock.HEARTBEAT).exists() == (took.__code__.co_names[0] == "heartbeat")
 
 
-def test_a_disk_that_does_not_answer_for_a_while_is_not_another_writer(folder, monkeypatch):
+def test_a_disk_that_fails_for_a_while_does_not_count_as_another_writer(folder, monkeypatch):
     def failing(*_):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -297,7 +297,7 @@ def test_a_disk_that_does_not_answer_for_a_while_is_not_another_writer(folder, m
         writer.check()
 
 
-def test_clean_and_merge_stop_where_somebody_writes(folder, tmp_path, monkeypatch):
+def test_clean_and_merge_stop_while_another_process_writes(folder, tmp_path, monkeypatch):
     before = sorted(folder.rglob("*"))
     with lock.exclusive(folder), pytest.raises(UserError, match="another initbench is writing here"):
         clean.clean(folder)
@@ -337,7 +337,7 @@ def test_a_merge_that_was_taken_over_writes_no_more(folder, tmp_path, monkeypatc
 
 
 def test_the_lock_goes_with_the_folder_while_it_is_held(folder, monkeypatch):
-    """So that nobody who takes it in that moment holds what another one removes."""
+    """Otherwise another process could take a lock that is then removed."""
     plain, seen = lock.Writer.close, []
 
     def close(self):

@@ -1,4 +1,4 @@
-"""The grid file: every mistake in one go, one line each, and what a valid one means."""
+"""The grid file: all mistakes are reported together, one line each; the meaning of a valid file."""
 
 import codecs
 import json
@@ -128,13 +128,13 @@ def mistakes(text, **keywords):
         ("[grid]\ninitializer = ['zeros']\n[training]\noptimizer = { name = 'adam', beta1 = 1 }", ["beta1 = 1.0"]),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_with_what_was_given_and_what_is_allowed(text, parts):
+def test_a_mistake_is_one_line_with_the_value_and_what_is_allowed(text, parts):
     (line,) = mistakes(text)
     for part in parts:
         assert part in line
 
 
-def test_all_mistakes_are_told_in_one_go():
+def test_all_mistakes_are_reported_together():
     both = mistakes("[grid]\ninitializer = ['zeroes']\nactivation = ['tanh', 'relu']\n[model]\nhidden = []")
     assert ["'zeroes'" in both[0], "same cell" in both[1], len(both)] == [True, True, 2]
     bare = "[grid]\ninitializer = ['zeros', 'zeros']\nepochs = 0\nseed = [1, 1]\nbatch_size = [128, 99999]"
@@ -168,13 +168,13 @@ def test_all_mistakes_are_told_in_one_go():
     assert len(lines) == 7
 
 
-def test_no_toml_is_told_with_line_and_column():
+def test_invalid_toml_is_reported_with_line_and_column():
     (line,) = mistakes("[grid]\ninitializer = [")
     assert "invalid TOML" in line
     assert "line 2, column" in line
 
 
-def test_files_that_are_none(tmp_path):
+def test_paths_that_are_not_grid_files_are_rejected(tmp_path):
     for path, part in ((tmp_path / "no.toml", "No such file"), (tmp_path, "is a folder")):
         with pytest.raises(UserError, match=part):
             grid.read(path)
@@ -183,7 +183,7 @@ def test_files_that_are_none(tmp_path):
         grid.read(tmp_path / "latin.toml")
 
 
-def test_a_byte_order_mark_is_no_part_of_a_grid(tmp_path):
+def test_a_byte_order_mark_is_ignored(tmp_path):
     text = '# a comment\nname = "mine"\n[grid]\ninitializer = "zeros"\n'
     (tmp_path / "plain.toml").write_text(text)
     (tmp_path / "marked.toml").write_bytes(codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode())
@@ -201,7 +201,7 @@ def test_a_byte_order_mark_is_no_part_of_a_grid(tmp_path):
         assert error.value.lines == (f"{tmp_path / 'wide.toml'}: is UTF-16 or UTF-32 text; save it as UTF-8",)
 
 
-def test_a_grid_of_10_to_the_12_is_refused_at_once():
+def test_a_grid_of_10_to_the_12_is_rejected_quickly():
     rates = list(range(1, 10001))
     text = f"[grid]\ninitializer = ['zeros']\nlearning_rate = {rates}\nbatch_size = {rates}\nseed = 10000"
     start = time.monotonic()
@@ -219,7 +219,7 @@ def test_a_bare_value_is_an_axis_of_one_and_a_count_is_seeds_from_0():
     assert len(parsed) == len(list(parsed.cells())) == 6
 
 
-def test_cells_are_resolved_and_their_ids_are_of_the_specification_alone():
+def test_cells_are_resolved_and_their_ids_depend_on_the_specification_alone():
     text = VALID + "output_activation = 'same'"
     cells = list(grid.parse(text).cells())
     assert [c.output_activation for c in cells] == [c.activation for c in cells]
