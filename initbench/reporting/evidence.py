@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import names, narrative
+from initbench.reporting import names
 from initbench.reporting.cautions import chance_of
 from initbench.reporting.limits import MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
 from initbench.spec.grid import Grid
@@ -50,9 +50,8 @@ class Evidence:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """`stats.verdicts`, with `narrative.standing` and the speed of learning: `stats.near_leader`."""
+        """`stats.verdicts`, with the columns of `stats.near_leader`."""
         table = stats.verdicts(self.frame, self.combination, chance=self.chance)
-        table["standing"] = [narrative.standing(row) for _, row in table.iterrows()]
         keys = [*self.combination, "initializer"]
         told = ["reached", "median", "share_reached", "share_low", "share_high"]
         learned = stats.near_leader(self.frame, table, self.combination, chance=self.chance)[[*keys, *told]]

@@ -6,91 +6,88 @@ from typing import Any
 
 import pandas as pd
 
+from initbench import stats
 from initbench.initializers import schemes
+from initbench.reporting.article import finding
 from initbench.reporting.limits import MAX_FAILURES, MAX_NAMED, MAX_OPEN_NAMED
 from initbench.reporting.names import dataset, title
-from initbench.reporting.numbers import duration, interval, listed, marked, percent, plural, signed, uncapitalized
+from initbench.reporting.numbers import duration, listed, marked, percent, plural, signed, uncapitalized
 from initbench.spec.columns import DIVERGED, SETTINGS
 from initbench.spec.grid import counted
 from initbench.stats import CONFIDENCE, SELECTION_METRIC
 
-# An initializer that is not told to be behind, and is so far behind its leader, has seeds that scatter.
-LOOSE = 0.01
-
-
-def standing(row: Any) -> str:
-    """`best`: among the best; `open`: a point or more behind the leader, but its seeds scatter too much to rule it out;
-    or an empty text: told to be behind another, never trained, or with nothing to compare.
-    """
-    if row["significant"] or row["failed"] == row["seeds"] or not row["n_compared"] or row["seeds"] < 2:
-        return ""
-    if not row["leader"] and pd.isna(row["difference_low"]):
-        return ""
-    return "open" if row["difference"] > LOOSE else "best"
-
 
 def verdict(rows: pd.DataFrame) -> str:
-    """One combination's answer in a sentence: which are among the best, how far the others are behind, which failed."""
+    """Answer for one combination, from its rows of `stats.verdicts`: who is among the best, worse, or failed."""
     if not rows["leader"].any():
-        return f"{uncapitalized(none_trained(rows))}: there is no best."
+        return f"{uncapitalized(none_trained(rows))}, so there is no leader."
     leader = rows[rows["leader"]].iloc[0]
-    lost = rows[rows["failed"] == rows["seeds"]]
-    others = rows[~rows["leader"] & ~rows.index.isin(lost.index)].sort_values("difference")
+    leader_text = named(leader, marked(leader))
+    failed = rows[rows["failed"] == rows["seeds"]]
+    others = rows[~rows["leader"] & ~rows.index.isin(failed.index)].sort_values("difference")
     if not leader["n_compared"]:
         return f"{named(leader)} reaches {marked(leader)}; there is nothing to compare it with."
-    if not _judged(rows):
-        why = "a single seed tells" if rows["seeds"].max() == 1 else "too few seeds in common tell"
-        said = [f"{named(leader, marked(leader))} leads, but {why} nothing apart"]
+    if not _any_tested(rows):
+        cause = "a single seed" if rows["seeds"].max() == 1 else "too few common seeds"
+        clauses = [f"{leader_text} leads, but with {cause} no difference can be tested"]
     else:
-        stands = others.apply(standing, axis=1) if len(others) else pd.Series(dtype=str)
-        loose, unjudged = others[stands == "open"], others[(stands == "") & ~others["significant"]]
-        best = [leader] if standing(leader) else []
-        best += [row for _, row in others[stands == "best"].iterrows()]
+        best = [leader] if leader["standing"] else []
+        best += [row for _, row in others[others["standing"] == "best"].iterrows()]
         names = [named(row, marked(row) if i == 0 else "") for i, row in enumerate(best)]
         if not best:
-            said = ["none is among the best: each is behind another"] if rows["significant"].all() else []
+            worse = "none is among the best: each is significantly worse than another"
+            clauses = [worse] if rows["significant"].all() else []
         elif len(best) == 1:
             alone = rows.loc[rows["initializer"] != best[0]["initializer"], "significant"].all()
-            said = [f"{names[0]} {'is the best' if alone else 'leads'}"]
+            clauses = [f"{names[0]} {'is the best' if alone else 'leads'}"]
         else:
-            said = [f"the best is among {_some(names)}"]
-        who = named(leader, marked(leader))
+            clauses = [f"the best is among {_some(names)}"]
         if leader["significant"]:
-            said.append(f"{who} leads on validation and is behind {leader['worse_than']} on test")
-        elif not standing(leader):
-            said.append(f"{who} leads, with too few seeds to be compared")
-        if len(loose):
-            lower = [named(row, f"{_points(row)} lower") for _, row in loose.head(MAX_OPEN_NAMED).iterrows()]
-            if len(loose) > MAX_OPEN_NAMED:
-                lower.append(f"{len(loose) - MAX_OPEN_NAMED} more (up to {_points(loose.iloc[-1])} lower)")
-            said.append(f"{listed(lower)} {'scatters' if len(loose) == 1 else 'scatter'} too much to be ruled out")
-        said += _behind(others[others["significant"]])
-        if len(unjudged):
-            have = "has" if len(unjudged) == 1 else "have"
-            said.append(f"{_some(list(unjudged['initializer']))} {have} too few seeds to be compared")
-    said += _lost(lost)
-    return "; ".join(said) + "."
+            clauses.append(
+                f"{leader_text} leads on validation and is significantly worse than {leader['worse_than']} on test"
+            )
+        elif not leader["standing"]:
+            clauses.append(f"{leader_text} leads, with too few seeds to be compared")
+        clauses += _open(others[others["standing"] == "open"])
+        clauses += _significantly_worse(others[others["significant"]])
+        untested = list(others.loc[(others["standing"] == "") & ~others["significant"], "initializer"])
+        if untested:
+            clauses.append(f"{_some(untested)} {'has' if len(untested) == 1 else 'have'} too few seeds to be compared")
+    return "; ".join(clauses + _always_failed(failed)) + "."
 
 
-def _judged(rows: pd.DataFrame) -> bool:
-    """Whether any two initializers could be compared: the leader with another, or others that were told apart."""
+def _any_tested(rows: pd.DataFrame) -> bool:
+    """Return whether any two initializers have enough common seeds for a test."""
     return bool(rows["difference_low"].notna().any() or rows["significant"].any())
 
 
-def _behind(rows: pd.DataFrame) -> list[str]:
-    """How far those are behind that are told to be: the nearest, and the farthest of the others."""
+def _open(rows: pd.DataFrame) -> list[str]:
+    """Name those that cannot be ruled out, and how much lower their means are."""
+    if rows.empty:
+        return []
+    names = [named(row, f"{_points(row)} lower") for _, row in rows.head(MAX_OPEN_NAMED).iterrows()]
+    if len(rows) > MAX_OPEN_NAMED:
+        names.append(f"{len(rows) - MAX_OPEN_NAMED} more (up to {_points(rows.iloc[-1])} lower)")
+    return [f"{listed(names)} cannot be ruled out: high variance across seeds"]
+
+
+def _significantly_worse(rows: pd.DataFrame) -> list[str]:
+    """Name those that are significantly worse: the nearest to the leader, and the farthest of the others."""
     if rows.empty:
         return []
     first, last = rows.iloc[0], rows.iloc[-1]
-    if first["difference"] <= 0:  # it is behind another than the leader
-        told = [f"{named(row)} is behind {row['worse_than']}" for _, row in rows[rows["difference"] <= 0].iterrows()]
-        return told + _behind(rows[rows["difference"] > 0])
-    said = [f"{named(first)} is {_points(first)} behind"]
+    if first["difference"] <= 0:  # worse than another one than the leader
+        clauses = [
+            f"{named(row)} is significantly worse than {row['worse_than']}"
+            for _, row in rows[rows["difference"] <= 0].iterrows()
+        ]
+        return clauses + _significantly_worse(rows[rows["difference"] > 0])
+    names = [named(first, f"{_points(first)} lower")]
     if len(rows) == 2:
-        said.append(f"{named(last)} {_points(last)}")
+        names.append(named(last, f"{_points(last)} lower"))
     elif len(rows) > 2:
-        said.append(f"{len(rows) - 1} more, up to {_points(last)} ({named(last)})")
-    return said
+        names.append(f"{len(rows) - 1} more (up to {_points(last)} lower: {named(last)})")
+    return [f"significantly worse: {listed(names)}"]
 
 
 def _points(row: Any) -> str:
@@ -98,120 +95,113 @@ def _points(row: Any) -> str:
     return f"{text} {'point' if text == '1.0' else 'points'}"
 
 
-def _lost(rows: pd.DataFrame) -> list[str]:
-    """Which initializers failed at every seed, and how."""
+def _always_failed(rows: pd.DataFrame) -> list[str]:
+    """Name the initializers that failed at every seed, and how."""
     diverged = list(rows.loc[rows["diverged"] == rows["seeds"], "initializer"])
-    stayed = list(rows.loc[rows["diverged"] == 0, "initializer"])
-    both = [name for name in rows["initializer"] if name not in (*diverged, *stayed)]
-    told = [(diverged, "always diverged"), (stayed, "never left chance"), (both, "diverged or never left chance")]
-    return [f"{listed(names)} {how}" for names, how in told if names]
+    at_chance = list(rows.loc[rows["diverged"] == 0, "initializer"])
+    both = [name for name in rows["initializer"] if name not in (*diverged, *at_chance)]
+    outcomes = [(diverged, "always diverged"), (at_chance, "always stayed at chance")]
+    outcomes.append((both, "always diverged or stayed at chance"))
+    return [f"{listed(names)} {outcome}" for names, outcome in outcomes if names]
 
 
 def named(row: Any, more: str = "") -> str:
-    """An initializer's name; in parentheses `more`, and how often it failed, and how, where it did."""
-    lost, seeds, how = int(row["failed"]), int(row["seeds"]), "failed"
-    if lost == row["diverged"]:
-        how = "diverged"
+    """Return an initializer's name; in parentheses `more`, and how many of its runs failed."""
+    failed, outcome = int(row["failed"]), "failed"
+    if failed == row["diverged"]:
+        outcome = "diverged"
     elif not row["diverged"]:
-        how = "never left chance"
-    told = [more] * bool(more) + [f"{how} at {lost} of {plural(seeds, 'seed')}"] * bool(lost)
-    return str(row["initializer"]) + (f" ({'; '.join(told)})" if told else "")
+        outcome = "stayed at chance"
+    notes = [more] * bool(more) + [f"{failed} of {plural(int(row['seeds']), 'run')} {outcome}"] * bool(failed)
+    return str(row["initializer"]) + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def none_trained(rows: pd.DataFrame) -> str:
-    """That no run of a combination came to anything."""
+    """Say how all runs of these rows failed."""
     if (rows["diverged"] == rows["seeds"]).all():
         return "Every run diverged"
-    return "No run left chance" if not rows["diverged"].any() else "Every run diverged or never left chance"
+    return "Every run stayed at chance" if not rows["diverged"].any() else "Every run diverged or stayed at chance"
 
 
 def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
-    """The answer first: which initializers are among the best, and in how many combinations; then the best of all."""
-    combinations = int(verdicts["leader"].sum())
+    """Answer first: which initializers are among the best, in how many combinations; then the best configuration."""
     keys = list(combination)
-    dead = len(verdicts.drop_duplicates(keys)) - combinations
-    if not combinations:
+    n_led = int(verdicts["leader"].sum())
+    n_failed = len(verdicts.drop_duplicates(keys)) - n_led
+    if not n_led:
         return [f"{none_trained(verdicts)}, so no initializer can be recommended."]
     best = verdicts.sort_values(SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
     if len(set(verdicts["initializer"])) == 1:
-        where = f" with {title(combination, best)}" if combinations > 1 else ""
-        return [f"One initializer was run, so there is nothing to choose: it reached {marked(best)}{where}."]
+        where = f" with {title(combination, best)}" if n_led > 1 else ""
+        return [f"Only one initializer was trained, so there is nothing to compare: it reached {marked(best)}{where}."]
     led = verdicts.groupby(keys, observed=True)["leader"].transform("any")
     alive = verdicts[led]
     compared = alive[alive.groupby(keys, observed=True)["n_compared"].transform("max") > 0]
-    places = len(compared.drop_duplicates(keys))
+    n_compared = len(compared.drop_duplicates(keys))
     sentences = []
-    if not _judged(alive):
-        why = "a single seed" if alive["seeds"].max() == 1 else "so few seeds in common"
-        sentences.append(f"With {why} no initializer can be told from another: what follows may be chance.")
+    if not _any_tested(alive):
+        cause = "a single seed" if alive["seeds"].max() == 1 else "too few common seeds"
+        sentences.append(f"With {cause} no difference can be tested: what follows may be chance.")
     elif not alive["significant"].any():
-        sentences.append("No initializer could be told from another: more seeds, or larger differences, are needed.")
-    elif places == 1:
-        where = f" with {title(combination, compared.iloc[0])}" if combinations + dead > 1 else ""
-        stand = compared[compared.apply(standing, axis=1) != ""].sort_values("difference", na_position="first")
-        names = list(stand["initializer"])
+        sentences.append(
+            "No significant differences between initializers: more seeds, or larger differences, are needed."
+        )
+    elif n_compared == 1:
+        where = f" with {title(combination, compared.iloc[0])}" if n_led + n_failed > 1 else ""
+        candidates = compared[compared["standing"] != ""].sort_values("difference", na_position="first")
+        names = list(candidates["initializer"])
         if not names:
-            sentences.append(f"No initializer is among the best{where}: each is behind another.")
+            sentences.append(f"No initializer is among the best{where}: each is significantly worse than another.")
         elif len(names) == 1:
             alone = compared.loc[compared["initializer"] != names[0], "significant"].all()
             sentences.append(f"{names[0]} {'is the best' if alone else 'leads'}{where}.")
         else:
-            sentences.append(f"The best is among {_some(names)}{where}; none of these is told to be behind.")
+            sentences.append(f"The best is among {_some(names)}{where}. No significant differences among these.")
     else:
-        sentences += _counts(compared, places, combination)
-    if combinations > 1:
+        sentences += _across_combinations(compared, n_compared, keys)
+    if n_led > 1:
         sentences.append(
-            f"Of all configurations {best['initializer']} with {title(combination, best)} has the highest "
-            f"validation accuracy; its mean test accuracy is {percent(best['mean_all'])} (slightly optimistic: it was "
-            f"selected from {len(verdicts)})."
+            f"Of all configurations, {best['initializer']} with {title(combination, best)} has the highest validation "
+            f"accuracy. Its mean test accuracy is {percent(best['mean_all'])} (slightly optimistic: it was selected "
+            f"from {len(verdicts)})."
         )
-    if dead:
-        sentences.append(f"In {plural(dead, 'combination')} {uncapitalized(none_trained(verdicts[~led]))}.")
+    if n_failed:
+        sentences.append(f"In {plural(n_failed, 'combination')} {uncapitalized(none_trained(verdicts[~led]))}.")
     return sentences
 
 
-def _counts(alive: pd.DataFrame, combinations: int, combination: Sequence[str]) -> list[str]:
-    """Which initializers nothing shows to be behind in any combination, all told together; and who is behind in how
-    many, one by one.
-    """
+def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -> list[str]:
+    """Say which initializers are significantly worse in no combination, jointly; then in how many, separately."""
     names = list(dict.fromkeys(alive["initializer"]))
-    settings = [setting.replace("_", " ") for setting in combination]
-    place = (
-        counted(combinations, combination[0])
-        if len(combination) == 1
-        else f"{combinations} combinations of {listed(settings)}"
-    )
-    behind = {name: int(n) for name, n in alive.groupby("initializer")["significant_overall"].sum().items()}
-    alone = {name: int(n) for name, n in alive.groupby("initializer")["significant"].sum().items()}
-    runs = alive.groupby("initializer").size()
-    judged = alive.assign(_judged=(alive.apply(standing, axis=1) != "") | alive["significant"])
-    everywhere = (
-        judged.groupby("initializer")["_judged"].sum() == combinations
-    )  # compared in every combination, and trained
-    never = [name for name in names if behind[name] == 0 and everywhere[name]]
-    always = [name for name in names if behind[name] == runs[name]]
-    sentences = []
+    settings = [setting.replace("_", " ") for setting in keys]
+    where = counted(count, keys[0]) if len(keys) == 1 else f"{count} combinations of {listed(settings)}"
+    rows = alive.assign(_tested=(alive["standing"] != "") | alive["significant"]).groupby("initializer")
+    worse_jointly, worse = rows["significant_overall"].sum(), rows["significant"].sum()
+    everywhere = rows["_tested"].sum() == count  # tested in every combination, and trained
+    never = [name for name in names if worse_jointly[name] == 0 and everywhere[name]]
+    always = [name for name in names if worse_jointly[name] == rows.size()[name]]
     if len(never) == len(names):
-        sentences.append(f"Over all {place}, no initializer is shown to be behind another.")
+        sentences = [f"Over all {where}, no initializer is significantly worse than another."]
     elif never:
         verb = "is" if len(never) == 1 else "are"
-        sentences.append(f"Over all {place}, {_some(never)} {verb} never shown to be behind another.")
-    elif all(behind.values()):
-        least = min(behind.values())
-        fewest = _some([name for name in names if behind[name] == least])
-        sentences.append(
-            f"Over all {place} every initializer is behind another somewhere; {fewest} least often, in {least}."
-        )
+        sentences = [f"Over all {where}, {_some(never)} {verb} never significantly worse than another."]
+    elif worse_jointly.all():
+        fewest = int(worse_jointly.min())
+        sentences = [
+            f"Over all {where}, every initializer is significantly worse than another somewhere; "
+            f"{_some([name for name in names if worse_jointly[name] == fewest])} least often, in {fewest}."
+        ]
     else:
-        sentences.append(f"No initializer was compared, and not behind another, in all {place}.")
+        sentences = [f"No initializer was tested in all {where} without being significantly worse than another."]
     if always:
         sentences.append(f"Never among the best: {_some(always)}.")
     if (alive["significant"] & ~alive["significant_overall"]).any():
-        told = sorted((name for name in names if alone[name]), key=lambda name: -alone[name])
-        counts = [f"{name} in {alone[name]}" for name in told]
+        order = sorted((name for name in names if worse[name]), key=lambda name: -worse[name])
+        counts = _some([f"{name} in {worse[name]}" for name in order])
         sentences.append(
-            "That is cautious: it is judged over all together, so that with 95% probability none of it is wrong. "
-            f"One by one, as in the list, more is told: behind are {_some(counts)}."
+            "These statements hold jointly: the family-wise error is controlled across all combinations (at most 5%). "
+            "In the list, each combination is tested separately, which finds more differences. Significantly worse "
+            f"there: {counts} of {count}."
         )
     return sentences
 
@@ -221,120 +211,87 @@ def _some(names: list[str]) -> str:
     return listed(names if len(names) <= MAX_NAMED else [*names[: MAX_NAMED - 1], f"{len(names) - MAX_NAMED + 1} more"])
 
 
-def findings(frame: pd.DataFrame, verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
-    """What a reader might take for a mistake of the program, and is none."""
+def findings(frame: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
+    """Explain results that look like errors and are expected behaviour; `frame` is `stats.outcomes`."""
     notes = []
-    article = verdicts[
-        (verdicts["initializer"] == "truncated_normal(std=1.0)")
-        & _is(verdicts, "activation", "tanh")
-        & _is(verdicts, "loss", "mse")
-    ]
     single_layer = (frame["hidden"] == "").all()
-    if single_layer and len(article) == 1 and article.iloc[0]["significant"] and article.iloc[0]["difference"] > 0.05:
-        row = article.iloc[0]
-        notes.append(
-            f"The article's own setting, truncated_normal(std=1.0) with tanh and mse, reaches {interval(row)}, "
-            f"{100 * row['difference']:.0f} points behind the best: this is a finding and no error. With weights that "
-            "large the weighted sum of an MNIST image is typically eight units from zero. There tanh is flat "
-            "(saturated), and where it is flat the gradient all but vanishes, so training hardly moves the weights."
-        )
+    if single_layer and (article := finding(verdicts)):
+        notes.append(article)
     zeros = verdicts[(verdicts["initializer"] == "zeros") & (verdicts["failed"] < verdicts["seeds"])]
-    if single_layer and len(zeros) and (zeros.apply(standing, axis=1) == "best").any():
+    if single_layer and (zeros["standing"] == "best").any():
         notes.append(
-            "Without a hidden layer zeros are a good start: each output has its own target, so that no two units stay "
-            "equal, and no output starts saturated. With hidden layers zeros would keep all units of a layer the same."
+            "Without a hidden layer, zeros are a good start: each output has its own target, so that no two units stay "
+            "equal, and no output starts saturated. With hidden layers, zeros would keep all units of a layer equal."
         )
     deep_zeros = frame[(frame["initializer"] == "zeros") & (frame["hidden"] != "")]
     if len(deep_zeros) and deep_zeros["failed"].all():
         notes.append(
             "With hidden layers, zeros keep all units of a layer equal and pass no gradient down: such runs learn the "
-            "output's bias and little else. This is a finding and no error."
+            "output's bias and little else. This is expected behaviour, not a bug."
         )
     return notes
-
-
-def _is(table: pd.DataFrame, column: str, value: str) -> Any:
-    return table[column] == value if column in table else True
 
 
 def failures(
     last: pd.DataFrame, frame: pd.DataFrame, combination: Sequence[str], undecided: Sequence[str] = ()
 ) -> tuple[str, list[tuple[str, ...]]]:
-    """How many runs failed, in a sentence, and a row for each that diverged: initializer, combination, seed, epoch.
+    """Say how many runs failed, with a row for each that diverged: initializer, combination, seed, epoch.
 
-    `last` is `stats.outcomes`. Of very many only the first have a row, one more than the page shows (`MAX_FAILURES`).
-    `undecided` are the data sets of which no split separates learning from chance.
+    `last` is `stats.outcomes`. At most `MAX_FAILURES` rows and one, which shows that there are more. `undecided` are
+    the data sets of which no split separates learning from chance.
     """
-    total, lost, stayed = len(last), int(last["diverged"].sum()), int(last["at_chance"].sum())
+    total, diverged, at_chance = len(last), int(last["diverged"].sum()), int(last["at_chance"].sum())
     first = frame[frame["status"] == DIVERGED].drop_duplicates("cell")
     rows: list[tuple[str, ...]] = [
         (str(row["initializer"]), title(combination, row), str(row["seed"]), str(row["epoch"]))
         for _, row in first.head(MAX_FAILURES + 1).iterrows()
     ]
     unknown = f" On {listed([dataset(name) for name in undecided])} no run is at chance." * bool(undecided)
-    if not lost + stayed:
-        none = "diverged" if set(last["dataset"]) <= set(undecided) else "diverged or stayed at chance"
-        return f"None of the {plural(total, 'run')} {none}.{unknown}", []
+    if not diverged + at_chance:
+        outcome = "diverged" if set(last["dataset"]) <= set(undecided) else "diverged or stayed at chance"
+        return f"None of the {plural(total, 'run')} {outcome}.{unknown}", []
+    scoring = " Diverged runs are scored at the majority-class accuracy; means of losses exclude them."
     return (
-        f"{lost:,} of {plural(total, 'run')} diverged (a loss became infinite or not a number) and {stayed:,} stayed "
-        f"at chance.{unknown}"
-        + " In accuracies a diverged run counts as a classifier that always says the commonest class; means of losses "
-        "leave it out." * bool(lost),
+        f"{diverged:,} of {plural(total, 'run')} diverged (a loss became infinite or not a number) and {at_chance:,} "
+        f"stayed at chance.{unknown}{scoring * bool(diverged)}",
         rows,
     )
 
 
 def evidence(frame: pd.DataFrame, seeds: int) -> str:
-    """What the answer rests on; `seeds` is the largest number of seeds that a setting has."""
-    by_setting = frame.groupby([s for s in SETTINGS if s != "seed"], observed=True)
-    upto = "up to " if by_setting["seed"].nunique().min() < seeds else ""
+    """Say what the answer is based on; `seeds` is the largest number of seeds of a configuration."""
+    configurations = frame.groupby([s for s in SETTINGS if s != "seed"], observed=True)
+    upto = "up to " if configurations["seed"].nunique().min() < seeds else ""
     sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])
     data = listed([dataset(name) for name in dict.fromkeys(frame["dataset"])])
     epochs = listed([str(n) for n in dict.fromkeys(frame["epochs"])])
     return (
         f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training images), "
-        f"{upto}{plural(seeds, 'seed')} for each setting, {epochs} {'epoch' if epochs == '1' else 'epochs'} each."
+        f"{upto}{plural(seeds, 'seed')} per configuration, {epochs} {'epoch' if epochs == '1' else 'epochs'} each."
     )
-
-
-# What is timed is below this: seconds, cells, operations, and operations a second.
-MAX_SECONDS = 1e24
-
-
-def _positive(timing: Mapping[str, Any], *keys: str) -> bool:
-    """Whether a part's timing has a number for each of these that can be; a damaged one has not."""
-    return all(type(timing.get(key)) in (int, float) and 0 < timing[key] < MAX_SECONDS for key in keys)
-
-
-def _initializations(timing: Mapping[str, Any]) -> list[tuple[str, int, float]]:
-    """Of each initializer in a part: how many cells it began, and the seconds that took; a damaged one is left out."""
-    found = timing.get("initialization")
-    told = []
-    for name, each in found.items() if isinstance(found, dict) else ():
-        seconds: Any = each.get("seconds") if isinstance(each, dict) else None
-        known = _is_initializer(name) and type(seconds) in (int, float) and 0 <= seconds < MAX_SECONDS
-        if not known or not _positive(each, "cells"):
-            return []
-        told.append((name, int(each["cells"]), float(seconds)))
-    return told
 
 
 @lru_cache(maxsize=1024)
 def _is_initializer(name: str) -> bool:
-    """Whether this is an initializer's canonical string."""
+    """Return whether this is an initializer's canonical string."""
     try:
         return schemes.resolve(name) == name
     except ValueError:
         return False
 
 
-def _initializing(timing: Mapping[str, Any]) -> float:
-    """The seconds that the initial weights of a part's cells took."""
-    return sum(seconds for _, _, seconds in _initializations(timing))
+def _checked(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return timings without the times of initial weights where these name something else than initializers."""
+    checked = []
+    for record in records:
+        times = record.get("initialization")
+        valid = isinstance(times, dict) and all(map(_is_initializer, times))
+        checked.append(record if valid else {**record, "initialization": None})
+    return checked
 
 
 def initialization(timings: Sequence[Mapping[str, Any]], only: Collection[str] | None = None) -> str:
-    """What the initial weights cost beside the training: by initializer, those that take 1% of it or more.
+    """Say what the initial weights took: by initializer, those that took 1% of the training or more.
 
     Of all initializers that were timed, or of those in `only`.
 
@@ -342,133 +299,129 @@ def initialization(timings: Sequence[Mapping[str, Any]], only: Collection[str] |
     ...                                                                 "zeros": {"cells": 3, "seconds": 0.0}}}])
     'A cell’s initial weights took 5 s with metainit, and less than 0.01 s with the others; its training took 1 s.'
     """
-    timed = [t for t in timings if _initializations(t) and _positive(t, "seconds", "cells")]
-    cells: dict[str, int] = {}
-    seconds: dict[str, float] = {}
-    for name, count, taken in [told for t in timed for told in _initializations(t)]:
-        if (only is None or name in only) and count:
-            cells[name] = cells.get(name, 0) + count
-            seconds[name] = seconds.get(name, 0.0) + taken
-    if not cells:
+    records = _checked(timings)
+    times = stats.initialization_times(records)
+    if only is not None:
+        times = times[times["initializer"].isin(only)]
+    if times.empty:
         return ""
-    training = sum(t["seconds"] - _initializing(t) for t in timed) / sum(t["cells"] for t in timed)
-    each = {name: seconds[name] / cells[name] for name in sorted(cells, key=lambda n: -seconds[n] / cells[n])}
-    slow = {name: taken for name, taken in each.items() if taken >= 0.01 * training}
-    told_of = [f"{duration(taken)} with {schemes.short(name)}" for name, taken in slow.items()]
-    if len(slow) < len(each):
-        everyone = "the others" if slow else "every initializer"
-        told_of.append(f"less than {duration(0.01 * training)} with {everyone}")
-    joined = ", ".join(told_of[:-1]) + ", and " * (len(told_of) > 1) + told_of[-1]
+    parts = stats.timings(records).dropna(subset=["initialization_seconds", "training_seconds", "cells"])
+    training = sum(parts["training_seconds"]) / sum(parts["cells"])
+    slow = times[times["seconds_per_cell"] >= 0.01 * training]
+    clauses = [
+        f"{duration(row['seconds_per_cell'])} with {schemes.short(row['initializer'])}" for _, row in slow.iterrows()
+    ]
+    if len(slow) < len(times):
+        clauses.append(
+            f"less than {duration(0.01 * training)} with {'the others' if len(slow) else 'every initializer'}"
+        )
+    joined = ", ".join(clauses[:-1]) + ", and " * (len(clauses) > 1) + clauses[-1]
     return f"A cell’s initial weights took {joined}; its training took {duration(training)}."
 
 
 def speed(timings: Sequence[Mapping[str, Any]]) -> str:
-    """How fast the training was, beside what the processor does in a large product; empty where nothing was timed.
+    """Say how fast the training was, compared with a large matrix product; empty where nothing was timed.
 
     >>> speed([{"seconds": 2.0, "operations": 3e11, "product_rate": 2e11}])
     'Training took 2 s of one core and reached 150 GFLOP/s on it, 75% of its rate in a large matrix product.'
     """
-    timed = [t for t in timings if _positive(t, "product_rate", "seconds", "operations")]
-    trained = [t["seconds"] - _initializing(t) for t in timed]
-    timed, trained = [t for t, s in zip(timed, trained, strict=True) if s > 0], [s for s in trained if s > 0]
-    if not timed:
+    parts = stats.timings(_checked(timings)).dropna(subset=["training_seconds", "operations", "product_rate"])
+    parts = parts[parts["training_seconds"] > 0]
+    if parts.empty:
         return ""
-    seconds, operations = sum(trained), sum(t["operations"] for t in timed)
-    possible = sum(s * t["product_rate"] for s, t in zip(trained, timed, strict=True))
+    seconds, operations = sum(parts["training_seconds"]), sum(parts["operations"])
+    possible = sum(parts["training_seconds"] * parts["product_rate"])
     rate = operations / seconds
-    told = f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.0f} GFLOP/s"
-    gpu = any(str(t.get("device", "cpu")) != "cpu" for t in timed)
-    where = "of one device" if gpu else "of one core"
+    rate_text = f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.0f} GFLOP/s"
+    where = "of one device" if (parts["device"] != "cpu").any() else "of one core"
     return (
-        f"Training took {seconds:,.0f} s {where} and reached {told} on it, {100 * operations / possible:.0f}% of its "
-        "rate in a large matrix product."
+        f"Training took {seconds:,.0f} s {where} and reached {rate_text} on it, {100 * operations / possible:.0f}% of "
+        "its rate in a large matrix product."
     )
 
 
 def mixed(environments: Sequence[Mapping[str, str]]) -> str:
-    """What it means that a run was trained on several kinds of machine; nothing, if it was on one."""
+    """Say what several kinds of machine mean for the results; empty where there is one kind."""
     kinds = list(dict.fromkeys((e.get("processor", ""), e.get("device", "")) for e in environments))
     if len(kinds) < 2:
         return ""
-    named = [processor if device in ("cpu", "") else f"{device} beside {processor}" for processor, device in kinds]
+    names = [processor if device in ("cpu", "") else f"{device} with {processor}" for processor, device in kinds]
     return (
-        f"Trained on {len(kinds)} kinds of machine: {listed(named)}. On one kind a cell has the same bits wherever it "
-        "is trained; between kinds results agree to rounding, which training can enlarge, as another seed would."
+        f"Trained on {len(kinds)} kinds of machine: {listed(names)}. On one kind, a cell has the same bits wherever it "
+        "is trained; between kinds, results agree to rounding, which training can amplify as another seed would."
     )
 
 
 def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) -> list[str]:
-    """What the ranks over the combinations show, of so many seeds, and what a test can say of them."""
+    """Describe the average ranks over the combinations, and what a test over the seeds shows."""
     combinations, count = int(ranks["combinations"].iloc[0]), len(ranks)
     first = ranks[ranks["mean_rank"] == ranks["mean_rank"].iloc[0]]
-    who, rank = listed(list(first["initializer"])), f"{ranks['mean_rank'].iloc[0]:.2f} of {count}"
+    names, rank = listed(list(first["initializer"])), f"{ranks['mean_rank'].iloc[0]:.2f} of {count}"
     if len(first) > 1:
-        said = [f"Over {combinations} combinations {who} share the best average rank, {rank}."]
+        sentences = [f"Over {combinations} combinations, {names} share the best average rank, {rank}."]
     else:
         highest = f"and the highest mean in {int(first['best_in'].iloc[0])} of them"
-        said = [f"Over {combinations} combinations {who} has the best average rank, {rank}, {highest}."]
+        sentences = [f"Over {combinations} combinations, {names} has the best average rank, {rank}, {highest}."]
     if combinations < total:
-        said.append(
-            f"{plural(total - combinations, 'combination')} left out: not every initializer has runs there, or all "
-            "failed."
-        )
-    asked = (1 - CONFIDENCE) / len(pairs)
-    many = plural(len(pairs), "pair")
+        excluded = plural(total - combinations, "combination")
+        sentences.append(f"{excluded} excluded: an initializer has no runs there, or all runs failed.")
+    level = (1 - CONFIDENCE) / len(pairs)
+    pairs_text = plural(len(pairs), "pair")
     if pairs["attainable"].all():
-        apart = int(pairs["significant"].sum())
-        said.append(
-            f"Over the seeds {apart} of {many} of initializers have average ranks that differ (sign-flip tests, Holm’s "
-            "correction); a bar joins neighbours of which no pair does."
+        sentences.append(
+            f"Over the seeds, {int(pairs['significant'].sum())} of {pairs_text} of initializers have significantly "
+            "different average ranks (sign-flip tests, Holm’s correction); a bar joins neighbours without a "
+            "significant difference."
         )
     elif seeds > 1:
-        enough = next(n for n in range(2, 100) if 2.0 ** (1 - n) <= asked)
-        said.append(
-            f"This is a description, and no test is made: over {seeds} seeds none could reach significance (the "
-            f"smallest p is {2.0 ** (1 - seeds):.2g}, and Holm’s correction for {many} asks for {asked:.2g}; {enough} "
-            "seeds could)."
+        sufficient = next(n for n in range(2, 100) if 2.0 ** (1 - n) <= level)
+        sentences.append(
+            f"Ranks are described, not tested: with {seeds} seeds no test can reach significance (the smallest "
+            f"possible p is {2.0 ** (1 - seeds):.2g}; Holm’s correction for {pairs_text} requires {level:.2g}, or "
+            f"{sufficient} seeds)."
         )
-    reach = "" if pairs["attainable_combinations"].all() else f" ({combinations} would be too few in any case)"
-    said.append(
-        "Whether other combinations would rank them alike is not tested: such tests (Wilcoxon’s, say) take "
-        f"combinations as independent, while these share their seeds{reach}."
+    too_few = "" if pairs["attainable_combinations"].all() else f" ({combinations} would be too few in any case)"
+    sentences.append(
+        "Whether other combinations would give the same ranks is not tested: such tests (Wilcoxon’s, for example) "
+        f"assume independent combinations, but these share their seeds{too_few}."
     )
-    return said
+    return sentences
 
 
 def at_rates(verdicts: pd.DataFrame | None, rates: pd.DataFrame, which: str) -> str:
-    """One combination's answer with all initializers at the `common` learning rate, or each at its `own_best`."""
+    """Answer for one combination with all initializers at the `common` learning rate, or each at its `own_best`."""
     chosen = rates[rates[which]]
     if verdicts is None or chosen.empty:
         return "no learning rate has runs of all initializers."
     if which == "common":
         return f"all at {chosen['learning_rate'].iloc[0]:g}: {verdict(verdicts)}"
-    told = [f"{row['initializer']} {row['learning_rate']:g}" for _, row in chosen.iterrows()]
-    return f"each at its own best ({listed(told)}): {verdict(verdicts)}"
+    names = [f"{row['initializer']} {row['learning_rate']:g}" for _, row in chosen.iterrows()]
+    return f"each at its own best ({listed(names)}): {verdict(verdicts)}"
 
 
 def at_the_edge(rates: pd.DataFrame) -> list[str]:
-    """Which initializers are best at the lowest or the highest rate, so that one beyond it might suit them better."""
+    """Name the initializers whose best rate is the lowest or the highest, so that one beyond it may be better."""
     best = rates[rates["own_best"] & (rates["failed"] < rates["seeds"])]
     ends = [rates["learning_rate"].min(), rates["learning_rate"].max()]
     names = list(best.loc[best["learning_rate"].isin(ends), "initializer"])
     verb = "does" if len(names) == 1 else "do"
-    said = [f"{_some(names)} {verb} best at the edge of these rates: one beyond it may suit better"] if names else []
+    clauses = [f"{_some(names)} {verb} best at the edge of these rates: one beyond it may be better"] if names else []
     if rates.loc[rates["common"], "learning_rate"].isin(ends).any():
-        said.append("the common rate is at the edge too")
-    return said
+        clauses.append("the common rate is at the edge too")
+    return clauses
 
 
-def narrow(verdicts: pd.DataFrame) -> list[str]:
-    """Which initializers are among the best at some learning rates only: `verdicts` of one combination, all its rates.
+def best_at_some_rates(verdicts: pd.DataFrame) -> list[str]:
+    """Name the initializers that are among the best at some learning rates only, from all rates of one combination.
 
-    Rates at which no run left chance do not count.
+    Rates at which every run failed are ignored.
     """
-    said = []
+    clauses = []
     alive = verdicts[verdicts.groupby("learning_rate")["leader"].transform("any")]
     count = alive["learning_rate"].nunique()
     for name, rows in alive.groupby("initializer", sort=False):
-        at = [f"{row['learning_rate']:g}" for _, row in rows.iterrows() if standing(row) == "best"]
-        apart = int((rows["significant"] | (rows["failed"] == rows["seeds"])).sum())
-        if at and len(at) < count and len(at) + apart == count:
-            said.append(f"{name} is among the best at {listed(at)} only")
-    return said
+        at = [f"{rate:g}" for rate in rows.loc[rows["standing"] == "best", "learning_rate"]]
+        worse = int((rows["significant"] | (rows["failed"] == rows["seeds"])).sum())
+        if at and len(at) < count and len(at) + worse == count:
+            clauses.append(f"{name} is among the best at {listed(at)} only")
+    return clauses

@@ -191,9 +191,9 @@ def duration(value: float) -> str:
 
 
 def flag(row: Any) -> str:
-    """What is to be said of an interval that covers less than it says; else an empty text."""
+    """Explain why an interval covers less than 95%; an empty string where it does not."""
     if row["flag"] == "mixed":
-        return f"some seeds failed and others did not: covers at most {percent(row['coverage'], 0)} or so"
+        return f"some seeds failed and others did not: coverage at most about {percent(row['coverage'], 0)}"
     if row["flag"] == "skewed":
-        return f"skewed seeds: covers about {percent(row['coverage'], 0)}"
-    return "all seeds have the same accuracy: the interval says nothing" if row["flag"] == "equal" else ""
+        return f"skewed seeds: coverage about {percent(row['coverage'], 0)}"
+    return "all seeds have the same accuracy: the interval is uninformative" if row["flag"] == "equal" else ""

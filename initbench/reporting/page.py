@@ -77,7 +77,7 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
     return {
         "headline": _headline(evidence),
         "evidence": narrative.evidence(evidence.last, evidence.seeds),
-        "findings": narrative.findings(evidence.last, table, evidence.combination),
+        "findings": narrative.findings(evidence.last, table),
         "answers": answers,
         "more_answers": more_answers,
         "answered": (0 if own_best else limits.MAX_FIRST_ANSWERS) + len(more_answers),
@@ -202,7 +202,10 @@ def _rates(evidence: Evidence) -> list[tuple[str, list[str]]]:
             [
                 narrative.at_rates(by_title[1].get(title), rows, "common"),
                 narrative.at_rates(by_title[2][title], rows, "own_best"),
-                *(f"{line}." for line in (*narrative.narrow(by_title[3][title]), *narrative.at_the_edge(rows))),
+                *(
+                    f"{line}."
+                    for line in (*narrative.best_at_some_rates(by_title[3][title]), *narrative.at_the_edge(rows))
+                ),
             ],
         )
         for title, rows in list(by_title[0].items())[: limits.MAX_ANSWERS]

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import names, narrative, numbers
+from initbench.reporting import names, numbers
 from initbench.reporting.evidence import chances, combination_of
 from initbench.spec.grid import Grid
 
@@ -33,7 +33,7 @@ def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool
     table = stats.verdicts(names.labelled(frame), combination, chance=chances(grid))
     headings = [*(setting.replace("_", " ") for setting in combination), "initializer"]
     headings += ["test accuracy", "without failed", "failed", "behind, points"]
-    return headings, [(narrative.standing(row) == "best", _cells(row, combination)) for _, row in table.iterrows()]
+    return headings, [(row["standing"] == "best", _cells(row, combination)) for _, row in table.iterrows()]
 
 
 def _cells(row: Any, combination: Sequence[str]) -> list[str]:

@@ -38,8 +38,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
             continue
         leader = rows[rows["leader"]].iloc[0]
         others = rows[~rows["leader"]]
-        best = [narrative.standing(row) == "best" for _, row in others.iterrows()]
-        also = ", ".join(others.loc[best, "initializer"])
+        also = ", ".join(others.loc[others["standing"] == "best", "initializer"])
         if len(others) and not others["difference_low"].notna().any():
             also = "unknown: one seed"
         said = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, failed)

@@ -18,13 +18,15 @@ from initbench.stats._outcomes import CONFIDENCE, final, outcomes, scored, share
 from initbench.stats._planning import MAX_SEEDS, TARGETS, critical, detectable, power, power_analysis, seeds_needed
 from initbench.stats._rates import at_rates, rates
 from initbench.stats._shape import gamma_coverage
-from initbench.stats._verdicts import SELECTION_METRIC, pairs, results, results_of, verdicts
+from initbench.stats._timings import initialization_times, timings
+from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
 from initbench.stats.chance import Chance
 
 __all__ = [
     "CONFIDENCE",
     "MAX_SEEDS",
     "METRIC",
+    "OPEN_MARGIN",
     "SELECTION_METRIC",
     "TARGETS",
     "Chance",
@@ -41,6 +43,7 @@ __all__ = [
     "gamma_coverage",
     "holm",
     "improvement",
+    "initialization_times",
     "interquartile_means",
     "learning_speed",
     "mean_interval",
@@ -60,5 +63,6 @@ __all__ = [
     "seeds_needed",
     "share_interval",
     "summary",
+    "timings",
     "verdicts",
 ]

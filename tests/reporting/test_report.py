@@ -69,10 +69,12 @@ def test_every_figure_says_what_it_shows_and_has_its_numbers_in_a_table(page):
 
 def test_the_answer_stands_first_in_words(page):
     text = Page(page).text
-    answer = text.index("Over all 4 combinations of activation and loss, zeros is never shown to be behind another.")
+    answer = text.index(
+        "Over all 4 combinations of activation and loss, zeros is never significantly worse than another."
+    )
     assert answer < text.index("tanh, mse, 3 seeds: zeros (90.") < text.index("Method")
     assert "Never among the best: he_normal and truncated_normal(std=1.0)." in text
-    assert "36 training runs on MNIST (55,000 training images), 3 seeds for each setting, 2 epochs each." in text
+    assert "36 training runs on MNIST (55,000 training images), 3 seeds per configuration, 2 epochs each." in text
     for part in (
         "Method",
         "Environment",
@@ -94,8 +96,8 @@ def test_the_tables_hold_the_numbers_of_the_statistics(page):
 
 def test_the_articles_setting_is_told_to_be_a_finding(page):
     text = Page(page).text
-    assert "The article's own setting" in text
-    assert "finding and no error" in text
+    assert "The article's own configuration" in text
+    assert "expected behaviour, not a bug" in text
     assert "zeros are a good start" in text
 
 
@@ -135,7 +137,7 @@ def test_what_comes_from_a_grid_file_is_escaped():
 SHAPES = [
     ({"seed": 1}, "With one seed there is no interval"),
     ({"seed": 2}, "With two seeds"),
-    ({"initializer": "zeros"}, "there is nothing to choose"),
+    ({"initializer": "zeros"}, "there is nothing to compare"),
     ({"learning_rate": [0.1, 0.01]}, "learning rate 0.01"),
     ({"epochs": [1, 2], "loss": "mse"}, "epochs 1"),
     ({"hidden": [[8], [4, 4]]}, "hidden 4-4"),
@@ -176,9 +178,9 @@ def test_divergence_is_counted_and_listed(without_figures):
     assert "2 of 3" in text
     dead = made_up(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse")
     text = Page(render(dead, parsed, [], "x")).text
-    assert "Over all 3 combinations of activation and loss, zeros is never shown to be behind another." in text
+    assert "Over all 3 combinations of activation and loss, zeros is never significantly worse than another." in text
     assert "In 1 combination every run diverged." in text
-    assert text.count("relu, mse, 3 seeds: every run diverged: there is no best.") == 1
+    assert text.count("relu, mse, 3 seeds: every run diverged, so there is no leader.") == 1
     everything = made_up(parsed, broken=lambda c: True)
     text = Page(render(everything, parsed, [], "x")).text
     assert "Every run diverged, so no initializer can be recommended." in text
@@ -188,7 +190,7 @@ def test_a_part_of_a_run_is_told_to_be_one(without_figures):
     parsed = grid.parse(TEXT)
     frame = made_up(parsed)
     text = Page(render(frame[frame["seed"] < 2], parsed, [], "initbench run page.toml")).text
-    assert "2 seeds for each setting" in text
+    assert "2 seeds per configuration" in text
     assert "With two seeds" in text
     assert "12 of the 36 cells are not trained yet" in text
     text = Page(render(frame[:0], parsed, [], "initbench run page.toml")).text
@@ -204,19 +206,23 @@ def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
         }
     )
     assert narrative.verdict(stats.verdicts(frame, [])) == (
-        "the best is among a (90.8% ± 1.0) and b; c is 40.0 points behind."
+        "the best is among a (90.8% ± 1.0) and b; significantly worse: c (40.0 points lower)."
     )
     values = {"best": [0.90, 0.91, 0.92], "loose": [0.9, 0.6, 0.3], "stuck": [0.1, 0.1, 0.1], "lost": [None] * 3}
     assert narrative.verdict(stats.verdicts(frame_of(values), [])) == (
-        "best (91.0% ± 2.5) leads; loose (31.0 points lower) scatters too much to be ruled out; lost always diverged; "
-        "stuck never left chance."
+        "best (91.0% ± 2.5) leads; loose (31.0 points lower) cannot be ruled out: high variance across seeds; lost "
+        "always diverged; stuck always stayed at chance."
     )
     some = frame_of({"a": [0.90, 0.91, 0.92, 0.91, 0.90], "b": [0.80, 0.81, None, 0.81, 0.80]})
     assert narrative.verdict(stats.verdicts(some, [])) == (
-        "a (90.8% ± 1.0) leads; b (24.1 points lower; diverged at 1 of 5 seeds) scatters too much to be ruled out."
+        "a (90.8% ± 1.0) leads; b (24.1 points lower; 1 of 5 runs diverged) cannot be ruled out: high variance across "
+        "seeds."
     )
     one = frame_of({"a": [0.9], "b": [0.8]})
-    assert narrative.verdict(stats.verdicts(one, [])) == "a (90.0%) leads, but a single seed tells nothing apart."
+    assert (
+        narrative.verdict(stats.verdicts(one, []))
+        == "a (90.0%) leads, but with a single seed no difference can be tested."
+    )
     alone = narrative.verdict(stats.verdicts(frame_of({"a": [0.9, 0.9]}), []))
     assert alone == "a reaches 90.00% ± 0.00†; there is nothing to compare it with."
 
@@ -355,9 +361,10 @@ def test_where_each_is_behind_another_none_is_recommended():
     verdicts = stats.verdicts(frame, ["activation"])
     assert verdicts["significant"].all()
     assert (
-        narrative.headline(verdicts, ["activation"])[0] == "No initializer is among the best: each is behind another."
+        narrative.headline(verdicts, ["activation"])[0]
+        == "No initializer is among the best: each is significantly worse than another."
     )
-    assert narrative.verdict(verdicts).startswith("none is among the best: each is behind another; ")
+    assert narrative.verdict(verdicts).startswith("none is among the best: each is significantly worse than another; ")
 
 
 def lacking(frame, **values):
@@ -372,7 +379,7 @@ RATES = {"learning_rate": [0.01, 0.1], "loss": "mse", "seed": 3}
 DIVERGED = {"status": "diverged", **dict.fromkeys(METRICS, np.nan)}
 SAME = {"test_accuracy": 0.9, "validation_accuracy": 0.9}
 DEGENERATE = {
-    "one seed": ({"seed": 1}, lambda f: f, "a single seed tells nothing apart"),
+    "one seed": ({"seed": 1}, lambda f: f, "with a single seed no difference can be tested"),
     "one seed, several rates": (RATES | {"seed": 1}, lambda f: f, "all at 0.01: zeros (90."),
     "one initializer": ({"initializer": "zeros"}, lambda f: f, "there is nothing to compare it with"),
     "one initializer, several rates": (
@@ -381,16 +388,16 @@ DEGENERATE = {
     "a single cell": (
         {"initializer": "zeros", "activation": "tanh", "loss": "mse", "seed": 1}, lambda f: f, "With one seed",
     ),
-    "all values equal": ({}, lambda f: f.assign(**SAME), "the interval says nothing"),
+    "all values equal": ({}, lambda f: f.assign(**SAME), "the interval is uninformative"),
     "no difference": (
-        {}, lambda f: f.assign(**SAME), "No initializer could be told from another",
+        {}, lambda f: f.assign(**SAME), "No significant differences between initializers",
     ),
     "all diverged": ({}, lambda f: f.assign(**DIVERGED), "Every run diverged"),
     "all diverged at every rate": (
         RATES, lambda f: f.assign(**DIVERGED), "every run diverged, so no initializer can be recommended",
     ),
     "all at chance": (
-        {}, lambda f: f.assign(test_accuracy=0.1, validation_accuracy=0.1), "No run left chance, so no initializer",
+        {}, lambda f: f.assign(test_accuracy=0.1, validation_accuracy=0.1), "Every run stayed at chance, so no",
     ),
     "a missing combination": (
         {}, lambda f: lacking(f, initializer="zeros", activation="tanh"), "6 of the 36 cells are not trained yet",
@@ -411,7 +418,7 @@ DEGENERATE = {
         lambda f: f.assign(test_accuracy=f["test_accuracy"].where(f["initializer"] != "he_normal")),
         "12 of 36 runs diverged",
     ),
-    "a missing seed": ({}, lambda f: lacking(f, initializer="zeros", seed=1), "up to 3 seeds for each setting"),
+    "a missing seed": ({}, lambda f: lacking(f, initializer="zeros", seed=1), "up to 3 seeds per configuration"),
     "no loss": (
         {}, lambda f: f.assign(train_loss=np.nan, test_loss=np.nan, validation_loss=np.nan), "zeros (90.",
     ),
@@ -458,11 +465,13 @@ def test_learning_rates_are_told_common_and_each_its_own_best(without_figures):
     own = {"zeros": 0.01, "he_normal": 0.1, "truncated_normal(std=1.0)": 0.1}
     frame = made_up(parsed, lambda c: 0.9 if own[c.initializer] == c.learning_rate else 0.6)
     text = Page(render(frame, parsed, [], "x")).text
-    assert "With each initializer at its own best learning rate: no initializer could be told from another" in text
+    assert (
+        "With each initializer at its own best learning rate: no significant differences between initializers" in text
+    )
     assert "all at 0.1: " in text
     assert "each at its own best (zeros 0.01, he_normal 0.1 and truncated_normal(std=1.0) 0.1): " in text
     assert "zeros is among the best at 0.01 and 1 only." in text
-    assert "zeros does best at the edge of these rates: one beyond it may suit better." in text
+    assert "zeros does best at the edge of these rates: one beyond it may be better." in text
     alone = grid.parse(TEXT, overrides={"learning_rate": [0.01, 0.1], "loss": "mse", "activation": "tanh"})
     text = Page(render(made_up(alone), alone, [], "x")).text
     assert "Which weight initializer, with which learning rate?" in text
@@ -556,7 +565,10 @@ def around(mean):
 def test_who_was_not_compared_is_not_passed_over():
     headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.899])
     assert headline == "A leads."
-    assert verdict == "A (90.2% ± 0.1) leads; B is 40.0 points behind; C has too few seeds to be compared."
+    assert (
+        verdict
+        == "A (90.2% ± 0.1) leads; significantly worse: B (40.0 points lower); C has too few seeds to be compared."
+    )
     headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.95])
     assert "single seed no" not in headline
     assert verdict.startswith("C (95.0%) leads, with too few seeds to be compared; ")
@@ -564,10 +576,10 @@ def test_who_was_not_compared_is_not_passed_over():
     headline, verdict = judged(
         A=[0.3, 0.2, 0.9], B=[0.1, 0.1, 0.1]
     )  # that B never trained is no proof that A is better
-    assert headline.startswith("No initializer could be told from another")
-    assert verdict == "A (46.7% ± over 50) leads; B never left chance."
+    assert headline.startswith("No significant differences between initializers")
+    assert verdict == "A (46.7% ± over 50) leads; B always stayed at chance."
     headline, verdict = judged(A=[0.9], B=[0.8])
-    assert headline == "With a single seed no initializer can be told from another: what follows may be chance."
+    assert headline == "With a single seed no difference can be tested: what follows may be chance."
 
 
 def test_the_headline_says_nothing_of_choices_in_which_an_initializer_did_not_run():
@@ -575,7 +587,7 @@ def test_the_headline_says_nothing_of_choices_in_which_an_initializer_did_not_ru
     part = frame_of({"A": around(0.9), "B": around(0.5)}, activation="relu")
     verdicts = stats.verdicts(pd.concat([whole, part], ignore_index=True), ["activation"])
     first = narrative.headline(verdicts, ["activation"])[0]
-    assert first == "Over all 2 activations, A is never shown to be behind another."
+    assert first == "Over all 2 activations, A is never significantly worse than another."
 
 
 def test_that_an_initializer_is_best_at_some_rates_only_is_said_where_it_is_behind_at_all_others():
@@ -584,12 +596,12 @@ def test_that_an_initializer_is_best_at_some_rates_only_is_said_where_it_is_behi
         for rate, a, b in ((0.1, 0.9, 0.5), (0.2, 0.9, 0.9), (0.3, 0.5, 0.9))
     ]
     verdicts = stats.verdicts(pd.concat(frames, ignore_index=True), ["learning_rate"])
-    assert narrative.narrow(verdicts) == [
+    assert narrative.best_at_some_rates(verdicts) == [
         "A is among the best at 0.1 and 0.2 only",
         "B is among the best at 0.2 and 0.3 only",
     ]
     lacking_one = pd.concat([*frames[:2], frame_of({"B": around(0.9)}, learning_rate=0.3)], ignore_index=True)
-    assert narrative.narrow(stats.verdicts(lacking_one, ["learning_rate"])) == []
+    assert narrative.best_at_some_rates(stats.verdicts(lacking_one, ["learning_rate"])) == []
 
 
 def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, monkeypatch):
@@ -609,8 +621,8 @@ def test_several_kinds_of_machine_are_said_in_words(without_figures):
     one = {"processor": "AMD EPYC", "device": "cpu", "torch": "2.13.0"}
     assert narrative.mixed([one, {**one, "torch": "2.12.0"}]) == ""
     told = narrative.mixed([one, {**one, "processor": "Intel Xeon"}, {**one, "device": "cuda: NVIDIA H100"}])
-    assert "Trained on 3 kinds of machine: AMD EPYC, Intel Xeon and cuda: NVIDIA H100 beside AMD EPYC." in told
-    assert "between kinds results agree to rounding" in told
+    assert "Trained on 3 kinds of machine: AMD EPYC, Intel Xeon and cuda: NVIDIA H100 with AMD EPYC." in told
+    assert "between kinds, results agree to rounding" in told
     parsed = grid.parse(TEXT)
     page = render(made_up(parsed), parsed, [one, {**one, "processor": "Intel Xeon"}], "initbench run page.toml")
     assert "Trained on 2 kinds of machine: AMD EPYC and Intel Xeon." in page
