@@ -194,8 +194,8 @@ class Registry(Mapping[str, Record]):
             names += [also] * bool(also)
             allowed = ", ".join(names) if len(names) <= MAX_NAMES else f"the names in `initbench list {self.kind}s`"
             kind = f"{only} {self.kind}" if only else self.kind
-            known = name in self._entries
-            problem = f"{name} is not {_with_article(kind)}" if known else f"unknown {kind} {shown(name)}"
+            registered = name in self._entries
+            problem = f"{name} is not {_with_article(kind)}" if registered else f"unknown {kind} {shown(name)}"
             raise ValueError(f"{problem}; allowed: {allowed}{nearest(name, names)}")
         parameters = {p.name: p for p in self._entries[name].parameters}
         for key in arguments:
@@ -216,8 +216,8 @@ class Registry(Mapping[str, Record]):
     def call(self, canonical: str, *positional: Any, **supplied: Any) -> Any:
         """Call the function that a canonical string names, with its parameters and what it takes of `supplied`."""
         record, parameters = self.lookup(canonical)
-        taken = {key: value for key, value in supplied.items() if key in record.supplied}
-        return record.function(*positional, **parameters, **taken)
+        accepted = {key: value for key, value in supplied.items() if key in record.supplied}
+        return record.function(*positional, **parameters, **accepted)
 
 
 def _with_article(noun: str) -> str:

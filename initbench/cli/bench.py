@@ -50,7 +50,7 @@ def bench(
     schemes = [name for name in throughput.SCHEMES if name in (names or throughput.SCHEMES)]
     broken: list[str] = []
     for measured in throughput.measure(
-        sizes or throughput.SHAPES, cores, schemes, lost=lambda name, why: broken.append(f"{name}: {why}")
+        sizes or throughput.SHAPES, cores, schemes, on_failure=lambda name, why: broken.append(f"{name}: {why}")
     ):
         say(throughput.row(measured, libraries))
     if absent or broken:

@@ -1,25 +1,25 @@
 """The initializers: plain functions of a shape, a seed and their own parameters.
 
-What all schemes share is said here once.
+What all schemes share:
 
 - **Shapes.** Weights are `[fan_in, fan_out]`, as in `x @ W + b`; of a convolution `[height, width, channels_in,
   channels_out]`, where both fans count the receptive field. Biases are `[fan_out]`, for the schemes that fit them.
-- **Seed.** A whole number gives the weights that the first layer of a cell with that seed gets; a
-  `numpy.random.SeedSequence` names any other stream; None takes fresh entropy. Schemes that differ only in scale
-  draw the same underlying noise at one seed.
-- **Result.** A new array of `dtype` (default float32). The noise of float32 is computed in float32, a normal number
-  within 5 · 10⁻⁷ of itself of what float64 has, a truncated one within 10⁻⁶ standard deviations, or 3 · 10⁻⁶ where the
-  bounds are not ±2 (`initbench.random.noise`); and so are orthogonal matrices. All other dtypes are computed in
-  float64 and rounded once, and so is every scheme that does not draw.
-- **Threads.** Arrays of more than a million weights take as many as OMP_NUM_THREADS says, or one for each core; the
-  bits do not depend on it.
+- **Seed.** An integer selects the stream of the first layer of a cell with that seed; a `numpy.random.SeedSequence`
+  any other stream; None takes fresh entropy. Schemes that differ only in scale draw the same underlying noise at one
+  seed.
+- **Result.** A new array of `dtype` (default float32). Noise of float32 is computed in float32: a normal number
+  has a relative error of at most 5 · 10⁻⁷, a truncated one an error of at most 10⁻⁶ standard deviations, or 3 · 10⁻⁶
+  where the bounds are not ±2 (`initbench.random.noise`). Orthogonal matrices of float32 are computed in float32, too.
+  All other dtypes, and every scheme that does not draw, are computed in float64 and rounded once.
+- **Threads.** Arrays of more than a million weights use OMP_NUM_THREADS threads, by default one for each core; the bits
+  do not depend on it.
 - **Position.** Some schemes need more than a shape: `activation` (of the network, by its name), `position` (`"first"`,
   `"hidden"` or `"last"`), `depth` (the number of layers), and for a bias `fan_in`. Training supplies them.
 - **Networks.** Some schemes look at data (`lsuv`, `within_layer`, `pca`, `kmeans`, `autoinit`, `dks`, `tat`) or at
-  gradients (`metainit`, `gradinit`): they take a `Model` instead of a shape and give the weights and the bias of each
-  layer. `seed` is a whole number there.
-- **Errors.** ValueError for parameters that cannot be (a negative standard deviation), for shapes with a zero or with
-  too few dimensions, and for a dtype that is no floating type.
+  gradients (`metainit`, `gradinit`): they take a `Model` instead of a shape and return the weights and the bias of each
+  layer. `seed` is an integer there.
+- **Errors.** ValueError for invalid parameters (a negative standard deviation), for shapes with a zero or with too few
+  dimensions, and for a dtype that is not a floating type.
 
 >>> import initbench as ib
 >>> ib.initializers.he_normal((784, 256), seed=0).std().round(4)

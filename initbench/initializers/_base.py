@@ -69,18 +69,18 @@ network_and_bias_scheme = INITIALIZERS.register(
 
 
 def checked(shape: Shape, fit: Fit = WEIGHTS_OR_BIAS) -> Shape:
-    """The shape as a tuple of whole numbers from 1 up; ValueError if it is none, or not what fits."""
+    """Return the shape as a tuple of integers from 1 up; ValueError if it is invalid or does not fit."""
     try:
         sizes = tuple(map(index, shape))
     except TypeError:
         sizes = ()
     if sizes and min(sizes) >= 1 and fit.test(sizes):
         return sizes
-    raise ValueError(f"shape = {sizes or shape}; allowed: {fit.words}, each size a whole number from 1 up")
+    raise ValueError(f"shape = {sizes or shape}; allowed: {fit.words}, each size an integer from 1 up")
 
 
 def fans(shape: Shape) -> tuple[int, int]:
-    """`(fan_in, fan_out)` of a weight array: the last two dimensions, times the receptive field before them.
+    """Return `(fan_in, fan_out)` of a weight array: the last two dimensions, times the receptive field before them.
 
     >>> fans((784, 256)), fans((3, 3, 16, 32))
     ((784, 256), (144, 288))
@@ -91,7 +91,7 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 
 def fan_in_of(shape: Shape, fan_in: int | None) -> int:
-    """The fan_in of weights, from their shape; of a bias, whose shape does not show it, the one that is given."""
+    """Return the fan_in of weights from their shape, and of a bias, whose shape does not contain it, the argument."""
     if len(checked(shape)) > 1:
         return fans(shape)[0]
     if fan_in is None or fan_in < 1:
@@ -100,13 +100,13 @@ def fan_in_of(shape: Shape, fan_in: int | None) -> int:
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
-    """ValueError that says what was given and what is allowed, unless it holds."""
+    """Raise ValueError with the value and what is allowed, unless the condition holds."""
     if not holds:
         raise ValueError(f"{name} = {value!r}; allowed: {allowed}")
 
 
 def floating(dtype: DTypeLike) -> np.dtype[Any]:
-    """The dtype of weights; ValueError if it is none, or cannot hold fractions.
+    """Return the dtype of weights; ValueError if it is invalid or cannot hold fractions.
 
     Another package's dtype (ml_dtypes' bfloat16) is floating if it holds one half.
 
@@ -128,34 +128,34 @@ def floating(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def standard_uniform(shape: Shape, seed: Seed) -> NDArray[np.float64]:
-    """The noise of every scheme: uniform inside (0, 1)."""
+    """Return the noise of every scheme: uniform inside (0, 1)."""
     return noise.standard_uniform(checked(shape), seed)
 
 
 def standard_normal(shape: Shape, seed: Seed) -> NDArray[np.float64]:
-    """The same noise through the inverse of the normal distribution function."""
+    """Return the same noise through the inverse of the normal distribution function."""
     return noise.standard_normal(checked(shape), seed)
 
 
 def working(dtype: DTypeLike) -> type[np.floating[Any]]:
-    """The precision in which weights of a dtype are computed: float32, or for all others float64."""
+    """Return the precision in which weights of a dtype are computed: float32, or for all others float64."""
     return np.float32 if floating(dtype) == np.float32 else np.float64
 
 
 def rounded(values: Array, dtype: DTypeLike) -> Array:
-    """The finished array, rounded once to the asked dtype."""
+    """Return the finished array, rounded once to the requested dtype."""
     return values.astype(floating(dtype), copy=False)
 
 
 def uniform_values(shape: Shape, low: float, high: float, seed: Seed, precision: type[np.floating[Any]]) -> Array:
-    """Uniform values in a working precision, to be made into weights."""
+    """Return uniform values in a working precision."""
     if precision is np.float32:
         return noise.uniform(checked(shape), low, high, seed)
     return (low + high) / 2 + (high - low) / 2 * (2 * standard_uniform(shape, seed) - 1)
 
 
 def normal_values(shape: Shape, mean: float, std: float, seed: Seed, precision: type[np.floating[Any]]) -> Array:
-    """Normal values in a working precision, to be made into weights."""
+    """Return normal values in a working precision."""
     if precision is np.float32:
         return noise.normal(checked(shape), mean, std, seed)
     return mean + std * standard_normal(shape, seed)

@@ -31,9 +31,9 @@ def ones(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> A
 
 @weight_and_bias_scheme()
 def constant(shape: Shape, *, value: float = 0.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """Every weight the given value: W = value (default 0).
+    """Every weight equal to a constant: W = value (default 0).
 
-    When to use it: for biases, a small positive one to keep ReLU units alive at the start, say.
+    When to use it: for biases, for example a small positive one that keeps ReLU units active at the start.
     """
     W = np.empty(checked(shape), floating(dtype))
     W.fill(value)

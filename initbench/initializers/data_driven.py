@@ -1,4 +1,4 @@
-"""Data-driven schemes: they get a model with its forward pass and the first batches of its training.
+"""Data-driven schemes: they take a model with its forward pass and the first batches of its training.
 
 They compute in float64, one cell at a time, so that what a cell starts from does not depend on its stack.
 """
@@ -40,7 +40,7 @@ def lsuv(
     """Layer-sequential unit variance: orthogonal weights, then each layer scaled until its pre-activations vary by 1.
 
     Layer by layer, from the first: W ← W / √Var(z), the variance over all units and images of the first `batches`
-    batches, until |Var(z) − 1| < tolerance, at most `iterations` times. The biases stay what the bias initializer gave;
+    batches, until |Var(z) − 1| < tolerance, at most `iterations` times. The biases stay those of the bias initializer;
     the last layer is treated as the others. tolerance above 0 (default 0.1), iterations from 1 to 1000 (default 10),
     batches from 1 to 1000 (default 1).
 
@@ -54,7 +54,7 @@ def lsuv(
     require(0 < tolerance < math.inf, "tolerance", tolerance, "above 0")
     require(1 <= iterations <= MAX_ITERATIONS, "iterations", iterations, f"from 1 to {MAX_ITERATIONS}")
     x, _ = model.batch(batches)
-    made = []
+    parameters = []
     for layer, (shape, b) in enumerate(zip(model.layers, model.start_biases(), strict=True)):
         W = orthogonal(shape, seed=layer_seed(seed, layer), dtype=np.float64)
         z = x @ W + b
@@ -64,9 +64,9 @@ def lsuv(
                 break
             W = W / math.sqrt(variance)
             z = x @ W + b
-        made.append((W, b))
+        parameters.append((W, b))
         x = model.activate(layer, z)
-    return finished(made, dtype)
+    return finished(parameters, dtype)
 
 
 @network_and_bias_scheme
@@ -101,7 +101,7 @@ def pca(
     Source: Krähenbühl, Doersch, Donahue & Darrell 2016, section 3, in the form of the authors' code (type "pca"),
     which goes through random projections of the inputs; here they are taken as they are.
 
-    beta as in `within_layer`. All layers are made so, as in that code, not the first alone.
+    beta as in `within_layer`. All layers are initialized like this, as in that code, not the first alone.
 
     When to use it: for the first layer to see what varies in the data.
     """
@@ -122,7 +122,7 @@ def kmeans(
     Source: Coates & Ng 2012, "Learning Feature Representations with K-means"; Krähenbühl, Doersch, Donahue & Darrell
     2016, section 3, in the form of the authors' code (type "kmeans"), which takes k-means by small batches.
 
-    beta as in `within_layer`. All layers are made so, as in that code, not the first alone.
+    beta as in `within_layer`. All layers are initialized like this, as in that code, not the first alone.
 
     When to use it: for the first layer to see what is common in the data.
     """
@@ -141,36 +141,36 @@ def _within_layers(
     seed: int | None,
     dtype: DTypeLike,
 ) -> Parameters:
-    """Layer by layer the directions of the units, each scaled so that it has mean beta and variance 1.
+    """Return, layer by layer, the directions of the units, each scaled to mean beta and variance 1.
 
-    `directions` makes them, `[fan_in, fan_out]`, of the layer's inputs `[images, fan_in]`, N(0, 1) noise and its
-    number.
+    `directions` returns them, `[fan_in, fan_out]`, from the layer's inputs `[images, fan_in]`, N(0, 1) noise and the
+    layer's index.
     """
     require(abs(beta) <= MAX_BETA, "beta", beta, f"from −{MAX_BETA} to {MAX_BETA}")
     x, _ = model.batch(batches)
-    made: Parameters = []
+    parameters: Parameters = []
     for layer, shape in enumerate(model.layers):
         W = directions(x, standard_normal(shape, layer_seed(seed, layer)), layer)
         z = x @ W
         spread = z.std(axis=0)
         scale: Array = np.where(spread > 1e-12, 1 / np.maximum(spread, 1e-12), 1.0)
-        made.append((W * scale, beta - z.mean(axis=0) * scale))
-        x = model.activate(layer, x @ made[-1][0] + made[-1][1])
-    return finished(made, dtype)
+        parameters.append((W * scale, beta - z.mean(axis=0) * scale))
+        x = model.activate(layer, x @ parameters[-1][0] + parameters[-1][1])
+    return finished(parameters, dtype)
 
 
-# What the authors of the scheme call a component without variance, and add to the others' before they are whitened.
+# The authors' smallest variance of a component, and the constant that they add before whitening.
 MIN_VARIANCE, SOFTENING = 1e-6, 1e-3
 
 
 def _components(x: Array, count: int) -> tuple[Array, Array]:
-    """Up to `count` principal components of centred inputs `[images, fan_in]`, `[fan_in, …]`; and 1 / their sizes."""
+    """Return up to `count` principal components of centred inputs `[images, fan_in]`, and 1 / their sizes."""
     variances, components = np.linalg.eigh(x.T @ x)
     largest = np.argsort(-variances, kind="stable")[:count]
     largest = largest[variances[largest] >= MIN_VARIANCE]
-    found: Array = components[:, largest]
-    signs = np.sign(np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0))
-    return found * signs, 1 / np.sqrt(variances[largest] + SOFTENING)
+    principal: Array = components[:, largest]
+    signs = np.sign(np.take_along_axis(principal, np.abs(principal).argmax(axis=0)[None], axis=0))
+    return principal * signs, 1 / np.sqrt(variances[largest] + SOFTENING)
 
 
 def _principal(x: Array, noise: Array, layer: int = 0) -> Array:
@@ -203,7 +203,7 @@ def _centres(x: Array, noise: Array, uniform: Array) -> Array:
 
 @network_scheme
 def autoinit(model: Model, *, batches: int = 1, seed: int | None = None, dtype: DTypeLike = np.float32) -> Parameters:
-    """AutoInit: variance 1 / (fan_in · E[x²]) in every layer, E[x²] reckoned from the data and the activations.
+    """AutoInit: variance 1 / (fan_in · E[x²]) in every layer, E[x²] computed from the data and the activations.
 
     For the first layer E[x²] is the mean square of the pixels in the first `batches` batches; for the others it is
     E[φ(z)²], z ~ N(0, 1), by quadrature. Truncated normal, its variance corrected; the biases stay as they are. With
@@ -211,10 +211,10 @@ def autoinit(model: Model, *, batches: int = 1, seed: int | None = None, dtype: 
     (default 1).
 
     Source: Bingham & Miikkulainen 2023 (AAAI), "AutoInit: Analytic Signal-Preserving Weight Initialization for Neural
-    Networks", the rule for dense layers. Its code takes mean 0 and variance 1 of the inputs unless told; here they
+    Networks", the rule for dense layers. Its code takes mean 0 and variance 1 of the inputs by default; here they
     are measured.
 
-    When to use it: for activations that no other scheme was made for.
+    When to use it: for activations without a scheme of their own.
     """
     hidden = mean(applied(model.activation, Z) ** 2) if len(model.layers) > 1 else 1.0
     seconds = [float((model.batch(batches)[0] ** 2).mean()), *([hidden] * (len(model.layers) - 1))]

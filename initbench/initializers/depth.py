@@ -1,7 +1,7 @@
 """Depth-aware schemes: the scale of a layer follows from how many there are.
 
-Both were made for networks with shortcuts. Here there are none, and each hidden layer (each but the first and the
-last) stands for a layer on a residual branch.
+Both were published for networks with shortcuts. Perceptrons have none: each hidden layer (all but the first and the
+last) takes the role of a layer on a residual branch.
 """
 
 import math
@@ -27,7 +27,7 @@ from initbench.random.streams import Seed
 
 
 def hidden_layers(depth: int) -> int:
-    """How many of `depth` layers are neither the first nor the last; at least 1, so that one can divide by it."""
+    """Return how many of `depth` layers are neither first nor last; at least 1, for divisions."""
     return max(depth - 2, 1)
 
 
@@ -86,7 +86,7 @@ def fixup(
 
     m is `layers_per_branch`, from 2 up (default 2), and L the number of branches of m layers that the hidden layers
     would make, rounded up. Fixup's shortcuts, scalar biases and multipliers, and the zeros at the end of each branch,
-    which without a shortcut would let nothing pass, are not here. The published code takes He's variance by fan_out,
+    which without a shortcut would pass no signal, are left out. The published code takes He's variance by fan_out,
     2 / fan_out; here as in the paper it is his standard one, 2 / fan_in.
 
     Source: Zhang, Dauphin & Ma 2019 (ICLR), "Fixup Initialization: Residual Learning Without Normalization", section 3.

@@ -1,7 +1,7 @@
-"""Gradient-driven schemes: before the training they rescale weights until the gradients are as wanted.
+"""Gradient-driven schemes: before training they rescale weights by the gradients that these have.
 
-PyTorch differentiates, in float64, one cell at a time, so that what a cell starts from does not depend on its stack and
-hardly on the processor: a rounding that turned the sign of a step would lead elsewhere.
+PyTorch differentiates, in float64, one cell at a time, so that a cell's initial weights do not depend on its stack,
+and hardly on the processor: a rounding that changes the sign of a step leads to other weights.
 """
 
 import math
@@ -69,7 +69,7 @@ def metainit(
             lengths = norms.clone().requires_grad_()
             weights = [s * n * D for s, n, D in zip(signs, lengths, directions, strict=True)]
             stream = None if seed is None else draws(seed, step)
-            x, labels = _invented((images, model.layers[0][0]), model.layers[-1][1], stream)
+            x, labels = _synthetic((images, model.layers[0][0]), model.layers[-1][1], stream)
             quotient = gradient_quotient(_loss(model, weights, biases, x, labels), [*weights, *biases])
             (slopes,) = torch.autograd.grad(quotient, lengths)
             moved = momentum * moved - rate * slopes.sign()
@@ -79,7 +79,7 @@ def metainit(
 
 
 def gradient_quotient(loss: "Tensor", parameters: Sequence["Tensor"]) -> "Tensor":
-    """The mean over all parameters of |(g − Hg) / (g ± 10⁻⁵) − 1|, g the gradient of the loss, H its Hessian."""
+    """Return the mean over all parameters of |(g − Hg) / (g ± 10⁻⁵) − 1|, g the gradient of the loss, H its Hessian."""
     import torch
 
     gradients = torch.autograd.grad(loss, parameters, create_graph=True)
@@ -163,13 +163,13 @@ def gradinit(
             average, square = averages[beyond] / (1 - 0.9 ** counts[beyond]), squares / (1 - 0.999 ** sum(counts))
             with torch.no_grad():
                 factors.copy_(torch.maximum(factors - rate * average / (square.sqrt() + 1e-8), least))
-        made = [factor * p for factor, p in zip(factors.detach(), start, strict=True)]
-        return _finished(made[: len(weights)], made[len(weights) :], dtype)
+        scaled = [factor * p for factor, p in zip(factors.detach(), start, strict=True)]
+        return _finished(scaled[: len(weights)], scaled[len(weights) :], dtype)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep PyTorch to one thread, as in a run: its products here are small, and then have the same bits anywhere."""
+    """Limit PyTorch to one thread, as in training: small products then have the same bits on any number of cores."""
     import torch
 
     threads = torch.get_num_threads()
@@ -181,7 +181,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _start(model: Model, seed: int | None) -> tuple[list["Tensor"], list["Tensor"]]:
-    """He's normal weights, and the biases of the bias initializer, float64, for PyTorch to differentiate."""
+    """Return He's normal weights and the initial biases, float64, for PyTorch to differentiate."""
     import torch
 
     arrays = [he_normal(shape, seed=layer_seed(seed, n), dtype=np.float64) for n, shape in enumerate(model.layers)]
@@ -201,8 +201,8 @@ def _loss(
     return autograd.loss(model.loss, model.output_activation, x @ weights[-1] + biases[-1], labels)
 
 
-def _invented(shape: tuple[int, int], classes: int, seed: Seed) -> tuple["Tensor", "Tensor"]:
-    """Images `[images, pixels]` with N(0, 1) pixels, and labels of which each is as likely."""
+def _synthetic(shape: tuple[int, int], classes: int, seed: Seed) -> tuple["Tensor", "Tensor"]:
+    """Return images `[images, pixels]` with N(0, 1) pixels, and uniformly distributed labels."""
     import torch
     from scipy.special import ndtri
 
@@ -212,7 +212,7 @@ def _invented(shape: tuple[int, int], classes: int, seed: Seed) -> tuple["Tensor
 
 
 def _halves(model: Model) -> Iterator[tuple["Tensor", "Tensor"]]:
-    """The training's batches without end, each as two halves (a batch of one image as it is)."""
+    """Yield the batches of the training without end, each as two halves (a batch of one image whole)."""
     import torch
 
     for images, labels in model.stream():

@@ -1,8 +1,8 @@
-"""Deep kernel shaping: weights and biases that make a network compute what one with tailored activations would.
+"""Deep kernel shaping: weights and biases with which a network computes what one with tailored activations would.
 
 DKS and TAT replace an activation φ by φ̂(u) = γ (φ(α u + β) + δ), its four constants chosen for the depth. At the start
 that is a network of φ itself with other weights and biases: α and β go into the layer before, γ and δ into the one
-after. So here the start is theirs, and the training is that of the plain network.
+after. So the initial network is theirs, and the training is that of the plain network.
 """
 
 import math
@@ -42,7 +42,7 @@ def dks(
     seed: int | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Parameters:
-    """Deep kernel shaping: as a network of φ̂(u) = γ (φ(α u + β) + δ), made to keep signals apart, but not too far.
+    """Deep kernel shaping: as a network of φ̂(u) = γ (φ(α u + β) + δ), chosen to keep signals distinct, but not chaotic.
 
     With D hidden layers and z ~ N(0, 1) the four constants solve E[φ̂²] = 1, E[φ̂ φ̂' z] = 1 (a signal's size keeps
     still), E[φ̂] = 0 (signals that have nothing in common stay so), and E[φ̂'²] = slope^(1/D): through all layers
@@ -81,8 +81,8 @@ def tat(
     """Tailored activation transformation: as `dks`, with constants that leave a network closer to a linear one.
 
     With D hidden layers and z ~ N(0, 1) they solve E[φ̂²] = 1, E[φ̂ φ̂' z] = 1, E[φ̂'²] = 1 and E[φ̂''²] = curve / D;
-    curve is above 0, default 0.3 (the paper's τ). Of several solutions the first that is found with α γ max|φ'| < 2 is
-    taken (the authors' code asks α γ < 2, for activations of slope 1). Weights, data, biases: as `dks`.
+    curve is above 0, default 0.3 (the paper's τ). Of several solutions the first with α γ max|φ'| < 2 is
+    taken (the authors' code requires α γ < 2, for activations of slope 1). Weights, data, biases: as `dks`.
 
     Raises ValueError for activations that are linear or have a kink (identity, relu, leaky_relu, selu, elu unless its
     alpha is 1): the paper's way with rectifiers is to choose the slope of leaky_relu, a setting of the activation.
@@ -101,9 +101,9 @@ def tat(
 def _absorbed(
     model: Model, shaped: Shaped, distribution: Distribution, batches: int, seed: int | None, dtype: DTypeLike
 ) -> Parameters:
-    """The weights and biases of the plain network that computes what one with this activation would."""
+    """Return the weights and biases of the plain network that computes what one with this activation would."""
     size = math.sqrt(float((model.batch(batches)[0] ** 2).mean())) or 1.0
-    made: Parameters = []
+    parameters: Parameters = []
     for layer, (fan_in, fan_out) in enumerate(model.layers):
         stream = layer_seed(seed, layer)
         if distribution == "normal":
@@ -116,13 +116,13 @@ def _absorbed(
         b: Array = shaped.delta * W.sum(axis=0) if layer else np.zeros(fan_out)
         if layer < len(model.layers) - 1:
             W, b = shaped.alpha * W, shaped.alpha * b + shaped.beta
-        made.append((W, b))
-    return finished(made, dtype)
+        parameters.append((W, b))
+    return finished(parameters, dtype)
 
 
 @cache
 def shaped_by_dks(activation: str, slope: float, depth: int) -> Shaped:
-    """The constants of DKS for a network with `depth` hidden layers; ValueError if there are none.
+    """Return the constants of DKS for a network with `depth` hidden layers; ValueError if there are none.
 
     >>> tuple(round(c, 3) for c in shaped_by_dks("tanh", 1.5, 10))
     (0.297, 0.653, 4.965, -0.542)
@@ -136,7 +136,7 @@ def shaped_by_dks(activation: str, slope: float, depth: int) -> Shaped:
 
 @cache
 def shaped_by_tat(activation: str, curve: float, depth: int) -> Shaped:
-    """The constants of TAT for a network with `depth` hidden layers; ValueError if there are none.
+    """Return the constants of TAT for a network with `depth` hidden layers; ValueError if there are none.
 
     >>> tuple(round(c, 3) for c in shaped_by_tat("tanh", 0.3, 10))
     (0.185, -0.557, 7.235, 0.511)
@@ -148,9 +148,9 @@ def shaped_by_tat(activation: str, curve: float, depth: int) -> Shaped:
 
 
 def _scaled(activation: str, alpha: float, beta: float, delta: float | None = None) -> tuple[Shaped, Array]:
-    """The constants with γ such that E[φ̂²] = 1, and with δ, if it is not given, such that E[φ̂] = 0.
+    """Return the constants with γ such that E[φ̂²] = 1, and with δ, if None, such that E[φ̂] = 0.
 
-    And what they make of φ̂: E[φ̂ φ̂' z], E[φ̂'²], E[φ̂''²].
+    Also returns E[φ̂ φ̂' z], E[φ̂'²] and E[φ̂''²] of these constants.
     """
     z, density = nodes(-beta / alpha if alpha else 0.0)
     x = alpha * z + beta
@@ -163,8 +163,10 @@ def _scaled(activation: str, alpha: float, beta: float, delta: float | None = No
     return Shaped(alpha, beta, gamma, delta), maps
 
 
-def _solved(activation: str, starts: Sequence[tuple[float, ...]], targets: tuple[float, ...], asked: str) -> Shaped:
-    """The first solution that is found from some starting points; ValueError if there is none."""
+def _solved(
+    activation: str, starts: Sequence[tuple[float, ...]], targets: tuple[float, ...], requirement: str
+) -> Shaped:
+    """Return the first solution from some starting points; ValueError if there is none."""
     from scipy.optimize import root
 
     def distance(unknown: Array) -> Array:
@@ -173,12 +175,12 @@ def _solved(activation: str, starts: Sequence[tuple[float, ...]], targets: tuple
     steepest = float(np.abs(derivative(activation, np.linspace(-10, 10, 2000))).max())  # of which none is 0
     for start in starts:
         with np.errstate(all="ignore"):
-            found = root(distance, start)
-            shaped, maps = _scaled(activation, abs(float(found.x[0])), *map(float, found.x[1:]))  # −z is as z
-        met = found.success and np.abs(maps[: len(targets)] / targets - 1).max() < 1e-6
+            solution = root(distance, start)
+            shaped, maps = _scaled(activation, abs(float(solution.x[0])), *map(float, solution.x[1:]))  # −z is as z
+        met = solution.success and np.abs(maps[: len(targets)] / targets - 1).max() < 1e-6
         if met and not (len(targets) == 3 and shaped.alpha * shaped.gamma * steepest >= 2):
             return shaped
     raise ValueError(
-        f"activation = {activation!r} with {asked}: no constants were found that shape it so; allowed: another value, "
+        f"activation = {activation!r} with {requirement}: no constants satisfy this; allowed: another value, "
         "another number of hidden layers, or another activation"
     )

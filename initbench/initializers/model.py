@@ -1,4 +1,4 @@
-"""What a scheme of whole networks is given: layers, functions, batches, and the forward pass."""
+"""The argument of schemes of whole networks: layers, functions, batches, and the forward pass."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +17,12 @@ Batch = tuple[Array, Array]  # images [batch, inputs] in [0, 1], and their label
 Parameters = list[tuple[Array, Array]]  # of each layer the weights [fan_in, fan_out] and the bias [fan_out]
 
 
-# What a scheme may ask for: so many batches; and of them so many images, 400 MB of MNIST.
+# A scheme may request at most this many batches, and of them this many images: 400 MB of MNIST.
 MAX_BATCHES, MAX_IMAGES = 1000, 2**16
 
 
 class NoBatches(ValueError):  # noqa: N818
-    """A scheme asked for a batch, and the model has none."""
+    """A scheme requested a batch, and the model has none."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Model:
         `(fan_in, fan_out)` of each layer.
     batches
         The batches of the training, in its order: pairs of images `[batch, inputs]`, from 0 to 1, and labels `[batch]`.
-        Anything that can be gone through more than once; a scheme that needs more than there are begins again.
+        Any iterable that can be iterated more than once; a scheme that needs more batches starts over.
     activation, output_activation
         Names, as in a grid file: of the hidden layers (default relu) and of the last one (default identity).
     loss
         Its name; default cross_entropy.
     biases
-        What the bias initializer gave for each layer; default zeros.
+        The bias of each layer from the bias initializer; default zeros.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class Model:
     >>> [z.shape for z in model.pre_activations(W, model.batch()[0])]
     [(5, 3), (5, 2)]
 
-    A scheme of networks gives the weights and the bias of each layer:
+    A scheme of networks returns the weights and the bias of each layer:
 
     >>> from initbench.initializers import lsuv
     >>> (W, b), _ = lsuv(model, seed=0)
@@ -60,7 +60,7 @@ class Model:
     Raises
     ------
     ValueError
-        Layers that do not follow one another, biases or batches that do not fit them, labels that are no class.
+        Layers that do not follow one another, biases or batches that do not fit them, labels that are not a class.
     """
 
     layers: Sequence[tuple[int, int]]
@@ -85,17 +85,17 @@ class Model:
 
     @property
     def nonlinearity(self) -> str:
-        """The activation that schemes reckon with: the hidden layers', or without any the output's."""
+        """The activation that schemes compute with: the hidden layers', or without any the output's."""
         return self.activation if len(self.layers) > 1 else self.output_activation
 
     def start_biases(self) -> list[Array]:
-        """The biases to begin with, float64."""
+        """Return the initial biases, float64."""
         if self.biases:
             return [np.array(bias, np.float64) for bias in self.biases]
         return [np.zeros(out) for _, out in self.layers]
 
     def stream(self) -> Iterator[Batch]:
-        """The batches one after another, and from the first again at their end; NoBatches if there is none."""
+        """Yield the batches in order, over and over; NoBatches if there are none."""
         while True:
             empty = True
             for batch in self.batches:
@@ -112,33 +112,31 @@ class Model:
             raise ValueError(f"a batch of shapes {shapes}; allowed: images [batch, {inputs}] and labels [batch]")
         labels = np.asarray(batch[1])
         if not shapes[0][0] or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(f"labels = {labels!r}; allowed: whole numbers from 0 to {classes - 1}, at least one")
+            raise ValueError(f"labels = {labels!r}; allowed: integers from 0 to {classes - 1}, at least one")
 
     def batch(self, count: int = 1) -> Batch:
-        """The first `count` batches as one, from 1 to `MAX_BATCHES`; of large ones no more than come to `MAX_IMAGES`
-        images.
-        """
+        """Return the first `count` batches as one, from 1 to `MAX_BATCHES`, up to `MAX_IMAGES` images in all."""
         require(1 <= count <= MAX_BATCHES, "batches", count, f"from 1 to {MAX_BATCHES}")
-        taken: list[Batch] = []
+        first_batches: list[Batch] = []
         for batch in itertools.islice(self.stream(), count):
-            if taken and sum(len(labels) for _, labels in taken) + len(batch[1]) > MAX_IMAGES:
+            if first_batches and sum(len(labels) for _, labels in first_batches) + len(batch[1]) > MAX_IMAGES:
                 break
-            taken.append(batch)
-        images, labels = zip(*taken, strict=True)
+            first_batches.append(batch)
+        images, labels = zip(*first_batches, strict=True)
         return np.concatenate(images), np.concatenate(labels)
 
     def activate(self, layer: int, z: Array) -> Array:
-        """The outputs of a layer from its pre-activations."""
+        """Return the outputs of a layer from its pre-activations."""
         last = layer == len(self.layers) - 1
         return np.asarray(ACTIVATIONS.call(self.output_activation if last else self.activation, z))
 
     def pre_activations(self, parameters: Parameters, images: Array) -> list[Array]:
-        """The pre-activations `[batch, fan_out]` of every layer, in float64."""
-        found, x = [], np.asarray(images, np.float64)
+        """Return the pre-activations `[batch, fan_out]` of every layer, float64."""
+        by_layer, x = [], np.asarray(images, np.float64)
         for layer, (W, b) in enumerate(parameters):
-            found.append(x @ W + b)
-            x = self.activate(layer, found[-1])
-        return found
+            by_layer.append(x @ W + b)
+            x = self.activate(layer, by_layer[-1])
+        return by_layer
 
 
 def positions(depth: int) -> list[Position]:
@@ -152,11 +150,11 @@ def positions(depth: int) -> list[Position]:
 
 
 def layer_seed(seed: int | None, layer: int) -> streams.Seed:
-    """The stream of one layer's weights at a seed; None takes fresh entropy."""
+    """Return the stream of one layer's weights at a seed; None takes fresh entropy."""
     return None if seed is None else streams.weights(seed, layer)
 
 
 def finished(parameters: Parameters, dtype: Any) -> Parameters:
-    """Weights and biases, rounded once to the asked dtype."""
+    """Return weights and biases, rounded once to the requested dtype."""
     kind = floating(dtype)
     return [(W.astype(kind), b.astype(kind)) for W, b in parameters]

@@ -1,4 +1,4 @@
-"""What an activation does to a normal signal: its moments, by quadrature, and the gains that follow from them."""
+"""The moments of an activation of a normal signal, by quadrature, and the gains that follow from them."""
 
 import math
 from collections.abc import Callable
@@ -18,9 +18,9 @@ MAX_Z = 10.0
 
 
 def nodes(kink: float = 0.0) -> tuple[Array, Array]:
-    """Where to take a function of a unit normal z, and by what to weigh it: E[f(z)] is weights @ f(nodes).
+    """Return the nodes and the weights of a quadrature: E[f(z)] of a unit normal z is weights @ f(nodes).
 
-    Gauss and Legendre's rule over ±10, on each side of `kink` by itself, where f need not be smooth.
+    Gauss-Legendre over ±10, separately on each side of `kink`, where f need not be smooth.
     """
     kink = min(max(kink, 1 - MAX_Z), MAX_Z - 1)
     left, right = (kink + MAX_Z) / 2, (MAX_Z - kink) / 2
@@ -45,12 +45,12 @@ PYTORCH_GAINS: dict[str, Callable[..., float]] = {
 
 
 def mean(values: Array) -> float:
-    """E[f(z)] of a unit normal z, from the values of f at `Z`."""
+    """Return E[f(z)] of a unit normal z, from the values of f at `Z`."""
     return float(DENSITY @ values)
 
 
 def applied(activation: str, x: Array) -> Array:
-    """An activation, by its canonical string, elementwise; ValueError for one that is not elementwise."""
+    """Return an activation of x, by its canonical string; ValueError for one that is not elementwise."""
     record, parameters = ACTIVATIONS.lookup(activation)
     if "hidden" not in record.tags:
         raise ValueError(f"activation = {activation!r}; allowed: an activation of hidden layers, elementwise")
@@ -58,18 +58,18 @@ def applied(activation: str, x: Array) -> Array:
 
 
 def derivative(activation: str, x: Array) -> Array:
-    """The derivative of an activation, elementwise, by a central difference (to 1e-9; not at a kink)."""
+    """Return the derivative of an activation, elementwise, by a central difference (to 1e-9; not at a kink)."""
     return (applied(activation, x + STEP) - applied(activation, x - STEP)) / (2 * STEP)
 
 
 def curvature(activation: str, x: Array) -> Array:
-    """The second derivative of an activation, elementwise, by central differences (to 1e-7; not at a kink)."""
+    """Return the second derivative of an activation, elementwise, by central differences (to 1e-7; not at a kink)."""
     above, below = applied(activation, x + 10 * STEP), applied(activation, x - 10 * STEP)
     return np.asarray((above - 2 * applied(activation, x) + below) / (10 * STEP) ** 2)
 
 
 def kinked(activation: str) -> bool:
-    """Whether an activation has a kink at 0: its derivative jumps there."""
+    """Return whether an activation has a kink at 0: its derivative jumps there."""
     h = np.array([-STEP, STEP])
     left, right = (applied(activation, h) - applied(activation, np.zeros(2))) / h
     return bool(abs(left - right) > 1e-3 * max(abs(left), abs(right)))
@@ -77,10 +77,10 @@ def kinked(activation: str) -> bool:
 
 @cache
 def gain(activation: str, rule: Rule = "second_moment") -> float:
-    """What weights of variance 1 / fan_in are to be multiplied by, for layers with this activation.
+    """Return the factor of weights of variance 1 / fan_in for layers with this activation.
 
-    `second_moment`: 1 / √E[φ(z)²], z ~ N(0, 1). `pytorch`: that of PyTorch's `calculate_gain`, which has none for elu,
-    gelu, silu, softplus and softsign, and there the same as `second_moment`. Softmax, the end of a network, has 1.
+    `second_moment`: 1 / √E[φ(z)²], z ~ N(0, 1). `pytorch`: that of PyTorch's `calculate_gain`; for elu, gelu, silu,
+    softplus and softsign, which it lacks, the same as `second_moment`. Softmax, for outputs only, has 1.
 
     >>> round(gain("relu"), 6), round(gain("tanh"), 4), round(gain("tanh", "pytorch"), 4)
     (1.414214, 1.5925, 1.6667)

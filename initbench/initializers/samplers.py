@@ -1,4 +1,4 @@
-"""Unscaled samplers: their scale is given and does not depend on the shape; the article's three.
+"""Unscaled samplers: their scale is a parameter and does not depend on the shape; the article's three.
 
 The defaults are those of Keras 3 (`RandomUniform`, `RandomNormal`, `TruncatedNormal`).
 """
@@ -38,7 +38,7 @@ def uniform(
     Raises ValueError if low > high. The article uses low = −0.2, high = 0.2.
 
     When to use it: to repeat an experiment that names its bounds. The scale does not follow the width of the layer, so
-    signals grow or die with depth.
+    signals grow or vanish with depth.
     """
     return draw(uniform, shape, seed, dtype, low=low, high=high)
 
@@ -84,13 +84,13 @@ def truncated_normal(
     seed: Seed = None,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Normal re-drawn beyond two standard deviations: W = mean + std · Z, Z ~ N(0, 1) given lower ≤ Z ≤ upper.
+    """Normal redrawn beyond two standard deviations: W = mean + std · Z, Z ~ N(0, 1) given lower ≤ Z ≤ upper.
 
     As in TensorFlow and Keras, `std` is the standard deviation before truncation; with the default bounds of ±2 the
     result's is 0.8796 · std. The bounds are in standard deviations from the mean (PyTorch's `trunc_normal_` takes them
     in the units of the weights). Raises ValueError if std < 0 or the bounds leave less than 10⁻⁶ of the normal between
     them. The article uses mean = 0, std = 1.
 
-    When to use it: as `normal`, where no weight may be far out.
+    When to use it: as `normal`, where no weight may be large.
     """
     return draw(truncated_normal, shape, seed, dtype, mean=mean, std=std, lower=lower, upper=upper)

@@ -78,7 +78,7 @@ def variance_scaling(
     Defaults are those of Keras; fan_geo_avg is JAX's. Raises ValueError if scale ≤ 0. Source: He et al. 2015,
     section 2.2, in the general form of Keras' `VarianceScaling`.
 
-    When to use it: where no named scheme has the scale, the fan or the distribution that is wanted.
+    When to use it: where no named scheme has the required scale, fan or distribution.
     """
     return draw(variance_scaling, shape, seed, dtype, scale=scale, mode=mode, distribution=distribution)
 
@@ -100,14 +100,14 @@ def activation_scaling(
     seed: Seed = None,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Mean 0 and variance gain² / n, with the gain of the network's activation: `variance_scaling` made to measure.
+    """Mean 0 and variance gain² / n, with the gain of the network's activation: `variance_scaling` for it.
 
     With the rule `second_moment` the gain is 1 / √E[φ(z)²], z ~ N(0, 1): unit normal pre-activations make layers
     whose pre-activations have variance 1 again (the argument of He et al. 2015, section 2.2, for any activation). With
     `pytorch` it is that of PyTorch's `calculate_gain` where it has one (identity and sigmoid 1, tanh 5/3, relu √2,
     leaky_relu √(2 / (1 + slope²)), selu 3/4) and else the same as above. See `gain`.
 
-    When to use it: for an activation that no named scheme was made for.
+    When to use it: for an activation without a named scheme.
     """
     arguments = {"mode": mode, "distribution": distribution, "rule": rule, "activation": activation}
     return draw(activation_scaling, shape, seed, dtype, **arguments)
@@ -206,11 +206,11 @@ def torch_linear_default(
     """U(−1/√fan_in, +1/√fan_in): what PyTorch's `nn.Linear` does to its weights and its biases.
 
     `nn.Linear.reset_parameters` calls `kaiming_uniform_` with a = √5, whose bound is √(6 / ((1 + 5) fan_in)) =
-    1/√fan_in, and gives the bias the same bound. `fan_in` is needed for a bias, whose shape does not show it; for
-    weights it is read from the shape. PyTorch stores the transpose, `[fan_out, fan_in]`. `nn.Conv2d` and its kin do
-    the same.
+    1/√fan_in, and draws the bias between the same bounds. `fan_in` is required for a bias, whose shape does not contain
+    it; for weights it is read from the shape. PyTorch stores the transpose, `[fan_out, fan_in]`. `nn.Conv2d` and the
+    other layers do the same.
 
-    When to use it: as the baseline of who changes nothing; for the biases too.
+    When to use it: as PyTorch's default, for the weights and the biases.
     """
     return draw(torch_linear_default, shape, seed, dtype, fan_in=fan_in)
 
@@ -237,6 +237,6 @@ def tf1_default(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float3
 def keras_default(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Keras' `Dense` layer: weights as `glorot_uniform`, biases zero.
 
-    When to use it: as the baseline of who changes nothing.
+    When to use it: as Keras' default.
     """
     return draw(keras_default, shape, seed, dtype)

@@ -1,7 +1,7 @@
-"""Which scheme fills which layer: an initializer as the grid file names it, and what it makes of a network.
+"""Which scheme fills which layer: initializers as grid files name them, and the parameters that they return.
 
 An initializer is a scheme of single layers (`he_normal`), a scheme of whole networks (`lsuv`), or one scheme for each
-position, `per_layer(first=…, hidden=…, last=…)`.
+layer position, `per_layer(first=…, hidden=…, last=…)`.
 """
 
 import inspect
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 POSITIONS: tuple[Position, ...] = get_args(Position)
 PER_LAYER = "per_layer"
 
-# The files of the schemes, in the order in which people are told of them.
+# The modules of the schemes, in the order of the documentation.
 FAMILIES = (
     "constant",
     "samplers",
@@ -40,11 +40,11 @@ FAMILIES = (
 )
 
 
-def resolve(given: object, only: str = "") -> str:
-    """The canonical string of an initializer, in any spelling.
+def resolve(value: object, only: str = "") -> str:
+    """Return the canonical string of an initializer from any spelling.
 
     A table with the keys `hidden` and `first` or `last` (or both; one that is missing is as `hidden`) names a scheme
-    for each position; so does its string, `per_layer(first=…, hidden=…, last=…)`.
+    for each layer position; so does its string, `per_layer(first=…, hidden=…, last=…)`.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def resolve(given: object, only: str = "") -> str:
     Raises
     ------
     ValueError
-        With one line that says what was given, and what is allowed.
+        With one line: the value, and what is allowed.
 
     Examples
     --------
@@ -65,23 +65,22 @@ def resolve(given: object, only: str = "") -> str:
     >>> resolve({"hidden": "he_normal", "last": {"name": "normal", "std": 0.01}})
     'per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))'
     """
-    table = _by_position(given)
+    table = _by_position(value)
     if table is None:
-        return str(INITIALIZERS.resolve(given, only))
+        return str(INITIALIZERS.resolve(value, only))
     form = "a scheme for each position is { first = …, hidden = …, last = … }; one that is missing is as `hidden`"
     for key in table:
         if key not in POSITIONS:
             raise ValueError(
-                f"given {shown(given)}: there is no position {shown(key)}; {form}{nearest(key, POSITIONS)}"
+                f"given {shown(value)}: there is no position {shown(key)}; {form}{nearest(key, POSITIONS)}"
             )
         if of_network(name := _name(table[key])):
             raise ValueError(f"{key}: {name} fills whole networks, and cannot stand in a position; {form}")
     if "hidden" not in table:
-        raise ValueError(f"given {shown(given)}: `hidden` is missing; {form}")
+        raise ValueError(f"given {shown(value)}: `hidden` is missing; {form}")
     settled: dict[str, str] = {}
-    for position in sorted(
-        POSITIONS, key=lambda position: position not in table
-    ):  # a mistake is told of a position that was given
+    # Positions of the table come first, so that a mistake names one of them.
+    for position in sorted(POSITIONS, key=lambda position: position not in table):
         try:
             settled[position] = str(INITIALIZERS.resolve(table.get(position, table["hidden"]), only or "single-layer"))
         except ValueError as error:
@@ -91,26 +90,26 @@ def resolve(given: object, only: str = "") -> str:
     return f"{PER_LAYER}({', '.join(f'{position}={settled[position]}' for position in POSITIONS)})"
 
 
-def _name(given: object) -> str:
-    """The name in a spelling of a scheme, or an empty string."""
-    named = given.get("name", "") if isinstance(given, Mapping) else given
+def _name(value: object) -> str:
+    """Return the name in a spelling of a scheme, or an empty string."""
+    named = value.get("name", "") if isinstance(value, Mapping) else value
     return named.partition("(")[0] if isinstance(named, str) else ""
 
 
-def _by_position(given: object) -> dict[str, object] | None:
-    """What a table or a string names for each position; None if it names a single scheme."""
-    if isinstance(given, Mapping):
-        return None if "name" in given or not {*given} & {*POSITIONS} else {str(key): v for key, v in given.items()}
-    if not isinstance(given, str) or not given.startswith(f"{PER_LAYER}("):
+def _by_position(value: object) -> dict[str, object] | None:
+    """Return the spelling for each position, or None if the value names a single scheme."""
+    if isinstance(value, Mapping):
+        return None if "name" in value or not {*value} & {*POSITIONS} else {str(key): v for key, v in value.items()}
+    if not isinstance(value, str) or not value.startswith(f"{PER_LAYER}("):
         return None
     try:
-        return dict(parsed_call(given)[1])
+        return dict(parsed_call(value)[1])
     except ValueError:
-        raise ValueError(f"given {shown(given)}; allowed: {PER_LAYER}(first=…, hidden=…, last=…)") from None
+        raise ValueError(f"given {shown(value)}; allowed: {PER_LAYER}(first=…, hidden=…, last=…)") from None
 
 
 def short(initializer: str) -> str:
-    """A canonical string for people: of a scheme for each position what differs from the hidden layers' alone.
+    """Return a canonical string for display: of a scheme for each position only what differs from the hidden layers.
 
     >>> short("per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))")
     'he_normal with last normal(std=0.01)'
@@ -126,7 +125,7 @@ def short(initializer: str) -> str:
 
 @lru_cache(maxsize=1024)
 def of_layers(initializer: str, depth: int) -> tuple[str, ...]:
-    """The scheme of each of `depth` layers; of a scheme of whole networks its name, once.
+    """Return the scheme of each of `depth` layers; of a scheme of whole networks its name, once.
 
     >>> of_layers("per_layer(first=zeros, hidden=ones, last=he_normal)", 3)
     ('zeros', 'ones', 'he_normal')
@@ -159,27 +158,27 @@ def distribution(scheme: str, shape: tuple[int, ...], **arguments: Any) -> "rv_f
 
 
 def families() -> dict[str, list[str]]:
-    """The names of all schemes by their family: the first line of the file that they stand in."""
-    found: dict[str, list[str]] = {}
+    """Return the names of all schemes by family: the first line of their module."""
+    by_family: dict[str, list[str]] = {}
     for module in FAMILIES:
         title = documentation(import_module(f"initbench.initializers.{module}")).partition("\n")[0]
         names = [name for name, entry in INITIALIZERS.items() if entry.function.__module__.endswith(f".{module}")]
-        found[title.rstrip(".") or module] = names
-    return found
+        by_family[title.rstrip(".") or module] = names
+    return by_family
 
 
 def of_network(initializer: str) -> bool:
-    """Whether a canonical string names a scheme of whole networks."""
+    """Return whether a canonical string names a scheme of whole networks."""
     return _tagged(initializer, "network")
 
 
 def sets_biases(initializer: str) -> bool:
-    """Whether a scheme of whole networks gives the biases too, whatever the bias initializer."""
+    """Return whether a scheme of whole networks sets the biases too, whatever the bias initializer."""
     return _tagged(initializer, "sets-biases")
 
 
 def _tagged(initializer: str, tag: str) -> bool:
-    """Whether a canonical string names a scheme with this tag; one for each position has none."""
+    """Return whether a canonical string names a scheme with this tag; `per_layer` has none."""
     return (
         not initializer.startswith(f"{PER_LAYER}(")
         and _name(initializer) in INITIALIZERS
@@ -188,12 +187,12 @@ def _tagged(initializer: str, tag: str) -> bool:
 
 
 def _entry(scheme: str) -> Initializer:
-    """The entry that a scheme's canonical string names."""
+    """Return the record that a scheme's canonical string names."""
     return INITIALIZERS[_name(scheme)]
 
 
 def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, bias: bool = False) -> str:
-    """Why a network of these layers and this activation cannot be filled by an initializer; or an empty string.
+    """Return why an initializer cannot fill a network of these layers and this activation, or an empty string.
 
     With `bias` the initializer is one of the biases.
 
@@ -215,9 +214,9 @@ def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, 
 
 
 def _refusal(scheme: str, activation: str, position: Position, depth: int, bias: bool = False) -> str:
-    """What a scheme says against an activation, a position or a depth, tried on small layers; or an empty string."""
+    """Return why a scheme refuses an activation, a position or a depth, tried on small layers; or an empty string."""
     supplied = _entry(scheme).supplied
-    if not of_network(scheme):  # what a scheme does not take cannot matter: ask once
+    if not of_network(scheme):  # an argument that the scheme does not take does not matter: try once
         activation = activation if "activation" in supplied else "identity"
         position, depth = position if "position" in supplied else "last", depth if "depth" in supplied else 1
     return _tried(scheme, activation, position, depth, bias)
@@ -247,7 +246,7 @@ def _tried(scheme: str, activation: str, position: Position, depth: int, bias: b
 
 
 def probe(initializer: str) -> None:
-    """Call the schemes of a canonical string on something tiny: ValueError if a parameter cannot be.
+    """Call the schemes of a canonical string on tiny layers: ValueError if a parameter is invalid.
 
     What depends on the activation, the depth and the layers' shapes is for `unfit`.
     """
@@ -259,25 +258,25 @@ def probe(initializer: str) -> None:
 
 
 def parameters(initializer: str, bias_initializer: str, model: Model, seed: int, dtype: Any = np.float32) -> Parameters:
-    """For each layer of a model its weights `[fan_in, fan_out]` and its bias `[fan_out]`.
+    """Return for each layer of a model its weights `[fan_in, fan_out]` and its bias `[fan_out]`.
 
     They come from the streams of the seed: one for the weights of each layer and one for its bias. A scheme of whole
-    networks is given what the bias initializer made, and may change it.
+    networks takes the biases of the bias initializer, and may change them.
     """
     depth = len(model.layers)
 
     def filled(schemes: Sequence[str], bias: bool, kind: Any) -> list[Array]:
-        made = []
+        arrays = []
         for layer, (scheme, shape, position) in enumerate(zip(schemes, model.layers, positions(depth), strict=True)):
-            given = {"activation": model.nonlinearity, "position": position, "depth": depth, "fan_in": shape[0]}
+            supplied = {"activation": model.nonlinearity, "position": position, "depth": depth, "fan_in": shape[0]}
             stream = streams.biases(seed, layer) if bias else streams.weights(seed, layer)
-            made.append(INITIALIZERS.call(scheme, shape[1:] if bias else shape, **given, seed=stream, dtype=kind))
-        return made
+            arrays.append(INITIALIZERS.call(scheme, shape[1:] if bias else shape, **supplied, seed=stream, dtype=kind))
+        return arrays
 
     bias_schemes = of_layers(bias_initializer, depth)
     if of_network(initializer):
         model = replace(model, biases=filled(bias_schemes, bias=True, kind=np.float64))
-        made: Parameters = INITIALIZERS.call(initializer, model, seed=seed, dtype=dtype)
-        return made
+        arrays: Parameters = INITIALIZERS.call(initializer, model, seed=seed, dtype=dtype)
+        return arrays
     weights = filled(of_layers(initializer, depth), bias=False, kind=dtype)
     return list(zip(weights, filled(bias_schemes, bias=True, kind=dtype), strict=True))

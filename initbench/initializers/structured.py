@@ -1,4 +1,4 @@
-"""Structured schemes: the weights are made together, not one by one."""
+"""Structured schemes: the weights depend on one another."""
 
 import math
 from contextlib import nullcontext
@@ -97,7 +97,7 @@ def orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTy
 
 
 def _orthogonal_rows(directions: Array) -> tuple[Array, Array]:
-    """Orthonormal rows, `[rows, columns]`, rows ≤ columns, and the signs `[rows]` that make them Haar; of noise.
+    """Return orthonormal rows, `[rows, columns]`, rows ≤ columns, and the signs `[rows]` that make them Haar; of noise.
 
     Row i of the noise, from column i on, is the x of reflection i: Hᵢ = I − v vᵀ with v along x + sign(x₀) ‖x‖ e₀ and
     ‖v‖² = 2. The result is the first rows of H_last … H₁ H₀. The noise is overwritten.
@@ -109,12 +109,12 @@ def _orthogonal_rows(directions: Array) -> tuple[Array, Array]:
     120 by orgqr.
     """
     rows, columns = directions.shape
-    made, signs = np.zeros_like(directions), np.empty(rows, directions.dtype)
+    frame, signs = np.zeros_like(directions), np.empty(rows, directions.dtype)
     small = rows * rows * columns <= SMALL_PRODUCT
-    with nullcontext() if small else threads.one_for_products(), threads.shared(directions.size) as each:
+    with nullcontext() if small else threads.one_for_products(), threads.shared(directions.size) as for_each:
         block = 32 if rows < 1024 else 128
         for start in reversed(range(0, rows, block)):
-            V, own = directions[start : start + block, start:], made[start : start + block, start:]
+            V, own = directions[start : start + block, start:], frame[start : start + block, start:]
             size = len(V)
             upper = _upper(size, directions.dtype)
             corner = slice(start * (columns + 1), (start + size) * (columns + 1), columns + 1)  # of the flat array
@@ -127,20 +127,20 @@ def _orthogonal_rows(directions: Array) -> tuple[Array, Array]:
             inverse.reshape(-1)[:: size + 1] = -1
             TV = np.linalg.inv(inverse).T @ V  # −Tᵀ V
             np.matmul(V[:, :size].T, TV, out=own)
-            made.reshape(-1)[corner] += 1
+            frame.reshape(-1)[corner] += 1
 
             def update(at: int, start: int = start, size: int = size, V: Array = V, TV: Array = TV) -> None:
-                below, used = made[at : at + GROUP, start:], directions[at : at + GROUP, start:]
+                below, used = frame[at : at + GROUP, start:], directions[at : at + GROUP, start:]
                 below += np.matmul(below[:, size:] @ V[:, size:].T, TV, out=used)
 
-            each(update, range(start + size, rows, GROUP))
+            for_each(update, range(start + size, rows, GROUP))
             signs[start : start + size] = np.copysign(1, -first)
-    return made, signs
+    return frame, signs
 
 
 @cache
 def _upper(size: int, dtype: Any) -> Array:
-    """1 on the diagonal and above it, else 0."""
+    """Return 1 on the diagonal and above it, else 0."""
     return np.triu(np.ones((size, size), dtype))
 
 
@@ -150,7 +150,8 @@ def identity(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DType
 
     Keras' `Identity` and PyTorch's `eye_`.
 
-    When to use it: for square hidden layers. Units beyond the inputs get nothing, and inputs beyond the units are lost.
+    When to use it: for square hidden layers. Units beyond the inputs and inputs beyond the units are
+    without weights.
     """
     fan_in, fan_out = checked(shape, MATRIX)
     W = np.zeros(fan_in * fan_out, floating(dtype))
@@ -164,7 +165,7 @@ def idinit(shape: Shape, *, tau: float = 1.0, seed: Seed = None, dtype: DTypeLik
 
     Where a layer widens, identities stand side by side, so that no unit is without input; where it narrows it is
     `identity`. This is the paper's rule for the layers of a perceptron, exactly: its "loose" form adds a noise of the
-    order of 10⁻⁶ to the diagonal, whose scale we could not establish, and its rule for the last layer of a residual
+    order of 10⁻⁶ to the diagonal, whose scale could not be established, and its rule for the last layer of a residual
     branch is left out.
 
     Source: Pan et al. 2025 (ICLR), "IDInit: A Universal and Stable Initialization Method for Neural Network
@@ -228,26 +229,28 @@ def sparse(
     require(connections >= 1, "connections", connections, "from 1 up")
     require(std >= 0, "std", std, "0 or more")
     fan_in, fan_out = checked(shape, MATRIX)
-    kept = min(math.ceil(connections), fan_in)
+    count = min(math.ceil(connections), fan_in)
     W = np.zeros((fan_in, fan_out), floating(dtype))
-    units, inputs = np.nonzero(_chosen((fan_out, fan_in), kept, streams.mask(seed)))
-    W[inputs, units] = normal_values((fan_out, kept), 0.0, std, seed, working(dtype)).ravel()
+    units, inputs = np.nonzero(_chosen((fan_out, fan_in), count, streams.mask(seed)))
+    W[inputs, units] = normal_values((fan_out, count), 0.0, std, seed, working(dtype)).ravel()
     return W
 
 
 def _chosen(shape: tuple[int, int], count: int, seed: Seed) -> Array:
-    """In each row `count` entries at random, True: those of the smallest random words."""
+    """Choose in each row `count` entries at random, True: those of the smallest random words."""
     chosen = np.full(shape, count > 0)
     if count in (0, shape[1]):
         return chosen
     words = noise.words(shape, seed)
-    rows = max(2**16 // shape[1], 1)  # so many words stay in the cache
+    rows = max(2**16 // shape[1], 1)  # this many words stay in the cache
     for start in range(0, shape[0], rows):
-        part, made = words[start : start + rows], chosen[start : start + rows]
-        np.less_equal(part, np.partition(part, count - 1, axis=1)[:, count - 1 : count], out=made)
-        for row in np.flatnonzero(made.sum(axis=1) > count):  # equal words, one row in many thousands: the first ones
-            made[row] = False
-            made[row, np.argsort(part[row], kind="stable")[:count]] = True
+        part, selected = words[start : start + rows], chosen[start : start + rows]
+        np.less_equal(part, np.partition(part, count - 1, axis=1)[:, count - 1 : count], out=selected)
+        for row in np.flatnonzero(
+            selected.sum(axis=1) > count
+        ):  # equal words, one row in many thousands: the first ones
+            selected[row] = False
+            selected[row, np.argsort(part[row], kind="stable")[:count]] = True
     return chosen
 
 

@@ -32,7 +32,7 @@ from initbench.initializers._base import (
 from initbench.initializers.moments import Z, applied, derivative, kinked, mean
 from initbench.random.streams import Seed
 
-# A fixed point is looked for where pre-activations have this variance at most.
+# Fixed points are searched where pre-activations have at most this variance.
 MAX_VARIANCE = 1e4
 
 
@@ -59,8 +59,8 @@ def edge_of_chaos(
     σ_b² is `bias_variance` (default 0.05), and σ_w² is such that a small difference between two signals neither grows
     nor shrinks from layer to layer: χ₁ = σ_w² E[φ'(√q z)²] = 1 where q = σ_w² E[φ(√q z)²] + σ_b², z ~ N(0, 1). For
     tanh and 0.05, σ_w² = 1.76. For relu, leaky_relu and identity χ₁ does not depend on q, and the only finite fixed
-    point has no bias: σ_w² = 2 / (1 + slope²), σ_b² = 0, whatever is
-    asked. Give it for both the weights and the biases.
+    point has no bias: σ_w² = 2 / (1 + slope²), σ_b² = 0, whatever
+    bias_variance. Use it for both the weights and the biases.
 
     Raises ValueError where there is no critical point (softplus), or none that signals settle at: of gelu the fixed
     point repels where bias_variance is below 0.173, of silu below 0.556 (Roberts, Yaida & Hanin 2022, section 5.3.4,
@@ -89,7 +89,7 @@ def critical_point(activation: str, bias_variance: float) -> tuple[float, float]
         left = -float(applied(activation, np.array([-1.0]))[0])  # the slope on either side of zero, where it is 1
         return 2 / (1 + left**2), 0.0
 
-    def needed(log_q: float) -> float:  # the bias variance that has its critical fixed point at q, less the asked
+    def needed(log_q: float) -> float:  # the bias variance that has its critical fixed point at q, less the requested
         root = math.exp(log_q / 2)
         slope = mean(derivative(activation, root * Z) ** 2)
         return root**2 - mean(applied(activation, root * Z) ** 2) / slope - bias_variance
@@ -98,8 +98,8 @@ def critical_point(activation: str, bias_variance: float) -> tuple[float, float]
         at_zero = applied(activation, np.zeros(1))[0]
         if abs(at_zero) > 1e-12 or name in ("gelu", "silu") or kinked(activation):
             raise ValueError(
-                f"bias_variance = 0 with activation = {activation!r}; allowed: above 0, where signals settle elsewhere "
-                "than at zero"
+                f"bias_variance = 0 with activation = {activation!r}; allowed: above 0, since signals do not settle "
+                "at zero"
             )
         return float(1 / derivative(activation, np.zeros(1))[0] ** 2), 0.0
     grid = np.log(np.geomspace(1e-6, MAX_VARIANCE, 400))
@@ -246,7 +246,7 @@ def nguyen_widrow(
 
     The directions are those of U(−1, 1) draws. The last layer has small random weights and biases, U(−0.5, 0.5). The
     plain rule of the paper, for inputs in [−1, 1]: MATLAB's `initnw` spreads the biases evenly, and rescales to the
-    range of the inputs. Give it for both the weights and the biases.
+    range of the inputs. Use it for both the weights and the biases.
 
     Source: Nguyen & Widrow 1990, "Improving the learning speed of 2-layer neural networks by choosing initial values of
     the adaptive weights".

@@ -1,12 +1,11 @@
-"""How fast the samplers are on this machine, beside the libraries that are installed: `initbench bench`.
+"""The speed of the samplers on this machine, compared with the installed libraries: `initbench bench`.
 
-Each library is a process of its own, on one core (or on more of them), and all of them take turns, so that what else
-the machine does hits them alike. A call makes a new array of float32 (SciPy: float64) from a generator that is there
-and compiled already, in memory that the process has used before; what is reported is the least of some rounds, as for
-`timeit`.
+Each library runs in a process of its own, on one core (or on more), and the libraries take turns, so that other load
+affects them equally. A call returns a new array of float32 (SciPy: float64) from an existing, compiled generator, in
+memory that the process has used before; the minimum over some rounds is reported, as by `timeit`.
 
-`python -m initbench.initializers.throughput LIBRARY CORES` is such a process: a JSON object a line comes in, and one
-goes out.
+`python -m initbench.initializers.throughput LIBRARY CORES` is such a process: it reads one JSON object a line, and
+writes one for each.
 """
 
 import importlib.util
@@ -29,13 +28,13 @@ from initbench.system.threads import ENVIRONMENT
 Shape = tuple[int, int]
 Calls = dict[str, Callable[[Shape], Any]]
 
-HERE = "initbench"
+OURS = "initbench"
 SHAPES: tuple[Shape, ...] = ((768, 10), (784, 256), (4096, 4096))
-ROUNDS, SECONDS = 5, 0.05  # each round of a library, at least so long, or one call
+ROUNDS, SECONDS = 5, 0.05  # a round of a library takes at least this long, or one call
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What each library does for a scheme of ours, in the form that is cheapest for it
+# What each library calls for a scheme, in its cheapest form
 
 
 def _initbench() -> Calls:
@@ -77,8 +76,8 @@ def _torch() -> Calls:
     import torch
     from torch.nn import init
 
-    def filled(fill: Callable[..., Any], *given: float) -> Callable[[Shape], Any]:
-        return lambda shape: fill(torch.empty(shape), *given)
+    def filled(fill: Callable[..., Any], *arguments: float) -> Callable[[Shape], Any]:
+        return lambda shape: fill(torch.empty(shape), *arguments)
 
     return {
         "uniform": filled(init.uniform_),
@@ -120,12 +119,12 @@ def _keras() -> Calls:
     import keras
     from keras import initializers as init
 
-    def made(of: type, **given: Any) -> Callable[[Shape], Any]:
-        initializer = of(**given)
+    def called(of: type, **arguments: Any) -> Callable[[Shape], Any]:
+        initializer = of(**arguments)
         return lambda shape: initializer(shape, dtype="float32")
 
     def drawn(of: type) -> Callable[[Shape], Any]:
-        return made(of, seed=keras.random.SeedGenerator(0))
+        return called(of, seed=keras.random.SeedGenerator(0))
 
     return {
         "uniform": drawn(init.RandomUniform),
@@ -134,12 +133,12 @@ def _keras() -> Calls:
         "orthogonal": drawn(init.Orthogonal),
         "glorot_uniform": drawn(init.GlorotUniform),
         "he_truncated_normal": drawn(init.HeNormal),
-        "identity": made(init.Identity),
-        "constant": made(init.Constant, value=0.5),
+        "identity": called(init.Identity),
+        "constant": called(init.Constant, value=0.5),
     }
 
 
-LIBRARIES = {HERE: _initbench, "numpy": _numpy, "torch": _torch, "jax": _jax, "keras": _keras, "scipy": _scipy}
+LIBRARIES = {OURS: _initbench, "numpy": _numpy, "torch": _torch, "jax": _jax, "keras": _keras, "scipy": _scipy}
 SCHEMES = (
     "uniform",
     "normal",
@@ -160,7 +159,7 @@ SCHEMES = (
 
 
 def serve(library: str, cores: int) -> None:
-    """Measure what is asked for until the input ends."""
+    """Measure what is requested until the input ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not mix with the replies
     if hasattr(os, "sched_setaffinity"):
@@ -174,7 +173,7 @@ def serve(library: str, cores: int) -> None:
 
 
 def _seconds(call: Callable[[Shape], Any], shape: Shape, counts: dict[Any, int], key: Any) -> float:
-    """The least of the seconds of some calls; the first time, after one that warms up and says how many there are."""
+    """Return the least seconds of a call; the first time, one call warms up and sets the number of calls."""
     if key not in counts:
         call(shape)
         start = time.perf_counter()
@@ -194,17 +193,17 @@ def _send(replies: Any, value: Any) -> None:
 
 
 class _Measuring:
-    """A library's process; `schemes` are those that it has. WorkerDied, with its last words, if it ends."""
+    """A library's process; `schemes` are those that it has. WorkerDied, with its last line of output, if it ends."""
 
     def __init__(self, library: str, cores: int) -> None:
-        one = {name: str(cores) for name in ENVIRONMENT if name.endswith("_NUM_THREADS")}
+        thread_counts = {name: str(cores) for name in ENVIRONMENT if name.endswith("_NUM_THREADS")}
         eigen = "" if cores > 1 else " --xla_cpu_multi_thread_eigen=false"
         variables = {
-            **one,
+            **thread_counts,
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + eigen,
             "JAX_PLATFORMS": "cpu",
-            # glibc else gives a large array new memory or old as it happens, and clearing new pages takes as long as
-            # making some weights: so what a process has touched it keeps.
+            # By default glibc reuses the memory of large arrays or not, and clearing new pages takes as long as some
+            # draws: with this the process keeps its memory.
             "MALLOC_MMAP_THRESHOLD_": str(2**30),
             "MALLOC_TRIM_THRESHOLD_": str(2**40),
         }
@@ -228,13 +227,13 @@ class _Measuring:
         self.schemes = frozenset(self._reply())
 
     def measure(self, scheme: str, shape: Shape) -> float:
-        """Seconds of a call."""
+        """Return the seconds of a call."""
         assert self.process.stdin
         try:
             self.process.stdin.write(json.dumps([scheme, shape]) + "\n")
             self.process.stdin.flush()
         except OSError:
-            pass  # it has ended, and says so where its reply would be
+            pass  # it has ended, which `_reply` reports
         return float(self._reply())
 
     def _reply(self) -> Any:
@@ -267,22 +266,22 @@ class Measured:
     seconds: dict[str, float]
 
     def nanoseconds(self, library: str) -> float:
-        """Nanoseconds for each weight."""
+        """Return nanoseconds for each weight."""
         return self.seconds[library] / (self.shape[0] * self.shape[1]) * 1e9
 
     @property
     def fastest(self) -> str:
         """The fastest other library; empty where no other has the scheme."""
-        return min((name for name in self.seconds if name != HERE), key=lambda name: self.seconds[name], default="")
+        return min((name for name in self.seconds if name != OURS), key=lambda name: self.seconds[name], default="")
 
     def ratio(self, library: str) -> float:
-        """How many times as long as initbench a library takes."""
-        return self.seconds[library] / self.seconds[HERE]
+        """Return a library's time as a multiple of initbench's."""
+        return self.seconds[library] / self.seconds[OURS]
 
 
 def installed() -> list[str]:
-    """The libraries that can be measured here."""
-    return [name for name in LIBRARIES if name == HERE or importlib.util.find_spec(name)]
+    """Return the installed libraries."""
+    return [name for name in LIBRARIES if name == OURS or importlib.util.find_spec(name)]
 
 
 def measure(
@@ -290,11 +289,12 @@ def measure(
     cores: int = 1,
     schemes: Sequence[str] = SCHEMES,
     rounds: int = ROUNDS,
-    lost: Callable[[str, str], None] = lambda library, why: None,
+    on_failure: Callable[[str, str], None] = lambda library, why: None,
 ) -> Iterator[Measured]:
-    """Every scheme at every shape; the libraries take turns.
+    """Measure every scheme at every shape; the libraries take turns.
 
-    `lost` is told of a library that does not load, or breaks, and why; the others go on. WorkerDied if it is initbench.
+    `on_failure` is called with a library that does not load, or fails, and why; the others continue. WorkerDied if it
+    is initbench.
     """
     with ExitStack() as stack:
         processes = []
@@ -306,10 +306,10 @@ def measure(
             try:
                 return work()
             except WorkerDied as error:
-                if process.library == HERE:
+                if process.library == OURS:
                     raise
                 processes.remove(process)
-                lost(process.library, str(error))
+                on_failure(process.library, str(error))
 
         for process in tuple(processes):
             alive(process, process.begin)
@@ -322,26 +322,26 @@ def measure(
                     for process in tuple(processes):
                         if scheme not in process.schemes:
                             continue
-                        taken = alive(process, partial(process.measure, scheme, shape))
-                        if taken is not None:
-                            seconds[process.library] = min(taken, seconds.get(process.library, taken))
+                        elapsed = alive(process, partial(process.measure, scheme, shape))
+                        if elapsed is not None:
+                            seconds[process.library] = min(elapsed, seconds.get(process.library, elapsed))
                 yield Measured(scheme, shape, seconds)
 
 
 def header(libraries: Sequence[str]) -> list[str]:
-    """The first two lines of the table."""
-    others = [name for name in libraries if name != HERE]
-    columns = ["scheme", "shape", HERE, "weights a second", *others, "to the fastest"]
+    """Return the first two lines of the table."""
+    others = [name for name in libraries if name != OURS]
+    columns = ["scheme", "shape", OURS, "weights a second", *others, "to the fastest"]
     return [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
 
 
 def row(measured: Measured, libraries: Sequence[str]) -> str:
-    """A line of the table: nanoseconds a weight, and how many times as long as initbench the others take."""
-    ours = measured.nanoseconds(HERE)
+    """Return a line of the table: nanoseconds for each weight, and the others' times as multiples of initbench's."""
+    ours = measured.nanoseconds(OURS)
     others = [
         f"{measured.nanoseconds(name):.3g} · {measured.ratio(name):.3g}×" if name in measured.seconds else ""
         for name in libraries
-        if name != HERE
+        if name != OURS
     ]
     cells = [
         measured.scheme,

@@ -19,22 +19,22 @@ Seed = int | Sequence[int] | SeedSequence | None
 
 
 def weights(seed: int | Sequence[int], layer: int) -> SeedSequence:
-    """The stream of one layer's weights; layers count from 0."""
+    """Return the stream of one layer's weights; layers count from 0."""
     return SeedSequence(seed, spawn_key=(WEIGHTS, layer))
 
 
 def biases(seed: int, layer: int) -> SeedSequence:
-    """The stream of one layer's biases; layers count from 0."""
+    """Return the stream of one layer's biases; layers count from 0."""
     return SeedSequence(seed, spawn_key=(BIASES, layer))
 
 
 def draws(seed: int, index: int) -> SeedSequence:
-    """The stream of what a scheme draws beside its weights, such as synthetic images; indices count from 0."""
+    """Return the stream of what a scheme draws beside its weights, such as synthetic images; indices count from 0."""
     return SeedSequence(seed, spawn_key=(DRAWS, index))
 
 
 def order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
-    """The order of the `size` training images in one epoch (from 1): a uniform permutation.
+    """Return the order of the `size` training images in one epoch (from 1): a uniform permutation.
 
     Each image gets 64 raw bits and the images are sorted by them (a tie, one in 10^10 shuffles of MNIST, keeps the
     order of the data set).
@@ -50,21 +50,21 @@ Key = tuple[int, int, int, int]
 
 
 def key(seed: Seed) -> Key:
-    """What names a stream to the noise: four 32-bit words of its SeedSequence.
+    """Return the key of a stream for the noise: four 32-bit words of its SeedSequence.
 
-    A whole number `seed` means the stream of the first layer's weights, so that a scheme called by hand gives the
-    weights that the first layer of a cell with this seed gets. None takes fresh entropy.
+    An integer `seed` means the stream of the first layer's weights, so that a scheme that a user calls returns the
+    weights of the first layer of a cell with this seed. None takes fresh entropy.
     """
     if isinstance(seed, int | np.integer):
-        return _remembered(int(seed), (WEIGHTS, 0))
+        return _cached_key(int(seed), (WEIGHTS, 0))
     sequence = _sequence(seed)
     if isinstance(sequence.entropy, int) and sequence.pool_size == 4:
-        return _remembered(sequence.entropy, sequence.spawn_key)
+        return _cached_key(sequence.entropy, sequence.spawn_key)
     return _key(sequence)
 
 
 def mask(seed: Seed) -> SeedSequence:
-    """A second stream of a seed: which weights of a sparse scheme are zero, beside the stream of their values.
+    """Return a second stream of a seed: which weights of a sparse scheme are zero, beside the stream of their values.
 
     It is the last child that `SeedSequence.spawn` could return, so that no other stream equals it.
     """
@@ -74,14 +74,14 @@ def mask(seed: Seed) -> SeedSequence:
 
 
 def _sequence(seed: Seed) -> SeedSequence:
-    """The SeedSequence that a seed means; numpy's TypeError or ValueError if it is none."""
+    """Return the SeedSequence of a seed; numpy's TypeError or ValueError if it is invalid."""
     if seed is None:
         return SeedSequence()
     return seed if isinstance(seed, SeedSequence) else weights(seed, 0)
 
 
-@lru_cache(maxsize=4096)  # hashing a seed takes as long as 5,000 weights, and all initializers ask for the same ones
-def _remembered(entropy: int, spawn_key: tuple[int, ...]) -> Key:
+@lru_cache(maxsize=4096)  # hashing a seed takes as long as 5,000 weights, and all initializers use the same seeds
+def _cached_key(entropy: int, spawn_key: tuple[int, ...]) -> Key:
     return _key(SeedSequence(entropy, spawn_key=spawn_key))
 
 

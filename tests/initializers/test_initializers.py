@@ -74,8 +74,8 @@ def test_a_dtype_that_is_no_floating_type_is_refused(name):
                 entry.function(shape, seed=0, dtype=dtype, **bias, **quick)
             assert "\n" not in str(error.value)
         for dtype in (np.float16, "float32", float, np.longdouble, np.dtype(">f8")):
-            made = entry.function(shape, seed=0, dtype=dtype, **bias, **quick)
-            arrays = [array for pair in made for array in pair] if network else [made]
+            weights = entry.function(shape, seed=0, dtype=dtype, **bias, **quick)
+            arrays = [array for pair in weights for array in pair] if network else [weights]
             assert {array.dtype for array in arrays} == {np.dtype(dtype)}
 
 
@@ -305,10 +305,10 @@ def test_every_scheme_has_the_moments_of_the_law_that_it_states_for_any_shape(na
 
 @given(st.sampled_from(sorted(EXPECTED)), st.sampled_from(sorted(EXPECTED)), SHAPES, st.integers(0, 2**40))
 @settings(max_examples=200, deadline=None)
-def test_schemes_share_their_noise_at_one_seed(one, other, shape, seed):
+def test_schemes_share_their_noise_at_one_seed(left, right, shape, seed):
     """Through its distribution function every scheme of independent weights is the same uniform noise."""
     (W, first), (V, second) = (
-        (draw(name, shape, seed=seed, dtype=np.float64), distribution(name, shape)) for name in (one, other)
+        (draw(name, shape, seed=seed, dtype=np.float64), distribution(name, shape)) for name in (left, right)
     )
     np.testing.assert_allclose(first.cdf(W), second.cdf(V), atol=1e-9)
     if first.dist.name == second.dist.name == "norm":
@@ -380,7 +380,7 @@ def test_variance_scaling_has_the_modes_variances():
 def test_an_order_is_a_permutation_and_uniform():
     orders = np.array([streams.order(seed, epoch, 6) for seed in range(1000) for epoch in (1, 2)])
     assert (np.sort(orders, axis=1) == np.arange(6)).all()
-    counts = np.array([np.bincount(orders[:, place], minlength=6) for place in range(6)])
+    counts = np.array([np.bincount(orders[:, index], minlength=6) for index in range(6)])
     assert stats.chisquare(counts.ravel(), np.full(36, 2000 / 6)).pvalue > 1e-3
 
 
@@ -497,11 +497,11 @@ def test_every_parameter_of_a_single_layer_scheme_changes_the_weights():
         entry = init.INITIALIZERS[name]
         assert set(others) == {p.name for p in entry.parameters}
         shape = (40, 30) if entry.fit.test((40, 30)) else (3, 3, 4, 6)
-        given = {"activation": "tanh", "position": "last" if name == "mup" else "hidden", "depth": 12}
-        given = {key: value for key, value in given.items() if key in entry.supplied}
-        plain = draw(name, shape, seed=0, **given)
+        arguments = {"activation": "tanh", "position": "last" if name == "mup" else "hidden", "depth": 12}
+        arguments = {key: value for key, value in arguments.items() if key in entry.supplied}
+        plain = draw(name, shape, seed=0, **arguments)
         for parameter, value in others.items():
-            assert not np.array_equal(draw(name, shape, seed=0, **given, **{parameter: value}), plain), parameter
+            assert not np.array_equal(draw(name, shape, seed=0, **arguments, **{parameter: value}), plain), parameter
 
 
 def test_sparse_schemes_and_the_fixed_point_take_their_numbers():

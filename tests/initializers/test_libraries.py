@@ -73,9 +73,9 @@ def test_every_initializer_of_a_library_has_a_counterpart_or_a_reason_why_not(li
     if library == "PyTorch":  # what it imports aside, and the old names, which warn and call the new ones
         public = {n: f for n, f in public.items() if inspect.isfunction(f) and f.__module__ == module.__name__}
         public = {n: f for n, f in public.items() if f"{n}_" not in public}
-    told = {pair.name for pair in PAIRS if pair.library == library and "." not in pair.name} | set(NOT_HERE[library])
-    assert told <= set(public)
-    named = [public[name] for name in told]
+    listed = {pair.name for pair in PAIRS if pair.library == library and "." not in pair.name} | set(NOT_HERE[library])
+    assert listed <= set(public)
+    named = [public[name] for name in listed]
     # One function may have several names, as JAX's `xavier_normal` and `glorot_normal`.
     assert [name for name, value in public.items() if not any(value is other for other in named)] == []
 
@@ -250,8 +250,8 @@ def test_the_scale_is_the_papers_for_every_shape(library):
             for scheme, variance in VARIANCES.items():
                 name = f"{scheme}_{distribution}"
                 scale = UNIT_SCALES[distribution] * math.sqrt(variance(*fans(shape)))
-                made = getattr(init, name)(shape, seed=OURS, dtype=np.float64)
-                np.testing.assert_allclose(made, scale * ours, rtol=1e-12, atol=1e-14)
+                weights = getattr(init, name)(shape, seed=OURS, dtype=np.float64)
+                np.testing.assert_allclose(weights, scale * ours, rtol=1e-12, atol=1e-14)
                 np.testing.assert_allclose(draw(library, there[name], shape, THEIRS) / scale, theirs, rtol=0, atol=4e-6)
 
     holds()

@@ -70,7 +70,7 @@ def test_autoinit_is_he_behind_relu_and_scales_with_the_data_in_front():
     assert first.var() == pytest.approx(expected, rel=0.02)
 
 
-def test_a_scheme_for_each_place_fills_its_place():
+def test_a_scheme_for_each_position_fills_its_layers():
     text = schemes.resolve({"hidden": "ones", "first": "zeros", "last": {"name": "constant", "value": 3}})
     m = init.Model(((4, 3), (3, 3), (3, 3), (3, 2)))
     parameters = schemes.parameters(text, "per_layer(first=ones, hidden=zeros, last=zeros)", m, seed=0)
@@ -108,7 +108,7 @@ def test_the_shaping_constants_are_those_of_the_authors_code(name):
 
 
 def moment(function, kink):
-    """E[f(z)] of a unit normal by SciPy's adaptive integration, on each side of a kink by itself."""
+    """E[f(z)] of a unit normal by SciPy's adaptive integration, on each side of a kink separately."""
 
     def weighed(z):
         return function(z) * stats.norm.pdf(z)
@@ -190,7 +190,7 @@ def test_a_shaped_deep_network_keeps_the_size_of_signals_where_a_plain_one_loses
     ]
     unshaped = m.pre_activations(plain, m.batch()[0])[-1]
     assert (shaped**2).mean() == pytest.approx(1, abs=0.3)
-    assert shaped.std(axis=0).mean() > 0.3  # images are told apart
+    assert shaped.std(axis=0).mean() > 0.3  # images are distinct
     assert unshaped.std(axis=0).mean() < 1e-6  # and here they are not
 
 
@@ -426,7 +426,7 @@ def test_many_large_batches_are_taken_up_to_a_limit_of_images():
         (((4, 3), (3, 2)), {"batches": [(np.ones((5, 9)), np.zeros(5, int))]}, r"images \[batch, 4\]"),
         (((4, 3), (3, 2)), {"batches": (np.ones((5, 4)), np.zeros(5, int))}, r"labels \[batch\]"),
         (((4, 3), (3, 2)), {"batches": [(np.ones((5, 4)), np.full(5, 2))]}, "from 0 to 1"),
-        (((4, 3), (3, 2)), {"batches": [(np.ones((5, 4)), np.zeros(5))]}, "whole numbers"),
+        (((4, 3), (3, 2)), {"batches": [(np.ones((5, 4)), np.zeros(5))]}, "integers"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused_with_what_is_allowed(layers, fields, message):
@@ -441,7 +441,7 @@ def test_a_model_that_cannot_be_is_refused_with_what_is_allowed(layers, fields, 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("name", ["mup", "gpt2", "fixup", "kumar", "edge_of_chaos", "activation_scaling", "he_normal"])
-def test_each_layer_gets_its_own_stream_place_depth_and_activation(name, activation):
+def test_each_layer_gets_its_own_stream_position_depth_and_activation(name, activation):
     m = init.Model(((7, 6), (6, 5), (5, 4), (4, 3)), activation=activation, output_activation="sigmoid")
     parameters = schemes.parameters(name, "torch_linear_default", m, 5)
     for n, (shape, position) in enumerate(zip(m.layers, ("first", "hidden", "hidden", "last"), strict=True)):

@@ -22,13 +22,13 @@ FIXED = {"identity", "constant"}
 
 
 def needs(library):
-    missing = library != throughput.HERE and not importlib.util.find_spec(library)
+    missing = library != throughput.OURS and not importlib.util.find_spec(library)
     return pytest.param(
         library, marks=pytest.mark.skipif(missing, reason=f"{library} is not installed: pip install -e '.[libraries]'")
     )
 
 
-@pytest.mark.parametrize("library", [needs(name) for name in throughput.LIBRARIES if name != throughput.HERE])
+@pytest.mark.parametrize("library", [needs(name) for name in throughput.LIBRARIES if name != throughput.OURS])
 def test_a_library_makes_what_it_is_compared_with(library, monkeypatch):
     """The same law up to its scale, new arrays of float32 (SciPy: float64) of the asked shape."""
     monkeypatch.setenv("KERAS_BACKEND", "torch")
@@ -58,7 +58,7 @@ def test_a_library_makes_what_it_is_compared_with(library, monkeypatch):
 def test_all_schemes_are_compared_with_some_library_where_all_are_installed():
     if missing := set(throughput.LIBRARIES) - set(throughput.installed()):
         pytest.skip(f"not installed: {', '.join(sorted(missing))}")
-    others = {scheme for name, calls in throughput.LIBRARIES.items() if name != throughput.HERE for scheme in calls()}
+    others = {scheme for name, calls in throughput.LIBRARIES.items() if name != throughput.OURS for scheme in calls()}
     assert others == set(throughput.SCHEMES)
 
 

@@ -55,7 +55,7 @@ def test_the_generator_is_philox_by_its_known_answers(counter, key, answer):
 
 
 def philox_by_hand(counter, key):
-    """Philox 4×32-10 in Python's whole numbers."""
+    """Philox 4×32-10 in Python's integers."""
     c, k = list(counter), list(key)
     for _ in range(10):
         left, right = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
@@ -230,7 +230,7 @@ def test_a_weight_depends_on_its_place_alone():
 def test_the_plain_path_serves_until_the_compiled_one_is_worth_loading(monkeypatch):
     def paths(*sizes):
         monkeypatch.setattr(noise, "_loaded", None)
-        monkeypatch.setattr(noise, "_made", 0)
+        monkeypatch.setattr(noise, "_drawn", 0)
         return [noise._path(size) for size in sizes]
 
     half = noise.WORTH_LOADING // 2
@@ -252,7 +252,7 @@ def test_weights_in_a_small_run_do_not_load_numba():
 
 @needs_numba
 def test_what_is_given_does_not_decide_which_path_can_take_it():
-    """Whole numbers, fractions and NumPy's numbers are what floats are; nothing is compiled again for them."""
+    """Integers, fractions and NumPy's numbers are converted to floats; nothing is recompiled for them."""
     noise.load()
     expected = init.normal((40, 3), mean=1.0, std=2.0, seed=0)
     before = len(compiled._normal.signatures)
@@ -297,7 +297,7 @@ def anew(monkeypatch, tmp_path):
     """A function that loads the compiled path as a new process does, with its cache below `tmp_path`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(noise, "compiled", compiled)  # and so put back at the end
-    for name, value in (("_loaded", None), ("_made", 0), ("notes", [])):
+    for name, value in (("_loaded", None), ("_drawn", 0), ("notes", [])):
         monkeypatch.setattr(noise, name, value)
 
     def load():
@@ -434,7 +434,7 @@ def unwritable(folder, monkeypatch):
 
 
 @needs_numba
-@pytest.mark.skipif(os.name != "posix", reason="Windows keeps the folders of a user from others by itself")
+@pytest.mark.skipif(os.name != "posix", reason="Windows protects the folders of a user from others")
 @pytest.mark.parametrize(
     "obstacle",
     [

@@ -2,13 +2,13 @@
 
 Weight i of an array is a function of the stream and of i alone: a word of Philox 4×32-10, keyed with the stream,
 through the inverse of the distribution function. It is word (i mod 512) // 128 of block 128 (i // 512) + i mod 128, so
-that a vector of blocks fills a vector of weights. So the order in which weights are made, the chunks and the threads do
-not matter, and at one stream all distributions are monotone functions of the same noise.
+that a vector of blocks fills a vector of weights. So the order of computation, the chunks and the threads do not
+matter, and at one stream all distributions are monotone functions of the same noise.
 
 float32 takes the fast path: `compiled.py` where numba is installed and worth loading, else `plain.py`, with the same
-bits. Whatever goes wrong in the compiled path, the plain one takes its place, and `notes` says why. `standard_uniform`
-and `standard_normal` are the same noise in float64, by SciPy's inverse: what all other dtypes are rounded from, and
-what the fast path is held to.
+bits. If the compiled path fails, the plain one replaces it, and `notes` states why. `standard_uniform`
+and `standard_normal` are the same noise in float64, by SciPy's inverse: other dtypes are rounded from it, and
+the fast path is tested against it.
 """
 
 import math
@@ -28,24 +28,23 @@ from initbench.system import threads
 
 Shape = tuple[int, ...]
 
-# Loading the compiled path, once it has been compiled, takes half a second, in which NumPy makes so many weights. As a
-# skier rents until the rent has come to the price, the plain path serves until it has made so many: at worst twice the
-# cheapest.
+# Loading the compiled path, once it has been compiled, takes half a second, in which NumPy draws this many weights. The
+# plain path serves until it has drawn as much (the ski-rental rule): at worst twice the cheapest.
 WORTH_LOADING = 2**24
-# What a thread does at a time: 2¹⁸ weights.
+# The tiles of a thread at a time: 2¹⁸ weights.
 TILES = 2**18 // TILE
 
-_made = 0
+_drawn = 0
 _loaded: Any = None
 
-# What the user should know of the compiled path, each once in a process: why it is slow, and what helps.
+# Warnings about the compiled path, each once in a process: why it is slow, and what helps.
 notes: list[str] = []
 WITHOUT_NUMBA = "Where that cannot be helped, NUMBA_DISABLE_JIT=1 takes NumPy from the beginning"
 _noting = threading.Lock()
 
 
 def note(line: str) -> None:
-    """Warn of something, if this process has not done so yet."""
+    """Warn, once in this process for each line."""
     with _noting:
         if line in notes:
             return
@@ -54,20 +53,20 @@ def note(line: str) -> None:
 
 
 def load() -> Any:
-    """The compiled path, whatever has been drawn; where numba cannot be used, the plain one."""
+    """Load and return the compiled path; where numba cannot be used, the plain one."""
     global _loaded  # noqa: PLW0603
     if _loaded is None:
         try:
             _loaded = import_module("initbench.random.noise.compiled")
         except ModuleNotFoundError:  # numba is not installed, or switched off
             _loaded = plain
-        except Exception as error:  # it does not know this NumPy or Python, or lacks its library, or anything else
+        except Exception as error:  # such as an unsupported NumPy or Python, or a missing library
             _give_up(error, WITHOUT_NUMBA)
     return _loaded
 
 
 def _give_up(error: Exception, remedy: str) -> None:
-    """Take the plain path from now on."""
+    """Use the plain path from now on."""
     global _loaded  # noqa: PLW0603
     _loaded = plain
     why = " ".join(str(error).split())[:200]
@@ -78,89 +77,89 @@ def _give_up(error: Exception, remedy: str) -> None:
 
 
 def _path(size: int) -> Any:
-    global _made  # noqa: PLW0603
+    global _drawn  # noqa: PLW0603
     if _loaded is not None:
         return _loaded
-    _made += size
-    return load() if _made >= WORTH_LOADING else plain
+    _drawn += size
+    return load() if _drawn >= WORTH_LOADING else plain
 
 
-def _filled(shape: Shape, seed: streams.Seed, dtype: type, law: str, *given: float) -> NDArray[Any]:
-    """A new array: `law(tile, key, *given, out)` of the path fills each thread's part of it."""
+def _filled(shape: Shape, seed: streams.Seed, dtype: type, distribution: str, *arguments: float) -> NDArray[Any]:
+    """Return a new array; the path's `distribution(tile, key, *arguments, out)` fills each thread's part of it."""
     key = streams.key(seed)
-    given = tuple(float(x) + 0.0 for x in given)  # as numba is to see them; −0 as 0
+    arguments = tuple(float(x) + 0.0 for x in arguments)  # the types that numba compiles for; −0 as 0
     array: NDArray[Any] = np.empty(shape, dtype)
     path = _path(array.size)
     try:
-        _fill(array.reshape(-1), getattr(path, law), key, given)
+        _fill(array.reshape(-1), getattr(path, distribution), key, arguments)
     except MemoryError:
         raise
-    except Exception as error:  # its cache is damaged, the disk full, the machine one that LLVM does not know, …
+    except Exception as error:  # such as a damaged cache, a full disk, a processor that LLVM does not support
         if path is plain:
             raise
         _give_up(error, _remedy(path))
-        _fill(array.reshape(-1), getattr(plain, law), key, given)
+        _fill(array.reshape(-1), getattr(plain, distribution), key, arguments)
     return array
 
 
-def _fill(flat: NDArray[Any], fill: Callable[..., None], key: streams.Key, given: Sequence[float]) -> None:
+def _fill(flat: NDArray[Any], fill: Callable[..., None], key: streams.Key, arguments: Sequence[float]) -> None:
     if flat.size < threads.WORTH_SHARING:
-        fill(0, key, *given, flat)
+        fill(0, key, *arguments, flat)
         return
 
     def part(tile: int) -> None:
-        fill(tile, key, *given, flat[tile * TILE : (tile + TILES) * TILE])
+        fill(tile, key, *arguments, flat[tile * TILE : (tile + TILES) * TILE])
 
-    with threads.shared(flat.size) as each:
-        each(part, range(0, -(-flat.size // TILE), TILES))
+    with threads.shared(flat.size) as for_each:
+        for_each(part, range(0, -(-flat.size // TILE), TILES))
 
 
 def _remedy(path: Any) -> str:
     if path.FOLDER:
-        return f"Remove {path.FOLDER}, which is a cache and is made again, and see that its disk is not full"
+        return f"Remove {path.FOLDER}, which is a cache and is regenerated, and make sure that its disk is not full"
     return WITHOUT_NUMBA
 
 
 def words(shape: Shape, seed: streams.Seed) -> NDArray[np.uint32]:
-    """The random words of a stream: 32 bits for each weight."""
+    """Return the random words of a stream: 32 bits for each weight."""
     return _filled(shape, seed, np.uint32, "words")
 
 
 def standard_uniform(shape: Shape, seed: streams.Seed) -> NDArray[np.float64]:
-    """Uniform inside (0, 1), float64: (word + 2³¹ + 1/2) / 2³², the word taken as signed."""
+    """Return uniform numbers inside (0, 1), float64: (word + 2³¹ + 1/2) / 2³², the word taken as signed."""
     return words(shape, seed).view(np.int32).astype(np.float64) * 2.0**-32 + (0.5 + 2.0**-33)
 
 
 def standard_normal(shape: Shape, seed: streams.Seed) -> NDArray[np.float64]:
-    """Normal, float64: `standard_uniform` through the inverse of the distribution function."""
+    """Return normal numbers, float64: `standard_uniform` through the inverse of the distribution function."""
     from scipy.special import ndtri
 
     return np.asarray(ndtri(standard_uniform(shape, seed)))
 
 
 def uniform(shape: Shape, low: float, high: float, seed: streams.Seed) -> NDArray[np.float32]:
-    """Uniform from low to high, float32."""
+    """Return uniform numbers from low to high, float32."""
     return _filled(shape, seed, np.float32, "uniform", (low + high) / 2, (high - low) / 2, low, high)
 
 
 def normal(shape: Shape, mean: float, std: float, seed: streams.Seed) -> NDArray[np.float32]:
-    """Normal, float32; its largest possible value is mean + 6.3 std, which one weight in 4 · 10⁹ has."""
+    """Return normal numbers, float32; the largest is mean + 6.3 std, with a probability of 1 in 4 · 10⁹."""
     return _filled(shape, seed, np.float32, "normal", mean, std)
 
 
 def probability_below(z: float) -> float:
-    """Φ(z) of the normal distribution, without SciPy, which takes a while to load."""
+    """Return Φ(z) of the normal distribution, without SciPy, which is slow to load."""
     return math.erfc(-z / math.sqrt(2)) / 2
 
 
-# float32 has the digits for probabilities of a normal that is held within so many standard deviations.
+# float32 is precise enough for the probabilities of a normal that is truncated within this many standard deviations.
 MAX_BOUND = 2.5
 
 
 def truncated_normal(
     shape: Shape, mean: float, std: float, lower: float, upper: float, seed: streams.Seed
 ) -> NDArray[np.float32]:
-    """mean + std · z, float32, z normal between two bounds on either side of 0, `MAX_BOUND` from it at most."""
+    """Return mean + std · z, float32, z normal between two bounds on either side of 0, at most `MAX_BOUND` from it."""
     below, above = probability_below(lower), probability_below(upper)
-    given = (mean, std, below + above - 1, above - below, lower, upper)
-    return _filled(shape, seed, np.float32, "truncated_normal", *given)
+    arguments = (mean, std, below + above - 1, above - below, lower, upper)
+    return _filled(shape, seed, np.float32, "truncated_normal", *arguments)

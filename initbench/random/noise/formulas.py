@@ -1,27 +1,27 @@
-"""What a random word is, and what becomes of it: the same lines for a number that is compiled and for a NumPy array.
+"""The random words and the quantile of the normal: the same lines for a compiled number and for a NumPy array.
 
-`plain.py` gives these functions arrays, `compiled.py` compiles them for single numbers. Both come to the same bits
-everywhere, because all that they use are additions, multiplications and divisions of float32, which IEEE 754 rounds in
-one way, and whole numbers. So no term may be left to a library's logarithm, and none may be fused (a · b + c rounded
-once). `np.int32(…)` and its kin keep a compiled number from becoming a wider one; of an array they change nothing.
+`plain.py` calls these functions with arrays, `compiled.py` compiles them for single numbers. Both return the same bits
+everywhere, because they use only integers and additions, multiplications and divisions of float32, which IEEE 754
+rounds in one way. So no term may use a library's logarithm, and none may be fused (a · b + c rounded
+once). `np.int32(…)` and its kin keep a compiled number from widening; an array they leave unchanged.
 """
 
 from typing import Any
 
 import numpy as np
 
-# A tile is the words of so many blocks of Philox: first the blocks' first words, then their second ones, and so on.
-# So all words of a vector are made by the same operations. 128 blocks stay in the first cache.
+# A tile is the words of this many blocks of Philox: first the blocks' first words, then their second ones, and so on.
+# So the same operations compute all words of a vector. 128 blocks stay in the first cache.
 BLOCKS = 128
 TILE = 4 * BLOCKS
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # the multipliers
-W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what the keys are raised by
+W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # the increments of the keys
 WORD, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def philox(n: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
-    """The four words of block n of Philox 4×32-10: counter (n's lower and upper word, c2, c3), key (k0, k1).
+    """Return the four words of block n of Philox 4×32-10: counter (n's lower and upper word, c2, c3), key (k0, k1).
 
     All are 32-bit words in uint64. Source: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2,
     3", section 3.3.
@@ -40,17 +40,17 @@ MAX_INT32 = np.int32(2**31 - 1)
 
 
 def centred(word: Any) -> Any:
-    """A signed word as a number uniform in [−1, 1]: v = (word + 1/2) / 2³¹, rounded."""
+    """Return a signed word as a number uniform in [−1, 1]: v = (word + 1/2) / 2³¹, rounded."""
     return np.float32(word) * STEP + HALF_STEP
 
 
 def spread(word: Any) -> Any:
-    """1 − v² of the same word, from 2⁻³¹ to 1: q (2 − q) with q = 1 − |v|, which near ±1 v has no digits left for."""
+    """Return 1 − v² of the same word, from 2⁻³¹ to 1: q (2 − q) with q = 1 − |v|, exact near v = ±1."""
     tail = np.float32(np.int32(MAX_INT32 - np.int32(word ^ np.int32(word >> np.int32(31))))) * STEP + HALF_STEP
     return tail * (TWO - tail)
 
 
-# `python -m tools.fit_quantile` finds them again. log2(1 + f) = f (c₀ + … + c₇ f⁷) to 5e-8 for f from −1/3 to 1/3, and
+# `python -m tools.fit_quantile` regenerates them. log2(1 + f) = f (c₀ + … + c₇ f⁷) to 5e-8 for f from −1/3 to 1/3, and
 # z / v = (p₀ + … + p₆ t⁶) / (1 + q₁ t + … + q₅ t⁵) to 1e-8 for t = log2(1 − v²) from −31 to 0.
 LOG2 = (1.4426941, -0.72134393, 0.48101974, -0.36092764, 0.28458777, -0.23468018, 0.25202742, -0.2319794)
 NUMERATOR = (1.2533141, -0.31014535, 0.043723196, -0.004170592, 0.00026270704, -9.493743e-06, 2.1218764e-08)
@@ -63,21 +63,21 @@ MANTISSA = np.int32(23)
 
 
 def exponent(bits: Any) -> Any:
-    """e of a positive float32 y = m 2ᵉ with m from 2/3 to 4/3, from y's bits."""
+    """Return e of a positive float32 y = m 2ᵉ with m from 2/3 to 4/3, from y's bits."""
     return np.int32(np.int32(bits - TWO_THIRDS) >> MANTISSA)
 
 
 def mantissa(bits: Any, e: Any) -> Any:
-    """The bits of m."""
+    """Return the bits of m."""
     return np.int32(bits - np.int32(e << MANTISSA))
 
 
 def normal_quantile(v: Any, m: Any, e: Any) -> Any:
-    """z with 2 Φ(z) − 1 = v, where 1 − v² = m 2ᵉ: within 5e-7 of itself.
+    """Return z with 2 Φ(z) − 1 = v, where 1 − v² = m 2ᵉ: with a relative error of at most 5e-7.
 
-    The plain form takes a logarithm and one of two rational functions (Wichura 1988, AS 241). A single one over all of
-    log2(1 − v²) has no branch, so that a vector is computed at once. The sums are grouped in pairs (Estrin's scheme),
-    which waits for fewer results than Horner's.
+    The textbook form takes a logarithm and one of two rational functions (Wichura 1988, AS 241). A single one over all
+    of log2(1 − v²) has no branch, so that vectors are computed at once. The sums are grouped in pairs (Estrin), which
+    has fewer dependent operations than Horner's scheme.
     """
     f = m - ONE
     f2 = f * f

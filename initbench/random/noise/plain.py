@@ -1,4 +1,4 @@
-"""The noise in NumPy alone: what `compiled.py` is held to, bit for bit, and what serves until that is worth loading."""
+"""The noise in NumPy alone: the reference of `compiled.py`, bit for bit, and its substitute until that is loaded."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ from initbench.random.streams import Key
 Words = NDArray[np.uint32]
 Floats = NDArray[np.float32]
 
-CHUNK = 32 * TILE  # what is made at a time, so that it stays in the cache
+CHUNK = 32 * TILE  # computed at a time, so that it stays in the cache
 
 
 def words(tile: int, key: Key, out: Words) -> None:
@@ -29,8 +29,8 @@ def words(tile: int, key: Key, out: Words) -> None:
     k0, k1, c2, c3 = (np.uint64(word) for word in key)
     tiles = -(-out.size // TILE)
     blocks = np.uint64(tile * BLOCKS) + np.arange(tiles * BLOCKS, dtype=np.uint64)
-    made = np.stack([np.broadcast_to(word, blocks.shape) for word in philox(blocks, c2, c3, k0, k1)])
-    out[:] = made.reshape(4, tiles, BLOCKS).transpose(1, 0, 2).ravel()[: out.size]
+    word_array = np.stack([np.broadcast_to(word, blocks.shape) for word in philox(blocks, c2, c3, k0, k1)])
+    out[:] = word_array.reshape(4, tiles, BLOCKS).transpose(1, 0, 2).ravel()[: out.size]
 
 
 def uniform(tile: int, key: Key, middle: float, half: float, low: float, high: float, out: Floats) -> None:
@@ -66,12 +66,12 @@ def truncated_normal(
 
 
 def _chunks(tile: int, key: Key, out: Floats) -> Iterator[tuple[Floats, NDArray[np.int32]]]:
-    """Parts of `out`, each with its words, signed."""
+    """Yield the parts of `out`, each with its words, signed."""
     for start in range(0, out.size, CHUNK):
         part = out[start : start + CHUNK]
-        made = np.empty(part.size, np.uint32)
-        words(tile + start // TILE, key, made)
-        yield part, made.view(np.int32)
+        word_array = np.empty(part.size, np.uint32)
+        words(tile + start // TILE, key, word_array)
+        yield part, word_array.view(np.int32)
 
 
 def _quantile(v: Floats, y: Floats) -> Floats:
