@@ -1,8 +1,8 @@
 """Import matplotlib whatever the user's settings of it are; this module itself imports nothing of it.
 
-matplotlib reads its settings while it is imported: the variable MPLBACKEND, a file `matplotlibrc` in the working
-directory and others, the user's style files. What it cannot read or does not allow ends the import. In a notebook
-`!initbench run` gets such a variable: MPLBACKEND names a module that our environment may lack.
+matplotlib reads its settings during its import: the variable MPLBACKEND, a file `matplotlibrc` in the working directory
+and others, the user's style files. A setting that it cannot read or does not allow raises. In a notebook
+`!initbench run` inherits such a variable: MPLBACKEND names a module that our environment may lack.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Whether the process is ours alone. The command line sets it; in a user's own process her settings are read as usual.
+# Whether the process is ours alone: the command line sets it. In a user's process matplotlib reads its settings.
 own_process = False
 
 # The file that matplotlib looks for in the working directory before all others.
@@ -21,7 +21,7 @@ SETTINGS_FILE = "matplotlibrc"
 
 
 def import_matplotlib() -> None:
-    """Import matplotlib and pyplot: without any settings in a process of our own, and where they end the import."""
+    """Import matplotlib and pyplot; without settings in a process of our own, or where reading them raises."""
     if "matplotlib.pyplot" in sys.modules:
         return
     with quiet():
@@ -40,7 +40,7 @@ def import_matplotlib() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing of what matplotlib logs, such as lines of a settings file that it does not know, reaches the terminal."""
+    """Keep matplotlib's log, such as unknown lines of a settings file, from the terminal."""
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
@@ -52,12 +52,12 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _without_settings() -> Iterator[None]:
-    """matplotlib finds no settings file, no style file and no backend but agg."""
-    ours = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
-    theirs = {name: os.environ.get(name) for name in ours}
+    """Hide settings files, style files and every backend but agg from matplotlib."""
+    replaced = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+    original = {name: os.environ.get(name) for name in replaced}
     exists = os.path.exists
-    os.environ.update(ours)
-    # The file in the working directory comes before MATPLOTLIBRC. To change the directory would change it for threads.
+    os.environ.update(replaced)
+    # The file in the working directory precedes MATPLOTLIBRC. A change of directory would affect other threads.
     os.path.exists = lambda path: path != SETTINGS_FILE and exists(path)
     try:
         matplotlib: Any = importlib.import_module("matplotlib")
@@ -70,7 +70,7 @@ def _without_settings() -> Iterator[None]:
         yield
     finally:
         os.path.exists = exists
-        for name, value in theirs.items():
+        for name, value in original.items():
             if value is None:
                 del os.environ[name]
             else:

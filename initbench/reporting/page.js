@@ -16,7 +16,7 @@
   const theme = read("theme"), system = matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
   const remember = (value) => { try { localStorage.setItem("initbench-theme", value); } catch { /* storage is blocked */ } };
-  const named = () => { theme.textContent = dark() ? "Light colours" : "Dark colours"; };
+  const named = () => { theme.textContent = dark() ? "Light mode" : "Dark mode"; };
   try { root.dataset.theme = localStorage.getItem("initbench-theme") || ""; } catch { root.dataset.theme = ""; }
   theme.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; remember(root.dataset.theme); named(); });
   system.addEventListener("change", named);

@@ -15,8 +15,8 @@ from initbench.reporting.gallery import Shown, gallery, shown_first
 from initbench.reporting.templates import asset, fill
 from initbench.spec.grid import Grid
 
-# Keys of an environment that a reader would not understand, and what the page says instead.
-ENVIRONMENT_LABELS = {"blas": "NumPy's BLAS"}
+# Labels of keys of an environment that a reader would not understand.
+ENVIRONMENT_LABELS = {"blas": "NumPy's BLAS", "cpu_capability": "CPU capability", "processor": "CPU"}
 
 
 def render(
@@ -133,7 +133,7 @@ def _figure(shown: Shown, look: figures.Look, number: int) -> dict[str, Any]:
     return {
         "svg": Markup(figures.inline(drawing, look, f"f{number}-")),
         "combination": shown.combination,
-        "name": f"{shown.section} {shown.name}".strip(),
+        "name": " ".join(dict.fromkeys(filter(None, (shown.section, shown.name)))),
         "wide": drawing.size[0] > 460,
         "headings": drawing.headings,
         "rows": drawing.rows,

@@ -211,7 +211,7 @@ def test_light_and_dark_are_the_readers_choice(opened, address):
     page = opened(address)
     colour = "getComputedStyle(document.querySelector('figure svg text')).fill"
     ink = page.evaluate(colour)
-    page.get_by_role("button", name="Dark colours").click()
+    page.get_by_role("button", name="Dark mode").click()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 28)"
     assert page.evaluate(colour) != ink  # the figures go with it
     page.emulate_media(media="print")
@@ -221,7 +221,7 @@ def test_light_and_dark_are_the_readers_choice(opened, address):
     assert page.get_by_role("button", name="Failed", exact=True).is_visible()  # the table keeps its headings
     assert len(page.pdf()) > 10_000
     page.emulate_media(media="screen")
-    page.get_by_role("button", name="Light colours").click()
+    page.get_by_role("button", name="Light mode").click()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 

@@ -25,7 +25,7 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
     canvas, axes = panel(0.44 * len(names) + 1.0)
     forest(axes, names, estimates, look, numbers)
     reference_line(axes, 0)
-    axes.set(xlabel="Points of test accuracy behind the leader")
+    axes.set(xlabel="Percentage points behind the leader")
     set_title(canvas, axes, f"{title}\nbehind {leader}")
     if np.nanmax(estimates[0]) > 5:  # so that one that failed does not squeeze the others
         axes.set_xscale("symlog", linthresh=1, linscale=0.6)
@@ -53,7 +53,7 @@ def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
     canvas, axes = panel(0.44 * len(names) + 1.0, width=7.5)
     forest(axes, names, _in_points(table, "change"), look, numbers, [str(name) for name in table["initializer"]])
     reference_line(axes, 0)
-    axes.set(xlabel="Change of test accuracy, points")
+    axes.set(xlabel="Change of test accuracy, percentage points")
     number_axis(axes.xaxis, nbins=6)
     alternative = f"Changes of mean test accuracy in points, with intervals: {described(names, numbers)}."
     return Drawing(canvas, alternative)

@@ -1,4 +1,4 @@
-"""Edits of matplotlib's SVG: of attributes, never of texts, which may hold anything."""
+"""Edit the attributes of matplotlib's SVG, and never its texts, which may contain anything."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,36 +7,36 @@ from xml.sax.saxutils import escape, quoteattr
 
 Attributes = dict[str, str]
 
-# Attributes that are made of coordinates, in points.
+# Attributes that consist of coordinates, in points.
 COORDINATES = {"d", "points", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "cx", "cy", "r", "viewBox"}
 
-# Attributes that may name a part of the figure: `url(#name)`.
+# Attributes that may refer to an element by its id: `url(#id)`.
 REFERRING = {"clip-path", "mask", "filter", "fill", "stroke", "style"}
 
-# Characters that no XML can have.
+# Characters that XML does not allow.
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}(?!\d|e)")
 
 
 def edited(svg: str, edit: Callable[[str, Attributes], Attributes]) -> str:
-    """The SVG element with each element's attributes as `edit` makes them of its name and attributes.
+    """Return the SVG with the attributes that `edit` returns for each element's name and attributes.
 
-    Comments, the prologue and metadata are left out; texts stay as they are.
+    Comments, the prologue and metadata are left out; texts stay unchanged.
     """
     parts: list[str] = []
     skipped: list[str] = []  # open elements that are left out
-    within: list[str] = []
-    empty = False  # nothing stands yet in the last element
+    opened: list[str] = []
+    empty = False  # whether the last element has no content yet
 
     def start(name: str, attributes: Attributes) -> None:
         nonlocal empty
         if skipped or name == "metadata":
             skipped.append(name)
             return
-        within.append(name)
-        written = "".join(f" {key}={quoteattr(value)}" for key, value in edit(name, attributes).items())
-        parts.append(f"<{name}{written}>")
+        opened.append(name)
+        edited_attributes = "".join(f" {key}={quoteattr(value)}" for key, value in edit(name, attributes).items())
+        parts.append(f"<{name}{edited_attributes}>")
         empty = True
 
     def end(name: str) -> None:
@@ -44,7 +44,7 @@ def edited(svg: str, edit: Callable[[str, Attributes], Attributes]) -> str:
         if skipped:
             skipped.pop()
             return
-        within.pop()
+        opened.pop()
         if empty:
             parts[-1] = parts[-1][:-1] + "/>"
         else:
@@ -56,10 +56,10 @@ def edited(svg: str, edit: Callable[[str, Attributes], Attributes]) -> str:
         if skipped:
             return
         empty = False
-        if within[-1] in ("text", "tspan", "style", "title"):
+        if opened[-1] in ("text", "tspan", "style", "title"):
             parts.append(escape(data))
         else:
-            parts.append("\n")  # between elements there is nothing but blanks
+            parts.append("\n")  # between elements there are only blanks
 
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -69,9 +69,9 @@ def edited(svg: str, edit: Callable[[str, Attributes], Attributes]) -> str:
 
 
 def for_page(svg: str, colours: Mapping[str, str], root: Attributes, prefix: str = "") -> str:
-    """The SVG for the page: its own `root` attributes, the page's font, these colours replaced, and as in `unique`.
+    """Return the SVG for the page: with `root` attributes, the page's font and colours, and ids as in `unique`.
 
-    A hundredth of a point is precise enough. Groups lose their names, which nothing refers to.
+    Coordinates are rounded to a hundredth of a point. Groups lose their ids, to which nothing refers.
     """
 
     def edit(name: str, attributes: Attributes) -> Attributes:
@@ -90,8 +90,7 @@ def for_page(svg: str, colours: Mapping[str, str], root: Attributes, prefix: str
 
 
 def unique(svg: str, prefix: str) -> str:
-    """The SVG with names of its own for its parts, so that many stand on one page."""
-
+    """Return the SVG with ids that begin with `prefix`, so that many stand on one page."""
     return edited(svg, lambda _, attributes: _prefixed(attributes, prefix))
 
 
@@ -107,11 +106,11 @@ def _prefixed(attributes: Attributes, prefix: str) -> Attributes:
 
 
 def _rounded(numbers: str) -> str:
-    return LONG_NUMBER.sub(lambda found: f"{float(found[0]):.2f}", numbers)
+    return LONG_NUMBER.sub(lambda match: f"{float(match[0]):.2f}", numbers)
 
 
 def _declaration(text: str, colours: Mapping[str, str]) -> str:
-    """A declaration of a style, such as `fill: #222222`, for the page, or an empty text."""
+    """Return a style declaration, such as `fill: #222222`, for the page, or an empty string."""
     name, _, value = (part.strip() for part in text.partition(":"))
     if name in ("", "font-family"):  # the family is the page's
         return ""
