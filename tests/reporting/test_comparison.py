@@ -1,4 +1,4 @@
-"""Two runs side by side, and figures as files."""
+"""Two experiments side by side, and figures as files."""
 
 import re
 
@@ -33,75 +33,75 @@ def before():
 
 
 def moved_by(frame, points, spread=0.001):
-    """The run with he_normal's accuracies moved, and the others' shaken."""
+    """Return the table with he_normal's accuracies shifted, and noise in all."""
     generator = np.random.default_rng(0)
     shift = np.where(frame["initializer"] == "he_normal", points / 100, 0.0) + generator.normal(0, spread, len(frame))
     return frame.assign(test_accuracy=frame["test_accuracy"] + shift)
 
 
-def test_a_run_beside_itself_has_not_moved(before):
-    found = stats.changes(before, before.sample(frac=1, random_state=0))
-    assert len(found) == 12
-    assert (found["same"] == found["seeds"]).all()
-    assert (found["seeds"] == 6).all()
-    assert (found[["change", "change_low", "change_high"]] == 0).all(axis=None)
-    assert not found["significant"].any()
+def test_an_experiment_has_no_changes_from_itself(before):
+    changes = stats.changes(before, before.sample(frac=1, random_state=0))
+    assert len(changes) == 12
+    assert (changes["same"] == changes["seeds"]).all()
+    assert (changes["seeds"] == 6).all()
+    assert (changes[["change", "change_low", "change_high"]] == 0).all(axis=None)
+    assert not changes["significant"].any()
 
 
-def test_what_moved_is_told_with_the_interval_of_a_paired_t_test(before):
+def test_a_change_has_the_interval_of_a_paired_t_test(before):
     after = moved_by(before, -1)
-    found = stats.changes(before, after).set_index(KEYS)
-    assert found.index[found["significant"]].get_level_values("initializer").tolist() == ["he_normal"] * 4
-    assert (found["same"] == 0).all()
+    changes = stats.changes(before, after).set_index(KEYS)
+    assert changes.index[changes["significant"]].get_level_values("initializer").tolist() == ["he_normal"] * 4
+    assert (changes["same"] == 0).all()
     last = [
         frame[frame["epoch"] == 2].sort_values("seed").set_index(KEYS)["test_accuracy"] for frame in (before, after)
     ]
-    for key, row in found.iterrows():
+    for key, row in changes.iterrows():
         expected = scipy_stats.ttest_rel(last[1][key], last[0][key]).confidence_interval(1 - 0.05 / 12)
         assert [row["change_low"], row["change_high"]] == pytest.approx([expected.low, expected.high])
         assert row["change"] == pytest.approx((last[1][key] - last[0][key]).mean())
 
 
 @pytest.mark.parametrize(("pairs", "limit"), [(60, 7), pytest.param(300, 24, marks=pytest.mark.slow)])
-def test_where_nothing_moved_something_is_told_in_at_most_5_of_100_runs(before, pairs, limit):
+def test_the_family_wise_error_of_changes_is_5_percent(before, pairs, limit):
     """The limit is the 99% point of a true 5%; six settings of six seeds."""
     some = before[(before["epoch"] == 2) & (before["loss"] == "mse")]
-    told = 0
+    false_positives = 0
     for seed in range(pairs):
         generator = np.random.default_rng(seed)
         shaken = [f.assign(test_accuracy=0.9 + generator.normal(0, 0.003, len(some))) for f in (some, some)]
-        told += bool(stats.changes(*shaken)["significant"].any())
-    assert told <= limit
+        false_positives += bool(stats.changes(*shaken)["significant"].any())
+    assert false_positives <= limit
 
 
 def test_runs_that_share_a_part_are_compared_in_that_part(before):
-    found = stats.changes(before[before["seed"] < 4], before[(before["seed"] > 1) & (before["activation"] == "tanh")])
-    assert set(found["activation"]) == {"tanh"}
-    assert (found["seeds"] == 2).all()
-    one = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
-    assert one["change_low"].isna().all()
-    assert not one["significant"].any()
+    changes = stats.changes(before[before["seed"] < 4], before[(before["seed"] > 1) & (before["activation"] == "tanh")])
+    assert set(changes["activation"]) == {"tanh"}
+    assert (changes["seeds"] == 2).all()
+    single = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
+    assert single["change_low"].isna().all()
+    assert not single["significant"].any()
     assert stats.changes(before, before.assign(learning_rate=0.5)).empty
 
 
 def test_a_run_that_diverges_counts_as_chance(before):
-    lost = before.copy()
-    which = (lost["initializer"] == "zeros") & (lost["epoch"] == 2)
-    lost.loc[which, list(METRICS)] = np.nan
-    lost.loc[which, "status"] = "diverged"
-    found = stats.changes(before, lost).set_index("initializer")
-    assert found.loc["zeros", "mean_after"].tolist() == pytest.approx([0.1135] * 4)
-    assert found.loc["zeros", "failed_after"].tolist() == [6] * 4
-    assert found.loc["zeros", "significant"].all()
+    diverged = before.copy()
+    which = (diverged["initializer"] == "zeros") & (diverged["epoch"] == 2)
+    diverged.loc[which, list(METRICS)] = np.nan
+    diverged.loc[which, "status"] = "diverged"
+    changes = stats.changes(before, diverged).set_index("initializer")
+    assert changes.loc["zeros", "mean_after"].tolist() == pytest.approx([0.1135] * 4)
+    assert changes.loc["zeros", "failed_after"].tolist() == [6] * 4
+    assert changes.loc["zeros", "significant"].all()
 
 
 def test_the_page_of_a_comparison_names_the_changes(before):
-    found = stats.changes(before, moved_by(before, -1))
+    changes = stats.changes(before, moved_by(before, -1))
     left = comparison.Side("before", 72, [{"torch": "2.13.0", "processor": "one"}])
     right = comparison.Side("<b>after</b>", 80, [{"torch": "2.14.0", "processor": "one"}])
-    page = comparison.render(found, left, right, 0.5, "initbench compare a b")
+    page = comparison.render(changes, left, right, 0.5, "initbench compare a b")
     text = Page(page).text
-    for said in (
+    for sentence in (
         "72 cells in 12 configurations are in both experiments.",
         "0 of them are bit-identical.",
         "Changed significantly: 4 configurations worse; the largest change is −0.97 points (he_normal, relu, mse).",
@@ -110,11 +110,11 @@ def test_the_page_of_a_comparison_names_the_changes(before):
         "2.14.0",
         "initbench compare a b",
     ):
-        assert said in text
+        assert sentence in text
     assert "<b>after" not in page
     assert not Page(page).scripts
-    assert len(comparison.regressions(found, 0.5)) == 4
-    assert len(comparison.regressions(found, 2)) == 0
+    assert len(comparison.regressions(changes, 0.5)) == 4
+    assert len(comparison.regressions(changes, 2)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -139,26 +139,26 @@ def invoke(*arguments):
 
 
 def test_the_exit_status_is_1_for_a_regression(runs, tmp_path):
-    one, two = runs
+    first, second = runs
     out = tmp_path / "changes.html"
-    result = invoke("compare", one, two, "--fail-if-worse", 0.5, "--out", out)
+    result = invoke("compare", first, second, "--fail-if-worse", 0.5, "--out", out)
     assert result.exit_code == 1
     assert "4 configurations significantly worse by 0.5 points or more." in result.output
     assert "Which configurations changed significantly?" in out.read_text(encoding="utf-8")
-    assert invoke("compare", one, two, "--fail-if-worse", 2, "--out", out, "--force").exit_code == 0
-    assert invoke("compare", one, two, "--out", out, "--force").exit_code == 0
+    assert invoke("compare", first, second, "--fail-if-worse", 2, "--out", out, "--force").exit_code == 0
+    assert invoke("compare", first, second, "--out", out, "--force").exit_code == 0
     assert (
-        invoke("compare", two, one, "--fail-if-worse", 0, "--out", out, "--force").exit_code == 0
+        invoke("compare", second, first, "--fail-if-worse", 0, "--out", out, "--force").exit_code == 0
     )  # better is not worse
-    same = invoke("compare", one, one, "--fail-if-worse", 0)
+    same = invoke("compare", first, first, "--fail-if-worse", 0)
     assert same.exit_code == 0
     assert "All of them are bit-identical." in same.output
-    assert (one.parent / "compare-page-page.html").is_file()
-    assert len(ib.compare(one, two)) == 12
+    assert (first.parent / "compare-page-page.html").is_file()
+    assert len(ib.compare(first, second)) == 12
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--fail-if-worse", "inf"], "allowed: a number of percentage points"),
         (["--fail-if-worse", "-1"], "fail-if-worse"),
@@ -166,10 +166,10 @@ def test_the_exit_status_is_1_for_a_regression(runs, tmp_path):
         (["--out", "x.pdf"], "a file name that ends in .html"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line(runs, arguments, told, monkeypatch, capsys):
+def test_what_cannot_be_compared_is_one_line(runs, arguments, message, monkeypatch, capsys):
     status, _, err = ended(monkeypatch, capsys, "compare", *runs, *arguments)
     assert status == 2
-    assert told in err
+    assert message in err
 
 
 def test_runs_without_a_common_cell_cannot_be_compared(runs, tmp_path):
@@ -238,29 +238,29 @@ def test_what_cannot_be_judged_counts_as_worse(before):
     """A gate must not pass what it cannot see: missing cells, single seeds, runs that newly fail."""
     whole = comparison.Side("before", 72, [])
     part = before[before["initializer"] != "he_normal"]
-    found = stats.changes(before, part)
-    assert comparison.has_regressed(found, whole, 0.5)
+    changes = stats.changes(before, part)
+    assert comparison.has_regressed(changes, whole, 0.5)
     assert not comparison.has_regressed(stats.changes(part, before), comparison.Side("before", 48, []), 0.5)
     assert "Cells that are missing in after count as worse" in " ".join(
-        comparison.sentences(found, whole, comparison.Side("after", 48, []), 0.5)
+        comparison.sentences(changes, whole, comparison.Side("after", 48, []), 0.5)
     )
     single = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
     assert not single["significant"].any()
     assert len(comparison.regressions(single, 0.5)) == 4
     assert comparison.regressions(stats.changes(before[before["seed"] == 0], before), 0).empty  # the same bits
-    lost = before.copy()
-    which = (lost["initializer"] == "zeros") & (lost["epoch"] == 2) & (lost["seed"] == 0)
-    lost.loc[which, "status"] = "diverged"
-    lost.loc[which, list(METRICS)] = np.nan
-    newly = stats.changes(before, lost)
+    failing = before.copy()
+    which = (failing["initializer"] == "zeros") & (failing["epoch"] == 2) & (failing["seed"] == 0)
+    failing.loc[which, "status"] = "diverged"
+    failing.loc[which, list(METRICS)] = np.nan
+    newly = stats.changes(before, failing)
     assert not newly["significant"].any()
     assert len(comparison.regressions(newly, 0.5)) == 4
 
 
 def test_a_change_that_is_printed_as_the_limit_is_at_it(before):
     base = before.assign(test_accuracy=0.9007)
-    found = stats.changes(base, base.assign(test_accuracy=0.8957))
-    assert len(comparison.regressions(found, 0.5)) == len(found)
+    changes = stats.changes(base, base.assign(test_accuracy=0.8957))
+    assert len(comparison.regressions(changes, 0.5)) == len(changes)
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)

@@ -54,22 +54,22 @@ def frame_at(rate, level, spread):
 @pytest.fixture(scope="module")
 def frame():
     levels, spreads = (0.985, 0.9, 0.92), (0.008, 0.001, 0.01)
-    whole = pd.concat([frame_at(*given) for given in zip(RATES, levels, spreads, strict=True)])
+    whole = pd.concat([frame_at(*arguments) for arguments in zip(RATES, levels, spreads, strict=True)])
     return whole.assign(validation_loss=1.0, test_loss=1.0)
 
 
 @pytest.fixture(scope="module")
-def one(frame):
+def single_rate(frame):
     """One rate's runs, and their verdicts."""
     rows = frame[frame["learning_rate"] == RATES[0]]
     return rows, stats.verdicts(rows, [])
 
 
-def place_of(text):
-    """Where a text stands."""
-    if text.get("x"):
-        return float(text.get("x")), float(text.get("y"))
-    return tuple(float(n) for n in re.match(r"translate\(([-\d.]+)[ ,]+([-\d.]+)\)", text.get("transform")).groups())
+def position_of(element):
+    """Return the position of a text element."""
+    if element.get("x"):
+        return float(element.get("x")), float(element.get("y"))
+    return tuple(float(n) for n in re.match(r"translate\(([-\d.]+)[ ,]+([-\d.]+)\)", element.get("transform")).groups())
 
 
 class Picture:
@@ -80,13 +80,13 @@ class Picture:
         self.root = ET.fromstring(unique(figures.inline(drawing, look, "a-"), "b-"))
         self.axes = drawing.canvas.axes
         self.width, self.height = (float(part) for part in self.root.get("viewBox").split()[2:])
-        self.texts = [(t.text or "", *place_of(t), t) for t in self.root.iter(f"{SVG}text")]
+        self.texts = [(t.text or "", *position_of(t), t) for t in self.root.iter(f"{SVG}text")]
         paths = {p: np.array(re.findall(r"-?[\d.]+", p.get("d")), float) for p in self.root.iter(f"{SVG}path")}
         self.bars = [path.reshape(2, 2) for path in paths.values() if len(path) == 4]
         uses = [(u.get(f"{XLINK}href")[1:], float(u.get("x")), float(u.get("y"))) for u in self.root.iter(f"{SVG}use")]
         self.markers = np.array([use[1:] for use in uses]).reshape(-1, 2)
         named = {p.get("id"): path for p, path in paths.items()}
-        self.bands = [named[name].reshape(-1, 2) + place for name, *place in uses if len(named[name]) % 2 == 0]
+        self.bands = [named[name].reshape(-1, 2) + offset for name, *offset in uses if len(named[name]) % 2 == 0]
 
     def at(self, x, y, axes=0):
         """Where a number stands, in the SVG's units."""
@@ -130,9 +130,9 @@ class Picture:
         )
 
     def ticks(self, axes=0, across=True):
-        """The labels of an axis, their numbers, and where they stand: the middle of a text, or its baseline."""
+        """The labels of an axis, their numbers, and where they stand: the middle of the label, or its baseline."""
         left, right, top, bottom = self.box(axes)
-        found = []
+        labels = []
         for text, x, y, element in self.texts:
             number = re.fullmatch(r"(−?)([\d.]+(?:e[-+]\d+)?)(%?)", text)
             anchor = element.get("style")
@@ -143,16 +143,16 @@ class Picture:
                 near = near and top - 5 < y < bottom + 10
             if number and near:
                 value = float(number[2]) * (-1 if number[1] else 1) * (0.01 if number[3] else 1)
-                found.append((text, value, x if across else y))
-        return found
+                labels.append((text, value, x if across else y))
+        return labels
 
     def labels_are_exact(self, axes=0, across=True, least=2):
         ticks = self.ticks(axes, across)
         assert len(ticks) >= least
         assert len({text for text, *_ in ticks}) == len(ticks)
         offsets = [
-            place - self.at(*((value, 0.5) if across else (0.5, value)), axes)[0 if across else 1]
-            for _, value, place in ticks
+            position - self.at(*((value, 0.5) if across else (0.5, value)), axes)[0 if across else 1]
+            for _, value, position in ticks
         ]
         if across:
             assert np.abs(offsets).max() < 0.02, list(zip(ticks, offsets, strict=True))
@@ -163,7 +163,7 @@ class Picture:
 
 
 def shown_names(picture, names):
-    """For each name there is a text: itself, or its beginning and its end, with a number where two would be alike."""
+    """Require a label for each name: itself, or its beginning and its end, with a number where two would be alike."""
     shown = []
     for i, name in enumerate(names, 1):
         for text, *_ in picture.texts:
@@ -182,8 +182,8 @@ def numbers_of(text):
     return [float(part.replace("−", "-")) for part in parts], 0.5000001 / 10 ** len(parts[0].partition(".")[2])
 
 
-def test_accuracies_by_initializer(one):
-    rows, table = one
+def test_accuracies_by_initializer(single_rate):
+    rows, table = single_rate
     limits = figures.accuracy_range(rows, table)
     picture = Picture(figures.accuracy_by_initializer(rows, table, LOOK, limits, f"{ODD}, learning rate 0.001"))
     assert table["all_high"].max() > 1  # the interval goes beyond what an accuracy can be, and so does its bar
@@ -230,8 +230,8 @@ def test_an_interval_of_which_nothing_is_known_has_arrows_where_the_text_ends():
 
 
 @pytest.mark.parametrize("level", [0.9, 0.2])
-def test_differences(one, level):
-    rows, _ = one
+def test_differences(single_rate, level):
+    rows, _ = single_rate
     rows = rows.assign(test_accuracy=rows["test_accuracy"].where(rows["initializer"] != NAMES[0], level))
     rows = rows.assign(validation_accuracy=[1 - NAMES.index(name) / 10 for name in rows["initializer"]])
     table = stats.verdicts(rows, [])
@@ -242,8 +242,8 @@ def test_differences(one, level):
         text = numbers.difference(row, "difference")
         picture.has_text(text)
         ends = [max(100 * row["difference_low"], -100), min(100 * row["difference_high"], 100)]
-        told, precision = numbers_of(text)
-        assert np.abs(np.array(told) - [100 * row["difference"], *ends]).max() <= precision
+        printed, precision = numbers_of(text)
+        assert np.abs(np.array(printed) - [100 * row["difference"], *ends]).max() <= precision
         picture.has_bar(*ends, i)
         picture.has_marker(100 * row["difference"], i)
     picture.labels_are_exact()
@@ -270,9 +270,9 @@ def test_heat_maps(frame):
     picture = Picture(figures.heat_map(wide, "t", "Mean test accuracy, %", "what"))
     below = [text for text, *_, element in picture.texts if "…" in text and "rotate(-30" in element.get("transform")]
     assert len(set(below)) == 3
-    beside = "".join(text for text, *_ in picture.texts)
+    row_labels = "".join(text for text, *_ in picture.texts)
     for i, name in enumerate(NAMES):
-        assert f"std=0.00{i + 1}" in beside if i < 2 else name[:15] in beside
+        assert f"std=0.00{i + 1}" in row_labels if i < 2 else name[:15] in row_labels
         picture.has_text(*(f"{value:.1f}" for value in wide.loc[name]))
     picture.has_text("(std=0.001)", "(std=0.002)", NAMES[-1])
     near = pd.DataFrame({"tanh": [82.5, 82.6, 82.7]}, index=NAMES[:3])
@@ -341,7 +341,7 @@ def test_learning_curves_profiles_and_learning_rates(frame):
             picture.has_band(row["learning_rate"], row["all_low"], row["all_high"])
 
 
-def test_a_text_is_never_edited_with_the_rest_of_an_svg():
+def test_texts_are_never_edited_with_the_rest_of_an_svg():
     escaped = ODD.replace("&", "&amp;").replace("<", "&lt;")
     letters = "font: 700 9.876px 'DejaVu Sans'; fill: #222222"
     text = f'<text x="1.23456" style="{letters}">{escaped}\x0b</text>'
@@ -449,8 +449,8 @@ def test_files_say_once_which_characters_no_font_has(monkeypatch, tmp_path):
         warnings.simplefilter("always")
         paths = ib.figures(folder, "svg", tmp_path / "drawn")
     assert any("DejaVuSerif-" in path.read_text(encoding="utf-8") for path in paths)
-    (note,) = [str(one.message) for one in caught]
-    assert note.startswith("figures: no font of this machine has \U0001bc00, so boxes are drawn in their place")
+    (note,) = [str(warning.message) for warning in caught]
+    assert note.startswith("figures: no font on this machine has \U0001bc00, so boxes are drawn instead")
 
 
 def test_a_scheme_is_pictured_alike_whatever_is_set():

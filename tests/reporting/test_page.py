@@ -1,4 +1,4 @@
-"""The report in a real browser: what a reader sees, clicks, downloads and links to; and whom it leaves out (nobody)."""
+"""The report in a real browser: what a reader sees, clicks, downloads and links to; and its accessibility."""
 
 import io
 
@@ -17,7 +17,7 @@ CHOICE = ["activation", "loss"]
 
 
 def trained(cell):
-    """Made-up accuracies with everything to tell of: one that fails, one that scatters, small and large differences."""
+    """Made-up accuracies of every kind: failures, high variance, small and large differences."""
     spread = {"zeros": 0.001, "he_normal": 0.01}.get(cell.initializer, 0.0005)
     level = {"zeros": 0.9, "he_normal": 0.85}.get(cell.initializer, 0.6)
     return level + spread * ((7 * cell.seed) % 5) + 0.01 * (cell.activation == "relu")
@@ -39,7 +39,7 @@ def address(frame, tmp_path_factory):
 
 @pytest.fixture
 def opened(chromium):
-    """Opens an address at a width, in light or dark; at the end nothing may have complained or been asked for."""
+    """Opens an address at a width, in light or dark; at the end there may be no message and no request."""
     pages, complaints, requests = [], [], []
 
     def visit(address, width=1280, scheme="light", **more):
@@ -107,7 +107,7 @@ def test_the_table_sorts_and_filters(opened, address, frame, width):
     assert column(page, 2) == table["initializer"].tolist()
 
 
-def test_the_choice_holds_for_answers_and_figures(opened, address):
+def test_a_filter_holds_for_answers_and_figures(opened, address):
     page = opened(address)
     panels = page.locator("figure[data-combination]:visible")
     assert panels.count() == 12
@@ -116,8 +116,10 @@ def test_the_choice_holds_for_answers_and_figures(opened, address):
     assert page.locator(".answers > li:visible").count() == 2
     page.get_by_label("Loss", exact=True).select_option("mse")
     assert panels.count() == 3
-    told = [svg.get_attribute("aria-label") for svg in page.locator("figure[data-combination]:visible svg").all()]
-    assert all("tanh, mse" in text for text in told)
+    descriptions = [
+        svg.get_attribute("aria-label") for svg in page.locator("figure[data-combination]:visible svg").all()
+    ]
+    assert all("tanh, mse" in text for text in descriptions)
 
 
 def test_the_metric_can_be_chosen(opened, address, frame):
@@ -132,17 +134,19 @@ def test_the_metric_can_be_chosen(opened, address, frame):
         assert page.locator("#metric-head").inner_text() == f"{label}, all runs"
 
 
-def test_another_than_the_leader_can_be_compared_with(opened, address, frame):
+def test_the_reference_can_be_selected(opened, address, frame):
     page = opened(address)
     page.get_by_label("Compare with", exact=True).select_option("he_normal")
     table = stats.pairs(frame, CHOICE)
     table = table[table["other"] == "he_normal"].set_index([*CHOICE, "initializer"])
-    for activation, loss, name, told in zip(*(column(page, i) for i in (0, 1, 2, 5)), strict=True):
+    for activation, loss, name, difference in zip(*(column(page, i) for i in (0, 1, 2, 5)), strict=True):
         if name == "he_normal":
-            assert told == "–"
+            assert difference == "–"
         else:
             row = table.loc[(activation, loss, name)]
-            assert told == " ".join(numbers.points(row["difference"], row["difference_low"], row["difference_high"]))
+            assert difference == " ".join(
+                numbers.points(row["difference"], row["difference_low"], row["difference_high"])
+            )
 
 
 def test_a_permanent_link_leads_to_the_view(opened, address):
@@ -278,16 +282,18 @@ def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
     page.get_by_role("button", name="Initializer", exact=True).click()
     link = page.locator("#link").get_attribute("href")
     again = opened(page.url.partition("#")[0] + link)
-    run = Experiment.open(folder)
+    experiment = Experiment.open(folder)
     other = tmp_path / "comparison.html"
-    other.write_text(comparison.render(*changes(run, run), 0.5, "initbench compare <script>window.pwned=10</script>"))
-    for one in (page, again, opened(other.as_uri())):
-        assert one.evaluate("typeof window.pwned") == "undefined"
-        assert one.locator("img, iframe, object, embed, [onload], [onerror], [onfocus], [onmouseover]").count() == 0
+    other.write_text(
+        comparison.render(*changes(experiment, experiment), 0.5, "initbench compare <script>window.pwned=10</script>")
+    )
+    for visited in (page, again, opened(other.as_uri())):
+        assert visited.evaluate("typeof window.pwned") == "undefined"
+        assert visited.locator("img, iframe, object, embed, [onload], [onerror], [onfocus], [onmouseover]").count() == 0
         addresses = (
             "[...document.querySelectorAll('[href], [src]')].map(e => e.getAttribute('href') || e.getAttribute('src'))"
         )
-        assert not any(address.startswith(("javascript", "http")) for address in one.evaluate(addresses))
+        assert not any(address.startswith(("javascript", "http")) for address in visited.evaluate(addresses))
 
 
 def test_the_pages_policy_lets_no_other_script_run(chromium, address):

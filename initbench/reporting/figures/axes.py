@@ -68,11 +68,11 @@ def interval_ends(table: pd.DataFrame, mean: str, low: str, high: str) -> tuple[
 class Ticks(ticker.Formatter):
     """Labels that are the ticks' exact values, times `scale` and with `unit`.
 
-    All have the same decimals; with `each`, for logarithmic axes, each has those that it needs.
+    All have the same decimals; with `own_decimals`, for logarithmic axes, each has those that it needs.
     """
 
-    def __init__(self, scale: float = 1.0, unit: str = "", *, each: bool = False) -> None:
-        self.scale, self.unit, self.each = scale, unit, each
+    def __init__(self, scale: float = 1.0, unit: str = "", *, own_decimals: bool = False) -> None:
+        self.scale, self.unit, self.own_decimals = scale, unit, own_decimals
 
     def __call__(self, value: float, pos: int | None = None) -> str:
         """The label of one tick."""
@@ -81,7 +81,7 @@ class Ticks(ticker.Formatter):
     def format_ticks(self, values: Any) -> list[str]:
         """The labels of all ticks of an axis."""
         scaled = [self.scale * float(value) for value in values]
-        return [exact(value) for value in scaled] if self.each else ticks(scaled, self.unit)
+        return [exact(value) for value in scaled] if self.own_decimals else ticks(scaled, self.unit)
 
 
 class AccuracyTicks(ticker.MaxNLocator):

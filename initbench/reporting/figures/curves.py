@@ -27,7 +27,7 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, tit
     if len(loss) and loss["mean"].min() > 0 and loss["mean"].max() > 30 * loss["mean"].min():
         upper.set_yscale("log")
         upper.yaxis.set_minor_formatter(ticker.NullFormatter())
-    upper.yaxis.set_major_formatter(Ticks(each=upper.get_yscale() == "log"))
+    upper.yaxis.set_major_formatter(Ticks(own_decimals=upper.get_yscale() == "log"))
     upper.set(xlabel="Epoch #", ylabel="Loss")
     lower.set(title="Validation accuracy", xlabel="Epoch #")
     set_title(canvas, upper, f"Training Loss\n{title}")

@@ -30,7 +30,7 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
     if np.nanmax(estimates[0]) > 5:  # so that one that failed does not squeeze the others
         axes.set_xscale("symlog", linthresh=1, linscale=0.6)
         axes.xaxis.set_major_locator(ticker.FixedLocator([-100, -10, -1, 0, 1, 10, 100]))
-        axes.xaxis.set_major_formatter(Ticks(each=True))
+        axes.xaxis.set_major_formatter(Ticks(own_decimals=True))
         drawn = np.concatenate([[0.0], *estimates])
         scale = axes.xaxis.get_transform()  # matplotlib leaves no margin beyond the linear part
         first, last = scale.transform([np.nanmin(drawn), np.nanmax(drawn)])

@@ -40,7 +40,7 @@ def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
         axes.set_xscale("log")
     axes.set_xticks(_spaced(values, np.log(values) if log else np.array(values)))
     axes.xaxis.set_minor_locator(ticker.NullLocator())
-    axes.xaxis.set_major_formatter(Ticks(each=True))
+    axes.xaxis.set_major_formatter(Ticks(own_decimals=True))
     axes.set(xlabel="Learning rate", ylabel="Mean test accuracy")
     set_title(canvas, axes, title)
     percent_axis(axes.yaxis)
