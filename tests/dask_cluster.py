@@ -22,15 +22,15 @@ main()
 """
 
 
-def until(true, seconds=120.0, what="what is waited for"):
-    """Wait until something is true, and give it."""
+def until(true, seconds=120.0, event="the event"):
+    """Wait until a function returns a true value, and return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = true()
-        if found:
-            return found
+        value = true()
+        if value:
+            return value
         time.sleep(0.05)
-    raise AssertionError(f"{what} did not come within {seconds} s")
+    raise AssertionError(f"{event} did not come within {seconds} s")
 
 
 class DaskCluster:
@@ -54,7 +54,7 @@ class DaskCluster:
         self.workers = {}
         options = ["--port", "0", "--no-dashboard", "--scheduler-file", str(self.file), "--host", "127.0.0.1"]
         self.scheduler = self._start("scheduler", [sys.executable, "-m", "distributed.cli.dask_scheduler", *options])
-        until(self.file.exists, what="the scheduler's file")
+        until(self.file.exists, event="the scheduler's file")
 
     @property
     def address(self):
@@ -68,10 +68,10 @@ class DaskCluster:
 
     def add(self, name, patch="", threads=1, options=()):
         """Start a worker; without a nanny, so that a worker that is killed stays dead."""
-        asked = ["--nthreads", str(threads), "--name", name, "--no-dashboard", "--host", "127.0.0.1"]
-        asked += ["--scheduler-file", str(self.file), "--local-directory", str(self.folder), "--no-nanny", *options]
+        arguments = ["--nthreads", str(threads), "--name", name, "--no-dashboard", "--host", "127.0.0.1"]
+        arguments += ["--scheduler-file", str(self.file), "--local-directory", str(self.folder), "--no-nanny", *options]
         self.workers[name] = self._start(
-            name, [sys.executable, "-c", WORKER.format(trainer=self.trainer, patch=patch), *asked]
+            name, [sys.executable, "-c", WORKER.format(trainer=self.trainer, patch=patch), *arguments]
         )
 
     def log(self, name):
@@ -99,12 +99,12 @@ class DaskCluster:
 
 
 def trainers(parent):
-    """The children of a process that train."""
-    found = []
+    """Return the children of a process that train."""
+    children = []
     for path in Path(f"/proc/{parent}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found += [int(pid) for pid in path.read_text().split()]
-    return [pid for pid in found if b"initbench.training.worker" in _command(pid)]
+            children += [int(pid) for pid in path.read_text().split()]
+    return [pid for pid in children if b"initbench.training.worker" in _command(pid)]
 
 
 def _command(pid):

@@ -1,6 +1,6 @@
 """Training that takes no time, for tests of what stands around it: metrics that are a function of the cell alone.
 
-`Instant` is a crew that answers at once. Run as a program, this file is a worker of `initbench.execution.processes`;
+`Instant` is a worker pool that answers at once. Run as a program, this file is a worker process;
 the environment variable MADE_UP, in JSON, says how it fails: `wider`, it is killed when it trains more cells than that;
 `killed`, `stopped` or `raised`, it is killed, stops or raises at a cell that has this value; `seconds`, what each stack
 takes; `start`, the status or the
@@ -47,12 +47,12 @@ def reply_to(task):
     epochs = task["cells"][0][SETTINGS.index("epochs")]
     draws = [random.Random(repr(list(values))) for values in task["cells"]]
     metrics = {name: [[draw.random() for draw in draws] for _ in range(epochs + 1)] for name in METRICS}
-    told = {"event": "done", "task": task["task"], "metrics": metrics, "exact": True, "seconds": 0.1}
-    return {**told, "initialization": {}, "product_rate": 1.0}
+    reply = {"event": "done", "task": task["task"], "metrics": metrics, "exact": True, "seconds": 0.1}
+    return {**reply, "initialization": {}, "product_rate": 1.0}
 
 
 class Instant:
-    """A crew of two that has every task done when it is sent; `before` is called first, with the task."""
+    """A pool of two slots that does every task when it is sent; `before` is called first, with the task."""
 
     device, processor, memory, allowed_deaths, count = "cpu", "made up", 0.0, 3, 2
 
@@ -62,9 +62,9 @@ class Instant:
     def free(self):
         return [0, 1]
 
-    def send(self, place, task, what):
-        self._before(what)
-        self.events.put(WorkerMessage(task, reply_to(what), ENVIRONMENT, "nowhere"))
+    def send(self, slot, task, request):
+        self._before(request)
+        self.events.put(WorkerMessage(task, reply_to(request), ENVIRONMENT, "nowhere"))
 
     def waiting(self, stacks):
         pass
@@ -74,13 +74,13 @@ class Instant:
 
 
 def instantly(monkeypatch, before=lambda task: None):
-    """Let every run be trained by such a crew."""
+    """Let every cell be trained by such a pool."""
 
     @contextmanager
-    def crew(*_):
+    def start_pool(*_):
         yield Instant(before)
 
-    monkeypatch.setattr("initbench.execution.start.start_pool", crew)
+    monkeypatch.setattr("initbench.execution.start.start_pool", start_pool)
 
 
 def program(folder):
@@ -122,7 +122,7 @@ def work():
     if "start" in faults:
         sys.stderr.write("it does not start\n")
         die(faults["start"])
-    sys.stdout.write("a library greets\n")  # which is no reply, and does no harm
+    sys.stdout.write("a library greets\n")  # not a reply, and ignored
     say(event="ready", environment=ENVIRONMENT, host="nowhere")
     for line in sys.stdin:
         task = json.loads(line)

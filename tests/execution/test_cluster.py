@@ -86,9 +86,19 @@ def command(grid_file, results, cluster, *more):
     """The real command, begun; without its report, which takes as long as all the rest."""
     program = "import sys; from initbench import cli; from initbench.api import training\n"
     program += "training.write_report = cli.run._print_summary = lambda *_: None\nsys.exit(cli.main())"
-    asked = ["run", str(grid_file), "--width", "2", "--results", str(results), "--scheduler", cluster.address, *more]
+    arguments = [
+        "run",
+        str(grid_file),
+        "--width",
+        "2",
+        "--results",
+        str(results),
+        "--scheduler",
+        cluster.address,
+        *more,
+    ]
     return subprocess.Popen(
-        [sys.executable, "-c", program, *asked],
+        [sys.executable, "-c", program, *arguments],
         env=cluster.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -177,10 +187,10 @@ def test_a_cluster_of_this_machine_listens_to_no_port_and_needs_no_guard(grid_fi
 
 @pytest.mark.slow
 def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(grid_file, trained_here, tmp_path):
-    asked = ["run", str(grid_file), "--results", str(tmp_path), "--width", "2", "--workers", "1"]
+    arguments = ["run", str(grid_file), "--results", str(tmp_path), "--width", "2", "--workers", "1"]
     program = "import sys; from initbench.cli import main; sys.exit(main())"
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = subprocess.Popen([sys.executable, "-c", program, *asked, "--scheduler", "local"], **streams)
+    running = subprocess.Popen([sys.executable, "-c", program, *arguments, "--scheduler", "local"], **streams)
     until(lambda: parts(tmp_path / "spread"))
     (first,) = trainers(running.pid)
     os.kill(first, signal.SIGKILL)
@@ -192,7 +202,7 @@ def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(gr
     assert "its stack is tried again" in out
     assert "Resume with: initbench run" in out
     assert parts(tmp_path / "spread") < parts(trained_here[0])  # they are named by their bytes
-    until(lambda: not Path(f"/proc/{second}").exists(), what="the end of what trained")
+    until(lambda: not Path(f"/proc/{second}").exists(), event="the end of what trained")
 
 
 def test_workers_that_are_killed_again_and_again_lose_no_cell(cluster, grid_file, here, tmp_path):
@@ -200,7 +210,7 @@ def test_workers_that_are_killed_again_and_again_lose_no_cell(cluster, grid_file
     cluster.add("0")
     running = command(grid_file, tmp_path, cluster)
     for number in range(3):
-        until(lambda name=str(number): cluster.training(name), what="a stack that trains")
+        until(lambda name=str(number): cluster.training(name), event="a stack that trains")
         done = len(parts(tmp_path / "spread"))
         cluster.add(str(number + 1))
         if number:
@@ -350,10 +360,10 @@ def test_a_client_that_dies_leaves_the_cluster_free_and_goes_on(cluster, grid_fi
     until(lambda: len(parts(tmp_path / "spread")) > 1)
     running.kill()
     running.communicate()
-    kept = parts(tmp_path / "spread")
+    earlier_parts = parts(tmp_path / "spread")
     out, _ = ended(command(grid_file, tmp_path, cluster))
-    assert f"{24 - 2 * len(kept)} cells to train, {2 * len(kept)} are trained already" in out
-    assert kept < parts(tmp_path / "spread")
+    assert f"{24 - 2 * len(earlier_parts)} cells to train, {2 * len(earlier_parts)} are trained already" in out
+    assert earlier_parts < parts(tmp_path / "spread")
     same_and_once(tmp_path / "spread", here)
 
 
@@ -362,9 +372,9 @@ def test_a_scheduler_that_dies_is_told_and_what_is_finished_is_kept(cluster, gri
     cluster.add("one")
     short = "from initbench.execution.cluster import roster; roster.GONE_SECONDS = 2.0; "
     short += "from initbench.cli import main; main()"
-    asked = ["run", str(grid_file), "--width", "2", "--results", str(tmp_path), "--scheduler", cluster.address]
+    arguments = ["run", str(grid_file), "--width", "2", "--results", str(tmp_path), "--scheduler", cluster.address]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = subprocess.Popen([sys.executable, "-c", short, *asked], env=cluster.environment, **streams)
+    running = subprocess.Popen([sys.executable, "-c", short, *arguments], env=cluster.environment, **streams)
     until(lambda: len(parts(tmp_path / "spread")) > 1)
     os.killpg(cluster.scheduler.pid, signal.SIGKILL)
     _, err = ended(running, status=1)
@@ -409,7 +419,7 @@ def test_a_data_set_goes_to_a_worker_once(request, grid_file, tmp_path, trains):
 
 GPU = """
 from initbench.execution.cluster import dask_worker
-dask_worker.device_for = lambda asked: "cuda"
+dask_worker.device_for = lambda requested: "cuda"
 dask_worker.gpu_memories = lambda: (600_000,)
 dask_worker.WorkerProcess = lambda device, **rest: WorkerProcess("cpu", **rest)
 from initbench.execution.processes import WorkerProcess
@@ -418,7 +428,7 @@ from initbench.execution.processes import WorkerProcess
 
 @pytest.mark.slow
 def test_a_worker_with_a_gpu_trains_one_stack_at_a_time_that_fits_its_memory(cluster, grid_file, here, tmp_path):
-    """The graphics processor is made up: what is tested is who gets what."""
+    """The GPU is simulated: this tests which worker gets which stack."""
     cluster.add("gpu", patch=GPU, threads=2)
     ib.run(grid_file, results=tmp_path, scheduler=cluster.address)
     timings = [json.loads(path.read_text()) for path in (tmp_path / "spread" / "timings").iterdir()]
@@ -433,7 +443,7 @@ def test_a_worker_with_a_gpu_trains_one_stack_at_a_time_that_fits_its_memory(clu
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "told"),
+    ("scheduler", "message"),
     [
         ("host:8786", r"allowed: tcp://HOST:PORT, file://scheduler.json, or local"),
         ("tcp://", r"allowed: tcp://HOST:PORT"),
@@ -443,9 +453,9 @@ def test_a_worker_with_a_gpu_trains_one_stack_at_a_time_that_fits_its_memory(clu
         ("", "allowed: tcp://HOST:PORT"),
     ],
 )
-def test_a_scheduler_that_is_none_is_refused(grid_file, tmp_path, monkeypatch, scheduler, told):
+def test_a_scheduler_that_is_none_is_refused(grid_file, tmp_path, monkeypatch, scheduler, message):
     monkeypatch.setattr("initbench.execution.cluster.connection.CONNECT_SECONDS", 2.0)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         ib.run(grid_file, results=tmp_path, scheduler=scheduler)
     assert list(tmp_path.iterdir()) == []
 
@@ -469,8 +479,8 @@ def test_nothing_is_warned_of_on_the_way(cluster, grid_file, here, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cluster_that_grows_with_its_work_is_asked_for_workers(grid_file, trained_here, tmp_path):
-    """From none to as many as it may have; and what it was asked for is taken back at the end."""
+def test_a_cluster_that_grows_with_its_work_gets_workers(grid_file, trained_here, tmp_path):
+    """From none to its maximum; and no placeholder task remains."""
     import distributed
 
     settings = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
@@ -487,7 +497,7 @@ def test_a_cluster_that_grows_with_its_work_is_asked_for_workers(grid_file, trai
         frame = ib.run(grid_file, results=tmp_path, scheduler=grows.scheduler_address, width=2)
         watching.set()
         assert max(most) == 2
-        until(lambda: not grows.scheduler.tasks, what="the end of what was asked for")
+        until(lambda: not grows.scheduler.tasks, event="the end of the placeholder tasks")
     pd.testing.assert_frame_equal(frame, trained_here[1], check_exact=True)
 
 
@@ -508,15 +518,15 @@ dask_worker.serve = serve
 
 
 @pytest.mark.parametrize(
-    ("sickness", "told"),
+    ("sickness", "message"),
     [(RAISES, "24 of 24"), pytest.param(CANNOT_START, "its processes do not start", marks=pytest.mark.slow)],
 )
-def test_a_sick_worker_beside_a_good_one_fails_no_cell(cluster, grid_file, here, tmp_path, sickness, told):
+def test_a_sick_worker_beside_a_good_one_fails_no_cell(cluster, grid_file, here, tmp_path, sickness, message):
     cluster.add("sick", patch=sickness)
     cluster.add("good")
     until(lambda: "Registered to" in cluster.log("sick") and "Registered to" in cluster.log("good"))
     out, _ = ended(command(grid_file, tmp_path, cluster))
-    assert told in out
+    assert message in out
     assert "failed: " not in out
     same_and_once(tmp_path / "spread", here)
 

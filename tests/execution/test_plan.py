@@ -1,4 +1,4 @@
-"""The plan, the speeds that it follows, and what a run is said to take."""
+"""The plan, the speeds that it follows, and the estimate of time and memory."""
 
 import itertools
 import json
@@ -167,8 +167,8 @@ TAKEN = {"width": {"7"}, "step": {"1.5", "7"}, "another": set()}  # the others m
 @pytest.mark.parametrize("field", [*GOOD, "initialization", "another"])
 def test_a_bad_number_in_the_memory_of_speeds_is_measured_again_and_a_good_one_is_taken(field):
     parsed = grid.parse(SMALL_GRID.replace('"zeros"', '"lsuv"'))
-    cells, crew = list(parsed.cells()), Instant()
-    key = calibration._key(kind_of(cells[0]), crew)
+    cells, pool = list(parsed.cells()), Instant()
+    key = calibration._key(kind_of(cells[0]), pool)
     calibration.file().parent.mkdir(parents=True)
     for number in NUMBERS:
         valid = number in TAKEN.get(field, {"0", "1.5", "7"})
@@ -176,11 +176,11 @@ def test_a_bad_number_in_the_memory_of_speeds_is_measured_again_and_a_good_one_i
         records[f"{key} | lsuv" * (field == "initialization") or key] |= {field: "NUMBER"}
         content = json.dumps({name: [record] for name, record in records.items()} | {"": [{"a": 1}]})
         calibration.file().write_text(content.replace('"NUMBER"', number))
-        speeds = calibration.speeds(cells, parsed.sources, crew, measuring=False)
+        speeds = calibration.speeds(cells, parsed.sources, pool, measuring=False)
         assert len(speeds) == (valid or field == "initialization"), number
         for speed in speeds.values():
             assert 0 <= speed.seconds(Stack(tuple(cells), parsed.sources["mnist"])) < 1e9
-        seconds = calibration.initialization(cells, parsed.sources, crew, measuring=False)
+        seconds = calibration.initialization(cells, parsed.sources, pool, measuring=False)
         expected = 2.5 if field != "initialization" else float(number) if valid else 0.0
         assert {seconds(cell) for cell in cells if cell.initializer == "lsuv"} == {expected}, number
         calibration._store("key", [GOOD])

@@ -82,15 +82,15 @@ def test_the_rows_of_a_stack_are_those_of_the_plain_loop():
         row |= {name: None if diverged else metrics[name][epoch][i] for name in METRICS}
         row |= {"status": "diverged" if diverged else "trained"} | ({"train_loss": None} if epoch == 0 else {})
         rows.append(row)
-    found = table(cells, metrics)
-    assert found.schema.equals(SCHEMA)
-    assert found.to_pylist() == [{name: row[name] for name in COLUMNS} for row in rows]
+    rows_table = table(cells, metrics)
+    assert rows_table.schema.equals(SCHEMA)
+    assert rows_table.to_pylist() == [{name: row[name] for name in COLUMNS} for row in rows]
 
 
 def test_the_table_of_a_run_is_that_of_its_parts_in_the_order_of_the_grid(run):
     plain = pd.concat([part.table.to_pandas() for part in run.parts()])
-    place = {cell.id: i for i, cell in enumerate(run.grid.cells())}
-    plain = plain.sort_values("epoch").sort_values("cell", key=lambda ids: ids.map(place), kind="stable")
+    order = {cell.id: i for i, cell in enumerate(run.grid.cells())}
+    plain = plain.sort_values("epoch").sort_values("cell", key=lambda ids: ids.map(order), kind="stable")
     pd.testing.assert_frame_equal(run.frame(), plain.reset_index(drop=True), check_exact=True)
 
 

@@ -281,7 +281,7 @@ def worker_run(grid, tmp_path, capsys, *, width=4, workers=2):
 
 @pytest.fixture
 def stand_in(instant, monkeypatch, tmp_path):
-    """Real processes instead of the crew: this function says with which faults."""
+    """Real processes instead of the instant pool, with the faults that this function is given."""
     monkeypatch.setattr("initbench.execution.start.start_pool", START_POOL)
 
     def faults(**kinds):

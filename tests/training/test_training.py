@@ -77,7 +77,7 @@ def test_the_first_ten_losses_are_the_plain_trainers_to_1e_5_in_float32(small, o
 def test_an_epochs_losses_are_the_plain_trainers_to_1e_10_in_float64(small, optimizer, hidden, pairs):
     cells = cells_of(
         optimizer, hidden, pairs, batch_size=50, train_size=610
-    )  # 12 steps, a batch that is no whole block
+    )  # 12 steps, a batch that is not a multiple of a block
     epochs = list(stack.train(cells, Data(small), torch.float64))
     for i, cell in enumerate(cells):
         _, (losses, end) = reference.train(cell, small, torch.float64)
@@ -284,7 +284,7 @@ def test_correct_is_the_first_of_the_largest(small):
 
 
 def rounded(precision, x):
-    """The nearest number with so many significant bits, ties to even: the definition, in float64."""
+    """The nearest number with this many significant bits, ties to even: the definition, in float64."""
     mantissa, exponent = np.frexp(np.asarray(x, dtype=np.float64))
     bits = {"bf16": 8, "tf32": 11}[precision]
     return np.ldexp(np.round(mantissa * 2**bits), exponent - bits)
