@@ -1,5 +1,6 @@
 """The documents are right about the repository: their code runs, and their links, paths and commands exist."""
 
+import operator
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import initbench as ib
 from initbench.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +46,12 @@ def test_a_path_in_the_repository_exists():
     path_of = re.compile(r"(?<![\w/.-])((?:initbench|tests|docs|tools|benchmarks)/[\w/.-]*\w/?)")
     mentions = [(name_of(path), mention) for path in FILES for mention in path_of.findall(text_of(path))]
     assert not [pair for pair in mentions if not (ROOT / pair[1]).exists() and not (ROOT / f"{pair[1]}.py").exists()]
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("docs/*.md"), ROOT / "README.md"], ids=name_of)
+def test_a_name_of_the_python_interface_exists(path):
+    for name in re.findall(r"\bib\.((?:\w+\.)*\w+)", text_of(path)):
+        assert operator.attrgetter(name)(ib), name
 
 
 def test_the_table_of_commands_has_every_command_with_its_options():
