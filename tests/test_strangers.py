@@ -196,7 +196,7 @@ FORBIDDEN = {
 }  # fmt: skip
 CALLS = {"eval", "exec", "compile", "__import__", "read_pickle", "to_pickle", "unsafe_load", "literal_eval", "popen"}
 # A function of this package's own is sent to a Dask cluster as code; nothing is read that way.
-SENT = [("cluster.py", "cloudpickle")]
+SENT = [("connection.py", "cloudpickle")]
 PACKAGE = Path(ib.__file__).parent
 
 
