@@ -17,7 +17,7 @@ cluster = PBSCluster(
     cores=8,  # stacks that a worker trains at a time
     processes=1,  # one worker for each job, whatever its cores
     memory="8GB",  # 0.5 GB a core, and room for the stacks
-    resource_spec="select=1:ncpus=8:mem=8GB",  # add :cpu_type=... or what your site calls one kind of processor
+    resource_spec="select=1:ncpus=8:mem=8GB",  # add :cpu_type=... or what your site calls one kind of CPU
     walltime="02:00:00",
     # Before its walltime a worker leaves in good order, not all of them at once.
     worker_extra_args=["--lifetime", "110m", "--lifetime-stagger", "5m"],
@@ -28,7 +28,7 @@ cluster = PBSCluster(
 
 
 def main() -> int:
-    """Keep as many jobs as are wanted, and train."""
+    """Keep JOBS jobs running, and train."""
     cluster.adapt(minimum_jobs=JOBS, maximum_jobs=JOBS)  # a job that ends is replaced by another one
     # Ctrl-C is for initbench, which ends in good order. (It would inherit SIG_IGN, and ignore Ctrl-C too.)
     signal.signal(signal.SIGINT, lambda number, frame: None)

@@ -13,17 +13,17 @@
 #SBATCH --signal=B:INT@120
 #
 # A task is a worker; it trains as many stacks at a time as it has CPUs. Add --partition, --account, and a --constraint
-# that gives one kind of processor. --no-kill: a node that fails takes its workers with it, and not the job.
+# that gives one kind of CPU. --no-kill: a node that fails takes its workers with it, and not the job.
 # --signal: two minutes before the time is over initbench is interrupted as by Ctrl-C, and ends in good order.
 
 set -eu
 export PYTHONSAFEPATH=1 # import nothing from the folder in which the job is submitted
 . "${INITBENCH_ENV:-$HOME/initbench/.venv}/bin/activate"
 
-here=$(mktemp -d "$PWD/.initbench-$SLURM_JOB_ID-XXXX") # on a disk that all nodes see; nobody else may read it
+here=$(mktemp -d "$PWD/.initbench-$SLURM_JOB_ID-XXXX") # on a shared disk; no other user may read it
 scheduler=$here/scheduler.json
 
-# Encrypted, with a certificate of this job's own: otherwise who reaches the scheduler's port can run code as you.
+# Encrypted, with a certificate of this job's own: otherwise any user who reaches the scheduler's port can run code as you.
 openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=initbench \
   -keyout "$here/key.pem" -out "$here/cert.pem" 2> /dev/null
 cat > "$here/tls.yaml" << end

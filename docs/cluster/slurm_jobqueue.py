@@ -18,7 +18,7 @@ cluster = SLURMCluster(
     processes=1,  # one worker for each job, whatever its cores
     memory="8GB",  # 0.5 GB a core, and room for the stacks
     walltime="02:00:00",
-    job_extra_directives=[],  # ["--constraint=..."] for one kind of processor
+    job_extra_directives=[],  # ["--constraint=..."] for one kind of CPU
     # Before its walltime a worker leaves in good order, not all of them at once.
     worker_extra_args=["--lifetime", "110m", "--lifetime-stagger", "5m"],
     log_directory="dask-logs",
@@ -28,7 +28,7 @@ cluster = SLURMCluster(
 
 
 def main() -> int:
-    """Keep as many jobs as are wanted, and train."""
+    """Keep JOBS jobs running, and train."""
     cluster.adapt(minimum_jobs=JOBS, maximum_jobs=JOBS)  # a job that ends is replaced by another one
     # Ctrl-C is for initbench, which ends in good order. (It would inherit SIG_IGN, and ignore Ctrl-C too.)
     signal.signal(signal.SIGINT, lambda number, frame: None)
