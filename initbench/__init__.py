@@ -5,8 +5,8 @@
 >>> W.shape, str(W.dtype)
 ((784, 256), 'float32')
 
-`ib.run("grid.toml")` trains a grid and gives its tidy table; `ib.load("results/NAME")` reads one; `ib.report(...)`
-makes its report. Everything is imported when it is first used, so that `import initbench` is light.
+`ib.run("grid.toml")` trains a grid and returns its tidy table; `ib.load("results/NAME")` reads one; `ib.report(...)`
+writes its report. Everything is imported when it is first used, so that `import initbench` is fast.
 """
 
 from importlib import import_module
