@@ -116,7 +116,7 @@ def test_a_library_that_breaks_is_told_and_left_out(capfd, monkeypatch):
 
 
 def test_initbench_itself_must_not_break(monkeypatch):
-    monkeypatch.setattr(throughput, "HERE", "nothing of this name")
+    monkeypatch.setattr(throughput, "OURS", "nothing of this name")
     monkeypatch.setattr(throughput, "installed", lambda: ["nothing of this name"])
     with pytest.raises(WorkerDied, match="KeyError"):
         list(throughput.measure([(3, 2)], schemes=["normal"], rounds=1))
