@@ -5,8 +5,9 @@ import re
 import signal
 from contextlib import contextmanager
 
-# A case of the usual size takes milliseconds; one that takes so long hangs.
-SECONDS = 20
+# A case of the usual size takes milliseconds; one that takes this many seconds of the CPU hangs, and so does one that
+# waits, which takes none, for as many times longer.
+SECONDS, WAITS = 20, 15
 
 
 class Hang(BaseException):
@@ -15,7 +16,7 @@ class Hang(BaseException):
 
 @contextmanager
 def limited(seconds=SECONDS):
-    """No case may hang."""
+    """No case may hang, however many other programs the machine runs."""
 
     def ring(*_):
         raise Hang
@@ -23,13 +24,20 @@ def limited(seconds=SECONDS):
     if not hasattr(signal, "setitimer"):
         yield
         return
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = {
+        signal.SIGPROF: (signal.ITIMER_PROF, seconds),
+        signal.SIGALRM: (signal.ITIMER_REAL, WAITS * seconds),
+    }
+    before = {number: signal.signal(number, ring) for number in timers}
+    for timer, limit in timers.values():
+        signal.setitimer(timer, limit)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer, _ in timers.values():
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # What Python says that a program does: nothing of it may happen while a stranger's file is read.

@@ -417,8 +417,8 @@ def signalled(process, by):
 
 
 @exact
-@pytest.mark.parametrize("kills", [1, pytest.param(KILLS, marks=pytest.mark.slow)])
-def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_the_same_bits(tmp_path, capsys, kills):
+@pytest.mark.slow
+def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_the_same_bits(tmp_path, capsys):
     """Half of the instants are spread over the whole life of a run, and half are soon after it has written a part."""
     grid, draw = tmp_path / "small.toml", random.Random(SEED)
     grid.write_text(SMALL_GRID.replace("640", "256"))
@@ -429,7 +429,7 @@ def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_t
     expected = ib.load(tmp_path / "whole" / "small")
     results, tally, stopped = tmp_path / "0", Counter(), []
     before: dict[str, frozenset[str]] = {}
-    for number in range(kills):
+    for number in range(KILLS):
         run = launched(grid, results, silence=15)
         target = "worker stopped" if number % 20 == 6 else "worker killed" if number % 5 == 3 else "run"
         if number % 2:
@@ -469,10 +469,11 @@ def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_t
     assert sorted(p.name for p in folder.iterdir()) == [".lock", "grid.toml", "parts", "report.html", "timings"]
     with capsys.disabled():
         if THOROUGH:
-            sys.stdout.write(f"\n{kills} kills, a run of {life:.1f} s: {sorted(tally.items(), key=str)}\n")
+            sys.stdout.write(f"\n{KILLS} kills, a run of {life:.1f} s: {sorted(tally.items(), key=str)}\n")
 
 
 @exact
+@pytest.mark.slow
 def test_a_worker_whose_memory_is_limited_trains_the_same_bits_in_smaller_stacks(tmp_path, monkeypatch):
     """Its address space is limited when it begins to train: to what it has then, and a little."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from cells import SMALL_GRID, exact
+from dask_cluster import until
 
 import initbench as ib
 from initbench.errors import UserError
@@ -136,7 +136,7 @@ def test_a_damaged_part_is_set_aside_reported_and_trained_again(folder, trained,
     pd.testing.assert_frame_equal(frame, trained[1], check_exact=True)
 
 
-def test_reading_reports_damage_and_moves_nothing(folder, tmp_path, grid_file):
+def test_reading_reports_damage_and_moves_nothing(folder, tmp_path, grid_file, without_figures):
     victim = part_files(folder)[0]
     victim.write_bytes(victim.read_bytes() + b"x")
     for read in (ib.load, ib.report, lambda f: ib.merge([f], tmp_path / "merged")):
@@ -255,7 +255,9 @@ def test_a_foreign_folder_is_not_written_into(tmp_path, grid_file):
         ib.run(grid_file, results=tmp_path / "results")
 
 
-def test_another_data_set_trains_and_its_experiment_is_readable_from_anywhere(tmp_path, grid_file, monkeypatch):
+def test_another_data_set_trains_and_its_experiment_is_readable_from_anywhere(
+    tmp_path, grid_file, monkeypatch, without_figures
+):
     from idx import write_folder
 
     write_folder(tmp_path / "tiny", images=240, labels=240)
@@ -343,15 +345,15 @@ def test_workers_end_with_their_parent_and_import_nothing_from_the_working_direc
         parent.kill()
         pytest.skip("this system does not list a process's children")
     assert "12 cells to train" in parent.stdout.readline()
-    time.sleep(4)
-    pids = [int(pid) for pid in children.read_text().split()]
-    assert pids
+
+    def workers():
+        return [Path(f"/proc/{pid}") for pid in children.read_text().split()]
+
+    until(lambda: any(b"libtorch" in (worker / "maps").read_bytes() for worker in workers()))
+    found = workers()
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    until(lambda: not any(worker.exists() for worker in found), what="the end of the workers")
 
 
 def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_path, grid_file):

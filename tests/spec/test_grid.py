@@ -2,7 +2,6 @@
 
 import codecs
 import json
-import time
 import tomllib
 
 import hypothesis
@@ -10,6 +9,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from watch import limited
 
 from initbench.cli import options
 from initbench.errors import UserError
@@ -204,11 +204,10 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
 def test_a_grid_of_10_to_the_12_is_rejected_quickly():
     rates = list(range(1, 10001))
     text = f"[grid]\ninitializer = ['zeros']\nlearning_rate = {rates}\nbatch_size = {rates}\nseed = 10000"
-    start = time.monotonic()
-    (line,) = mistakes(text)
+    with limited():
+        (line,) = mistakes(text)
     assert "1,000,000,000,000 cells" in line
     assert "at most 10,000,000" in line
-    assert time.monotonic() - start < 20
 
 
 def test_a_bare_value_is_an_axis_of_one_and_a_count_is_seeds_from_0():
