@@ -1,4 +1,4 @@
-"""The evidence of a run: all tables that the page, the figures and the terminal tell of, reckoned once."""
+"""All derived tables of an experiment, computed once, for the page, the figures and the terminal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Evidence:
 
     @cached_property
     def last(self) -> pd.DataFrame:
-        """`outcomes`, where `test_accuracy` counts a diverged run as the commonest class."""
+        """`outcomes`, where the `test_accuracy` of a diverged run is the majority-class accuracy."""
         return self.outcomes.assign(test_accuracy=self.outcomes["scored_test_accuracy"])
 
     @cached_property
@@ -53,8 +53,8 @@ class Evidence:
         """`stats.verdicts`, with the columns of `stats.near_leader`."""
         table = stats.verdicts(self.frame, self.combination, chance=self.chance)
         keys = [*self.combination, "initializer"]
-        told = ["reached", "median", "share_reached", "share_low", "share_high"]
-        learned = stats.near_leader(self.frame, table, self.combination, chance=self.chance)[[*keys, *told]]
+        columns = ["reached", "median", "share_reached", "share_low", "share_high"]
+        learned = stats.near_leader(self.frame, table, self.combination, chance=self.chance)[[*keys, *columns]]
         return table.merge(learned, how="left", on=keys)
 
     @cached_property
@@ -127,7 +127,7 @@ class Evidence:
 
     @cached_property
     def first(self) -> "Evidence":
-        """What is told first: this, or with each initializer at its own best learning rate where that is an axis."""
+        """The evidence for the first answer: this, or with each initializer at its own best learning rate where that is an axis."""
         if self.rates is None:
             return self
         chosen = at_rates(self.frame, self.rates, self.combination_without_rate, "own_best")

@@ -9,26 +9,24 @@ from initbench.initializers import schemes
 
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with initializers as people are told of them: see `schemes.short`."""
+    """Return the table with short names of initializers: see `schemes.short`."""
     names = {setting: frame[setting].unique() for setting in ("initializer", "bias_initializer")}
-    short = {setting: {name: schemes.short(str(name)) for name in found} for setting, found in names.items()}
-    changed = {s: frame[s].map(told) for s, told in short.items() if any(name != t for name, t in told.items())}
+    short = {setting: {name: schemes.short(str(name)) for name in values} for setting, values in names.items()}
+    changed = {s: frame[s].map(by_name) for s, by_name in short.items() if any(a != b for a, b in by_name.items())}
     return frame.assign(**changed) if changed else frame
 
 
 def title(combination: Sequence[str], row: Any) -> str:
-    """What a combination of settings is called: `tanh, mse`, or with the setting's name where a value alone says
-    little.
-    """
-    said = []
+    """Return a combination's title: `tanh, mse`; with the setting's name where a value alone is unclear."""
+    parts = []
     for setting in combination:
         value = str(row[setting])
         if setting == "hidden":
             value = f"hidden {value}" if value else "no hidden layer"
         elif setting not in ("activation", "loss", "optimizer", "dataset"):
             value = f"{setting.replace('_', ' ')} {value}"
-        said.append(value)
-    return ", ".join(said) or "all cells"
+        parts.append(value)
+    return ", ".join(parts) or "all cells"
 
 
 def setting_text(setting: str, value: Any) -> str:

@@ -64,8 +64,8 @@ def latex(frame: pd.DataFrame, grid: Grid) -> str:
 
     def line(cells: Sequence[str], best: bool = False) -> str:
         escaped = ["".join(LATEX.get(sign, sign) for sign in cell) for cell in cells]
-        told = [rf"\textbf{{{cell}}}" if best and i in bold else cell for i, cell in enumerate(escaped)]
-        return " & ".join(told) + r" \\"
+        texts = [rf"\textbf{{{cell}}}" if best and i in bold else cell for i, cell in enumerate(escaped)]
+        return " & ".join(texts) + r" \\"
 
     body: list[str] = []
     of_choice = len(combination_of(grid))
@@ -75,8 +75,8 @@ def latex(frame: pd.DataFrame, grid: Grid) -> str:
         body.append(line(cells, best))
     columns = "l" * (len(headings) - 4) + "rrrr"
     parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(headings), r"\midrule", *body, r"\bottomrule"]
-    told = "".join(LATEX.get(sign, sign) for sign in note(grid))
-    return "\n".join([f"% {told}", r"% Needs \usepackage{booktabs}.", *parts, r"\end{tabular}", ""])
+    comment = "".join(LATEX.get(sign, sign) for sign in note(grid))
+    return "\n".join([f"% {comment}", r"% Needs \usepackage{booktabs}.", *parts, r"\end{tabular}", ""])
 
 
 def note(grid: Grid) -> str:
@@ -84,6 +84,7 @@ def note(grid: Grid) -> str:
     return (
         f"{grid.name}, {grid.shape}: mean test accuracy and 95% interval (Student's t) over the seeds, and over those "
         "that did not fail (diverge or stay at chance); points behind the leader, paired by seed, intervals corrected "
-        "for all pairs of a combination (Bonferroni). Bold: among the best, that is, not told to be behind any other, "
-        "nor a point or more behind. †: covers less than 95%, where some seeds failed, or are skewed or all equal."
+        "for all pairs of a combination (Bonferroni). Bold: among the best, that is, not significantly "
+        "worse than another, and at most a point below the leader. †: coverage below 95% (some seeds failed, skewed "
+        "seeds, or all equal)."
     )

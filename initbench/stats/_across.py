@@ -7,7 +7,7 @@ Mangili 2016 ("Should We Really Use Post-Hoc Tests Based on Mean-Ranks?", JMLR 1
 performance profiles and the probability of improvement Agarwal et al. 2021 ("Deep Reinforcement Learning at the Edge of
 the Statistical Precipice", NeurIPS, section 4) and their library rliable.
 
-In all of them a diverged run counts as a classifier that always says the commonest class. Only combinations that have
+Diverged runs are scored at the majority-class accuracy. Only combinations that have
 runs of every initializer are taken, of those the ones in which some run did not fail, and of these the seeds that all
 have.
 """
@@ -150,10 +150,10 @@ def _sign_flip(differences: Floats) -> float:
         error = float(differences.std(ddof=1)) / np.sqrt(n)
         p = 2 * distributions.t.sf(abs(differences.mean()) / error, n - 1) if error else float(differences[0] == 0)
         return max(float(p), 2.0 ** (1 - n))
-    found = distributions.permutation_test(
+    result = distributions.permutation_test(
         (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=2 ** (n + 1)
     )
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
 def _reachable(count: int, pairs: int) -> bool:
@@ -168,7 +168,7 @@ def _ranks_by_seed(scores: Mapping[str, Sequence[Floats]]) -> Floats | None:
     lengths = {len(values) for each in scores.values() for values in each}
     if len(lengths) > 1:
         raise ValueError(
-            f"scores of {sorted(lengths)} seeds; allowed: equally many, at the same seeds, as `scores` gives"
+            f"scores of {sorted(lengths)} seeds; allowed: equally many, at the same seeds, as `scores` returns"
         )
     if not lengths or lengths == {1}:
         return None

@@ -1,4 +1,4 @@
-"""Two runs of one grid side by side: what moved beyond noise."""
+"""Significant changes from one experiment to another."""
 
 from collections.abc import Mapping
 
@@ -15,13 +15,13 @@ from initbench.stats.chance import Chance
 def changes(
     before: pd.DataFrame, after: pd.DataFrame, metric: str = METRIC, chance: Mapping[str, Chance] | None = None
 ) -> pd.DataFrame:
-    """What changed from one run to another, for each setting that both have, over the seeds that both have.
+    """Compare two experiments, for each configuration that both have, over the seeds that both have.
 
     Cells are matched by their settings and not by their ids, so that runs of other versions can be compared. A row for
     each combination of settings but the seed: the settings, and
 
     - `seeds`: how many both have; `same`: at how many of them every metric of every epoch is equal to the last bit;
-    - `mean_before`, `mean_after` of the metric, a diverged run counted as one that always says the commonest class;
+    - `mean_before`, `mean_after` of the metric; diverged runs are scored at the majority-class accuracy;
     - `change`, its mean after minus before within seeds, with `change_low`, `change_high`: Student's t at 5% / m, m the
       number of settings that are compared (Bonferroni), so that with 95% probability nothing at all is told to have
       moved where nothing has. NaN with fewer than two seeds. Differences are not taken to spread less than rounding to

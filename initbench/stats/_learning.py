@@ -67,7 +67,7 @@ def near_leader(
 
     As `learning_speed`, a row for each initializer of each combination, with the target that accuracy less `near`
     (default one percentage point), and above chance in any case. `verdicts` says who leads; where nobody does, nobody
-    comes near. Where the validation split cannot tell what is above chance, nothing is known of who comes near:
+    comes near. Where the validation split does not separate learning from chance, it is unknown:
     `reached` is 0, and `share_reached` and its interval are NaN, as the median is.
     """
     keys = list(combination)

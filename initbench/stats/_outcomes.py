@@ -1,4 +1,4 @@
-"""What each run came to: which failed, and what a failed one counts as."""
+"""The outcome of each run: which failed, and the score of a diverged one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,23 +19,21 @@ def final(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def scored(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None = None) -> "pd.Series[float]":
-    """A metric in which a diverged run counts as a classifier that always says the commonest class.
+    """Return a metric in which diverged runs are scored at the majority-class accuracy.
 
-    Of an accuracy: from the epoch on at which the run diverged, or in which the accuracy is no number. A loss has no
-    such value and stays as it is.
-
-    `chance` says what that is for each data set; MNIST's is known.
+    Accuracies are replaced from the epoch on at which the run diverged, and where they are not finite. A loss has no
+    such value and is returned unchanged. `chance` has the chance level of each data set; that of MNIST is built in.
     """
     if not metric.endswith("accuracy"):
         return frame[metric]
     known = known_chances(frame, chance)
     values = {name: one.test if metric.startswith("test") else one.validation_score for name, one in known.items()}
-    lost = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(frame[metric].astype(float))
-    return frame[metric].where(~lost, frame["dataset"].astype(str).map(values).astype(float))
+    diverged = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(frame[metric].astype(float))
+    return frame[metric].where(~diverged, frame["dataset"].astype(str).map(values).astype(float))
 
 
 def known_chances(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:
-    """What always saying the commonest class reaches, for each data set of a table; ValueError where one is missing."""
+    """Return the chance level of each data set of a table; ValueError where one is missing."""
     known = {"mnist": MNIST, **(chance or {})}
     missing = sorted(set(map(str, frame["dataset"].unique())) - set(known))
     if missing:
@@ -46,12 +44,13 @@ def known_chances(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> d
 
 
 def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) -> pd.DataFrame:
-    """A row for each cell, that of its last epoch, with what became of it.
+    """Return the last epoch of each cell with its outcome: the columns of the table, and
 
-    Adds `diverged` (its status says so, or one of its accuracies is no number), `at_chance` (its accuracy is at most
-    the majority class's share plus three standard errors, on the validation split; on the test split, where the
-    validation split cannot tell; never, where neither can: see `Chance`), `failed` (either), and
-    `scored_validation_accuracy` and `scored_test_accuracy`: the accuracies, as `scored`.
+    - `diverged`: whether its status is `diverged`, or one of its accuracies is not finite.
+    - `at_chance`: whether its accuracy is at most the majority-class accuracy plus three standard errors, on the split
+      that separates learning from chance (see `Chance`); False where no split does.
+    - `failed`: either.
+    - `scored_validation_accuracy`, `scored_test_accuracy`: the accuracies as `scored` returns them, fractions.
     """
     rows = final(frame)
     known = known_chances(rows, chance)
@@ -72,7 +71,7 @@ def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) ->
 
 
 def share_interval(failed: Any, runs: Any, confidence: float = CONFIDENCE) -> tuple[Any, Any, Any]:
-    """The share of the runs that failed, with Wilson's interval; numbers or arrays; NaN of no run.
+    """Return the share of the runs that failed, with Wilson's interval; numbers or arrays; NaN without runs.
 
     (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n), z the normal quantile.
 

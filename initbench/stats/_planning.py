@@ -1,4 +1,4 @@
-"""How many seeds would be enough: what a paired comparison can detect, and what it takes to detect a difference."""
+"""Power analysis: minimum detectable differences of paired comparisons, and the seeds that a difference requires."""
 
 import math
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ TARGETS = (0.001, 0.005, 0.01)
 
 
 def power_analysis(differences: pd.DataFrame, targets: Sequence[float] = TARGETS) -> pd.DataFrame:
-    """For each compared initializer what its seeds can detect, and how many would detect given differences.
+    """Return the minimum detectable difference of each comparison, and the seeds that given differences require.
 
     Parameters
     ----------
@@ -107,11 +107,14 @@ def power_analysis(differences: pd.DataFrame, targets: Sequence[float] = TARGETS
     targets
         The differences, as fractions: 0.1, 0.5 and 1 percentage point.
 
-    Returns the table with `detectable`, and a column `needed_0.001`, … for each target.
+    Returns the table with
+
+    - `detectable`: minimum detectable difference at 80% power, a fraction.
+    - `needed_0.001`, …: number of seeds that detect each target with 80% power; infinite beyond `MAX_SEEDS`.
     """
-    found = differences.copy()
-    rows = list(zip(found["difference_std"].clip(lower=RESOLUTION), found["pairs"], found["comparisons"], strict=True))
-    found["detectable"] = [detectable(std, int(pairs), int(m)) for std, pairs, m in rows]
+    table = differences.copy()
+    rows = list(zip(table["difference_std"].clip(lower=RESOLUTION), table["pairs"], table["comparisons"], strict=True))
+    table["detectable"] = [detectable(std, int(pairs), int(m)) for std, pairs, m in rows]
     for target in targets:
-        found[f"needed_{target:g}"] = [seeds_needed(target, std, int(m)) for std, _, m in rows]
-    return found
+        table[f"needed_{target:g}"] = [seeds_needed(target, std, int(m)) for std, _, m in rows]
+    return table

@@ -15,12 +15,12 @@ RATE = "learning_rate"
 def rates(
     frame: pd.DataFrame, combination: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
 ) -> pd.DataFrame:
-    """What each initializer reaches at each learning rate, and which rates are chosen: on validation, never on test.
+    """Return the results at each learning rate, and the rates selected on validation, never on test.
 
     `combination` names the settings other than the learning rate. A row for each initializer and rate of each
-    combination, with the columns of `results`, `validation_accuracy` (mean; a diverged run counts as one that always
-    says the commonest class), and
+    combination: the columns of `results`, and
 
+    - `validation_accuracy`: its mean, a fraction; diverged runs are scored at the majority-class accuracy.
     - `own_best`: the initializer's rate with the highest mean validation accuracy; of several the first;
     - `common`: the one rate at which the mean validation accuracy, averaged over the initializers, is highest.
 
