@@ -127,7 +127,7 @@ class Evidence:
 
     @cached_property
     def first(self) -> "Evidence":
-        """The evidence for the first answer: this, or with each initializer at its own best learning rate where that is an axis."""
+        """The evidence for the first answer: at each own best learning rate where that is an axis, else this."""
         if self.rates is None:
             return self
         chosen = at_rates(self.frame, self.rates, self.combination_without_rate, "own_best")
