@@ -295,9 +295,12 @@ def test_an_override_may_be_a_table_and_is_refused_where_toml_cannot_say_it(tmp_
     assert grid.parse(VALID, overrides={"grid.seed": 3}).axes["seed"] == (0, 1, 2)
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
-@given(data=st.data())
-def test_any_document_is_a_grid_or_a_mistake(data):
+@pytest.mark.parametrize("examples", [60, pytest.param(300, marks=pytest.mark.slow)])
+def test_any_document_is_a_grid_or_a_mistake(examples):
+    hypothesis.settings(max_examples=examples, deadline=None)(given(data=st.data())(read_any_document))()
+
+
+def read_any_document(data):
     """Random values in random places of a grid file: a grid, or lines of mistakes, and nothing else."""
     import tomlkit
 
