@@ -17,8 +17,8 @@ SIZES = [
 def violations(page):
     """What axe finds on a page in a browser: how many violations, and a report of them."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    found = axe.Axe().run(page, options={"runOnly": RULES})
-    return found.violations_count, found.generate_report()
+    results = axe.Axe().run(page, options={"runOnly": RULES})
+    return results.violations_count, results.generate_report()
 
 
 class Page(HTMLParser):
@@ -30,14 +30,14 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        given = dict(attributes)
+        values = dict(attributes)
         if tag in ("script", "style"):
             self._inside.append(tag)
         if tag == "script":
-            self.scripts.append([given.get("type"), ""])
-        if tag == "svg" and given.get("role") == "img":
-            self.images.append(given)
-        self.addresses += [given[key] for key in ("src", "href", "xlink:href", "action", "srcset") if key in given]
+            self.scripts.append([values.get("type"), ""])
+        if tag == "svg" and values.get("role") == "img":
+            self.images.append(values)
+        self.addresses += [values[key] for key in ("src", "href", "xlink:href", "action", "srcset") if key in values]
 
     def handle_endtag(self, tag):
         if tag in ("script", "style"):

@@ -132,8 +132,8 @@ def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
         return [f"{none_trained(verdicts)}, so no initializer can be recommended."]
     best = verdicts.sort_values(SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
     if len(set(verdicts["initializer"])) == 1:
-        where = f" with {title(combination, best)}" if n_led > 1 else ""
-        return [f"Only one initializer was trained, so there is nothing to compare: it reached {marked(best)}{where}."]
+        scope = f" with {title(combination, best)}" if n_led > 1 else ""
+        return [f"Only one initializer was trained, so there is nothing to compare: it reached {marked(best)}{scope}."]
     led = verdicts.groupby(keys, observed=True)["leader"].transform("any")
     alive = verdicts[led]
     compared = alive[alive.groupby(keys, observed=True)["n_compared"].transform("max") > 0]
@@ -147,16 +147,16 @@ def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
             "No significant differences between initializers: more seeds, or larger differences, are needed."
         )
     elif n_compared == 1:
-        where = f" with {title(combination, compared.iloc[0])}" if n_led + n_failed > 1 else ""
+        scope = f" with {title(combination, compared.iloc[0])}" if n_led + n_failed > 1 else ""
         candidates = compared[compared["standing"] != ""].sort_values("difference", na_position="first")
         names = list(candidates["initializer"])
         if not names:
-            sentences.append(f"No initializer is among the best{where}: each is significantly worse than another.")
+            sentences.append(f"No initializer is among the best{scope}: each is significantly worse than another.")
         elif len(names) == 1:
             alone = compared.loc[compared["initializer"] != names[0], "significant"].all()
-            sentences.append(f"{names[0]} {'is the best' if alone else 'leads'}{where}.")
+            sentences.append(f"{names[0]} {'is the best' if alone else 'leads'}{scope}.")
         else:
-            sentences.append(f"The best is among {_some(names)}{where}. No significant differences among these.")
+            sentences.append(f"The best is among {_some(names)}{scope}. No significant differences among these.")
     else:
         sentences += _across_combinations(compared, n_compared, keys)
     if n_led > 1:
@@ -174,25 +174,25 @@ def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -
     """Say which initializers are significantly worse in no combination, jointly; then in how many, separately."""
     names = list(dict.fromkeys(alive["initializer"]))
     settings = [setting.replace("_", " ") for setting in keys]
-    where = counted(count, keys[0]) if len(keys) == 1 else f"{count} combinations of {listed(settings)}"
+    combinations = counted(count, keys[0]) if len(keys) == 1 else f"{count} combinations of {listed(settings)}"
     rows = alive.assign(_tested=(alive["standing"] != "") | alive["significant"]).groupby("initializer")
     worse_jointly, worse = rows["significant_overall"].sum(), rows["significant"].sum()
     everywhere = rows["_tested"].sum() == count  # tested in every combination, and trained
     never = [name for name in names if worse_jointly[name] == 0 and everywhere[name]]
     always = [name for name in names if worse_jointly[name] == rows.size()[name]]
     if len(never) == len(names):
-        sentences = [f"Over all {where}, no initializer is significantly worse than another."]
+        sentences = [f"Over all {combinations}, no initializer is significantly worse than another."]
     elif never:
         verb = "is" if len(never) == 1 else "are"
-        sentences = [f"Over all {where}, {_some(never)} {verb} never significantly worse than another."]
+        sentences = [f"Over all {combinations}, {_some(never)} {verb} never significantly worse than another."]
     elif worse_jointly.all():
         fewest = int(worse_jointly.min())
         sentences = [
-            f"Over all {where}, every initializer is significantly worse than another somewhere; "
+            f"Over all {combinations}, every initializer is significantly worse than another somewhere; "
             f"{_some([name for name in names if worse_jointly[name] == fewest])} least often, in {fewest}."
         ]
     else:
-        sentences = [f"No initializer was tested in all {where} without being significantly worse than another."]
+        sentences = [f"No initializer was tested in all {combinations} without being significantly worse than another."]
     if always:
         sentences.append(f"Never among the best: {_some(always)}.")
     if (alive["significant"] & ~alive["significant_overall"]).any():
@@ -333,9 +333,9 @@ def speed(timings: Sequence[Mapping[str, Any]]) -> str:
     possible = sum(parts["training_seconds"] * parts["product_rate"])
     rate = operations / seconds
     rate_text = f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.0f} GFLOP/s"
-    where = "of one device" if (parts["device"] != "cpu").any() else "of one core"
+    unit = "of one device" if (parts["device"] != "cpu").any() else "of one core"
     return (
-        f"Training took {seconds:,.0f} s {where} and reached {rate_text} on it, {100 * operations / possible:.0f}% of "
+        f"Training took {seconds:,.0f} s {unit} and reached {rate_text} on it, {100 * operations / possible:.0f}% of "
         "its rate in a large matrix product."
     )
 

@@ -81,10 +81,10 @@ def loss_interval(row: Any, runs: str = "all") -> str:
     count = int(row["seeds"] - row["diverged" if runs == "all" else "failed"])
     if 0.001 <= abs(mean) < 1e6:
         digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 100 else 0
-        told = f"{mean:,.{digits}f}" + ("" if pd.isna(half) else f" ± {half:,.{digits}f}")
+        shown = f"{mean:,.{digits}f}" + ("" if pd.isna(half) else f" ± {half:,.{digits}f}")
     else:
-        told = f"{mean:.3g}" + ("" if pd.isna(half) else f" ± {half:.2g}")
-    return f"{told} ({plural(count, 'run')})"
+        shown = f"{mean:.3g}" + ("" if pd.isna(half) else f" ± {half:.2g}")
+    return f"{shown} ({plural(count, 'run')})"
 
 
 def points(value: float, low: float, high: float) -> tuple[str, str]:
@@ -146,9 +146,9 @@ def uncapitalized(sentence: str) -> str:
     return sentence[0].lower() + sentence[1:]
 
 
-def difference(row: Any, what: str) -> str:
+def difference(row: Any, column: str) -> str:
     """The difference in the columns `what`, `what`_low and `what`_high as `points` has it, in one text."""
-    return " ".join(points(row[what], row[f"{what}_low"], row[f"{what}_high"])).strip()
+    return " ".join(points(row[column], row[f"{column}_low"], row[f"{column}_high"])).strip()
 
 
 def p_value(p: float) -> str:

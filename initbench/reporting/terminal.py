@@ -27,22 +27,22 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     for _, rows in verdicts.groupby(combination, sort=False):
         failed = f"{int(rows['failed'].sum())} of {int(rows['seeds'].sum())}"
         if not rows["leader"].any():
-            said = (
+            cells = (
                 names.title(combination, rows.iloc[0]),
                 f"none: {narrative.none_trained(rows).lower()}",
                 "–",
                 "",
                 failed,
             )
-            table.add_row(*map(Text, said))
+            table.add_row(*map(Text, cells))
             continue
         leader = rows[rows["leader"]].iloc[0]
         others = rows[~rows["leader"]]
         also = ", ".join(others.loc[others["standing"] == "best", "initializer"])
         if len(others) and not others["difference_low"].notna().any():
             also = "unknown: one seed"
-        said = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, failed)
-        table.add_row(*map(Text, said))  # as it is: a data set's name may look like markup
+        cells = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, failed)
+        table.add_row(*map(Text, cells))  # as it is: a data set's name may look like markup
     # A name is never broken: a terminal that is too narrow wraps the lines itself.
     widest = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
     console.width = max(console.width, widest)

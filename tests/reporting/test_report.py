@@ -106,8 +106,8 @@ def test_a_scheme_for_each_place_has_a_short_name_that_fits_its_figures(recwarn)
     longest = (
         '{ first = "variance_scaling", hidden = "glorot_truncated_normal", last = { name = "uniform", low = -1 } }'
     )
-    one = {"activation": "tanh", "loss": "mse"}
-    parsed = grid.parse(TEXT.replace('"zeros"', f'"zeros", {table}, {longest}'), overrides=one)
+    row = {"activation": "tanh", "loss": "mse"}
+    parsed = grid.parse(TEXT.replace('"zeros"', f'"zeros", {table}, {longest}'), overrides=row)
     text = Page(render(made_up(parsed), parsed, [], "x")).text
     assert "he_normal with last normal(std=0.01)" in text
     assert "glorot_truncated_normal with first variance_scaling and last uniform(low=-1.0, high=0.05)" in text
@@ -166,8 +166,8 @@ def test_grids_of_other_shapes_are_drawn(change):
 
 
 def made_up_of_epochs(parsed, epochs):
-    one = dataclasses.replace(parsed, axes={**parsed.axes, "epochs": (epochs,)})
-    return made_up(one)
+    one_epoch_count = dataclasses.replace(parsed, axes={**parsed.axes, "epochs": (epochs,)})
+    return made_up(one_epoch_count)
 
 
 def test_divergence_is_counted_and_listed(without_figures):
@@ -218,9 +218,9 @@ def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
         "a (90.8% ± 1.0) leads; b (24.1 points lower; 1 of 5 runs diverged) cannot be ruled out: high variance across "
         "seeds."
     )
-    one = frame_of({"a": [0.9], "b": [0.8]})
+    one_seed = frame_of({"a": [0.9], "b": [0.8]})
     assert (
-        narrative.verdict(stats.verdicts(one, []))
+        narrative.verdict(stats.verdicts(one_seed, []))
         == "a (90.0%) leads, but with a single seed no difference can be tested."
     )
     alone = narrative.verdict(stats.verdicts(frame_of({"a": [0.9, 0.9]}), []))
@@ -265,7 +265,7 @@ def test_a_large_experiment_is_embedded_in_part_and_the_page_says_so():
 def test_the_report_of_an_experiment_is_small_and_says_how_fast_it_was(copied):
     timings = store.read_timings(copied)
     assert len(timings) == 2
-    starts = [sum(told["seconds"] for told in timing["initialization"].values()) for timing in timings]
+    starts = [sum(record["seconds"] for record in timing["initialization"].values()) for timing in timings]
     trained = [timing["seconds"] - start for timing, start in zip(timings, starts, strict=True)]
     possible = sum(s * timing["product_rate"] for s, timing in zip(trained, timings, strict=True))
     share = sum(timing["operations"] for timing in timings) / possible
@@ -279,19 +279,19 @@ def test_the_report_of_an_experiment_is_small_and_says_how_fast_it_was(copied):
 
 
 def test_what_initial_weights_cost_is_told_of_this_grids_and_taken_off_the_training():
-    made = {"metainit": {"cells": 2, "seconds": 250.0}, "zeros": {"cells": 2, "seconds": 0.0}, "broken": None}
-    told = {"seconds": 254.0, "cells": 4, "operations": 4e9, "product_rate": 2e9, "initialization": made}
-    assert narrative.speed([told]).startswith("Training took 254 s")  # a damaged timing is not read
-    del made["broken"]
-    assert narrative.speed([told]) == (
+    by_initializer = {"metainit": {"cells": 2, "seconds": 250.0}, "zeros": {"cells": 2, "seconds": 0.0}, "broken": None}
+    timing = {"seconds": 254.0, "cells": 4, "operations": 4e9, "product_rate": 2e9, "initialization": by_initializer}
+    assert narrative.speed([timing]).startswith("Training took 254 s")  # a damaged timing is not read
+    del by_initializer["broken"]
+    assert narrative.speed([timing]) == (
         "Training took 4 s of one core and reached 1 GFLOP/s on it, 50% of its rate in a large matrix product."
     )
     others = "less than 0.01 s with the others; its training took 1 s."
-    assert narrative.initialization([told]) == f"A cell’s initial weights took 125 s with metainit, and {others}"
-    assert narrative.initialization([told], ["zeros"]) == (
+    assert narrative.initialization([timing]) == f"A cell’s initial weights took 125 s with metainit, and {others}"
+    assert narrative.initialization([timing], ["zeros"]) == (
         "A cell’s initial weights took less than 0.01 s with every initializer; its training took 1 s."
     )
-    assert narrative.initialization([told], []) == narrative.initialization([{"seconds": 1.0}]) == ""
+    assert narrative.initialization([timing], []) == narrative.initialization([{"seconds": 1.0}]) == ""
 
 
 def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
@@ -433,8 +433,8 @@ def degenerate(case):
         warnings.simplefilter("error")
         text = Page(render(frame, parsed, [], "initbench run page.toml")).text
     assert sentence in text
-    told = text.lower().replace("finance", "")
-    assert not re.search(r"\bnan\b|\binf\b|none%|\bnone\b points", told)
+    lowered = text.lower().replace("finance", "")
+    assert not re.search(r"\bnan\b|\binf\b|none%|\bnone\b points", lowered)
 
 
 @pytest.mark.parametrize("case", DEGENERATE)
@@ -510,19 +510,19 @@ def lab(hexed, deficiency=None):
 
 @pytest.mark.parametrize(("palette", "ground"), [(style.LIGHT, "#ffffff"), (style.DARK, "#14181c")])
 def test_colours_stand_out_from_their_ground_and_from_each_other_for_the_colour_blind(palette, ground):
-    """3:1 against the ground (WCAG 2.2, 1.4.11); and apart by 15 or more of CIELAB's units whoever looks. Those near to
-    each other in lightness, on grey paper, have other markers.
+    """At least 3:1 against the ground (WCAG 2.2, 1.4.11), and 15 of CIELAB units apart for every viewer.
+    Colours similar in lightness, on grey paper, have different markers.
     """
 
     def luminance(hexed):
         return np.array([0.2126, 0.7152, 0.0722]) @ [linear(c) for c in rgb(hexed)]
 
     for colour in palette:
-        one, other = sorted([luminance(colour) + 0.05, luminance(ground) + 0.05])
-        assert other / one >= 3, colour
+        darker, lighter = sorted([luminance(colour) + 0.05, luminance(ground) + 0.05])
+        assert lighter / darker >= 3, colour
     for deficiency in (None, "protanopia", "deuteranopia", "tritanopia"):
-        for one, other in itertools.combinations(palette, 2):
-            assert np.linalg.norm(lab(one, deficiency) - lab(other, deficiency)) >= 15, (one, other, deficiency)
+        for first, second in itertools.combinations(palette, 2):
+            assert np.linalg.norm(lab(first, deficiency) - lab(second, deficiency)) >= 15, (first, second, deficiency)
 
 
 def test_an_initializer_has_one_colour_and_one_marker_throughout():
@@ -575,7 +575,7 @@ def test_who_was_not_compared_is_not_passed_over():
     assert judged(A=around(0.9), B=around(0.5))[0] == "A is the best."
     headline, verdict = judged(
         A=[0.3, 0.2, 0.9], B=[0.1, 0.1, 0.1]
-    )  # that B never trained is no proof that A is better
+    )  # that B never trained does not prove that A is better
     assert headline.startswith("No significant differences between initializers")
     assert verdict == "A (46.7% ± over 50) leads; B always stayed at chance."
     headline, verdict = judged(A=[0.9], B=[0.8])
@@ -611,18 +611,22 @@ def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, 
     parsed = grid.parse(TEXT, overrides={"activation": "tanh", "loss": "mse", "seed": 5})
     alike = lambda c: 0.9 + 0.01 * ((3 * c.seed + (c.initializer == "zeros")) % 5)  # noqa: E731
     summary_table(made_up(parsed, lambda c: 0.1 if "truncated" in c.initializer else alike(c)), parsed)
-    told = capsys.readouterr().out
-    assert "he_normal" in told
-    assert "zeros" in told
-    assert "truncated" not in told  # which failed at every seed
+    printed = capsys.readouterr().out
+    assert "he_normal" in printed
+    assert "zeros" in printed
+    assert "truncated" not in printed  # which failed at every seed
 
 
 def test_several_kinds_of_machine_are_said_in_words(without_figures):
-    one = {"processor": "AMD EPYC", "device": "cpu", "torch": "2.13.0"}
-    assert narrative.mixed([one, {**one, "torch": "2.12.0"}]) == ""
-    told = narrative.mixed([one, {**one, "processor": "Intel Xeon"}, {**one, "device": "cuda: NVIDIA H100"}])
-    assert "Trained on 3 kinds of machine: AMD EPYC, Intel Xeon and cuda: NVIDIA H100 with AMD EPYC." in told
-    assert "between kinds, results agree to rounding" in told
+    environment = {"processor": "AMD EPYC", "device": "cpu", "torch": "2.13.0"}
+    assert narrative.mixed([environment, {**environment, "torch": "2.12.0"}]) == ""
+    sentence = narrative.mixed(
+        [environment, {**environment, "processor": "Intel Xeon"}, {**environment, "device": "cuda: NVIDIA H100"}]
+    )
+    assert "Trained on 3 kinds of machine: AMD EPYC, Intel Xeon and cuda: NVIDIA H100 with AMD EPYC." in sentence
+    assert "between kinds, results agree to rounding" in sentence
     parsed = grid.parse(TEXT)
-    page = render(made_up(parsed), parsed, [one, {**one, "processor": "Intel Xeon"}], "initbench run page.toml")
+    page = render(
+        made_up(parsed), parsed, [environment, {**environment, "processor": "Intel Xeon"}], "initbench run page.toml"
+    )
     assert "Trained on 2 kinds of machine: AMD EPYC and Intel Xeon." in page

@@ -80,7 +80,7 @@ def test_results_are_three_answers_and_not_one():
     assert table.loc["c", ["mean_all", "mean_trained", "share_failed"]].tolist() == pytest.approx([0.6, 0.6, 0.0])
 
 
-def test_chance_is_the_commonest_class_and_three_standard_errors(mnist):
+def test_chance_is_the_majority_class_and_three_standard_errors(mnist):
     assert stats.Chance(mnist.majority_class_share, mnist.majority_class_validation_share, 5000) == stats.Chance(
         0.1135, 0.1126, 5000
     )
@@ -89,8 +89,8 @@ def test_chance_is_the_commonest_class_and_three_standard_errors(mnist):
     assert stats.outcomes(frame)["failed"].tolist() == [True, False]
     with pytest.raises(ValueError, match="'other' is missing"):
         stats.outcomes(frame.assign(dataset="other"))
-    known = {"other": stats.Chance(0.5, 0.5, 100)}
-    assert stats.outcomes(frame.assign(dataset="other"), known)["failed"].tolist() == [True, True]
+    chances = {"other": stats.Chance(0.5, 0.5, 100)}
+    assert stats.outcomes(frame.assign(dataset="other"), chances)["failed"].tolist() == [True, True]
 
 
 SORTED = stats.Chance(0.1135, 1.0, 5000, 10_000, unseen=0.902)  # MNIST by class: the first twelfth are zeros
@@ -181,7 +181,7 @@ def test_differences_are_paired_by_seed():
 
 @pytest.mark.parametrize("runs", [250, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_best_is_among_the_best_with_95_percent(runs):
-    """Four initializers, the best by a hair, with a common luck by seed: how often is it told to be behind?"""
+    """Four initializers, the best by a hair, with a common luck by seed: how often is it significantly worse?"""
     generator = np.random.default_rng(0)
     means = np.array([0.902, 0.900, 0.900, 0.900])
     luck = generator.normal(0, 0.01, (runs, 1, 5))
@@ -230,10 +230,10 @@ def test_a_planted_difference_is_found_with_the_power_that_was_computed(runs):
     difference, spread = 0.009, 0.003
     values = np.array([0.9 + difference, 0.90, 0.90])[:, None] + generator.normal(0, spread, (runs, 3, 5))
     table = stats.verdicts(experiments(values), ["activation"])
-    found = (table.loc[table["initializer"] == "b", "worse_than"] == "a").mean()
+    share_detected = (table.loc[table["initializer"] == "b", "worse_than"] == "a").mean()
     power = stats.power(difference, spread * np.sqrt(2), 5, comparisons=3)
     assert 0.5 < power < 0.9
-    assert found == pytest.approx(power, abs=3 * np.sqrt(power * (1 - power) / runs))
+    assert share_detected == pytest.approx(power, abs=3 * np.sqrt(power * (1 - power) / runs))
 
 
 def test_powers_are_statsmodels():
@@ -293,8 +293,8 @@ def test_the_speed_of_learning_is_kaplan_and_meiers_by_hand():
     ends = sorted(1 - 0.3 ** np.exp(sign * 1.959964 * np.sqrt(variance)) for sign in (-1, 1))
     assert table[["share_low", "share_high"]].tolist() == pytest.approx(ends, abs=1e-6)
     for accuracy, share in ((0.1, 0.0), (0.99, 1.0)):
-        one = frame_of({"a": [accuracy] * 5}).assign(epoch=3)
-        row = stats.learning_speed(one, ["initializer"], 0.9).iloc[0]
+        reached_at_3 = frame_of({"a": [accuracy] * 5}).assign(epoch=3)
+        row = stats.learning_speed(reached_at_3, ["initializer"], 0.9).iloc[0]
         assert row["share_reached"] == share
         assert row["share_low"] <= share <= row["share_high"]
 
@@ -356,9 +356,9 @@ def test_differences_that_are_the_same_to_the_last_digit_are_no_certainty():
 def test_a_sentence_about_all_choices_is_corrected_for_all():
     generator = np.random.default_rng(3)
     frames = []
-    for choice in range(8):
+    for number in range(8):
         values = np.array([0.92, 0.905])[:, None] + generator.normal(0, 0.004, (2, 5))
-        frames.append(frame_of(dict(zip("ab", values, strict=True)), activation=f"f{choice}"))
+        frames.append(frame_of(dict(zip("ab", values, strict=True)), activation=f"f{number}"))
     table = stats.verdicts(pd.concat(frames, ignore_index=True), ["activation"])
     alone, overall = table["significant"], table["significant_overall"]
     assert alone.sum() > overall.sum() > 0
@@ -452,7 +452,7 @@ def test_intervals_that_cover_less_are_flagged_with_what_they_cover():
     table = stats.results(frame_of(values), ["initializer"]).set_index("initializer")
     expected = {"mixed": "mixed", "skewed": "skewed", "equal": "equal", "lost": "equal"}
     assert table["flag"].to_dict() == {"fine": "", "near chance": "", **expected}
-    assert table.loc["near chance", "failed"] == 2  # that some failed is no gap
+    assert table.loc["near chance", "failed"] == 2  # failed runs alone do not make a gap
     many = stats.results(frame_of({"half": [0.9, None] * 10}), ["initializer"])
     assert many["flag"].tolist() == [""]  # of twenty seeds of both kinds the interval is as good as any
     assert table.loc["fine", "coverage"] == 0.95
@@ -550,8 +550,10 @@ def test_the_probability_of_improvement_is_rliables():
     assert table.loc[("y", "x"), "probability"] == pytest.approx(0.47, abs=1e-12)
     assert table.loc[("x", "y"), ["low", "high"]].tolist() == pytest.approx([0.405, 0.655], abs=0.01)
     scores = rliable_scores()
-    each = [scipy_stats.mannwhitneyu(a, b).statistic / 25 for a, b in zip(scores["x"], scores["y"], strict=True)]
-    assert table.loc[("x", "y"), "probability"] == pytest.approx(np.mean(each), abs=1e-12)
+    probabilities = [
+        scipy_stats.mannwhitneyu(a, b).statistic / 25 for a, b in zip(scores["x"], scores["y"], strict=True)
+    ]
+    assert table.loc[("x", "y"), "probability"] == pytest.approx(np.mean(probabilities), abs=1e-12)
     same = stats.improvement({"a": scores["x"], "b": scores["x"]})
     assert same["probability"].tolist() == pytest.approx([0.5, 0.5])
 
@@ -589,15 +591,15 @@ def test_pairs_of_ranks_are_those_of_scikit_posthocs():
     values = generator.normal([0, 0.9, 2.0], size=(12, 3))
     table = stats.rank_pairs(ranked(dict(zip("abc", values.T, strict=True))))
     assert table["attainable_combinations"].all()
-    assert not table["significant"].any()  # by single runs nothing is told
+    assert not table["significant"].any()  # single runs show no significant difference
     expected = posthocs.posthoc_wilcoxon(list(values.T), p_adjust="holm")
     for _, row in table.iterrows():
-        place = ["abc".index(row[side]) + 1 for side in ("better", "worse")]
-        assert row["p_combinations_holm"] == pytest.approx(expected.loc[place[0], place[1]], abs=1e-12)
+        columns = ["abc".index(row[side]) + 1 for side in ("better", "worse")]
+        assert row["p_combinations_holm"] == pytest.approx(expected.loc[columns[0], columns[1]], abs=1e-12)
 
 
 def test_where_no_test_of_ranks_can_reach_significance_none_is_claimed():
-    clear = {name: np.arange(8) / 100 + place / 10 for place, name in enumerate("abcdef")}
+    clear = {name: np.arange(8) / 100 + rank / 10 for rank, name in enumerate("abcdef")}
     for count, possible in ((3, True), (4, True), (5, False), (6, False)):
         table = stats.rank_pairs(ranked({name: clear[name] for name in "abcdef"[:count]}))
         assert table["p_combinations"].tolist() == pytest.approx([2 / 2**8] * len(table))  # they could not differ more
@@ -612,14 +614,14 @@ def test_average_ranks_are_compared_over_the_seeds_by_sign_flips():
     by_seed = scipy_stats.rankdata(-np.array(list(scores.values())), axis=0).mean(axis=1)  # [initializers, seeds]
     flips = np.array(list(itertools.product([-1, 1], repeat=7)))
     for better, worse in table.index:
-        each = by_seed["abc".index(worse)] - by_seed["abc".index(better)]
-        assert table.loc[(better, worse), "difference"] == pytest.approx(each.mean())
-        sums = np.abs((flips * each).sum(axis=1))
-        assert table.loc[(better, worse), "p"] == pytest.approx((sums >= abs(each.sum()) - 1e-9).mean())
+        differences = by_seed["abc".index(worse)] - by_seed["abc".index(better)]
+        assert table.loc[(better, worse), "difference"] == pytest.approx(differences.mean())
+        sums = np.abs((flips * differences).sum(axis=1))
+        assert table.loc[(better, worse), "p"] == pytest.approx((sums >= abs(differences.sum()) - 1e-9).mean())
     assert table["p_holm"].tolist() == pytest.approx(stats.holm(table["p"]).tolist())
     assert table["attainable"].all()  # 3 / 2⁶ is below 5%
     assert table["significant"].tolist() == (table["p_holm"] <= 0.05).tolist()
-    assert not stats.rank_pairs({name: [v[:5] for v in each] for name, each in scores.items()})["attainable"].any()
+    assert not stats.rank_pairs({name: [v[:5] for v in values] for name, values in scores.items()})["attainable"].any()
 
 
 @pytest.mark.parametrize(
@@ -636,7 +638,7 @@ def test_where_initializers_are_the_same_their_ranks_are_told_apart_in_at_most_6
     generator = np.random.default_rng(1)
     shared = generator.normal(0, np.sqrt(together), (count, 3, 1, seeds))
     values = shared + generator.normal(0, np.sqrt(1 - together), (count, 3, 8, seeds))
-    tables = [stats.rank_pairs(dict(zip("abc", map(list, each), strict=True))) for each in values]
+    tables = [stats.rank_pairs(dict(zip("abc", map(list, scores_by_name), strict=True))) for scores_by_name in values]
     assert sum(table["significant"].any() for table in tables) <= limit
     by_choices = sum((table["p_combinations_holm"] <= 0.05).any() for table in tables)
     assert (by_choices > 0.3 * count) == (together > 0)
@@ -646,14 +648,14 @@ def test_ranks_leave_out_choices_that_lack_an_initializer_or_any_that_trained():
     whole = frame_of({"a": [0.9, 0.91], "b": [0.8, 0.81]}, activation="tanh")
     lacking = frame_of({"a": [0.9, 0.91]}, activation="relu")
     dead = frame_of({"a": [None, None], "b": [0.1, 0.1]}, activation="elu")
-    found = stats.scores(pd.concat([whole, lacking, dead], ignore_index=True), ["activation"])
-    assert {name: len(each) for name, each in found.items()} == {"a": 1, "b": 1}
-    assert stats.ranks(found)["mean_rank"].tolist() == [1.0, 2.0]
+    scores = stats.scores(pd.concat([whole, lacking, dead], ignore_index=True), ["activation"])
+    assert {name: len(values) for name, values in scores.items()} == {"a": 1, "b": 1}
+    assert stats.ranks(scores)["mean_rank"].tolist() == [1.0, 2.0]
     nothing = stats.scores(lacking.assign(status="diverged"), ["activation"])
     assert stats.ranks(nothing).empty
     assert stats.profiles(nothing, [0.5]).empty
     assert np.isnan(stats.interquartile_means(nothing)["mean"]).all()
-    assert np.isnan(stats.friedman(found))
+    assert np.isnan(stats.friedman(scores))
 
 
 def at_rate(rate, values, validation=None):
@@ -667,10 +669,10 @@ def test_learning_rates_are_chosen_on_validation_and_reported_on_test():
         [
             at_rate(
                 rate,
-                {name: [test + s for s in seeds] for name, (test, _) in each.items()},
-                {name: [validation + s for s in seeds] for name, (_, validation) in each.items()},
+                {name: [test + s for s in seeds] for name, (test, _) in accuracies.items()},
+                {name: [validation + s for s in seeds] for name, (_, validation) in accuracies.items()},
             )
-            for rate, each in (
+            for rate, accuracies in (
                 (0.01, {"a": (0.5, 0.5), "b": (0.8, 0.8)}),
                 (0.1, {"a": (0.90, 0.95), "b": (0.7, 0.7)}),
                 (1.0, {"a": (0.99, 0.90), "b": (0.2, 0.2)}),
@@ -709,12 +711,12 @@ def test_only_seeds_that_all_have_are_ranked():
     rows = []
     for activation in ("tanh", "relu"):
         for name, seeds in (("a", range(8)), ("b", range(4, 12))):
-            one = frame_of({name: [0.5 + 0.01 * seed for seed in seeds]}, activation=activation)
-            rows.append(one.assign(seed=list(seeds)))
-    found = stats.scores(pd.concat(rows, ignore_index=True), ["activation"])
-    assert [len(values) for values in found["a"]] == [4, 4]
-    assert stats.ranks(found)["mean_rank"].tolist() == [1.5, 1.5]
-    assert stats.rank_pairs(found)["difference"].tolist() == [0.0]
+            frame = frame_of({name: [0.5 + 0.01 * seed for seed in seeds]}, activation=activation)
+            rows.append(frame.assign(seed=list(seeds)))
+    scores = stats.scores(pd.concat(rows, ignore_index=True), ["activation"])
+    assert [len(values) for values in scores["a"]] == [4, 4]
+    assert stats.ranks(scores)["mean_rank"].tolist() == [1.5, 1.5]
+    assert stats.rank_pairs(scores)["difference"].tolist() == [0.0]
     with pytest.raises(ValueError, match="equally many"):
         stats.rank_pairs({"a": [np.ones(3), np.ones(2)], "b": [np.ones(3), np.ones(2)]})
 
