@@ -350,10 +350,10 @@ def test_workers_end_with_their_parent_and_import_nothing_from_the_working_direc
         return [Path(f"/proc/{pid}") for pid in children.read_text().split()]
 
     until(lambda: any(b"libtorch" in (worker / "maps").read_bytes() for worker in workers()))
-    found = workers()
+    worker_folders = workers()
     parent.kill()
     parent.wait()
-    until(lambda: not any(worker.exists() for worker in found), what="the end of the workers")
+    until(lambda: not any(worker.exists() for worker in worker_folders), event="the end of the workers")
 
 
 def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_path, grid_file):
