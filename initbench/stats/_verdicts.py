@@ -22,6 +22,10 @@ OPEN_MARGIN = 0.01
 
 
 DIFFERENCE = ("difference", "difference_low", "difference_high", "difference_std", "difference_p")
+COMPARISON = (
+    *(SELECTION_METRIC, "leader", "pairs", *DIFFERENCE, "comparisons"),
+    *("significant", "worse_than", "significant_overall", "n_compared"),
+)
 
 
 def results(
@@ -154,6 +158,8 @@ def verdicts(
                     "n_compared": int((np.delete(compared["pairs"][:, j], j) > 0).sum()),
                 }
             )
+    if not records:  # an empty table, as where no learning rate is common to all
+        return table.reindex(columns=[*table, *COMPARISON, "standing"])
     comparisons = pd.DataFrame(records).set_index("index")
     table = table.loc[comparisons.index].join(comparisons).reset_index(drop=True)
     return table.assign(standing=_standing(table))
