@@ -70,6 +70,7 @@ soak: $(DEV)
 lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python tools/check_words.py
 	$(BIN)/mypy
 
 types: $(DEV)

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 # Resamples of a bootstrap, and fewer where the runs are very many: their product is bounded.
 RESAMPLES, MAX_DRAWN = 2000, 1_000_000
 
-# Up to so many seeds a test flips all signs; beyond, the mean of the differences is roughly normal.
+# Up to this many seeds a test flips all signs; beyond, the mean of the differences is roughly normal.
 MAX_FLIPPED = 13
 
 
@@ -50,8 +50,8 @@ def scores(
         if not group["failed"].all() and table.shape[1] == len(names):
             wide.append(table.dropna().sort_index())
     seeds = set(wide[0].index).intersection(*(table.index for table in wide)) if wide else set()
-    taken = [table.loc[sorted(seeds)] for table in wide if seeds]
-    return {name: [table[name].to_numpy(float) for table in taken] for name in names}
+    tables = [table.loc[sorted(seeds)] for table in wide if seeds]
+    return {name: [table[name].to_numpy(float) for table in tables] for name in names}
 
 
 def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
@@ -63,23 +63,23 @@ def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 
     Source: Demšar 2006, section 3.2.2.
     """
-    each = _ranks(scores)
+    rank_arrays = _ranks(scores)
     table = pd.DataFrame(
         {
             "initializer": list(scores),
-            "combinations": len(each),
-            "mean_rank": each.mean(axis=0) if len(each) else np.nan,
-            "best_in": (each == each.min(axis=1, keepdims=True)).sum(axis=0) if len(each) else 0,
+            "combinations": len(rank_arrays),
+            "mean_rank": rank_arrays.mean(axis=0) if len(rank_arrays) else np.nan,
+            "best_in": (rank_arrays == rank_arrays.min(axis=1, keepdims=True)).sum(axis=0) if len(rank_arrays) else 0,
         }
     )
-    return table.sort_values("mean_rank", kind="stable", ignore_index=True) if len(each) else table[:0]
+    return table.sort_values("mean_rank", kind="stable", ignore_index=True) if len(rank_arrays) else table[:0]
 
 
 def _means(scores: Mapping[str, Sequence[Floats]]) -> Floats:
     """Means over the seeds, `[combinations, initializers]`, rounded: equal accuracies, summed in another order, are
     ties.
     """
-    means = np.array([[values.mean() for values in each] for each in scores.values()])
+    means = np.array([[values.mean() for values in samples] for samples in scores.values()])
     return np.round(means.T.reshape(-1, len(scores)), 12)
 
 
@@ -107,9 +107,9 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
       combinations; this is the mean over the seeds of worse minus better;
     - `p`: of the exact sign-flip test of those differences (of more than 13 seeds of the t-test), which holds however
       the combinations depend on each other. `p_holm`: by Holm's correction; `significant`: it is at most 5%: other
-      seeds would say the same, of these combinations. `attainable`: whether so many seeds can reach significance at
-      all: the smallest p of n differences is 2 / 2ⁿ, and Holm's first step asks for 5% / pairs. NaN, and nothing told
-      apart, where there is one seed only;
+      seeds would say the same, of these combinations. `attainable`: whether this many seeds can reach significance at
+      all: the smallest p of n differences is 2 / 2ⁿ, and Holm's first step requires 5% / pairs. NaN, and nothing
+      significant, with one seed only;
     - `p_combinations`, `p_combinations_holm`, `attainable_combinations`: the same of Wilcoxon's signed-rank test of the
       means over the combinations, as in Demšar. It takes the combinations as independent. They are not, for they share
       their seeds: it then claims far too much (in simulations in 27 to 77% of experiments without a difference), so go
@@ -131,9 +131,9 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
         if (values != 0).any():
             p_combinations[i] = distributions.wilcoxon(values).pvalue
         if by_seed is not None:
-            each = np.round(by_seed[:, second] - by_seed[:, first], 12)
-            difference[i] = each.mean()
-            p[i] = _sign_flip(each)
+            differences = np.round(by_seed[:, second] - by_seed[:, first], 12)
+            difference[i] = differences.mean()
+            p[i] = _sign_flip(differences)
     table = pd.DataFrame(pairs, columns=["better", "worse"]).assign(difference=difference, p=p)
     table["p_holm"] = np.nan if by_seed is None else holm(p)
     table["significant"] = table["p_holm"] <= 1 - CONFIDENCE
@@ -165,14 +165,16 @@ def _ranks_by_seed(scores: Mapping[str, Sequence[Floats]]) -> Floats | None:
 
     ValueError where the combinations have not equally many.
     """
-    lengths = {len(values) for each in scores.values() for values in each}
+    lengths = {len(values) for samples in scores.values() for values in samples}
     if len(lengths) > 1:
         raise ValueError(
             f"scores of {sorted(lengths)} seeds; allowed: equally many, at the same seeds, as `scores` returns"
         )
     if not lengths or lengths == {1}:
         return None
-    values = np.round(np.array([list(each) for each in scores.values()]), 12)  # [initializers, combinations, seeds]
+    values = np.round(
+        np.array([list(samples) for samples in scores.values()]), 12
+    )  # [initializers, combinations, seeds]
     return np.asarray(distributions.rankdata(-values, axis=0).mean(axis=1).T)
 
 
@@ -203,22 +205,24 @@ def interquartile_means(scores: Mapping[str, Sequence[Floats]], resamples: int =
     """
     generator = np.random.default_rng(0)
     rows = []
-    for name, each in scores.items():
-        pooled = np.concatenate(each) if len(each) else np.empty(0)
+    for name, samples in scores.items():
+        pooled = np.concatenate(samples) if len(samples) else np.empty(0)
         if not len(pooled):
             rows.append((name, 0, np.nan, np.nan, np.nan))
             continue
         count = _resamples(len(pooled), resamples)
         some = max(1, MAX_DRAWN // len(pooled))  # at a time
-        drawn = [_trimmed(_redrawn(generator, each, min(some, count - done))) for done in range(0, count, some)]
-        low, high = _ends(np.concatenate(drawn), each)
+        drawn = [_trimmed(_redrawn(generator, samples, min(some, count - done))) for done in range(0, count, some)]
+        low, high = _ends(np.concatenate(drawn), samples)
         rows.append((name, len(pooled), float(_trimmed(pooled[None])[0]), float(low), float(high)))
     return pd.DataFrame(rows, columns=["initializer", "runs", "mean", "low", "high"])
 
 
-def _redrawn(generator: np.random.Generator, each: Sequence[Floats], count: int) -> Floats:
-    """So many resamples of the runs, each combination's drawn from its own, `[count, runs]`."""
-    return np.concatenate([values[generator.integers(0, len(values), (count, len(values)))] for values in each], axis=1)
+def _redrawn(generator: np.random.Generator, samples: Sequence[Floats], count: int) -> Floats:
+    """Return this many resamples of the runs, each combination's drawn from its own, `[count, runs]`."""
+    return np.concatenate(
+        [values[generator.integers(0, len(values), (count, len(values)))] for values in samples], axis=1
+    )
 
 
 def _trimmed(values: Floats) -> Floats:
@@ -232,26 +236,26 @@ def profiles(
 
     A row for each initializer and threshold: `initializer`, `threshold`, `share`, and the ends `low`, `high` of its 95%
     percentile interval, from a bootstrap stratified by combination. One curve that is above another throughout is
-    better whatever accuracy is asked for.
+    better at every accuracy.
 
     Source: Agarwal et al. 2021, section 4.2 (run-score distributions); Dolan & Moré 2002.
     """
     generator = np.random.default_rng(0)
     at = np.asarray(thresholds, float)
     tables = []
-    for name, each in scores.items():
-        runs = sum(map(len, each))
+    for name, samples in scores.items():
+        runs = sum(map(len, samples))
         if not runs:
             continue
         count = _resamples(runs, resamples)
         share, drawn = np.zeros(len(at)), np.zeros((count, len(at)))
-        for values in each:
+        for values in samples:
             above = (values[:, None] > at).astype(float)
             share += above.sum(axis=0)
             drawn += _counts(generator, len(values), count) @ above
-        low, high = _ends(drawn / runs, each)
-        one = {"initializer": name, "threshold": at, "share": share / runs, "low": low, "high": high}
-        tables.append(pd.DataFrame(one))
+        low, high = _ends(drawn / runs, samples)
+        columns = {"initializer": name, "threshold": at, "share": share / runs, "low": low, "high": high}
+        tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["initializer", "threshold"])
 
 
@@ -297,11 +301,11 @@ def _counts(generator: np.random.Generator, size: int, resamples: int) -> Floats
     return generator.multinomial(size, np.full(size, 1 / size), resamples).astype(float)
 
 
-def _ends(drawn: Floats, each: Sequence[Floats]) -> tuple[Floats, Floats]:
+def _ends(drawn: Floats, samples: Sequence[Floats]) -> tuple[Floats, Floats]:
     """The ends of the percentile interval; NaN where no combination has more than one seed, which says nothing of
     others.
     """
     low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
-    if max(map(len, each)) < 2:
+    if max(map(len, samples)) < 2:
         return np.full_like(low, np.nan), np.full_like(high, np.nan)
     return low, high

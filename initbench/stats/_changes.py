@@ -23,8 +23,8 @@ def changes(
     - `seeds`: how many both have; `same`: at how many of them every metric of every epoch is equal to the last bit;
     - `mean_before`, `mean_after` of the metric; diverged runs are scored at the majority-class accuracy;
     - `change`, its mean after minus before within seeds, with `change_low`, `change_high`: Student's t at 5% / m, m the
-      number of settings that are compared (Bonferroni), so that with 95% probability nothing at all is told to have
-      moved where nothing has. NaN with fewer than two seeds. Differences are not taken to spread less than rounding to
+      number of settings that are compared (Bonferroni), so that with 95% probability no change is claimed
+      where there is none. NaN with fewer than two seeds. Differences are not taken to spread less than rounding to
       one image does (as in `verdicts`), but where all cells are the same;
     - `significant`: the interval leaves zero out;
     - `failed_before`, `failed_after`: how many of the seeds diverged or stayed at chance.
@@ -48,8 +48,17 @@ def changes(
         numbers = (float(left.mean()), float(right.mean()), change, change - half, change + half, abs(change) > half)
         failed = (int(group["failed_before"].sum()), int(group["failed_after"].sum()))
         rows.append((*group[keys].iloc[0], n, same, *numbers, *failed))
-    found = ["seeds", "same", "mean_before", "mean_after", "change", "change_low", "change_high", "significant"]
-    return pd.DataFrame(rows, columns=[*keys, *found, "failed_before", "failed_after"])
+    metric_columns = [
+        "seeds",
+        "same",
+        "mean_before",
+        "mean_after",
+        "change",
+        "change_low",
+        "change_high",
+        "significant",
+    ]
+    return pd.DataFrame(rows, columns=[*keys, *metric_columns, "failed_before", "failed_after"])
 
 
 def _same(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:

@@ -28,9 +28,9 @@ def epochs_to_reach(
     reached = frame[metric] >= target  # a null is not
     first = frame.loc[reached, ["cell", "epoch"]].groupby("cell", sort=False, observed=True)["epoch"].min()
     cells = frame.drop_duplicates("cell").drop(columns=["epoch", "status"], errors="ignore")
-    found = cells["cell"].map(first)
+    first_epochs = cells["cell"].map(first)
     return cells.assign(
-        epochs_to_target=found.fillna(cells["epochs"]).astype(int), reached=found.notna().to_numpy()
+        epochs_to_target=first_epochs.fillna(cells["epochs"]).astype(int), reached=first_epochs.notna().to_numpy()
     ).reset_index(drop=True)
 
 
@@ -47,13 +47,13 @@ def learning_speed(
     Source: Kaplan & Meier 1958; Kalbfleisch & Prentice 2002, section 1.4.
     """
     needed = list(dict.fromkeys([*by, "cell", "epoch", "epochs", metric]))
-    each = epochs_to_reach(frame[needed], target, metric)
-    found = []
-    for key, group in each.groupby(list(by), sort=False, dropna=False, observed=True):
+    runs = epochs_to_reach(frame[needed], target, metric)
+    records = []
+    for key, group in runs.groupby(list(by), sort=False, dropna=False, observed=True):
         epochs, reached = group["epochs_to_target"].to_numpy(float), group["reached"].to_numpy()
-        found.append((*key, len(group), int(reached.sum()), *_kaplan_meier(epochs, reached)))
+        records.append((*key, len(group), int(reached.sum()), *_kaplan_meier(epochs, reached)))
     columns = [*by, "seeds", "reached", "median", "share_reached", "share_low", "share_high"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(records, columns=columns)
 
 
 def near_leader(
@@ -82,11 +82,11 @@ def near_leader(
         else np.zeros(len(frame), int)
     )
     _, first = np.unique(number, return_index=True)
-    known = known_chances(frame, chance).items()
-    limits = {name: one.limit if one.split == "validation" else math.inf for name, one in known}
+    chances = known_chances(frame, chance).items()
+    limits = {name: level.limit if level.split == "validation" else math.inf for name, level in chances}
     lowest = frame["dataset"].map(limits).astype(float).groupby(number).max().to_numpy() + 1e-9
-    each = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
-    targets = np.maximum(np.array(each), lowest)
+    targets = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
+    targets = np.maximum(np.array(targets), lowest)
     table = learning_speed(frame, [*keys, "initializer"], pd.Series(targets[number], frame.index))
     unknown = frame.loc[lowest[number] == math.inf, [*keys, "initializer"]].drop_duplicates()
     of_unknown = table[[*keys, "initializer"]].merge(unknown, how="left", indicator=True)["_merge"] == "both"

@@ -26,21 +26,23 @@ def scored(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None
     """
     if not metric.endswith("accuracy"):
         return frame[metric]
-    known = known_chances(frame, chance)
-    values = {name: one.test if metric.startswith("test") else one.validation_score for name, one in known.items()}
+    chances = known_chances(frame, chance)
+    values = {
+        name: level.test if metric.startswith("test") else level.validation_score for name, level in chances.items()
+    }
     diverged = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(frame[metric].astype(float))
     return frame[metric].where(~diverged, frame["dataset"].astype(str).map(values).astype(float))
 
 
 def known_chances(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:
     """Return the chance level of each data set of a table; ValueError where one is missing."""
-    known = {"mnist": MNIST, **(chance or {})}
-    missing = sorted(set(map(str, frame["dataset"].unique())) - set(known))
+    chances = {"mnist": MNIST, **(chance or {})}
+    missing = sorted(set(map(str, frame["dataset"].unique())) - set(chances))
     if missing:
         raise ValueError(
-            f"chance = {sorted(known)}; allowed: an entry for each data set, and {missing[0]!r} is missing"
+            f"chance = {sorted(chances)}; allowed: an entry for each data set, and {missing[0]!r} is missing"
         )
-    return known
+    return chances
 
 
 def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) -> pd.DataFrame:
@@ -53,12 +55,12 @@ def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) ->
     - `scored_validation_accuracy`, `scored_test_accuracy`: the accuracies as `scored` returns them, fractions.
     """
     rows = final(frame)
-    known = known_chances(rows, chance)
+    chances = known_chances(rows, chance)
     both = rows[["validation_accuracy", "test_accuracy"]].astype(float)
     diverged = (rows["status"].astype(str) == DIVERGED) | ~np.isfinite(both.to_numpy()).all(axis=1)
     datasets = rows["dataset"].astype(str)
-    limits = datasets.map({name: one.limit for name, one in known.items()}).astype(float)
-    on_test = datasets.map({name: one.split == "test" for name, one in known.items()}).astype(bool)
+    limits = datasets.map({name: level.limit for name, level in chances.items()}).astype(float)
+    on_test = datasets.map({name: level.split == "test" for name, level in chances.items()}).astype(bool)
     at_chance = ~diverged & (both["test_accuracy"].where(on_test, both["validation_accuracy"]) <= limits)
     marked = rows.assign(status=rows["status"].astype(str).where(~diverged, DIVERGED))
     return rows.assign(

@@ -17,7 +17,7 @@ MAX_SEEDS = 100_000
 
 @cache
 def critical(pairs: int, comparisons: int = 1, confidence: float = 0.95) -> float:
-    """The |t| beyond which one of so many two-sided paired comparisons of `pairs` seeds is claimed, at this confidence
+    """The |t| beyond which one of this many two-sided paired comparisons of `pairs` seeds is claimed at this confidence
     for all of them together (Bonferroni).
     """
     return float(distributions.t.ppf(1 - (1 - confidence) / (2 * comparisons), pairs - 1))
@@ -44,12 +44,12 @@ def power(difference: float, std: float, pairs: int, comparisons: int = 1, confi
     if std == 0:
         return float(difference != 0)
     noncentrality = abs(difference) * math.sqrt(pairs) / std
-    found = distributions.nct.sf(critical(pairs, comparisons, confidence), pairs - 1, noncentrality)
-    return float(np.clip(np.nan_to_num(found, nan=1.0), 0, 1))
+    power_upper = distributions.nct.sf(critical(pairs, comparisons, confidence), pairs - 1, noncentrality)
+    return float(np.clip(np.nan_to_num(power_upper, nan=1.0), 0, 1))
 
 
 def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POWER) -> float:
-    """The smallest true difference that so many seeds claim with the wanted power (default 0.8), in the units of std.
+    """The smallest true difference that this many seeds detect with the wanted power (default 0.8), in units of std.
 
     NaN where there is no answer: a single seed.
 
@@ -88,7 +88,7 @@ def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: fl
 
 
 # Differences are not taken to spread less than rounding to one image of 10,000 does to two accuracies: where by luck,
-# or at two seeds, all are the same, that is no certainty.
+# or at two seeds, all are the same, that does not prove that they are equal.
 RESOLUTION = 1e-4 / math.sqrt(6)
 
 # The differences that are asked about: 0.1, 0.5 and 1 percentage point.

@@ -49,5 +49,5 @@ def at_rates(frame: pd.DataFrame, rates: pd.DataFrame, combination: Sequence[str
     keys = [*combination, "initializer", RATE]
     chosen = rates.loc[rates[which], keys]
     texts = dict.fromkeys([key for key in keys if frame[key].dtype == "category"], str)
-    kept = frame[keys].astype(texts).merge(chosen.assign(_kept=True), how="left", on=keys)["_kept"].notna()
-    return frame[kept.to_numpy()]
+    chosen_rows = frame[keys].astype(texts).merge(chosen.assign(_kept=True), how="left", on=keys)["_kept"].notna()
+    return frame[chosen_rows.to_numpy()]
