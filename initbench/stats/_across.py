@@ -1,15 +1,14 @@
-"""Across combinations: what one number can say of an initializer over several activations, losses and so on.
+"""Statistics of initializers across combinations: ranks, interquartile means, performance profiles, improvement.
 
-Descriptions of these combinations, and of no others: the combinations of a grid are no sample of anything, and they
-share their seeds. What is uncertain is the seeds, and so intervals and tests here are over seeds. Ranks and their tests
-follow Demšar 2006 ("Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7) and Benavoli, Corani &
-Mangili 2016 ("Should We Really Use Post-Hoc Tests Based on Mean-Ranks?", JMLR 17); the interquartile mean, the
-performance profiles and the probability of improvement Agarwal et al. 2021 ("Deep Reinforcement Learning at the Edge of
-the Statistical Precipice", NeurIPS, section 4) and their library rliable.
+They describe the combinations of one grid and do not generalize to others: these combinations are not a random sample,
+and they share their seeds. The uncertainty is in the seeds, so intervals and tests are over seeds. Ranks and their
+tests follow Demšar 2006 ("Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7) and Benavoli, Corani
+& Mangili 2016 ("Should We Really Use Post-Hoc Tests Based on Mean-Ranks?", JMLR 17). The interquartile mean, the
+performance profiles and the probability of improvement follow Agarwal et al. 2021 ("Deep Reinforcement Learning at the
+Edge of the Statistical Precipice", NeurIPS, section 4) and their library rliable.
 
-Diverged runs are scored at the majority-class accuracy. Only combinations that have
-runs of every initializer are taken, of those the ones in which some run did not fail, and of these the seeds that all
-have.
+Diverged runs are scored at the majority-class accuracy. A combination counts if it has runs of every initializer and
+not all of them failed. Of these combinations, the seeds that all initializers have count.
 """
 
 import itertools
@@ -26,7 +25,7 @@ from initbench.stats.chance import Chance
 
 Floats = NDArray[np.float64]
 
-# Resamples of a bootstrap, and fewer where the runs are very many: their product is bounded.
+# Resamples of a bootstrap; fewer for many runs, because resamples × runs is limited.
 RESAMPLES, MAX_DRAWN = 2000, 1_000_000
 
 # Up to this many seeds a test flips all signs; beyond, the mean of the differences is roughly normal.
@@ -36,11 +35,11 @@ MAX_FLIPPED = 13
 def scores(
     frame: pd.DataFrame, combination: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
 ) -> dict[str, list[Floats]]:
-    """For each initializer the accuracies of its seeds in every combination that has runs of all:
-    `[combination][seed]`.
+    """Return the accuracies of each initializer, `[combination][seed]`, as fractions.
 
-    Only the seeds that all initializers have in all of these combinations are taken, in their order, so that a place in
-    one array is the same seed as that place in any other.
+    Combinations without runs of every initializer are left out, and combinations in which every run failed. Only the
+    seeds that all initializers have in all of the other combinations are used, in ascending order: the same index is
+    the same seed in every array.
     """
     rows = outcomes(frame, chance)
     names = list(dict.fromkeys(rows["initializer"].astype(str)))
@@ -50,47 +49,54 @@ def scores(
         if not group["failed"].all() and table.shape[1] == len(names):
             wide.append(table.dropna().sort_index())
     seeds = set(wide[0].index).intersection(*(table.index for table in wide)) if wide else set()
-    tables = [table.loc[sorted(seeds)] for table in wide if seeds]
-    return {name: [table[name].to_numpy(float) for table in tables] for name in names}
+    by_common_seed = [table.loc[sorted(seeds)] for table in wide if seeds]
+    return {name: [table[name].to_numpy(float) for table in by_common_seed] for name in names}
 
 
 def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
-    """Each initializer's average rank over the combinations, by its mean over the seeds; 1 is the best, ties share a
-    rank.
+    """Return the average rank of each initializer over the combinations.
 
-    A row for each initializer, the best first: `initializer`, `combinations` (how many), `mean_rank`, and `best_in` (in
-    how many combinations no other has a higher mean). Empty without a combination that has runs of all.
+    Within a combination, initializers are ranked by their mean over the seeds: 1 is the best, and ties share a rank.
+    A row for each initializer, the best first; no row if no combination has runs of all:
+
+    - `initializer`: its name.
+    - `combinations`: number of combinations.
+    - `mean_rank`: average rank, from 1 to the number of initializers.
+    - `best_in`: number of combinations in which no other initializer has a higher mean.
 
     Source: Demšar 2006, section 3.2.2.
     """
-    rank_arrays = _ranks(scores)
+    rank_table = _ranks(scores)
     table = pd.DataFrame(
         {
             "initializer": list(scores),
-            "combinations": len(rank_arrays),
-            "mean_rank": rank_arrays.mean(axis=0) if len(rank_arrays) else np.nan,
-            "best_in": (rank_arrays == rank_arrays.min(axis=1, keepdims=True)).sum(axis=0) if len(rank_arrays) else 0,
+            "combinations": len(rank_table),
+            "mean_rank": rank_table.mean(axis=0) if len(rank_table) else np.nan,
+            "best_in": (rank_table == rank_table.min(axis=1, keepdims=True)).sum(axis=0) if len(rank_table) else 0,
         }
     )
-    return table.sort_values("mean_rank", kind="stable", ignore_index=True) if len(rank_arrays) else table[:0]
+    return table.sort_values("mean_rank", kind="stable", ignore_index=True) if len(rank_table) else table[:0]
 
 
 def _means(scores: Mapping[str, Sequence[Floats]]) -> Floats:
-    """Means over the seeds, `[combinations, initializers]`, rounded: equal accuracies, summed in another order, are
-    ties.
-    """
-    means = np.array([[values.mean() for values in samples] for samples in scores.values()])
+    """Return means over the seeds, `[combinations, initializers]`, rounded: the order of a sum breaks no tie."""
+    means = np.array([[values.mean() for values in arrays] for arrays in scores.values()])
     return np.round(means.T.reshape(-1, len(scores)), 12)
 
 
 def _ranks(scores: Mapping[str, Sequence[Floats]]) -> Floats:
+    """Return ranks by mean, `[combinations, initializers]`."""
     means = _means(scores)
     return np.asarray(distributions.rankdata(-means, axis=1)) if len(means) else means
 
 
 def friedman(scores: Mapping[str, Sequence[Floats]]) -> float:
-    """The p-value of Friedman's test that all initializers rank alike over the combinations; NaN below 3 initializers
-    or 2 combinations, where it is not defined.
+    """Return the p-value of Friedman's test of equal average ranks over the combinations.
+
+    NaN with fewer than 3 initializers or 2 combinations, for which the test is not defined, and where all means are
+    equal.
+
+    Source: Demšar 2006, section 3.2.2.
     """
     means = _means(scores)
     if means.shape[1] < 3 or len(means) < 2 or (means == means[:, :1]).all():
@@ -99,23 +105,28 @@ def friedman(scores: Mapping[str, Sequence[Floats]]) -> float:
 
 
 def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
-    """Pairs of initializers compared by their average ranks, over the seeds, and over the combinations.
+    """Compare pairs of initializers by their average ranks, over the seeds and over the combinations.
 
-    A row for each pair: `better`, `worse` (by average rank), and
+    At each seed, initializers are ranked within every combination, and the ranks are averaged over the combinations. A
+    row for each pair:
 
-    - `difference`: at each seed initializers are ranked within every combination, and the ranks averaged over the
-      combinations; this is the mean over the seeds of worse minus better;
-    - `p`: of the exact sign-flip test of those differences (of more than 13 seeds of the t-test), which holds however
-      the combinations depend on each other. `p_holm`: by Holm's correction; `significant`: it is at most 5%: other
-      seeds would say the same, of these combinations. `attainable`: whether this many seeds can reach significance at
-      all: the smallest p of n differences is 2 / 2ⁿ, and Holm's first step requires 5% / pairs. NaN, and nothing
-      significant, with one seed only;
-    - `p_combinations`, `p_combinations_holm`, `attainable_combinations`: the same of Wilcoxon's signed-rank test of the
-      means over the combinations, as in Demšar. It takes the combinations as independent. They are not, for they share
-      their seeds: it then claims far too much (in simulations in 27 to 77% of experiments without a difference), so go
-      by the seeds.
+    - `better`, `worse`: names of the two, by average rank.
+    - `difference`: average rank of the worse minus that of the better, averaged over the seeds, in ranks.
+    - `p`: p-value of the exact sign-flip test of these differences (of the t-test with more than 13 seeds). It is valid
+      however the combinations depend on each other.
+    - `p_holm`: `p` with Holm's correction for all pairs.
+    - `significant`: whether `p_holm` is at most 5%.
+    - `attainable`: whether this number of seeds can reach significance at all. The smallest p of n differences is
+      2 / 2ⁿ, and Holm's first step requires 5% / pairs.
+    - `p_combinations`, `p_combinations_holm`, `attainable_combinations`: the same for Wilcoxon's signed-rank test of
+      the means over the combinations, as in Demšar. It assumes independent combinations. They share their seeds, so it
+      finds far too many differences (in simulations without a difference, in 27 to 77% of experiments): decide by
+      `significant`.
 
-    With eight seeds, or combinations, significance is out of reach from five initializers on.
+    With a single seed, `difference`, `p` and `p_holm` are NaN, and `significant` is False. With eight seeds, or
+    combinations, significance is out of reach from five initializers on.
+
+    Raises ValueError if the arrays have different numbers of seeds.
 
     Source: Demšar 2006, sections 3.1.3 and 3.2.2; Holm 1979.
     """
@@ -138,13 +149,13 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
     table["p_holm"] = np.nan if by_seed is None else holm(p)
     table["significant"] = table["p_holm"] <= 1 - CONFIDENCE
     seeds = 0 if by_seed is None else len(by_seed)
-    table["attainable"] = _reachable(seeds, len(pairs))
+    table["attainable"] = _attainable(seeds, len(pairs))
     table["p_combinations"], table["p_combinations_holm"] = p_combinations, holm(p_combinations)
-    return table.assign(attainable_combinations=_reachable(len(means), len(pairs)))
+    return table.assign(attainable_combinations=_attainable(len(means), len(pairs)))
 
 
 def _sign_flip(differences: Floats) -> float:
-    """The two-sided p-value of a mean of zero: exact, by all flips of sign; of many differences that of the t-test."""
+    """Return the two-sided p-value for a mean of zero: by all flips of sign, or by the t-test of many differences."""
     n = len(differences)
     if n > MAX_FLIPPED:
         error = float(differences.std(ddof=1)) / np.sqrt(n)
@@ -156,30 +167,31 @@ def _sign_flip(differences: Floats) -> float:
     return float(result.pvalue)
 
 
-def _reachable(count: int, pairs: int) -> bool:
+def _attainable(count: int, pairs: int) -> bool:
+    """Return whether the smallest p-value of `count` differences, corrected for the pairs, is significant."""
     return pairs * 2.0 ** (1 - count) <= 1 - CONFIDENCE
 
 
 def _ranks_by_seed(scores: Mapping[str, Sequence[Floats]]) -> Floats | None:
-    """Average ranks over the combinations at each seed, `[seeds, initializers]`; None with fewer than two seeds.
+    """Return average ranks over the combinations, `[seeds, initializers]`; None with fewer than two seeds.
 
-    ValueError where the combinations have not equally many.
+    ValueError if the combinations have different numbers of seeds.
     """
-    lengths = {len(values) for samples in scores.values() for values in samples}
+    lengths = {len(values) for arrays in scores.values() for values in arrays}
     if len(lengths) > 1:
         raise ValueError(
-            f"scores of {sorted(lengths)} seeds; allowed: equally many, at the same seeds, as `scores` returns"
+            f"scores of {sorted(lengths)} seeds; allowed: the same seeds in every array, as `scores` returns them"
         )
     if not lengths or lengths == {1}:
         return None
-    values = np.round(
-        np.array([list(samples) for samples in scores.values()]), 12
-    )  # [initializers, combinations, seeds]
+    values = np.round(np.array([list(arrays) for arrays in scores.values()]), 12)  # [initializers, combinations, seeds]
     return np.asarray(distributions.rankdata(-values, axis=0).mean(axis=1).T)
 
 
 def holm(p: Sequence[float] | Floats) -> Floats:
-    """Holm's adjusted p-values: in order of size, max over j ≤ i of (m − j + 1) p₍ⱼ₎, at most 1.
+    """Return Holm's adjusted p-values: in ascending order, the maximum over j ≤ i of (m − j + 1) p₍ⱼ₎, at most 1.
+
+    Source: Holm 1979.
 
     >>> holm([0.01, 0.04, 0.03]).round(6).tolist()
     [0.03, 0.06, 0.06]
@@ -192,37 +204,40 @@ def holm(p: Sequence[float] | Floats) -> Floats:
 
 
 def interquartile_means(scores: Mapping[str, Sequence[Floats]], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """The mean of the middle half of all runs of an initializer, over seeds and combinations together.
+    """Return the interquartile mean of each initializer's runs, over seeds and combinations together.
 
-    The runs are sorted, the lowest and the highest quarter (each ⌊n/4⌋ of n) are left out, the rest is averaged: less
-    shaken by single runs than the mean, and less wasteful than the median. `low` and `high` are the 95% percentile
-    interval of a bootstrap that draws seeds anew within each combination (stratified). At few seeds in few combinations
-    such intervals are too narrow: they describe, and decide nothing.
+    Runs are sorted, the lowest and the highest quarter (⌊n/4⌋ of n) are left out, and the rest is averaged. It is more
+    robust to outliers than the mean, and more efficient than the median. The intervals are too narrow with few seeds in
+    few combinations: use them to describe, not to decide.
 
-    A row for each initializer: `initializer`, `runs`, `mean` (interquartile), `low`, `high`.
+    A row for each initializer:
+
+    - `initializer`: its name.
+    - `runs`: number of runs.
+    - `mean`: interquartile mean, a fraction; NaN without runs.
+    - `low`, `high`: its 95% percentile interval, from a bootstrap stratified by combination; NaN with a single seed.
 
     Source: Agarwal et al. 2021, section 4.3.
     """
     generator = np.random.default_rng(0)
     rows = []
-    for name, samples in scores.items():
-        pooled = np.concatenate(samples) if len(samples) else np.empty(0)
+    for name, arrays in scores.items():
+        pooled = np.concatenate(arrays) if len(arrays) else np.empty(0)
         if not len(pooled):
             rows.append((name, 0, np.nan, np.nan, np.nan))
             continue
         count = _resamples(len(pooled), resamples)
-        some = max(1, MAX_DRAWN // len(pooled))  # at a time
-        drawn = [_trimmed(_redrawn(generator, samples, min(some, count - done))) for done in range(0, count, some)]
-        low, high = _ends(np.concatenate(drawn), samples)
+        batch = max(1, MAX_DRAWN // len(pooled))
+        drawn = [_trimmed(_redrawn(generator, arrays, min(batch, count - done))) for done in range(0, count, batch)]
+        low, high = _ends(np.concatenate(drawn), arrays)
         rows.append((name, len(pooled), float(_trimmed(pooled[None])[0]), float(low), float(high)))
     return pd.DataFrame(rows, columns=["initializer", "runs", "mean", "low", "high"])
 
 
-def _redrawn(generator: np.random.Generator, samples: Sequence[Floats], count: int) -> Floats:
-    """Return this many resamples of the runs, each combination's drawn from its own, `[count, runs]`."""
-    return np.concatenate(
-        [values[generator.integers(0, len(values), (count, len(values)))] for values in samples], axis=1
-    )
+def _redrawn(generator: np.random.Generator, arrays: Sequence[Floats], count: int) -> Floats:
+    """Return resamples of the runs, `[count, runs]`, drawn within each combination."""
+    drawn = [values[generator.integers(0, len(values), (count, len(values)))] for values in arrays]
+    return np.concatenate(drawn, axis=1)
 
 
 def _trimmed(values: Floats) -> Floats:
@@ -232,29 +247,35 @@ def _trimmed(values: Floats) -> Floats:
 def profiles(
     scores: Mapping[str, Sequence[Floats]], thresholds: Sequence[float] | Floats, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
-    """Performance profiles: the share of an initializer's runs, over seeds and combinations, above each accuracy.
+    """Return performance profiles: the share of each initializer's runs above each accuracy threshold.
 
-    A row for each initializer and threshold: `initializer`, `threshold`, `share`, and the ends `low`, `high` of its 95%
-    percentile interval, from a bootstrap stratified by combination. One curve that is above another throughout is
-    better at every accuracy.
+    Runs of all seeds and combinations count together. If one curve is above another throughout, its initializer is
+    better at every threshold.
+
+    A row for each initializer and threshold; initializers without runs are left out:
+
+    - `initializer`: its name.
+    - `threshold`: an accuracy, a fraction.
+    - `share`: fraction of the runs with a higher accuracy.
+    - `low`, `high`: its 95% percentile interval, from a bootstrap stratified by combination; NaN with a single seed.
 
     Source: Agarwal et al. 2021, section 4.2 (run-score distributions); Dolan & Moré 2002.
     """
     generator = np.random.default_rng(0)
-    at = np.asarray(thresholds, float)
+    accuracies = np.asarray(thresholds, float)
     tables = []
-    for name, samples in scores.items():
-        runs = sum(map(len, samples))
+    for name, arrays in scores.items():
+        runs = sum(map(len, arrays))
         if not runs:
             continue
         count = _resamples(runs, resamples)
-        share, drawn = np.zeros(len(at)), np.zeros((count, len(at)))
-        for values in samples:
-            above = (values[:, None] > at).astype(float)
+        share, drawn = np.zeros(len(accuracies)), np.zeros((count, len(accuracies)))
+        for values in arrays:
+            above = (values[:, None] > accuracies).astype(float)
             share += above.sum(axis=0)
             drawn += _counts(generator, len(values), count) @ above
-        low, high = _ends(drawn / runs, samples)
-        columns = {"initializer": name, "threshold": at, "share": share / runs, "low": low, "high": high}
+        low, high = _ends(drawn / runs, arrays)
+        columns = {"initializer": name, "threshold": accuracies, "share": share / runs, "low": low, "high": high}
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["initializer", "threshold"])
 
@@ -262,13 +283,18 @@ def profiles(
 def improvement(
     scores: Mapping[str, Sequence[Floats]], over: str | None = None, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
-    """The probability that a run of one initializer is better than a run of another, averaged over the combinations.
+    """Return the probability that a run of one initializer is better than a run of another.
 
-    In one combination it is the Mann–Whitney statistic divided by the number of pairs of runs, a tie counting one half.
-    Seeds are taken as unrelated, as the definition has it; that a seed's runs belong together is used by `verdicts`.
+    Within a combination, it is the Mann–Whitney statistic divided by the number of pairs of runs; a tie counts one
+    half. The probabilities are averaged over the combinations. By this definition, the two runs of a pair may be of
+    different seeds; `verdicts` compares within seeds. `over` selects the other initializer; by default, all pairs are
+    compared.
 
-    `over` is the other initializer; default all of them. A row for each pair: `initializer`, `other`, `probability`,
-    and the ends `low`, `high` of its 95% percentile interval, from a bootstrap stratified by combination.
+    A row for each ordered pair:
+
+    - `initializer`, `other`: their names.
+    - `probability`: from 0 to 1, that a run of `initializer` has the higher accuracy.
+    - `low`, `high`: its 95% percentile interval, from a bootstrap stratified by combination; NaN with a single seed.
 
     Source: Agarwal et al. 2021, section 4.3; Mann & Whitney 1947.
     """
@@ -281,11 +307,12 @@ def improvement(
         probability, drawn = 0.0, np.zeros(count)
         for x, y in zip(scores[name], scores[other], strict=True):
             below = np.sort(y)
-            ends = [np.searchsorted(below, x, side=side) for side in ("left", "right")]  # of its ties
+            ends = [np.searchsorted(below, x, side=side) for side in ("left", "right")]  # around ties
             probability += float(np.mean(ends)) / len(y)
-            mine, others = _counts(generator, len(x), count), _counts(generator, len(y), count)
-            beaten = np.pad(others.cumsum(axis=1), ((0, 0), (1, 0)))  # how many of the drawn are below a place
-            drawn += sum((mine * beaten[:, end]).sum(axis=1) for end in ends) / (2 * len(x) * len(y))
+            counts, other_counts = _counts(generator, len(x), count), _counts(generator, len(y), count)
+            # Column i: how many of the drawn runs of the other are among its i lowest runs.
+            cumulative = np.pad(other_counts.cumsum(axis=1), ((0, 0), (1, 0)))
+            drawn += sum((counts * cumulative[:, end]).sum(axis=1) for end in ends) / (2 * len(x) * len(y))
         combinations = len(scores[name])
         low, high = _ends(drawn / combinations, (*scores[name], *scores[other]))
         rows.append((name, other, probability / combinations, float(low), float(high)))
@@ -293,19 +320,18 @@ def improvement(
 
 
 def _resamples(runs: int, wanted: int) -> int:
+    """Return the number of resamples: `wanted`, or fewer for many runs, and at least 200."""
     return max(200, min(wanted, MAX_DRAWN // runs))
 
 
 def _counts(generator: np.random.Generator, size: int, resamples: int) -> Floats:
-    """How often each of `size` values is drawn, `[resamples, size]`."""
+    """Return how often each of `size` values is drawn, `[resamples, size]`."""
     return generator.multinomial(size, np.full(size, 1 / size), resamples).astype(float)
 
 
-def _ends(drawn: Floats, samples: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """The ends of the percentile interval; NaN where no combination has more than one seed, which says nothing of
-    others.
-    """
+def _ends(drawn: Floats, arrays: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Return the ends of the percentile interval; NaN if no combination has more than one seed."""
     low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
-    if max(map(len, samples)) < 2:
+    if max(map(len, arrays)) < 2:
         return np.full_like(low, np.nan), np.full_like(high, np.nan)
     return low, high

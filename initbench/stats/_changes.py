@@ -15,19 +15,21 @@ from initbench.stats.chance import Chance
 def changes(
     before: pd.DataFrame, after: pd.DataFrame, metric: str = METRIC, chance: Mapping[str, Chance] | None = None
 ) -> pd.DataFrame:
-    """Compare two experiments, for each configuration that both have, over the seeds that both have.
+    """Compare two experiments over their common seeds, for each configuration that both have.
 
-    Cells are matched by their settings and not by their ids, so that runs of other versions can be compared. A row for
-    each combination of settings but the seed: the settings, and
+    Cells are matched by their settings, not by their ids, so that experiments of different versions can be compared.
+    Differences are taken within seeds; diverged runs are scored at the majority-class accuracy. The intervals of the m
+    configurations are Student's t at 5% / m (Bonferroni): with 95% probability, no change is claimed where there is
+    none. As in `verdicts`, the spread of differences is at least that of rounding to one image, unless all cells are
+    the same. A row for each configuration: its settings, and
 
-    - `seeds`: how many both have; `same`: at how many of them every metric of every epoch is equal to the last bit;
-    - `mean_before`, `mean_after` of the metric; diverged runs are scored at the majority-class accuracy;
-    - `change`, its mean after minus before within seeds, with `change_low`, `change_high`: Student's t at 5% / m, m the
-      number of settings that are compared (Bonferroni), so that with 95% probability no change is claimed
-      where there is none. NaN with fewer than two seeds. Differences are not taken to spread less than rounding to
-      one image does (as in `verdicts`), but where all cells are the same;
-    - `significant`: the interval leaves zero out;
-    - `failed_before`, `failed_after`: how many of the seeds diverged or stayed at chance.
+    - `seeds`: number of common seeds.
+    - `same`: number of seeds at which every metric of every epoch is equal to the last bit.
+    - `mean_before`, `mean_after`: means of the metric, in its unit (accuracies are fractions).
+    - `change`, `change_low`, `change_high`: mean after minus mean before, with the corrected interval, in the metric's
+      unit. The interval is NaN with fewer than two seeds.
+    - `significant`: whether the interval excludes zero.
+    - `failed_before`, `failed_after`: numbers of runs that diverged or stayed at chance.
     """
     keys = [setting for setting in SETTINGS if setting != "seed"]
     columns = [*SETTINGS, "failed", f"scored_{metric}"]
@@ -40,29 +42,20 @@ def changes(
         left, right = (group[f"scored_{metric}_{side}"].to_numpy(float) for side in ("before", "after"))
         n, difference = len(group), right - left
         same = int(group["same"].sum())
-        least = 0.0 if same == n else RESOLUTION
-        std = max(float(difference.std(ddof=1)), least) if n > 1 else np.nan
+        min_std = 0.0 if same == n else RESOLUTION
+        std = max(float(difference.std(ddof=1)), min_std) if n > 1 else np.nan
         confidence = 1 - (1 - CONFIDENCE) / len(groups)
         half = float(half_width(np.array(std), np.array(n), confidence))
         change = float(difference.mean())
         numbers = (float(left.mean()), float(right.mean()), change, change - half, change + half, abs(change) > half)
         failed = (int(group["failed_before"].sum()), int(group["failed_after"].sum()))
         rows.append((*group[keys].iloc[0], n, same, *numbers, *failed))
-    metric_columns = [
-        "seeds",
-        "same",
-        "mean_before",
-        "mean_after",
-        "change",
-        "change_low",
-        "change_high",
-        "significant",
-    ]
-    return pd.DataFrame(rows, columns=[*keys, *metric_columns, "failed_before", "failed_after"])
+    columns = ["seeds", "same", "mean_before", "mean_after", "change", "change_low", "change_high", "significant"]
+    return pd.DataFrame(rows, columns=[*keys, *columns, "failed_before", "failed_after"])
 
 
 def _same(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """For each cell of both whether all its metrics are the same to the last bit, nulls too."""
+    """Return whether all metrics of a cell are equal to the last bit, for each cell of both; nulls are equal."""
     keys = [*SETTINGS, "epoch"]
     both = _plain(before)[[*keys, *METRICS]].merge(_plain(after)[[*keys, *METRICS]], on=keys, suffixes=("", "_after"))
     same = np.ones(len(both), bool)
@@ -73,5 +66,5 @@ def _same(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """The text of a long table is categories, which two tables have in other orders."""
+    """Return the table with categories as strings: two tables may have them in different orders."""
     return frame.astype(dict.fromkeys(frame.select_dtypes("category"), str))

@@ -1,4 +1,4 @@
-"""Speed of learning: how many epochs it takes to reach a target, with runs that never do."""
+"""Speed of learning: the epochs that runs take to reach a target accuracy."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,52 +8,58 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from initbench.stats._outcomes import CONFIDENCE, known_chances
+from initbench.stats._outcomes import CONFIDENCE, chance_levels
 from initbench.stats._verdicts import SELECTION_METRIC
 from initbench.stats.chance import Chance
 
-# How near to the leader's last validation accuracy a run has learned what there is to learn.
+# A run is near the leader if its validation accuracy is at most this much lower than the leader's last one.
 NEAR = 0.01
 
 
 def epochs_to_reach(
     frame: pd.DataFrame, target: "float | pd.Series[float]", metric: str = "validation_accuracy"
 ) -> pd.DataFrame:
-    """For each cell the first epoch whose metric is at least the target: one, or one for each row of the table.
+    """Return the first epoch of each cell at which its metric is at least the target.
 
-    A row for each cell, with its settings, `epochs_to_target` and `reached`. A cell that never reaches it, a diverged
-    one too, is carried to its last epoch as not having reached it: `epochs_to_target` is that epoch, and `reached`
-    False (right-censored, in the words of survival analysis).
+    `target` is one number, or one for each row of the table. A row for each cell: its settings, and
+
+    - `epochs_to_target`: the first epoch at which the metric reaches the target, from 0; the last epoch if none does.
+    - `reached`: whether the target was reached. False for a run that diverged before: it is right-censored at the last
+      epoch.
     """
-    reached = frame[metric] >= target  # a null is not
+    reached = frame[metric] >= target  # False for a null
     first = frame.loc[reached, ["cell", "epoch"]].groupby("cell", sort=False, observed=True)["epoch"].min()
     cells = frame.drop_duplicates("cell").drop(columns=["epoch", "status"], errors="ignore")
-    first_epochs = cells["cell"].map(first)
+    epochs = cells["cell"].map(first)
     return cells.assign(
-        epochs_to_target=first_epochs.fillna(cells["epochs"]).astype(int), reached=first_epochs.notna().to_numpy()
+        epochs_to_target=epochs.fillna(cells["epochs"]).astype(int), reached=epochs.notna().to_numpy()
     ).reset_index(drop=True)
 
 
 def learning_speed(
     frame: pd.DataFrame, by: Sequence[str], target: "float | pd.Series[float]", metric: str = "validation_accuracy"
 ) -> pd.DataFrame:
-    """How fast each group learns: Kaplan and Meier's estimate of the epochs to reach a target.
+    """Return how fast each group of runs learns: the Kaplan–Meier estimate of the epochs to a target.
 
-    A row for each group: the `by` columns, `seeds`, `reached` (how many did), `median` (the first epoch by which half
-    of the runs have reached it; NaN where fewer ever do), and `share_reached` with its 95% interval `share_low`,
-    `share_high` at the last epoch (Greenwood's variance on the log-log scale; without any run that reached it, or with
-    all, the interval is Wilson's).
+    A row for each group: the `by` columns, and
+
+    - `seeds`: number of runs.
+    - `reached`: number of runs that reached the target.
+    - `median`: the first epoch by which half of the runs have reached it; NaN if fewer do.
+    - `share_reached`: estimated fraction of the runs that have reached it by the last epoch.
+    - `share_low`, `share_high`: its 95% interval (Greenwood's variance on the log-log scale; Wilson's interval where
+      all runs reached the target, or none).
 
     Source: Kaplan & Meier 1958; Kalbfleisch & Prentice 2002, section 1.4.
     """
     needed = list(dict.fromkeys([*by, "cell", "epoch", "epochs", metric]))
-    runs = epochs_to_reach(frame[needed], target, metric)
-    records = []
-    for key, group in runs.groupby(list(by), sort=False, dropna=False, observed=True):
+    cells = epochs_to_reach(frame[needed], target, metric)
+    rows = []
+    for key, group in cells.groupby(list(by), sort=False, dropna=False, observed=True):
         epochs, reached = group["epochs_to_target"].to_numpy(float), group["reached"].to_numpy()
-        records.append((*key, len(group), int(reached.sum()), *_kaplan_meier(epochs, reached)))
+        rows.append((*key, len(group), int(reached.sum()), *_kaplan_meier(epochs, reached)))
     columns = [*by, "seeds", "reached", "median", "share_reached", "share_low", "share_high"]
-    return pd.DataFrame(records, columns=columns)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def near_leader(
@@ -63,30 +69,34 @@ def near_leader(
     near: float = NEAR,
     chance: Mapping[str, Chance] | None = None,
 ) -> pd.DataFrame:
-    """How fast each initializer comes near the last mean validation accuracy of its combination's leader.
+    """Return how fast each initializer comes near the last mean validation accuracy of its combination's leader.
 
-    As `learning_speed`, a row for each initializer of each combination, with the target that accuracy less `near`
-    (default one percentage point), and above chance in any case. `verdicts` says who leads; where nobody does, nobody
-    comes near. Where the validation split does not separate learning from chance, it is unknown:
-    `reached` is 0, and `share_reached` and its interval are NaN, as the median is.
+    The target is that accuracy minus `near` (a fraction; default one percentage point), and at least just above the
+    limit of chance. `verdicts` names the leaders. A row for each initializer of each combination, with the columns of
+    `learning_speed`:
+
+    - `seeds`, `reached`: numbers of runs; without a leader, `reached` is 0.
+    - `median`: in epochs, NaN if fewer than half of the runs reach the target.
+    - `share_reached`, `share_low`, `share_high`: fractions; NaN where the validation split does not separate learning
+      from chance. There `reached` is 0.
     """
     keys = list(combination)
     leaders = verdicts[verdicts["leader"]]
     accuracies = {
         tuple(map(str, row)): accuracy for *row, accuracy in leaders[[*keys, SELECTION_METRIC]].itertuples(index=False)
     }
-    # Of a table of millions of rows each row gets the number of its combination, and so its target, and nothing more.
+    # Each of millions of rows gets the number of its combination, which is its index into the targets.
     number = (
         frame.groupby(keys, sort=False, dropna=False, observed=True).ngroup().to_numpy()
         if keys
         else np.zeros(len(frame), int)
     )
     _, first = np.unique(number, return_index=True)
-    chances = known_chances(frame, chance).items()
-    limits = {name: level.limit if level.split == "validation" else math.inf for name, level in chances}
+    chances = chance_levels(frame, chance)
+    limits = {name: level.limit if level.split == "validation" else math.inf for name, level in chances.items()}
     lowest = frame["dataset"].map(limits).astype(float).groupby(number).max().to_numpy() + 1e-9
-    targets = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
-    targets = np.maximum(np.array(targets), lowest)
+    near_accuracies = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
+    targets = np.maximum(np.array(near_accuracies), lowest)
     table = learning_speed(frame, [*keys, "initializer"], pd.Series(targets[number], frame.index))
     unknown = frame.loc[lowest[number] == math.inf, [*keys, "initializer"]].drop_duplicates()
     of_unknown = table[[*keys, "initializer"]].merge(unknown, how="left", indicator=True)["_merge"] == "both"
@@ -95,7 +105,7 @@ def near_leader(
 
 
 def _kaplan_meier(epochs: np.ndarray, reached: np.ndarray) -> tuple[float, float, float, float]:
-    """Median, share that reached the target by the end, and the ends of its interval."""
+    """Return the median, the share that reached the target by the end, and the ends of its interval."""
     count, runs = int(reached.sum()), len(reached)
     if count in (0, runs):
         share, low, high = count / runs, *distributions.binomtest(count, runs).proportion_ci(CONFIDENCE, "wilson")

@@ -1,8 +1,8 @@
 """Means over seeds, and their intervals.
 
-Intervals are Student's t, not the percentile bootstrap: at few seeds the bootstrap's intervals are too narrow. With n
-values it resamples a spread of √((n − 1)/n) of the sample's and cuts it with normal instead of t quantiles, so that at
-n = 5 its nominal 95% covers about 82% of normal populations; Student's t covers exactly 95% of those, whatever n.
+Intervals are Student's t. Those of the percentile bootstrap are too narrow for few seeds: with n values, its spread is
+√((n − 1)/n) of the sample's, and its quantiles are about normal. At n = 5, a nominal 95% interval covers the mean of a
+normal population about 82% of the time; Student's t interval covers it 95% of the time for every n.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ METRIC = "test_accuracy"
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """Mean and the ends of its interval: mean ± t(n − 1) · s / √n, over the values that are not NaN.
+    """Return the mean and the ends of its interval, mean ± t(n − 1) · s / √n, over the values that are not NaN.
 
     Parameters
     ----------
     values
-        One number for each seed.
+        A number for each seed, in any unit.
     confidence
         The probability with which the interval covers the mean of a normal population; default 0.95.
 
     Returns
     -------
     mean, low, high
-        NaN where there is nothing to say: the mean of no value, the interval of a single one.
+        In the unit of the values. The mean is NaN without values, the interval with fewer than two.
 
     >>> mean, low, high = mean_interval([1.0, 2.0, 3.0])
     >>> round(mean, 3), round(low, 3), round(high, 3)
@@ -48,24 +48,29 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tu
 
 
 def summary(frame: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
-    """Mean and 95% interval of a metric after the last epoch, for each group over its seeds.
+    """Return the mean and the 95% interval of a metric after the last epoch, for each group over its seeds.
 
-    Returns a row for each group, in the order of the table: the `by` columns, `seeds` (cells in the group),
-    `diverged` (how many of them diverged; they are counted here and are in no mean), `mean`, `std` (n − 1), `low`,
-    `high`.
+    A row for each group, in the order of the table: the `by` columns, and
+
+    - `seeds`: number of runs.
+    - `diverged`: number of runs that diverged; a run has no metrics after it diverged.
+    - `mean`: mean of the metric, in its unit (accuracies are fractions); nulls are left out.
+    - `std`: standard deviation (n − 1).
+    - `low`, `high`: ends of the interval; NaN with fewer than two values.
     """
     return _intervals(final(frame), list(by), metric)
 
 
 def curves(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
-    """As `summary`, for every epoch."""
+    """Return `summary` for every epoch: its columns, and
+
+    - `epoch`: number of the epoch; 0 is before training.
+    """
     return _intervals(frame, [*by, "epoch"], metric)
 
 
 def by_combination(table: pd.DataFrame, keys: Sequence[str]) -> list[pd.DataFrame]:
-    """The rows of each combination of these settings, in the order in which the combinations appear; without any, the
-    table.
-    """
+    """Return the rows of each combination of these settings, in order of appearance; without settings, all rows."""
     if not keys:
         return [table]
     return [rows for _, rows in table.groupby(list(keys), sort=False, dropna=False, observed=True)]
@@ -80,13 +85,13 @@ def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
         mean=(metric, "mean"),
         std=(metric, "std"),
     ).reset_index()
-    table = table.astype(dict.fromkeys(table.select_dtypes("category"), str))  # the text of a long table is categories
+    table = table.astype(dict.fromkeys(table.select_dtypes("category"), str))  # long tables have categories
     n = table.pop("_n").to_numpy()
     half = half_width(table["std"].to_numpy(), n)
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
 def half_width(std: np.ndarray, count: np.ndarray, confidence: float = CONFIDENCE) -> np.ndarray:
-    """Half the width of the interval (default 95%) of means, t(n − 1) · s / √n; NaN of fewer than two values."""
+    """Return half the width of the intervals of means, t(n − 1) · s / √n; NaN for fewer than two values."""
     quantile = distributions.t.ppf((1 + confidence) / 2, np.maximum(count - 1, 1))
     return np.where(count > 1, quantile * std / np.sqrt(np.maximum(count, 1)), np.nan)

@@ -14,7 +14,7 @@ CONFIDENCE = 0.95
 
 
 def final(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each cell's last epoch."""
+    """Return the rows of each cell's last epoch."""
     return frame[frame["epoch"] == frame["epochs"]]
 
 
@@ -26,23 +26,22 @@ def scored(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None
     """
     if not metric.endswith("accuracy"):
         return frame[metric]
-    chances = known_chances(frame, chance)
-    values = {
-        name: level.test if metric.startswith("test") else level.validation_score for name, level in chances.items()
-    }
+    on_test = metric.startswith("test")
+    levels = chance_levels(frame, chance)
+    values = {name: level.test if on_test else level.validation_score for name, level in levels.items()}
     diverged = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(frame[metric].astype(float))
     return frame[metric].where(~diverged, frame["dataset"].astype(str).map(values).astype(float))
 
 
-def known_chances(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:
+def chance_levels(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:
     """Return the chance level of each data set of a table; ValueError where one is missing."""
-    chances = {"mnist": MNIST, **(chance or {})}
-    missing = sorted(set(map(str, frame["dataset"].unique())) - set(chances))
+    levels = {"mnist": MNIST, **(chance or {})}
+    missing = sorted(set(map(str, frame["dataset"].unique())) - set(levels))
     if missing:
         raise ValueError(
-            f"chance = {sorted(chances)}; allowed: an entry for each data set, and {missing[0]!r} is missing"
+            f"chance = {sorted(levels)}; allowed: an entry for each data set, and {missing[0]!r} is missing"
         )
-    return chances
+    return levels
 
 
 def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) -> pd.DataFrame:
@@ -55,12 +54,12 @@ def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) ->
     - `scored_validation_accuracy`, `scored_test_accuracy`: the accuracies as `scored` returns them, fractions.
     """
     rows = final(frame)
-    chances = known_chances(rows, chance)
+    levels = chance_levels(rows, chance)
     both = rows[["validation_accuracy", "test_accuracy"]].astype(float)
     diverged = (rows["status"].astype(str) == DIVERGED) | ~np.isfinite(both.to_numpy()).all(axis=1)
     datasets = rows["dataset"].astype(str)
-    limits = datasets.map({name: level.limit for name, level in chances.items()}).astype(float)
-    on_test = datasets.map({name: level.split == "test" for name, level in chances.items()}).astype(bool)
+    limits = datasets.map({name: level.limit for name, level in levels.items()}).astype(float)
+    on_test = datasets.map({name: level.split == "test" for name, level in levels.items()}).astype(bool)
     at_chance = ~diverged & (both["test_accuracy"].where(on_test, both["validation_accuracy"]) <= limits)
     marked = rows.assign(status=rows["status"].astype(str).where(~diverged, DIVERGED))
     return rows.assign(

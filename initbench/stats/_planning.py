@@ -11,20 +11,21 @@ from scipy.optimize import brentq
 
 POWER = 0.8
 
-# No more seeds than this are searched for; beyond it a table says "more than".
+# The search for a number of seeds stops here; tables then write "more than".
 MAX_SEEDS = 100_000
 
 
 @cache
 def critical(pairs: int, comparisons: int = 1, confidence: float = 0.95) -> float:
-    """The |t| beyond which one of this many two-sided paired comparisons of `pairs` seeds is claimed at this confidence
-    for all of them together (Bonferroni).
+    """Return the critical |t| of a two-sided paired comparison over `pairs` seeds.
+
+    `confidence` holds for this number of comparisons together (Bonferroni).
     """
     return float(distributions.t.ppf(1 - (1 - confidence) / (2 * comparisons), pairs - 1))
 
 
 def power(difference: float, std: float, pairs: int, comparisons: int = 1, confidence: float = 0.95) -> float:
-    """The probability that a paired comparison claims a true difference, and in its direction.
+    """Return the probability that a paired comparison detects a true difference, in its direction.
 
     P(T > c), T of the noncentral t distribution with n − 1 degrees of freedom and noncentrality |δ| √n / σ, c the
     `critical` value; normal differences.
@@ -34,9 +35,9 @@ def power(difference: float, std: float, pairs: int, comparisons: int = 1, confi
     difference, std
         The true mean of the differences within seeds, and their standard deviation, in the same units.
     pairs
-        How many seeds, from 2 up.
+        Number of seeds, at least 2.
     comparisons
-        How many comparisons are made together.
+        Number of comparisons that the confidence covers together.
 
     >>> round(power(0.5, 0.5, 5), 2)
     0.4
@@ -44,14 +45,14 @@ def power(difference: float, std: float, pairs: int, comparisons: int = 1, confi
     if std == 0:
         return float(difference != 0)
     noncentrality = abs(difference) * math.sqrt(pairs) / std
-    power_upper = distributions.nct.sf(critical(pairs, comparisons, confidence), pairs - 1, noncentrality)
-    return float(np.clip(np.nan_to_num(power_upper, nan=1.0), 0, 1))
+    probability = distributions.nct.sf(critical(pairs, comparisons, confidence), pairs - 1, noncentrality)
+    return float(np.clip(np.nan_to_num(probability, nan=1.0), 0, 1))
 
 
 def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POWER) -> float:
-    """The smallest true difference that this many seeds detect with the wanted power (default 0.8), in units of std.
+    """Return the minimum detectable difference: the smallest that `pairs` seeds detect with the wanted power.
 
-    NaN where there is no answer: a single seed.
+    In the unit of `std`; the power is 0.8 by default. NaN with a single seed.
 
     >>> round(detectable(1.0, 5), 2)
     1.68
@@ -67,9 +68,9 @@ def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POW
 
 
 def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: float = POWER) -> float:
-    """The smallest number of seeds that claims a true difference with the wanted power.
+    """Return the smallest number of seeds that detects a true difference with the wanted power.
 
-    Infinite beyond `MAX_SEEDS`; NaN where the spread is not known; 2 where there is none.
+    Infinite beyond `MAX_SEEDS`; NaN if `std` is NaN; 2 if it is 0.
 
     >>> seeds_needed(1.0, 1.0)
     10.0
@@ -87,11 +88,11 @@ def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: fl
     return float(high if power(difference, std, low, comparisons) < wanted else low)
 
 
-# Differences are not taken to spread less than rounding to one image of 10,000 does to two accuracies: where by luck,
-# or at two seeds, all are the same, that does not prove that they are equal.
+# The spread of differences is at least that of rounding two accuracies to one image of 10,000: where all differences
+# are equal by chance, for example at two seeds, the result is not certain.
 RESOLUTION = 1e-4 / math.sqrt(6)
 
-# The differences that are asked about: 0.1, 0.5 and 1 percentage point.
+# The default differences of a power analysis: 0.1, 0.5 and 1 percentage point.
 TARGETS = (0.001, 0.005, 0.01)
 
 
@@ -102,10 +103,10 @@ def power_analysis(differences: pd.DataFrame, targets: Sequence[float] = TARGETS
     ----------
     differences
         A row for each comparison, with the columns `pairs` (seeds that both have), `difference_std` (the standard
-        deviation of the differences within seeds) and `comparisons` (how many are made together). A spread below that
-        of rounding to one image of 10,000 is taken to be that.
+        deviation of the differences within seeds) and `comparisons` (number of comparisons that the confidence covers
+        together). The spread is at least that of rounding to one image of 10,000.
     targets
-        The differences, as fractions: 0.1, 0.5 and 1 percentage point.
+        The differences, as fractions; by default 0.1, 0.5 and 1 percentage point.
 
     Returns the table with
 

@@ -1,4 +1,4 @@
-"""Fair learning rates: each initializer at a rate that is common to all, and at its own best."""
+"""Selection of learning rates: the rate that is best for all initializers together, and the best of each."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,10 +21,9 @@ def rates(
     combination: the columns of `results`, and
 
     - `validation_accuracy`: its mean, a fraction; diverged runs are scored at the majority-class accuracy.
-    - `own_best`: the initializer's rate with the highest mean validation accuracy; of several the first;
-    - `common`: the one rate at which the mean validation accuracy, averaged over the initializers, is highest.
-
-    A rate that lacks an initializer is not common; a combination without a rate that all have has none.
+    - `own_best`: whether this rate has the initializer's highest mean validation accuracy; the first of equal ones.
+    - `common`: whether this rate has the highest mean validation accuracy, averaged over the initializers, of the rates
+      that all initializers have. False in every row if there is no such rate.
     """
     keys = [*combination, "initializer", RATE]
     rows = outcomes(frame, chance)
@@ -45,9 +44,12 @@ def rates(
 
 
 def at_rates(frame: pd.DataFrame, rates: pd.DataFrame, combination: Sequence[str], which: str) -> pd.DataFrame:
-    """The rows of a table at the chosen learning rates: `which` is `own_best` or `common`, a column of `rates`."""
+    """Return the rows of an experiment's table at the selected learning rates, with its columns.
+
+    `which` is `own_best` or `common`: a column of `rates`, the table that the function `rates` returns.
+    """
     keys = [*combination, "initializer", RATE]
     chosen = rates.loc[rates[which], keys]
-    texts = dict.fromkeys([key for key in keys if frame[key].dtype == "category"], str)
-    chosen_rows = frame[keys].astype(texts).merge(chosen.assign(_kept=True), how="left", on=keys)["_kept"].notna()
-    return frame[chosen_rows.to_numpy()]
+    categories = dict.fromkeys([key for key in keys if frame[key].dtype == "category"], str)
+    matches = frame[keys].astype(categories).merge(chosen.assign(_chosen=True), how="left", on=keys)["_chosen"].notna()
+    return frame[matches.to_numpy()]

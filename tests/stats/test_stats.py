@@ -717,7 +717,7 @@ def test_only_seeds_that_all_have_are_ranked():
     assert [len(values) for values in scores["a"]] == [4, 4]
     assert stats.ranks(scores)["mean_rank"].tolist() == [1.5, 1.5]
     assert stats.rank_pairs(scores)["difference"].tolist() == [0.0]
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="the same seeds in every array"):
         stats.rank_pairs({"a": [np.ones(3), np.ones(2)], "b": [np.ones(3), np.ones(2)]})
 
 
