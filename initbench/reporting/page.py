@@ -69,6 +69,8 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
     """What the page says in words."""
     grid, table, first = evidence.grid, evidence.verdicts, evidence.first
     undecided = [name for name, chance in evidence.chance.items() if not chance.split]
+    baselines = stats.baselines(evidence.chance)
+    on_test = baselines.loc[baselines["split"] == "test", ["dataset", "majority_class_accuracy"]]
     failed, failures = narrative.failures(evidence.last, evidence.frame, evidence.combination, undecided)
     planning, all_planning = _planning(evidence)
     own_best = first is not evidence
@@ -99,8 +101,8 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
         "max_planned": limits.MAX_PLANNED,
         "chance": numbers.listed(
             [
-                f"{numbers.percent(source.majority_class_share, 2)} on {names.dataset(name)}"
-                for name, source in grid.sources.items()
+                f"{numbers.percent(accuracy, 2)} on {names.dataset(name)}"
+                for name, accuracy in on_test.itertuples(index=False)
             ]
         ),
         "cautions": cautions(grid.sources.values()),

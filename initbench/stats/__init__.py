@@ -14,7 +14,7 @@ from initbench.stats._across import (
 from initbench.stats._changes import changes
 from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
 from initbench.stats._means import METRIC, by_combination, curves, mean_interval, summary
-from initbench.stats._outcomes import CONFIDENCE, final, outcomes, scored, share_interval
+from initbench.stats._outcomes import CONFIDENCE, baselines, final, outcomes, scored, share_interval
 from initbench.stats._planning import MAX_SEEDS, TARGETS, critical, detectable, power, power_analysis, seeds_needed
 from initbench.stats._rates import at_rates, rates
 from initbench.stats._shape import gamma_coverage
@@ -32,6 +32,7 @@ __all__ = [
     "Chance",
     "Floats",
     "at_rates",
+    "baselines",
     "by_combination",
     "changes",
     "critical",

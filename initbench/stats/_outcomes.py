@@ -44,6 +44,31 @@ def chance_levels(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> d
     return levels
 
 
+def baselines(chance: Mapping[str, Chance]) -> pd.DataFrame:
+    """Return the majority-class baselines of data sets, and the accuracies up to which runs are at chance.
+
+    A row for each data set and split (`validation`, then `test`):
+
+    - `dataset`, `split`: their names.
+    - `images`: number of images of the split; 0 if it is unknown.
+    - `majority_class_accuracy`: the accuracy of always predicting the largest class of the split, a fraction.
+    - `decides`: whether this split decides which runs are at chance: see `Chance`.
+    - `limit`: the accuracy up to which a run is at chance, a fraction; NaN where the split does not decide.
+
+    >>> baselines({"mnist": MNIST}).round(4).values.tolist()
+    [['mnist', 'validation', 5000, 0.1126, True, 0.126], ['mnist', 'test', 10000, 0.1135, False, nan]]
+    """
+    rows = []
+    for name, level in chance.items():
+        for split, images, share in (
+            ("validation", level.validation_size, level.validation),
+            ("test", level.test_size, level.test),
+        ):
+            decides = level.split == split
+            rows.append((name, split, images, share, decides, level.limit if decides else np.nan))
+    return pd.DataFrame(rows, columns=["dataset", "split", "images", "majority_class_accuracy", "decides", "limit"])
+
+
 def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) -> pd.DataFrame:
     """Return the last epoch of each cell with its outcome: the columns of the table, and
 

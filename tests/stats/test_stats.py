@@ -115,6 +115,16 @@ def test_chance_is_decided_on_a_split_that_can_tell(chance, split, share, size):
     assert stats.outcomes(frame, {"d": chance})["at_chance"].tolist() == [True, False, False]
 
 
+def test_the_table_of_baselines_has_the_majority_class_accuracy_of_both_splits_and_the_limit_of_the_one_that_decides():
+    table = stats.baselines({"sorted": SORTED, "tiny": stats.Chance(0.5, 0.6, 8, 6)})
+    assert table["dataset"].tolist() == ["sorted", "sorted", "tiny", "tiny"]
+    assert table["split"].tolist() == ["validation", "test"] * 2
+    assert table["images"].tolist() == [5000, 10_000, 8, 6]
+    assert table["majority_class_accuracy"].tolist() == [1.0, 0.1135, 0.6, 0.5]
+    assert table["decides"].tolist() == [False, True, False, False]
+    assert table["limit"].tolist() == pytest.approx([np.nan, SORTED.limit, np.nan, np.nan], nan_ok=True)
+
+
 def test_where_no_split_can_tell_only_divergence_is_failure():
     for chance in (stats.Chance(1.0, 1.0, 5000, 10_000), stats.Chance(0.5, 0.5, 8, 6), stats.Chance(0.5, 0.5, 0)):
         frame = frame_of({"a": [0.0, 0.5, None]}, dataset="d")
