@@ -65,7 +65,7 @@ def resolve(value: object, only: str = "") -> str:
     >>> resolve({"hidden": "he_normal", "last": {"name": "normal", "std": 0.01}})
     'per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))'
     """
-    table = _by_position(value)
+    table = by_position(value)
     if table is None:
         return str(INITIALIZERS.resolve(value, only))
     form = "a scheme for each position is { first = …, hidden = …, last = … }; one that is missing is as `hidden`"
@@ -96,7 +96,7 @@ def _name(value: object) -> str:
     return named.partition("(")[0] if isinstance(named, str) else ""
 
 
-def _by_position(value: object) -> dict[str, object] | None:
+def by_position(value: object) -> dict[str, object] | None:
     """Return the spelling for each position, or None if the value names a single scheme."""
     if isinstance(value, Mapping):
         return None if "name" in value or not {*value} & {*POSITIONS} else {str(key): v for key, v in value.items()}
@@ -108,21 +108,6 @@ def _by_position(value: object) -> dict[str, object] | None:
         raise ValueError(f"given {shown(value)}; allowed: {PER_LAYER}(first=…, hidden=…, last=…)") from None
 
 
-def short(initializer: str) -> str:
-    """Return a canonical string for display: of a scheme for each position only what differs from the hidden layers.
-
-    >>> short("per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))")
-    'he_normal with last normal(std=0.01)'
-    >>> short("per_layer(first=zeros, hidden=ones, last=ones)"), short("he_normal")
-    ('ones with first zeros', 'he_normal')
-    """
-    table = _by_position(initializer)
-    if table is None:
-        return initializer
-    others = [f"{position} {table[position]}" for position in ("first", "last") if table[position] != table["hidden"]]
-    return f"{table['hidden']} with {' and '.join(others)}"
-
-
 @lru_cache(maxsize=1024)
 def of_layers(initializer: str, depth: int) -> tuple[str, ...]:
     """Return the scheme of each of `depth` layers; of a scheme of whole networks its name, once.
@@ -132,7 +117,7 @@ def of_layers(initializer: str, depth: int) -> tuple[str, ...]:
     >>> of_layers("zeros", 2), of_layers("lsuv", 2)
     (('zeros', 'zeros'), ('lsuv',))
     """
-    table = _by_position(initializer)
+    table = by_position(initializer)
     if table is not None:
         return tuple(str(table[position]) for position in positions(depth))
     return (initializer,) if of_network(initializer) else (initializer,) * depth

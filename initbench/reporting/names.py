@@ -5,15 +5,32 @@ from typing import Any
 
 import pandas as pd
 
-from initbench.initializers import schemes
+from initbench.spec.settings import by_position
 
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with short names of initializers: see `schemes.short`."""
+    """Return the table with short names of initializers: see `initializer`."""
     names = {setting: frame[setting].unique() for setting in ("initializer", "bias_initializer")}
-    short = {setting: {name: schemes.short(str(name)) for name in values} for setting, values in names.items()}
+    short = {setting: {name: initializer(str(name)) for name in values} for setting, values in names.items()}
     changed = {s: frame[s].map(by_name) for s, by_name in short.items() if any(a != b for a, b in by_name.items())}
     return frame.assign(**changed) if changed else frame
+
+
+def initializer(name: str) -> str:
+    """Return an initializer's short name: of the schemes of the layer positions, those unlike the hidden layers'.
+
+    >>> initializer("per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))")
+    'he_normal with last normal(std=0.01)'
+    >>> initializer("per_layer(first=zeros, hidden=ones, last=ones)"), initializer("he_normal")
+    ('ones with first zeros', 'he_normal')
+    """
+    scheme = by_position(name)
+    if scheme is None:
+        return name
+    others = [
+        f"{position} {scheme[position]}" for position in ("first", "last") if scheme[position] != scheme["hidden"]
+    ]
+    return f"{scheme['hidden']} with {' and '.join(others)}"
 
 
 def title(combination: Sequence[str], row: Any) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from initbench import stats
-from initbench.initializers import schemes
 from initbench.reporting.article import finding
 from initbench.reporting.limits import MAX_FAILURES, MAX_NAMED, MAX_OPEN_NAMED
-from initbench.reporting.names import dataset, title
+from initbench.reporting.names import dataset, initializer, title
 from initbench.reporting.numbers import duration, listed, marked, percent, plural, signed, uncapitalized
 from initbench.spec.columns import DIVERGED, SETTINGS
 from initbench.spec.grid import counted
+from initbench.spec.settings import is_initializer
 from initbench.stats import CONFIDENCE, SELECTION_METRIC
 
 
@@ -271,13 +271,7 @@ def evidence(frame: pd.DataFrame, seeds: int) -> str:
     )
 
 
-@lru_cache(maxsize=1024)
-def _is_initializer(name: str) -> bool:
-    """Return whether this is an initializer's canonical string."""
-    try:
-        return schemes.resolve(name) == name
-    except ValueError:
-        return False
+_is_initializer = lru_cache(maxsize=1024)(is_initializer)
 
 
 def _checked(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -309,7 +303,7 @@ def initialization(timings: Sequence[Mapping[str, Any]], only: Collection[str] |
     training = sum(parts["training_seconds"]) / sum(parts["cells"])
     slow = times[times["seconds_per_cell"] >= 0.01 * training]
     clauses = [
-        f"{duration(row['seconds_per_cell'])} with {schemes.short(row['initializer'])}" for _, row in slow.iterrows()
+        f"{duration(row['seconds_per_cell'])} with {initializer(row['initializer'])}" for _, row in slow.iterrows()
     ]
     if len(slow) < len(times):
         clauses.append(

@@ -263,6 +263,19 @@ GridFile = create_model(
 )
 
 
+def is_initializer(name: str) -> bool:
+    """Return whether this is the canonical string of an initializer."""
+    try:
+        return schemes.resolve(name) == name
+    except ValueError:
+        return False
+
+
+def by_position(initializer: str) -> dict[str, object] | None:
+    """Return the scheme of each layer position, or None if one scheme fills all layers."""
+    return schemes.by_position(initializer)
+
+
 def schema() -> dict[str, Any]:
     """Return the JSON schema of the grid file, from the model that validates it."""
     whole: dict[str, Any] = GridFile.model_json_schema()
