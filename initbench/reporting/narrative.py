@@ -44,15 +44,15 @@ def verdict(rows: pd.DataFrame) -> str:
             clauses = [f"the best is among {_some(names)}"]
         if leader["significant"]:
             clauses.append(
-                f"{leader_text} leads on validation and is significantly worse than {leader['worse_than']} on test"
+                f"{leader_text} leads on validation but is significantly worse than {leader['worse_than']} on test"
             )
         elif not leader["standing"]:
-            clauses.append(f"{leader_text} leads, with too few seeds to be compared")
+            clauses.append(f"{leader_text} leads, but has too few seeds for a test")
         clauses += _open(others[others["standing"] == "open"])
         clauses += _significantly_worse(others[others["significant"]])
         untested = list(others.loc[(others["standing"] == "") & ~others["significant"], "initializer"])
         if untested:
-            clauses.append(f"{_some(untested)} {'has' if len(untested) == 1 else 'have'} too few seeds to be compared")
+            clauses.append(f"{_some(untested)} {'has' if len(untested) == 1 else 'have'} too few seeds for a test")
     return "; ".join(clauses + _always_failed(failed)) + "."
 
 
@@ -141,11 +141,9 @@ def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
     sentences = []
     if not _any_tested(alive):
         cause = "a single seed" if alive["seeds"].max() == 1 else "too few common seeds"
-        sentences.append(f"With {cause} no difference can be tested: what follows may be chance.")
+        sentences.append(f"With {cause} no difference can be tested: any difference may be chance.")
     elif not alive["significant"].any():
-        sentences.append(
-            "No significant differences between initializers: more seeds, or larger differences, are needed."
-        )
+        sentences.append("No significant differences between initializers: more seeds can detect smaller differences.")
     elif n_compared == 1:
         scope = f" with {title(combination, compared.iloc[0])}" if n_led + n_failed > 1 else ""
         candidates = compared[compared["standing"] != ""].sort_values("difference", na_position="first")
@@ -162,8 +160,8 @@ def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
     if n_led > 1:
         sentences.append(
             f"Of all configurations, {best['initializer']} with {title(combination, best)} has the highest validation "
-            f"accuracy. Its mean test accuracy is {percent(best['mean_all'])} (slightly optimistic: it was selected "
-            f"from {len(verdicts)})."
+            f"accuracy. Its mean test accuracy is {percent(best['mean_all'])} (slightly optimistic: it is the "
+            f"best of {len(verdicts)})."
         )
     if n_failed:
         sentences.append(f"In {plural(n_failed, 'combination')} {uncapitalized(none_trained(verdicts[~led]))}.")
@@ -184,15 +182,19 @@ def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -
         sentences = [f"Over all {combinations}, no initializer is significantly worse than another."]
     elif never:
         verb = "is" if len(never) == 1 else "are"
-        sentences = [f"Over all {combinations}, {_some(never)} {verb} never significantly worse than another."]
+        sentences = [
+            f"Over all {combinations}, {_some(never)} {verb} never significantly worse than another initializer."
+        ]
     elif worse_jointly.all():
         fewest = int(worse_jointly.min())
         sentences = [
-            f"Over all {combinations}, every initializer is significantly worse than another somewhere; "
-            f"{_some([name for name in names if worse_jointly[name] == fewest])} least often, in {fewest}."
+            f"Over all {combinations}, every initializer is significantly worse than another at least once; "
+            f"least often: {_some([name for name in names if worse_jointly[name] == fewest])} (in {fewest})."
         ]
     else:
-        sentences = [f"No initializer was tested in all {combinations} without being significantly worse than another."]
+        sentences = [
+            f"No initializer was both tested in all {combinations} and never significantly worse than another."
+        ]
     if always:
         sentences.append(f"Never among the best: {_some(always)}.")
     if (alive["significant"] & ~alive["significant_overall"]).any():
@@ -200,8 +202,8 @@ def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -
         counts = _some([f"{name} in {worse[name]}" for name in order])
         sentences.append(
             "These statements hold jointly: the family-wise error is controlled across all combinations (at most 5%). "
-            "In the list, each combination is tested separately, which finds more differences. Significantly worse "
-            f"there: {counts} of {count}."
+            "In the list, each combination is tested separately, which detects more differences. There, these are "
+            f"significantly worse than another: {counts} of {count}."
         )
     return sentences
 
@@ -246,7 +248,9 @@ def failures(
         (str(row["initializer"]), title(combination, row), str(row["seed"]), str(row["epoch"]))
         for _, row in first.head(MAX_FAILURES + 1).iterrows()
     ]
-    unknown = f" On {listed([dataset(name) for name in undecided])} no run is at chance." * bool(undecided)
+    names = listed([dataset(name) for name in undecided])
+    unknown = f" On {names}, neither split separates learning from chance: only divergence counts as failure."
+    unknown *= bool(undecided)
     if not diverged + at_chance:
         outcome = "diverged" if set(last["dataset"]) <= set(undecided) else "diverged or stayed at chance"
         return f"None of the {plural(total, 'run')} {outcome}.{unknown}", []
@@ -317,7 +321,7 @@ def speed(timings: Sequence[Mapping[str, Any]]) -> str:
     """Say how fast the training was, compared with a large matrix product; empty where nothing was timed.
 
     >>> speed([{"seconds": 2.0, "operations": 3e11, "product_rate": 2e11}])
-    'Training took 2 s of one core and reached 150 GFLOP/s on it, 75% of its rate in a large matrix product.'
+    'Training took 2 s of one core and reached 150 GFLOP/s, 75% of that core’s rate in a large matrix product.'
     """
     parts = stats.timings(_checked(timings)).dropna(subset=["training_seconds", "operations", "product_rate"])
     parts = parts[parts["training_seconds"] > 0]
@@ -327,10 +331,10 @@ def speed(timings: Sequence[Mapping[str, Any]]) -> str:
     possible = sum(parts["training_seconds"] * parts["product_rate"])
     rate = operations / seconds
     rate_text = f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.0f} GFLOP/s"
-    unit = "of one device" if (parts["device"] != "cpu").any() else "of one core"
+    unit = "device" if (parts["device"] != "cpu").any() else "core"
     return (
-        f"Training took {seconds:,.0f} s {unit} and reached {rate_text} on it, {100 * operations / possible:.0f}% of "
-        "its rate in a large matrix product."
+        f"Training took {seconds:,.0f} s of one {unit} and reached {rate_text}, {100 * operations / possible:.0f}% of "
+        f"that {unit}’s rate in a large matrix product."
     )
 
 
@@ -341,8 +345,9 @@ def mixed(environments: Sequence[Mapping[str, str]]) -> str:
         return ""
     names = [processor if device in ("cpu", "") else f"{device} with {processor}" for processor, device in kinds]
     return (
-        f"Trained on {len(kinds)} kinds of machine: {listed(names)}. On one kind, a cell has the same bits wherever it "
-        "is trained; between kinds, results agree to rounding, which training can amplify as another seed would."
+        f"Trained on {len(kinds)} kinds of machine: {listed(names)}. On the same kind, a cell’s "
+        "result is identical to the last bit. Between kinds, results may differ by rounding, which training can "
+        "amplify to differences like those between seeds."
     )
 
 
@@ -364,17 +369,19 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) ->
     if pairs["attainable"].all():
         sentences.append(
             f"Over the seeds, {int(pairs['significant'].sum())} of {pairs_text} of initializers have significantly "
-            "different average ranks (sign-flip tests, Holm’s correction); a bar joins neighbours without a "
+            "different average ranks (sign-flip tests, Holm’s correction). A bar joins neighbours without a "
             "significant difference."
         )
     elif seeds > 1:
         sufficient = next(n for n in range(2, 100) if 2.0 ** (1 - n) <= level)
         sentences.append(
-            f"Ranks are described, not tested: with {seeds} seeds no test can reach significance (the smallest "
-            f"possible p is {2.0 ** (1 - seeds):.2g}; Holm’s correction for {pairs_text} requires {level:.2g}, or "
-            f"{sufficient} seeds)."
+            f"Average ranks are not tested: with {seeds} seeds no test can reach significance (the smallest "
+            f"possible p is {2.0 ** (1 - seeds):.2g}; Holm’s correction for {pairs_text} requires {level:.2g}, which "
+            f"takes {sufficient} seeds)."
         )
-    too_few = "" if pairs["attainable_combinations"].all() else f" ({combinations} would be too few in any case)"
+    too_few = (
+        "" if pairs["attainable_combinations"].all() else f" ({combinations} combinations are too few in any case)"
+    )
     sentences.append(
         "Whether other combinations would give the same ranks is not tested: such tests (Wilcoxon’s, for example) "
         f"assume independent combinations, but these share their seeds{too_few}."
@@ -398,10 +405,12 @@ def at_the_edge(rates: pd.DataFrame) -> list[str]:
     best = rates[rates["own_best"] & (rates["failed"] < rates["seeds"])]
     ends = [rates["learning_rate"].min(), rates["learning_rate"].max()]
     names = list(best.loc[best["learning_rate"].isin(ends), "initializer"])
-    verb = "does" if len(names) == 1 else "do"
-    clauses = [f"{_some(names)} {verb} best at the edge of these rates: one beyond it may be better"] if names else []
+    verb = "is" if len(names) == 1 else "are"
+    clauses = []
+    if names:
+        clauses.append(f"{_some(names)} {verb} best at the lowest or highest of these rates: one beyond may be better")
     if rates.loc[rates["common"], "learning_rate"].isin(ends).any():
-        clauses.append("the common rate is at the edge too")
+        clauses.append("the common rate is the lowest or highest of these rates")
     return clauses
 
 
@@ -417,5 +426,5 @@ def best_at_some_rates(verdicts: pd.DataFrame) -> list[str]:
         at = [f"{rate:g}" for rate in rows.loc[rows["standing"] == "best", "learning_rate"]]
         worse = int((rows["significant"] | (rows["failed"] == rows["seeds"])).sum())
         if at and len(at) < count and len(at) + worse == count:
-            clauses.append(f"{name} is among the best at {listed(at)} only")
+            clauses.append(f"{name} is among the best only at {listed(at)}")
     return clauses
