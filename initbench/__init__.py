@@ -1,4 +1,4 @@
-"""Which weight initializer should I use with this activation and this loss, and how sure can I be?
+"""A benchmark of weight initializers: which to use with an activation and a loss, and how certain the answer is.
 
 >>> import initbench as ib
 >>> W = ib.initializers.he_normal((784, 256), seed=0)

@@ -1,4 +1,4 @@
-"""`python -m initbench` is `initbench`."""
+"""Run the command line, `initbench`, as `python -m initbench`."""
 
 from initbench.cli import main
 

@@ -1,4 +1,4 @@
-"""Errors for users: one line per mistake, with where it is, what was given, what is allowed, the nearest valid name."""
+"""Errors for users: one line per mistake, with its location, the value, what is allowed and the nearest valid name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

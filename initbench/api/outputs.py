@@ -1,4 +1,4 @@
-"""Write what is made of results: report, figures, tables, comparison."""
+"""Write the outputs of an experiment: report, figures, tables, comparison."""
 
 import io
 import shlex

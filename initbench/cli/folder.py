@@ -1,4 +1,4 @@
-"""`verify`, `merge` and `clean`: what is done with experiments' folders."""
+"""`verify`, `merge` and `clean`: commands for the folders of experiments."""
 
 import shlex
 import sys

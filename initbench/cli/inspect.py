@@ -1,4 +1,4 @@
-"""`list`, `show` and `schema`: what a grid file can name."""
+"""`list`, `show` and `schema`: the names that a grid file can use."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Standard output and standard error that a command outlives: closed, on a full disk, without a reader."""
+"""Write to standard output and error without failing where they are closed, full, or without a reader."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar with the rate and the time left in a terminal, plain lines elsewhere."""
+"""Progress of an experiment: a bar with the rate and the time left in a terminal, plain lines elsewhere."""
 
 import heapq
 import sys

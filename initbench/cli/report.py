@@ -1,4 +1,4 @@
-"""`report`, `figures`, `export` and `compare`: what is made of results."""
+"""`report`, `figures`, `export` and `compare`: the outputs of an experiment."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How fast this machine trains each kind of stack: a few steps, measured once and cached.
+"""The training speed of each kind of stack on this machine: a few steps, measured once and cached.
 
 The speeds decide the width of stacks and the times that `initbench plan` prints. They never change a result.
 """

@@ -1,4 +1,4 @@
-"""What trains: the CPU, or the GPUs that PyTorch can use, and how much memory they have."""
+"""Devices that train: the CPU, or the GPUs that PyTorch can use, and their memory."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The time and memory that a training takes, from the speed of each kind of stack on this machine."""
+"""Estimate the time and memory of training, from the speed of each kind of stack on this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

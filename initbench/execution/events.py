@@ -1,4 +1,4 @@
-"""What happens in a training: the events that it yields, one after another."""
+"""Training events: the plan, progress, finished stacks, failed cells, and notices about workers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

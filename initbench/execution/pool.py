@@ -1,4 +1,4 @@
-"""A pool of workers, on this machine or on a cluster: what it offers, and what it reports."""
+"""The interface of a pool of workers, on this machine or on a cluster, and the events of its tasks."""
 
 import queue
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A worker process of one thread: it is sent tasks, and its replies and its end are read."""
+"""A worker process of one thread, as its parent sees it: send tasks, read replies, detect its end."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Which slot gets which stack, and what happens to a stack that fails: it is retried, split, or its cell fails."""
+"""Assign stacks to slots, and retry or split a stack that fails, down to the cell that fails."""
 
 import itertools
 from collections import deque

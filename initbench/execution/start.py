@@ -1,4 +1,4 @@
-"""The start of a training: its workers, and the plan of its stacks."""
+"""Start training: create the workers, and plan the stacks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What all schemes share: the registry, shapes and fans, the noise, and the distributions of independent weights."""
+"""The basis of all schemes: the registry, shapes and fans, the noise, and the distributions of independent weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

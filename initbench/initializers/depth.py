@@ -1,4 +1,4 @@
-"""Depth-aware schemes: the scale of a layer follows from how many there are.
+"""Depth-aware schemes: the scale of a layer depends on the number of layers.
 
 Both were published for networks with shortcuts. Perceptrons have none: each hidden layer (all but the first and the
 last) takes the role of a layer on a residual branch.

@@ -1,4 +1,4 @@
-"""Gradient-driven schemes: before training they rescale weights by the gradients that these have.
+"""Gradient-driven schemes: they use gradients to rescale the weights before training.
 
 PyTorch differentiates, in float64, one cell at a time, so that a cell's initial weights do not depend on its stack,
 and hardly on the processor: a rounding that changes the sign of a step leads to other weights.

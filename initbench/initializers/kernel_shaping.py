@@ -1,4 +1,4 @@
-"""Deep kernel shaping: weights and biases with which a network computes what one with tailored activations would.
+"""Deep kernel shaping: weights and biases that make a network equivalent to one with tailored activations.
 
 DKS and TAT replace an activation φ by φ̂(u) = γ (φ(α u + β) + δ), its four constants chosen for the depth. At the start
 that is a network of φ itself with other weights and biases: α and β go into the layer before, γ and δ into the one

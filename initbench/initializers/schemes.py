@@ -1,4 +1,4 @@
-"""Which scheme fills which layer: initializers as grid files name them, and the parameters that they return.
+"""Resolve initializers as grid files name them: the scheme of each layer, and the parameters that it returns.
 
 An initializer is a scheme of single layers (`he_normal`), a scheme of whole networks (`lsuv`), or one scheme for each
 layer position, `per_layer(first=…, hidden=…, last=…)`.

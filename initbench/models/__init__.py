@@ -1,1 +1,1 @@
-"""Networks: their layers, the shapes of their weights, their arithmetic."""
+"""Networks: their layers, the shapes of their weights, their FLOPs."""

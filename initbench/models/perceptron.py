@@ -1,4 +1,4 @@
-"""The multilayer perceptron: dense layers with an activation between them, and what they cost.
+"""The multilayer perceptron: dense layers with an activation between them, and their cost.
 
 `layers` is the `(fan_in, fan_out)` of each layer. Biases are left out of all counts: they are few and cheap.
 """

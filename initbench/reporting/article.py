@@ -1,4 +1,4 @@
-"""What the preset `keepcoding` shows of the article that it repeats."""
+"""Findings about the article whose experiment the preset `keepcoding` repeats."""
 
 from typing import Any
 

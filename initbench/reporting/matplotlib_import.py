@@ -1,4 +1,4 @@
-"""Import matplotlib whatever the user's settings of it are; this module itself imports nothing of it.
+"""Import matplotlib independently of the user's settings; importing this module does not import it.
 
 matplotlib reads its settings during its import: the variable MPLBACKEND, a file `matplotlibrc` in the working directory
 and others, the user's style files. A setting that it cannot read or does not allow raises. In a notebook

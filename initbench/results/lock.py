@@ -1,4 +1,4 @@
-"""One writer per experiment: the operating system's lock, and a heartbeat for disks on which locks do not hold.
+"""One writer per experiment: the operating system's lock, and a heartbeat for disks on which locks do not work.
 
 The lock ends with the process that holds it, however that ends. The heartbeat is a file that names the host and the
 process, and whose time the writer renews: it works between machines that share a disk without sharing its locks. Its

@@ -1,1 +1,1 @@
-"""What to train: settings, cells, grids, grid files, presets."""
+"""Specifications of training runs: settings, cells, grids, grid files, presets."""

@@ -1,4 +1,4 @@
-"""The number of threads of a process, and the environment of a process that trains.
+"""The number of threads of a process, and the environment of processes that train.
 
 ENVIRONMENT is set before NumPy or PyTorch is imported. MKL then computes a row of a product in the same way whatever
 the product's size (at 3 to 5% of the speed on some processors, at no cost on others), and every library uses one

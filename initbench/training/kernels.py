@@ -1,4 +1,4 @@
-"""What the fused trainer does to a slice of cells: the fused forms of activations, losses and updates.
+"""The fused forms of activations, losses and updates, applied to a slice of cells.
 
 Values are laid out `[cells, units, batch]`: each cell is one contiguous block, whose length is a multiple of
 `BLOCK`, so that elementwise functions treat every cell alike wherever it lies. The forms are in the records of

@@ -1,4 +1,4 @@
-"""What runs on a Dask worker: it starts worker processes like those of one machine, and passes on their replies.
+"""The code that runs on a Dask worker: it starts worker processes as on one machine, and forwards their replies.
 
 So the environment variables that decide bits do not depend on the Dask worker's own; its thread can always send
 heartbeats to the scheduler; and a process that dies takes no Dask worker with it.

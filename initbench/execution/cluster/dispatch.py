@@ -1,4 +1,4 @@
-"""The pool of a Dask cluster: it sends stacks to the workers of the roster, and collects their results.
+"""The pool of a Dask cluster: it sends stacks to the Dask workers of the roster, and collects their results.
 
 The client chooses the worker of each stack itself, one for each free slot. So a worker of another version gets none,
 one that joins is used at once, and what the scheduler stores does not grow with the grid.

@@ -1,4 +1,4 @@
-"""What the client asks a Dask worker, or a scheduler, before it sends anything of initbench.
+"""Functions that query a Dask worker or scheduler before initbench runs there.
 
 These functions are sent as code and import what they find: the machine may have another version of initbench, or none.
 """

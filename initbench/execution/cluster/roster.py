@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster that can be used: who joins, who is refused and why, who leaves.
+"""The usable workers of a Dask cluster: which join, which are refused and why, which leave.
 
 A worker of another version would give other bits, so each is probed before anything is sent to it.
 """

@@ -1,4 +1,4 @@
-"""The noise: the random words of a stream, and independent weights made of them.
+"""The noise: the random words of a stream, and independent weights computed from them.
 
 Weight i of an array is a function of the stream and of i alone: a word of Philox 4×32-10, keyed with the stream,
 through the inverse of the distribution function. It is word (i mod 512) // 128 of block 128 (i // 512) + i mod 128, so

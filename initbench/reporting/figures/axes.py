@@ -1,4 +1,4 @@
-"""What panels share: their size, axis of accuracies, ticks, titles and reference lines."""
+"""Elements that panels share: size, accuracy axis, ticks, titles and reference lines."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fit names and titles into the room that a figure has for them."""
+"""Fit names and titles into the space of a figure."""
 
 import re
 import textwrap

@@ -1,4 +1,4 @@
-"""Mean test accuracy against the learning rate, the own best rate of each initializer ringed, the common one dashed."""
+"""Test accuracy by learning rate: each initializer's best rate is ringed, the best common rate dashed."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""How every figure looks, whatever the user's settings of matplotlib and seaborn are."""
+"""The style of all figures, independent of the user's settings of matplotlib and seaborn."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence

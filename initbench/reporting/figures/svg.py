@@ -1,4 +1,4 @@
-"""Edit the attributes of matplotlib's SVG, and never its texts, which may contain anything."""
+"""Edit attributes of matplotlib's SVG, but never its text, which is untrusted."""
 
 import re
 from collections.abc import Callable, Mapping
