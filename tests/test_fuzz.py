@@ -352,7 +352,7 @@ def test_a_gzip_bomb_is_unpacked_only_as_far_as_its_header_states(workdir):
 @pytest.mark.parametrize(
     ("shape", "part"),
     [
-        ((2**30, 2**30, 2**30), "needs 1,237,940,039,285,380,274,899,124,240"),  # 2^90, and sixteen bytes of header
+        ((2**30, 2**30, 2**30), "requires 1,237,940,039,285,380,274,899,124,240"),  # 2^90, and sixteen bytes of header
         ((2**32 - 1, 1, 1), "truncated"),
         ((1200, 1024, 1024), "truncated"),
     ],

@@ -12,7 +12,6 @@ from initbench.data import datasets
 from initbench.execution import plan
 from initbench.random import noise
 from initbench.reporting.page import render
-from initbench.results.experiment import Experiment
 from initbench.spec import grid
 
 
@@ -47,10 +46,11 @@ def test_a_step_of_a_stack(benchmark, network):
 
 @pytest.fixture(scope="module")
 def thousand_cells(tmp_path_factory):
-    """A run of 1,000 cells with made-up results."""
-    run = Experiment.create(bookkeeping.made_grid(1000), tmp_path_factory.mktemp("made-up"))
-    bookkeeping.write(run)
-    return run
+    """An experiment of 1,000 cells with made-up results."""
+    api = bookkeeping.functions()
+    experiment = api.experiment.create(bookkeeping.example_grid(api.parse, 1000), tmp_path_factory.mktemp("made-up"))
+    bookkeeping.write(api, experiment)
+    return experiment
 
 
 def test_appending_a_part(benchmark, thousand_cells, tmp_path):
