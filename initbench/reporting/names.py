@@ -7,10 +7,13 @@ import pandas as pd
 
 from initbench.spec.settings import by_position
 
+# The columns of tables of results and of statistics that name an initializer.
+INITIALIZER_COLUMNS = ("initializer", "bias_initializer", "worse_than")
+
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table with short names of initializers: see `initializer`."""
-    names = {setting: frame[setting].unique() for setting in ("initializer", "bias_initializer")}
+    names = {column: frame[column].unique() for column in INITIALIZER_COLUMNS if column in frame}
     short = {setting: {name: initializer(str(name)) for name in values} for setting, values in names.items()}
     changed = {s: frame[s].map(by_name) for s, by_name in short.items() if any(a != b for a, b in by_name.items())}
     return frame.assign(**changed) if changed else frame
