@@ -19,9 +19,9 @@ RATE = "learning_rate"
 
 @dataclass(frozen=True)
 class Evidence:
-    """A run's tidy table with people's names for its initializers, its grid, and what follows from the two.
+    """An experiment's tidy table with short names of initializers, its grid, and the tables derived from them.
 
-    `combination` are the settings that make a combination, within which initializers are compared.
+    `combination` names the settings within whose values initializers are compared.
     """
 
     frame: pd.DataFrame
@@ -30,7 +30,7 @@ class Evidence:
 
     @classmethod
     def of(cls, frame: pd.DataFrame, grid: Grid) -> "Evidence":
-        """The evidence of a run's tidy table, which has at least one row."""
+        """Return the evidence of an experiment's tidy table, which has at least one row."""
         return cls(names.labelled(frame), grid, combination_of(grid))
 
     @cached_property
@@ -40,7 +40,7 @@ class Evidence:
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """A row for each run, with what became of it."""
+        """`stats.outcomes`: a row for each run."""
         return stats.outcomes(self.frame, self.chance)
 
     @cached_property
@@ -59,7 +59,7 @@ class Evidence:
 
     @cached_property
     def combinations(self) -> list[tuple[str, pd.DataFrame]]:
-        """What each combination is called, and its rows of `verdicts`."""
+        """The title of each combination, and its rows of `verdicts`."""
         return [
             (names.title(self.combination, rows.iloc[0]), rows)
             for rows in stats.by_combination(self.verdicts, self.combination)
@@ -67,55 +67,51 @@ class Evidence:
 
     @property
     def shown(self) -> list[tuple[str, pd.DataFrame]]:
-        """Those of the combinations that have figures: the more initializers, the fewer, so that the page opens at
-        once.
-        """
+        """The combinations that have figures: fewer for many initializers, so that the page opens quickly."""
         return self.combinations[: int(np.clip(MAX_PANEL_ROWS // len(self.initializers), MIN_PANELS, MAX_PANELS))]
 
     @cached_property
     def initializers(self) -> list[str]:
-        """Their names, in the grid's order."""
+        """The names of the initializers, in the grid's order."""
         return list(dict.fromkeys(self.verdicts["initializer"]))
 
     @cached_property
     def seeds(self) -> int:
-        """The largest number of seeds that a setting has."""
+        """The largest number of seeds of a configuration."""
         return int(self.verdicts["seeds"].max())
 
     def runs_of(self, rows: pd.DataFrame, frame: pd.DataFrame | None = None) -> pd.DataFrame:
-        """Those rows of a table (default `last`) that are of one combination, that of these rows of `verdicts`."""
+        """Return the rows of a table (default `last`) of one combination: that of these rows of `verdicts`."""
         frame = self.last if frame is None else frame
-        here = np.ones(len(frame), bool)
+        matches = np.ones(len(frame), bool)
         for setting in self.combination:
-            here &= (frame[setting] == rows[setting].iloc[0]).to_numpy()
-        return frame[here]
+            matches &= (frame[setting] == rows[setting].iloc[0]).to_numpy()
+        return frame[matches]
 
     @cached_property
     def scores(self) -> dict[str, list[stats.Floats]]:
-        """The accuracies by initializer, combination and seed, of the combinations that have runs of all
-        initializers.
-        """
+        """`stats.scores`: accuracies by initializer, combination and seed."""
         return stats.scores(self.frame, self.combination, chance=self.chance)
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
-        """The average ranks, best first."""
+        """`stats.ranks`: average ranks, the best first."""
         return stats.ranks(self.scores)
 
     @cached_property
     def rank_pairs(self) -> pd.DataFrame:
-        """The comparisons of average ranks."""
+        """`stats.rank_pairs`: comparisons of average ranks."""
         return stats.rank_pairs(self.scores)
 
     @property
     def compared_across(self) -> int:
-        """Over how many combinations initializers can be compared; 0 where there is nothing to compare."""
+        """The number of combinations over which initializers can be compared; 0 if there is no such comparison."""
         count = len(next(iter(self.scores.values()), []))
         return count if count > 1 and len(self.scores) > 1 else 0
 
     @cached_property
     def combination_without_rate(self) -> list[str]:
-        """The combination, less the learning rate; without any other, activation and loss."""
+        """The settings of a combination without the learning rate; activation and loss if there are no others."""
         return [s for s in self.combination if s != RATE] or ["activation", "loss"]
 
     @cached_property
@@ -127,7 +123,7 @@ class Evidence:
 
     @cached_property
     def first(self) -> "Evidence":
-        """The evidence for the first answer: at each own best learning rate where that is an axis, else this."""
+        """The evidence for the first answer: with each initializer at its own best learning rate if that is an axis."""
         if self.rates is None:
             return self
         chosen = at_rates(self.frame, self.rates, self.combination_without_rate, "own_best")
@@ -135,12 +131,10 @@ class Evidence:
 
 
 def combination_of(grid: Grid) -> list[str]:
-    """The settings that make a combination: all that vary but initializer and seed; without any, activation and
-    loss.
-    """
+    """Return the settings of a combination: all that vary but initializer and seed; by default activation and loss."""
     return [s for s in grid.varying if s not in ("initializer", "seed")] or ["activation", "loss"]
 
 
 def chances(grid: Grid) -> dict[str, stats.Chance]:
-    """The majority-class accuracy of each of a grid's data sets, and which split decides what is at chance."""
+    """Return the majority-class accuracy of each data set of a grid, and which split decides what is at chance."""
     return {name: chance_of(source) for name, source in grid.sources.items()}
