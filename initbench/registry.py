@@ -172,7 +172,7 @@ class Registry(Mapping[str, Record]):
         return _with_article(self.kind)
 
     def resolve(self, value: object, only: str = "", also: str = "") -> Call:
-        """Return the call that a value names: `"zeros"`, `{"name": "normal", "std": 0.2}`, or `"normal(std=0.2)"`.
+        """Return the name and parameters in `"zeros"`, `{"name": "normal", "std": 0.2}` or `"normal(std=0.2)"`.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class Registry(Mapping[str, Record]):
         only
             A tag that the record must have (`"bias"` for bias initializers); default any.
         also
-            A word that the caller accepts beside the names, for the message; default none.
+            A further word that the caller accepts, such as `"same"`: only the error message lists it; default none.
 
         Raises
         ------

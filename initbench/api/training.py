@@ -18,7 +18,7 @@ from initbench.spec.gridfile import results_for
 if TYPE_CHECKING:
     import pandas as pd
 
-MIN_SEEDS = 3  # fewer allow no claim: an interval of two seeds is some thirty times their spread
+MIN_SEEDS = 3  # of two seeds, the 95% interval of a mean is ± 9 standard deviations: t₁ / √2 = 12.7 / 1.41
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Started:
 class RunResult:
     """The outcome of a run: the cells that no worker could train, the tidy table, and the path of the report.
 
-    The table and the report are None where they were not requested or could not be made; `report_error` says why. The
-    training is stored in any case.
+    If no report was requested, `frame` is the table and `report` None. If one was, both are set; or, if writing it
+    raised an error, both are None and `report_error` is the error. The training is stored in any case.
     """
 
     experiment: Experiment
@@ -82,7 +82,7 @@ class Interrupted(KeyboardInterrupt):
         stored = total - len(experiment.missing())
         super().__init__(
             f"{stored:,} of {total:,} cells are stored in {experiment.folder}"
-            + (" (cells are stored when all of their stack are trained)" if stored < total else "")
+            + (" (a stack's cells are stored when the whole stack has finished)" if stored < total else "")
         )
 
 
@@ -111,8 +111,8 @@ def train(
 ) -> RunResult:
     """Train a grid's missing cells, then read the table, and write the report if requested.
 
-    `on_event` receives `Started`, and then the events of the training. Raises `Interrupted` for Ctrl-C. A report that
-    fails raises nothing: the training has its value without it.
+    `on_event` receives `Started`, and then the events of the training. Raises `Interrupted` on Ctrl-C. An error while
+    the report is written is not raised but returned in `report_error`, because the training is already stored.
     """
     check_backend(config)
     with Experiment.writing(grid, results) as experiment:

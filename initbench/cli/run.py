@@ -83,7 +83,7 @@ def plan(
     else:
         say("nothing to train")
     if planned.too_few_seeds:
-        why = "there is no interval" if planned.seeds == 1 else "intervals are about thirty times as wide as the spread"
+        why = "there is no interval" if planned.seeds == 1 else "95% intervals are ± 9 standard deviations"
         seeds = "1 seed is" if planned.seeds == 1 else f"{planned.seeds} seeds are"
         say(f"Warning: {seeds} too few for any conclusion: {why}. Use five or more: --set seed=5")
 
@@ -164,7 +164,7 @@ def _why(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _listener() -> "Iterator[Callable[[Started | Event], None]]":
-    """Print the events of a run: first what there is to train, then the progress."""
+    """Yield the function that prints the events of a run: first the cells that are missing, then the progress."""
     from initbench.api.training import Started
     from initbench.cli.progress import progress
 

@@ -118,7 +118,7 @@ def stack_seconds(
 ) -> list[tuple[float, float]]:
     """Return for each stack the seconds that its training takes, and those of its cells' initial weights.
 
-    Kinds without a speed are assumed to be as slow, for each operation, as the slowest stack that has one.
+    A stack of a kind that was not measured is assumed to be as slow, for each operation, as the slowest measured one.
     """
     times = [speeds[stack.kind].seconds(stack) if stack.kind in speeds else None for stack in stacks]
     slowest = max((s / stack.operations for s, stack in zip(times, stacks, strict=True) if s is not None), default=0.0)

@@ -71,7 +71,7 @@ class WorkerPool(Protocol):
 
     @property
     def memory(self) -> float:
-        """The bytes that a slot may use; 0 if unknown."""
+        """The bytes of memory that the stack of one slot may use; 0 if unknown."""
 
     @property
     def allowed_deaths(self) -> int:

@@ -2,7 +2,7 @@
 
 Glorot, He, LeCun, and the defaults of libraries.
 
-The names say the distribution: `*_normal` is the untruncated normal of the papers and of PyTorch;
+Names state the distribution: `*_normal` is the untruncated normal of the papers and of PyTorch;
 `*_truncated_normal` is what Keras and JAX call `*_normal`.
 """
 
@@ -126,7 +126,7 @@ def glorot_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.floa
 def glorot_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Truncated normal of variance 2 / (fan_in + fan_out). Keras' and JAX's `glorot_normal`.
 
-    When to use it: as `glorot_normal`, or to repeat an experiment that was made with Keras or JAX.
+    When to use it: as `glorot_normal`, or to reproduce an experiment that used Keras or JAX.
     """
     return draw(glorot_truncated_normal, shape, seed, dtype)
 
@@ -153,7 +153,7 @@ def he_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32)
 def he_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Truncated normal of variance 2 / fan_in. Keras' and JAX's `he_normal`.
 
-    When to use it: as `he_normal`, or to repeat an experiment that was made with Keras or JAX.
+    When to use it: as `he_normal`, or to reproduce an experiment that used Keras or JAX.
     """
     return draw(he_truncated_normal, shape, seed, dtype)
 
@@ -169,9 +169,9 @@ def he_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32
 
 @weight_scheme(distribution=partial(scaled, distribution="normal"))
 def lecun_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
-    """N(0, 1 / fan_in). LeCun et al. 1998, "Efficient BackProp", section 4.6, eq. 16; SELU's companion.
+    """N(0, 1 / fan_in). LeCun et al. 1998, "Efficient BackProp", section 4.6, eq. 16; recommended for SELU.
 
-    When to use it: for SELU, which is made for it, and for layers without an activation.
+    When to use it: for SELU, whose authors recommend it, and for layers without an activation.
     """
     return draw(lecun_normal, shape, seed, dtype)
 
@@ -180,7 +180,7 @@ def lecun_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float
 def lecun_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Truncated normal of variance 1 / fan_in. Keras' and JAX's `lecun_normal`.
 
-    When to use it: as `lecun_normal`, or to repeat an experiment that was made with Flax.
+    When to use it: as `lecun_normal`, or to reproduce an experiment that used Flax.
     """
     return draw(lecun_truncated_normal, shape, seed, dtype)
 
@@ -207,8 +207,8 @@ def torch_linear_default(
 
     `nn.Linear.reset_parameters` calls `kaiming_uniform_` with a = √5, whose bound is √(6 / ((1 + 5) fan_in)) =
     1/√fan_in, and draws the bias between the same bounds. `fan_in` is required for a bias, whose shape does not contain
-    it; for weights it is read from the shape. PyTorch stores the transpose, `[fan_out, fan_in]`. `nn.Conv2d` and the
-    other layers do the same.
+    it; for weights it is read from the shape. PyTorch stores the transpose, `[fan_out, fan_in]`. `nn.Conv1d`,
+    `Conv2d` and `Conv3d` do the same.
 
     When to use it: as PyTorch's default, for the weights and the biases.
     """
@@ -226,9 +226,9 @@ def _tf1_default(shape: Shape) -> Uniform | Normal | TruncatedNormal:
 def tf1_default(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """TensorFlow 1's `get_variable`: `glorot_uniform`, and for biases of length n U(±√(3 / n)).
 
-    Its `tf.layers.dense` gives biases zeros: `keras_default`.
+    Its `tf.layers.dense` initializes biases to zero: `keras_default`.
 
-    When to use it: to repeat an experiment that was made with it.
+    When to use it: to reproduce an experiment that used it.
     """
     return draw(tf1_default, shape, seed, dtype)
 

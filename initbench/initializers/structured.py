@@ -49,7 +49,7 @@ SMALL_PRODUCT = 2**17  # multiplications; OpenBLAS takes one thread up to twice 
 
 @dataclass(frozen=True)
 class Coordinate:
-    """A coordinate of a vector of this length whose direction is uniform in `dimensions` dimensions."""
+    """The distribution of one coordinate of a random vector that is uniform on a sphere of radius `length`."""
 
     dimensions: int
     length: float
@@ -263,7 +263,7 @@ def torch_sparse(
     sparsity from 0 to 1, default 0.1; std 0 or more, default 0.01. It limits what leaves an input; Martens 2010, whom
     PyTorch names, limits what enters a unit: see `sparse`.
 
-    When to use it: to repeat an experiment that was made with it.
+    When to use it: to reproduce an experiment that used it.
     """
     require(0 <= sparsity <= 1, "sparsity", sparsity, "from 0 to 1")
     require(std >= 0, "std", std, "0 or more")
@@ -285,8 +285,8 @@ def zero_hadamard(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.floa
 
     Source: Zhao, Schäfer & Anandkumar 2022, "ZerO Initialization", algorithm 1.
 
-    When to use it: where a start without chance is wanted. Layers that narrow see only as many inputs as they have
-    units: of MNIST's pixels the first, which are dark.
+    When to use it: where the initial weights must be deterministic. A layer with fewer units than inputs ignores all
+    but its first fan_out inputs: on MNIST these are the pixels of the upper rows, which are nearly always zero.
     """
     fan_in, fan_out = checked(shape, MATRIX)
     if fan_out <= fan_in:

@@ -62,9 +62,9 @@ def edge_of_chaos(
     point has no bias: σ_w² = 2 / (1 + slope²), σ_b² = 0, whatever
     bias_variance. Use it for both the weights and the biases.
 
-    Raises ValueError where there is no critical point (softplus), or none that signals settle at: of gelu the fixed
-    point repels where bias_variance is below 0.173, of silu below 0.556 (Roberts, Yaida & Hanin 2022, section 5.3.4,
-    have the limits; Hayou et al. 2019 do without this condition).
+    Raises ValueError where there is no critical point (softplus), or no stable fixed point: for gelu it is unstable
+    where bias_variance is below 0.173, for silu below 0.556 (the limits are in Roberts, Yaida & Hanin 2022, section
+    5.3.4; Hayou et al. 2019 do not require stability).
 
     Source: Poole et al. 2016; Schoenholz et al. 2017, "Deep Information Propagation"; Hayou et al. 2019, "On the
     Impact of the Activation Function on Deep Neural Networks Training".

@@ -64,7 +64,7 @@ class Experiment:
         """
         folder = _folder_for(grid, results)
         try:
-            files.write_file(folder / "grid.toml", located(grid).encode())
+            files.write_file(folder / "grid.toml", standalone_text(grid).encode())
             sources = [to_stored(source) for source in grid.sources.values() if source.folder]
             if sources:
                 files.write_file(folder / "datasets.json", json.dumps(sources, indent=1).encode())
@@ -93,7 +93,7 @@ class Experiment:
         return cls(folder, read(folder / "grid.toml", sources=_stored_sources(folder)))
 
     def parts(self, columns: Sequence[str] | None = None, only: Collection[str] | None = None) -> Iterator[store.Part]:
-        """Yield the sound parts with these columns, or all; `only` those with these ids. Others are noted."""
+        """Yield the valid parts, by `store.read_parts`; append a line to `notes` for each invalid one."""
         return store.read_parts(self.folder, self.notes, self.writes, columns, only)
 
     def missing(self) -> list[Cell]:
@@ -215,8 +215,8 @@ def not_an_experiment(folder: Path) -> UserError:
     return UserError(f"{folder}: {problem}")
 
 
-def located(grid: Grid) -> str:
-    """Return the text of a grid with its name and the absolute folders of its data sets.
+def standalone_text(grid: Grid) -> str:
+    """Return a grid's TOML text for the experiment's folder: with its name, and absolute paths of its data sets.
 
     It means the same in any working directory, and under any file name.
     """

@@ -191,7 +191,7 @@ def _outlive_another(folder: Path, locked: bool, on_wait: Callable[[str], None])
 
 
 def _stays_unchanged(folder: Path, seconds: float) -> bool:
-    """Return whether a heartbeat stays for this time and is not renewed; UserError if it is renewed."""
+    """Wait `seconds`; return True if the heartbeat is unrenewed, False if it disappeared; UserError if renewed."""
     first, end = _pulse(folder), time.monotonic() + seconds
     while first:
         now = _pulse(folder)

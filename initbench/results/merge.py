@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from initbench.errors import UserError, printable
 from initbench.results import lock, store
-from initbench.results.experiment import Experiment, located
+from initbench.results.experiment import Experiment, standalone_text
 from initbench.results.table import OUTCOMES, outcomes_by_cell
 from initbench.spec.grid import Grid, parse
 from initbench.spec.gridfile import MAX_BYTES, to_toml
@@ -43,7 +43,7 @@ def merge_experiments(folders: Sequence[Path], into: Path) -> tuple[Experiment, 
 def _merged_grid(experiments: Sequence[Experiment], into: Path) -> Grid:
     sources = {name: source for experiment in experiments for name, source in experiment.grid.sources.items()}
     all_axes = [dict(experiment.grid.axes) for experiment in experiments]
-    if len({axes["train_size"] for axes in all_axes}) > 1:  # None, all images, becomes their number
+    if len({axes["train_size"] for axes in all_axes}) > 1:  # None means all images: replaced by their number
         for axes in all_axes:
             full = tuple(dict.fromkeys(sources[name].train_size for name in axes["dataset"]))
             axes["train_size"] = full if axes["train_size"] == (None,) else axes["train_size"]
@@ -76,7 +76,7 @@ def _check_target(into: Path, grid: Grid, merging: Mapping[str, list[str]]) -> N
         if "grid.toml" not in names:
             return
         with contextlib.suppress(OSError):
-            if files.read(into / "grid.toml", MAX_BYTES) == located(grid).encode():
+            if files.read(into / "grid.toml", MAX_BYTES) == standalone_text(grid).encode():
                 return
     raise UserError(f"{into}: exists and is not empty; give --into a new folder")
 

@@ -145,7 +145,7 @@ def read_parts(
     columns: Sequence[str] | None = None,
     only: Collection[str] | None = None,
 ) -> Iterator[Part]:
-    """Yield the sound parts of an experiment, by id; `notes` gets a line for each other file.
+    """Yield the valid parts of an experiment, sorted by id; append a line to `notes` for each invalid file.
 
     With `set_aside`, a part that is damaged or of a later version is moved to `folder/set-aside`; otherwise it is left
     where it is. Only `columns` of the tables are read, or all; `only` the parts with these ids, or all. Parts of

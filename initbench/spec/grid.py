@@ -130,7 +130,7 @@ def _default(setting: str) -> list[Any]:
 
 
 def smoke_overrides(grid: Grid) -> dict[str, object]:
-    """Return the overrides of a smoke test: another name, one seed, one epoch, ten batches."""
+    """Return a smoke test's overrides: another name, one seed, one epoch, at most ten batches of the largest size."""
     size = min(10 * max(grid.axes["batch_size"]), *(source.train_size for source in grid.sources.values()))
     seed = grid.axes["seed"][0]
     return {"name": f"{grid.name[:94]}-smoke", "seed": [seed], "epochs": 1, "train_size": size}

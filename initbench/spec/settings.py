@@ -43,7 +43,7 @@ def _probe_optimizer(name: str) -> None:
 
 
 def _named(registry: Registry[Any], probe: Callable[[str], None], only: str = "", also: str = "") -> Any:
-    """Return the type of a setting that names a registry's entry: accepts any spelling, yields the canonical string."""
+    """Return the type of a setting that names a registry's record: accepts any form, yields the canonical string."""
 
     def resolve(value: object) -> str:
         return also if also and value == also else str(registry.resolve(value, only, also))
@@ -53,7 +53,7 @@ def _named(registry: Registry[Any], probe: Callable[[str], None], only: str = ""
             probe(name)
 
     schema = {
-        "anyOf": _spellings(registry, only, also),
+        "anyOf": _forms(registry, only, also),
         "description": f"{registry.article}, by name or as a table",
     }
     return Annotated[str, BeforeValidator(partial(_canonical, resolve, probe_entry)), WithJsonSchema(schema)]
@@ -61,7 +61,7 @@ def _named(registry: Registry[Any], probe: Callable[[str], None], only: str = ""
 
 def _initializer(only: str = "") -> Any:
     """Return the type of an initializer: a scheme, or one for each layer position; yields the canonical string."""
-    single_layer = {"anyOf": _spellings(INITIALIZERS, only or "single-layer")}
+    single_layer = {"anyOf": _forms(INITIALIZERS, only or "single-layer")}
     by_position = {
         "type": "object",
         "properties": dict.fromkeys(schemes.POSITIONS, single_layer),
@@ -70,7 +70,7 @@ def _initializer(only: str = "") -> Any:
     }
     canonical = {"type": "string", "pattern": rf"^{schemes.PER_LAYER}\(.*\)$"}
     schema = {
-        "anyOf": [*_spellings(INITIALIZERS, only), by_position, canonical],
+        "anyOf": [*_forms(INITIALIZERS, only), by_position, canonical],
         "description": "an initializer, by name or as a table; or { first = …, hidden = …, last = … }",
     }
     resolve = partial(schemes.resolve, only=only)
@@ -78,9 +78,10 @@ def _initializer(only: str = "") -> Any:
 
 
 def _canonical(resolve: Callable[[object], str], probe: Callable[[str], None], value: object) -> str:
-    """Return the canonical string of a value.
+    """Return the canonical string of a value of the grid file; a mistake raises the error that pydantic reports.
 
-    The probe calls the entry on a tiny input, so that invalid parameters raise here and not during training.
+    `resolve` returns the string. `probe` then calls the named function on a tiny input, so that invalid parameters
+    raise here and not during training.
     """
     try:
         name = resolve(value)
@@ -96,8 +97,8 @@ def _mistake(line: str) -> PydanticCustomError:
     return PydanticCustomError("mistake", "{line}", {"line": line})
 
 
-def _spellings(registry: Registry[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
-    """Return the JSON schemas of an entry's spellings: its name, its canonical string, its table."""
+def _forms(registry: Registry[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
+    """Return the JSON schemas of a record's forms: its name, its canonical string, its table."""
     entries = [entry for entry in registry.values() if not only or only in entry.tags]
     canonical = "|".join(entry.name for entry in entries)
     return [
@@ -124,7 +125,7 @@ def _hidden(widths: object) -> str:
 
 
 def _dataset(value: object, info: ValidationInfo) -> Any:
-    """Return the source of a data set; the sources in the context (see `parse`) are not read from disk."""
+    """Return the source of a data set; from disk, unless `info.context` has that of the same folder (`grid.parse`)."""
     try:
         if isinstance(value, Mapping) and isinstance(value.get("idx"), str):
             for source in (info.context or {}).values():
@@ -234,7 +235,7 @@ def _as_list(setting: str, axis: object) -> object:
 
 
 def _axis(setting: str, rule: Setting) -> Any:
-    """Return the type of an axis: a list of the setting's type, in any spelling that `_as_list` accepts."""
+    """Return the type of an axis: a list of the setting's type, in any form that `_as_list` accepts."""
     kind: Any = rule.type
     value = TypeAdapter(kind).json_schema()
     values = {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}

@@ -105,7 +105,7 @@ def near_leader(
 
 
 def _kaplan_meier(epochs: np.ndarray, reached: np.ndarray) -> tuple[float, float, float, float]:
-    """Return the median, the share that reached the target by the end, and the ends of its interval."""
+    """Return the median epochs, and the share of runs that reached the target, with the share's interval."""
     count, runs = int(reached.sum()), len(reached)
     if count in (0, runs):
         share, low, high = count / runs, *distributions.binomtest(count, runs).proportion_ci(CONFIDENCE, "wilson")

@@ -70,7 +70,9 @@ def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POW
 def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: float = POWER) -> float:
     """Return the smallest number of seeds that detects a true difference with the wanted power.
 
-    Infinite beyond `MAX_SEEDS`; NaN if `std` is NaN; 2 if it is 0.
+    `difference` and `std` are the mean and the standard deviation of the differences within seeds; the test is that of
+    `power`, at the wanted power (default 0.8). Infinite if more than `MAX_SEEDS` are needed; NaN if `std` is NaN. At
+    least 2, because a test needs two seeds: also where `std` is 0.
 
     >>> seeds_needed(1.0, 1.0)
     10.0
@@ -88,8 +90,8 @@ def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: fl
     return float(high if power(difference, std, low, comparisons) < wanted else low)
 
 
-# The spread of differences is at least that of rounding two accuracies to one image of 10,000: where all differences
-# are equal by chance, for example at two seeds, the result is not certain.
+# Standard deviations of differences are floored at the rounding error of two accuracies, each a multiple of 1/10,000:
+# where all differences are equal by chance, for example at two seeds, the true standard deviation is not zero.
 RESOLUTION = 1e-4 / math.sqrt(6)
 
 # The default differences of a power analysis: 0.1, 0.5 and 1 percentage point.
@@ -104,7 +106,7 @@ def power_analysis(differences: pd.DataFrame, targets: Sequence[float] = TARGETS
     differences
         A row for each comparison, with the columns `pairs` (seeds that both have), `difference_std` (the standard
         deviation of the differences within seeds) and `comparisons` (number of comparisons that the confidence covers
-        together). The spread is at least that of rounding to one image of 10,000.
+        together). The standard deviation is floored at the rounding error of one image in 10,000.
     targets
         The differences, as fractions; by default 0.1, 0.5 and 1 percentage point.
 

@@ -1,8 +1,8 @@
 """The number of threads of a process, and the environment of processes that train.
 
-ENVIRONMENT is set before NumPy or PyTorch is imported. MKL then computes a row of a product in the same way whatever
-the product's size (at 3 to 5% of the speed on some processors, at no cost on others), and every library uses one
-thread.
+ENVIRONMENT is set before NumPy or PyTorch is imported. MKL then computes a row of a matrix product in the same way
+whatever the product's size (at 3 to 5% of the speed on some processors, at no cost on others), and every library uses
+one thread.
 """
 
 import collections
@@ -58,13 +58,13 @@ def _in_turn(call: Callable[[int], None], numbers: Iterable[int]) -> None:
 
 
 _limiting = threading.Lock()
-_limit: Any = None  # restores the threads of products
+_limit: Any = None  # restores the threads of matrix products
 _users = 0  # of the limit
 
 
 @contextmanager
 def one_for_products() -> Iterator[None]:
-    """Limit each of NumPy's products to one thread, because the number of threads changes its bits.
+    """Limit NumPy's matrix products to one thread each, because more threads change the rounding.
 
     The limit applies to the whole process: the first user sets it, and the last one removes it.
     """
@@ -92,7 +92,7 @@ def _libraries() -> Any:
 
 
 def blas() -> str:
-    """Return the kernels of NumPy's and SciPy's products, such as `openblas SkylakeX`, which change their bits.
+    """Return the kernels of NumPy's and SciPy's matrix products, such as `openblas SkylakeX`: they decide the rounding.
 
     They are recorded because users select them with `OPENBLAS_CORETYPE` if the library does not recognize the CPU.
     """

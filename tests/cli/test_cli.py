@@ -305,7 +305,10 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file
     assert "Traceback" not in err
     parts_before = len(list(parts.glob("[!.]*")))
     assert 0 < parts_before < 6
-    assert f"Interrupted: {6 * parts_before} of 36 cells are stored in results/small (cells are stored when all" in out
+    assert (
+        f"Interrupted: {6 * parts_before} of 36 cells are stored in results/small (a stack's cells are stored when"
+        in out
+    )
     (line,) = [line for line in out.splitlines() if line.startswith("Resume with: ")]
     arguments = line.removeprefix("Resume with: initbench ").split()
     finished = process(*arguments, "--workers", "1", cwd=tmp_path)

@@ -69,9 +69,11 @@ def _write(name: str, files: Mapping[str, bytes], parent: str) -> None:
 
 
 def serve(request: dict[str, Any], device: str, client: str, topic: str, interval: float) -> dict[str, Any]:
-    """Have a process of this worker do a task, and return its final reply; progress goes to a topic of the scheduler.
+    """Run a task in a worker process, as a Dask task, and return its outcome for the client.
 
-    At most one progress message is sent in `interval` seconds.
+    `request` is the task's request; `client` the id of the Dask client that sent it. Progress is logged to the
+    scheduler's `topic`, at most once in `interval` seconds. Returns `reply`, `environment` and `host`; or, if the
+    process was lost, `lost` (why), `memory`, `ready` and `killed`.
     """
     import time
 

@@ -85,9 +85,9 @@ _Files: Any = numba.core.caching.IndexDataCacheFile
 
 
 class _Checked(_Files):  # type: ignore[misc]
-    """numba's files of a function, with a checksum behind the code: damaged code would crash, or draw other weights.
+    """numba's cache of a function, with a checksum appended: damaged machine code would crash, or draw other weights.
 
-    Python's pickles mark their end, so that numba ignores what follows.
+    The file is a pickle. Unpickling stops at the pickle's end mark, so numba itself never reads the appended checksum.
     """
 
     def _dump(self, obj):

@@ -34,7 +34,7 @@ def words(tile: int, key: Key, out: Words) -> None:
 
 
 def uniform(tile: int, key: Key, middle: float, half: float, low: float, high: float, out: Floats) -> None:
-    """Fill `out` with middle + half · v, v uniform in [−1, 1], held between low and high."""
+    """Fill `out` with middle + half · v, v uniform in [−1, 1], clipped to [low, high]."""
     m, h, least, most = (np.float32(x) for x in (middle, half, low, high))
     for part, signed in _chunks(tile, key, out):
         part[:] = np.minimum(np.maximum(m + h * centred(signed), least), most)
@@ -58,7 +58,7 @@ def truncated_normal(
     upper: float,
     out: Floats,
 ) -> None:
-    """Fill `out` with mean + std · z, where 2 Φ(z) − 1 is middle + half · v, and z is held between lower and upper."""
+    """Fill `out` with mean + std · z, where 2 Φ(z) − 1 is middle + half · v, and z is clipped to [lower, upper]."""
     m, s, centre, h, least, most = (np.float32(x) for x in (mean, std, middle, half, lower, upper))
     for part, signed in _chunks(tile, key, out):
         v = centre + h * centred(signed)

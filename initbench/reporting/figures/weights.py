@@ -41,7 +41,10 @@ def images(W: NDArray[Any]) -> NDArray[Any]:
 
 
 def lines(W: NDArray[Any], distribution: Any = None) -> list[str]:
-    """The weights as text: moments, a histogram (`|` at the shares expected), singular values, and units' norms."""
+    """The lines that describe weights in a terminal: moments, a histogram, singular values, and norms of units.
+
+    In the histogram `|` marks the share of each bin under `distribution`, where there is one.
+    """
     text = [f"mean {W.mean():.4g}, standard deviation {W.std():.4g}, from {W.min():.4g} to {W.max():.4g}"]
     if distribution is not None:
         text.append(
