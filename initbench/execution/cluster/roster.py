@@ -98,7 +98,7 @@ class Roster:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
-        """Stop following."""
+        """Stop watching the scheduler's workers; what is being judged is cancelled."""
         self._end.set()
         for executor in (self._look_executor, self._judge_executor):
             executor.shutdown(wait=False, cancel_futures=True)
