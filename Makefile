@@ -21,18 +21,18 @@ ASV := $(BIN)/asv
 
 help:
 	@echo "make demo         install, run the article's experiment, write its report (a minute after the installation)"
-	@echo "make test         install, run the tests (five minutes on two cores)"
-	@echo "make test-all     all tests, with sweeps, simulations and clusters (a quarter of an hour more)"
+	@echo "make test         install, run all tests but the slow ones (five minutes on two cores)"
+	@echo "make test-all     all tests: also sweeps, simulations, clusters (a quarter of an hour more)"
 	@echo "make soak         100 kills of an experiment, 100,000 mutated grids, IDX files and parts (two hours)"
-	@echo "make lint         ruff, mypy, and a check of the words (docs/glossary.md)"
+	@echo "make lint         ruff, mypy, and the terminology check (docs/glossary.md)"
 	@echo "make types        mypy only"
 	@echo "make bench        asv: compare this commit's samplers with those of main, or of BASE=COMMIT"
 	@echo "make bench-quick  run these benchmarks once, to check that they work"
 	@echo "make bench-all    asv: all benchmarks on this commit; results in results/asv, pages in results/asv-html"
-	@echo "make bench-local  the hot paths, compared with the previous run of this command"
-	@echo "make performance  initbench compared with PyTorch and JAX (ten to fifteen minutes on an idle machine)"
-	@echo "make scaling      a Dask cluster of 1,000 workers that simulate training (five minutes)"
-	@echo "make docs         the generated pages of docs/; results/example-keepcoding, after make demo"
+	@echo "make bench-local  time the hot paths, and compare with the previous time"
+	@echo "make performance  compare initbench with PyTorch and JAX (ten to fifteen minutes on an idle machine)"
+	@echo "make scaling      simulate training on a Dask cluster of 1,000 workers (five minutes)"
+	@echo "make docs         regenerate the pages of docs/ and, after make demo, results/example-keepcoding"
 	@echo "make clean        remove the environment and the caches"
 
 $(RUN): pyproject.toml constraints.txt
