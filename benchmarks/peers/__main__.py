@@ -34,7 +34,7 @@ CORES = available_cores()
 
 INITBENCH = "initbench"
 LOOP = "PyTorch loop"
-PROCESSES = "a process of one thread for each core"
+PROCESSES = "one PyTorch process per core"
 LOADER = "loop with DataLoader"
 FUNC = "torch.func, 32 models"
 JAX = "JAX vmap + scan, 32 models"
@@ -191,7 +191,14 @@ def tables(measured: dict[str, Any]) -> str:
         "Microseconds for one step of one model, evaluations included; × is the ratio to initbench, % the share of the "
         "dense floor. Compilation and the start of processes are not in the peers' figures.",
         "",
-        row(["seconds", "from the command to the first step, at most", "a report", "a run of one step on each core"]),
+        row(
+            [
+                "network",
+                "from the command to the first step, at most",
+                "the report",
+                "a whole run of one step on each core",
+            ]
+        ),
         row(["---"] * 4),
     ]
     for network, runs in measured["runs"].items():
