@@ -18,7 +18,7 @@ from initbench.stats import CONFIDENCE, SELECTION_METRIC
 
 
 def verdict(rows: pd.DataFrame) -> str:
-    """Answer for one combination, from its rows of `stats.verdicts`: who is among the best, worse, or failed."""
+    """Answer for one combination, from its rows of `stats.verdicts`: which initializers are best, worse or failed."""
     if not rows["leader"].any():
         return f"{uncapitalized(none_trained(rows))}, so there is no leader."
     leader = rows[rows["leader"]].iloc[0]

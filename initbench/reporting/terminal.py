@@ -1,4 +1,4 @@
-"""The summary of a run in the terminal: one row for each combination."""
+"""The summary of an experiment in the terminal: one row for each combination."""
 
 import pandas as pd
 
@@ -9,7 +9,7 @@ from initbench.spec.grid import Grid
 
 
 def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
-    """Print who leads each combination, with its test accuracy, and who else is among the best."""
+    """Print the leader of each combination, its test accuracy, and the other initializers among the best."""
     from rich import box
     from rich.console import Console
     from rich.measure import Measurement
