@@ -150,7 +150,7 @@ def measure(options):
                 wall, used = time.perf_counter() - start, time.process_time() - cpu
                 there, memory = cpu_seconds(scheduler.pid)
                 served = sum(cpu_seconds(server.pid)[0] for server in servers) - served
-                count = pool.count
+                count = pool.slot_count
             return {
                 "workers": count,
                 "cells": len(simulated),

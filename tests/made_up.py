@@ -54,19 +54,19 @@ def reply_to(task):
 class Instant:
     """A pool of two slots that does every task when it is sent; `before` is called first, with the task."""
 
-    device, processor, memory, allowed_deaths, count = "cpu", "made up", 0.0, 3, 2
+    device, processor, memory, allowed_deaths, slot_count = "cpu", "made up", 0.0, 3, 2
 
     def __init__(self, before=lambda task: None):
         self.events, self._before = queue.SimpleQueue(), before
 
-    def free(self):
+    def free_slots(self):
         return [0, 1]
 
     def send(self, slot, task, request):
         self._before(request)
         self.events.put(WorkerMessage(task, reply_to(request), ENVIRONMENT, "nowhere"))
 
-    def waiting(self, stacks):
+    def announce_backlog(self, stacks):
         pass
 
     def shrink(self):

@@ -88,7 +88,8 @@ def run(
     result = training.train(grid, folder, config, on_event)
     experiment = result.experiment
     experiment.notes += [
-        f"{experiment.folder}: {failed.cell.described} failed and is left out: {failed.why}" for failed in result.failed
+        f"{experiment.folder}: {untrained.cell.label} could not be trained and is left out: {untrained.why}"
+        for untrained in result.untrained
     ]
     _warn(experiment)
     assert result.frame is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initbench.api.outputs import write_report
-from initbench.execution import Failed, calibration, start
+from initbench.execution import Untrained, calibration, start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimate
 from initbench.execution.events import Event, Planned
@@ -22,7 +22,7 @@ MIN_SEEDS = 3  # of two seeds, the 95% interval of a mean is ± 9 standard devia
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingEstimate:
     """What training a grid would take: its missing cells, and the estimate for them; None if nothing is missing."""
 
     experiment: Experiment
@@ -51,7 +51,7 @@ class Started:
 
     experiment: Experiment
     missing: Sequence[Cell]
-    others: int
+    n_unrelated: int
 
     @property
     def trained(self) -> int:
@@ -68,7 +68,7 @@ class RunResult:
     """
 
     experiment: Experiment
-    failed: Sequence[Failed]
+    untrained: Sequence[Untrained]
     frame: "pd.DataFrame | None" = None
     report: Path | None = None
     report_error: Exception | None = None
@@ -94,11 +94,11 @@ def read_grid(
     return grid, results_for(path, grid.name) if results is None else results
 
 
-def plan(grid: Grid, results: Path, config: ExecutionConfig) -> Plan:
+def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate:
     """Return what training a grid would take; nothing is trained or written."""
     experiment = Experiment(results / grid.name, grid)
     missing = experiment.missing() if (experiment.folder / "grid.toml").is_file() else list(grid.cells())
-    return Plan(experiment, missing, estimate(missing, grid, config) if missing else None)
+    return TrainingEstimate(experiment, missing, estimate(missing, grid, config) if missing else None)
 
 
 def train(
@@ -116,36 +116,36 @@ def train(
     """
     check_backend(config)
     with Experiment.writing(grid, results) as experiment:
-        missing, others = experiment.inventory()
+        missing, n_unrelated = experiment.inventory()
         try:
-            on_event(Started(experiment, missing, others))
-            failed = train_all(experiment, missing, config, on_event)
+            on_event(Started(experiment, missing, n_unrelated))
+            untrained = train_all(experiment, missing, config, on_event)
             if not report:
-                return RunResult(experiment, failed, experiment.frame())
+                return RunResult(experiment, untrained, experiment.frame())
             try:
                 frame, environments = experiment.read()
                 path = write_report(experiment, frame, environments)
             except Exception as error:
-                return RunResult(experiment, failed, report_error=error)
-            return RunResult(experiment, failed, frame, path)
+                return RunResult(experiment, untrained, report_error=error)
+            return RunResult(experiment, untrained, frame, path)
         except KeyboardInterrupt:
             raise Interrupted(experiment) from None
 
 
 def train_all(
     experiment: Experiment, missing: Sequence[Cell], config: ExecutionConfig, on_event: Callable[[Event], None]
-) -> list[Failed]:
-    """Train an experiment's missing cells, and call `on_event` with each event; returns the cells that failed."""
-    failed = []
+) -> list[Untrained]:
+    """Train an experiment's missing cells, and call `on_event` with each event; returns the untrained ones."""
+    untrained = []
     sources = experiment.grid.sources
     if missing:
         with start.start_pool(missing, sources, config, on_event) as pool:
             stacks, speeds = start.planned_stacks(missing, sources, pool, config.width)
             initialization = calibration.initialization(missing, sources, pool, measuring=False)
             seconds = calibration.stack_seconds(stacks, speeds, initialization) if speeds else None
-            on_event(Planned(stacks, seconds, lambda: pool.count))
+            on_event(Planned(stacks, seconds, lambda: pool.slot_count))
             for event in experiment.train(stacks, pool):
                 on_event(event)
-                if isinstance(event, Failed):
-                    failed.append(event)
-    return failed
+                if isinstance(event, Untrained):
+                    untrained.append(event)
+    return untrained

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from initbench.execution import Failed, Finished, Notice
+from initbench.execution import Finished, Notice, Untrained
 from initbench.execution import Progress as Trained
 from initbench.execution.estimate import duration
 from initbench.execution.events import Event, Planned
@@ -71,7 +71,7 @@ class Forecast:
         """Update the forecast with an event."""
         if isinstance(event, Planned):
             self._plan(event, now)
-        elif isinstance(event, Failed):
+        elif isinstance(event, Untrained):
             self.finished += 1
             self._finished_work += self._work_of_cell.get(_key(event.cell), 0.0)
         elif isinstance(event, Finished):
@@ -162,11 +162,11 @@ def _key(cell: Cell) -> tuple[Kind, int, int]:
 
 
 def _print_event(event: Event) -> None:
-    """Print a line for a notice about the workers, or for a cell that failed."""
+    """Print a line for a notice about the workers, or for a cell that no worker could train."""
     if isinstance(event, Notice):
         print(event.line, flush=True)  # noqa: T201
-    elif isinstance(event, Failed):
-        print(f"failed: {event.cell.described}: {event.why}", flush=True)  # noqa: T201
+    elif isinstance(event, Untrained):
+        print(f"not trained: {event.cell.label}: {event.why}", flush=True)  # noqa: T201
 
 
 @contextmanager

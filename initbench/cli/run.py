@@ -136,10 +136,10 @@ def run(
             f"The report could not be written: {_why(result.report_error)}. The results are kept; to write it: "
             f"{shlex.join(['initbench', 'report', str(result.experiment.folder)])}"
         )
-    if result.failed:
-        cells = plural(len(result.failed), "cell")
-        print_error(f"{cells} failed; the report leaves them out. To try again: {shlex.join(resume)}")
-    if result.failed or result.report_error:
+    if result.untrained:
+        cells = plural(len(result.untrained), "cell")
+        print_error(f"{cells} could not be trained; the report leaves them out. To try again: {shlex.join(resume)}")
+    if result.untrained or result.report_error:
         raise typer.Exit(FAILED)
 
 
@@ -186,8 +186,8 @@ def _listener() -> "Iterator[Callable[[Started | Event], None]]":
 def _print_start(event: "Started") -> None:
     folder = event.experiment.folder
     print_notes(event.experiment)
-    if event.others:
-        say(f"{folder}: leaving out {plural(event.others, 'stored cell')} of other grids")
+    if event.n_unrelated:
+        say(f"{folder}: leaving out {plural(event.n_unrelated, 'stored cell')} of other grids")
     if not event.missing:
         say(f"Nothing to train: all {plural(event.trained, 'cell')} are in {folder} already.")
         return

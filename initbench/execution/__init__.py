@@ -7,21 +7,19 @@ predict times. Nothing here imports torch.
 """
 
 from initbench.execution.devices import device_for
-from initbench.execution.events import Failed, Finished, Notice, Progress, Speed
+from initbench.execution.events import Finished, Notice, Progress, Speed, Untrained
 from initbench.execution.pool import WorkerPool
 from initbench.execution.process_pool import ProcessPool
-from initbench.execution.scheduling import initialization, speeds, train
+from initbench.execution.scheduling import run_stacks
 
 __all__ = [
-    "Failed",
     "Finished",
     "Notice",
     "ProcessPool",
     "Progress",
     "Speed",
+    "Untrained",
     "WorkerPool",
     "device_for",
-    "initialization",
-    "speeds",
-    "train",
+    "run_stacks",
 ]

@@ -91,13 +91,13 @@ def speeds(
     speeds = {kind: Speeds(measured) for kind, measured in cached.items() if measured}
     missing = [kind for kind in groups if kind not in speeds]
     for kind in missing[: max(0, MAX_KINDS - len(speeds))] if measuring else []:
-        if measured := _measured(groups[kind], sources[kind.dataset], pool):
+        if measured := _measure(groups[kind], sources[kind.dataset], pool):
             speeds[kind] = Speeds(tuple(measured))
             _store(_key(kind, pool), [asdict(speed) for speed in measured])
     return speeds
 
 
-def _measured(cells: Sequence[Cell], source: Source, pool: WorkerPool) -> list[Speed]:
+def _measure(cells: Sequence[Cell], source: Source, pool: WorkerPool) -> list[Speed]:
     """Measure the speeds of stacks of some widths, in which these cells repeat."""
     gpu = pool.device != "cpu"
     bytes_tried = [GPU_STACK_BYTES / part for part in (16, 4, 1)] if gpu else MEASURED_BYTES
@@ -105,7 +105,7 @@ def _measured(cells: Sequence[Cell], source: Source, pool: WorkerPool) -> list[S
     speeds = []
     for width in sorted({min(widest, max(MIN_WIDTH, width_for(cells[0], source, size))) for size in bytes_tried}):
         stack = Stack(tuple(sorted((cells[i % len(cells)] for i in range(width)), key=_functions)), source)
-        times = scheduling.speeds(pool, [stack] * min(pool.count, MAX_MEASURING))
+        times = scheduling.measure_speeds(pool, [stack] * min(pool.slot_count, MAX_MEASURING))
         if not times:
             break
         mean = {name: sum(getattr(t, name) for t in times) / len(times) for name in ("step", "evaluation", "start")}
@@ -151,7 +151,7 @@ def initialization(
                 seconds_by_name[name] = line["initialization"]
     missing = [name for name in largest if name not in seconds_by_name] if measuring else []
     stacks = [Stack((largest[name],), sources[largest[name].dataset]) for name in missing]
-    for name, seconds in zip(missing, scheduling.initialization(pool, stacks), strict=True):
+    for name, seconds in zip(missing, scheduling.measure_initialization(pool, stacks), strict=True):
         seconds_by_name[name] = seconds
         _store(keys[name], [{"initialization": seconds}])
 
@@ -187,7 +187,7 @@ def file() -> Path:
 
 
 def _key(kind: Kind, pool: WorkerPool) -> str:
-    return " | ".join(map(str, (pool.processor, pool.device, pool.count, __version__, version("torch"), *kind)))
+    return " | ".join(map(str, (pool.processor, pool.device, pool.slot_count, __version__, version("torch"), *kind)))
 
 
 def _read() -> dict[str, list[dict[str, float]]]:

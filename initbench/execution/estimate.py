@@ -44,7 +44,7 @@ def estimate(cells: Sequence[Cell], grid: Grid, config: ExecutionConfig = LOCAL)
     with start.start_pool(cells, grid.sources, config) as pool:
         stacks, speeds = start.planned_stacks(cells, grid.sources, pool, config.width, measuring=True)
         initialization = calibration.initialization(cells, grid.sources, pool)
-        count, device = min(pool.count, len(stacks)), pool.device
+        count, device = min(pool.slot_count, len(stacks)), pool.device
     loads = [0.0] * count
     # Longest first, each to the worker that is free first, as in a training.
     for training, initial_weights in calibration.stack_seconds(stacks, speeds, initialization):

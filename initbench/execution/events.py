@@ -43,7 +43,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Failed:
+class Untrained:
     """A cell that no worker could train, and why."""
 
     cell: Cell
@@ -57,7 +57,7 @@ class Notice:
     line: str
 
 
-Event = Planned | Progress | Finished | Failed | Notice
+Event = Planned | Progress | Finished | Untrained | Notice
 
 
 @dataclass(frozen=True)

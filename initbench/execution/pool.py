@@ -78,16 +78,16 @@ class WorkerPool(Protocol):
         """How many workers a task may lose before it is split, or fails."""
 
     @property
-    def count(self) -> int:
+    def slot_count(self) -> int:
         """The number of slots, now."""
 
-    def free(self) -> list[Any]:
+    def free_slots(self) -> list[Any]:
         """Return the slots where nothing trains."""
 
     def send(self, slot: Any, task: int, request: dict[str, Any]) -> None:
         """Start a task in a free slot; its outcome arrives as an event."""
 
-    def waiting(self, stacks: int) -> None:
+    def announce_backlog(self, stacks: int) -> None:
         """Announce how many stacks wait for a slot, for a cluster that grows with its work."""
 
     def shrink(self) -> bool:

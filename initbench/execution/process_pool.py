@@ -61,11 +61,11 @@ class ProcessPool:
         return [process.pid for slot, process in enumerate(self._processes) if slot not in self._dropped]
 
     @property
-    def count(self) -> int:
+    def slot_count(self) -> int:
         """The number of slots."""
         return len(self._processes) - len(self._dropped)
 
-    def free(self) -> list[int]:
+    def free_slots(self) -> list[int]:
         """Return the slots where nothing trains."""
         return [slot for slot in range(len(self._processes)) if slot not in self._busy | self._dropped]
 
@@ -74,14 +74,14 @@ class ProcessPool:
         self._busy.add(slot)
         threading.Thread(target=self._converse, args=(slot, task, request), daemon=True).start()
 
-    def waiting(self, stacks: int) -> None:
+    def announce_backlog(self, stacks: int) -> None:
         """Do nothing: the number of cores is fixed."""
 
     def shrink(self) -> bool:
         """End one process, if another one is left."""
-        if self.count < 2:
+        if self.slot_count < 2:
             return False
-        slot = next(iter(self.free()), None)
+        slot = next(iter(self.free_slots()), None)
         if slot is None:
             return False
         self._dropped.add(slot)

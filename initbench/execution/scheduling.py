@@ -1,4 +1,4 @@
-"""Assign stacks to slots, and retry or split a stack that fails, down to the cell that fails."""
+"""Assign stacks to slots, and retry or split a stack that fails, down to the cell that cannot be trained."""
 
 import itertools
 from collections import deque
@@ -7,70 +7,71 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from initbench.errors import UserError, WorkerDied
-from initbench.execution.events import Failed, Finished, Notice, Progress, Speed
+from initbench.execution.events import Finished, Notice, Progress, Speed, Untrained
 from initbench.execution.plan import Stack, split
 from initbench.execution.pool import Cause, PoolChanged, TaskLost, WorkerMessage, WorkerPool
 
 # What a worker does with a stack: train it, or measure a time.
 Action = Literal["train", "speed", "initialization"]
 
-# Training stops when this many cells have failed and none was trained: then the cells are not the cause.
-MAX_FAILED = 100
+# Training stops when this many cells could not be trained and none was: then the cells are not the cause.
+MAX_UNTRAINED = 100
 
-# Task numbers are never reused in a process: Dask answers a key that it still remembers with the earlier result.
-_tasks = itertools.count()
+# Task ids are never reused in a process: Dask answers a key that it still remembers with the earlier result.
+_task_ids = itertools.count()
 
 
 @dataclass(eq=False)
 class _Job:
-    """A stack to be done, and what went wrong with it so far."""
+    """A stack to be trained or measured, and its failures so far. A task is one attempt at a job, in one slot."""
 
-    number: int
+    index: int  # of the stack in the list to be done
     stack: Stack
     deaths: int = 0
     raised_in: set[Any] = field(default_factory=set)  # slots in which it raised an error
 
 
-def train(pool: WorkerPool, stacks: Sequence[Stack]) -> Iterator[Progress | Finished | Failed | Notice]:
+def run_stacks(pool: WorkerPool, stacks: Sequence[Stack]) -> Iterator[Progress | Finished | Untrained | Notice]:
     """Train the stacks, each in the next free slot; yields the events in the order in which they happen.
 
     A stack whose worker is lost goes to another one. It is halved at once if memory was the likely cause, otherwise
-    when it has lost more workers than the pool allows; a single cell then fails, and the others go on. A stack that
-    raises an error is tried in another slot before it is halved or its cell fails: the slot may be the cause.
+    when it has lost more workers than the pool allows; a single cell is then given up as `Untrained`, and the others
+    go on. A stack that raises an error is tried in another slot before it is halved or given up: the slot may be the
+    cause.
     """
-    failed, finished = 0, False
+    untrained, finished = 0, False
     noted: set[str] = set()
-    for _, event in _served(pool, stacks, "train"):
+    for _, event in _run_tasks(pool, stacks, "train"):
         if isinstance(event, Finished):
             finished = True
             for note in event.notes:
                 if note not in noted:  # every worker sends the same notes
                     noted.add(note)
                     yield Notice(note)
-        if isinstance(event, Failed):
-            failed += 1
-            if failed >= MAX_FAILED and not finished:
-                raise WorkerDied(f"{failed} cells failed and none was trained; the last: {event.why}")
+        if isinstance(event, Untrained):
+            untrained += 1
+            if untrained >= MAX_UNTRAINED and not finished:
+                raise WorkerDied(f"{untrained} cells could not be trained and none was; the last: {event.why}")
         yield event
 
 
-def speeds(pool: WorkerPool, stacks: Sequence[Stack]) -> list[Speed]:
+def measure_speeds(pool: WorkerPool, stacks: Sequence[Stack]) -> list[Speed]:
     """Measure how fast the workers train each of these stacks; those that cannot be measured are left out."""
-    times = _measured(pool, stacks, "speed")
+    times = _measure(pool, stacks, "speed")
     return [Speed(len(stack.cells), **times[i]) for i, stack in enumerate(stacks) if i in times]
 
 
-def initialization(pool: WorkerPool, stacks: Sequence[Stack]) -> list[float]:
+def measure_initialization(pool: WorkerPool, stacks: Sequence[Stack]) -> list[float]:
     """Measure the seconds that the initial weights of each stack's first cell take; 0 where that fails."""
-    times = _measured(pool, stacks, "initialization")
-    return [times.get(number, 0.0) for number in range(len(stacks))]
+    times = _measure(pool, stacks, "initialization")
+    return [times.get(index, 0.0) for index in range(len(stacks))]
 
 
-def _measured(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> dict[int, Any]:
+def _measure(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> dict[int, Any]:
     times, notices = {}, []
-    for number, event in _served(pool, stacks, action):
-        if isinstance(event, dict) and number is not None:
-            times[number] = event[action]
+    for index, event in _run_tasks(pool, stacks, action):
+        if isinstance(event, dict) and index is not None:
+            times[index] = event[action]
         if isinstance(event, Notice):
             notices.append(event)
     for notice in notices:  # the training that follows yields them
@@ -78,9 +79,9 @@ def _measured(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> dict
     return times
 
 
-def _served(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> Iterator[tuple[int | None, Any]]:
-    """Yield every event with the number of its stack, until no stack is left; notices have no number."""
-    waiting = deque(_Job(number, stack) for number, stack in enumerate(stacks))
+def _run_tasks(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> Iterator[tuple[int | None, Any]]:
+    """Yield every event with the index of its stack, until no stack is left; the index of a notice is None."""
+    waiting = deque(_Job(index, stack) for index, stack in enumerate(stacks))
     running: dict[int, tuple[_Job, Any]] = {}  # by task: the job and its slot
     while waiting or running:
         _fill_slots(pool, waiting, running, action)
@@ -94,21 +95,21 @@ def _served(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> Iterat
             continue
         job, slot = running[event.task]
         if isinstance(event, WorkerMessage) and event.reply["event"] == "progress":
-            yield job.number, Progress(job.stack, event.reply["epochs"])
+            yield job.index, Progress(job.stack, event.reply["epochs"])
             continue
         del running[event.task]
         if isinstance(event, WorkerMessage) and event.reply["event"] == "done":
-            yield job.number, _finished(job.stack, event) if action == "train" else event.reply
+            yield job.index, _to_event(job.stack, event) if action == "train" else event.reply
             continue
-        yield job.number, Progress(job.stack, 0.0)
-        loss = _loss(event)
-        next_steps = _next_action(pool, job, slot, loss, splitting=action == "train")
-        announced = loss.cause is Cause.WORKER_LEFT or loss.cause.raised
-        if not announced and not any(isinstance(step, Failed) for step in next_steps):
-            yield None, Notice(f"{loss.why}; its stack is tried again")
+        yield job.index, Progress(job.stack, 0.0)
+        failure = _failure(event)
+        next_steps = _recover(pool, job, slot, failure, splitting=action == "train")
+        announced = failure.cause is Cause.WORKER_LEFT or failure.cause.raised
+        if not announced and not any(isinstance(step, Untrained) for step in next_steps):
+            yield None, Notice(f"{failure.why}; its stack is tried again")
         for step in next_steps:
-            if isinstance(step, Failed):
-                yield job.number, step
+            if isinstance(step, Untrained):
+                yield job.index, step
             elif step is job:
                 waiting.appendleft(step)
             else:  # what is likely to fail waits until all else was tried
@@ -117,20 +118,20 @@ def _served(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> Iterat
 
 def _fill_slots(pool: WorkerPool, waiting: "deque[_Job]", running: dict[int, tuple[_Job, Any]], action: Action) -> None:
     """Send a job to each free slot: one that raised no error there, unless nothing else is running."""
-    slots = pool.free()
+    slots = pool.free_slots()
     for slot in slots:
         job = next((job for job in waiting if slot not in job.raised_in), None)
         if job is None and slot == slots[-1] and waiting and not running:
             job = waiting[0]
         if job is not None:
             waiting.remove(job)
-            task = next(_tasks)
+            task = next(_task_ids)
             running[task] = job, slot
             pool.send(slot, task, _request(job.stack, task, action))
-    pool.waiting(len(waiting))
+    pool.announce_backlog(len(waiting))
 
 
-def _loss(event: WorkerMessage | TaskLost) -> TaskLost:
+def _failure(event: WorkerMessage | TaskLost) -> TaskLost:
     """Return why a task was not done; raises UserError if the user's mistake is the cause."""
     if isinstance(event, TaskLost):
         return event
@@ -139,21 +140,21 @@ def _loss(event: WorkerMessage | TaskLost) -> TaskLost:
     return TaskLost(event.task, event.reply["why"], Cause.MEMORY_ERROR if event.reply["memory"] else Cause.ERROR)
 
 
-def _next_action(
-    pool: WorkerPool, job: _Job, slot: Any, loss: TaskLost, splitting: bool
-) -> "list[_Job] | list[Failed]":
-    """Return what happens after a loss: the job again, its halves, or its failed cells."""
-    cells, cause = job.stack.cells, loss.cause
-    if cause is Cause.ERROR and slot not in job.raised_in and pool.count > 1:
+def _recover(
+    pool: WorkerPool, job: _Job, slot: Any, failure: TaskLost, splitting: bool
+) -> "list[_Job] | list[Untrained]":
+    """Return what follows a failed task: its job again, the job's halves, or its cells as untrained."""
+    cells, cause = job.stack.cells, failure.cause
+    if cause is Cause.ERROR and slot not in job.raised_in and pool.slot_count > 1:
         job.raised_in.add(slot)
         return [job]
     job.deaths += cause is not Cause.NOT_STARTED
     if splitting and len(cells) > 1 and (cause.raised or cause.memory or job.deaths > pool.allowed_deaths):
-        return [_Job(job.number, half) for half in reversed(split(job.stack, 2))]
+        return [_Job(job.index, half) for half in reversed(split(job.stack, 2))]
     if splitting and cause.memory and pool.shrink():
-        return [_Job(job.number, job.stack)]
+        return [_Job(job.index, job.stack)]
     if cause.raised or job.deaths > pool.allowed_deaths:
-        return [Failed(cell, loss.why) for cell in cells]
+        return [Untrained(cell, failure.why) for cell in cells]
     return [job]
 
 
@@ -162,7 +163,7 @@ def _request(stack: Stack, task: int, action: Action) -> dict[str, Any]:
     return {"task": task, "action": action, "cells": cells, "source": asdict(stack.source)}
 
 
-def _finished(stack: Stack, message: WorkerMessage) -> Finished:
+def _to_event(stack: Stack, message: WorkerMessage) -> Finished:
     reply = message.reply
     environment = {**message.environment, "bits": "exact" if reply["exact"] else "to rounding"}
     fields = {name: reply[name] for name in ("metrics", "seconds", "initialization", "product_rate")}

@@ -52,4 +52,4 @@ def planned_stacks(
     speeds = calibration.speeds(cells, sources, pool, measuring)
     fastest = {kind: speed.width for kind, speed in speeds.items()}
     widths = dict.fromkeys(calibration.kinds(cells), width) if width else fastest
-    return plan(cells, sources, pool.count, widths, pool.device != "cpu", pool.memory), speeds
+    return plan(cells, sources, pool.slot_count, widths, pool.device != "cpu", pool.memory), speeds

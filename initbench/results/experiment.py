@@ -104,21 +104,21 @@ class Experiment:
         """Return the grid's cells that no part holds, and the number of stored cells that are not in the grid."""
         trained = store.trained_cells(self.parts(READ))
         missing = [cell for cell in self.grid.cells() if cell.id not in trained]
-        others = len(trained) - (len(self.grid) - len(missing))
-        if others:
+        n_unrelated = len(trained) - (len(self.grid) - len(missing))
+        if n_unrelated:
             earlier = sum(any(c.id_of(v) in trained for v in range(1, TRAINING_VERSION)) for c in missing)
             if earlier:
                 self.notes.append(
                     f"{self.folder}: {earlier:,} cells were trained by an earlier version of initbench, with other "
                     "results; they are trained again, and the earlier parts stay"
                 )
-        return missing, others
+        return missing, n_unrelated
 
     def train(self, stacks: list[Stack], pool: WorkerPool) -> Iterator[Event]:
         """Train stacks, write a part for each that finishes, and yield each event after its part is written."""
-        for event in execution.train(pool, stacks):
+        for event in execution.run_stacks(pool, stacks):
             if isinstance(event, Finished):
-                self._write(event, pool.count)
+                self._write(event, pool.slot_count)
             yield event
 
     def _write(self, finished: Finished, workers: int) -> None:

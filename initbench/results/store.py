@@ -54,8 +54,8 @@ class Part:
 def write_part(folder: Path, table: pa.Table, metadata: Mapping[str, str]) -> str:
     """Write an immutable part below `folder/parts`, completely or not at all; returns its id."""
     sink = pa.BufferOutputStream()
-    described = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True), FORMAT_KEY: str(FORMAT)}
-    pq.write_table(table.replace_schema_metadata(described), sink, compression="zstd")
+    key_values = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True), FORMAT_KEY: str(FORMAT)}
+    pq.write_table(table.replace_schema_metadata(key_values), sink, compression="zstd")
     content = bytes(sink.getvalue())
     part = hashlib.sha256(content).hexdigest()
     files.write_file(own_folder(folder, "parts") / f"{part}.parquet", content)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from initbench import execution
-from initbench.execution import Failed, Finished, start
+from initbench.execution import Finished, Untrained, start
 from initbench.execution.config import ExecutionConfig
 from initbench.results import store
 from initbench.results.experiment import Experiment
@@ -132,9 +132,9 @@ def retrain(
         return result
     stored = _rows(experiment, checked, {cell.id for cell in cells})
     with start.start_pool(cells, grid.sources, config) as pool:
-        for event in execution.train(pool, start.planned_stacks(cells, grid.sources, pool, config.width)[0]):
-            if isinstance(event, Failed):
-                result.problems.append(f"{event.cell.described} could not be trained again: {event.why}")
+        for event in execution.run_stacks(pool, start.planned_stacks(cells, grid.sources, pool, config.width)[0]):
+            if isinstance(event, Untrained):
+                result.problems.append(f"{event.cell.label} could not be trained again: {event.why}")
             if isinstance(event, Finished):
                 _compare(event, stored, checked, result)
     return result
@@ -168,7 +168,7 @@ def _compare(finished: Finished, stored: Mapping[str, pa.Table], checked: CheckR
         ]
         inexact = "to rounding" in (metadata.get("bits"), finished.environment["bits"])
         reason = "; ".join(differences) or "products that round differently"
-        line = f"{cell.described}: {_difference(old, new)}"
+        line = f"{cell.label}: {_difference(old, new)}"
         if not (differences or inexact):
             result.problems.append(f"{line}; trained on the same kind of processor with the same versions")
         elif _is_close(old, new):

@@ -52,7 +52,7 @@ class Cell(NamedTuple):
         return _digest(version, self)
 
     @property
-    def described(self) -> str:
+    def label(self) -> str:
         """The cell in a few words, for messages."""
         network = f"hidden {self.hidden}" if self.hidden else "no hidden layer"
         training = f"{self.loss}, {self.optimizer} at {self.learning_rate}"

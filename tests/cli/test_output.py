@@ -23,7 +23,7 @@ from initbench.api import outputs, training
 from initbench.cli import output, progress
 from initbench.cli import run as run_command
 from initbench.errors import UserError
-from initbench.execution import Failed, Finished, Notice, Progress, estimate, plan
+from initbench.execution import Finished, Notice, Progress, Untrained, estimate, plan
 from initbench.execution.events import Planned
 from initbench.results.experiment import Experiment
 from initbench.spec import grid
@@ -238,7 +238,7 @@ def test_what_fails_or_is_tried_again_in_halves_is_counted_once():
     left, right = plan.split(stacks[0], 2)
     forecast.add(Finished(left, {}, {}, "", 100.0 * len(left.cells) / len(stacks[0].cells), {}, 1.0), 100.0)
     for cell in right.cells:
-        forecast.add(Failed(cell, "no reason"), 100.0)
+        forecast.add(Untrained(cell, "no reason"), 100.0)
     assert forecast.done == len(stacks[0].cells)
     assert forecast.seconds_left == pytest.approx(whole - 100.0)
 

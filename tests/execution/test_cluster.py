@@ -338,9 +338,9 @@ def test_a_cell_that_kills_its_workers_is_reported_and_the_others_are_trained(tm
     finally:
         stop.set()
         cluster.close()
-    (line,) = [line for line in out.splitlines() if line.startswith("failed: ")]
+    (line,) = [line for line in out.splitlines() if line.startswith("not trained: ")]
     assert "normal(std=0.2), relu, no hidden layer, mse, sgd at 0.1, seed 3" in line
-    assert "1 cell failed" in err
+    assert "1 cell could not be trained" in err
     assert (
         len(cluster.workers) == 2 + 2 + 1
     )  # one more than is allowed with the stack, and with the cell; the last lives
@@ -527,7 +527,7 @@ def test_a_sick_worker_beside_a_good_one_fails_no_cell(cluster, grid_file, here,
     until(lambda: "Registered to" in cluster.log("sick") and "Registered to" in cluster.log("good"))
     out, _ = ended(command(grid_file, tmp_path, cluster))
     assert message in out
-    assert "failed: " not in out
+    assert "not trained: " not in out
     same_and_once(tmp_path / "spread", here)
 
 

@@ -256,5 +256,5 @@ def test_each_worker_has_a_gpu_of_its_own_as_long_as_there_are_enough(monkeypatc
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with ProcessPool(count, "cuda") as pool:
         assert pool.memory == memory
-        assert pool.count == count
+        assert pool.slot_count == count
     assert started == [("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus]

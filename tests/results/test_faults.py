@@ -26,7 +26,7 @@ from soak import KILLS, SEED, THOROUGH
 import initbench as ib
 from initbench.errors import CannotWrite
 from initbench.execution import ProcessPool, process_pool, processes
-from initbench.execution.scheduling import MAX_FAILED
+from initbench.execution.scheduling import MAX_UNTRAINED
 from initbench.execution.start import start_pool as START_POOL
 from initbench.results.table import COLUMNS
 from initbench.spec.columns import METRICS
@@ -310,10 +310,10 @@ def test_a_cell_that_always_kills_its_worker_fails_alone(grid, whole, stand_in, 
     log = stand_in(killed="he_normal", signal=int(by))
     status, out, err = worker_run(grid, tmp_path, capsys)
     assert status == 1
-    failures = [line for line in out.splitlines() if line.startswith("failed: ")]
+    failures = [line for line in out.splitlines() if line.startswith("not trained: ")]
     assert len(failures) == 2
     assert all("he_normal" in line and "seed" in line and f"signal {int(by)}" in line for line in failures)
-    assert "2 cells failed; the report leaves them out. To try again: initbench run" in err
+    assert "2 cells could not be trained; the report leaves them out. To try again: initbench run" in err
     frame = ib.load(tmp_path / "results" / "made-up")
     expected = one_seed[one_seed["initializer"] != "he_normal"].reset_index(drop=True)
     pd.testing.assert_frame_equal(frame, expected, check_exact=True)
@@ -367,12 +367,14 @@ def test_a_hung_worker_is_detected_by_its_silence(grid, whole, stand_in, tmp_pat
 
 def test_a_run_that_cannot_train_any_cell_stops(grid, stand_in, tmp_path, capsys):
     stand_in(raised="zeros")
-    seeds = MAX_FAILED
+    seeds = MAX_UNTRAINED
     grid.write_text(made_up.GRID.replace('["zeros", "he_normal"]', '["zeros"]'))
     grid.write_text(grid.read_text().replace("seed = 2", f"seed = {seeds}"))
     status, _out, err = worker_run(grid, tmp_path, capsys)
     assert status == 1
-    assert f"Stopped: {MAX_FAILED} cells failed and none was trained; the last: ValueError: no such thing" in err
+    assert (
+        f"Stopped: {MAX_UNTRAINED} cells could not be trained and none was; the last: ValueError: no such thing" in err
+    )
 
 
 def test_a_process_that_cannot_be_replaced_stops_the_run(grid, stand_in, tmp_path, capsys, monkeypatch):

@@ -87,7 +87,7 @@ class ClusterPool:
             if not waiting:
                 waiting = True
                 self._note(f"{scheduler}: has no workers yet; waiting for the first")
-                self.waiting(1)
+                self.announce_backlog(1)
             time.sleep(WATCH_SECONDS)
         for line in (*roster.refusals, *roster.summary()):
             self._note(line)
@@ -119,9 +119,9 @@ class ClusterPool:
                 self._client.run(dask_worker.leave, self._client.id, workers=addresses, on_error="ignore", wait=False)
 
     @property
-    def count(self) -> int:
+    def slot_count(self) -> int:
         """How many stacks train at a time, now."""
-        return self._roster.count
+        return self._roster.slot_count
 
     @property
     def device(self) -> str:
@@ -143,18 +143,18 @@ class ClusterPool:
         """How many workers a task may lose: as many failures as the scheduler allows."""
         return self._roster.allowed_failures
 
-    def free(self) -> list[str]:
+    def free_slots(self) -> list[str]:
         """Return a worker's address for each free slot, every worker's first one before any second."""
         with self._roster.lock:
             workers = self._roster.workers
             spare = {address: worker.open - len(worker.tasks) for address, worker in workers.items()}
-            allowed = self.count - sum(len(worker.tasks) for worker in workers.values() if worker.open)
+            allowed = self.slot_count - sum(len(worker.tasks) for worker in workers.values() if worker.open)
         slots = []
         for turn in range(max(spare.values(), default=0)):
             slots += [address for address, count in spare.items() if count > turn]
         return slots[: max(0, allowed)]
 
-    def waiting(self, stacks: int) -> None:
+    def announce_backlog(self, stacks: int) -> None:
         """Show Dask's adaptive scaling that stacks wait, by a few placeholder tasks that no worker may take.
 
         Without them a cluster that scales with `adapt` would never grow beyond its minimum, and from none not start:
@@ -181,7 +181,7 @@ class ClusterPool:
                 self.events.put(TaskLost(task, "its worker left before it began", Cause.NOT_STARTED))
                 return
             worker.tasks.add(task)
-            interval = max(0.2, self.count / MAX_MESSAGES_A_SECOND)
+            interval = max(0.2, self.slot_count / MAX_MESSAGES_A_SECOND)
             try:
                 future = self._client.submit(
                     dask_worker.serve,

@@ -104,7 +104,7 @@ class Roster:
             executor.shutdown(wait=False, cancel_futures=True)
 
     @property
-    def count(self) -> int:
+    def slot_count(self) -> int:
         """How many stacks train at a time, now."""
         with self.lock:
             slots = sum(worker.open for worker in self.workers.values())
@@ -126,7 +126,7 @@ class Roster:
 
     def summary(self) -> list[str]:
         """Return lines that describe the workers for the user."""
-        count = self.count
+        count = self.slot_count
         with self.lock:
             workers = list(self.workers.values())
         kinds = Counter[str]()
@@ -259,11 +259,11 @@ class Roster:
         if isinstance(description, BaseException):
             self._no_answer(address, description)
             return False
-        if why := self._unfit(description):
+        if why := self._refusal_reason(description):
             self.refuse(address, why)
         return not why
 
-    def _unfit(self, description: Mapping[str, Any]) -> str:
+    def _refusal_reason(self, description: Mapping[str, Any]) -> str:
         """Return why a worker cannot be used, or an empty string."""
         own = {name: version(name) for name in ("numpy", "scipy", "torch")}
         own["initbench"] = f"{__version__} (training version {TRAINING_VERSION})"
@@ -305,5 +305,5 @@ class Roster:
                 return
             self.workers[address] = Worker(slots, prepared["device"], description["processor"], host, memory)
         if self._watching:
-            self._report(Notice(f"worker {address} ({host}) joined: {self.count} at a time now"))
+            self._report(Notice(f"worker {address} ({host}) joined: {self.slot_count} at a time now"))
         self._report(PoolChanged())
