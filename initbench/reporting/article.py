@@ -23,8 +23,8 @@ def finding(verdicts: pd.DataFrame) -> str:
     return (
         f"The article's own configuration, truncated_normal(std=1.0) with tanh and mse, reaches {interval(row)}, "
         f"{100 * row['difference']:.0f} points below the leader. This is expected behaviour, not a bug. With weights "
-        "this large, the weighted sum of an MNIST image is typically eight units from zero. There tanh is saturated "
-        "and its gradient almost vanishes, so training hardly changes the weights."
+        "this large, the weighted sum of an MNIST image’s pixels is typically about 8 in absolute value. There tanh is "
+        "saturated and its gradient almost vanishes, so training hardly changes the weights."
     )
 
 

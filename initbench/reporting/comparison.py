@@ -10,7 +10,7 @@ from markupsafe import Markup
 from initbench.errors import printable
 from initbench.reporting import figures, names, numbers
 from initbench.reporting.limits import MAX_COMPARED_DRAWN, MAX_COMPARED_ROWS
-from initbench.reporting.page import ENVIRONMENT_LABELS
+from initbench.reporting.page import ENVIRONMENT_LABELS, ENVIRONMENT_VALUES
 from initbench.reporting.templates import fill
 from initbench.spec.columns import SETTINGS
 
@@ -149,4 +149,4 @@ def _environments(before: Side, after: Side) -> list[tuple[str, str, str]]:
 
 def _values(side: Side, key: str) -> str:
     values = dict.fromkeys(environment[key] for environment in side.environments if key in environment)
-    return numbers.listed(list(values)) or "–"
+    return numbers.listed([ENVIRONMENT_VALUES.get((key, value), value) for value in values]) or "–"

@@ -35,7 +35,7 @@ class Evidence:
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:
-        """The majority-class accuracy of each data set, and which split decides what is at chance."""
+        """The chance level of each data set, by its name: the majority-class accuracy, and the split that decides."""
         return chances(self.grid)
 
     @cached_property
@@ -136,5 +136,5 @@ def combination_of(grid: Grid) -> list[str]:
 
 
 def chances(grid: Grid) -> dict[str, stats.Chance]:
-    """Return the majority-class accuracy of each data set of a grid, and which split decides what is at chance."""
+    """Return the chance level of each data set of a grid, by the name of the data set."""
     return {name: chance_of(source) for name, source in grid.sources.items()}

@@ -45,7 +45,7 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
             "failing": row["failed"] > 0,
             "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
             "failed_interval": f"({numbers.percent(row['failed_low'], 0)} to {numbers.percent(row['failed_high'], 0)})",
-            "difference": ("leads", "")
+            "difference": ("leader", "")
             if row["leader"]
             else numbers.points(row["difference"], row["difference_low"], row["difference_high"]),
             "epochs": numbers.epochs(row),

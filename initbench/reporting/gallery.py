@@ -82,7 +82,7 @@ def _overview(evidence: Evidence, look: Look) -> Drawing:
         "",
         "Mean test accuracy, %",
         "Mean test accuracy in percent by initializer and combination; a dot marks those among the best, a circle "
-        "those that cannot be ruled out",
+        "those that are not ruled out",
         standing=by_combination(evidence, "standing").fillna("").loc[names],
         width=_width(wide.shape[1]) - 0.8,
         bar=False,
@@ -120,7 +120,7 @@ def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
 
 def _speed(evidence: Evidence) -> Iterator[Shown]:
     wide = by_combination(evidence, "median")
-    headings = ["Initializer", "Combination", "Median epochs", "Runs that reach it", "Share, 95% interval"]
+    headings = ["Initializer", "Combination", "Median epochs", "Runs that reach it", "Share of runs, 95% interval"]
     cells = [
         [str(row["initializer"]), title, *numbers.epochs(row), numbers.share_reached(row)]
         for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
@@ -169,7 +169,7 @@ def _across(evidence: Evidence, look: Look) -> Iterator[Shown]:
     reference = order[0]
     probabilities = stats.improvement(scores, reference).set_index("initializer").loc[order[1:]].reset_index()
     title = f"Probability of improvement\nover {reference}"
-    label = "Probability that a run is better"
+    label = "Probability that a run has a higher accuracy"
     yield Shown("across", "improvement", figures.intervals(probabilities, "probability", look, title, label, 0.5))
 
 

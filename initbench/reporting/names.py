@@ -54,6 +54,20 @@ def setting_text(setting: str, value: Any) -> str:
     return "none" if setting == "hidden" and value == "" else str(value)
 
 
+def network(hidden: Sequence[str], sizes: Sequence[tuple[int, int]]) -> str:
+    """Return the layer widths of networks, for people; `sizes` are the pixels and classes of the data sets.
+
+    >>> network([""], [(784, 10)]), network(["", "128-64"], [(784, 10)])
+    ('784 → 10, no hidden layer', '784 → 10, no hidden layer; 784 → 128 → 64 → 10')
+    """
+    return "; ".join(
+        " → ".join([str(pixels), *filter(None, widths.split("-")), str(classes)])
+        + ("" if widths else ", no hidden layer")
+        for pixels, classes in dict.fromkeys(sizes)
+        for widths in hidden
+    )
+
+
 def dataset(name: str) -> str:
     """A data set's name, for people."""
     return "MNIST" if name == "mnist" else name

@@ -21,7 +21,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def exact(value: float) -> str:
-    """A number as it is, but for the rounding of binary fractions.
+    """A number in up to 12 significant digits, so that the rounding of binary fractions does not show.
 
     >>> exact(0.005), exact(0.1 + 0.2), exact(-1e-7), exact(1234567.0)
     ('0.005', '0.3', '−1e-07', '1234567')
@@ -195,5 +195,5 @@ def flag(row: Any) -> str:
     if row["flag"] == "mixed":
         return f"some seeds failed and others did not: coverage at most about {percent(row['coverage'], 0)}"
     if row["flag"] == "skewed":
-        return f"skewed seeds: coverage about {percent(row['coverage'], 0)}"
+        return f"accuracies skewed across seeds: coverage about {percent(row['coverage'], 0)}"
     return "all seeds have the same accuracy: the interval is uninformative" if row["flag"] == "equal" else ""

@@ -16,7 +16,10 @@ from initbench.reporting.templates import asset, fill
 from initbench.spec.grid import Grid
 
 # Labels of keys of an environment that a reader would not understand.
-ENVIRONMENT_LABELS = {"blas": "NumPy's BLAS", "cpu_capability": "CPU capability", "processor": "CPU"}
+ENVIRONMENT_LABELS = {
+    "bits": "Reproducible", "blas": "NumPy's BLAS", "cpu_capability": "CPU capability", "processor": "CPU",
+}  # fmt: skip
+ENVIRONMENT_VALUES = {("bits", "exact"): "bit for bit", ("bits", "to rounding"): "up to rounding errors"}
 
 
 def render(
@@ -62,7 +65,10 @@ def render(
 
 
 def _labelled(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((ENVIRONMENT_LABELS.get(key, key), value) for key, value in sorted(environment.items()))
+    return tuple(
+        (ENVIRONMENT_LABELS.get(key, key), ENVIRONMENT_VALUES.get((key, value), value))
+        for key, value in sorted(environment.items())
+    )
 
 
 def _sentences(evidence: Evidence) -> dict[str, Any]:
@@ -78,6 +84,7 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
     more_answers = _answers(evidence)[0 if own_best else limits.MAX_FIRST_ANSWERS :]
     return {
         "headline": _headline(evidence),
+        "network": _network(grid),
         "evidence": narrative.evidence(evidence.last, evidence.seeds),
         "findings": narrative.findings(evidence.last, table),
         "answers": answers,
@@ -103,6 +110,23 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
             [
                 f"{numbers.percent(accuracy, 2)} on {names.dataset(name)}"
                 for name, accuracy in on_test.itertuples(index=False)
+            ]
+        ),
+        "chance_limits": numbers.listed(
+            [
+                f"{numbers.percent(chance.limit)} on {names.dataset(name)}"
+                for name, chance in evidence.chance.items()
+                if chance.split
+            ]
+        ),
+        "on_test": numbers.listed(
+            [names.dataset(n) for n, chance in evidence.chance.items() if chance.split == "test"]
+        ),
+        "validation": numbers.listed(
+            [
+                f"the first {source.validation_size:,} of the {source.validation_size + source.train_size:,} training "
+                f"images of {names.dataset(source.name)}"
+                for source in grid.sources.values()
             ]
         ),
         "cautions": cautions(grid.sources.values()),
@@ -156,6 +180,19 @@ def _table(evidence: Evidence, frame: pd.DataFrame) -> dict[str, Any]:
         "csv": explorer.csv_address(embedded) if description else "",
         "parquet": explorer.parquet_address(embedded) if description else "",
     }
+
+
+def _network(grid: Grid) -> str:
+    """The networks' layer widths; without a hidden layer, which activation is meant."""
+    hidden, outputs = grid.axes["hidden"], grid.axes["output_activation"]
+    sizes = [(source.pixels, source.classes) for source in grid.sources.values()]
+    sentences = [f"Network{'s' if len(hidden) * len(set(sizes)) > 1 else ''}: {names.network(hidden, sizes)}."]
+    if set(hidden) == {""} and set(outputs) == {"same"}:
+        sentences.append(
+            "So the activation is that of the output"
+            + ("; cross_entropy takes its values as logits." if "cross_entropy" in grid.axes["loss"] else ".")
+        )
+    return " ".join(sentences)
 
 
 def _headline(evidence: Evidence) -> list[str]:
@@ -244,5 +281,16 @@ def _fixed(grid: Grid) -> list[tuple[str, str]]:
             value = values[0]
             if setting == "train_size" and value is None:
                 value = "all: " + numbers.listed([f"{s.train_size:,}" for s in grid.sources.values()])
+            if setting == "lr_schedule" and value == "constant":
+                value = _constant_rate(grid)
             pairs.append((setting.replace("_", " "), names.setting_text(setting, value)))
     return pairs
+
+
+def _constant_rate(grid: Grid) -> str:
+    """The constant schedule in words, with its rate where that does not vary."""
+    rates, decays = grid.axes["learning_rate"], grid.axes["lr_decay"]
+    if set(decays) == {0}:
+        return "constant"
+    rate = f" = {numbers.exact(rates[0] * (1 - decays[0]))}" if len(rates) == len(decays) == 1 else ""
+    return f"constant: learning rate × (1 − lr decay){rate} in every epoch"

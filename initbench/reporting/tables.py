@@ -37,7 +37,7 @@ def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool
 
 
 def _cells(row: Any, combination: Sequence[str]) -> list[str]:
-    behind = "leads" if row["leader"] else numbers.difference(row, "difference")
+    behind = "leader" if row["leader"] else numbers.difference(row, "difference")
     accuracies = [numbers.marked(row), numbers.interval(row, "trained")]
     named = [names.setting_text(setting, row[setting]) for setting in (*combination, "initializer")]
     return [*named, *accuracies, f"{int(row['failed'])} of {int(row['seeds'])}", behind]
@@ -85,6 +85,7 @@ def note(grid: Grid) -> str:
         f"{grid.name}, {grid.shape}: mean test accuracy and 95% interval (Student's t) over the seeds, and over those "
         "that did not fail (diverge or stay at chance); points behind the leader, paired by seed, intervals corrected "
         "for all pairs of a combination (Bonferroni). Bold: among the best, that is, not significantly "
-        "worse than another, and at most a point below the leader. †: coverage below 95% (some seeds failed, skewed "
-        "seeds, or all equal)."
+        "worse than any other initializer, and a mean at most one point below the leader's. The leader has the highest "
+        "validation accuracy. †: the interval contains the true mean less often than 95% (some runs failed, or "
+        "accuracies skewed across seeds, or all equal)."
     )

@@ -50,6 +50,9 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     accuracies = "".join(map(str, table.columns[2].cells))
     if "±" in accuracies:
         legend = "±: 95% interval of the mean over seeds. "
-        legend += "†: covers less than 95%, because seeds failed, or are skewed or equal. " * ("†" in accuracies)
-        legend += "Best: not significantly worse than any other, nor a point or more behind."
+        legend += (
+            "†: contains the true mean less often (runs failed, or accuracies skewed across seeds, or all equal). "
+            * ("†" in accuracies)
+        )
+        legend += "Best: not significantly worse than any other, and at most one point below the leader."
         console.print(legend, soft_wrap=True)

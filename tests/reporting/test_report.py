@@ -323,7 +323,7 @@ def test_the_page_says_how_many_seeds_would_be_enough(page, without_figures):
     parsed = grid.parse(TEXT)
     verdicts = stats.verdicts(made_up(parsed), ["activation", "loss"])
     text = Page(page).text
-    assert "How many seeds are enough?" in text
+    assert "How many seeds would be needed to detect a difference?" in text
     for _, rows in verdicts.groupby(["activation", "loss"], sort=False):
         nearest = rows.loc[rows["difference"].idxmin()]
         detectable = stats.detectable(nearest["difference_std"], 3, 3)

@@ -347,7 +347,7 @@ def test_overrides_replace_keep_comments_and_move_lists_to_the_axes():
     assert (len(changed.axes["seed"]), changed.axes["epochs"]) == (2, (1, 2))
     assert changed.axes["activation"] == ("tanh",)
     assert changed.axes["hidden"] == ("16", "")
-    assert "# One departure" in changed.text
+    assert "# One difference from the article" in changed.text
     assert grid.parse(changed.text).axes == changed.axes
     with pytest.raises(UserError, match="did you mean 'epochs'"):
         grid.parse(VALID, overrides={"epoch": 2})

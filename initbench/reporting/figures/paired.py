@@ -41,7 +41,7 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
     return Drawing(
         canvas,
         f"Percentage points behind {leader}, paired by seed, {title}, with intervals: {described(names, numbers)}.",
-        ["Initializer", "Behind, points, and interval", "p, corrected"],
+        ["Initializer", "Behind, points, and interval", _heading_of_p(int(table["comparisons"].max()))],
         [[name, text, p_value(p)] for name, text, p in zip(names, numbers, rows["difference_p"], strict=True)],
     )
 
@@ -57,6 +57,10 @@ def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
     number_axis(axes.xaxis, nbins=6)
     alternative = f"Changes of mean test accuracy in points, with intervals: {described(names, numbers)}."
     return Drawing(canvas, alternative)
+
+
+def _heading_of_p(comparisons: int) -> str:
+    return f"p × {comparisons}, at most 1 (Bonferroni)" if comparisons > 1 else "p"
 
 
 def _in_points(table: pd.DataFrame, column: str) -> list[Any]:
