@@ -39,9 +39,9 @@ def verdict(rows: pd.DataFrame) -> str:
             clauses = [worse] if rows["significant"].all() else []
         elif len(best) == 1:
             alone = rows.loc[rows["initializer"] != best[0]["initializer"], "significant"].all()
-            clauses = [f"{names[0]} {'is the best' if alone else 'leads'}"]
+            clauses = [f"{'the best' if alone else 'among the best'}: {names[0]}"]
         else:
-            clauses = [f"the best is among {_some(names)}"]
+            clauses = [f"among the best: {_some(names)}"]
         if leader["significant"]:
             clauses.append(
                 f"{leader_text} leads on validation but is significantly worse than {leader['worse_than']} on test"
@@ -49,7 +49,8 @@ def verdict(rows: pd.DataFrame) -> str:
         elif not leader["standing"]:
             clauses.append(f"{leader_text} leads, but has too few seeds for a test")
         clauses += _open(others[others["standing"] == "open"])
-        clauses += _significantly_worse(others[others["significant"]])
+        clauses += _significantly_worse(others[others["significant"]], failed[failed["significant"]])
+        failed = failed[~failed["significant"]]
         untested = list(others.loc[(others["standing"] == "") & ~others["significant"], "initializer"])
         if untested:
             clauses.append(f"{_some(untested)} {'has' if len(untested) == 1 else 'have'} too few seeds for a test")
@@ -62,32 +63,23 @@ def _any_tested(rows: pd.DataFrame) -> bool:
 
 
 def _open(rows: pd.DataFrame) -> list[str]:
-    """Name those that cannot be ruled out, and how much lower their means are."""
+    """Name those that are not ruled out, and how much lower their means are."""
     if rows.empty:
         return []
     names = [named(row, f"{_points(row)} lower") for _, row in rows.head(MAX_OPEN_NAMED).iterrows()]
     if len(rows) > MAX_OPEN_NAMED:
         names.append(f"{len(rows) - MAX_OPEN_NAMED} more (up to {_points(rows.iloc[-1])} lower)")
-    return [f"{listed(names)} cannot be ruled out: high variance across seeds"]
+    whose = "its runs vary" if len(rows) == 1 else "their runs vary"
+    return [f"not ruled out, because {whose} strongly: {listed(names)}"]
 
 
-def _significantly_worse(rows: pd.DataFrame) -> list[str]:
-    """Name those that are significantly worse: the nearest to the leader, and the farthest of the others."""
-    if rows.empty:
-        return []
-    first, last = rows.iloc[0], rows.iloc[-1]
-    if first["difference"] <= 0:  # worse than another one than the leader
-        clauses = [
-            f"{named(row)} is significantly worse than {row['worse_than']}"
-            for _, row in rows[rows["difference"] <= 0].iterrows()
-        ]
-        return clauses + _significantly_worse(rows[rows["difference"] > 0])
-    names = [named(first, f"{_points(first)} lower")]
-    if len(rows) == 2:
-        names.append(named(last, f"{_points(last)} lower"))
-    elif len(rows) > 2:
-        names.append(f"{len(rows) - 1} more (up to {_points(last)} lower: {named(last)})")
-    return [f"significantly worse: {listed(names)}"]
+def _significantly_worse(rows: pd.DataFrame, failed: pd.DataFrame) -> list[str]:
+    """Name those that are significantly worse, the nearest to the leader first; of `failed` every run failed."""
+    ahead = rows["difference"] <= 0  # worse than another one than the leader
+    clauses = [f"{named(row)} is significantly worse than {row['worse_than']}" for _, row in rows[ahead].iterrows()]
+    names = [named(row, f"{_points(row)} lower") for _, row in rows[~ahead].iterrows()]
+    names += [named(row) for _, row in failed.iterrows()]
+    return clauses + [f"significantly worse: {_some(names)}"] * bool(names)
 
 
 def _points(row: Any) -> str:
@@ -96,13 +88,12 @@ def _points(row: Any) -> str:
 
 
 def _always_failed(rows: pd.DataFrame) -> list[str]:
-    """Name the initializers that failed at every seed, and how."""
+    """Name the initializers of which every run failed, and how, where no test shows that they are worse."""
     diverged = list(rows.loc[rows["diverged"] == rows["seeds"], "initializer"])
     at_chance = list(rows.loc[rows["diverged"] == 0, "initializer"])
     both = [name for name in rows["initializer"] if name not in (*diverged, *at_chance)]
-    outcomes = [(diverged, "always diverged"), (at_chance, "always stayed at chance")]
-    outcomes.append((both, "always diverged or stayed at chance"))
-    return [f"{listed(names)} {outcome}" for names, outcome in outcomes if names]
+    outcomes = [(diverged, "diverged"), (at_chance, "stayed at chance"), (both, "diverged or stayed at chance")]
+    return [f"every run of {listed(names)} {outcome}" for names, outcome in outcomes if names]
 
 
 def named(row: Any, more: str = "") -> str:
@@ -112,7 +103,11 @@ def named(row: Any, more: str = "") -> str:
         outcome = "diverged"
     elif not row["diverged"]:
         outcome = "stayed at chance"
-    notes = [more] * bool(more) + [f"{failed} of {plural(int(row['seeds']), 'run')} {outcome}"] * bool(failed)
+    if failed == row["seeds"]:
+        note = uncapitalized(none_trained(row.to_frame().T))
+    else:
+        note = f"{failed} of {plural(int(row['seeds']), 'run')} {outcome}"
+    notes = [more] * bool(more) + [note] * bool(failed)
     return str(row["initializer"]) + (f" ({'; '.join(notes)})" if notes else "")
 
 
@@ -152,16 +147,18 @@ def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
             sentences.append(f"No initializer is among the best{scope}: each is significantly worse than another.")
         elif len(names) == 1:
             alone = compared.loc[compared["initializer"] != names[0], "significant"].all()
-            sentences.append(f"{names[0]} {'is the best' if alone else 'leads'}{scope}.")
+            sentences.append(
+                f"{names[0]} is the best{scope}." if alone else f"Only {names[0]} is among the best{scope}."
+            )
         else:
-            sentences.append(f"The best is among {_some(names)}{scope}. No significant differences among these.")
+            sentences.append(f"No significant differences among {_some(names)}{scope}: the best is one of them.")
     else:
         sentences += _across_combinations(compared, n_compared, keys)
     if n_led > 1:
         sentences.append(
             f"Of all configurations, {best['initializer']} with {title(combination, best)} has the highest validation "
-            f"accuracy. Its mean test accuracy is {percent(best['mean_all'])} (slightly optimistic: it is the "
-            f"best of {len(verdicts)})."
+            f"accuracy. Its mean test accuracy is {percent(best['mean_all'])} (slightly too high, because it "
+            f"is the best of {len(verdicts)} configurations)."
         )
     if n_failed:
         sentences.append(f"In {plural(n_failed, 'combination')} {uncapitalized(none_trained(verdicts[~led]))}.")
@@ -179,11 +176,11 @@ def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -
     never = [name for name in names if worse_jointly[name] == 0 and everywhere[name]]
     always = [name for name in names if worse_jointly[name] == rows.size()[name]]
     if len(never) == len(names):
-        sentences = [f"Over all {combinations}, no initializer is significantly worse than another."]
+        sentences = [f"Over all {combinations}, no initializer is significantly worse than any other."]
     elif never:
         verb = "is" if len(never) == 1 else "are"
         sentences = [
-            f"Over all {combinations}, {_some(never)} {verb} never significantly worse than another initializer."
+            f"Over all {combinations}, {_some(never)} {verb} never significantly worse than any other initializer."
         ]
     elif worse_jointly.all():
         fewest = int(worse_jointly.min())
@@ -201,9 +198,9 @@ def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -
         order = sorted((name for name in names if worse[name]), key=lambda name: -worse[name])
         counts = _some([f"{name} in {worse[name]}" for name in order])
         sentences.append(
-            "These statements hold jointly: the family-wise error is controlled across all combinations (at most 5%). "
-            "In the list, each combination is tested separately, which detects more differences. There, these are "
-            f"significantly worse than another: {counts} of {count}."
+            "The chance that this statement over all combinations contains any false claim is at most 5%. In the list "
+            "below, the 5% applies to each combination separately, so more initializers are significantly worse there: "
+            f"{counts} of {count} combinations."
         )
     return sentences
 
@@ -222,8 +219,9 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
     zeros = verdicts[(verdicts["initializer"] == "zeros") & (verdicts["failed"] < verdicts["seeds"])]
     if single_layer and (zeros["standing"] == "best").any():
         notes.append(
-            "Without a hidden layer, zeros are a good start: each output has its own target, so that no two units stay "
-            "equal, and no output starts saturated. With hidden layers, zeros would keep all units of a layer equal."
+            "Without a hidden layer, zeros are a good start: each output has its own target, so that no two outputs "
+            "stay equal, and no output starts saturated. With hidden layers, zeros would keep all units of a layer "
+            "equal."
         )
     deep_zeros = frame[(frame["initializer"] == "zeros") & (frame["hidden"] != "")]
     if len(deep_zeros) and deep_zeros["failed"].all():
@@ -351,15 +349,17 @@ def mixed(environments: Sequence[Mapping[str, str]]) -> str:
     )
 
 
-def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) -> list[str]:
-    """Describe the average ranks over the combinations, and what a test over the seeds shows."""
+def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, verdicts: pd.DataFrame, total: int) -> list[str]:
+    """Describe the average ranks over the combinations (of `total`), and what a test over the seeds shows."""
     combinations, count = int(ranks["combinations"].iloc[0]), len(ranks)
     first = ranks[ranks["mean_rank"] == ranks["mean_rank"].iloc[0]]
     names, rank = listed(list(first["initializer"])), f"{ranks['mean_rank'].iloc[0]:.2f} of {count}"
     if len(first) > 1:
         sentences = [f"Over {combinations} combinations, {names} share the best average rank, {rank}."]
     else:
-        highest = f"and the highest mean in {int(first['best_in'].iloc[0])} of them"
+        highest = f"and the highest mean test accuracy in {int(first['best_in'].iloc[0])} of them"
+        led = int((verdicts["leader"] & (verdicts["initializer"] == names)).sum())
+        highest += f" (it leads, by validation accuracy, in {led})" * (combinations == total)
         sentences = [f"Over {combinations} combinations, {names} has the best average rank, {rank}, {highest}."]
     if combinations < total:
         excluded = plural(total - combinations, "combination")
@@ -375,16 +375,19 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, total: int) ->
     elif seeds > 1:
         sufficient = next(n for n in range(2, 100) if 2.0 ** (1 - n) <= level)
         sentences.append(
-            f"Average ranks are not tested: with {seeds} seeds no test can reach significance (the smallest "
-            f"possible p is {2.0 ** (1 - seeds):.2g}; Holm’s correction for {pairs_text} requires {level:.2g}, which "
-            f"takes {sufficient} seeds)."
+            f"Average ranks are not tested: the test for them, which flips signs, assumes no distribution, and with "
+            f"{seeds} seeds its smallest possible p is {2.0 ** (1 - seeds):.2g}, while Holm’s correction for "
+            f"{pairs_text} requires {level:.2g}, which takes {sufficient} seeds. (The t-tests of the table reach "
+            "smaller p because they assume normal differences.)"
         )
     too_few = (
-        "" if pairs["attainable_combinations"].all() else f" ({combinations} combinations are too few in any case)"
+        ""
+        if pairs["attainable_combinations"].all()
+        else f"; {combinations} combinations would also be too few for them"
     )
     sentences.append(
         "Whether other combinations would give the same ranks is not tested: such tests (Wilcoxon’s, for example) "
-        f"assume independent combinations, but these share their seeds{too_few}."
+        f"assume independent combinations, but all combinations here use the same seeds{too_few}."
     )
     return sentences
 

@@ -1,6 +1,7 @@
 """The report: tables, figures and sentences of an experiment, laid out in one offline HTML file."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -199,10 +200,21 @@ def _headline(evidence: Evidence) -> list[str]:
     """The answer first; where the learning rate is an axis, with each initializer at its own best, and then by rate."""
     by_rate = narrative.headline(evidence.verdicts, evidence.combination)
     if evidence.first is evidence:
-        return by_rate
+        return by_rate[:1] + _about_zeros(by_rate[0], evidence.grid) + by_rate[1:]
     first = narrative.headline(evidence.first.verdicts, evidence.first.combination)
     first[0] = f"With each initializer at its own best learning rate: {numbers.uncapitalized(first[0])}"
+    first[1:1] = _about_zeros(first[0], evidence.grid)
     return [*first, f"With each learning rate separately: {numbers.uncapitalized(by_rate[0])}"]
+
+
+def _about_zeros(answer: str, grid: Grid) -> list[str]:
+    """A warning where the answer names zeros, and no network has a hidden layer."""
+    if set(grid.axes["hidden"]) != {""} or "zeros" not in re.findall(r"\w+", answer.partition(";")[0]):
+        return []
+    return [
+        "zeros works only because there is no hidden layer: in a hidden layer, it would keep all units equal, and "
+        "almost nothing would be learned."
+    ]
 
 
 def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
@@ -219,7 +231,7 @@ def _ranking(evidence: Evidence) -> list[str]:
     if not evidence.compared_across:
         return []
     seeds = len(next(iter(evidence.scores.values()))[0])
-    return narrative.ranking(evidence.ranks, evidence.rank_pairs, seeds, len(evidence.combinations))
+    return narrative.ranking(evidence.ranks, evidence.rank_pairs, seeds, evidence.verdicts, len(evidence.combinations))
 
 
 def _rates(evidence: Evidence) -> list[tuple[str, list[str]]]:

@@ -70,9 +70,9 @@ def test_every_figure_says_what_it_shows_and_has_its_numbers_in_a_table(page):
 def test_the_answer_stands_first_in_words(page):
     text = Page(page).text
     answer = text.index(
-        "Over all 4 combinations of activation and loss, zeros is never significantly worse than another initializer."
+        "Over all 4 combinations of activation and loss, zeros is never significantly worse than any other initializer."
     )
-    assert answer < text.index("tanh, mse, 3 seeds: zeros (90.") < text.index("Method")
+    assert answer < text.index("tanh, mse, 3 seeds: the best: zeros (90.") < text.index("Method")
     assert "Never among the best: he_normal and truncated_normal(std=1.0)." in text
     assert "36 training runs on MNIST (55,000 training images), 3 seeds per configuration, 2 epochs each." in text
     for part in (
@@ -179,7 +179,7 @@ def test_divergence_is_counted_and_listed(without_figures):
     dead = made_up(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse")
     text = Page(render(dead, parsed, [], "x")).text
     assert (
-        "Over all 3 combinations of activation and loss, zeros is never significantly worse than another initializer."
+        "Over all 3 combinations of activation and loss, zeros is never significantly worse than any other initializer."
         in text
     )
     assert "In 1 combination every run diverged." in text
@@ -209,17 +209,17 @@ def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
         }
     )
     assert narrative.verdict(stats.verdicts(frame, [])) == (
-        "the best is among a (90.8% ± 1.0) and b; significantly worse: c (40.0 points lower)."
+        "among the best: a (90.8% ± 1.0) and b; significantly worse: c (40.0 points lower)."
     )
     values = {"best": [0.90, 0.91, 0.92], "loose": [0.9, 0.6, 0.3], "stuck": [0.1, 0.1, 0.1], "lost": [None] * 3}
     assert narrative.verdict(stats.verdicts(frame_of(values), [])) == (
-        "best (91.0% ± 2.5) leads; loose (31.0 points lower) cannot be ruled out: high variance across seeds; lost "
-        "always diverged; stuck always stayed at chance."
+        "among the best: best (91.0% ± 2.5); not ruled out, because its runs vary strongly: loose (31.0 points lower); "
+        "significantly worse: stuck (every run stayed at chance) and lost (every run diverged)."
     )
     some = frame_of({"a": [0.90, 0.91, 0.92, 0.91, 0.90], "b": [0.80, 0.81, None, 0.81, 0.80]})
     assert narrative.verdict(stats.verdicts(some, [])) == (
-        "a (90.8% ± 1.0) leads; b (24.1 points lower; 1 of 5 runs diverged) cannot be ruled out: high variance across "
-        "seeds."
+        "among the best: a (90.8% ± 1.0); not ruled out, because its runs vary strongly: b (24.1 points lower; 1 of 5 "
+        "runs diverged)."
     )
     one_seed = frame_of({"a": [0.9], "b": [0.8]})
     assert (
@@ -567,9 +567,9 @@ def around(mean):
 
 def test_who_was_not_compared_is_not_passed_over():
     headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.899])
-    assert headline == "A leads."
-    assert (
-        verdict == "A (90.2% ± 0.1) leads; significantly worse: B (40.0 points lower); C has too few seeds for a test."
+    assert headline == "Only A is among the best."
+    assert verdict == (
+        "among the best: A (90.2% ± 0.1); significantly worse: B (40.0 points lower); C has too few seeds for a test."
     )
     headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.95])
     assert "single seed no" not in headline
@@ -579,7 +579,7 @@ def test_who_was_not_compared_is_not_passed_over():
         A=[0.3, 0.2, 0.9], B=[0.1, 0.1, 0.1]
     )  # that B never trained does not prove that A is better
     assert headline.startswith("No significant differences between initializers")
-    assert verdict == "A (46.7% ± over 50) leads; B always stayed at chance."
+    assert verdict == "among the best: A (46.7% ± over 50); every run of B stayed at chance."
     headline, verdict = judged(A=[0.9], B=[0.8])
     assert headline == "With a single seed no difference can be tested: any difference may be chance."
 
@@ -589,7 +589,7 @@ def test_the_headline_says_nothing_of_choices_in_which_an_initializer_did_not_ru
     part = frame_of({"A": around(0.9), "B": around(0.5)}, activation="relu")
     verdicts = stats.verdicts(pd.concat([whole, part], ignore_index=True), ["activation"])
     first = narrative.headline(verdicts, ["activation"])[0]
-    assert first == "Over all 2 activations, A is never significantly worse than another initializer."
+    assert first == "Over all 2 activations, A is never significantly worse than any other initializer."
 
 
 def test_that_an_initializer_is_best_at_some_rates_only_is_said_where_it_is_behind_at_all_others():
