@@ -13,7 +13,7 @@ PEERS := $(VENV)/.peers
 # `make bench` measures the samplers on one thread; docs/performance.md explains the comparison.
 BASE = $(shell base=$$(git merge-base main HEAD 2>/dev/null || git merge-base origin/main HEAD 2>/dev/null); \
 	[ "$$base" != "$$(git rev-parse HEAD)" ] && echo $$base || echo HEAD~1)
-QUICK = ^samplers\.Laws\.time_.*, 1\)$$
+QUICK = ^samplers\.Distributions\.time_.*, 1\)$$
 FACTOR = 1.3
 ASV := $(BIN)/asv
 

@@ -34,7 +34,7 @@ CORES = available_cores()
 
 INITBENCH = "initbench"
 LOOP = "PyTorch loop"
-PROCESSES = "one PyTorch process per core"
+PROCESSES = "PyTorch loops, one per core"
 LOADER = "loop with DataLoader"
 FUNC = "torch.func, 32 models"
 JAX = "JAX vmap + scan, 32 models"
@@ -159,7 +159,7 @@ def measure(networks: list[str], rounds: int, quick: bool) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine and the versions, on which the figures depend."""
+    """The machine and the versions, on which the measurements depend."""
     versions = {}
     for package in ("initbench", "numpy", "torch", "jax", "jaxlib"):
         try:
@@ -178,25 +178,25 @@ def tables(measured: dict[str, Any]) -> str:
         cell = work.groups(network, 1)[0][0]
         floor, lit = (work.operations_per_step(cell, lit_pixels_only=only) / rate for only in (False, True))
         ours = median(run["marginal"] for run in runs)
-        figures = [shown(floor), shown(lit), f"**{shown(ours)}** · {floor / ours:.0%}"]
+        values = [shown(floor), shown(lit), f"**{shown(ours)}** · {floor / ours:.0%}"]
         for tool in PEERS:
             times = measured["peers"][network].get(tool)
             theirs = median(times) if times else 0
-            figures.append(
+            values.append(
                 f"{shown(theirs)} · {theirs / ours:.1f}× · {floor / theirs:.0%}" if times else "not installed"
             )
-        lines.append(row([network, *figures]))
+        lines.append(row([network, *values]))
     lines += [
         "",
         "Microseconds for one step of one model, evaluations included; × is the ratio to initbench, % the share of the "
-        "dense floor. Compilation and the start of processes are not in the peers' figures.",
+        "dense floor. Compilation and the start of processes are not included in the peers' times.",
         "",
         row(
             [
                 "network",
                 "from the command to the first step, at most",
                 "the report",
-                "a whole run of one step on each core",
+                "a whole experiment of one step on each core",
             ]
         ),
         row(["---"] * 4),
@@ -217,7 +217,7 @@ def tables(measured: dict[str, Any]) -> str:
 
 
 def warnings(measured: dict[str, Any]) -> list[str]:
-    """Why the figures should not be quoted: a single round, or rounds that differ by a quarter (a busy machine)."""
+    """Why not to quote the measurements: a single round, or rounds that differ by a quarter (a busy machine)."""
     if any(len(runs) == 1 for runs in measured["runs"].values()):
         return ["", "Not to be quoted: one short round."]
     spreads = {}
@@ -229,7 +229,7 @@ def warnings(measured: dict[str, Any]) -> list[str]:
         return []
     return [
         "",
-        f"Not to be quoted, the machine was not quiet: {widest} varied {spreads[widest]:.1f}-fold between rounds.",
+        f"Not to be quoted, the machine was not idle: {widest} varied {spreads[widest]:.1f}-fold between rounds.",
     ]
 
 

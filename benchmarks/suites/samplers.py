@@ -1,6 +1,6 @@
 """Throughput of the samplers at three shapes, on one thread and more, compared with other libraries.
 
-`Laws` are the distributions on which all schemes are based: continuous integration gates on their `time_` on one thread
+`Distributions` are those on which all schemes are based: continuous integration gates on their `time_` on one thread
 (see docs/performance.md). `Schemes` are all others. Neither needs torch; `Peers` and `Networks` are skipped where their
 requirements are not installed, and in versions of initbench that do not have them.
 """
@@ -23,18 +23,18 @@ except ImportError:  # a version before it
 
 SHAPES = {"768x10": (768, 10), "784x256": (784, 256), "4096x4096": (4096, 4096)}
 THREADS = sorted({1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1})
-LAWS = ["uniform", "normal", "truncated_normal", "orthogonal"]
+DISTRIBUTIONS = ["uniform", "normal", "truncated_normal", "orthogonal"]
 FITTING = sorted(
     name
     for name, entry in initializers.INITIALIZERS.items()
-    if "single-layer" in entry.tags and entry.fit.test((2, 2)) and name not in LAWS
+    if "single-layer" in entry.tags and entry.fit.test((2, 2)) and name not in DISTRIBUTIONS
 )
 
 
-class Laws:
+class Distributions:
     """Time, nanoseconds a weight and peak memory to fill one array."""
 
-    params = (LAWS, list(SHAPES), THREADS)
+    params = (DISTRIBUTIONS, list(SHAPES), THREADS)
     param_names = ("initializer", "shape", "threads")
     # Rounds alternate between commits, so that other load on the machine affects both. There are many, because a
     # process may be a third slower than the one before for its whole life; so their samples are few and short.
@@ -60,7 +60,7 @@ class Laws:
     track_nanoseconds_a_weight.unit = "ns/weight"
 
 
-class Schemes(Laws):
+class Schemes(Distributions):
     """The same for every other initializer of single layers."""
 
     params = (FITTING, list(SHAPES), THREADS)
@@ -106,7 +106,7 @@ class Networks:
 class Peers:
     """Other libraries on the same work, on one thread, and their time relative to initbench's."""
 
-    params = (["numpy", "torch", "jax", "scipy"], LAWS, list(SHAPES))
+    params = (["numpy", "torch", "jax", "scipy"], DISTRIBUTIONS, list(SHAPES))
     param_names = ("library", "initializer", "shape")
     repeat, timeout = (1, 5, 2.0), 600
 

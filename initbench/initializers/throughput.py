@@ -331,7 +331,7 @@ def measure(
 def header(libraries: Sequence[str]) -> list[str]:
     """Return the first two lines of the table."""
     others = [name for name in libraries if name != OURS]
-    columns = ["scheme", "shape", OURS, "weights a second", *others, "to the fastest"]
+    columns = ["scheme", "shape", OURS, "weights per second", *others, "fastest other"]
     return [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
 
 

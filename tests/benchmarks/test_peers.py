@@ -107,7 +107,7 @@ def test_the_table_gives_ratios_and_says_what_is_not_installed():
     assert line.endswith("| not installed |")
     assert "Not to be quoted" not in table
     peers[command.LOOP][2] = 900e-6
-    assert "not quiet: 784-10, PyTorch loop varied 10.0-fold" in command.tables(measured)
+    assert "not idle: 784-10, PyTorch loop varied 10.0-fold" in command.tables(measured)
 
 
 def test_a_stack_is_32_models_that_share_their_batches():

@@ -30,7 +30,7 @@ def needs(library):
 
 @pytest.mark.parametrize("library", [needs(name) for name in throughput.LIBRARIES if name != throughput.OURS])
 def test_a_library_makes_what_it_is_compared_with(library, monkeypatch):
-    """The same law up to its scale, new arrays of float32 (SciPy: float64) of the asked shape."""
+    """The same distribution up to its scale, new arrays of float32 (SciPy: float64) of the requested shape."""
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     torch.manual_seed(0)
     calls = throughput.LIBRARIES[library]()
@@ -76,7 +76,7 @@ def test_the_table_has_a_line_for_each_scheme_and_shape_and_its_ratio_is_of_the_
     code, out, _ = run(capfd, "bench", "--shape", "30,20", "--shape", "64,8", "--scheme", "normal")
     lines = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in out.splitlines() if "|" in line]
     assert code == 0
-    assert lines[0] == ["scheme", "shape", "initbench", "weights a second", "numpy", "scipy", "to the fastest"]
+    assert lines[0] == ["scheme", "shape", "initbench", "weights per second", "numpy", "scipy", "fastest other"]
     assert [line[:2] for line in lines[2:]] == [["normal", "30 × 20"], ["normal", "64 × 8"]]
     for line in lines[2:]:
         ours, rate, numpy, scipy = (float(line[n].partition("·")[0]) for n in (2, 3, 4, 5))
@@ -142,11 +142,11 @@ def test_the_gate_is_every_law_at_every_shape_on_one_thread_and_times_alone():
         ]
         return {name for name in names if re.search(gate(), name)}
 
-    chosen = named("time", samplers.Laws, fill=0)
-    assert len(chosen) == len(samplers.LAWS) * len(samplers.SHAPES)
+    chosen = named("time", samplers.Distributions, fill=0)
+    assert len(chosen) == len(samplers.DISTRIBUTIONS) * len(samplers.SHAPES)
     assert all(name.endswith(", 1)") for name in chosen)
-    assert not named("track", samplers.Laws, nanoseconds_a_weight=0)
-    assert not named("peakmem", samplers.Laws, fill=0)
+    assert not named("track", samplers.Distributions, nanoseconds_a_weight=0)
+    assert not named("peakmem", samplers.Distributions, fill=0)
     assert not named("time", samplers.Schemes, fill=0)
 
 
@@ -160,8 +160,8 @@ def test_the_workflow_and_the_documents_name_the_same_gate():
 
 def test_every_single_layer_initializer_that_fits_is_measured():
     fitting = {n for n, e in initializers.INITIALIZERS.items() if "single-layer" in e.tags and e.fit.test((2, 2))}
-    assert set(samplers.LAWS) | set(samplers.FITTING) == fitting
-    assert not set(samplers.LAWS) & set(samplers.FITTING)
+    assert set(samplers.DISTRIBUTIONS) | set(samplers.FITTING) == fitting
+    assert not set(samplers.DISTRIBUTIONS) & set(samplers.FITTING)
     assert list(samplers.SHAPES.values()) == list(throughput.SHAPES) == [(768, 10), (784, 256), (4096, 4096)]
 
 
@@ -186,7 +186,7 @@ def test_the_suites_import_nothing_heavy():
         "heavy = {'torch', 'pandas', 'pydantic', 'jax', 'pyarrow', 'matplotlib', 'typer'}\n"
         "sys.modules.update(dict.fromkeys(heavy))\n"
         "from benchmarks.suites import bookkeeping, samplers, startup, training\n"
-        "suite = samplers.Laws()\n"
+        "suite = samplers.Distributions()\n"
         "suite.setup('orthogonal', '768x10', 1)\n"
         "suite.time_fill('orthogonal', '768x10', 1)\n"
         "print(suite.track_nanoseconds_a_weight('normal', '768x10', 1) > 0)\n"

@@ -89,8 +89,8 @@ def test_a_stream_is_named_by_the_words_of_its_seed_sequence():
     assert streams.key(np.random.SeedSequence([5, 6])) != streams.key(np.random.SeedSequence([5, 7]))
 
 
-# What each law is given beside its key.
-LAWS = {
+# The arguments of each distribution, in addition to its key.
+DISTRIBUTIONS = {
     "words": (),
     "uniform": (0.1, 0.3, -0.2, 0.4),
     "normal": (0.3, 0.2),
@@ -99,15 +99,15 @@ LAWS = {
 
 
 @needs_numba
-@pytest.mark.parametrize("law", sorted(LAWS))
+@pytest.mark.parametrize("distribution", sorted(DISTRIBUTIONS))
 @given(st.integers(1, 5000), st.integers(0, 2**40), st.tuples(*[st.integers(0, 2**32 - 1)] * 4))
 @settings(max_examples=60, deadline=None)
-def test_the_compiled_path_has_the_bits_of_the_plain_one(law, size, tile, key):
-    dtype = np.uint32 if law == "words" else np.float32
+def test_the_compiled_path_has_the_bits_of_the_plain_one(distribution, size, tile, key):
+    dtype = np.uint32 if distribution == "words" else np.float32
     outputs = []
     for path in (plain, compiled):
         out = np.empty(size, dtype)
-        getattr(path, law)(tile, key, *LAWS[law], out)
+        getattr(path, distribution)(tile, key, *DISTRIBUTIONS[distribution], out)
         outputs.append(out.tobytes())
     assert outputs[0] == outputs[1]
 
@@ -185,16 +185,16 @@ def test_bounds_that_float32_has_no_digits_for_take_scipys_inverse():
         assert stats.kstest(exact.ravel(), stats.truncnorm(lower, upper, 0.5, 2.0).cdf).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("law", sorted(LAWS))
-def test_the_number_of_threads_changes_no_bit(law, monkeypatch):
+@pytest.mark.parametrize("distribution", sorted(DISTRIBUTIONS))
+def test_the_number_of_threads_changes_no_bit(distribution, monkeypatch):
     shape, arrays = (3, 2**19 + 77), []  # a remainder that fills no tile
-    dtype = np.uint32 if law == "words" else np.float32
+    dtype = np.uint32 if distribution == "words" else np.float32
     for count in ("1", "2", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", count)
-        arrays.append(noise._filled(shape, 1, dtype, law, *LAWS[law]))
+        arrays.append(noise._filled(shape, 1, dtype, distribution, *DISTRIBUTIONS[distribution]))
     assert arrays[0].tobytes() == arrays[1].tobytes() == arrays[2].tobytes()
     whole = np.empty(arrays[0].size, dtype)
-    noise.load().__dict__[law](0, streams.key(1), *LAWS[law], whole)
+    noise.load().__dict__[distribution](0, streams.key(1), *DISTRIBUTIONS[distribution], whole)
     assert whole.tobytes() == arrays[0].tobytes()
 
 
@@ -284,7 +284,7 @@ def test_the_places_of_a_sparse_scheme_are_no_stream_of_anybody_else():
 
 @pytest.fixture(scope="module")
 def compiled_before(tmp_path_factory):
-    """A user's folder for caches in which the uniform law is compiled."""
+    """A user's folder for caches in which the uniform distribution is compiled."""
     home = tmp_path_factory.mktemp("cache")
     code = "from initbench.random import noise; noise.load(); noise.uniform((5,), 0.0, 1.0, 0)"
     environment = {**os.environ, "XDG_CACHE_HOME": str(home)}
@@ -547,16 +547,16 @@ DRAWS = 10**8
 PART = 2 * 10**6
 
 
-def parts(law):
+def parts(distribution):
     """10⁸ draws of one stream, a part after another."""
-    out = np.empty(PART, np.uint32 if law == "words" else np.float32)
-    parameters = {"uniform": (0.5, 0.5, 0.0, 1.0), "normal": (0.0, 1.0), "words": ()}.get(law)
-    if law == "truncated_normal":
+    out = np.empty(PART, np.uint32 if distribution == "words" else np.float32)
+    parameters = {"uniform": (0.5, 0.5, 0.0, 1.0), "normal": (0.0, 1.0), "words": ()}.get(distribution)
+    if distribution == "truncated_normal":
         share = math.erf(math.sqrt(2))
         parameters = (0.0, 1.0, 0.0, share, -2.0, 2.0)
     tiles = -(-PART // TILE)
     for n in range(DRAWS // PART):
-        getattr(BEST, law)(n * tiles, streams.key(7), *parameters, out)
+        getattr(BEST, distribution)(n * tiles, streams.key(7), *parameters, out)
         yield out
 
 
@@ -567,16 +567,16 @@ CDFS = {
 }
 
 
-@pytest.mark.parametrize("law", sorted(CDFS))
-def test_kolmogorov_smirnov_and_chi_square_on_1e8_draws(law):
+@pytest.mark.parametrize("distribution", sorted(CDFS))
+def test_kolmogorov_smirnov_and_chi_square_on_1e8_draws(distribution):
     """At 2¹⁶ bins of equal probability: chi-square of the counts, and the largest distance at the bins' edges.
 
     Between two edges the distribution function moves by 1.5e-5, the critical distance of 10⁸ draws at 0.1% is 1.9e-4.
     """
     bins = 2**16
     counts = np.zeros(bins, np.int64)
-    for x in parts(law):
-        u = CDFS[law](x.astype(np.float64))
+    for x in parts(distribution):
+        u = CDFS[distribution](x.astype(np.float64))
         counts += np.bincount(np.minimum((u * bins).astype(np.int64), bins - 1), minlength=bins)
     assert counts.sum() == DRAWS
     assert 1e-3 < stats.chisquare(counts).pvalue < 1 - 1e-3
@@ -647,9 +647,9 @@ def test_many_streams_are_uniform_at_their_first_weight():
 def test_the_bits_are_those_that_earlier_versions_and_other_machines_made():
     """Recorded once. A change of these bits requires a new TRAINING_VERSION: all results change."""
     digests = {}
-    for law in ("uniform", "normal", "truncated_normal"):
-        W = init.INITIALIZERS[law].function((100, 30), seed=0)
-        digests[law] = hashlib.sha256(W.astype("<f4").tobytes()).hexdigest()[:16]
+    for distribution in ("uniform", "normal", "truncated_normal"):
+        W = init.INITIALIZERS[distribution].function((100, 30), seed=0)
+        digests[distribution] = hashlib.sha256(W.astype("<f4").tobytes()).hexdigest()[:16]
     assert digests == {
         "uniform": "deaf569015829a8b",
         "normal": "1b3ccf4380a04c6b",
