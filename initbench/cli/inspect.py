@@ -110,7 +110,7 @@ def show(
     sizes = parse_shape(shape)
     try:
         initializer = INITIALIZERS.resolve(scheme)
-        network = schemes.of_network(str(initializer))
+        network = schemes.is_network_scheme(str(initializer))
         entry = INITIALIZERS[initializer.name]
         context = {"activation": str(ACTIVATIONS.resolve(activation or ("tanh" if network else "relu")))}
         context |= {} if network else {"position": position, "depth": str(depth)}

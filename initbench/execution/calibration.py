@@ -139,7 +139,7 @@ def initialization(
     """
     largest: dict[str, Cell] = {}
     for cell in cells:
-        if schemes.of_network(cell.initializer):
+        if schemes.is_network_scheme(cell.initializer):
             held = largest.setdefault(cell.initializer, cell)
             if _size(cell, sources) > _size(held, sources):
                 largest[cell.initializer] = cell

@@ -53,7 +53,9 @@ def estimate(cells: Sequence[Cell], grid: Grid, config: ExecutionConfig = LOCAL)
     stack_bytes = (len(s.cells) * training_bytes(s.cells[0], s.source) for s in stacks)
     worker_bytes = WORKER_BYTES + max(stack_bytes) + 2 * max(0.0, pixels - MNIST_BYTES)
     # Images that initializers use, in float64, twice.
-    images_used = [min(MAX_IMAGES, BATCHES_USED * c.batch_size) for c in cells if schemes.of_network(c.initializer)]
+    images_used = [
+        min(MAX_IMAGES, BATCHES_USED * c.batch_size) for c in cells if schemes.is_network_scheme(c.initializer)
+    ]
     worker_bytes += 16.0 * max(images_used, default=0) * max(s.pixels for s in grid.sources.values())
     total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * len(grid)
     memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * worker_bytes

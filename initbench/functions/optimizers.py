@@ -32,28 +32,28 @@ class Optimizer(Entry):
     ----------
     torch
         `torch(parameters, learning_rate)` returns PyTorch's optimizer.
-    arrays
+    n_arrays
         How many arrays as large as the weights a step holds, the weights and their gradient among them: the plan
         estimates memory by it.
     update
         Fused form: `update(W)` returns a function `(W, g, rates)` that holds the state of these weights, and subtracts
         from W, in place, the step for its gradient g, which it may overwrite. `rates` are the learning rates, in a
         shape that broadcasts. Steps are counted in an array, so that a recorded graph of a step goes on counting.
-    descends
+    is_plain_sgd
         Whether it is plain gradient descent, for which the trainer needs no `update`: its products accumulate into the
         weights.
     """
 
     torch: Callable[..., "torch.optim.Optimizer"]
-    arrays: int
+    n_arrays: int
     update: Callable[..., Update] | None = None
-    descends: bool = False
+    is_plain_sgd: bool = False
 
 
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", Optimizer)
 
 
-@OPTIMIZERS.register(torch=lambda parameters, rate: torch.optim.SGD(parameters, rate), arrays=2, descends=True)
+@OPTIMIZERS.register(torch=lambda parameters, rate: torch.optim.SGD(parameters, rate), n_arrays=2, is_plain_sgd=True)
 def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float) -> Array:
     """Plain gradient descent: W ← W − lr · g."""
     return weights - learning_rate * gradient
@@ -73,7 +73,7 @@ def _momentum(W: "Tensor", momentum: float, nesterov: bool = False) -> Update:
 
 
 @OPTIMIZERS.register(
-    torch=lambda parameters, rate, momentum: torch.optim.SGD(parameters, rate, momentum), arrays=4, update=_momentum
+    torch=lambda parameters, rate, momentum: torch.optim.SGD(parameters, rate, momentum), n_arrays=4, update=_momentum
 )
 def momentum(weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9) -> Array:
     """Heavy ball: v ← momentum · v + g; W ← W − lr · v. PyTorch's `SGD(momentum=…)`; momentum in [0, 1)."""
@@ -84,7 +84,7 @@ def momentum(weights: Array, gradient: Array, state: State, *, learning_rate: fl
 
 @OPTIMIZERS.register(
     torch=lambda parameters, rate, momentum: torch.optim.SGD(parameters, rate, momentum, nesterov=True),
-    arrays=4,
+    n_arrays=4,
     update=partial(_momentum, nesterov=True),
 )
 def nesterov(weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9) -> Array:
@@ -115,7 +115,7 @@ def _adam(W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay:
 
 @OPTIMIZERS.register(
     torch=lambda parameters, rate, beta1, beta2, epsilon: torch.optim.Adam(parameters, rate, (beta1, beta2), epsilon),
-    arrays=6,
+    n_arrays=6,
     update=_adam,
 )
 def adam(
@@ -143,7 +143,7 @@ def adam(
     torch=lambda parameters, rate, beta1, beta2, epsilon, weight_decay: torch.optim.AdamW(
         parameters, rate, (beta1, beta2), epsilon, weight_decay
     ),
-    arrays=6,
+    n_arrays=6,
     update=_adam,
 )
 def adamw(
@@ -176,7 +176,7 @@ def _rmsprop(W: "Tensor", alpha: float, epsilon: float) -> Update:
 
 @OPTIMIZERS.register(
     torch=lambda parameters, rate, alpha, epsilon: torch.optim.RMSprop(parameters, rate, alpha, epsilon),
-    arrays=5,
+    n_arrays=5,
     update=_rmsprop,
 )
 def rmsprop(

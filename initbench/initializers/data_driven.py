@@ -17,7 +17,7 @@ from initbench.initializers._base import (
     standard_normal,
     standard_uniform,
 )
-from initbench.initializers.model import Array, Model, Parameters, finished, layer_seed
+from initbench.initializers.model import Array, Model, Parameters, cast_parameters, layer_seed
 from initbench.initializers.moments import Z, applied, mean
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
@@ -66,7 +66,7 @@ def lsuv(
             z = x @ W + b
         parameters.append((W, b))
         x = model.activate(layer, z)
-    return finished(parameters, dtype)
+    return cast_parameters(parameters, dtype)
 
 
 @network_and_bias_scheme
@@ -156,7 +156,7 @@ def _within_layers(
         scale: Array = np.where(spread > 1e-12, 1 / np.maximum(spread, 1e-12), 1.0)
         parameters.append((W * scale, beta - z.mean(axis=0) * scale))
         x = model.activate(layer, x @ parameters[-1][0] + parameters[-1][1])
-    return finished(parameters, dtype)
+    return cast_parameters(parameters, dtype)
 
 
 # The authors' smallest variance of a component, and the constant that they add before whitening.
@@ -222,4 +222,4 @@ def autoinit(model: Model, *, batches: int = 1, seed: int | None = None, dtype: 
         variance_scaling(shape, scale=1 / max(second, 1e-12), seed=layer_seed(seed, layer), dtype=np.float64)
         for layer, (shape, second) in enumerate(zip(model.layers, seconds, strict=True))
     ]
-    return finished(list(zip(weights, model.start_biases(), strict=True)), dtype)
+    return cast_parameters(list(zip(weights, model.start_biases(), strict=True)), dtype)

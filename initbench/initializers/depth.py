@@ -22,7 +22,7 @@ from initbench.initializers._base import (
     require,
     weight_scheme,
 )
-from initbench.initializers.scaling import scaled
+from initbench.initializers.scaling import variance_scaling_distribution
 from initbench.random.streams import Seed
 
 
@@ -69,7 +69,7 @@ def _fixup(
     if position == "last":
         return None
     branches = -(-hidden_layers(depth) // m) if position == "hidden" else 1
-    return scaled(shape, 2.0 * branches ** (-2 / (2 * m - 2)), distribution="normal")
+    return variance_scaling_distribution(shape, 2.0 * branches ** (-2 / (2 * m - 2)), distribution="normal")
 
 
 @weight_scheme(distribution=_fixup)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from initbench.initializers._base import floating, network_scheme, require, standard_uniform
-from initbench.initializers.model import Model, Parameters, finished, layer_seed
+from initbench.initializers.model import Model, Parameters, cast_parameters, layer_seed
 from initbench.initializers.scaling import he_normal
 from initbench.random.streams import Seed, draws
 
@@ -233,4 +233,4 @@ def _joined(*batches: tuple["Tensor", "Tensor"]) -> tuple["Tensor", "Tensor"]:
 
 def _finished(weights: Sequence["Tensor"], biases: Sequence["Tensor"], dtype: DTypeLike) -> Parameters:
     pairs = zip(weights, biases, strict=True)
-    return finished([(W.detach().numpy(), b.detach().numpy()) for W, b in pairs], dtype)
+    return cast_parameters([(W.detach().numpy(), b.detach().numpy()) for W, b in pairs], dtype)

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers._base import network_and_bias_scheme, require
-from initbench.initializers.model import Array, Model, Parameters, finished, layer_seed
+from initbench.initializers.model import Array, Model, Parameters, cast_parameters, layer_seed
 from initbench.initializers.moments import applied, curvature, derivative, kinked, nodes
 from initbench.initializers.scaling import lecun_normal
 from initbench.initializers.structured import orthogonal
@@ -117,7 +117,7 @@ def _absorbed(
         if layer < len(model.layers) - 1:
             W, b = shaped.alpha * W, shaped.alpha * b + shaped.beta
         parameters.append((W, b))
-    return finished(parameters, dtype)
+    return cast_parameters(parameters, dtype)
 
 
 @cache

@@ -154,7 +154,7 @@ def layer_seed(seed: int | None, layer: int) -> streams.Seed:
     return None if seed is None else streams.weights(seed, layer)
 
 
-def finished(parameters: Parameters, dtype: Any) -> Parameters:
+def cast_parameters(parameters: Parameters, dtype: Any) -> Parameters:
     """Return weights and biases, rounded once to the requested dtype."""
     kind = floating(dtype)
     return [(W.astype(kind), b.astype(kind)) for W, b in parameters]

@@ -37,7 +37,7 @@ Distribution = Literal["normal", "truncated_normal", "uniform", "uncorrected_tru
 TRUNCATED_STD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
-def scaled(
+def variance_scaling_distribution(
     shape: Shape, scale: float = 1.0, mode: Mode = "fan_in", distribution: Distribution = "truncated_normal"
 ) -> Uniform | Normal | TruncatedNormal:
     """Return the distribution with variance scale / n: see `variance_scaling`."""
@@ -57,7 +57,7 @@ def scaled(
     return TruncatedNormal(0.0, std / TRUNCATED_STD if distribution == "truncated_normal" else std)
 
 
-@weight_scheme(distribution=scaled)
+@weight_scheme(distribution=variance_scaling_distribution)
 def variance_scaling(
     shape: Shape,
     *,
@@ -86,7 +86,7 @@ def variance_scaling(
 def _activation_scaled(
     shape: Shape, mode: Mode, distribution: Distribution, rule: Rule, activation: str
 ) -> Uniform | Normal | TruncatedNormal:
-    return scaled(shape, gain(activation, rule) ** 2, mode, distribution)
+    return variance_scaling_distribution(shape, gain(activation, rule) ** 2, mode, distribution)
 
 
 @weight_scheme(distribution=_activation_scaled)
@@ -113,7 +113,7 @@ def activation_scaling(
     return draw(activation_scaling, shape, seed, dtype, **arguments)
 
 
-@weight_scheme(distribution=partial(scaled, mode="fan_avg", distribution="normal"))
+@weight_scheme(distribution=partial(variance_scaling_distribution, mode="fan_avg", distribution="normal"))
 def glorot_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """N(0, 2 / (fan_in + fan_out)). The variance of Glorot & Bengio 2010, eq. 12; PyTorch's `xavier_normal_`.
 
@@ -122,7 +122,7 @@ def glorot_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.floa
     return draw(glorot_normal, shape, seed, dtype)
 
 
-@weight_scheme(distribution=partial(scaled, mode="fan_avg"))
+@weight_scheme(distribution=partial(variance_scaling_distribution, mode="fan_avg"))
 def glorot_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Truncated normal of variance 2 / (fan_in + fan_out). Keras' and JAX's `glorot_normal`.
 
@@ -131,7 +131,7 @@ def glorot_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike
     return draw(glorot_truncated_normal, shape, seed, dtype)
 
 
-@weight_scheme(distribution=partial(scaled, mode="fan_avg", distribution="uniform"))
+@weight_scheme(distribution=partial(variance_scaling_distribution, mode="fan_avg", distribution="uniform"))
 def glorot_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """U(−√(6 / (fan_in + fan_out)), +…). Glorot & Bengio 2010, eq. 16; Keras' default for dense layers.
 
@@ -140,7 +140,7 @@ def glorot_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.flo
     return draw(glorot_uniform, shape, seed, dtype)
 
 
-@weight_scheme(distribution=partial(scaled, scale=2.0, distribution="normal"))
+@weight_scheme(distribution=partial(variance_scaling_distribution, scale=2.0, distribution="normal"))
 def he_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """N(0, 2 / fan_in), made for ReLU. He et al. 2015, eq. 10; PyTorch's `kaiming_normal_`.
 
@@ -149,7 +149,7 @@ def he_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32)
     return draw(he_normal, shape, seed, dtype)
 
 
-@weight_scheme(distribution=partial(scaled, scale=2.0))
+@weight_scheme(distribution=partial(variance_scaling_distribution, scale=2.0))
 def he_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Truncated normal of variance 2 / fan_in. Keras' and JAX's `he_normal`.
 
@@ -158,7 +158,7 @@ def he_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = n
     return draw(he_truncated_normal, shape, seed, dtype)
 
 
-@weight_scheme(distribution=partial(scaled, scale=2.0, distribution="uniform"))
+@weight_scheme(distribution=partial(variance_scaling_distribution, scale=2.0, distribution="uniform"))
 def he_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """U(−√(6 / fan_in), +√(6 / fan_in)). He et al. 2015, the variance of eq. 10; `kaiming_uniform_` with a = 0.
 
@@ -167,7 +167,7 @@ def he_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32
     return draw(he_uniform, shape, seed, dtype)
 
 
-@weight_scheme(distribution=partial(scaled, distribution="normal"))
+@weight_scheme(distribution=partial(variance_scaling_distribution, distribution="normal"))
 def lecun_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """N(0, 1 / fan_in). LeCun et al. 1998, "Efficient BackProp", section 4.6, eq. 16; recommended for SELU.
 
@@ -176,7 +176,7 @@ def lecun_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float
     return draw(lecun_normal, shape, seed, dtype)
 
 
-@weight_scheme(distribution=scaled)
+@weight_scheme(distribution=variance_scaling_distribution)
 def lecun_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Truncated normal of variance 1 / fan_in. Keras' and JAX's `lecun_normal`.
 
@@ -185,7 +185,7 @@ def lecun_truncated_normal(shape: Shape, *, seed: Seed = None, dtype: DTypeLike 
     return draw(lecun_truncated_normal, shape, seed, dtype)
 
 
-@weight_scheme(distribution=partial(scaled, distribution="uniform"))
+@weight_scheme(distribution=partial(variance_scaling_distribution, distribution="uniform"))
 def lecun_uniform(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """U(−√(3 / fan_in), +√(3 / fan_in)). LeCun et al. 1998, section 4.6; Keras' `lecun_uniform`.
 
@@ -217,7 +217,7 @@ def torch_linear_default(
 
 def _tf1_default(shape: Shape) -> Uniform | Normal | TruncatedNormal:
     if len(checked(shape)) > 1:
-        return scaled(shape, mode="fan_avg", distribution="uniform")
+        return variance_scaling_distribution(shape, mode="fan_avg", distribution="uniform")
     bound = math.sqrt(3 / shape[0])
     return Uniform(-bound, bound)
 

@@ -74,7 +74,7 @@ def resolve(value: object, only: str = "") -> str:
             raise ValueError(
                 f"given {shown(value)}: there is no position {shown(key)}; {form}{nearest(key, POSITIONS)}"
             )
-        if of_network(name := _name(table[key])):
+        if is_network_scheme(name := _name(table[key])):
             raise ValueError(f"{key}: {name} fills whole networks, and cannot stand in a position; {form}")
     if "hidden" not in table:
         raise ValueError(f"given {shown(value)}: `hidden` is missing; {form}")
@@ -120,7 +120,7 @@ def of_layers(initializer: str, depth: int) -> tuple[str, ...]:
     table = by_position(initializer)
     if table is not None:
         return tuple(str(table[position]) for position in positions(depth))
-    return (initializer,) if of_network(initializer) else (initializer,) * depth
+    return (initializer,) if is_network_scheme(initializer) else (initializer,) * depth
 
 
 def distribution(scheme: str, shape: tuple[int, ...], **arguments: Any) -> "rv_frozen | None":
@@ -152,7 +152,7 @@ def families() -> dict[str, list[str]]:
     return by_family
 
 
-def of_network(initializer: str) -> bool:
+def is_network_scheme(initializer: str) -> bool:
     """Return whether a canonical string names a scheme of whole networks."""
     return _tagged(initializer, "network")
 
@@ -187,7 +187,7 @@ def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, 
     ''
     """
     schemes = of_layers(initializer, len(layers))
-    if of_network(initializer):
+    if is_network_scheme(initializer):
         return _refusal(initializer, activation, "hidden", len(layers))
     for scheme, shape, position in zip(schemes, layers, positions(len(layers)), strict=True):
         entry = _entry(scheme)
@@ -201,7 +201,7 @@ def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, 
 def _refusal(scheme: str, activation: str, position: Position, depth: int, bias: bool = False) -> str:
     """Return why a scheme refuses an activation, a position or a depth, tried on small layers; or an empty string."""
     supplied = _entry(scheme).supplied
-    if not of_network(scheme):  # an argument that the scheme does not take does not matter: try once
+    if not is_network_scheme(scheme):  # an argument that the scheme does not take does not matter: try once
         activation = activation if "activation" in supplied else "identity"
         position, depth = position if "position" in supplied else "last", depth if "depth" in supplied else 1
     return _tried(scheme, activation, position, depth, bias)
@@ -213,7 +213,7 @@ def _tried(scheme: str, activation: str, position: Position, depth: int, bias: b
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            if of_network(scheme):
+            if is_network_scheme(scheme):
                 INITIALIZERS.call(scheme, Model(((2, 2),) * depth, activation=activation, output_activation=activation))
                 return ""
             W = INITIALIZERS.call(
@@ -237,7 +237,7 @@ def probe(initializer: str) -> None:
     """
     for scheme in dict.fromkeys(of_layers(initializer, 3)):
         # Every scheme takes the identity, and without hidden layers the activation does not matter to the others.
-        activation = "tanh" if of_network(scheme) else "identity"
+        activation = "tanh" if is_network_scheme(scheme) else "identity"
         if refusal := _refusal(scheme, activation, "last", 1):
             raise ValueError(refusal)
 
@@ -259,7 +259,7 @@ def parameters(initializer: str, bias_initializer: str, model: Model, seed: int,
         return arrays
 
     bias_schemes = of_layers(bias_initializer, depth)
-    if of_network(initializer):
+    if is_network_scheme(initializer):
         model = replace(model, biases=filled(bias_schemes, bias=True, kind=np.float64))
         arrays: Parameters = INITIALIZERS.call(initializer, model, seed=seed, dtype=dtype)
         return arrays

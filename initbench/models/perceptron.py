@@ -58,6 +58,6 @@ def training_bytes(layers: Layers, optimizer: str, batch_size: int) -> float:
 
     `optimizer` is its canonical string. Of each unit there are three values: pre-activation, activation, gradient.
     """
-    arrays = OPTIMIZERS.lookup(optimizer)[0].arrays
+    arrays = OPTIMIZERS.lookup(optimizer)[0].n_arrays
     units = sum(fan_out for _, fan_out in layers)
     return 4.0 * (arrays * weight_count(layers) + 3 * max(batch_size, EVALUATION_BATCH) * units)

@@ -1,9 +1,9 @@
-"""A data set as the trainer reads it: the pixels that are ever lit, most frequent first, and the splits in blocks.
+"""A data set as the trainer reads it: the pixels that are ever nonzero, most frequent first, and the splits in blocks.
 
 Four fifths of MNIST's pixels are zero, and a product with zeros is wasted. So the pixels are ordered by how often they
-are lit, and a batch multiplies by those that it lights: all common ones, which nearly every batch lights, and those of
-the rare ones that it does light (of MNIST's 784, about 530 for a batch of 128). Images that are
-evaluated, whose order is free, are sorted so that a block of them lights few pixels.
+are nonzero. A batch multiplies by all common pixels, which are nonzero in nearly every batch, and by those of the rare
+ones that are nonzero in it (of MNIST's 784, about 530 for a batch of 128). Images that are evaluated, whose order is
+free, are sorted so that few pixels are nonzero in a block of them. A pixel is called lit if it is nonzero in any image.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ from initbench.models.perceptron import EVALUATION_BATCH
 # How many training batches are gathered at a time.
 AHEAD = 8
 
-# A pixel is common if a batch lights it with this probability. A rarer one is cheaper to move than to multiply by: it
-# costs a tenth of its column of the product (measured); any value from 0.8 to 0.95 takes the same time.
+# A pixel is common if it is nonzero in a batch with this probability. A rarer one is cheaper to move than to multiply
+# by: it costs a tenth of its column of the product (measured); any value from 0.8 to 0.95 takes the same time.
 COMMON = 0.9
 
 
@@ -30,19 +30,19 @@ COMMON = 0.9
 class Batch:
     """A batch of training images.
 
-    `common` are the values of their common pixels, `[images, common]`; `rare_images` of those rare pixels that are lit
-    in the batch, `[images, rare]`; `rare` the numbers of these, counted from the first rare one.
+    `common_images` are the values of their common pixels, `[images, common]`; `rare_images` those of the rare pixels
+    that are nonzero in the batch, `[images, rare]`; `rare_indices` the indices of these among the rare pixels.
     """
 
-    common: Tensor
+    common_images: Tensor
     rare_images: Tensor
-    rare: NDArray[np.int64]
+    rare_indices: NDArray[np.int64]
     labels: Tensor
 
 
 @dataclass(frozen=True)
 class Block:
-    """Images that are evaluated together: the values of their lit pixels, `[images, lit]`, and the numbers of these."""
+    """Images that are evaluated together: the values and the indices of their nonzero pixels, `[images, pixels]`."""
 
     images: Tensor
     pixels: Tensor
@@ -67,12 +67,12 @@ class Data:
         self.validation = self._blocks(arrays.train_images[:split], arrays.train_labels[:split])
         self.test = self._blocks(arrays.test_images, arrays.test_labels)
 
-    def common(self, batch_size: int) -> int:
-        """Return how many pixels, from the first, a batch of this size lights with at least probability `COMMON`."""
+    def n_common(self, batch_size: int) -> int:
+        """Return the number of common pixels: nonzero in a batch of this size with probability `COMMON` or more."""
         return int(((1 - self._share) ** batch_size <= 1 - COMMON).sum())
 
-    def batches(self, order: Tensor, common: int) -> Iterator[Batch]:
-        """Yield the batches of `order`, image numbers `[batches, images]`; the first `common` pixels are common.
+    def batches(self, order: Tensor, n_common: int) -> Iterator[Batch]:
+        """Yield the batches of `order`, image indices `[batches, images]`; the first `n_common` pixels are common.
 
         Several are gathered at a time: a small operation costs mostly cache misses of its code and data.
         """
@@ -81,8 +81,8 @@ class Data:
         for some in torch.split(order, AHEAD):
             images = torch.index_select(self.images, 0, some.flatten(), out=gathered[: some.numel()])
             labels = self.labels[some.flatten()]
-            whole = torch.split(images[:, :common], size)
-            rare = images[:, common:]
+            whole = torch.split(images[:, :n_common], size)
+            rare = images[:, n_common:]
             if rare.shape[1]:
                 parts = rare.view(len(some), size, -1).numpy()
                 lit = [np.flatnonzero(row) for row in np.bitwise_or.reduce(parts, axis=1)]
@@ -99,9 +99,9 @@ class Data:
     def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return some of the training images with all their pixels, `[rows, pixels]` from 0 to 1, and their labels."""
         images = np.zeros((len(rows), self.pixels))
-        numbers = torch.from_numpy(rows).to(self.device)
-        images[:, self.lit] = self.images.index_select(0, numbers).cpu().numpy() / 255.0
-        return images, self.labels.index_select(0, numbers).cpu().numpy()
+        indices = torch.from_numpy(rows).to(self.device)
+        images[:, self.lit] = self.images.index_select(0, indices).cpu().numpy() / 255.0
+        return images, self.labels.index_select(0, indices).cpu().numpy()
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

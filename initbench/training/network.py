@@ -41,9 +41,9 @@ CACHE_LINE = 16  # numbers
 class Network:
     """The weights of a stack, its training steps and its evaluation.
 
-    Plain gradient descent changes only the weights of pixels that the batch lights. On a CPU those of rare pixels are
-    copied behind the common ones for the step, and back. Other optimizers change all weights at every step, and a GPU
-    requires the same shapes at every step: there all pixels are common.
+    Plain gradient descent changes only the weights of pixels that are nonzero in the batch. On a CPU those of rare
+    pixels are copied behind the common ones for the step, and back. Other optimizers change all weights at every step,
+    and a GPU requires the same shapes at every step: there all pixels are common.
     """
 
     def __init__(
@@ -60,31 +60,31 @@ class Network:
         layers = first.layers(data.pixels, data.classes)
         self.data, self.dtype, self.device = data, dtype, data.device
         self.widths = [out for _, out in layers]
-        self.descends = OPTIMIZERS.lookup(first.optimizer)[0].descends
+        self.is_plain_sgd = OPTIMIZERS.lookup(first.optimizer)[0].is_plain_sgd
         self.operand = kernels.operand(first.precision, self.device)
         lit = len(data.lit)
-        self.common = data.common(first.batch_size) if self.descends and self.device.type == "cpu" else lit
+        self.n_common = data.n_common(first.batch_size) if self.is_plain_sgd and self.device.type == "cpu" else lit
         # The first layer: rows for the bias, the common pixels, and all rare ones.
         rows = -(-(BIAS + lit) // kernels.BLOCK) * kernels.BLOCK  # whole blocks, for elementwise updates
         columns = count * self.widths[0]
         # Rows that lie a large power of two apart map to the same cache sets: then the product takes 1.2 times as
         # long. (Other optimizers' updates require whole blocks, and take longer than that matters.)
-        apart = columns + (CACHE_LINE if self.descends and columns % 128 == 0 else 0)
+        apart = columns + (CACHE_LINE if self.is_plain_sgd and columns % 128 == 0 else 0)
         self.first = self.zeros(rows, apart)[:, :columns]
-        self.rare = self.zeros(lit - self.common, columns)
+        self.rare = self.zeros(lit - self.n_common, columns)
         self.deeper = [
             self.zeros(count, out, _padded(below, out))
             for below, out in zip(self.widths[:-1], self.widths[1:], strict=True)
         ]
         self._start(layers, initialized)
         arrays = [self.first, *self.deeper]
-        self.updates = [] if self.descends else [kernels.update(first.optimizer, W) for W in arrays]
+        self.updates = [] if self.is_plain_sgd else [kernels.update(first.optimizer, W) for W in arrays]
         self.rates = [self.zeros(1, columns), *(self.zeros(count, 1, 1) for _ in self.deeper)]
         losses = [kernels.loss(c.loss, data.classes) for c in self.cells]
         self.value_factors = torch.tensor([loss.value_factor for loss in losses], dtype=dtype, device=self.device)
         self._gradient_factors = torch.tensor([loss.gradient_factor for loss in losses], dtype=dtype)
         self.factors = self.zeros(count, 1, 1)
-        self._evaluations: dict[int, Pass] = {}
+        self._evaluations: dict[int, PassBuffers] = {}
 
     def zeros(self, *shape: int) -> Tensor:
         """Return zeros of this shape, with the network's type and device."""
@@ -97,7 +97,7 @@ class Network:
         """
         dtype = str(self.dtype).removeprefix("torch.")
         arrays = [torch.zeros(array.shape, dtype=self.dtype) for array in (self.first, self.rare, *self.deeper)]
-        width, end = self.widths[0], BIAS + self.common
+        width, end = self.widths[0], BIAS + self.n_common
         for n, cell in enumerate(self.cells):
             if n < self._count:
                 begin = time.perf_counter()
@@ -107,8 +107,8 @@ class Network:
             columns = slice(n * width, (n + 1) * width)
             lit = torch.from_numpy(weights[self.data.lit])
             arrays[0][0, columns] = torch.from_numpy(bias)
-            arrays[0][BIAS:end, columns] = lit[: self.common]
-            arrays[1][:, columns] = lit[self.common :]
+            arrays[0][BIAS:end, columns] = lit[: self.n_common]
+            arrays[1][:, columns] = lit[self.n_common :]
             for array, (weights, bias) in zip(arrays[2:], others, strict=True):
                 array[n, :, : len(weights)] = torch.from_numpy(np.ascontiguousarray(weights.T))
                 array[n, :, len(weights)] = torch.from_numpy(bias)
@@ -129,7 +129,7 @@ class Network:
         # The factors of a gradient at the output: the loss's, the mean over the batch, and, in plain gradient
         # descent, the learning rate, for all layers at once.
         factors = self._gradient_factors / self.cells[0].batch_size
-        self.factors.copy_((factors * rates if self.descends else factors).view(-1, 1, 1))
+        self.factors.copy_((factors * rates if self.is_plain_sgd else factors).view(-1, 1, 1))
 
     @property
     def weights(self) -> list[Tensor]:
@@ -138,51 +138,52 @@ class Network:
         return [whole.view(len(whole), len(self.cells), -1).transpose(0, 1), *self.deeper]
 
     def _whole_first(self) -> Tensor:
-        return torch.cat([self.first[: BIAS + self.common], self.rare])
+        return torch.cat([self.first[: BIAS + self.n_common], self.rare])
 
-    def step(self, at: "Pass", losses: Tensor) -> None:
+    def step(self, buffers: "PassBuffers", losses: Tensor) -> None:
         """Take one optimizer step on the batch in these buffers; writes the losses before it to `losses` `[cells]`."""
-        start, rows = BIAS + self.common, BIAS + self.common + len(at.rare)
-        W, X = self.first[:rows], self.operand(at.X[:, :rows])
-        if len(at.rare):  # the weights of the rare pixels that the batch lights go behind those of the common ones
+        start, rows = BIAS + self.n_common, BIAS + self.n_common + len(buffers.rare_indices)
+        W, X = self.first[:rows], self.operand(buffers.X[:, :rows])
+        if len(buffers.rare_indices):
+            # The weights of the rare pixels that are nonzero in the batch go behind those of the common ones.
             rare_rows = self.first.numpy()[start:rows]
-            np.take(self.rare.numpy(), at.rare, axis=0, out=rare_rows, mode="clip")
-        self._forward(at, W, X)
-        at.call(at.losses)
-        torch.sum(at.seen, (1, 2), out=losses)
-        losses.mul_(self.value_factors).div_(at.size)
-        at.call(at.output_gradients)
-        G = at.G[-1].mul_(self.factors)
-        if at.size < at.padded:
-            G[:, :, at.size :] = 0
+            np.take(self.rare.numpy(), buffers.rare_indices, axis=0, out=rare_rows, mode="clip")
+        self._forward(buffers, W, X)
+        buffers.call(buffers.losses)
+        torch.sum(buffers.seen, (1, 2), out=losses)
+        losses.mul_(self.value_factors).div_(buffers.size)
+        buffers.call(buffers.output_gradients)
+        G = buffers.G[-1].mul_(self.factors)
+        if buffers.size < buffers.padded:
+            G[:, :, buffers.size :] = 0
         for layer in range(len(self.deeper), 0, -1):
             W_here, width = self.deeper[layer - 1], self.widths[layer - 1]
-            G, A = self.operand(at.G[layer]), self.operand(at.A[layer - 1]).transpose(1, 2)
-            torch.bmm(self.operand(W_here)[:, :, :width].transpose(1, 2), G, out=at.G[layer - 1])
-            if self.descends:
+            G, A = self.operand(buffers.G[layer]), self.operand(buffers.A[layer - 1]).transpose(1, 2)
+            torch.bmm(self.operand(W_here)[:, :, :width].transpose(1, 2), G, out=buffers.G[layer - 1])
+            if self.is_plain_sgd:
                 # W −= lr · G Aᵀ, the product accumulating straight into W with the rates folded into the small G: the
                 # gradient, as large as W itself, is never stored.
                 W_here.baddbmm_(G, A, alpha=-1)
             else:
                 self.updates[layer](W_here, torch.bmm(G, A), self.rates[layer])
-            at.call(at.gradients[layer - 1])
-        G = self.operand(at.G[0].view(-1, at.padded)).t()
-        if self.descends:
+            buffers.call(buffers.gradients[layer - 1])
+        G = self.operand(buffers.G[0].view(-1, buffers.padded)).t()
+        if self.is_plain_sgd:
             W.addmm_(X.t(), G, alpha=-1 / WHITE)
-            if len(at.rare):
-                self.rare.numpy()[at.rare] = rare_rows
+            if len(buffers.rare_indices):
+                self.rare.numpy()[buffers.rare_indices] = rare_rows
         else:
-            torch.addmm(at.gradient[:rows], X.t(), G, beta=0, alpha=1 / WHITE, out=at.gradient[:rows])
-            self.updates[0](self.first, at.gradient, self.rates[0])
+            torch.addmm(buffers.gradient[:rows], X.t(), G, beta=0, alpha=1 / WHITE, out=buffers.gradient[:rows])
+            self.updates[0](self.first, buffers.gradient, self.rates[0])
 
-    def _forward(self, at: "Pass", W: Tensor, X: Tensor) -> None:
+    def _forward(self, buffers: "PassBuffers", W: Tensor, X: Tensor) -> None:
         """Compute the outputs of all cells, from the first layer's weights and the batch, into the buffers."""
-        Z = at.Z[0].view(-1, at.padded)
+        Z = buffers.Z[0].view(-1, buffers.padded)
         torch.addmm(Z, self.operand(W).t(), X.t(), beta=0, alpha=1 / WHITE, out=Z)
         for layer, W_here in enumerate(self.deeper):
-            at.call(at.activations[layer])
-            torch.bmm(self.operand(W_here), self.operand(at.A[layer]), out=at.Z[layer + 1])
-        at.call(at.outputs)
+            buffers.call(buffers.activations[layer])
+            torch.bmm(self.operand(W_here), self.operand(buffers.A[layer]), out=buffers.Z[layer + 1])
+        buffers.call(buffers.outputs)
 
     def evaluate(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor]:
         """Return the mean loss and accuracy on a split, each `[cells]`, float64."""
@@ -192,18 +193,18 @@ class Network:
         for block in blocks:
             size = min(EVALUATION_BATCH, -(-len(block.images) // self.multiple) * self.multiple)
             if size not in self._evaluations:
-                self._evaluations[size] = Pass(self, size, training=False)
-            at = self._evaluations[size]
-            rows = at.take_block(block)
-            self._forward(at, whole.index_select(0, rows), self.operand(at.X[:, : len(rows)]))
-            at.call(at.losses)
-            loss += at.seen.sum((1, 2))
-            right += at.correct()
+                self._evaluations[size] = PassBuffers(self, size, training=False)
+            buffers = self._evaluations[size]
+            rows = buffers.take_block(block)
+            self._forward(buffers, whole.index_select(0, rows), self.operand(buffers.X[:, : len(rows)]))
+            buffers.call(buffers.losses)
+            loss += buffers.seen.sum((1, 2))
+            right += buffers.correct()
         images = sum(len(block.images) for block in blocks)
         return loss.mul_(self.value_factors) / images, right.double() / images
 
 
-class Pass:
+class PassBuffers:
     """The buffers of a pass of `size` images through a network, to train or to evaluate.
 
     X `[padded, 1 + lit]`; the one-hot target `[classes, padded]`, the labels; of each layer the pre-activations Z and
@@ -232,8 +233,8 @@ class Pass:
         at_output = [computed_output(c.loss, c.output_activation) for c in network.cells]
         self.output = self.Z[-1] if set(at_output) == {"identity"} else torch.zeros_like(self.Z[-1])
         self.values = torch.zeros_like(self.Z[-1])
-        self.gradient = torch.zeros_like(network.first) if training and not network.descends else network.zeros(0)
-        self.rare = np.empty(0, dtype=np.int64)  # those of the rare pixels that the batch lights
+        self.gradient = torch.zeros_like(network.first) if training and not network.is_plain_sgd else network.zeros(0)
+        self.rare_indices = np.empty(0, dtype=np.int64)  # of the rare pixels that are nonzero in the batch
         # Added to the outputs, keeps those of the classes before an image's own: the others become −∞.
         j = torch.arange(data.classes)
         before = torch.zeros(data.classes, data.classes).masked_fill(j[:, None] >= j[None, :], -torch.inf)
@@ -275,11 +276,11 @@ class Pass:
 
     def take_batch(self, batch: Batch) -> None:
         """Copy a batch of training images to the buffers; always `size` of them."""
-        common = batch.common.shape[1]
-        self.X[: self.size, BIAS : BIAS + common].copy_(batch.common)
-        self.rare = batch.rare
-        if len(self.rare):
-            self.X[: self.size, BIAS + common : BIAS + common + len(self.rare)].copy_(batch.rare_images)
+        n_common = batch.common_images.shape[1]
+        self.X[: self.size, BIAS : BIAS + n_common].copy_(batch.common_images)
+        self.rare_indices = batch.rare_indices
+        if len(self.rare_indices):
+            self.X[: self.size, BIAS + n_common : BIAS + n_common + len(self.rare_indices)].copy_(batch.rare_images)
         self._take_labels(batch.labels)
 
     def take_block(self, block: Block) -> Tensor:

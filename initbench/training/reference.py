@@ -44,12 +44,12 @@ def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
     return autograd.optimizer(cell.optimizer, model.parameters(), cell.learning_rate)
 
 
-def descend(cell: Cell, model: nn.Sequential, descent: torch.optim.Optimizer, x: Tensor, labels: Tensor) -> float:
+def descend(cell: Cell, model: nn.Sequential, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor) -> float:
     """Take one step on a batch; returns its loss before the step."""
     value = loss(cell, model, x, labels)
-    descent.zero_grad()
+    optimizer.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
-    descent.step()
+    optimizer.step()
     return value.item()
 
 
@@ -71,7 +71,7 @@ def train(
         return images[rows] / 255.0, train_y[rows].numpy()
 
     model = network(cell, scaled.shape[1], arrays.classes, dtype, read)
-    descent = optimizer(cell, model)
+    torch_optimizer = optimizer(cell, model)
 
     def metrics() -> dict[str, float]:
         values = {}
@@ -84,10 +84,10 @@ def train(
     yield [], metrics()
     for epoch in range(1, cell.epochs + 1):
         order = torch.from_numpy(streams.order(cell.seed, epoch, cell.train_size))
-        for group in descent.param_groups:
+        for group in torch_optimizer.param_groups:
             group["lr"] = cell.rate(epoch)
         losses = []
         for step in range(min(cell.steps_per_epoch, steps or cell.steps_per_epoch)):
             rows = order[step * cell.batch_size : (step + 1) * cell.batch_size]
-            losses.append(descend(cell, model, descent, train_x[rows], train_y[rows]))
+            losses.append(descend(cell, model, torch_optimizer, train_x[rows], train_y[rows]))
         yield losses, metrics()

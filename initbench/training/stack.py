@@ -15,7 +15,7 @@ from initbench.initializers import schemes
 from initbench.random import streams
 from initbench.spec.cell import Cell
 from initbench.training.data import Data
-from initbench.training.network import Network, Pass
+from initbench.training.network import Network, PassBuffers
 
 Floats = NDArray[np.float64]
 
@@ -101,7 +101,7 @@ class Steps:
         self.network = Network(cells, data, dtype, initialized)
         self.losses = torch.zeros(first.steps_per_epoch, len(self.network.cells), dtype=dtype, device=data.device)
         self._cells, self._data = cells, data
-        self._at = Pass(self.network, first.batch_size, training=True)
+        self._buffers = PassBuffers(self.network, first.batch_size, training=True)
         self._rows = torch.zeros(first.steps_per_epoch, first.batch_size, dtype=torch.int64, device=data.device)
         self._counter = torch.zeros(1, dtype=torch.int64, device=data.device)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -118,7 +118,7 @@ class Steps:
     def _restart(self) -> None:
         self._done = 0
         self._counter.zero_()
-        self._batches = self._data.batches(self._rows, self.network.common)
+        self._batches = self._data.batches(self._rows, self.network.n_common)
 
     def take(self, count: int) -> "Steps":
         """Take `count` optimizer steps; the losses before each are in its row of `losses`, `[steps, cells]`."""
@@ -128,8 +128,8 @@ class Steps:
             if self._data.device.type == "cuda":
                 self._take_recorded()
             else:
-                self._at.take_batch(next(self._batches))
-                self.network.step(self._at, self.losses[self._done])
+                self._buffers.take_batch(next(self._batches))
+                self.network.step(self._buffers, self.losses[self._done])
             self._done += 1
         return self
 
@@ -151,9 +151,9 @@ class Steps:
     def counted_step(self) -> None:
         """Take the counter's step and increment it: the same operations on the same arrays at every step."""
         rows = self._rows.index_select(0, self._counter).flatten()
-        self._at.take_batch(self._data.batch(rows))
+        self._buffers.take_batch(self._data.batch(rows))
         losses = torch.empty_like(self.losses[0])
-        self.network.step(self._at, losses)
+        self.network.step(self._buffers, losses)
         self.losses.index_copy_(0, self._counter, losses.view(1, -1))
         self._counter.add_(1)
 
@@ -191,7 +191,7 @@ def bits_hold(cells: Sequence[Cell], data: Data) -> bool:
 
 def quickly_initialized(cell: Cell) -> Cell:
     """Return the cell with a fast initializer in place of one that uses data or gradients: its steps take as long."""
-    return cell._replace(initializer="he_normal") if schemes.of_network(cell.initializer) else cell
+    return cell._replace(initializer="he_normal") if schemes.is_network_scheme(cell.initializer) else cell
 
 
 def _same_bits(left: Tensor, right: Tensor) -> bool:

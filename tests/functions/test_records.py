@@ -67,7 +67,7 @@ def added(monkeypatch):
     def update(W, decay):
         return lambda W, g, rates: W.sub_(g.add_(W, alpha=decay).mul_(rates))
 
-    @OPTIMIZERS.register(torch=Decayed, arrays=3, update=update)
+    @OPTIMIZERS.register(torch=Decayed, n_arrays=3, update=update)
     def decayed(weights, gradient, state, *, learning_rate, decay: float = 0.01):
         """W ← W − lr · (g + decay · W)."""
         return weights - learning_rate * (gradient + decay * weights)
@@ -123,11 +123,11 @@ def test_new_functions_stand_in_a_grid_and_its_report(added, tmp_path, monkeypat
 
 def test_a_name_that_is_registered_twice_is_an_error():
     with pytest.raises(ValueError, match="an optimizer is registered as sgd already; use another name"):
-        OPTIMIZERS.register(torch=torch.optim.SGD, arrays=2)(OPTIMIZERS["sgd"].function)
+        OPTIMIZERS.register(torch=torch.optim.SGD, n_arrays=2)(OPTIMIZERS["sgd"].function)
 
 
 def test_a_record_without_a_fused_form_is_refused_by_the_fused_trainer_alone(added, small):
-    @OPTIMIZERS.register(torch=torch.optim.Adagrad, arrays=4)
+    @OPTIMIZERS.register(torch=torch.optim.Adagrad, n_arrays=4)
     def adagrad(weights, gradient, state, *, learning_rate):
         """W ← W − lr · g / √Σg²."""
 

@@ -17,7 +17,7 @@ from initbench.random import streams
 from initbench.spec import grid
 from initbench.training import kernels, reference, stack, worker
 from initbench.training.data import Data
-from initbench.training.network import Pass
+from initbench.training.network import PassBuffers
 from initbench.training.parameters import initial_parameters
 
 RATES = {"sgd": 0.01, "momentum": 0.003, "nesterov": 0.003, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-4}
@@ -243,16 +243,16 @@ def test_pixels_that_are_never_lit_change_nothing(mnist):
 def test_a_batch_is_its_images_with_the_dark_pixels_left_out(small):
     """The common pixels in place, of the rare ones those that the batch lights: put back, they are the images."""
     data = Data(small)
-    common = data.common(64)
-    assert 0 < common < len(data.lit)
+    n_common = data.n_common(64)
+    assert 0 < n_common < len(data.lit)
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(data.images))[: 10 * 64]).view(10, 64)
-    for rows, batch in zip(order, data.batches(order, common), strict=True):
+    for rows, batch in zip(order, data.batches(order, n_common), strict=True):
         whole = np.zeros((64, 784))
-        whole[:, data.lit[:common]] = batch.common.numpy()
-        whole[:, data.lit[common:][batch.rare]] = batch.rare_images.numpy()
+        whole[:, data.lit[:n_common]] = batch.common_images.numpy()
+        whole[:, data.lit[n_common:][batch.rare_indices]] = batch.rare_images.numpy()
         np.testing.assert_array_equal(whole, small.train_images[500:][rows.numpy()])
         np.testing.assert_array_equal(batch.labels.numpy(), small.train_labels[500:][rows.numpy()])
-        assert len(batch.rare) < len(data.lit) - common
+        assert len(batch.rare_indices) < len(data.lit) - n_common
 
 
 def test_an_evaluation_holds_every_image_once(mnist):
@@ -274,12 +274,12 @@ def test_an_evaluation_holds_every_image_once(mnist):
 def test_correct_is_the_first_of_the_largest(small):
     cells = [make_cell(), make_cell(loss="mse")]
     steps = stack.Steps(cells, Data(small))
-    at = Pass(steps.network, 64, training=False)
+    buffers = PassBuffers(steps.network, 64, training=False)
     generator = torch.Generator().manual_seed(0)
-    at.output.copy_(torch.randint(0, 3, at.output.shape, generator=generator))  # full of ties
-    at.labels.copy_(torch.randint(0, 10, (64,), generator=generator))
-    expected = (at.output.argmax(1) == at.labels).sum(1)
-    assert at.correct().tolist() == expected.tolist()
+    buffers.output.copy_(torch.randint(0, 3, buffers.output.shape, generator=generator))  # full of ties
+    buffers.labels.copy_(torch.randint(0, 10, (64,), generator=generator))
+    expected = (buffers.output.argmax(1) == buffers.labels).sum(1)
+    assert buffers.correct().tolist() == expected.tolist()
     assert 0 < expected.sum() < 128
 
 
