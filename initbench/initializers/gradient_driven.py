@@ -43,8 +43,8 @@ def metainit(
     moves by momentum: m ← momentum · m − rate · sign(∂quotient / ∂norm), norm ← norm + m. rate is above 0 (default
     0.1), momentum from 0 to below 1 (default 0.9). Biases stay what the bias initializer gave.
 
-    The start is the model's own in the authors' code; here it is `he_normal`. A step costs some ten times one of
-    training, and all of them as much as ten epochs of MNIST or more.
+    The authors' code starts from the model's own weights; here the start is `he_normal`. A step takes about ten times
+    as long as one of training, and all steps together as long as ten epochs of MNIST or more.
 
     Source: Dauphin & Schoenholz 2019 (NeurIPS), "MetaInit: Initializing learning by learning to initialize", section 4
     and the code in its appendix.

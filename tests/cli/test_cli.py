@@ -110,7 +110,7 @@ def test_the_list_of_initializers_has_all_of_them_by_family(tmp_path):
     assert "Gradient-driven schemes: before training they" in listed
 
 
-def test_show_draws_a_scheme_and_its_law_and_refuses_what_it_cannot_draw(tmp_path, monkeypatch, capsys):
+def test_show_draws_a_scheme_and_its_distribution_and_refuses_what_it_cannot_draw(tmp_path, monkeypatch, capsys):
     shown = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert f"the distribution (| below): mean 0, standard deviation {(2 / 784) ** 0.5:.4g}" in shown.stdout

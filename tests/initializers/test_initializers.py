@@ -217,7 +217,7 @@ def test_a_dtype_is_a_matter_of_rounding_alone(name, dtype):
 
 
 @pytest.mark.parametrize("name", sorted(STRUCTURED - {"orthogonal"}))
-def test_weights_that_have_no_single_law_state_none(name):
+def test_weights_that_have_no_single_distribution_state_none(name):
     shape = (40, 30) if name != "delta_orthogonal" else (1, 1, 20, 50)
     assert distribution(name, shape) is None
     assert draw(name, shape, seed=0).shape == shape
@@ -297,7 +297,7 @@ def test_mean_and_variance_are_the_documented_ones_for_any_shape_and_parameters(
 
 @given(st.sampled_from(sorted(set(EXPECTED) | {"orthogonal"})), SHAPES, st.integers(0, 2**40))
 @settings(max_examples=200, deadline=None)
-def test_every_scheme_has_the_moments_of_the_law_that_it_states_for_any_shape(name, shape, seed):
+def test_every_scheme_has_the_moments_of_the_distribution_that_it_states_for_any_shape(name, shape, seed):
     entry = init.INITIALIZERS[name]
     if entry.fit.test(shape):
         moments_hold(draw(name, shape, seed=seed, dtype=np.float64), distribution(name, shape))

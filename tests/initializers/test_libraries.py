@@ -177,7 +177,7 @@ def test_bounded_weights_reach_the_documented_bounds_and_stay_inside(pair):
 
 
 @of([pair for pair in RANDOM if pair.scheme not in ORTHOGONAL])
-def test_the_law_that_a_scheme_states_has_the_documented_bounds(pair):
+def test_the_distribution_that_a_scheme_states_has_the_documented_bounds(pair):
     stated = here(pair)[1]
     support = stated.support() if stated is not None else (-math.inf, math.inf)
     bounds = BOUNDS.get(pair.here, lambda fan_in, fan_out: (-math.inf, math.inf))

@@ -131,7 +131,7 @@ def gate():
     return expression.replace("$$", "$")
 
 
-def test_the_gate_is_every_law_at_every_shape_on_one_thread_and_times_alone():
+def test_the_gate_is_every_distribution_at_every_shape_on_one_thread_and_times_alone():
     def named(kind, suite, **methods):
         names = [
             f"samplers.{suite.__name__}.{kind}_{method}({name!r}, {shape!r}, {threads!r})"
