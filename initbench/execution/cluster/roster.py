@@ -1,4 +1,4 @@
-"""The usable workers of a Dask cluster: which join, which are refused and why, which leave.
+"""The usable Dask workers of a cluster: which join, which are refused and why, which leave.
 
 A worker of another version would give other bits, so each is probed before anything is sent to it.
 """
