@@ -1,4 +1,4 @@
-"""What a step of one small network costs in initbench, and in the tools that one would use instead.
+"""The cost of a step of one small network in initbench, and in the tools that one would use instead.
 
     python -m benchmarks.peers
 

@@ -23,7 +23,7 @@ MIN_SEEDS = 3  # of two seeds, the 95% interval of a mean is ± 9 standard devia
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """What training a grid would take: its missing cells, and the estimate for them; None if nothing is missing."""
+    """The cost of training a grid: its missing cells, and the estimate for them; None if nothing is missing."""
 
     experiment: Experiment
     missing: Sequence[Cell]

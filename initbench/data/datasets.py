@@ -81,7 +81,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from, and what a plan needs before the data set is in memory."""
+    """The source of a data set, with what a plan requires before the data set is in memory."""
 
     name: str  # as in the tables: "mnist", or "fashion-mnist@" and twelve digits of its SHA-256
     folder: str  # of IDX files; empty for the embedded MNIST

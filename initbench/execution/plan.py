@@ -23,7 +23,7 @@ IDLE = 0.03
 
 
 class Kind(NamedTuple):
-    """What decides how fast a stack trains, besides its width and its functions."""
+    """The properties that determine how fast a stack trains, in addition to its width and its functions."""
 
     dataset: str
     hidden: str

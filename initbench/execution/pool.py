@@ -63,7 +63,7 @@ class WorkerPool(Protocol):
 
     @property
     def device(self) -> str:
-        """What trains, `cpu` or `cuda`."""
+        """The device that trains: `cpu` or `cuda`."""
 
     @property
     def processor(self) -> str:
@@ -75,7 +75,7 @@ class WorkerPool(Protocol):
 
     @property
     def allowed_deaths(self) -> int:
-        """How many workers a task may lose before it is split, or fails."""
+        """The number of workers that a task may lose before it is split, or fails."""
 
     @property
     def slot_count(self) -> int:

@@ -120,7 +120,7 @@ class ClusterPool:
 
     @property
     def slot_count(self) -> int:
-        """How many stacks train at a time, now."""
+        """The number of stacks that train at a time, now."""
         return self._roster.slot_count
 
     @property
@@ -140,7 +140,7 @@ class ClusterPool:
 
     @property
     def allowed_deaths(self) -> int:
-        """How many workers a task may lose: as many failures as the scheduler allows."""
+        """The number of Dask workers that a task may lose: the failures that the scheduler allows."""
         return self._roster.allowed_failures
 
     def free_slots(self) -> list[str]:

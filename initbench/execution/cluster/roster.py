@@ -53,7 +53,7 @@ class Worker:
 
     @property
     def open(self) -> int:
-        """How many stacks it may have at a time, now."""
+        """The number of stacks that it may have at a time, now."""
         return 0 if self.paused_since else self.slots
 
     @property
@@ -105,7 +105,7 @@ class Roster:
 
     @property
     def slot_count(self) -> int:
-        """How many stacks train at a time, now."""
+        """The number of stacks that train at a time, now."""
         with self.lock:
             slots = sum(worker.open for worker in self.workers.values())
         return min(slots, self._max_count or slots)
