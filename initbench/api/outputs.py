@@ -52,7 +52,7 @@ def write_figures(experiment: Experiment, form: str, into: str | Path | None = N
     folder = Path(into) if into else store.own_folder(experiment.folder, "figures")
     frame = _trained(experiment, "draw")
     from initbench.reporting.evidence import Evidence
-    from initbench.reporting.figures import Look, save, undrawable
+    from initbench.reporting.figures import Palette, save, undrawable
     from initbench.reporting.gallery import gallery, slug
 
     evidence = Evidence.of(frame, experiment.grid)
@@ -62,14 +62,14 @@ def write_figures(experiment: Experiment, form: str, into: str | Path | None = N
         )
     folder.mkdir(parents=True, exist_ok=True)
     contents: dict[Path, bytes] = {}
-    look = Look.of(evidence.initializers)
+    palette = Palette.of(evidence.initializers)
     missing_glyphs: set[str] = set()
-    for figure in gallery(evidence, look):
+    for figure in gallery(evidence, palette):
         name, path = slug(figure), folder / f"{slug(figure)}.{form}"
         while path in contents:  # long names that are cut alike
             name += "-again"
             path = folder / f"{name}.{form}"
-        contents[path] = save(figure.drawing, look, form)
+        contents[path] = save(figure.drawing, palette, form)
         missing_glyphs |= undrawable(figure.drawing)
     if not into:
         store.list_figures(experiment.folder, {path.name: content for path, content in contents.items()})

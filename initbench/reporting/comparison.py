@@ -103,18 +103,18 @@ def name_of(row: Any, settings: Iterable[str]) -> str:
 
 def render(table: pd.DataFrame, before: Side, after: Side, threshold: float | None, command: str) -> str:
     """Return the comparison of two experiments as one HTML page, from a table of `stats.changes`."""
-    table = names.labelled(table)
+    table = names.shorten_initializers(table)
     order = table["change"].abs().sort_values(ascending=False, kind="stable").index
     settings = varying(table)
     drawn = table.loc[order[:MAX_COMPARED_DRAWN]]
-    look = figures.Look.of(list(dict.fromkeys(table["initializer"])))
+    palette = figures.Palette.of(list(dict.fromkeys(table["initializer"])))
     figure = ""
     if not (table["same"] == table["seeds"]).all():
-        drawing = figures.changes(drawn, [name_of(row, settings) for _, row in drawn.iterrows()], look)
-        figure = Markup(figures.inline(drawing, look, "c-"))
+        drawing = figures.changes(drawn, [name_of(row, settings) for _, row in drawn.iterrows()], palette)
+        figure = Markup(figures.inline(drawing, palette, "c-"))
     return fill(
         "comparison.html",
-        look.style,
+        palette.style,
         before=before,
         after=after,
         sentences=sentences(table, before, after, threshold),

@@ -31,7 +31,7 @@ class Evidence:
     @classmethod
     def of(cls, frame: pd.DataFrame, grid: Grid) -> "Evidence":
         """Return the evidence of an experiment's tidy table, which has at least one row."""
-        return cls(names.labelled(frame), grid, combination_of(grid))
+        return cls(names.shorten_initializers(frame), grid, combination_of(grid))
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:

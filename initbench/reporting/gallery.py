@@ -10,13 +10,13 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting import figures, names, numbers
 from initbench.reporting.evidence import Evidence
-from initbench.reporting.figures import Drawing, Look
+from initbench.reporting.figures import Drawing, Palette
 from initbench.reporting.limits import MAX_OVERVIEW_COLUMNS, MAX_OVERVIEW_INITIALIZERS, MAX_THRESHOLDS
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A figure in a section of the report; `combination` is the number of the combination that it shows, if of one."""
+class ReportFigure:
+    """A figure in a section of the report; `combination` is the index of the combination that it shows, if of one."""
 
     section: str
     name: str
@@ -24,32 +24,32 @@ class Shown:
     combination: int | None = None
 
 
-def gallery(evidence: Evidence, look: Look) -> Iterator[Shown]:
+def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     """Yield the figures, in the order of the page."""
-    yield Shown("overview", "overview", _overview(evidence.first, look))
+    yield ReportFigure("overview", "overview", _overview(evidence.first, palette))
     limits = figures.accuracy_range(evidence.last, evidence.verdicts)
     for i, (title, rows) in enumerate(evidence.shown):
-        drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, look, limits, title)
-        yield Shown("accuracy", title, drawing, i)
+        drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, palette, limits, title)
+        yield ReportFigure("accuracy", title, drawing, i)
     for i, (title, rows) in enumerate(evidence.shown):
         if rows["difference"].notna().any():
-            yield Shown("differences", title, figures.differences(rows, look, title), i)
+            yield ReportFigure("differences", title, figures.differences(rows, palette, title), i)
     for i, (title, rows) in enumerate(evidence.shown):
         runs = evidence.runs_of(rows, evidence.frame)
         validated = stats.scored(runs, "validation_accuracy", evidence.chance)
         loss = stats.curves(runs, ["initializer"], "train_loss")
         accuracy = stats.curves(runs.assign(validation_accuracy=validated), ["initializer"], "validation_accuracy")
-        yield Shown("curves", title, figures.learning_curve(loss, accuracy, look, title), i)
+        yield ReportFigure("curves", title, figures.learning_curve(loss, accuracy, palette, title), i)
     yield from _heat_maps(evidence)
     yield from _speed(evidence)
-    yield from _rates(evidence, look)
-    yield from _across(evidence, look)
+    yield from _rates(evidence, palette)
+    yield from _across(evidence, palette)
 
 
-def slug(shown: Shown) -> str:
+def slug(shown: ReportFigure) -> str:
     """Return a file's name for a figure.
 
-    >>> slug(Shown("accuracy", "tanh, learning rate 0.1", None))
+    >>> slug(ReportFigure("accuracy", "tanh, learning rate 0.1", None))
     'accuracy-tanh-learning-rate-0.1'
     """
     parts = dict.fromkeys([shown.section, shown.name]) if shown.name else [shown.section]
@@ -68,24 +68,24 @@ def _width(columns: int) -> float:
     return float(np.clip(2.6 + 0.5 * columns, figures.WIDTH, 9.5))
 
 
-def _overview(evidence: Evidence, look: Look) -> Drawing:
+def _overview(evidence: Evidence, palette: Palette) -> Drawing:
     """Mean accuracies by initializer and combination; of a single combination, seeds and intervals."""
     names = shown_first(evidence)
     if len(evidence.combinations) == 1:
         title, rows = evidence.combinations[0]
         rows = rows[rows["initializer"].isin(names)]
         last = evidence.last[evidence.last["initializer"].astype(str).isin(names)]
-        return figures.accuracy_by_initializer(last, rows, look, figures.accuracy_range(last, rows), title)
-    wide = 100 * by_combination(evidence, "mean_all").loc[names]
+        return figures.accuracy_by_initializer(last, rows, palette, figures.accuracy_range(last, rows), title)
+    values = 100 * by_combination(evidence, "mean_all").loc[names]
     return figures.heat_map(
-        wide,
+        values,
         "",
         "Mean test accuracy, %",
         "Mean test accuracy in percent by initializer and combination; a dot marks those among the best, a circle "
         "those that are not ruled out",
         standing=by_combination(evidence, "standing").fillna("").loc[names],
-        width=_width(wide.shape[1]) - 0.8,
-        bar=False,
+        width=_width(values.shape[1]) - 0.8,
+        colorbar=False,
     )
 
 
@@ -98,79 +98,83 @@ def shown_first(evidence: Evidence) -> list[str]:
     return means.sort_values(ascending=False, kind="stable").index[:MAX_OVERVIEW_INITIALIZERS].tolist()
 
 
-def _heat_maps(evidence: Evidence) -> Iterator[Shown]:
+def _heat_maps(evidence: Evidence) -> Iterator[ReportFigure]:
     across = "activation" if "activation" in evidence.combination else evidence.combination[0]
     others = [setting for setting in evidence.combination if setting != across]
     means = 100 * evidence.verdicts["mean_all"]
     for rows in stats.by_combination(evidence.verdicts, others)[: len(evidence.shown)]:
         title = names.title(others, rows.iloc[0]) if others else ""
-        wide = 100 * rows.pivot(index="initializer", columns=across, values="mean_all")
-        wide = wide.reindex(index=list(dict.fromkeys(rows["initializer"])), columns=list(dict.fromkeys(rows[across])))
+        values = 100 * rows.pivot(index="initializer", columns=across, values="mean_all")
+        values = values.reindex(
+            index=list(dict.fromkeys(rows["initializer"])), columns=list(dict.fromkeys(rows[across]))
+        )
         description = f"Heat map of mean test accuracy in percent, initializer by {across.replace('_', ' ')}"
         drawing = figures.heat_map(
-            wide,
+            values,
             title,
             "Mean test accuracy, %",
             description,
             limits=(means.min(), means.max()),
-            width=_width(wide.shape[1]),
+            width=_width(values.shape[1]),
         )
-        yield Shown("heat", title, drawing)
+        yield ReportFigure("heat", title, drawing)
 
 
-def _speed(evidence: Evidence) -> Iterator[Shown]:
-    wide = by_combination(evidence, "median")
+def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
+    values = by_combination(evidence, "median")
     headings = ["Initializer", "Combination", "Median epochs", "Runs that reach it", "Share of runs, 95% interval"]
     cells = [
         [str(row["initializer"]), title, *numbers.epochs(row), numbers.share_reached(row)]
         for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
         for _, row in rows.iterrows()
     ]
-    if wide.notna().any(axis=None):
+    if values.notna().any(axis=None):
         drawing = figures.heat_map(
-            wide.astype(float),
+            values.astype(float),
             "",
             "Epochs, median",
             "Median number of epochs until a run's validation accuracy is at most one point below the leader's final "
             "one, by initializer and combination; blank where fewer than half of the runs reach it",
-            show=lambda value: f"{value:.0f}",
-            reverse=True,
-            width=_width(wide.shape[1]),
+            fmt=lambda value: f"{value:.0f}",
+            lower_is_better=True,
+            width=_width(values.shape[1]),
             integer=True,
         )
-        yield Shown("speed", "", replace(drawing, headings=headings, rows=cells))
+        yield ReportFigure("speed", "", replace(drawing, headings=headings, rows=cells))
 
 
-def _rates(evidence: Evidence, look: Look) -> Iterator[Shown]:
+def _rates(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     table = evidence.rates
     if table is not None:
         for rows in stats.by_combination(table, evidence.combination_without_rate)[: len(evidence.shown)]:
             title = names.title(evidence.combination_without_rate, rows.iloc[0])
-            yield Shown("rates", title, figures.sensitivity(rows, look, title))
+            yield ReportFigure("rates", title, figures.sensitivity(rows, palette, title))
 
 
-def _across(evidence: Evidence, look: Look) -> Iterator[Shown]:
+def _across(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     combinations = evidence.compared_across
     if not combinations:
         return
     scores = evidence.scores
     ranks, pairs = evidence.ranks, evidence.rank_pairs
-    yield Shown("across", "ranks", figures.rank_diagram(ranks, groups(ranks, pairs), look, combinations))
+    yield ReportFigure("across", "ranks", figures.rank_diagram(ranks, groups(ranks, pairs), palette, combinations))
     order = list(ranks["initializer"])
     means = stats.interquartile_means(scores).set_index("initializer").loc[order].reset_index()
-    yield Shown(
+    yield ReportFigure(
         "across",
         "interquartile means",
-        figures.intervals(means, "mean", look, "Interquartile mean", "Interquartile mean of test accuracy"),
+        figures.intervals(means, "mean", palette, "Interquartile mean", "Interquartile mean of test accuracy"),
     )
     pooled = np.concatenate([values for accuracies in scores.values() for values in accuracies])
     table = stats.profiles(scores, np.unique(np.linspace(pooled.min(), pooled.max(), MAX_THRESHOLDS)))
-    yield Shown("across", "profiles", figures.profile(table, look))
+    yield ReportFigure("across", "profiles", figures.profile(table, palette))
     reference = order[0]
     probabilities = stats.improvement(scores, reference).set_index("initializer").loc[order[1:]].reset_index()
     title = f"Probability of improvement\nover {reference}"
     label = "Probability that a run has a higher accuracy"
-    yield Shown("across", "improvement", figures.intervals(probabilities, "probability", look, title, label, 0.5))
+    yield ReportFigure(
+        "across", "improvement", figures.intervals(probabilities, "probability", palette, title, label, 0.5)
+    )
 
 
 def groups(ranks: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[int, int]]:

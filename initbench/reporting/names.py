@@ -11,7 +11,7 @@ from initbench.spec.settings import by_position
 INITIALIZER_COLUMNS = ("initializer", "bias_initializer", "worse_than")
 
 
-def labelled(frame: pd.DataFrame) -> pd.DataFrame:
+def shorten_initializers(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table with short names of initializers: see `initializer`."""
     names = {column: frame[column].unique() for column in INITIALIZER_COLUMNS if column in frame}
     short = {setting: {name: initializer(str(name)) for name in values} for setting, values in names.items()}

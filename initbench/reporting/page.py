@@ -12,7 +12,7 @@ from initbench import stats
 from initbench.reporting import explorer, figures, limits, names, narrative, numbers
 from initbench.reporting.cautions import cautions
 from initbench.reporting.evidence import RATE, Evidence
-from initbench.reporting.gallery import Shown, gallery, shown_first
+from initbench.reporting.gallery import ReportFigure, gallery, shown_first
 from initbench.reporting.templates import asset, fill
 from initbench.spec.grid import Grid
 
@@ -141,24 +141,25 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
 
 def _figures(evidence: Evidence) -> dict[str, Any]:
     """The figures, by section, and the colours of the initializers."""
-    look = figures.Look.of(evidence.initializers)
+    palette = figures.Palette.of(evidence.initializers)
     sections: dict[str, list[dict[str, Any]]] = {}
-    for number, shown in enumerate(gallery(evidence, look)):
-        sections.setdefault(shown.section, []).append(_figure(shown, look, number))
+    for number, shown in enumerate(gallery(evidence, palette)):
+        sections.setdefault(shown.section, []).append(_figure(shown, palette, number))
     return {
         "sections": sections,
         "legend": [
-            (name, figures.inline(figures.swatch(name, look), look, f"s{i}-")) for i, name in enumerate(look.light)
+            (name, figures.inline(figures.swatch(name, palette), palette, f"s{i}-"))
+            for i, name in enumerate(palette.light)
         ],
         "whole_axis": figures.accuracy_range(evidence.last, evidence.verdicts)[0] <= 0,
-        "colours": look.style,
+        "colours": palette.style,
     }
 
 
-def _figure(shown: Shown, look: figures.Look, number: int) -> dict[str, Any]:
+def _figure(shown: ReportFigure, palette: figures.Palette, number: int) -> dict[str, Any]:
     drawing = shown.drawing
     return {
-        "svg": Markup(figures.inline(drawing, look, f"f{number}-")),
+        "svg": Markup(figures.inline(drawing, palette, f"f{number}-")),
         "combination": shown.combination,
         "name": " ".join(dict.fromkeys(filter(None, (shown.section, shown.name)))),
         "wide": drawing.size[0] > 460,

@@ -30,7 +30,7 @@ def rows_of(frame: pd.DataFrame, grid: Grid) -> tuple[list[str], list[tuple[bool
     text.
     """
     combination = combination_of(grid)
-    table = names.labelled(stats.verdicts(frame, combination, chance=chances(grid)))
+    table = names.shorten_initializers(stats.verdicts(frame, combination, chance=chances(grid)))
     headings = [*(setting.replace("_", " ") for setting in combination), "initializer"]
     headings += ["test accuracy", "without failed", "failed", "behind, points"]
     return headings, [(row["standing"] == "best", _cells(row, combination)) for _, row in table.iterrows()]

@@ -20,7 +20,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     if frame.empty:
         return
     combination = combination_of(grid)
-    verdicts = names.labelled(stats.verdicts(frame, combination, chance=chances(grid)))
+    verdicts = names.shorten_initializers(stats.verdicts(frame, combination, chance=chances(grid)))
     table = Table(box=box.SIMPLE_HEAD, title=None)
     for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Failed"):
         table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")

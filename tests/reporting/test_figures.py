@@ -28,7 +28,7 @@ from initbench import stats
 from initbench.reporting import figures, names, numbers
 from initbench.reporting.figures import drawing as drawing_module
 from initbench.reporting.figures import style, weights
-from initbench.reporting.figures.svg import edited, for_page, unique
+from initbench.reporting.figures.svg import edit_tags, for_page, unique
 from initbench.reporting.page import render
 from initbench.spec import grid
 
@@ -36,7 +36,7 @@ SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 ODD = "#222222 <!-- 1.23456 --> url(#x) & id=\"y\" font: 12px 'z' <metadata>"
 LONG = "glorot_truncated_normal with first normal(std={}) and last uniform(low=-1.0, high=0.05)"
 NAMES = ["normal(std=0.001)", "normal(std=0.002)", ODD, LONG.format(0.001), LONG.format(0.002), "权重 $x^2$"]
-LOOK = figures.Look.of(NAMES)
+PALETTE = figures.Palette.of(NAMES)
 RATES = (0.001, 0.005, 0.01)
 
 
@@ -75,9 +75,9 @@ def position_of(element):
 class Picture:
     """A figure as the page has it: its texts, bars and markers, and where its axes put a number."""
 
-    def __init__(self, drawing, look=LOOK):
+    def __init__(self, drawing, palette=PALETTE):
         self.drawing = drawing
-        self.root = ET.fromstring(unique(figures.inline(drawing, look, "a-"), "b-"))
+        self.root = ET.fromstring(unique(figures.inline(drawing, palette, "a-"), "b-"))
         self.axes = drawing.canvas.axes
         self.width, self.height = (float(part) for part in self.root.get("viewBox").split()[2:])
         self.texts = [(t.text or "", *position_of(t), t) for t in self.root.iter(f"{SVG}text")]
@@ -185,7 +185,7 @@ def numbers_of(text):
 def test_accuracies_by_initializer(single_rate):
     rows, table = single_rate
     limits = figures.accuracy_range(rows, table)
-    picture = Picture(figures.accuracy_by_initializer(rows, table, LOOK, limits, f"{ODD}, learning rate 0.001"))
+    picture = Picture(figures.accuracy_by_initializer(rows, table, PALETTE, limits, f"{ODD}, learning rate 0.001"))
     assert table["all_high"].max() > 1  # the interval goes beyond what an accuracy can be, and so does its bar
     shown_names(picture, NAMES)
     for i, row in table.iterrows():
@@ -206,16 +206,16 @@ def test_accuracies_by_initializer(single_rate):
 def test_ticks_of_two_and_a_half_points_are_not_rounded():
     rows = frame_of({"a": [0.81, 0.84, 0.87], "b": [0.82, 0.83, 0.84]})
     table = stats.verdicts(rows, []).assign(all_low=0.802, all_high=0.898)
-    look = figures.Look.of(["a", "b"])
-    picture = Picture(figures.accuracy_by_initializer(rows, table, look, (0.80, 0.90), "t"), look)
+    palette = figures.Palette.of(["a", "b"])
+    picture = Picture(figures.accuracy_by_initializer(rows, table, palette, (0.80, 0.90), "t"), palette)
     assert picture.labels_are_exact() == ["80.0%", "82.5%", "85.0%", "87.5%", "90.0%"]
 
 
 def test_an_interval_of_which_nothing_is_known_has_arrows_where_the_text_ends():
     rows = frame_of({"a": [0.2, 0.9], "b": [0.5, 0.55]})
-    table, look = stats.verdicts(rows, []), figures.Look.of(["a", "b"])
+    table, palette = stats.verdicts(rows, []), figures.Palette.of(["a", "b"])
     picture = Picture(
-        figures.accuracy_by_initializer(rows, table, look, figures.accuracy_range(rows, table), "t"), look
+        figures.accuracy_by_initializer(rows, table, palette, figures.accuracy_range(rows, table), "t"), palette
     )
     picture.has_text("55.0% ± over 50")
     picture.has_bar(0.05, 1.05, 0)
@@ -223,7 +223,7 @@ def test_an_interval_of_which_nothing_is_known_has_arrows_where_the_text_ends():
     picture.has_marker(1.05, 0)
     picture.has_bar(table.loc[1, "all_low"], table.loc[1, "all_high"], 1)
     curve = pd.DataFrame({"initializer": "a", "epoch": [1, 2], "mean": 0.55, "low": [-3.0, 0.5], "high": [4.1, 0.6]})
-    picture = Picture(figures.learning_curve(curve, curve, look, "t"), look)
+    picture = Picture(figures.learning_curve(curve, curve, palette, "t"), palette)
     picture.has_band(1, 0.05, 1.05, axes=1)
     picture.has_band(1, -3.0, 4.1)  # a loss can be anything
     assert "55.0% ± over 50" in picture.drawing.rows[1]
@@ -235,7 +235,7 @@ def test_differences(single_rate, level):
     rows = rows.assign(test_accuracy=rows["test_accuracy"].where(rows["initializer"] != NAMES[0], level))
     rows = rows.assign(validation_accuracy=[1 - NAMES.index(name) / 10 for name in rows["initializer"]])
     table = stats.verdicts(rows, [])
-    picture = Picture(figures.differences(table, LOOK, "t"))
+    picture = Picture(figures.differences(table, PALETTE, "t"))
     order = table[table["difference"].notna()].sort_values("difference", kind="stable")
     shown_names(picture, list(order["initializer"]))
     for i, (_, row) in enumerate(order.iterrows()):
@@ -254,7 +254,7 @@ def test_changes(frame):
     after = frame.assign(test_accuracy=frame["test_accuracy"] - generator.uniform(0, 0.02, len(frame)))
     table = stats.changes(frame, after, chance=None)
     names = [f"{row['initializer']}, learning rate {row['learning_rate']}" for _, row in table.iterrows()]
-    picture = Picture(figures.changes(table, names, LOOK))
+    picture = Picture(figures.changes(table, names, PALETTE))
     shown_names(picture, names)
     for i, row in table.iterrows():
         picture.has_text(numbers.difference(row, "change"))
@@ -279,7 +279,7 @@ def test_heat_maps(frame):
     picture = Picture(figures.heat_map(near, "t", "Mean test accuracy, %", "what"))
     assert picture.labels_are_exact(1, across=False) == ["82.50", "82.55", "82.60", "82.65", "82.70"]
     same = pd.DataFrame({"tanh": [4.0, 4.0], "relu": [4.0, np.nan]}, index=NAMES[:2])
-    picture = Picture(figures.heat_map(same, "t", "Epochs, median", "what", show="{:.0f}".format, integer=True))
+    picture = Picture(figures.heat_map(same, "t", "Epochs, median", "what", fmt="{:.0f}".format, integer=True))
     assert picture.labels_are_exact(1, across=False, least=1) == ["4"]
 
 
@@ -287,7 +287,7 @@ def test_rank_diagrams_and_intervals(frame):
     scores = stats.scores(frame, ["learning_rate"])
     ranks = stats.ranks(scores)
     for groups in ([], [(0, 3), (2, 5)]):
-        picture = Picture(figures.rank_diagram(ranks, groups, LOOK, 3))
+        picture = Picture(figures.rank_diagram(ranks, groups, PALETTE, 3))
         picture.labels_are_exact()
         for i, row in ranks.iterrows():
             picture.has_marker(row["mean_rank"], i)
@@ -302,7 +302,7 @@ def test_rank_diagrams_and_intervals(frame):
     over = stats.improvement(scores, NAMES[0], 200)
     for table, value, line in ((means, "mean", None), (over, "probability", 0.5)):
         picture = Picture(
-            figures.intervals(table, value, LOOK, "Probability of improvement\nover " + ODD, "label", line)
+            figures.intervals(table, value, PALETTE, "Probability of improvement\nover " + ODD, "label", line)
         )
         shown_names(picture, list(table["initializer"]))
         picture.labels_are_exact()
@@ -313,10 +313,10 @@ def test_rank_diagrams_and_intervals(frame):
 
 def test_learning_curves_profiles_and_learning_rates(frame):
     parsed = grid.parse('[grid]\ninitializer = ["zeros", "he_normal"]\nseed = 3\n[training]\nepochs = 2')
-    runs, look = made_up(parsed), figures.Look.of(["zeros", "he_normal"])
+    runs, palette = made_up(parsed), figures.Palette.of(["zeros", "he_normal"])
     runs["train_loss"] = runs["train_loss"] * 1e-5 + 2.3025
     loss, accuracy = (stats.curves(runs, ["initializer"], m) for m in ("train_loss", "validation_accuracy"))
-    picture = Picture(figures.learning_curve(loss, accuracy, look, "t"), look)
+    picture = Picture(figures.learning_curve(loss, accuracy, palette, "t"), palette)
     for axes, table in ((0, loss[loss["epoch"] > 0]), (1, accuracy)):
         assert picture.labels_are_exact(axes)[-1] == "2"
         picture.labels_are_exact(axes, across=False)
@@ -325,7 +325,7 @@ def test_learning_curves_profiles_and_learning_rates(frame):
 
     scores = stats.scores(frame, ["learning_rate"])
     table = stats.profiles(scores, np.linspace(0.75, 1, 9), 200)
-    picture = Picture(figures.profile(table, LOOK))
+    picture = Picture(figures.profile(table, PALETTE))
     picture.labels_are_exact()
     picture.labels_are_exact(across=False)
     for _, row in table.iterrows():
@@ -333,7 +333,7 @@ def test_learning_curves_profiles_and_learning_rates(frame):
 
     for some in (RATES, RATES[1:]):  # far apart, on a logarithmic axis; and near, on an ordinary one
         table = stats.rates(frame[frame["learning_rate"].isin(some)], [])
-        picture = Picture(figures.sensitivity(table, LOOK, "t"))
+        picture = Picture(figures.sensitivity(table, PALETTE, "t"))
         assert picture.labels_are_exact() == [str(rate) for rate in some]
         picture.labels_are_exact(across=False)
         assert picture.drawing.headings[1:] == [str(rate) for rate in some]
@@ -353,7 +353,7 @@ def test_texts_are_never_edited_with_the_rest_of_an_svg():
     assert text.get("x") == "1.23"
     assert text.get("style") == "font-size: 9.88px; font-weight: 700; fill: var(--ink)"
     assert root.find("metadata") is None
-    assert edited("<a><b></b>x</a>", lambda _, attributes: attributes) == "<a><b/>\n</a>"
+    assert edit_tags("<a><b></b>x</a>", lambda _, attributes: attributes) == "<a><b/>\n</a>"
 
 
 SMALL = """
@@ -444,7 +444,9 @@ def test_files_say_once_which_characters_no_font_has(monkeypatch, tmp_path):
     some = drawing_module._family_with
     monkeypatch.setattr(drawing_module, "_family_with", lambda char: None if char == "\U0001bc00" else some(char))
     odd = "\U0001bc00 \N{RIGHTWARDS TWO-HEADED ARROW WITH VERTICAL STROKE}"  # the second is in DejaVu Serif
-    monkeypatch.setattr(names, "labelled", lambda frame: frame.replace({"initializer": {"he_uniform": odd}}))
+    monkeypatch.setattr(
+        names, "shorten_initializers", lambda frame: frame.replace({"initializer": {"he_uniform": odd}})
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         paths = ib.figures(folder, "svg", tmp_path / "drawn")

@@ -530,12 +530,12 @@ def test_colours_stand_out_from_their_ground_and_from_each_other_for_the_colour_
 
 def test_an_initializer_has_one_colour_and_one_marker_throughout():
     for count in (3, 10, 46):
-        look = figures.Look.of([f"n{i}" for i in range(count)])
-        pairs = {(look.light[name], look.markers[name]) for name in look.light}
-        assert len(pairs) == len(look.light) == len(look.dark) == count
-        assert len(set(look.light.values())) == count
-        assert not {style.INK, style.GRID, style.GROUND} & set(look.light.values())
-    assert len({look.markers[f"n{i}"] for i in range(10)}) == 10
+        palette = figures.Palette.of([f"n{i}" for i in range(count)])
+        pairs = {(palette.light[name], palette.markers[name]) for name in palette.light}
+        assert len(pairs) == len(palette.light) == len(palette.dark) == count
+        assert len(set(palette.light.values())) == count
+        assert not {style.INK, style.GRID, style.GROUND} & set(palette.light.values())
+    assert len({palette.markers[f"n{i}"] for i in range(10)}) == 10
 
 
 @pytest.mark.slow

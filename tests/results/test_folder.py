@@ -340,9 +340,9 @@ MINE_TOO = (f"figures/{'b' * 64}.parquet", f"parts/{'b' * 64}.json", f"set-aside
 @pytest.fixture
 def drawn(folder, monkeypatch):
     """A run's folder with figures: two that initbench has written, of which the user has changed one."""
-    from initbench.reporting.gallery import Shown
+    from initbench.reporting.gallery import ReportFigure
 
-    shown = [Shown("accuracy", name, None) for name in ("tanh", "relu")]
+    shown = [ReportFigure("accuracy", name, None) for name in ("tanh", "relu")]
     monkeypatch.setattr("initbench.reporting.gallery.gallery", lambda *_: shown)
     monkeypatch.setattr("initbench.reporting.figures.save", lambda *_: b"a figure")
     monkeypatch.setattr("initbench.reporting.figures.undrawable", lambda *_: set())

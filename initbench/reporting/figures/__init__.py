@@ -18,13 +18,13 @@ from initbench.reporting.figures.paired import changes, differences
 from initbench.reporting.figures.profiles import profile
 from initbench.reporting.figures.ranks import rank_diagram
 from initbench.reporting.figures.rates import sensitivity
-from initbench.reporting.figures.style import Look
+from initbench.reporting.figures.style import Palette
 
 __all__ = [
     "MARKS",
     "WIDTH",
     "Drawing",
-    "Look",
+    "Palette",
     "accuracy_by_initializer",
     "accuracy_range",
     "changes",

@@ -7,22 +7,22 @@ import pandas as pd
 import seaborn as sns
 
 from initbench.reporting.figures.axes import interval_ends, panel, percent_axis, set_title
-from initbench.reporting.figures.drawing import Drawing, described
+from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import label_rows
-from initbench.reporting.figures.style import Look, styled
+from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.limits import MAX_SEEDS, MAX_VECTOR_DOTS
 from initbench.reporting.numbers import interval, marked, percent
 
 
-@styled
+@report_style
 def accuracy_by_initializer(
-    rows: pd.DataFrame, table: pd.DataFrame, look: Look, limits: tuple[float, float], title: str
+    rows: pd.DataFrame, table: pd.DataFrame, palette: Palette, limits: tuple[float, float], title: str
 ) -> Drawing:
     """The accuracies of one combination: a row of `rows` for each run, and its rows of `verdicts`."""
     names = [str(name) for name in table["initializer"]]
     canvas, axes = panel(0.44 * len(names) + 0.95)
     common: Any = {"x": "test_accuracy", "y": "initializer", "order": names, "hue": "initializer", "hue_order": names}
-    common |= {"palette": look.light, "legend": False, "ax": axes}
+    common |= {"palette": palette.light, "legend": False, "ax": axes}
     sns.stripplot(
         rows.astype({"initializer": str}),  # seaborn would order a categorical column its own way
         **common, alpha=0.4, size=4, jitter=False, rasterized=len(rows) > MAX_VECTOR_DOTS,
@@ -34,20 +34,20 @@ def accuracy_by_initializer(
     three = pd.DataFrame({"initializer": names * 3, "test_accuracy": np.concatenate([low, middle, high])}).dropna()
     sns.pointplot(
         three, **common, estimator="median", errorbar=("pi", 100), linestyle="none", markersize=6,
-        markers=[look.markers[name] for name in names], err_kws={"linewidth": 2, "solid_capstyle": "butt"},
+        markers=[palette.markers[name] for name in names], err_kws={"linewidth": 2, "solid_capstyle": "butt"},
     )  # fmt: skip
     for line in [line for line in axes.lines if np.isnan(np.asarray(line.get_xdata(), float)).all()]:
         line.remove()  # each colour has a bar for each name, empty but for its own
     for i in np.flatnonzero(cut):
         for end, arrow in ((low[i], "<"), (high[i], ">")):
-            axes.plot(end, i, color=look.light[names[i]], marker=arrow, markersize=6, linestyle="none")
+            axes.plot(end, i, color=palette.light[names[i]], marker=arrow, markersize=6, linestyle="none")
     numbers = [marked(row) for _, row in table.iterrows()]
     label_rows(axes, names, numbers)
     margin = 0.02 * (limits[1] - limits[0])  # for the markers at the ends
     axes.set(xlim=(limits[0] - margin, limits[1] + margin), xlabel="Test accuracy")
     set_title(canvas, axes, title)
     percent_axis(axes.xaxis)
-    alternative = f"Test accuracy by initializer, {title}. Mean and 95% interval: {described(names, numbers)}."
+    alternative = f"Test accuracy by initializer, {title}. Mean and 95% interval: {describe_values(names, numbers)}."
     return Drawing(canvas, alternative, *_by_seed(rows, table))
 
 

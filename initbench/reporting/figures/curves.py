@@ -8,13 +8,13 @@ from matplotlib import ticker
 
 from initbench.reporting.figures.axes import Ticks, interval_ends, number_axis, panel, percent_axis, set_title
 from initbench.reporting.figures.drawing import Drawing
-from initbench.reporting.figures.style import Look, styled
+from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.limits import MAX_EPOCHS, MAX_HALF_WIDTH
 from initbench.reporting.numbers import percent
 
 
-@styled
-def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, title: str) -> Drawing:
+@report_style
+def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palette, title: str) -> Drawing:
     """The article's curve, "Training Loss" against "Epoch #", and below it the validation accuracy: from `curves`.
 
     On a logarithmic axis a band that reaches zero or less leaves the panel.
@@ -22,8 +22,8 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, tit
     loss = loss[(loss["epoch"] > 0) & loss["mean"].notna()]
     validation = validation[validation["mean"].notna()]
     canvas, (upper, lower) = panel(5.0, 2)
-    _curves(upper, loss, look)
-    _curves(lower, validation, look, accuracy=True)
+    _curves(upper, loss, palette)
+    _curves(lower, validation, palette, accuracy=True)
     if len(loss) and loss["mean"].min() > 0 and loss["mean"].max() > 30 * loss["mean"].min():
         upper.set_yscale("log")
         upper.yaxis.set_minor_formatter(ticker.NullFormatter())
@@ -46,13 +46,13 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, look: Look, tit
     return Drawing(canvas, alternative, *_by_epoch(loss, validation), legend=names)
 
 
-def _curves(axes: Any, table: pd.DataFrame, look: Look, *, accuracy: bool = False) -> None:
+def _curves(axes: Any, table: pd.DataFrame, palette: Palette, *, accuracy: bool = False) -> None:
     """Draw means by epoch with the bands of their intervals."""
     every = max(1, int(table["epoch"].max() if len(table) else 1) // 10)
     for name, rows in table.groupby("initializer", sort=False):
-        colour = look.light[str(name)]
+        colour = palette.light[str(name)]
         axes.plot(
-            rows["epoch"], rows["mean"], color=colour, marker=look.markers[str(name)], markersize=5, markevery=every
+            rows["epoch"], rows["mean"], color=colour, marker=palette.markers[str(name)], markersize=5, markevery=every
         )
         low, high = interval_ends(rows, "mean", "low", "high")[1:3] if accuracy else (rows["low"], rows["high"])
         low, high = (np.where(np.isnan(end), rows["mean"], end) for end in (low, high))

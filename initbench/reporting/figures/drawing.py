@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from initbench.reporting.figures import svg
-from initbench.reporting.figures.style import FONT, GRID, GROUND, INK, Look, style, styled
+from initbench.reporting.figures.style import FONT, GRID, GROUND, INK, Palette, report_style, style
 
 # The metadata of a file of each kind, without dates, so that the same figure has the same bytes.
 METADATA: dict[str, dict[str, None]] = {
@@ -40,12 +40,14 @@ class Drawing:
         return round(width), round(height)
 
 
-def described(names: Sequence[str], numbers: Sequence[str | Sequence[str]], columns: Iterable[object] = ()) -> str:
+def describe_values(
+    names: Sequence[str], numbers: Sequence[str | Sequence[str]], columns: Iterable[object] = ()
+) -> str:
     """Names with their numbers, for an alternative text; of many numbers each, with their columns.
 
-    >>> described(["zeros", "orthogonal"], ["90%", "91%"])
+    >>> describe_values(["zeros", "orthogonal"], ["90%", "91%"])
     'zeros 90%; orthogonal 91%'
-    >>> described(["zeros"], [["90%", "91%"]], ["tanh", "relu"])
+    >>> describe_values(["zeros"], [["90%", "91%"]], ["tanh", "relu"])
     'zeros: tanh 90%, relu 91%'
     """
     if isinstance(numbers[0] if numbers else "", str):
@@ -56,7 +58,7 @@ def described(names: Sequence[str], numbers: Sequence[str | Sequence[str]], colu
     )
 
 
-def inline(drawing: Drawing, look: Look, prefix: str = "") -> str:
+def inline(drawing: Drawing, palette: Palette, prefix: str = "") -> str:
     """Return the figure as an SVG element for the page, with the page's font and colours.
 
     The ids within it begin with `prefix`, so that many figures stand on one page.
@@ -74,11 +76,11 @@ def inline(drawing: Drawing, look: Look, prefix: str = "") -> str:
         "height": str(height),
     }
     colours = {INK: "var(--ink)", GRID: "var(--line)", GROUND: "var(--ground)"}
-    colours |= {colour: f"var(--c{i})" for i, colour in enumerate(look.light.values())}
+    colours |= {colour: f"var(--c{i})" for i, colour in enumerate(palette.light.values())}
     return svg.for_page(buffer.getvalue(), colours, root, prefix)
 
 
-def save(drawing: Drawing, look: Look, form: str) -> bytes:
+def save(drawing: Drawing, palette: Palette, form: str) -> bytes:
     """Return the figure as a file for a paper: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dpi).
 
     Where curves have no names, a legend stands below them.
@@ -90,7 +92,7 @@ def save(drawing: Drawing, look: Look, form: str) -> bytes:
             width, height = drawing.canvas.get_size_inches()
             drawing.canvas.set_size_inches(width, height + 0.2 * math.ceil(len(drawing.legend) / columns))
             handles = [
-                Line2D([], [], color=look.light[name], marker=look.markers[name], markersize=5, label=name)
+                Line2D([], [], color=palette.light[name], marker=palette.markers[name], markersize=5, label=name)
                 for name in drawing.legend
             ]
             drawing.canvas.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
@@ -102,12 +104,14 @@ def save(drawing: Drawing, look: Look, form: str) -> bytes:
     return buffer.getvalue()
 
 
-@styled
-def swatch(name: str, look: Look) -> Drawing:
+@report_style
+def swatch(name: str, palette: Palette) -> Drawing:
     """The line and marker of an initializer, for the page's legend."""
     canvas = Figure(figsize=(0.5, 0.2))
     axes = canvas.add_axes((0, 0, 1, 1))
-    axes.plot([0, 1, 2], [0, 0, 0], color=look.light[name], marker=look.markers[name], markevery=[1], markersize=6)
+    axes.plot(
+        [0, 1, 2], [0, 0, 0], color=palette.light[name], marker=palette.markers[name], markevery=[1], markersize=6
+    )
     axes.set_axis_off()
     return Drawing(canvas, "")
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from initbench.reporting.limits import MAX_NAME_LINE, MAX_NAME_LINES
 
 
-def shortened(names: Sequence[str], widths: Sequence[int]) -> list[str]:
+def shorten(names: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Cut each name to its width; where two would look alike, number all in their order.
 
-    >>> shortened(["normal(std=0.001)", "normal(std=0.002)"], [12, 12])
+    >>> shorten(["normal(std=0.001)", "normal(std=0.002)"], [12, 12])
     ['normal….001)', 'normal….002)']
-    >>> shortened(["uniform(low=-1, high=1)", "uniform(low=-2, high=1)"], [12, 12])
+    >>> shorten(["uniform(low=-1, high=1)", "uniform(low=-2, high=1)"], [12, 12])
     ['1: unif…h=1)', '2: unif…h=1)']
     """
     short = [_cut(name, width) for name, width in zip(names, widths, strict=True)]

@@ -8,14 +8,14 @@ import pandas as pd
 from matplotlib import ticker
 
 from initbench.reporting.figures.axes import Ticks, number_axis, panel, reference_line, set_title
-from initbench.reporting.figures.drawing import Drawing, described
+from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import forest
-from initbench.reporting.figures.style import Look, styled
+from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.numbers import difference, difference_ends, p_value
 
 
-@styled
-def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
+@report_style
+def differences(table: pd.DataFrame, palette: Palette, title: str) -> Drawing:
     """The leader's test accuracy minus each initializer's, of one combination: its rows of `verdicts`."""
     rows = table[table["difference"].notna()].sort_values("difference", kind="stable")
     names = list(rows["initializer"])
@@ -23,7 +23,7 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
     numbers = [difference(row, "difference") for _, row in rows.iterrows()]
     estimates = _in_points(rows, "difference")
     canvas, axes = panel(0.44 * len(names) + 1.0)
-    forest(axes, names, estimates, look, numbers)
+    forest(axes, names, estimates, palette, numbers)
     reference_line(axes, 0)
     axes.set(xlabel="Percentage points behind the leader")
     set_title(canvas, axes, f"{title}\nbehind {leader}")
@@ -40,22 +40,23 @@ def differences(table: pd.DataFrame, look: Look, title: str) -> Drawing:
         number_axis(axes.xaxis, nbins=6)
     return Drawing(
         canvas,
-        f"Percentage points behind {leader}, paired by seed, {title}, with intervals: {described(names, numbers)}.",
+        f"Percentage points behind {leader}, paired by seed, {title}, with intervals: "
+        f"{describe_values(names, numbers)}.",
         ["Initializer", "Behind, points, and interval", _heading_of_p(int(table["comparisons"].max()))],
         [[name, text, p_value(p)] for name, text, p in zip(names, numbers, rows["difference_p"], strict=True)],
     )
 
 
-@styled
-def changes(table: pd.DataFrame, names: Sequence[str], look: Look) -> Drawing:
+@report_style
+def changes(table: pd.DataFrame, names: Sequence[str], palette: Palette) -> Drawing:
     """The changes from one experiment to another: a table of `stats.changes`, and a name for each row."""
     numbers = [difference(row, "change") for _, row in table.iterrows()]
     canvas, axes = panel(0.44 * len(names) + 1.0, width=7.5)
-    forest(axes, names, _in_points(table, "change"), look, numbers, [str(name) for name in table["initializer"]])
+    forest(axes, names, _in_points(table, "change"), palette, numbers, [str(name) for name in table["initializer"]])
     reference_line(axes, 0)
     axes.set(xlabel="Change of test accuracy, percentage points")
     number_axis(axes.xaxis, nbins=6)
-    alternative = f"Changes of mean test accuracy in points, with intervals: {described(names, numbers)}."
+    alternative = f"Changes of mean test accuracy in points, with intervals: {describe_values(names, numbers)}."
     return Drawing(canvas, alternative)
 
 

@@ -5,18 +5,18 @@ import pandas as pd
 
 from initbench.reporting.figures.axes import panel, percent_axis
 from initbench.reporting.figures.drawing import Drawing
-from initbench.reporting.figures.style import Look, styled
+from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.numbers import percent
 
 
-@styled
-def profile(table: pd.DataFrame, look: Look) -> Drawing:
+@report_style
+def profile(table: pd.DataFrame, palette: Palette) -> Drawing:
     """The profiles: a table of `stats.profiles`."""
     canvas, axes = panel(3.4)
     thresholds, names = sorted(set(table["threshold"])), [str(name) for name in dict.fromkeys(table["initializer"])]
     every = max(1, len(thresholds) // 8)
     for i, (name, rows) in enumerate(table.groupby("initializer", sort=False)):
-        colour, marker = look.light[str(name)], look.markers[str(name)]
+        colour, marker = palette.light[str(name)], palette.markers[str(name)]
         axes.plot(
             rows["threshold"], rows["share"], color=colour, marker=marker, markersize=5, markevery=(i % every, every)
         )
@@ -28,7 +28,7 @@ def profile(table: pd.DataFrame, look: Look) -> Drawing:
     some = [thresholds[i] for i in columns]
     shares = table.pivot(index="initializer", columns="threshold", values="share").reindex(index=names)
     numbers = [[name, *(percent(shares.loc[name, t], 0) for t in some)] for name in names]
-    described = "; ".join(f"{row[0]} {', '.join(row[1:])}" for row in numbers)
+    values = "; ".join(f"{row[0]} {', '.join(row[1:])}" for row in numbers)
     headings = ["Share of runs above", *(percent(t) for t in some)]
-    alternative = f"Performance profiles: share of runs above {', '.join(headings[1:])}: {described}."
+    alternative = f"Performance profiles: share of runs above {', '.join(headings[1:])}: {values}."
     return Drawing(canvas, alternative, headings, numbers, names)

@@ -7,13 +7,15 @@ import pandas as pd
 from matplotlib import ticker
 
 from initbench.reporting.figures.axes import Ticks, panel, set_title
-from initbench.reporting.figures.drawing import Drawing, described
+from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import forest
-from initbench.reporting.figures.style import INK, Look, styled
+from initbench.reporting.figures.style import INK, Palette, report_style
 
 
-@styled
-def rank_diagram(ranks: pd.DataFrame, groups: Sequence[tuple[int, int]], look: Look, combinations: int) -> Drawing:
+@report_style
+def rank_diagram(
+    ranks: pd.DataFrame, groups: Sequence[tuple[int, int]], palette: Palette, combinations: int
+) -> Drawing:
     """Average ranks, best first, and a bar along those without a significant difference.
 
     `groups` has the first and last row of `ranks` of each bar; none where no test can reach significance.
@@ -23,7 +25,7 @@ def rank_diagram(ranks: pd.DataFrame, groups: Sequence[tuple[int, int]], look: L
     numbers = [f"{rank:.2f}" for rank in mean]
     canvas, axes = panel(0.44 * len(names) + 1.0)
     no_interval = np.full(len(names), np.nan)
-    forest(axes, names, [mean, no_interval, no_interval], look, numbers)
+    forest(axes, names, [mean, no_interval, no_interval], palette, numbers)
     for i, (first, last) in enumerate(groups):
         x = len(names) + 0.25 + 0.2 * i
         axes.plot([x, x], [first - 0.2, last + 0.2], color=INK, linewidth=4, solid_capstyle="butt", zorder=4)
@@ -36,7 +38,7 @@ def rank_diagram(ranks: pd.DataFrame, groups: Sequence[tuple[int, int]], look: L
     axes.set_xticks(ticks[(ticks >= 1) & (ticks <= len(names))])
     axes.xaxis.set_major_formatter(Ticks())
     joined = "; ".join(f"from {names[first]} to {names[last]}" for first, last in groups)
-    alternative = f"Average ranks over {combinations} combinations: {described(names, numbers)}."
+    alternative = f"Average ranks over {combinations} combinations: {describe_values(names, numbers)}."
     return Drawing(
         canvas,
         alternative + (f" No significant difference: {joined}." if groups else ""),

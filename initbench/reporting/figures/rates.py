@@ -8,19 +8,19 @@ import pandas as pd
 from matplotlib import ticker
 
 from initbench.reporting.figures.axes import Ticks, interval_ends, panel, percent_axis, reference_line, set_title
-from initbench.reporting.figures.drawing import Drawing, described
-from initbench.reporting.figures.style import Look, styled
+from initbench.reporting.figures.drawing import Drawing, describe_values
+from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.numbers import exact, interval
 
 
-@styled
-def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
+@report_style
+def sensitivity(rates: pd.DataFrame, palette: Palette, title: str) -> Drawing:
     """The accuracies by rate of one combination, with 95% intervals as bands: a table of `stats.rates`."""
     canvas, axes = panel(3.4)
     rows = []
     values = sorted(set(rates["learning_rate"]))
     for name, group in rates.sort_values("learning_rate").groupby("initializer", sort=False):
-        colour, marker = look.light[str(name)], look.markers[str(name)]
+        colour, marker = palette.light[str(name)], palette.markers[str(name)]
         axes.plot(group["learning_rate"], group["mean_all"], color=colour, marker=marker, markersize=5)
         middle, low, high, _ = interval_ends(group, "mean_all", "all_low", "all_high")
         low, high = (np.where(np.isnan(end), middle, end) for end in (low, high))
@@ -45,7 +45,7 @@ def sensitivity(rates: pd.DataFrame, look: Look, title: str) -> Drawing:
     set_title(canvas, axes, title)
     percent_axis(axes.yaxis)
     headings, names = ["Initializer", *map(exact, values)], [row[0] for row in rows]
-    numbers = described(names, [row[1:] for row in rows], headings[1:])
+    numbers = describe_values(names, [row[1:] for row in rows], headings[1:])
     return Drawing(canvas, f"Test accuracy against the learning rate, {title}. {numbers}.", headings, rows, names)
 
 

@@ -53,7 +53,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Look:
+class Palette:
     """One colour and one marker for each initializer, throughout the report."""
 
     light: dict[str, str]
@@ -61,8 +61,8 @@ class Look:
     markers: dict[str, str]
 
     @classmethod
-    def of(cls, initializers: Sequence[str]) -> "Look":
-        """The look of these initializers; beyond ten, evenly spaced hues, which markers help to distinguish."""
+    def of(cls, initializers: Sequence[str]) -> "Palette":
+        """The palette of these initializers; beyond ten, evenly spaced hues, which markers help to distinguish."""
         light, dark = LIGHT, DARK
         if len(initializers) > len(LIGHT):
             light, dark = (
@@ -100,7 +100,7 @@ def style(settings: Any = REPORT, **more: Any) -> Iterator[None]:
         yield
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
+def report_style(draw: Callable[P, R]) -> Callable[P, R]:
     """Make a function draw in the report's style."""
 
     @wraps(draw)

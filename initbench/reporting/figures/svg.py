@@ -19,7 +19,7 @@ ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}(?!\d|e)")
 
 
-def edited(svg: str, edit: Callable[[str, Attributes], Attributes]) -> str:
+def edit_tags(svg: str, edit: Callable[[str, Attributes], Attributes]) -> str:
     """Return the SVG with the attributes that `edit` returns for each element's name and attributes.
 
     Comments, the prologue and metadata are left out; texts stay unchanged.
@@ -86,12 +86,12 @@ def for_page(svg: str, colours: Mapping[str, str], root: Attributes, prefix: str
                 attributes[key] = "; ".join(filter(None, (_declaration(part, colours) for part in value.split(";"))))
         return _prefixed(attributes, prefix)
 
-    return edited(svg, edit)
+    return edit_tags(svg, edit)
 
 
 def unique(svg: str, prefix: str) -> str:
     """Return the SVG with ids that begin with `prefix`, so that many stand on one page."""
-    return edited(svg, lambda _, attributes: _prefixed(attributes, prefix))
+    return edit_tags(svg, lambda _, attributes: _prefixed(attributes, prefix))
 
 
 def _prefixed(attributes: Attributes, prefix: str) -> Attributes:
