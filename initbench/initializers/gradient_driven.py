@@ -192,13 +192,13 @@ def _start(model: Model, seed: int | None) -> tuple[list["Tensor"], list["Tensor
 def _loss(
     model: Model, weights: Sequence["Tensor"], biases: Sequence["Tensor"], images: "Tensor", labels: "Tensor"
 ) -> "Tensor":
-    from initbench.functions import autograd
+    from initbench.functions import pytorch
 
-    activation = autograd.activation(model.activation)
+    activation = pytorch.activation(model.activation)
     x = images
     for W, b in zip(weights[:-1], biases[:-1], strict=True):
         x = activation(x @ W + b)
-    return autograd.loss(model.loss, model.output_activation, x @ weights[-1] + biases[-1], labels)
+    return pytorch.loss(model.loss, model.output_activation, x @ weights[-1] + biases[-1], labels)
 
 
 def _synthetic(shape: tuple[int, int], classes: int, seed: Seed) -> tuple["Tensor", "Tensor"]:

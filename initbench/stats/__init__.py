@@ -12,12 +12,12 @@ from initbench.stats._across import (
     scores,
 )
 from initbench.stats._changes import changes
+from initbench.stats._coverage import gamma_coverage
 from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
 from initbench.stats._means import METRIC, by_combination, curves, mean_interval, summary
 from initbench.stats._outcomes import CONFIDENCE, baselines, final, outcomes, scored, share_interval
 from initbench.stats._planning import MAX_SEEDS, TARGETS, critical, detectable, power, power_analysis, seeds_needed
 from initbench.stats._rates import at_rates, rates
-from initbench.stats._shape import gamma_coverage
 from initbench.stats._timings import initialization_times, timings
 from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
 from initbench.stats.chance import Chance

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
+from initbench.stats._coverage import flags
 from initbench.stats._means import METRIC, by_combination, half_width
 from initbench.stats._outcomes import outcomes, share_interval
 from initbench.stats._planning import RESOLUTION, critical
-from initbench.stats._shape import flags
 from initbench.stats.chance import Chance
 
 SELECTION_METRIC = "validation_accuracy"

@@ -1,1 +1,1 @@
-"""Training: stacks of cells as one program, the plain trainer as their reference, and the worker process."""
+"""Training: the stacked trainer, the reference trainer that the tests compare it with, and the worker process."""

@@ -1,4 +1,4 @@
-"""The plain trainer: one cell, in ordinary PyTorch. It is the reference that the stacked trainer is tested against.
+"""The reference trainer: one cell at a time, in ordinary PyTorch. The tests compare the stacked trainer with it.
 
 It is slow and shows what every setting means: the initial weights and batches are those of the stacked trainer, all
 else is `nn.Module`, autograd and `torch.optim`.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from initbench.data.datasets import Arrays
-from initbench.functions import autograd
+from initbench.functions import pytorch
 from initbench.initializers.model import Array, Batch
 from initbench.random import streams
 from initbench.spec.cell import Cell
@@ -29,19 +29,19 @@ def network(
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weights).T)  # PyTorch stores [fan_out, fan_in]
             linear.bias.copy_(torch.from_numpy(bias))
-        modules += [linear, autograd.activation(cell.activation)]
-    modules[-1] = autograd.activation(cell.output_activation)
+        modules += [linear, pytorch.activation(cell.activation)]
+    modules[-1] = pytorch.activation(cell.output_activation)
     return nn.Sequential(*modules)
 
 
 def loss(cell: Cell, model: nn.Sequential, x: Tensor, labels: Tensor) -> Tensor:
     """Return the cell's loss on a batch."""
-    return autograd.loss(cell.loss, cell.output_activation, model[:-1](x), labels)
+    return pytorch.loss(cell.loss, cell.output_activation, model[:-1](x), labels)
 
 
 def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
     """Return the cell's optimizer, from `torch.optim`."""
-    return autograd.optimizer(cell.optimizer, model.parameters(), cell.learning_rate)
+    return pytorch.optimizer(cell.optimizer, model.parameters(), cell.learning_rate)
 
 
 def descend(cell: Cell, model: nn.Sequential, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor) -> float:

@@ -26,7 +26,7 @@ def groups(network, models):
 
 
 def hold(cells, small, losses, metrics):
-    """Losses `[steps, cells]` and metrics `[cells, 4]` are those of the plain trainer."""
+    """Losses `[steps, cells]` and metrics `[cells, 4]` are those of the reference trainer."""
     assert losses.shape == (STEPS, len(cells))
     for i, cell in enumerate(cells):
         _, (expected, end) = reference.train(cell, small)

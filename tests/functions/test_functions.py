@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from initbench.functions import autograd
+from initbench.functions import pytorch
 from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
@@ -40,7 +40,7 @@ def test_an_activations_fast_form_is_its_definition_and_its_derivative_autograds
         np.testing.assert_allclose(cell[:10].numpy().T, ACTIVATIONS.call(name, X), rtol=rtol, atol=atol)
         assert (cell[10:] == 7).all()
     x = z.double().clone().requires_grad_()
-    by_autograd = torch.softmax(x, 1) if name == "softmax" else autograd.activation(name)(x)
+    by_autograd = torch.softmax(x, 1) if name == "softmax" else pytorch.activation(name)(x)
     g = torch.randn(z.shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
     (expected,) = torch.autograd.grad(by_autograd, x, g.double()) if name != "identity" else (g.double(),)
     backward(g, z, a[:, :10])
