@@ -59,7 +59,7 @@ class Merged:
     notes: Sequence[str]
 
     @property
-    def trained(self) -> int:
+    def n_trained(self) -> int:
         """The number of trained cells."""
         return len(self.experiment.grid) - len(self.experiment.missing())
 

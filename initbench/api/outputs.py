@@ -25,7 +25,7 @@ class Report:
     """A report that was written, and the number of cells in it."""
 
     path: Path
-    trained: int
+    n_trained: int
 
 
 def report(experiment: Experiment) -> Report:

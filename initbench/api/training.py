@@ -30,7 +30,7 @@ class TrainingEstimate:
     estimate: Estimate | None
 
     @property
-    def trained(self) -> int:
+    def n_trained(self) -> int:
         """The number of cells that are trained already."""
         return len(self.experiment.grid) - len(self.missing)
 
@@ -54,7 +54,7 @@ class Started:
     n_unrelated: int
 
     @property
-    def trained(self) -> int:
+    def n_trained(self) -> int:
         """The number of cells that are trained already."""
         return len(self.experiment.grid) - len(self.missing)
 

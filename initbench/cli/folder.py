@@ -85,7 +85,7 @@ def merge(
         raise typer.Exit(FAILED) from None
     for line in merged.notes:
         print_error(line)
-    say(f"{merged.experiment.folder}: {merged.trained:,} of {plural(len(merged.experiment.grid), 'cell')}")
+    say(f"{merged.experiment.folder}: {merged.n_trained:,} of {plural(len(merged.experiment.grid), 'cell')}")
     say(f"Next: {shlex.join(['initbench', 'report', str(merged.experiment.folder)])}")
 
 

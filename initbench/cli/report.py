@@ -21,8 +21,8 @@ def report(folder: Folder) -> None:
     experiment = Experiment.open(folder)
     written = outputs.report(experiment)
     print_notes(experiment)
-    if written.trained < len(experiment.grid):
-        say(f"{written.trained:,} of {len(experiment.grid):,} cells are trained; the report covers these")
+    if written.n_trained < len(experiment.grid):
+        say(f"{written.n_trained:,} of {len(experiment.grid):,} cells are trained; the report covers these")
     say(f"Report: {written.path}")
 
 

@@ -74,8 +74,8 @@ def plan(
     say(f"{plural(len(grid), 'cell')}: {grid.shape}")
     planned = training.plan(grid, results, ExecutionConfig(workers, width, device=device_in(grid)))
     print_notes(planned.experiment)
-    if planned.trained:
-        say(f"{planned.trained:,} of them are trained already in {planned.experiment.folder}")
+    if planned.n_trained:
+        say(f"{planned.n_trained:,} of them are trained already in {planned.experiment.folder}")
     if guess := planned.estimate:
         on_gpu = "" if guess.device == "cpu" else ", on the GPU"
         say(f"{plural(guess.stacks, 'stack')} to train, by {plural(guess.workers, 'worker')}{on_gpu}")
@@ -189,9 +189,9 @@ def _print_start(event: "Started") -> None:
     if event.n_unrelated:
         say(f"{folder}: leaving out {plural(event.n_unrelated, 'stored cell')} of other grids")
     if not event.missing:
-        say(f"Nothing to train: all {plural(event.trained, 'cell')} are in {folder} already.")
+        say(f"Nothing to train: all {plural(event.n_trained, 'cell')} are in {folder} already.")
         return
-    trained = f", {event.trained:,} are trained already" if event.trained else ""
+    trained = f", {event.n_trained:,} are trained already" if event.n_trained else ""
     say(f"{folder}: {plural(len(event.missing), 'cell')} to train{trained}")
 
 
