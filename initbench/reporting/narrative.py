@@ -198,8 +198,8 @@ def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -
         order = sorted((name for name in names if worse[name]), key=lambda name: -worse[name])
         counts = _some([f"{name} in {worse[name]}" for name in order])
         sentences.append(
-            "The chance that this statement over all combinations contains any false claim is at most 5%. In the list "
-            "below, the 5% applies to each combination separately, so more initializers are significantly worse there: "
+            "The chance that the statement over all combinations contains any false claim is at most 5%. In the list "
+            "below, the 5% applies to each combination separately, so more are significantly worse there: "
             f"{counts} of {count} combinations."
         )
     return sentences
@@ -375,7 +375,7 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, verdicts: pd.D
     elif seeds > 1:
         sufficient = next(n for n in range(2, 100) if 2.0 ** (1 - n) <= level)
         sentences.append(
-            f"Average ranks are not tested: the test for them, which flips signs, assumes no distribution, and with "
+            f"Average ranks are not tested: their sign-flip test assumes no distribution, and with "
             f"{seeds} seeds its smallest possible p is {2.0 ** (1 - seeds):.2g}, while Holm’s correction for "
             f"{pairs_text} requires {level:.2g}, which takes {sufficient} seeds. (The t-tests of the table reach "
             "smaller p because they assume normal differences.)"

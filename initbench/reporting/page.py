@@ -86,6 +86,7 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
     return {
         "headline": _headline(evidence),
         "network": _network(grid),
+        "logits": "cross_entropy" in grid.axes["loss"],
         "evidence": narrative.evidence(evidence.last, evidence.seeds),
         "findings": narrative.findings(evidence.last, table),
         "answers": answers,
@@ -186,15 +187,11 @@ def _table(evidence: Evidence, frame: pd.DataFrame) -> dict[str, Any]:
 
 def _network(grid: Grid) -> str:
     """The networks' layer widths; without a hidden layer, which activation is meant."""
-    hidden, outputs = grid.axes["hidden"], grid.axes["output_activation"]
+    hidden = grid.axes["hidden"]
     sizes = [(source.pixels, source.classes) for source in grid.sources.values()]
-    sentences = [f"Network{'s' if len(hidden) * len(set(sizes)) > 1 else ''}: {names.network(hidden, sizes)}."]
-    if set(hidden) == {""} and set(outputs) == {"same"}:
-        sentences.append(
-            "So the activation is that of the output"
-            + ("; cross_entropy takes its values as logits." if "cross_entropy" in grid.axes["loss"] else ".")
-        )
-    return " ".join(sentences)
+    only_output = set(hidden) == {""} and grid.axes["output_activation"] == ("same",)
+    label = "Networks" if len(hidden) * len(set(sizes)) > 1 else "Network"
+    return f"{label}: {names.network(hidden, sizes)}{', so the activation is that of the output' * only_output}."
 
 
 def _headline(evidence: Evidence) -> list[str]:
@@ -212,10 +209,7 @@ def _about_zeros(answer: str, grid: Grid) -> list[str]:
     """A warning where the answer names zeros, and no network has a hidden layer."""
     if set(grid.axes["hidden"]) != {""} or "zeros" not in re.findall(r"\w+", answer.partition(";")[0]):
         return []
-    return [
-        "zeros works only because there is no hidden layer: in a hidden layer, it would keep all units equal, and "
-        "almost nothing would be learned."
-    ]
+    return ["zeros works only because there is no hidden layer."]
 
 
 def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
