@@ -38,7 +38,7 @@ def hold(cells, small, losses, metrics):
         assert test_accuracy == pytest.approx(end["test_accuracy"], abs=4e-3)
 
 
-@pytest.mark.parametrize("network", ["784-10", "784-128-128-10"])
+@pytest.mark.parametrize("network", [pytest.param("784-10", marks=pytest.mark.slow), "784-128-128-10"])
 @pytest.mark.parametrize("peer", ["loop", "loader", "func", pytest.param("jax", marks=needs_jax)])
 def test_a_peer_trains_what_the_plain_trainer_trains(small, peer, network):
     data = work.prepared(small)
@@ -53,6 +53,7 @@ def test_a_peer_trains_what_the_plain_trainer_trains(small, peer, network):
         hold(cells, small, losses, trainer.evaluate())
 
 
+@pytest.mark.slow
 def test_each_process_trains_what_the_plain_trainer_trains(small):
     cells = [group[0] for group in groups("784-10", 1)]
     processes = pytorch.started_processes(small, 2)

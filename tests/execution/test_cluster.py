@@ -205,6 +205,7 @@ def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(gr
     until(lambda: not Path(f"/proc/{second}").exists(), event="the end of what trained")
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_again_and_again_lose_no_cell(cluster, grid_file, here, tmp_path):
     """A worker is killed, whole, in the middle of a stack, and another one joins; three times."""
     cluster.add("0")

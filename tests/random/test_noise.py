@@ -599,6 +599,7 @@ def test_the_tails_of_1e8_normal_draws_and_their_moments():
         assert abs(total / DRAWS - mean) < 4 * math.sqrt(variance / DRAWS)
 
 
+@pytest.mark.slow
 def test_every_bit_of_the_words_is_fair_and_follows_no_other():
     """Counts of ones, and of ones of two bits together, in 10⁷ words."""
     words = noise.words((10**7,), 11)

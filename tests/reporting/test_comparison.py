@@ -182,7 +182,9 @@ def test_runs_without_a_common_cell_cannot_be_compared(runs, tmp_path):
         ib.compare(runs[0], other.folder)
 
 
-@pytest.mark.parametrize(("form", "first"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
+@pytest.mark.parametrize(
+    ("form", "first"), [("svg", b"<?xml"), ("pdf", b"%PDF"), pytest.param("png", b"\x89PNG", marks=pytest.mark.slow)]
+)
 def test_figures_are_files_with_their_fonts_in_them(tmp_path, form, first):
     run = strangers.made_run(tmp_path)
     result = invoke("figures", run, "--format", form, "--into", tmp_path / "drawn")
