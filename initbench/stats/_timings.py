@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from initbench.errors import printable
+
 # Seconds, cells, operations and operations per second are below this; a larger number means a damaged file.
 MAX_TIMED = 1e24
 
@@ -27,7 +29,8 @@ def timings(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         seconds, *others = (_positive(record, key) for key in ("seconds", "cells", "operations", "product_rate"))
         initialization = _initialization(record)
         spent = sum(item[2] for item in initialization)
-        rows.append((str(record.get("device", "cpu")), spent if initialization else math.nan, seconds - spent, *others))
+        device = printable(str(record.get("device", "cpu")))
+        rows.append((device, spent if initialization else math.nan, seconds - spent, *others))
     columns = ["device", "initialization_seconds", "training_seconds", "cells", "operations", "product_rate"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -61,5 +64,5 @@ def _initialization(record: Mapping[str, Any]) -> list[tuple[str, int, float]]:
         seconds: Any = entry.get("seconds") if isinstance(entry, dict) else None
         if type(seconds) not in (int, float) or not 0 <= seconds < MAX_TIMED or math.isnan(_positive(entry, "cells")):
             return []
-        rows.append((str(name), int(entry["cells"]), float(seconds)))
+        rows.append((printable(str(name)), int(entry["cells"]), float(seconds)))
     return rows

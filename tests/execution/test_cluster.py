@@ -573,9 +573,9 @@ dask_worker.serve = serve
 
 @pytest.mark.slow
 def test_no_task_gets_the_answer_of_an_earlier_one(cluster, grid_file):
-    from initbench import execution
     from initbench.execution.cluster.dispatch import ClusterPool
     from initbench.execution.plan import Stack
+    from initbench.execution.scheduling import measure_speeds
     from initbench.spec.grid import read
 
     cluster.add("one", patch=TELLS_ITS_WIDTH)
@@ -584,5 +584,5 @@ def test_no_task_gets_the_answer_of_an_earlier_one(cluster, grid_file):
     with ClusterPool(cluster.address, "cpu", grid.sources) as pool:
         for turn in range(100):
             width = 1 + turn % 3
-            (speed,) = execution.speeds(pool, [Stack(cells[:width], grid.sources["mnist"])])
+            (speed,) = measure_speeds(pool, [Stack(cells[:width], grid.sources["mnist"])])
             assert speed.step == width
