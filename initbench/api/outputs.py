@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from initbench.reporting.comparison import Side
+    from initbench.reporting.evidence import Evidence
 
 FORMS = ("svg", "pdf", "png")  # of figures
 
@@ -34,12 +35,27 @@ def report(experiment: Experiment) -> Report:
     return Report(write_report(experiment, frame, environments), frame["cell"].nunique())
 
 
-def write_report(experiment: Experiment, frame: "pd.DataFrame", environments: Iterable[Mapping[str, str]]) -> Path:
-    """Write the report of what `Experiment.read` returned to the experiment's folder; returns its path."""
+def evidence_of(experiment: Experiment, frame: "pd.DataFrame") -> "Evidence | None":
+    """Return the derived tables of an experiment, each computed when it is first used; None without a trained cell."""
+    from initbench.reporting.evidence import Evidence
+
+    return None if frame.empty else Evidence.of(frame, experiment.grid)
+
+
+def write_report(
+    experiment: Experiment,
+    frame: "pd.DataFrame",
+    environments: Iterable[Mapping[str, str]],
+    evidence: "Evidence | None" = None,
+) -> Path:
+    """Write the report of what `Experiment.read` returned to the experiment's folder; returns its path.
+
+    `evidence` holds tables that are derived already; by default they are derived from `frame`.
+    """
     from initbench.reporting.page import render
 
     timings = store.read_timings(experiment.folder, experiment.notes)
-    page = render(frame, experiment.grid, environments, f"initbench run {experiment.grid.name}.toml", timings)
+    page = render(frame, experiment.grid, environments, f"initbench run {experiment.grid.name}.toml", timings, evidence)
     path = experiment.folder / "report.html"
     files.write_file(path, page.encode())
     return path

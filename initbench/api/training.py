@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initbench.api.outputs import write_report
+from initbench.api.outputs import evidence_of, write_report
 from initbench.execution import Untrained, calibration, start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimate
@@ -17,6 +17,8 @@ from initbench.spec.gridfile import results_for
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from initbench.reporting.evidence import Evidence
 
 MIN_SEEDS = 3  # of two seeds, the 95% interval of a mean is ± 9 standard deviations: t₁ / √2 = 12.7 / 1.41
 
@@ -64,7 +66,8 @@ class RunResult:
     """The outcome of a run: the cells that no worker could train, the tidy table, and the path of the report.
 
     If no report was requested, `frame` is the table and `report` None. If one was, both are set; or, if writing it
-    raised an error, both are None and `report_error` is the error. The training is stored in any case.
+    raised an error, both are None and `report_error` is the error. The training is stored in any case. `evidence` holds
+    the tables of the report; None without a report or without a trained cell.
     """
 
     experiment: Experiment
@@ -72,6 +75,7 @@ class RunResult:
     frame: "pd.DataFrame | None" = None
     report: Path | None = None
     report_error: Exception | None = None
+    evidence: "Evidence | None" = None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -124,10 +128,11 @@ def train(
                 return RunResult(experiment, untrained, experiment.frame())
             try:
                 frame, environments = experiment.read()
-                path = write_report(experiment, frame, environments)
+                evidence = evidence_of(experiment, frame)
+                path = write_report(experiment, frame, environments, evidence)
             except Exception as error:
                 return RunResult(experiment, untrained, report_error=error)
-            return RunResult(experiment, untrained, frame, path)
+            return RunResult(experiment, untrained, frame, path, evidence=evidence)
         except KeyboardInterrupt:
             raise Interrupted(experiment) from None
 

@@ -148,7 +148,8 @@ def _print_summary(result: "RunResult") -> None:
 
     print_notes(result.experiment)
     if result.frame is not None:
-        summary_table(result.frame, result.experiment.grid)
+        if result.evidence is not None:
+            summary_table(result.evidence.verdicts, result.experiment.grid)
         say(f"Report: {result.report}")
 
 

@@ -29,6 +29,7 @@ def render(
     environments: Iterable[Mapping[str, str]],
     command: str,
     timings: Sequence[Mapping[str, Any]] = (),
+    evidence: Evidence | None = None,
 ) -> str:
     """Return the report of an experiment as one HTML page.
 
@@ -44,6 +45,8 @@ def render(
         The command that reproduces the experiment.
     timings
         The timings of the parts, for the speed of the training.
+    evidence
+        The tables derived from `frame`; by default they are computed here.
     """
     environments = list(environments)
     values: dict[str, Any] = {
@@ -59,7 +62,7 @@ def render(
         "empty": frame.empty,
     }
     if not frame.empty:
-        evidence = Evidence.of(frame, grid)
+        evidence = evidence or Evidence.of(frame, grid)
         values |= _sentences(evidence) | _figures(evidence) | _table(evidence, frame)
         values["script"] = Markup(asset("page.js"))
     return fill("page.html", **values)

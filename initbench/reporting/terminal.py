@@ -2,14 +2,16 @@
 
 import pandas as pd
 
-from initbench import stats
 from initbench.reporting import names, narrative, numbers
-from initbench.reporting.evidence import chances, combination_of
+from initbench.reporting.evidence import combination_of
 from initbench.spec.grid import Grid
 
 
-def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
-    """Print the leader of each combination, its test accuracy, and the other initializers among the best."""
+def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
+    """Print the leader of each combination, its test accuracy, and the other initializers among the best.
+
+    `verdicts` is the table of `stats.verdicts`, with short names of initializers.
+    """
     from rich import box
     from rich.console import Console
     from rich.measure import Measurement
@@ -17,10 +19,7 @@ def summary_table(frame: pd.DataFrame, grid: Grid) -> None:
     from rich.text import Text
 
     console = Console(soft_wrap=False, highlight=False)
-    if frame.empty:
-        return
     combination = combination_of(grid)
-    verdicts = names.shorten_initializers(stats.verdicts(frame, combination, chance=chances(grid)))
     table = Table(box=box.SIMPLE_HEAD, title=None)
     for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Failed"):
         table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")

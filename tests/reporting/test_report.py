@@ -607,12 +607,14 @@ def test_that_an_initializer_is_best_at_some_rates_only_is_said_where_it_is_behi
 
 
 def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, monkeypatch):
+    from initbench.reporting.evidence import Evidence
     from initbench.reporting.terminal import summary_table
 
     monkeypatch.setenv("COLUMNS", "200")
     parsed = grid.parse(TEXT, overrides={"activation": "tanh", "loss": "mse", "seed": 5})
     alike = lambda c: 0.9 + 0.01 * ((3 * c.seed + (c.initializer == "zeros")) % 5)  # noqa: E731
-    summary_table(made_up(parsed, lambda c: 0.1 if "truncated" in c.initializer else alike(c)), parsed)
+    frame = made_up(parsed, lambda c: 0.1 if "truncated" in c.initializer else alike(c))
+    summary_table(Evidence.of(frame, parsed).verdicts, parsed)
     printed = capsys.readouterr().out
     assert "he_normal" in printed
     assert "zeros" in printed
