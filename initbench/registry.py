@@ -4,7 +4,7 @@ A registry holds a record of each function of one kind. A function's keyword-onl
 annotations and defaults are what the grid file may set; the first line of its docstring is its summary. A `Call` is a
 name with the values of all parameters. Its string, `uniform(low=-0.2, high=0.2)`, is canonical and stands in tables:
 parameters that keep their default are left out, so that a parameter added later does not rename existing calls; except
-the scale of a sampler, without which its name says little.
+the scale of a sampler, without which its name is ambiguous.
 """
 
 import ast

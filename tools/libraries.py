@@ -323,7 +323,7 @@ PAIRS: tuple[Pair, ...] = (
         note="Klambauer et al. 2017, whom both name, draw from a normal. " + LEAKS,
     ),
     *_pairs("lecun_uniform", 'kaiming_uniform_(W, nonlinearity="linear")', "LecunUniform()", "lecun_uniform()"),
-    # ----- what layers do unless told
+    # ----- the defaults of layers
     *_pairs(
         "torch_linear_default",
         "nn.Linear(400, 300).weight",

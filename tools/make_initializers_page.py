@@ -27,10 +27,10 @@ INTRODUCTION = """# The initializers
 Generated from the docstrings by `make docs`. `initbench show NAME --shape 784,256` draws a scheme in the terminal and
 as a figure. The pictures are of 784 × 256 weights at seed 0: the histogram, with a line for the distribution of a
 weight where it is known; then the weights of the first 64 inputs and units. W is `[fan_in, fan_out]`; φ is the
-network's activation. A scheme of single layers is a function of the shape and, where it says so, of the activation,
-the layer's position and the number of layers; a scheme of networks looks at the first batches of the training, or at
-gradients. Of these the first layer of 784-256-10 with tanh is drawn, as it starts on MNIST, and the weights of the
-first 36 units as images.
+network's activation. A scheme of single layers is a function of the shape and, where its text states so, of the
+activation, the layer's position and the number of layers; a scheme of networks looks at the first batches of the
+training, or at gradients. Of these the first layer of 784-256-10 with tanh is drawn, as it starts on MNIST, and the
+weights of the first 36 units as images.
 
 ## Where to begin
 
@@ -44,7 +44,7 @@ first 36 units as images.
 | none: the inputs are the outputs' only layer | `zeros`, small `normal` | |
 | to repeat an experiment of another library | `torch_linear_default`, `keras_default`, `tf1_default` | |
 
-That is what the theory says. What is best for a network is a question for a grid.
+That is the theory. What is best for a network is a question for a grid.
 
 """
 
@@ -76,7 +76,7 @@ LEFT_OUT = """
 GAINS = """
 ## The gains of the activations
 
-What `activation_scaling` multiplies by. `second_moment` is 1 / √E[φ(z)²] with z ~ N(0, 1), by quadrature: behind
+What `activation_scaling` multiplies by. `second_moment` is 1 / √E[φ(z)²] with z ~ N(0, 1), by quadrature: after
 pre-activations of variance 1 the next layer's have variance 1 again. `pytorch` is PyTorch's `calculate_gain`, which has
 none for half of the activations. Softmax stands at the end of a network, where nothing follows: 1.
 

@@ -79,7 +79,7 @@ class RunResult:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a run. Finished stacks are stored; the message says how many cells that is."""
+    """Ctrl-C during a run. Finished stacks are stored; the message has their number of cells."""
 
     def __init__(self, experiment: Experiment) -> None:
         total = len(experiment.grid)

@@ -12,7 +12,7 @@ class Cause(Enum):
     """Why a task was not done."""
 
     NOT_STARTED = auto()  # its worker was lost before it began
-    WORKER_LEFT = auto()  # its worker left the cluster, and a notice said so
+    WORKER_LEFT = auto()  # its worker left the cluster, which a notice reported
     DIED = auto()  # its process ended, or hung
     KILLED_FOR_MEMORY = auto()  # its process was killed, most likely because the system was out of memory
     ERROR = auto()  # it raised an error; the process lives

@@ -1,7 +1,7 @@
 """The activations: one record each, with its definition in NumPy and its forms in PyTorch.
 
-The decorated function is the documented definition, elementwise unless it says otherwise, which the other forms are
-tested against. Conventions are PyTorch's.
+The decorated function is the documented definition, elementwise unless its docstring states otherwise; the other
+forms are tested against it. Conventions are PyTorch's.
 """
 
 from collections.abc import Callable

@@ -49,7 +49,7 @@ def dks(
     together a small difference of two signals grows by the factor slope, above 1, default 1.5 (the paper's ζ). They
     are absorbed in weights and biases, whatever the bias initializer.
 
-    The weights are orthogonal, times √(fan_out / fan_in) where a layer widens, or N(0, 1 / fan_in). In place of the
+    The weights are orthogonal, times √(fan_out / fan_in) where a layer widens, or N(0, 1 / fan_in). Instead of the
     paper's per-location normalization, which changes the data, the first layer's weights are divided by the root mean
     square of the pixels in the first `batches` batches. Raises ValueError for activations that four constants cannot
     shape: identity, relu (of which its authors advise against it) and leaky_relu (whose slope they change instead).

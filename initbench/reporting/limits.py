@@ -1,4 +1,4 @@
-"""The limits of what the report shows. Where one is reached, the page says so; `initbench export` has everything."""
+"""The limits of what the report shows. The page notes each limit that it reaches; `initbench export` has everything."""
 
 # The page in words
 MAX_FIRST_ANSWERS = 8  # combinations with an answer on the first screen

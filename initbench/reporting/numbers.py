@@ -68,7 +68,7 @@ def interval(row: Any, runs: str = "all") -> str:
 
 
 def marked(row: Any) -> str:
-    """`interval`, with a dagger where it covers less than it says."""
+    """`interval`, with a dagger where it covers less than its nominal level."""
     return interval(row) + ("†" if row["flag"] else "")
 
 

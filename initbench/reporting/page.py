@@ -76,7 +76,7 @@ def _labelled(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _sentences(evidence: Evidence) -> dict[str, Any]:
-    """What the page says in words."""
+    """Return the sentences of the page."""
     grid, table, first = evidence.grid, evidence.verdicts, evidence.first
     undecided = [name for name, chance in evidence.chance.items() if not chance.split]
     baselines = stats.baselines(evidence.chance)

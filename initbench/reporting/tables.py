@@ -18,7 +18,7 @@ LATEX = {
     "−": "$-$",
     "–": "--",
     "†": r"$\dagger$",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
 # What Markdown takes for more than itself.
@@ -49,7 +49,9 @@ def markdown(frame: pd.DataFrame, grid: Grid) -> str:
     bold = range(len(headings) - 5, len(headings) - 3)  # the initializer and its accuracy
     lines = ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
     for best, cells in rows:
-        escaped = ["".join(f"\\{sign}" if sign in MARKDOWN else sign for sign in cell) for cell in cells]
+        escaped = [
+            "".join(f"\\{character}" if character in MARKDOWN else character for character in cell) for cell in cells
+        ]
         lines.append(
             "| " + " | ".join(f"**{cell}**" if best and i in bold else cell for i, cell in enumerate(escaped)) + " |"
         )
@@ -63,24 +65,24 @@ def latex(frame: pd.DataFrame, grid: Grid) -> str:
     bold = range(len(headings) - 5, len(headings) - 3)
 
     def line(cells: Sequence[str], best: bool = False) -> str:
-        escaped = ["".join(LATEX.get(sign, sign) for sign in cell) for cell in cells]
+        escaped = ["".join(LATEX.get(character, character) for character in cell) for cell in cells]
         texts = [rf"\textbf{{{cell}}}" if best and i in bold else cell for i, cell in enumerate(escaped)]
         return " & ".join(texts) + r" \\"
 
     body: list[str] = []
-    of_choice = len(combination_of(grid))
+    combination_size = len(combination_of(grid))
     for i, (best, cells) in enumerate(rows):
-        if i and cells[:of_choice] != rows[i - 1][1][:of_choice]:
+        if i and cells[:combination_size] != rows[i - 1][1][:combination_size]:
             body.append(r"\addlinespace")
         body.append(line(cells, best))
     columns = "l" * (len(headings) - 4) + "rrrr"
     parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(headings), r"\midrule", *body, r"\bottomrule"]
-    comment = "".join(LATEX.get(sign, sign) for sign in note(grid))
+    comment = "".join(LATEX.get(character, character) for character in note(grid))
     return "\n".join([f"% {comment}", r"% Needs \usepackage{booktabs}.", *parts, r"\end{tabular}", ""])
 
 
 def note(grid: Grid) -> str:
-    """What the table says, in a sentence or three."""
+    """Return the note below the table: one to three sentences."""
     return (
         f"{grid.name}, {grid.shape}: mean test accuracy and 95% interval (Student's t) over the seeds, and over those "
         "that did not fail (diverge or stay at chance); points behind the leader, paired by seed, intervals corrected "

@@ -1,4 +1,4 @@
-"""Contradictions between the valid settings of a grid: each is a line that says what to change."""
+"""Contradictions between the valid settings of a grid: one line each, with what to change."""
 
 import itertools
 import math

@@ -31,10 +31,10 @@ WATCH_SECONDS, GONE_SECONDS = 1.0, 60.0
 # How long training waits, at its start, for workers that do not answer, in seconds.
 PATIENCE_SECONDS = 60.0
 
-# How many messages wait for workers' answers at a time, and how many workers one message asks at the start.
-PREPARED_AT_ONCE, ASKED_AT_ONCE = 16, 64
+# How many messages wait for workers' answers at a time, and how many workers one message probes at the start.
+PREPARED_AT_ONCE, WORKERS_PER_PROBE = 16, 64
 
-# A worker that does not answer is asked this many times; one that Dask has paused for this long is given up.
+# A worker that does not answer is probed this many times; one that Dask has paused for this long is given up.
 MAX_ATTEMPTS, PAUSED_SECONDS = 3, 300.0
 
 
@@ -213,7 +213,7 @@ class Roster:
     def _judge_first(self, new: Mapping[str, Mapping[str, Any]]) -> None:
         """Judge many workers with few messages; those that do not answer in time are judged alone, when they do."""
         items = list(new.items())
-        groups = [dict(items[i : i + ASKED_AT_ONCE]) for i in range(0, len(items), ASKED_AT_ONCE)]
+        groups = [dict(items[i : i + WORKERS_PER_PROBE]) for i in range(0, len(items), WORKERS_PER_PROBE)]
         judging = {self._judge_executor.submit(self._judge, group): group for group in groups}
         silent = futures.wait(judging, timeout=PATIENCE_SECONDS).not_done
         alone = [{address: state} for future in silent for address, state in judging[future].items()]
@@ -237,7 +237,7 @@ class Roster:
                 self.refuse(address, f"it cannot be prepared ({first_line(error)})")
 
     def _no_answer(self, address: str, error: BaseException) -> None:
-        """Let a worker that did not answer be asked again, a few times: it may have left."""
+        """Probe a worker that did not answer again, a few times: it may have left."""
         with self.lock:
             self._unanswered[address] += 1
             if self._unanswered[address] < MAX_ATTEMPTS:

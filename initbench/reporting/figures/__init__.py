@@ -1,6 +1,6 @@
 """The report's figures, one module for each kind: a table in, a `Drawing` out.
 
-What is drawn is what the table says: no interval ends at a panel's edge, and a tick's label is its exact value.
+A figure shows the values of its table: no interval ends at a panel's edge, and a tick's label is its exact value.
 """
 
 # ruff: noqa: E402

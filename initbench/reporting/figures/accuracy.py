@@ -30,7 +30,7 @@ def accuracy_by_initializer(
     for dots in axes.collections:  # below the mean, which would hide them
         dots.set_offsets(dots.get_offsets() + np.array([0.0, 0.24]))
     middle, low, high, cut = interval_ends(table, "mean_all", "all_low", "all_high")
-    # Of the mean and the two ends of its interval, the mean is the median: so seaborn draws what the table says.
+    # Of the mean and the two ends of its interval, the mean is the median: so seaborn draws the values of the table.
     three = pd.DataFrame({"initializer": names * 3, "test_accuracy": np.concatenate([low, middle, high])}).dropna()
     sns.pointplot(
         three, **common, estimator="median", errorbar=("pi", 100), linestyle="none", markersize=6,
