@@ -12,7 +12,7 @@ import tomllib
 from contextlib import suppress
 
 import pyarrow as pa
-import strangers
+import untrusted
 
 from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES
@@ -396,7 +396,7 @@ def part(number, content, rows):
         "row_group_size": rng.choice((1, 7, 10_000)),
         "data_page_version": rng.choice(("1.0", "2.0")),
     }
-    packed = strangers.parquet(rows, metadata, **options)
+    packed = untrusted.parquet(rows, metadata, **options)
     return torn(rng, packed) if rng.random() < 0.1 else packed
 
 

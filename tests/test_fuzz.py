@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import strangers
+import untrusted
 from command import status_of
 from hypothesis import strategies as st
 from idx import write_folder
@@ -215,7 +215,7 @@ def test_any_value_of_set_is_valid_or_ends_the_command_with_2(workdir, capsys, p
     assert len(stderr.splitlines()) == 1
 
 
-def test_the_program_itself_says_the_same(workdir):
+def test_the_command_line_prints_the_same(workdir):
     path = workdir / "mutant.toml"
     for _, lines in itertools.islice(refused(path, 5000), 2):
         before = listing(workdir)
@@ -415,7 +415,7 @@ def test_a_path_that_is_not_a_regular_file_is_rejected_at_once_in_one_line(workd
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory):
     """An experiment's folder with synthetic results."""
-    return strangers.made_run(tmp_path_factory.mktemp("made"))
+    return untrusted.made_run(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
@@ -433,14 +433,14 @@ def noted(notes):
 
 @pytest.mark.parametrize("numbers", chunks(PART_CASES, 250))
 def test_a_mutated_part_yields_a_table_or_a_line(folder, numbers):
-    first, path = strangers.part_files(folder)
+    first, path = untrusted.part_files(folder)
     first.unlink()
     content, rows = path.read_bytes(), pq.read_table(path)
     experiment = Experiment.open(folder)
     whole, _ = experiment.read()
     sound = 0
     for number in numbers:
-        path = strangers.replaced(path, mutate.part(number, content, rows))
+        path = untrusted.replaced(path, mutate.part(number, content, rows))
         before = listing(folder)
         experiment.notes.clear()
         try:
@@ -527,10 +527,10 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_rows_that_no_training_writes_are_left_out_with_the_reason(folder, name):
     damage, reason = HOSTILE[name]
-    path = strangers.part_files(folder)[0]
+    path = untrusted.part_files(folder)[0]
     rows = pq.read_table(path)
     assert len(Experiment.open(folder).frame()) == 54
-    strangers.replaced(path, strangers.parquet(damage(rows)))
+    untrusted.replaced(path, untrusted.parquet(damage(rows)))
     experiment = Experiment.open(folder)
     assert len(experiment.frame()) == 27
     assert noted(experiment.notes) == 1
@@ -546,10 +546,10 @@ def test_a_part_that_claims_billions_of_rows_is_not_read(folder, monkeypatch):
 
 
 def test_a_huge_string_in_a_small_part_is_not_read(folder, monkeypatch):
-    path = strangers.part_files(folder)[0]
-    bomb = strangers.parquet(change(pq.read_table(path), "initializer", "x" * 300_000_000))
+    path = untrusted.part_files(folder)[0]
+    bomb = untrusted.parquet(change(pq.read_table(path), "initializer", "x" * 300_000_000))
     assert len(bomb) < 1_000_000
-    strangers.replaced(path, bomb)
+    untrusted.replaced(path, bomb)
     before = pa.total_allocated_bytes()
     experiment = Experiment.open(folder)
     frame = experiment.frame()
@@ -558,15 +558,15 @@ def test_a_huge_string_in_a_small_part_is_not_read(folder, monkeypatch):
 
 
 def test_every_command_reads_a_folder_of_hostile_parts(synthetic, folder, tmp_path, monkeypatch, capsys):
-    first = strangers.part_files(folder)[0]
+    first = untrusted.part_files(folder)[0]
     content, rows = first.read_bytes(), pq.read_table(first)
-    mutants = [strangers.parquet(damage(rows)) for damage, _ in HOSTILE.values()]
+    mutants = [untrusted.parquet(damage(rows)) for damage, _ in HOSTILE.values()]
     # Number 2286: reading the sizes of its columns ended the process.
     mutants += [mutate.part(number, content, rows) for number in (*range(60), 2286)]
     for mutant in mutants:
         (folder / "parts" / f"{hashlib.sha256(mutant).hexdigest()}.parquet").write_bytes(mutant)
     for i in range(30):
-        (folder / "timings" / f"{i}.json").write_bytes(mutate.json_file(i, json.dumps(strangers.TIMING).encode()))
+        (folder / "timings" / f"{i}.json").write_bytes(mutate.json_file(i, json.dumps(untrusted.TIMING).encode()))
     (folder / "datasets.json").write_bytes(b"[" * 100_000)
     monkeypatch.chdir(tmp_path)
     for arguments in (

@@ -1,4 +1,4 @@
-"""What a program does while it reads a file of a stranger, and that it does not hang."""
+"""Record what a program does while it reads an untrusted file, and that it does not hang."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def limited(seconds=SECONDS):
             signal.signal(number, handler)
 
 
-# What Python says that a program does: nothing of it may happen while a stranger's file is read.
+# Python's audit events: none of these may occur while an untrusted file is read.
 CHANGES = re.compile(r"os\.(mkdir|rename|remove|rmdir|link|symlink|truncate|ch|utime|setxattr)|shutil\.|tempfile\.")
 RUNS = re.compile(r"subprocess\.|os\.(system|exec|fork|posix_spawn|spawn|startfile)|socket\.|pickle\.|ctypes\.")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

@@ -90,7 +90,7 @@ def test_the_floor_of_a_step_is_a_trainings_over_its_steps(network):
     assert work.operations_per_step(cell, lit_pixels_only=True) < work.operations_per_step(cell)
 
 
-def test_the_table_gives_ratios_and_says_what_is_not_installed():
+def test_the_table_has_ratios_and_names_the_missing_packages():
     operations = work.operations_per_step(work.groups("784-10", 1)[0][0])
     run = {"marginal": 20e-6, "to first step": 2.0, "report": 3.0, "run of one step": 5.5}
     peers = {tool: [90e-6, 100e-6, 110e-6] for tool in command.PEERS if tool != command.JAX}

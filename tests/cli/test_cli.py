@@ -278,7 +278,7 @@ def test_a_mistake_is_status_2_without_traceback_and_writes_nothing(arguments, t
         assert [line[:9] for line in errors.splitlines()] == ["bad.toml:"] * 2
 
 
-def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, grid_file):
+def test_ctrl_c_keeps_finished_stacks_and_prints_how_to_continue(tmp_path, grid_file):
     """Six stacks, the first quick, and an interrupt as soon as a part lies on disk."""
     command = [
         sys.executable,
@@ -340,7 +340,7 @@ def test_the_schema_is_json(tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("options", [["--device", "cuda"], ["--set", "device=cuda"]])
-def test_a_gpu_that_is_not_there_is_said_in_a_line_and_nothing_is_written(tmp_path, grid_file, options):
+def test_a_missing_gpu_is_reported_in_a_line_and_nothing_is_written(tmp_path, grid_file, options):
     done = initbench("run", str(grid_file), *options, cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
@@ -371,7 +371,7 @@ def test_neither_width_nor_lost_standard_streams_change_a_result(tmp_path, grid_
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full here")
 def test_neither_workers_nor_a_terminal_that_is_closed_change_a_result(tmp_path, grid_file, trained):
-    """The log is read to its first line, errors meet a full disk, and `nohup` has told it to ignore the hangup."""
+    """The log is read to its first line, errors meet a full disk, and `nohup` makes it ignore the hangup."""
     ignoring = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *run_into(tmp_path, grid_file, "--workers", "2")]
     with Path("/dev/full").open("wb") as full:
         running = subprocess.Popen(ignoring, cwd=tmp_path, stdout=subprocess.PIPE, stderr=full, text=True)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import made_up
 import pytest
-import strangers
+import untrusted
 from command import ended
 
 import initbench as ib
@@ -243,7 +243,7 @@ def test_what_fails_or_is_tried_again_in_halves_is_counted_once():
     assert forecast.seconds_left == pytest.approx(whole - 100.0)
 
 
-def test_a_line_says_the_rate_and_the_time_left_as_the_plan_does(monkeypatch, capsys):
+def test_a_line_has_the_rate_and_the_remaining_time_of_the_plan(monkeypatch, capsys):
     clock = [1000.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     stacks = planned(["[64]"], seeds=2, workers=1)
@@ -307,7 +307,7 @@ class OddError(Exception):
         (UserError("folder: is a link"), "folder: is a link"),
     ],
 )
-def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_made_again(
+def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_regenerated(
     trained_at_once, monkeypatch, capsys, error, message
 ):
     def fail(*_):
@@ -346,13 +346,11 @@ def test_ctrl_c_in_the_report_is_an_interrupt(trained_at_once, monkeypatch, caps
     ("name", "arguments"),
     [("write_report", ["report"]), ("write_figures", ["figures"]), ("changes", ["compare", "made"])],
 )
-def test_an_unforeseen_error_is_a_line_and_its_traceback_is_for_whoever_asks(
-    tmp_path, monkeypatch, capsys, name, arguments
-):
+def test_an_unforeseen_error_is_a_line_and_its_traceback_is_optional(tmp_path, monkeypatch, capsys, name, arguments):
     def fail(*_):
         raise OddError("a reason")
 
-    strangers.made_run(tmp_path)
+    untrusted.made_run(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(outputs, name, fail)
     message = "initbench: unforeseen error: OddError: a reason"
@@ -459,8 +457,8 @@ def test_a_runs_own_grid_goes_on_with_that_run(instant, monkeypatch, capsys, ear
     assert [str(p.relative_to(instant)) for p in sorted(instant.glob("*/*"))] == ["new/mine", "there/mine"]
 
 
-def test_a_file_that_the_user_names_is_overwritten_where_that_is_asked_for(instant, monkeypatch, capsys):
-    strangers.made_run(instant)
+def test_a_file_that_the_user_names_is_overwritten_if_requested(instant, monkeypatch, capsys):
+    untrusted.made_run(instant)
     for kind, arguments in (
         ("csv", ["export", "made"]),
         ("md", ["export", "made"]),

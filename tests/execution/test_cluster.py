@@ -240,7 +240,7 @@ def test_a_process_that_is_killed_or_stands_still_is_replaced_on_its_worker(clus
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_given_up(tmp_path, grid_file, here):
+def test_a_worker_that_hangs_is_abandoned(tmp_path, grid_file, here):
     with DaskCluster(tmp_path / "dask", seconds=0.4, scheduler__worker_ttl="4s") as cluster:
         cluster.add("hangs")
         running = command(grid_file, tmp_path, cluster)
@@ -297,7 +297,7 @@ hardware.cpu_name = lambda: "Other Processor 9000"
 
 
 @pytest.mark.slow
-def test_other_kinds_of_processor_are_told_and_one_can_be_asked_for(cluster, grid_file, here, tmp_path):
+def test_different_processors_are_reported_and_one_can_be_selected(cluster, grid_file, here, tmp_path):
     cluster.add("other", patch=OTHER_PROCESSOR)
     cluster.add("usual")
     until(lambda: "Registered to" in cluster.log("other") and "Registered to" in cluster.log("usual"))
@@ -369,7 +369,7 @@ def test_a_client_that_dies_leaves_the_cluster_free_and_goes_on(cluster, grid_fi
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_dies_is_told_and_what_is_finished_is_kept(cluster, grid_file, here, tmp_path):
+def test_a_scheduler_that_dies_is_reported_and_finished_stacks_are_kept(cluster, grid_file, here, tmp_path):
     cluster.add("one")
     short = "from initbench.execution.cluster import roster; roster.GONE_SECONDS = 2.0; "
     short += "from initbench.cli import main; main()"
@@ -461,7 +461,7 @@ def test_a_scheduler_that_is_none_is_refused(grid_file, tmp_path, monkeypatch, s
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_processor_without_a_scheduler_and_dask_that_is_not_there_are_told(grid_file, tmp_path, monkeypatch):
+def test_a_processor_without_a_scheduler_and_a_missing_dask_are_reported(grid_file, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="give its scheduler too"):
         ib.run(grid_file, results=tmp_path, processor="EPYC")
     monkeypatch.setitem(sys.modules, "distributed", None)

@@ -69,7 +69,7 @@ def test_workers_end_together(seeds, workers, allowed):
     assert min(len(s.cells) for s in stacks) >= MIN_WIDTH
 
 
-def test_a_plan_is_as_wide_as_it_is_told():
+def test_stacks_have_at_most_the_requested_width():
     parsed = grid.parse(LARGE.format(seeds=8, hidden="[32]"))
     kind = kind_of(next(parsed.cells()))
     for width in (1, 7, 20, 48):

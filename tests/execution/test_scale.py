@@ -154,7 +154,7 @@ def test_a_million_cells_of_ten_epochs_fit_into_two_gigabytes(tmp_path, monkeypa
     assert reading < 1_800
 
 
-def test_parts_are_read_one_at_a_time_and_only_what_is_asked_for(run):
+def test_parts_are_read_one_at_a_time_and_only_the_requested_columns(run):
     parts = run.parts(["cell"])
     part = next(parts)
     assert part.table.column_names == ["cell"]

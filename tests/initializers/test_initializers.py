@@ -61,7 +61,7 @@ NO_FLOATING_TYPES = (
 
 
 @pytest.mark.parametrize("name", sorted(init.INITIALIZERS))
-def test_a_dtype_that_is_no_floating_type_is_refused(name):
+def test_a_dtype_that_is_not_floating_is_refused(name):
     entry = init.INITIALIZERS[name]
     network = "network" in entry.tags
     batches = [(np.random.default_rng(0).random((8, 4)), np.arange(8) % 3)]
@@ -334,7 +334,7 @@ def test_other_seeds_and_other_layers_give_other_weights(name):
             assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 0.2
 
 
-def test_a_whole_number_seed_is_the_stream_of_the_first_layer():
+def test_an_integer_seed_is_the_stream_of_the_first_layer():
     assert np.array_equal(init.he_normal((9, 5), seed=3), init.he_normal((9, 5), seed=streams.weights(3, 0)))
 
 

@@ -52,7 +52,7 @@ def test_after_lsuv_every_layer_has_unit_variance_and_equal_singular_values(acti
         assert singular.max() == pytest.approx(singular.min())
 
 
-def test_after_within_layer_every_unit_has_the_asked_mean_and_unit_variance():
+def test_after_within_layer_every_unit_has_the_requested_mean_and_unit_variance():
     m = model()
     parameters = init.within_layer(m, beta=0.1, seed=0, dtype=np.float64)
     for z in m.pre_activations(parameters, m.batch()[0]):
@@ -60,7 +60,7 @@ def test_after_within_layer_every_unit_has_the_asked_mean_and_unit_variance():
         np.testing.assert_allclose(z.std(axis=0), 1, rtol=1e-10)
 
 
-def test_autoinit_is_he_behind_relu_and_scales_with_the_data_in_front():
+def test_autoinit_is_he_after_relu_and_scales_with_the_data_in_the_first_layer():
     m = model("relu", layers=((784, 400), (400, 300)))
     (first, _), (second, _) = init.autoinit(m, seed=0, dtype=np.float64)
     np.testing.assert_allclose(
@@ -569,7 +569,7 @@ def test_a_network_scheme_is_finite_on_images_that_do_not_vary(name, images):
         assert np.isfinite(b).all()
 
 
-def test_kmeans_and_pca_behind_dead_units_are_random():
+def test_kmeans_and_pca_after_dead_units_are_random():
     m = model("relu", ((784, 20), (20, 10)))
     for scheme in (init.kmeans, init.pca):
         parameters = scheme(m, beta=-10.0, seed=0, dtype=np.float64)

@@ -97,14 +97,14 @@ def test_the_table_has_a_line_for_each_scheme_and_shape_and_its_ratio_is_of_the_
         (["--cores", "4096"], r"--cores 4096: allowed: from 1 to \d+, the cores of this machine"),
     ],
 )
-def test_what_cannot_be_measured_is_told_in_one_line(capfd, arguments, message):
+def test_invalid_arguments_are_reported_in_one_line(capfd, arguments, message):
     code, _, err = run(capfd, "bench", *arguments)
     assert code == 2
     assert re.match(message, err)
     assert err.count("\n") == 1
 
 
-def test_a_library_that_breaks_is_told_and_left_out(capfd, monkeypatch):
+def test_a_library_that_fails_is_reported_and_left_out(capfd, monkeypatch):
     monkeypatch.setattr(throughput, "installed", lambda: ["initbench", "nothing of this name", "numpy"])
     code, out, _ = run(capfd, "bench", "--shape", "30,20", "--scheme", "normal")
     (line,) = [line for line in out.splitlines() if line.startswith("| normal")]

@@ -218,7 +218,7 @@ def test_orthogonal_weights_have_the_same_bits_on_any_number_of_threads():
     assert len(outputs) == 1
 
 
-def test_a_weight_depends_on_its_place_alone():
+def test_a_weight_depends_on_its_index_alone():
     """A longer array begins with the shorter one, whatever its shape."""
     long = init.normal((900, 11), seed=4).ravel()
     for shape in ((7,), (513,), (20, 30), (2, 5, 6, 7)):
@@ -251,7 +251,7 @@ def test_weights_in_a_small_run_do_not_load_numba():
 
 
 @needs_numba
-def test_what_is_given_does_not_decide_which_path_can_take_it():
+def test_the_compiled_path_accepts_every_type_of_number():
     """Integers, fractions and NumPy's numbers are converted to floats; nothing is recompiled for them."""
     noise.load()
     expected = init.normal((40, 3), mean=1.0, std=2.0, seed=0)
@@ -273,7 +273,7 @@ def test_seeds_are_what_numpy_takes_for_one():
         init.normal((5, 4), seed=-1)
 
 
-def test_the_places_of_a_sparse_scheme_are_no_stream_of_anybody_else():
+def test_the_mask_of_a_sparse_scheme_has_a_stream_of_its_own():
     sequence = np.random.SeedSequence(1)
     children = [streams.key(child) for child in sequence.spawn(3)]
     assert streams.key(streams.mask(sequence)) not in [streams.key(sequence), *children]
@@ -507,7 +507,7 @@ def test_caches_lie_below_no_working_directory(monkeypatch, tmp_path):
     assert os.environ["HOME"] != str(own)
 
 
-def test_products_keep_to_one_thread_until_the_last_that_asked_is_done():
+def test_products_use_one_thread_until_the_last_context_exits():
     libraries = threads._libraries()
 
     def counts():
@@ -535,7 +535,7 @@ def test_what_a_shared_call_raises_is_raised(monkeypatch):
 
 
 @pytest.mark.parametrize(("requested", "threads_"), [("3", 3), ("4,2", 4), ("0", None), ("abc", None), ("", None)])
-def test_omp_num_threads_says_how_many(requested, threads_, monkeypatch):
+def test_omp_num_threads_limits_the_threads(requested, threads_, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", requested)
     assert threads.allowed() == (threads_ or threads.available_cores())
 

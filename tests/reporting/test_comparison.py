@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-import strangers
+import untrusted
 from command import ended
 from frames import GRID as TEXT
 from frames import frame_of_grid as made_up
@@ -186,7 +186,7 @@ def test_runs_without_a_common_cell_cannot_be_compared(runs, tmp_path):
     ("form", "first"), [("svg", b"<?xml"), ("pdf", b"%PDF"), pytest.param("png", b"\x89PNG", marks=pytest.mark.slow)]
 )
 def test_figures_are_files_with_their_fonts_in_them(tmp_path, form, first):
-    run = strangers.made_run(tmp_path)
+    run = untrusted.made_run(tmp_path)
     result = invoke("figures", run, "--format", form, "--into", tmp_path / "drawn")
     assert result.exit_code == 0, result.output
     paths = sorted((tmp_path / "drawn").iterdir())
@@ -213,7 +213,7 @@ def test_figures_are_files_with_their_fonts_in_them(tmp_path, form, first):
 
 @pytest.mark.parametrize("form", ["svg", *(pytest.param(form, marks=pytest.mark.slow) for form in ("pdf", "png"))])
 def test_settings_of_a_user_change_no_byte_of_a_figures_file(tmp_path, form):
-    run = strangers.made_run(tmp_path, strangers.GRID.replace('["tanh", "relu"]', '["tanh"]'))
+    run = untrusted.made_run(tmp_path, untrusted.GRID.replace('["tanh", "relu"]', '["tanh"]'))
     ib.figures(run, form, tmp_path / "plain")
     with mpl.rc_context(HOSTILE):
         ib.figures(run, form, tmp_path / "hostile")

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import seaborn as sns
-import strangers
+import untrusted
 from frames import frame_of
 from frames import frame_of_grid as made_up
 from rcparams import HOSTILE
@@ -439,8 +439,8 @@ def test_every_figure_is_drawn_in_our_own_settings():
 
 
 def test_files_say_once_which_characters_no_font_has(monkeypatch, tmp_path):
-    text = strangers.GRID.replace("zeros", "he_uniform").replace('["tanh", "relu"]', '["tanh"]')
-    folder = strangers.made_run(tmp_path, text)
+    text = untrusted.GRID.replace("zeros", "he_uniform").replace('["tanh", "relu"]', '["tanh"]')
+    folder = untrusted.made_run(tmp_path, text)
     some = drawing_module._family_with
     monkeypatch.setattr(drawing_module, "_family_with", lambda char: None if char == "\U0001bc00" else some(char))
     odd = "\U0001bc00 \N{RIGHTWARDS TWO-HEADED ARROW WITH VERTICAL STROKE}"  # the second is in DejaVu Serif

@@ -13,7 +13,7 @@ from initbench.reporting import numbers
 from initbench.reporting.page import render
 from initbench.spec import grid
 
-CHOICE = ["activation", "loss"]
+COMBINATION = ["activation", "loss"]
 FAILED = "Failed runs (95% interval of the failure rate)"  # a heading of the table
 
 
@@ -90,7 +90,7 @@ def test_axe_would_find_one(opened, address):
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_table_sorts_and_filters(opened, address, frame, width):
     page = opened(address, width)
-    table = stats.verdicts(frame, CHOICE)
+    table = stats.verdicts(frame, COMBINATION)
     assert column(page, 2) == table["initializer"].tolist()
     page.get_by_role("button", name="Test accuracy, all runs").click()
     means = table["mean_all"].round(9).sort_values(kind="stable")
@@ -127,8 +127,8 @@ def test_the_metric_can_be_chosen(opened, address, frame):
     page = opened(address)
     for metric, label in (("validation_accuracy", "Validation accuracy"), ("test_loss", "Test loss")):
         page.get_by_label("Metric", exact=True).select_option(metric)
-        keys = [*CHOICE, "initializer"]
-        table = stats.verdicts(frame, CHOICE)[keys].merge(stats.results(frame, keys, metric), how="left", on=keys)
+        keys = [*COMBINATION, "initializer"]
+        table = stats.verdicts(frame, COMBINATION)[keys].merge(stats.results(frame, keys, metric), how="left", on=keys)
         show = numbers.interval if metric.endswith("accuracy") else numbers.loss_interval
         assert [means_of(text) for text in column(page, 4)] == [show(row) for _, row in table.iterrows()]
         assert column(page, 6) == [show(row, "trained") for _, row in table.iterrows()]
@@ -138,8 +138,8 @@ def test_the_metric_can_be_chosen(opened, address, frame):
 def test_the_reference_can_be_selected(opened, address, frame):
     page = opened(address)
     page.get_by_label("Compare with", exact=True).select_option("he_normal")
-    table = stats.pairs(frame, CHOICE)
-    table = table[table["other"] == "he_normal"].set_index([*CHOICE, "initializer"])
+    table = stats.pairs(frame, COMBINATION)
+    table = table[table["other"] == "he_normal"].set_index([*COMBINATION, "initializer"])
     for activation, loss, name, difference in zip(*(column(page, i) for i in (0, 1, 2, 5)), strict=True):
         if name == "he_normal":
             assert difference == "–"
@@ -264,16 +264,16 @@ def test_a_run_whose_name_is_a_script_runs_none(opened, frame, tmp_path):
     assert column(page, 2)[1].startswith("</script><script>alert(1)")
 
 
-def test_a_strangers_report_and_comparison_run_nothing(opened, tmp_path):
-    """Every text that the maker of a results folder may choose is poison: see `strangers.PAYLOADS`."""
-    import strangers
+def test_an_untrusted_report_and_comparison_run_nothing(opened, tmp_path):
+    """Every text that the maker of a results folder may choose is poison: see `untrusted.PAYLOADS`."""
+    import untrusted
 
     import initbench as ib
     from initbench.api.outputs import changes
     from initbench.reporting import comparison
     from initbench.results.experiment import Experiment
 
-    folder = strangers.poisoned(tmp_path)
+    folder = untrusted.poisoned(tmp_path)
     page = opened(ib.report(folder).as_uri())
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")

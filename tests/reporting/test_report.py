@@ -42,7 +42,7 @@ def page():
     return render(made_up(parsed), parsed, [environment, environment], "initbench run page.toml")
 
 
-def test_the_page_asks_nothing_of_any_host(page):
+def test_the_page_sends_no_requests(page):
     parsed = Page(page)
     assert parsed.addresses
     assert all(address.startswith(("data:", "#")) for address in parsed.addresses)
@@ -94,14 +94,14 @@ def test_the_tables_hold_the_numbers_of_the_statistics(page):
         assert numbers.interval(row) in text
 
 
-def test_the_articles_setting_is_told_to_be_a_finding(page):
+def test_the_articles_configuration_is_described_as_expected_behaviour(page):
     text = Page(page).text
     assert "The article's own configuration" in text
     assert "expected behaviour, not a bug" in text
     assert "zeros are a good start" in text
 
 
-def test_a_scheme_for_each_place_has_a_short_name_that_fits_its_figures(recwarn):
+def test_per_layer_schemes_have_short_names_that_fit_the_figures(recwarn):
     table = '{ hidden = "he_normal", last = { name = "normal", std = 0.01 } }'
     longest = (
         '{ first = "variance_scaling", hidden = "glorot_truncated_normal", last = { name = "uniform", low = -1 } }'
@@ -189,7 +189,7 @@ def test_divergence_is_counted_and_listed(without_figures):
     assert "Every run diverged, so no initializer can be recommended." in text
 
 
-def test_a_part_of_a_run_is_told_to_be_one(without_figures):
+def test_an_unfinished_experiment_is_described_as_unfinished(without_figures):
     parsed = grid.parse(TEXT)
     frame = made_up(parsed)
     text = Page(render(frame[frame["seed"] < 2], parsed, [], "initbench run page.toml")).text
@@ -200,7 +200,7 @@ def test_a_part_of_a_run_is_told_to_be_one(without_figures):
     assert "No cell of this experiment is trained yet" in text
 
 
-def test_a_verdict_says_who_leads_who_is_not_told_apart_and_who_is_behind():
+def test_a_verdict_names_the_best_initializers_and_the_significantly_worse():
     frame = frame_of(
         {
             "a": [0.90, 0.91, 0.92, 0.91, 0.90],
@@ -281,7 +281,7 @@ def test_the_report_of_an_experiment_is_small_and_says_how_fast_it_was(copied):
     assert f"its training took {sum(trained) / 12:.2g} s" in text
 
 
-def test_what_initial_weights_cost_is_told_of_this_grids_and_taken_off_the_training():
+def test_the_time_of_initialization_is_reported_apart_from_training():
     by_initializer = {"metainit": {"cells": 2, "seconds": 250.0}, "zeros": {"cells": 2, "seconds": 0.0}, "broken": None}
     timing = {"seconds": 254.0, "cells": 4, "operations": 4e9, "product_rate": 2e9, "initialization": by_initializer}
     assert narrative.speed([timing]).startswith("Training took 254 s")  # a damaged timing is not read
@@ -352,7 +352,7 @@ def test_the_page_says_how_fast_an_initializer_comes_near_the_leader(without_fig
     assert "Epochs to within 1 point of the leader" in Page(render(frame, parsed, [], "x")).text
 
 
-def test_where_each_is_behind_another_none_is_recommended():
+def test_no_initializer_is_recommended_if_each_is_significantly_worse_than_another():
     """Three initializers, each pair with seeds of its own: a beats b, b beats c, and c beats a."""
     better = {seed: ["ab", "bc", "ca"][seed // 5] for seed in range(15)}
     values = {
@@ -441,7 +441,7 @@ def degenerate(case):
 
 
 @pytest.mark.parametrize("case", DEGENERATE)
-def test_degenerate_runs_are_told_of_in_sentences(case, without_figures):
+def test_degenerate_experiments_are_described_in_sentences(case, without_figures):
     degenerate(case)
 
 
@@ -463,7 +463,7 @@ def test_degenerate_runs_are_drawn(case):
     degenerate(case)
 
 
-def test_learning_rates_are_told_common_and_each_its_own_best(without_figures):
+def test_results_are_reported_at_the_common_and_at_the_own_best_learning_rates(without_figures):
     parsed = grid.parse(TEXT, overrides={"learning_rate": [0.01, 0.1, 1.0], "loss": "mse"})
     own = {"zeros": 0.01, "he_normal": 0.1, "truncated_normal(std=1.0)": 0.1}
     frame = made_up(parsed, lambda c: 0.9 if own[c.initializer] == c.learning_rate else 0.6)
@@ -584,7 +584,7 @@ def test_who_was_not_compared_is_not_passed_over():
     assert headline == "With a single seed no difference can be tested: any difference may be chance."
 
 
-def test_the_headline_says_nothing_of_choices_in_which_an_initializer_did_not_run():
+def test_the_headline_leaves_out_combinations_without_runs_of_an_initializer():
     whole = frame_of({"A": around(0.9), "B": around(0.5), "C": around(0.9)}, activation="tanh")
     part = frame_of({"A": around(0.9), "B": around(0.5)}, activation="relu")
     verdicts = stats.verdicts(pd.concat([whole, part], ignore_index=True), ["activation"])
@@ -592,7 +592,7 @@ def test_the_headline_says_nothing_of_choices_in_which_an_initializer_did_not_ru
     assert first == "Over all 2 activations, A is never significantly worse than any other initializer."
 
 
-def test_that_an_initializer_is_best_at_some_rates_only_is_said_where_it_is_behind_at_all_others():
+def test_initializers_that_are_best_at_some_learning_rates_only_are_listed_with_them():
     frames = [
         frame_of({"A": around(a), "B": around(b)}, learning_rate=rate)
         for rate, a, b in ((0.1, 0.9, 0.5), (0.2, 0.9, 0.9), (0.3, 0.5, 0.9))
@@ -621,7 +621,7 @@ def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, 
     assert "truncated" not in printed  # which failed at every seed
 
 
-def test_several_kinds_of_machine_are_said_in_words(without_figures):
+def test_several_kinds_of_machine_are_described_in_words(without_figures):
     environment = {"processor": "AMD EPYC", "device": "cpu", "torch": "2.13.0"}
     assert narrative.mixed([environment, {**environment, "torch": "2.12.0"}]) == ""
     sentence = narrative.mixed(

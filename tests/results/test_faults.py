@@ -94,7 +94,7 @@ def whole(grid, instant, tmp_path):
 
 
 def command(grid, results, capsys):
-    """The command line, in this process: the exit status, and what it said of errors."""
+    """Run the command line in this process; return its exit status and what it printed to stderr."""
     capsys.readouterr()
     status = status_of("run", grid, "--results", results)
     return status, capsys.readouterr().err

@@ -17,7 +17,7 @@ import made_up
 import pandas as pd
 import pyarrow as pa
 import pytest
-import strangers
+import untrusted
 from command import status_of
 from disk import Disk, forked
 from soak import THOROUGH
@@ -37,7 +37,7 @@ ROOT_ONLY = pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason=
 
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory):
-    return strangers.made_run(tmp_path_factory.mktemp("made"))
+    return untrusted.made_run(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def mode(path):
 def test_a_run_has_the_modes_that_the_umask_leaves(tmp_path, umask):
     before = os.umask(umask)
     try:
-        folder = strangers.made_run(tmp_path / "results")
+        folder = untrusted.made_run(tmp_path / "results")
         with lock.exclusive(folder):
             assert mode(folder / lock.HEARTBEAT) == mode(folder / lock.LOCK) == 0o666 & ~umask
     finally:
@@ -497,15 +497,15 @@ def test_a_full_disk_can_be_cleaned(mounted, folder, capsys, monkeypatch, lacks)
 def joined(tmp_path_factory):
     """Two runs that share cells, of which one part differs; and what an undisturbed merge makes of them."""
     root = tmp_path_factory.mktemp("joined")
-    left = strangers.made_run(root / "left", strangers.GRID.replace("seed = 3", "seed = [0, 1, 2]"))
-    right = strangers.made_run(root / "right", strangers.GRID.replace("seed = 3", "seed = [1, 2, 3]"))
+    left = untrusted.made_run(root / "left", untrusted.GRID.replace("seed = 3", "seed = [0, 1, 2]"))
+    right = untrusted.made_run(root / "right", untrusted.GRID.replace("seed = 3", "seed = [1, 2, 3]"))
     part = next(store.read_parts(right, []))
     changed = part.table.to_pandas()
     changed["test_accuracy"] /= 2
     for path in (right / "parts" / f"{part.id}.parquet", right / "timings" / f"{part.id}.json"):
         path.unlink()
     rows = pa.Table.from_pandas(changed, part.table.schema, preserve_index=False)
-    store.write_timing(right, store.write_part(right, rows, part.metadata), strangers.TIMING)
+    store.write_timing(right, store.write_part(right, rows, part.metadata), untrusted.TIMING)
     merged, lines = merge_experiments([left, right], root / "whole" / "both")
     assert len(lines) == changed.loc[changed["seed"] < 3, "cell"].nunique() > 3
     return [left, right], merged.folder, lines
@@ -556,12 +556,12 @@ def test_a_merge_repeated_after_a_source_was_restacked_has_each_cell_once(joined
     assert [part.id] == [path.stem for path in (tmp_path / "both" / "parts").iterdir()]
     (left / "parts" / f"{part.id}.parquet").unlink()
     for rows in (part.table[:6], part.table[6:]):
-        store.write_timing(left, store.write_part(left, rows, part.metadata), strangers.TIMING)
+        store.write_timing(left, store.write_part(left, rows, part.metadata), untrusted.TIMING)
     merged, lines = merge_experiments([left], tmp_path / "both")
     assert (lines, merged.missing()) == ([], [])
     rows = pd.read_parquet(merged.folder / "parts")
     assert (len(rows), rows.duplicated(["cell", "epoch"]).any()) == (54, False)
-    assert store.read_timing(merged.folder, part.id) == strangers.TIMING
+    assert store.read_timing(merged.folder, part.id) == untrusted.TIMING
 
 
 def test_a_merge_does_not_continue_in_a_folder_with_other_files(joined, tmp_path):

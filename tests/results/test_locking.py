@@ -374,9 +374,7 @@ def test_nothing_is_written_through_a_link(grid, folder, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["timings", "set-aside", "figures", lock.HEARTBEAT, lock.LOCK, "grid.toml"])
-def test_a_file_where_a_folder_belongs_or_the_other_way_is_told_of_before_anything_is_trained(
-    grid, folder, tmp_path, name
-):
+def test_a_file_instead_of_a_folder_or_the_reverse_is_reported_before_training(grid, folder, tmp_path, name):
     if (folder / name).is_dir():
         shutil.rmtree(folder / name)
     (folder / name).unlink(missing_ok=True)

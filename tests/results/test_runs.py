@@ -158,7 +158,7 @@ def test_a_part_of_another_schema_is_set_aside(folder):
     assert "its columns are not those" in lines[0]
 
 
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_no_files(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(b"old")
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
@@ -336,7 +336,7 @@ def test_merge_treats_all_images_as_their_number(folder, tmp_path, grid_file):
 
 
 def test_workers_end_with_their_parent_and_import_nothing_from_the_working_directory(tmp_path, grid_file):
-    (tmp_path / "random.py").write_text("raise SystemExit('a stranger was imported')")
+    (tmp_path / "random.py").write_text("raise SystemExit('an untrusted module was imported')")
     code = "import sys; sys.path.pop(0); from initbench.cli import main; main()"
     command = [sys.executable, "-c", code, "run", str(grid_file), "--set", "epochs=1000"]
     parent = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)

@@ -98,7 +98,7 @@ def test_a_cell_of_another_processor_may_differ_and_is_listed_separately(folder)
     assert all(f"; blas other kernels, here {threads.blas()}" in line for line in retrained.elsewhere)
 
 
-def test_what_another_processor_cannot_have_given_is_problems(folder):
+def test_results_that_no_processor_can_produce_are_problems(folder):
     def change(rows):
         rows["test_accuracy"] = 0.999
         return rows

@@ -228,7 +228,7 @@ def test_cells_are_resolved_and_their_ids_depend_on_the_specification_alone():
     assert len({c.id for c in cells}) == 8
 
 
-def test_every_spelling_of_a_choice_is_one_cell():
+def test_every_spelling_of_an_initializer_is_one_cell():
     spellings = [
         "'normal(std=0.2)'",
         "{ name = 'normal', std = 0.2 }",
@@ -238,7 +238,7 @@ def test_every_spelling_of_a_choice_is_one_cell():
     assert len(ids) == 1
 
 
-def test_a_scheme_for_each_place_is_one_cell_in_every_spelling():
+def test_every_spelling_of_a_per_layer_scheme_is_one_cell():
     table = {"hidden": "he_normal", "last": {"name": "normal", "std": 0.01}}
     text = "per_layer(first=he_normal, hidden=he_normal, last=normal(std=0.01))"
     parsed = [grid.parse(VALID, overrides={"initializer": [spelling]}) for spelling in (table, text)]
@@ -249,7 +249,7 @@ def test_a_scheme_for_each_place_is_one_cell_in_every_spelling():
     assert alike.axes["initializer"] == ("zeros",)
 
 
-def test_a_bias_initializer_is_an_axis_with_tables_and_places():
+def test_a_bias_initializer_is_an_axis_with_tables_and_layer_positions():
     text = """
         [grid]
         initializer = ["he_normal", "lsuv"]

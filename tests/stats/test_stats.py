@@ -39,7 +39,7 @@ def test_the_interval_covers_where_the_percentile_bootstrap_does_not():
 
 
 @pytest.mark.parametrize("values", [[], [np.nan], [0.3], [0.3, np.nan]])
-def test_where_there_is_nothing_to_say_nothing_is_said(values):
+def test_fewer_than_two_values_have_no_interval(values):
     mean, low, high = stats.mean_interval(values)
     assert np.isnan(low)
     assert np.isnan(high)
@@ -309,7 +309,7 @@ def test_the_speed_of_learning_is_kaplan_and_meiers_by_hand():
         assert row["share_low"] <= share <= row["share_high"]
 
 
-def test_each_choice_has_its_own_leader():
+def test_each_combination_has_its_own_leader():
     left = frame_of({"a": [0.9, 0.91], "b": [0.1, 0.2]}, activation="tanh")
     right = frame_of({"a": [0.1, 0.2], "b": [0.8, 0.9]}, activation="relu")
     table = stats.verdicts(pd.concat([left, right], ignore_index=True), ["activation"])
@@ -363,7 +363,7 @@ def test_differences_that_are_the_same_to_the_last_digit_are_no_certainty():
     assert table["significant"].tolist() == [False, True, True]
 
 
-def test_a_sentence_about_all_choices_is_corrected_for_all():
+def test_significance_over_all_combinations_is_corrected_for_all():
     generator = np.random.default_rng(3)
     frames = []
     for number in range(8):
@@ -486,7 +486,7 @@ def test_a_share_that_fails_without_a_gap_is_not_flagged_and_its_interval_covers
     assert coverage(accuracies, 5) > 0.93
 
 
-def test_the_coverage_of_two_humps_is_at_most_what_is_said():
+def test_the_coverage_for_two_modes_is_at_most_the_bound():
     """Real trainings with runs that diverge among them: the interval covers no more than the bound, at any q and n."""
     real, failed = populations()["he_normal relu cross_entropy"]
     assert failed == 0
@@ -639,9 +639,7 @@ def test_average_ranks_are_compared_over_the_seeds_by_sign_flips():
     [(0.0, 7, 120, 12), (0.9, 7, 120, 12)]
     + [pytest.param(*luck, 1000, 67, marks=pytest.mark.slow) for luck in ((0.0, 7), (0.9, 7), (0.9, 15))],
 )
-def test_where_initializers_are_the_same_their_ranks_are_told_apart_in_at_most_67_of_1000(
-    together, seeds, count, limit
-):
+def test_ranks_of_equal_initializers_differ_significantly_in_at_most_67_of_1000(together, seeds, count, limit):
     """Choices share their seeds, and so some of the luck of an initializer at a seed (this share of its variance):
     Wilcoxon's test over the choices would claim a difference in up to 77% of experiments.
     """
@@ -650,11 +648,11 @@ def test_where_initializers_are_the_same_their_ranks_are_told_apart_in_at_most_6
     values = shared + generator.normal(0, np.sqrt(1 - together), (count, 3, 8, seeds))
     tables = [stats.rank_pairs(dict(zip("abc", map(list, scores_by_name), strict=True))) for scores_by_name in values]
     assert sum(table["significant"].any() for table in tables) <= limit
-    by_choices = sum((table["p_combinations_holm"] <= 0.05).any() for table in tables)
-    assert (by_choices > 0.3 * count) == (together > 0)
+    by_combinations = sum((table["p_combinations_holm"] <= 0.05).any() for table in tables)
+    assert (by_combinations > 0.3 * count) == (together > 0)
 
 
-def test_ranks_leave_out_choices_that_lack_an_initializer_or_any_that_trained():
+def test_ranks_leave_out_combinations_that_lack_an_initializer_or_any_trained_run():
     whole = frame_of({"a": [0.9, 0.91], "b": [0.8, 0.81]}, activation="tanh")
     lacking = frame_of({"a": [0.9, 0.91]}, activation="relu")
     dead = frame_of({"a": [None, None], "b": [0.1, 0.1]}, activation="elu")
@@ -731,7 +729,7 @@ def test_only_seeds_that_all_have_are_ranked():
         stats.rank_pairs({"a": [np.ones(3), np.ones(2)], "b": [np.ones(3), np.ones(2)]})
 
 
-def test_many_initializers_a_point_apart_at_many_seeds_are_told_apart_by_rank():
+def test_ranks_of_many_initializers_a_point_apart_at_many_seeds_differ_significantly():
     generator = np.random.default_rng(0)
     scores = {f"n{i:02}": list(0.9 - 0.01 * i + generator.normal(0, 0.001, (4, 20))) for i in range(30)}
     table = stats.rank_pairs(scores)
@@ -754,7 +752,7 @@ def test_coming_near_a_leader_that_is_at_chance_asks_to_leave_chance():
     assert table["reached"].to_dict() == {"a": 1, "b": 0}
 
 
-def test_what_is_above_chance_on_one_data_set_is_no_matter_of_another():
+def test_chance_is_computed_for_each_data_set():
     chance = {"two": stats.Chance(0.5, 0.5, 5000), "sorted": SORTED}
     frames = [
         frame_of({"a": [0.2], "b": [0.15]}),

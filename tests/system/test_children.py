@@ -1,4 +1,4 @@
-"""Processes that the package starts: what a stranger's working directory, and the user's environment, do to them."""
+"""Processes that the package starts: the effects of an untrusted working directory and of the user's environment."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from strangers import part_files
 from typer.testing import CliRunner
+from untrusted import part_files
 
 from initbench.cli import app
 from initbench.errors import WorkerDied
@@ -62,9 +62,9 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 
 
 @pytest.fixture(scope="module")
-def strangers_folder(tmp_path_factory):
+def untrusted_folder(tmp_path_factory):
     """A folder in which whatever is imported leaves a mark, and a folder for the marks."""
-    folder, marks = tmp_path_factory.mktemp("stranger"), tmp_path_factory.mktemp("marks")
+    folder, marks = tmp_path_factory.mktemp("untrusted"), tmp_path_factory.mktemp("marks")
     names = modules_of_children()
     assert {"torch", "json", "numpy", "numba", "initbench"} <= set(names)
     for name in (*names, "numba_config", "sitecustomize", "usercustomize"):
@@ -103,12 +103,12 @@ def recorded(monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="the marks are left by functions of POSIX")
 @pytest.mark.filterwarnings("ignore:NumPy draws the weights")  # `bench` says so here
-def test_no_command_runs_what_lies_in_the_working_directory(strangers_folder, devices_anew, monkeypatch, tmp_path):
+def test_no_command_runs_what_lies_in_the_working_directory(untrusted_folder, devices_anew, monkeypatch, tmp_path):
     """Nor do relative and empty entries of PYTHONPATH lead there, and no variable changes a worker's bits.
 
     What two workers have to say of numba comes once.
     """
-    folder, marks = strangers_folder
+    folder, marks = untrusted_folder
     results = str(tmp_path)
     run = f"{tmp_path}/small-smoke"
     monkeypatch.chdir(folder)
@@ -166,8 +166,8 @@ import os, sys, warnings
 from pathlib import Path
 from initbench.random import noise
 warnings.simplefilter("ignore")
-home, stranger = map(Path, sys.argv[1:])
-os.chdir(stranger)
+home, untrusted = map(Path, sys.argv[1:])
+os.chdir(untrusted)
 assert noise.load() is noise.plain
 assert "numba" not in sys.modules
 (note,) = noise.notes
@@ -176,7 +176,7 @@ expected = noise.uniform((9,), 0.0, 1.0, 3)
 os.chdir(home)
 noise._loaded = None
 path = noise.load()
-os.chdir(stranger)
+os.chdir(untrusted)
 assert (noise.uniform((9,), 0.0, 1.0, 3) == expected).all()
 assert path._uniform.signatures, "it was not compiled here"
 assert Path(path._uniform.stats.cache_path).is_relative_to(home)
@@ -187,11 +187,11 @@ assert noise.notes == [note]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the marks are left by functions of POSIX")
-def test_numba_reads_no_configuration_in_the_working_directory(strangers_folder, tmp_path):
+def test_numba_reads_no_configuration_in_the_working_directory(untrusted_folder, tmp_path):
     """Not where it is imported there, nor where a program goes there later, before something is compiled."""
     pytest.importorskip("numba")
     pytest.importorskip("yaml", reason="without PyYAML numba reads no configuration")
-    folder, marks = strangers_folder
+    folder, marks = untrusted_folder
     before = set(folder.rglob("*"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     done = subprocess.run(

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import strangers
+import untrusted
 from watch import watched
 
 import initbench as ib
@@ -29,15 +29,15 @@ from initbench.results.table import csv_bytes
 from initbench.spec import grid
 
 # As long as the others and with the same line breaks, but without characters that are active on a page.
-PLAIN = tuple(re.sub(r"[^\w (/]", "x", payload) for payload in strangers.PAYLOADS)
+PLAIN = tuple(re.sub(r"[^\w (/]", "x", payload) for payload in untrusted.PAYLOADS)
 ADDRESSES = ("src", "href", "xlink:href", "action", "formaction", "srcset", "data", "poster", "background", "ping")
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Two experiments that differ only in strings: one is poisoned."""
-    root = tmp_path_factory.mktemp("strangers")
-    return strangers.poisoned(root / "poisoned"), strangers.poisoned(root / "plain", PLAIN)
+    root = tmp_path_factory.mktemp("untrusted")
+    return untrusted.poisoned(root / "poisoned"), untrusted.poisoned(root / "plain", PLAIN)
 
 
 class Elements(HTMLParser):
@@ -100,11 +100,11 @@ def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(fold
     pages = []
     for folder in folders:
         other = shutil.copytree(folder, tmp_path / f"{folder.parent.name}-other" / folder.name)
-        path = strangers.part_files(other)[0]
+        path = untrusted.part_files(other)[0]
         rows = pq.read_table(path)
         index = rows.column_names.index("test_accuracy")
         halved = pc.divide(rows["test_accuracy"], 2.0)
-        strangers.replaced(path, strangers.parquet(rows.set_column(index, rows.schema.field(index), halved)))
+        untrusted.replaced(path, untrusted.parquet(rows.set_column(index, rows.schema.field(index), halved)))
         table, before, after = changes(Experiment.open(folder), Experiment.open(other))
         pages.append(Elements(comparison.render(table, before, after, 0.5, "initbench compare")))
     poisoned, plain = pages
@@ -138,7 +138,7 @@ FORMULAS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*FORMULAS, *strangers.UNPRINTABLE])
+@pytest.mark.parametrize("name", [*FORMULAS, *untrusted.UNPRINTABLE])
 def test_a_data_set_name_that_a_terminal_or_a_spreadsheet_would_execute_is_rejected(name, tmp_path):
     fields = datasets.to_stored(datasets.find("mnist")) | {"folder": "/none/x"}
     datasets.from_stored({**fields, "name": "x@0123456789ab"})
@@ -155,10 +155,10 @@ def test_other_data_set_names_are_accepted(tmp_path):
 
 
 def test_unprintable_metadata_are_escaped(tmp_path):
-    folder = strangers.made_run(tmp_path)
-    path = strangers.part_files(folder)[0]
-    metadata = json.dumps({text: text for text in strangers.UNPRINTABLE}).encode()
-    strangers.replaced(path, strangers.parquet(pq.read_table(path), metadata))
+    folder = untrusted.made_run(tmp_path)
+    path = untrusted.part_files(folder)[0]
+    metadata = json.dumps({text: text for text in untrusted.UNPRINTABLE}).encode()
+    untrusted.replaced(path, untrusted.parquet(pq.read_table(path), metadata))
     text = quiet(ib.report, folder).read_text(encoding="utf-8")
     assert r"\x1b]0;owned\x07" in text
     assert r"\u2028window" in text
@@ -174,7 +174,7 @@ def test_reading_and_reporting_an_untrusted_folder_runs_unpickles_and_sends_noth
     for name in ("__init__.py", "conftest.py", "sitecustomize.py", "numpy.py"):  # bait
         (folder / name).write_text("raise SystemExit('run')")
     (folder / "parts" / "x.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
-    plain = strangers.made_run(tmp_path)
+    plain = untrusted.made_run(tmp_path)
     ib.report(plain)  # what is imported late is imported now
     ib.compare(plain, plain)
     with watched() as events:
