@@ -41,7 +41,7 @@ PHRASES = {
 }
 # Case matters in these.
 CONSTANTS = {r"_?(MOST|LARGEST|FARTHEST|LONGEST|WIDEST|SMALLEST|FEWEST|LEAST)_\w+": "MAX_… or MIN_…"}
-# A variable, argument, attribute or function is named for what it holds.
+# A variable, argument, attribute or function is named for what it holds; PHRASES apply to names of functions as well.
 NAMES = {"asked", "beside", "choice", "each", "found", "given", "how", "kept", "known", "lost", "made", "one", "place"}
 NAMES |= {"said", "taken", "told", "what", "where", "who"}
 # Names in stored files, and names of earlier versions in the changelog.
@@ -75,6 +75,9 @@ def complaints(text: str, python: bool = False) -> Iterator[tuple[int, str]]:
                 continue
         if name.strip("_") in NAMES:
             yield node.lineno, f"the name {name!r}: write what it holds"
+        for pattern, instead in _PATTERNS if isinstance(node, ast.FunctionDef | ast.ClassDef) else ():
+            if match := pattern.search(name.replace("_", " ")):
+                yield node.lineno, f"{match[0]!r} in the name {name!r}: write {instead}"
 
 
 def main(arguments: list[str]) -> int:

@@ -17,7 +17,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("wrong", "right"), WRONG.items())
-def test_a_phrase_that_is_not_used_here_fails_with_its_place_and_the_replacement_passes(wrong, right, tmp_path, capsys):
+def test_a_forbidden_phrase_fails_with_its_line_and_the_replacement_passes(wrong, right, tmp_path, capsys):
     path = tmp_path / "page.md"
     path.write_text(f"First.\n{wrong}\n")
     assert check_words.main([str(path)]) == 1
@@ -28,7 +28,16 @@ def test_a_phrase_that_is_not_used_here_fails_with_its_place_and_the_replacement
 
 
 @pytest.mark.parametrize(
-    "code", ["found = 1", "def f(told): ...", "for each in (): ...", "(said := 1)", "self.given = 1", "def made(): ..."]
+    "code",
+    [
+        "found = 1",
+        "def f(told): ...",
+        "for each in (): ...",
+        "(said := 1)",
+        "self.given = 1",
+        "def made(): ...",
+        "def test_it_is_told(): ...",
+    ],
 )
 def test_a_name_that_does_not_say_what_it_holds_fails(code):
     assert [line for line, _ in check_words.complaints("import os\n" + code, python=True)] == [2]
