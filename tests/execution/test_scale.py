@@ -104,7 +104,7 @@ def test_a_row_that_comes_twice_is_taken_once_and_the_rows_of_other_cells_are_no
     assert results.frame(cells, []).dtypes.equals(whole.dtypes)
 
 
-def test_a_long_table_says_the_same_in_less_memory(run, monkeypatch):
+def test_a_long_table_is_the_same_in_less_memory(run, monkeypatch):
     plain = run.frame()
     assert len(plain) <= MAX_PLAIN_ROWS
     monkeypatch.setattr(results, "MAX_PLAIN_ROWS", 0)

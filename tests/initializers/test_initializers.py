@@ -608,7 +608,7 @@ def test_delta_orthogonal_convolutions_keep_the_norm_of_an_image():
     assert out.norm().item() == pytest.approx(image.norm().item(), rel=1e-6)
 
 
-def test_the_docs_page_says_what_the_docstrings_say():
+def test_the_docs_page_matches_the_docstrings():
     from tools.make_initializers_page import DOCS, page, pictured
 
     assert (DOCS / "initializers.md").read_text(encoding="utf-8") == page(), "run make docs"

@@ -202,7 +202,7 @@ def test_orthogonal_weights_are_orthogonal_and_neither_sign_is_preferred(pair):
         assert abs(np.trace(matrix)) < 5 * gain
 
 
-def test_pytorchs_sparse_weights_leave_as_many_zeros_of_each_input():
+def test_pytorchs_sparse_weights_have_the_same_number_of_zeros_for_each_input():
     pair = next(pair for pair in PAIRS if pair.scheme == "torch_sparse")
     for W in (here(pair)[0], pair.theirs(THEIRS)):
         assert set((W == 0).sum(axis=1)) == {math.ceil(0.901 * 300)}

@@ -54,7 +54,7 @@ def test_the_page_sends_no_requests(page):
     assert not re.search(r"url\((?!#)|@import|https?://", without_names)
 
 
-def test_every_figure_says_what_it_shows_and_has_its_numbers_in_a_table(page):
+def test_every_figure_has_a_description_and_its_numbers_in_a_table(page):
     figures = [image for image in Page(page).images if image["aria-label"]]
     # the overview; intervals, differences and curves of four choices; two heat maps, speed, and four across choices
     assert len(figures) == 1 + 3 * 4 + 2 + 1 + 4
@@ -255,7 +255,7 @@ def test_hidden_layers_in_csv_are_lists_and_no_dates(kind):
     assert set(frame["hidden"]) == {"", "128", "12-10"}  # the table itself is as it was
 
 
-def test_a_large_experiment_is_embedded_in_part_and_the_page_says_so():
+def test_a_large_experiment_is_embedded_in_part_and_the_page_notes_it():
     frame = made_up(grid.parse(TEXT))
     many = pd.concat([frame] * 300, ignore_index=True)
     rows, description = explorer.embedded(many)
@@ -265,7 +265,7 @@ def test_a_large_experiment_is_embedded_in_part_and_the_page_says_so():
     assert explorer.embedded(pd.concat([many] * 3))[0].empty
 
 
-def test_the_report_of_an_experiment_is_small_and_says_how_fast_it_was(copied):
+def test_the_report_of_an_experiment_is_small_and_has_its_speed(copied):
     timings = store.read_timings(copied)
     assert len(timings) == 2
     starts = [sum(record["seconds"] for record in timing["initialization"].values()) for timing in timings]
@@ -319,7 +319,7 @@ def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
     assert re.sub(r"\\.", "", latex.partition("\n")[2]).count("_") == 0  # every one is escaped
 
 
-def test_the_page_says_how_many_seeds_would_be_enough(page, without_figures):
+def test_the_page_estimates_the_number_of_seeds_required(page, without_figures):
     parsed = grid.parse(TEXT)
     verdicts = stats.verdicts(made_up(parsed), ["activation", "loss"])
     text = Page(page).text
@@ -333,7 +333,7 @@ def test_the_page_says_how_many_seeds_would_be_enough(page, without_figures):
     assert "How many seeds" not in Page(render(made_up(alone), alone, [], "x")).text
 
 
-def test_the_page_says_how_fast_an_initializer_comes_near_the_leader(without_figures):
+def test_the_page_reports_how_fast_an_initializer_approaches_the_leader(without_figures):
     parsed = grid.parse(TEXT)
     frame = made_up(parsed)
     verdicts = stats.verdicts(frame, ["activation", "loss"])
