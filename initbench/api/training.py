@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from initbench.reporting.evidence import Evidence
 
-MIN_SEEDS = 3  # of two seeds, the 95% interval of a mean is ± 9 standard deviations: t₁ / √2 = 12.7 / 1.41
-
 
 @dataclass(frozen=True)
 class TrainingEstimate:
@@ -44,6 +42,8 @@ class TrainingEstimate:
     @property
     def too_few_seeds(self) -> bool:
         """Whether initializers are compared, with too few seeds for any claim."""
+        from initbench.stats import MIN_SEEDS
+
         return self.seeds < MIN_SEEDS and len(self.experiment.grid.axes["initializer"]) > 1
 
 

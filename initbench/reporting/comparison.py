@@ -7,15 +7,13 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from initbench import stats
 from initbench.errors import printable
 from initbench.reporting import figures, names, numbers
 from initbench.reporting.limits import MAX_COMPARED_DRAWN, MAX_COMPARED_ROWS
 from initbench.reporting.page import ENVIRONMENT_LABELS, ENVIRONMENT_VALUES
 from initbench.reporting.templates import fill
 from initbench.spec.columns import SETTINGS
-
-# With fewer seeds than these no test can be significant for a change of any usual size.
-MIN_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,9 @@ def regressions(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
     Their change is significant, or has too few seeds for a test, or comes with runs that fail and did not before.
     """
     worse = table["change"] <= -threshold / 100 + 1e-9  # a change that is printed as the threshold is at it
-    counts = table["significant"] | (table["seeds"] < MIN_SEEDS) | (table["failed_after"] > table["failed_before"])
+    counts = (
+        table["significant"] | (table["seeds"] < stats.MIN_SEEDS) | (table["failed_after"] > table["failed_before"])
+    )
     return table[worse & counts & (table["same"] < table["seeds"])]
 
 

@@ -100,6 +100,7 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
         "initializers": len(evidence.initializers),
         "shown_first": len(shown_first(first)),
         "seeds": evidence.seeds,
+        "min_seeds": stats.MIN_SEEDS,
         "question": numbers.listed([setting.replace("_", " ") for setting in evidence.combination]),
         "combinations": len(evidence.combinations),
         "shown": len(evidence.shown),

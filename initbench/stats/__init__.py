@@ -16,7 +16,16 @@ from initbench.stats._coverage import gamma_coverage
 from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
 from initbench.stats._means import METRIC, by_combination, curves, mean_interval, summary
 from initbench.stats._outcomes import CONFIDENCE, baselines, final, outcomes, scored, share_interval
-from initbench.stats._planning import MAX_SEEDS, TARGETS, critical, detectable, power, power_analysis, seeds_needed
+from initbench.stats._planning import (
+    MAX_SEEDS,
+    MIN_SEEDS,
+    TARGETS,
+    critical,
+    detectable,
+    power,
+    power_analysis,
+    seeds_needed,
+)
 from initbench.stats._rates import at_rates, rates
 from initbench.stats._timings import initialization_times, timings
 from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
@@ -26,6 +35,7 @@ __all__ = [
     "CONFIDENCE",
     "MAX_SEEDS",
     "METRIC",
+    "MIN_SEEDS",
     "OPEN_MARGIN",
     "SELECTION_METRIC",
     "TARGETS",
