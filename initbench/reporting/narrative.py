@@ -63,14 +63,13 @@ def _any_tested(rows: pd.DataFrame) -> bool:
 
 
 def _open(rows: pd.DataFrame) -> list[str]:
-    """Name those that are not ruled out, and how much lower their means are."""
+    """Name those that cannot be ruled out, and how much lower their means are."""
     if rows.empty:
         return []
     names = [named(row, f"{_points(row)} lower") for _, row in rows.head(MAX_OPEN_NAMED).iterrows()]
     if len(rows) > MAX_OPEN_NAMED:
         names.append(f"{len(rows) - MAX_OPEN_NAMED} more (up to {_points(rows.iloc[-1])} lower)")
-    whose = "its runs vary" if len(rows) == 1 else "their runs vary"
-    return [f"not ruled out, because {whose} strongly: {listed(names)}"]
+    return [f"cannot be ruled out (high variance across seeds): {listed(names)}"]
 
 
 def _significantly_worse(rows: pd.DataFrame, failed: pd.DataFrame) -> list[str]:

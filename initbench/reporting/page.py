@@ -263,7 +263,7 @@ def _rates(evidence: Evidence) -> list[tuple[str, list[str]]]:
 
 
 def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Detectable differences and seeds needed, of the leader's nearest rival in each combination, and of all."""
+    """Minimum detectable differences and seeds needed: of the nearest rival in each combination, and of all."""
     nearest: list[tuple[Any, ...]] = []
     every: list[tuple[Any, ...]] = []
     for i, (title, rows) in enumerate(evidence.shown):

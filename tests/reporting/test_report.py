@@ -213,13 +213,13 @@ def test_a_verdict_names_the_best_initializers_and_the_significantly_worse():
     )
     values = {"best": [0.90, 0.91, 0.92], "loose": [0.9, 0.6, 0.3], "stuck": [0.1, 0.1, 0.1], "lost": [None] * 3}
     assert narrative.verdict(stats.verdicts(frame_of(values), [])) == (
-        "among the best: best (91.0% ± 2.5); not ruled out, because its runs vary strongly: loose (31.0 points lower); "
-        "significantly worse: stuck (every run stayed at chance) and lost (every run diverged)."
+        "among the best: best (91.0% ± 2.5); cannot be ruled out (high variance across seeds): loose (31.0 points "
+        "lower); significantly worse: stuck (every run stayed at chance) and lost (every run diverged)."
     )
     some = frame_of({"a": [0.90, 0.91, 0.92, 0.91, 0.90], "b": [0.80, 0.81, None, 0.81, 0.80]})
     assert narrative.verdict(stats.verdicts(some, [])) == (
-        "among the best: a (90.8% ± 1.0); not ruled out, because its runs vary strongly: b (24.1 points lower; 1 of 5 "
-        "runs diverged)."
+        "among the best: a (90.8% ± 1.0); cannot be ruled out (high variance across seeds): b (24.1 points lower; 1 of "
+        "5 runs diverged)."
     )
     one_seed = frame_of({"a": [0.9], "b": [0.8]})
     assert (
