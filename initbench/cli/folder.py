@@ -15,7 +15,7 @@ from initbench.errors import CannotWrite, UserError, printable
 if TYPE_CHECKING:
     from initbench.results.verify import CheckResult
 
-MAX_NAMED = 10  # of the files that `clean` keeps, the number that it names
+MAX_LISTED_FILES = 10  # of the files that `clean` keeps, the number that it names
 
 
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench verify results/keepcoding --sample 20")
@@ -113,7 +113,15 @@ def clean(
         raise typer.Exit(FAILED) from None
     say(f"Removed from {folder}: {', '.join(cleaned.removed) or 'nothing'}")
     if cleaned.remaining:
-        more = f" and {len(cleaned.remaining) - MAX_NAMED} more" if len(cleaned.remaining) > MAX_NAMED else ""
-        say(printable(f"Kept, because not written by initbench: {', '.join(cleaned.remaining[:MAX_NAMED])}{more}"))
+        more = (
+            f" and {len(cleaned.remaining) - MAX_LISTED_FILES} more"
+            if len(cleaned.remaining) > MAX_LISTED_FILES
+            else ""
+        )
+        say(
+            printable(
+                f"Kept, because not written by initbench: {', '.join(cleaned.remaining[:MAX_LISTED_FILES])}{more}"
+            )
+        )
     if cleaned.folder_stays:
         say(f"{folder}: is empty now; the folder itself stays")

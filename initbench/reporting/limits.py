@@ -24,6 +24,14 @@ MAX_SEEDS = 30  # seeds in the numbers of a figure; beyond, quartiles
 MAX_EPOCHS = 12  # epochs in the numbers of a figure, evenly spaced
 MAX_THRESHOLDS = 60  # points of a performance profile
 MAX_VECTOR_DOTS = 2_000  # dots drawn as marks of an SVG; beyond, as one image, or a page has hundreds of megabytes
+MAX_LINEAR_DIFFERENCE = 5  # points behind the leader on a linear axis; beyond, the axis is symmetric logarithmic
+MAX_NARROW_FIGURE = 460  # pixels of width of a figure beside another; a wider one fills a row, and scrolls on a phone
+
+# The figures of `initbench show`
+N_BINS = 31  # bins of a histogram
+MAX_BAR = 40  # characters of the longest bar in a terminal
+MAX_DRAWN_UNITS = 64  # inputs and units of a drawn matrix: the first ones
+MAX_TILES = 6  # units, drawn as images, in a row and in a column
 
 # The page of a comparison
 MAX_COMPARED_ROWS = 1_000  # rows of the table, those that changed most
@@ -34,6 +42,9 @@ MAX_ROW_LABEL = 56  # above a row of a figure: a name and its number
 MAX_TITLE_LINE = 46  # in a line of a panel's title
 MAX_NAME_LINE, MAX_NAME_LINES = 24, 6  # in a line of a name beside a heat map; and such lines
 MAX_COLUMN_LABEL = 30  # below a column of a heat map
+MAX_LEVEL_COLUMNS, MAX_LEVEL_LABEL = 2, 20  # columns of a heat map, and letters below each; beyond, labels are rotated
+MAX_LARGE_COLUMNS = 8  # columns of a heat map with numbers in large type
+MAX_LEGEND_NAME = 30  # in a legend of two columns; beyond, it has one
 
 # Numbers
 MAX_HALF_WIDTH = 0.5  # half the width of an accuracy's interval; beyond, text says "over 50" and bars end in arrows

@@ -167,7 +167,7 @@ def _figure(shown: ReportFigure, palette: figures.Palette, number: int) -> dict[
         "svg": Markup(figures.inline(drawing, palette, f"f{number}-")),
         "combination": shown.combination,
         "name": " ".join(dict.fromkeys(filter(None, (shown.section, shown.name)))),
-        "wide": drawing.size[0] > 460,
+        "wide": drawing.size[0] > limits.MAX_NARROW_FIGURE,
         "headings": drawing.headings,
         "rows": drawing.rows,
     }

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 
 from initbench.reporting.figures import svg
 from initbench.reporting.figures.style import FONT, GRID, GROUND, INK, Palette, report_style, style
+from initbench.reporting.limits import MAX_LEGEND_NAME
 
 # The metadata of a file of each kind, without dates, so that the same figure has the same bytes.
 METADATA: dict[str, dict[str, None]] = {
@@ -88,7 +89,7 @@ def save(drawing: Drawing, palette: Palette, form: str) -> bytes:
     buffer = io.BytesIO()
     with style(**{"svg.fonttype": "path", "pdf.fonttype": 42}):
         if drawing.legend:
-            columns = 1 if max(map(len, drawing.legend)) > 30 else 2
+            columns = 1 if max(map(len, drawing.legend)) > MAX_LEGEND_NAME else 2
             width, height = drawing.canvas.get_size_inches()
             drawing.canvas.set_size_inches(width, height + 0.2 * math.ceil(len(drawing.legend) / columns))
             handles = [

@@ -11,7 +11,7 @@ from initbench.reporting.figures.axes import WIDTH, Ticks, panel, set_title
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, stacked
 from initbench.reporting.figures.style import luminance, report_style
-from initbench.reporting.limits import MAX_COLUMN_LABEL
+from initbench.reporting.limits import MAX_COLUMN_LABEL, MAX_LARGE_COLUMNS, MAX_LEVEL_COLUMNS, MAX_LEVEL_LABEL
 
 # What stands beside the number of an initializer that is among the best, or cannot be ruled out.
 MARKS = {"best": "•", "open": "◦", "": ""}
@@ -67,7 +67,7 @@ def heat_map(
     texts = values.map(lambda value: "" if pd.isna(value) else fmt(value))
     sns.heatmap(
         values, annot=texts, fmt="", cmap="cividis_r" if lower_is_better else "cividis", vmin=low, vmax=high or 1,
-        linewidths=1, ax=axes, annot_kws={"fontsize": 10 if values.shape[1] <= 8 else 8}, cbar=colorbar,
+        linewidths=1, ax=axes, annot_kws={"fontsize": 10 if values.shape[1] <= MAX_LARGE_COLUMNS else 8}, cbar=colorbar,
         cbar_kws={"label": label}, xticklabels=columns, yticklabels=labels, linecolor="#808080",
     )  # fmt: skip
     colours = axes.collections[0].get_facecolors()
@@ -91,7 +91,7 @@ def heat_map(
     set_title(canvas, axes, title)
     axes.grid(visible=False)
     axes.tick_params(axis="y", rotation=0)
-    if values.shape[1] > 2 or max(map(len, columns)) > 20:
+    if values.shape[1] > MAX_LEVEL_COLUMNS or max(map(len, columns)) > MAX_LEVEL_LABEL:
         axes.set_xticklabels(axes.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0, labelsize=9)
     rows = [[str(name), *(texts.loc[name, column] or "–" for column in values.columns)] for name in values.index]

@@ -11,6 +11,7 @@ from initbench.reporting.figures.axes import Ticks, number_axis, panel, referenc
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import forest
 from initbench.reporting.figures.style import Palette, report_style
+from initbench.reporting.limits import MAX_LINEAR_DIFFERENCE
 from initbench.reporting.numbers import difference, difference_ends, p_value
 
 
@@ -27,7 +28,7 @@ def differences(table: pd.DataFrame, palette: Palette, title: str) -> Drawing:
     reference_line(axes, 0)
     axes.set(xlabel="Percentage points behind the leader")
     set_title(canvas, axes, f"{title}\nbehind {leader}")
-    if np.nanmax(estimates[0]) > 5:  # so that one that failed does not squeeze the others
+    if np.nanmax(estimates[0]) > MAX_LINEAR_DIFFERENCE:  # so that one that failed does not squeeze the others
         axes.set_xscale("symlog", linthresh=1, linscale=0.6)
         axes.xaxis.set_major_locator(ticker.FixedLocator([-100, -10, -1, 0, 1, 10, 100]))
         axes.xaxis.set_major_formatter(Ticks(own_decimals=True))

@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 
 from initbench.reporting.figures.drawing import METADATA
 from initbench.reporting.figures.style import PLAIN, style
+from initbench.reporting.limits import MAX_BAR, MAX_DRAWN_UNITS, MAX_TILES, N_BINS
 
-BINS = 31
-BAR = 40  # characters of the longest bar in a terminal
-CORNER = 64  # inputs and units of a drawn matrix: the first ones
-TILES = 6  # units, drawn as images, in a row and in a column
 STYLE = {**sns.axes_style("ticks"), **PLAIN}
 
 
@@ -26,7 +23,7 @@ def histogram(W: NDArray[Any], distribution: Any = None) -> tuple[NDArray[Any], 
     low, high = float(W.min()), float(W.max())
     if low == high:
         low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, BINS + 1)
+    edges = np.linspace(low, high, N_BINS + 1)
     shares = np.histogram(W, edges)[0] / W.size
     return edges, shares, None if distribution is None else np.diff(distribution.cdf(edges))
 
@@ -34,10 +31,10 @@ def histogram(W: NDArray[Any], distribution: Any = None) -> tuple[NDArray[Any], 
 def images(W: NDArray[Any]) -> NDArray[Any]:
     """The first units' weights as square images of their inputs, side by side in a square, with lines between them."""
     side = math.isqrt(len(W))
-    tiles = np.full((TILES, side + 1, TILES, side + 1), np.nan)
-    for n in range(min(TILES**2, W.shape[1])):
-        tiles[n // TILES, :side, n % TILES, :side] = W[:, n].reshape(side, side)
-    return tiles.reshape(TILES * (side + 1), -1)[:-1, :-1]
+    tiles = np.full((MAX_TILES, side + 1, MAX_TILES, side + 1), np.nan)
+    for n in range(min(MAX_TILES**2, W.shape[1])):
+        tiles[n // MAX_TILES, :side, n % MAX_TILES, :side] = W[:, n].reshape(side, side)
+    return tiles.reshape(MAX_TILES * (side + 1), -1)[:-1, :-1]
 
 
 def lines(W: NDArray[Any], distribution: Any = None) -> list[str]:
@@ -53,9 +50,9 @@ def lines(W: NDArray[Any], distribution: Any = None) -> list[str]:
     edges, shares, expected = histogram(W, distribution)
     widest = max(shares.max(), 0.0 if expected is None else expected.max())
     for i, share in enumerate(shares):
-        bar = "█" * round(BAR * share / widest)
+        bar = "█" * round(MAX_BAR * share / widest)
         if expected is not None:
-            at = round(BAR * expected[i] / widest)
+            at = round(MAX_BAR * expected[i] / widest)
             bar = bar.ljust(at + 1)
             bar = bar[:at] + "|" + bar[at + 1 :]
         text.append(f"{(edges[i] + edges[i + 1]) / 2:9.3g}  {bar.rstrip()}")
@@ -100,7 +97,7 @@ def figure(panels: Sequence[str], W: NDArray[Any], distribution: Any = None, tit
                     ax.plot(x, distribution.pdf(x), color="#08306b", lw=1.2)
                 ax.set(xlabel="weight", ylabel="density")
             elif panel in ("weights", "images"):
-                drawn = flat[:CORNER, :CORNER] if panel == "weights" else images(flat)
+                drawn = flat[:MAX_DRAWN_UNITS, :MAX_DRAWN_UNITS] if panel == "weights" else images(flat)
                 end = float(np.nanmax(np.abs(drawn))) or 1.0
                 canvas.colorbar(ax.imshow(drawn, cmap="RdBu_r", vmin=-end, vmax=end, interpolation="nearest"), ax=ax)
                 if panel == "weights":
