@@ -150,10 +150,10 @@ def write_comparison(
     path = out or after.folder.resolve().parent / f"compare-{before.grid.name}-{after.grid.name}.html"
     command = ["initbench", "compare", str(before.folder), str(after.folder)]
     command += [] if worse is None else ["--fail-if-worse", f"{abs(worse):g}"]
-    page = comparison.render(table, left, right, worse, shlex.join(command))
+    gate = None if worse is None else comparison.Gate.of(table, left, worse)
+    page = comparison.render(table, left, right, gate, shlex.join(command))
     _write(path, page.encode(), "; give --out FILE.HTML")
-    failing = worse is not None and comparison.has_regressed(table, left, worse)
-    return Comparison(path, comparison.sentences(table, left, right, worse), failing)
+    return Comparison(path, comparison.sentences(table, left, right, gate), gate is not None and gate.failing)
 
 
 def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Side", "Side"]:

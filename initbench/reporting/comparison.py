@@ -25,8 +25,27 @@ class Side:
     environments: Sequence[Mapping[str, str]]
 
 
-def sentences(table: pd.DataFrame, before: Side, after: Side, threshold: float | None = None) -> list[str]:
-    """What changed, in sentences; `threshold`, in points, is the loss of accuracy from which on a gate fails."""
+@dataclass(frozen=True)
+class Gate:
+    """What counts as worse: `stats.regressions` at a threshold in points, and the cells that only `before` has."""
+
+    threshold: float
+    regressions: pd.DataFrame
+    n_missing: int
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, before: Side, threshold: float) -> "Gate":
+        """Return the gate of a table of `stats.changes` from `before`."""
+        return cls(threshold, stats.regressions(table, threshold), before.cells - int(table["seeds"].sum()))
+
+    @property
+    def failing(self) -> bool:
+        """Whether there is a regression or a missing cell."""
+        return self.n_missing > 0 or not self.regressions.empty
+
+
+def sentences(table: pd.DataFrame, before: Side, after: Side, gate: Gate | None = None) -> list[str]:
+    """What changed, in sentences, and what of it the gate counts as worse."""
     cells, same = int(table["seeds"].sum()), int(table["same"].sum())
     changed = table[table["significant"]]
     text = [
@@ -54,9 +73,9 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, threshold: float |
     for side in (before, after):
         if side.cells > cells:
             text.append(f"Only in {side.name}: {numbers.plural(side.cells - cells, 'cell')}.")
-    if threshold is not None:
-        worse = regressions(table, threshold)
-        by = f"worse by {abs(threshold):g} {'point' if abs(threshold) == 1 else 'points'} or more"
+    if gate is not None:
+        worse, points = gate.regressions, abs(gate.threshold)
+        by = f"worse by {points:g} {'point' if points == 1 else 'points'} or more"
         if worse.empty:
             text.append(f"No configuration of both is significantly {by}.")
         else:
@@ -65,26 +84,9 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, threshold: float |
             untested = numbers.plural(len(worse) - count, "configuration")
             why = "with too few seeds for a test or with runs that newly fail, which counts too"
             text += [f"{untested} {by}, {why}."] * (count < len(worse))
-        if before.cells > cells:
+        if gate.n_missing > 0:
             text.append(f"Cells that are missing in {after.name} count as worse.")
     return text
-
-
-def regressions(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """The configurations that are worse by at least this number of points.
-
-    Their change is significant, or has too few seeds for a test, or comes with runs that fail and did not before.
-    """
-    worse = table["change"] <= -threshold / 100 + 1e-9  # a change that is printed as the threshold is at it
-    counts = (
-        table["significant"] | (table["seeds"] < stats.MIN_SEEDS) | (table["failed_after"] > table["failed_before"])
-    )
-    return table[worse & counts & (table["same"] < table["seeds"])]
-
-
-def has_regressed(table: pd.DataFrame, before: Side, threshold: float) -> bool:
-    """Whether there are regressions, or cells of the first experiment that are not in the second."""
-    return bool(len(regressions(table, threshold))) or before.cells > int(table["seeds"].sum())
 
 
 def varying(table: pd.DataFrame) -> list[str]:
@@ -101,7 +103,7 @@ def name_of(row: Any, settings: Iterable[str]) -> str:
     return str(row["initializer"]) + (f", {names.title(others, row)}" if others else "")
 
 
-def render(table: pd.DataFrame, before: Side, after: Side, threshold: float | None, command: str) -> str:
+def render(table: pd.DataFrame, before: Side, after: Side, gate: Gate | None, command: str) -> str:
     """Return the comparison of two experiments as one HTML page, from a table of `stats.changes`."""
     table = names.shorten_initializers(table)
     order = table["change"].abs().sort_values(ascending=False, kind="stable").index
@@ -117,7 +119,7 @@ def render(table: pd.DataFrame, before: Side, after: Side, threshold: float | No
         palette.style,
         before=before,
         after=after,
-        sentences=sentences(table, before, after, threshold),
+        sentences=sentences(table, before, after, gate),
         settings=[setting.replace("_", " ") for setting in settings],
         figure=figure,
         shown=len(drawn),

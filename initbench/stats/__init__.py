@@ -11,7 +11,7 @@ from initbench.stats._across import (
     ranks,
     scores,
 )
-from initbench.stats._changes import changes
+from initbench.stats._changes import changes, regressions
 from initbench.stats._coverage import gamma_coverage
 from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
 from initbench.stats._means import METRIC, by_combination, curves, mean_interval, summary
@@ -67,6 +67,7 @@ __all__ = [
     "rank_pairs",
     "ranks",
     "rates",
+    "regressions",
     "results",
     "results_of",
     "scored",

@@ -8,7 +8,7 @@ import pandas as pd
 from initbench.spec.columns import METRICS, SETTINGS
 from initbench.stats._means import METRIC, by_combination, half_width
 from initbench.stats._outcomes import CONFIDENCE, outcomes
-from initbench.stats._planning import RESOLUTION
+from initbench.stats._planning import MIN_SEEDS, RESOLUTION
 from initbench.stats.chance import Chance
 
 
@@ -52,6 +52,21 @@ def changes(
         rows.append((*group[keys].iloc[0], n, same, *numbers, *failed))
     columns = ["seeds", "same", "mean_before", "mean_after", "change", "change_low", "change_high", "significant"]
     return pd.DataFrame(rows, columns=[*keys, *columns, "failed_before", "failed_after"])
+
+
+def regressions(changes: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return the configurations that are worse by at least `threshold` percentage points.
+
+    `changes` is the table that the function `changes` returns. Its rows that count, with its columns:
+
+    - `change`: at most −`threshold` / 100, a fraction; a change that is printed as the threshold is at it.
+    - `significant`: true; or else `seeds` is below `MIN_SEEDS`, or `failed_after` is above `failed_before`.
+    - `same`: below `seeds`; where all cells are equal to the last bit, nothing is worse.
+    """
+    worse = changes["change"] <= -threshold / 100 + 1e-9
+    untested = changes["seeds"] < MIN_SEEDS
+    counts = changes["significant"] | untested | (changes["failed_after"] > changes["failed_before"])
+    return changes[worse & counts & (changes["same"] < changes["seeds"])]
 
 
 def _same(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:

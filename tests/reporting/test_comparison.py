@@ -99,7 +99,7 @@ def test_the_page_of_a_comparison_names_the_changes(before):
     changes = stats.changes(before, moved_by(before, -1))
     left = comparison.Side("before", 72, [{"torch": "2.13.0", "processor": "one"}])
     right = comparison.Side("<b>after</b>", 80, [{"torch": "2.14.0", "processor": "one"}])
-    page = comparison.render(changes, left, right, 0.5, "initbench compare a b")
+    page = comparison.render(changes, left, right, comparison.Gate.of(changes, left, 0.5), "initbench compare a b")
     text = Page(page).text
     for sentence in (
         "72 cells in 12 configurations are in both experiments.",
@@ -113,8 +113,8 @@ def test_the_page_of_a_comparison_names_the_changes(before):
         assert sentence in text
     assert "<b>after" not in page
     assert not Page(page).scripts
-    assert len(comparison.regressions(changes, 0.5)) == 4
-    assert len(comparison.regressions(changes, 2)) == 0
+    assert len(stats.regressions(changes, 0.5)) == 4
+    assert len(stats.regressions(changes, 2)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -241,37 +241,38 @@ def test_what_cannot_be_judged_counts_as_worse(before):
     whole = comparison.Side("before", 72, [])
     part = before[before["initializer"] != "he_normal"]
     changes = stats.changes(before, part)
-    assert comparison.has_regressed(changes, whole, 0.5)
-    assert not comparison.has_regressed(stats.changes(part, before), comparison.Side("before", 48, []), 0.5)
+    gate = comparison.Gate.of(changes, whole, 0.5)
+    assert gate.failing
+    assert not comparison.Gate.of(stats.changes(part, before), comparison.Side("before", 48, []), 0.5).failing
     assert "Cells that are missing in after count as worse" in " ".join(
-        comparison.sentences(changes, whole, comparison.Side("after", 48, []), 0.5)
+        comparison.sentences(changes, whole, comparison.Side("after", 48, []), gate)
     )
     single = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
     assert not single["significant"].any()
-    assert len(comparison.regressions(single, 0.5)) == 4
-    assert comparison.regressions(stats.changes(before[before["seed"] == 0], before), 0).empty  # the same bits
+    assert len(stats.regressions(single, 0.5)) == 4
+    assert stats.regressions(stats.changes(before[before["seed"] == 0], before), 0).empty  # the same bits
     failing = before.copy()
     which = (failing["initializer"] == "zeros") & (failing["epoch"] == 2) & (failing["seed"] == 0)
     failing.loc[which, "status"] = "diverged"
     failing.loc[which, list(METRICS)] = np.nan
     newly = stats.changes(before, failing)
     assert not newly["significant"].any()
-    assert len(comparison.regressions(newly, 0.5)) == 4
+    assert len(stats.regressions(newly, 0.5)) == 4
 
 
 def test_a_change_that_is_printed_as_the_limit_is_at_it(before):
     base = before.assign(test_accuracy=0.9007)
     changes = stats.changes(base, base.assign(test_accuracy=0.8957))
-    assert len(comparison.regressions(changes, 0.5)) == len(changes)
+    assert len(stats.regressions(changes, 0.5)) == len(changes)
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
 def test_the_page_of_a_comparison_is_accessible(chromium, before, tmp_path, width, scheme):
     side = comparison.Side("a", 72, [{"torch": "2.13.0"}])
     path = tmp_path / "page.html"
-    path.write_text(
-        comparison.render(stats.changes(before, moved_by(before, -1)), side, side, 0.5, "x"), encoding="utf-8"
-    )
+    changes = stats.changes(before, moved_by(before, -1))
+    gate = comparison.Gate.of(changes, side, 0.5)
+    path.write_text(comparison.render(changes, side, side, gate, "x"), encoding="utf-8")
     page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(path.as_uri())
     count, report = violations(page)
