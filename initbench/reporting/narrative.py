@@ -28,7 +28,7 @@ def verdict(rows: pd.DataFrame) -> str:
     if not leader["n_compared"]:
         return f"{named(leader)} reaches {marked(leader)}; there is nothing to compare it with."
     if not _any_tested(rows):
-        cause = "a single seed" if rows["seeds"].max() == 1 else "too few common seeds"
+        cause = "a single seed" if has_one_seed(rows) else "too few common seeds"
         clauses = [f"{leader_text} leads, but with {cause} no difference can be tested"]
     else:
         best = [leader] if leader["standing"] else []
@@ -55,6 +55,11 @@ def verdict(rows: pd.DataFrame) -> str:
         if untested:
             clauses.append(f"{_some(untested)} {'has' if len(untested) == 1 else 'have'} too few seeds for a test")
     return "; ".join(clauses + _always_failed(failed)) + "."
+
+
+def has_one_seed(rows: pd.DataFrame) -> bool:
+    """Return whether no initializer has a second seed, so that there is no interval."""
+    return bool(rows["seeds"].max() == 1)
 
 
 def _any_tested(rows: pd.DataFrame) -> bool:
@@ -404,29 +409,20 @@ def at_rates(verdicts: pd.DataFrame | None, rates: pd.DataFrame, which: str) -> 
 
 def at_the_edge(rates: pd.DataFrame) -> list[str]:
     """Name the initializers whose best rate is the lowest or the highest, so that one beyond it may be better."""
-    best = rates[rates["own_best"] & (rates["failed"] < rates["seeds"])]
-    ends = [rates["learning_rate"].min(), rates["learning_rate"].max()]
-    names = list(best.loc[best["learning_rate"].isin(ends), "initializer"])
+    rows = stats.at_the_edge(rates)
+    names = list(rows.loc[rows["own_best"] & (rows["failed"] < rows["seeds"]), "initializer"])
     verb = "is" if len(names) == 1 else "are"
     clauses = []
     if names:
         clauses.append(f"{_some(names)} {verb} best at the lowest or highest of these rates: one beyond may be better")
-    if rates.loc[rates["common"], "learning_rate"].isin(ends).any():
+    if rows["common"].any():
         clauses.append("the common rate is the lowest or highest of these rates")
     return clauses
 
 
 def best_at_some_rates(verdicts: pd.DataFrame) -> list[str]:
-    """Name the initializers that are among the best at some learning rates only, from all rates of one combination.
-
-    Rates at which every run failed are ignored.
-    """
-    clauses = []
-    alive = verdicts[verdicts.groupby("learning_rate")["leader"].transform("any")]
-    count = alive["learning_rate"].nunique()
-    for name, rows in alive.groupby("initializer", sort=False):
-        at = [f"{rate:g}" for rate in rows.loc[rows["standing"] == "best", "learning_rate"]]
-        worse = int((rows["significant"] | (rows["failed"] == rows["seeds"])).sum())
-        if at and len(at) < count and len(at) + worse == count:
-            clauses.append(f"{name} is among the best only at {listed(at)}")
-    return clauses
+    """Name the initializers that are among the best at some learning rates only, from all rates of one combination."""
+    return [
+        f"{name} is among the best only at {listed([f'{rate:g}' for rate in rows['learning_rate']])}"
+        for name, rows in stats.best_at_some_rates(verdicts).groupby("initializer", sort=False)
+    ]

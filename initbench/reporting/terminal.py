@@ -39,7 +39,7 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
         others = rows[~rows["leader"]]
         also = ", ".join(others.loc[others["standing"] == "best", "initializer"])
         if len(others) and not others["difference_low"].notna().any():
-            also = "unknown: one seed"
+            also = f"unknown: {'one seed' if narrative.has_one_seed(rows) else 'too few common seeds'}"
         cells = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, failed)
         table.add_row(*map(Text, cells))  # as it is: a data set's name may look like markup
     # A name is never broken: a terminal that is too narrow wraps the lines itself.

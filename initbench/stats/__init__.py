@@ -26,7 +26,7 @@ from initbench.stats._planning import (
     power_analysis,
     seeds_needed,
 )
-from initbench.stats._rates import at_rates, rates
+from initbench.stats._rates import at_rates, at_the_edge, best_at_some_rates, rates
 from initbench.stats._timings import initialization_times, timings
 from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
 from initbench.stats.chance import Chance
@@ -42,7 +42,9 @@ __all__ = [
     "Chance",
     "Floats",
     "at_rates",
+    "at_the_edge",
     "baselines",
+    "best_at_some_rates",
     "by_combination",
     "changes",
     "critical",

@@ -53,3 +53,29 @@ def at_rates(frame: pd.DataFrame, rates: pd.DataFrame, combination: Sequence[str
     categories = dict.fromkeys([key for key in keys if frame[key].dtype == "category"], str)
     matches = frame[keys].astype(categories).merge(chosen.assign(_chosen=True), how="left", on=keys)["_chosen"].notna()
     return frame[matches.to_numpy()]
+
+
+def at_the_edge(rates: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows at the lowest and at the highest learning rate, where a rate beyond may be better.
+
+    `rates` has the rows of one combination, of the table that the function `rates` returns; the columns are the same.
+    """
+    return rates[rates[RATE].isin([rates[RATE].min(), rates[RATE].max()])]
+
+
+def best_at_some_rates(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return where initializers are among the best that are so at some learning rates only.
+
+    At all others, they are significantly worse than another initializer, or every run failed. Rates at which every run
+    of every initializer failed are ignored. `verdicts` has the rows of one combination of the other settings, of a
+    table of `verdicts` within learning rates. Returns rows of it, initializer by initializer, with its columns.
+    """
+    alive = verdicts[verdicts.groupby(RATE)["leader"].transform("any")]
+    count = alive[RATE].nunique()
+    tables = [verdicts.iloc[:0]]
+    for _, rows in alive.groupby("initializer", sort=False):
+        best = rows[rows["standing"] == "best"]
+        worse = int((rows["significant"] | (rows["failed"] == rows["seeds"])).sum())
+        if 0 < len(best) < count and len(best) + worse == count:
+            tables.append(best)
+    return pd.concat(tables)

@@ -621,6 +621,21 @@ def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, 
     assert "truncated" not in printed  # which failed at every seed
 
 
+def test_the_terminal_names_why_no_difference_is_tested(capsys, monkeypatch):
+    from initbench.reporting.evidence import Evidence
+    from initbench.reporting.terminal import summary_table
+
+    monkeypatch.setenv("COLUMNS", "200")
+    parsed = grid.parse(TEXT, overrides={"activation": "tanh", "loss": "mse", "seed": 2})
+    frame = made_up(parsed)
+    first = frame["initializer"].iloc[0]
+    of_one_seed = frame[frame["seed"] == 0]
+    few_common = frame[(frame["initializer"] == first) | (frame["seed"] == 0)]
+    for rows, cause in ((of_one_seed, "unknown: one seed"), (few_common, "unknown: too few common seeds")):
+        summary_table(Evidence.of(rows, parsed).verdicts, parsed)
+        assert cause in capsys.readouterr().out
+
+
 def test_several_kinds_of_machine_are_described_in_words(without_figures):
     environment = {"processor": "AMD EPYC", "device": "cpu", "torch": "2.13.0"}
     assert narrative.mixed([environment, {**environment, "torch": "2.12.0"}]) == ""
