@@ -70,7 +70,10 @@ def curves(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
 
 
 def by_combination(table: pd.DataFrame, keys: Sequence[str]) -> list[pd.DataFrame]:
-    """Return the rows of each combination of these settings, in order of appearance; without settings, all rows."""
+    """Return the rows of each combination of these settings, in order of appearance; without settings, all rows.
+
+    The columns of each are those of `table`.
+    """
     if not keys:
         return [table]
     return [rows for _, rows in table.groupby(list(keys), sort=False, dropna=False, observed=True)]

@@ -14,7 +14,7 @@ CONFIDENCE = 0.95
 
 
 def final(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of each cell's last epoch."""
+    """Return the rows of each cell's last epoch, with the columns of `frame`."""
     return frame[frame["epoch"] == frame["epochs"]]
 
 

@@ -50,7 +50,10 @@ def results(
 
 
 def results_of(rows: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
-    """Return `results` from the table that `outcomes` returns, for several metrics of one experiment."""
+    """Return `results` from the table that `outcomes` returns, for several metrics of one experiment.
+
+    The columns of `results`.
+    """
     score = f"scored_{metric}" if f"scored_{metric}" in rows else metric
     trained = rows[metric].where(~rows["failed"])
     rows = rows.assign(_all=rows[score], _trained=trained, _failed=rows[score].where(rows["failed"]))
