@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -272,9 +273,15 @@ def test_a_grid_of_10_to_the_12_is_rejected_before_any_value_is_validated(name, 
 
 @pytest.mark.parametrize("extreme", range(len(mutate.EXTREMES)))
 def test_a_large_or_deep_text_does_not_take_quadratic_time(workdir, extreme):
-    for size in (1000, 50_000):
-        with limited():
-            planned_or_rejected(lambda: grid.parse(mutate.EXTREMES[extreme](size)))  # noqa: B023
+    """A grid file of ten times the size costs about ten times as much; a hundred times, if time were quadratic."""
+
+    def cost(size):
+        text = mutate.EXTREMES[extreme](size)
+        start = time.process_time()
+        planned_or_rejected(lambda: grid.parse(text))
+        return time.process_time() - start
+
+    assert any(cost(50_000) < 40 * cost(5000) for _ in range(3))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

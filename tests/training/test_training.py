@@ -364,6 +364,7 @@ def test_the_step_that_a_gpu_records_is_the_step(small):
     np.testing.assert_allclose(counted.losses.numpy(), plain.losses.numpy(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_step_of_a_stack_costs_less_than_its_cells_one_by_one(benchmark, mnist):
     """The ratio of one run on one machine, one thread each: 24 cells of the article's network."""
     cells = [
