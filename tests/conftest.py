@@ -11,6 +11,7 @@ from initbench.system.threads import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported, which read it once
 
+import hypothesis
 import pytest
 import watch
 from cells import SMALL_GRID
@@ -24,6 +25,10 @@ from initbench.data import datasets
 from initbench.errors import UserError
 from initbench.spec import grid
 from initbench.training import stack
+
+# A loaded machine generates examples slowly, and that is not a failure.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 

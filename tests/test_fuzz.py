@@ -155,14 +155,14 @@ DOCUMENTS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=300)
 @hypothesis.given(document=DOCUMENTS)
 def test_any_document_is_planned_or_rejected_in_lines(document):
     with limited():
         planned_or_rejected(lambda: grid.parse(mutate.toml(document)))
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=300)
 @hypothesis.given(name=st.text(max_size=120), text=st.text(max_size=60))
 def test_any_text_and_any_files_name_is_planned_or_rejected_in_lines(name, text):
     with limited():
@@ -328,7 +328,7 @@ def test_a_mutated_idx_file_is_read_or_rejected_in_a_line(workdir, numbers):
         assert 0.02 < sound / len(numbers) < 0.5
 
 
-@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.settings(max_examples=200)
 @hypothesis.given(content=st.binary(max_size=80), begin=st.sampled_from((b"", b"\0\0\x08\x03", b"\x1f\x8b\x08\0")))
 def test_any_bytes_are_an_idx_file_or_rejected_in_a_line(content, begin):
     with limited(), tempfile.TemporaryDirectory() as folder:

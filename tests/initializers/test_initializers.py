@@ -181,7 +181,7 @@ def test_orthogonal_is_haar_its_trace_has_the_moments_of_a_haar_matrix():
     seed=st.integers(0, 2**40),
     dtype=st.sampled_from([np.float16, np.float32, np.float64]),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_scheme_fills_every_shape_that_it_fits_and_refuses_all_others(name, shape, seed, dtype):
     entry = init.INITIALIZERS[name]
     supplied = {"fan_in": 7} if "fan_in" in entry.supplied else {}
@@ -287,7 +287,7 @@ def moments_hold(sample, expected):
 
 
 @given(st.data(), st.sampled_from(sorted(WITH_PARAMETERS)), SHAPES, st.integers(0, 2**40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_mean_and_variance_are_the_documented_ones_for_any_shape_and_parameters(data, name, shape, seed):
     parameters, expected = WITH_PARAMETERS[name]
     chosen = {key: data.draw(values) for key, values in parameters.items()}
@@ -296,7 +296,7 @@ def test_mean_and_variance_are_the_documented_ones_for_any_shape_and_parameters(
 
 
 @given(st.sampled_from(sorted(set(EXPECTED) | {"orthogonal"})), SHAPES, st.integers(0, 2**40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_scheme_has_the_moments_of_the_distribution_that_it_states_for_any_shape(name, shape, seed):
     entry = init.INITIALIZERS[name]
     if entry.fit.test(shape):
@@ -304,7 +304,7 @@ def test_every_scheme_has_the_moments_of_the_distribution_that_it_states_for_any
 
 
 @given(st.sampled_from(sorted(EXPECTED)), st.sampled_from(sorted(EXPECTED)), SHAPES, st.integers(0, 2**40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_schemes_share_their_noise_at_one_seed(left, right, shape, seed):
     """Through its distribution function every scheme of independent weights is the same uniform noise."""
     (W, first), (V, second) = (
@@ -316,7 +316,7 @@ def test_schemes_share_their_noise_at_one_seed(left, right, shape, seed):
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_orthogonal_weights_are_orthogonal_to_1e_5_in_float32(fan_in, fan_out, seed):
     W = init.orthogonal((fan_in, fan_out), seed=seed)
     gram = W.T @ W if fan_in >= fan_out else W @ W.T

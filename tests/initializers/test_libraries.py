@@ -238,7 +238,7 @@ def test_the_scale_is_the_papers_for_every_shape(library):
     """At one seed a library's weights are its unit noise times a number, and ours are our noise times the same."""
     there = {pair.here: pair.there for pair in SAME if pair.library == library}
 
-    @settings(max_examples=EXAMPLES[library], deadline=None)
+    @settings(max_examples=EXAMPLES[library])
     @given(shape=st.lists(st.integers(2, 12), min_size=2, max_size=4).map(tuple))
     def holds(shape):
         for distribution, unit in UNITS[library].items():

@@ -68,7 +68,7 @@ def philox_by_hand(counter, key):
 @given(
     st.tuples(*[st.integers(0, 2**32 - 1)] * 4), st.integers(0, 2**24) | st.just(2**32 // BLOCKS - 1), st.integers(1, 3)
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_word_i_of_a_stream_is_a_word_of_one_block(path, key, tile, tiles):
     """Tile by tile: the first words of its 128 blocks, then their second ones, and so on; also beyond 2³² blocks."""
     out = np.empty(tiles * TILE - 7, np.uint32)
@@ -101,7 +101,7 @@ DISTRIBUTIONS = {
 @needs_numba
 @pytest.mark.parametrize("distribution", sorted(DISTRIBUTIONS))
 @given(st.integers(1, 5000), st.integers(0, 2**40), st.tuples(*[st.integers(0, 2**32 - 1)] * 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_compiled_path_has_the_bits_of_the_plain_one(distribution, size, tile, key):
     dtype = np.uint32 if distribution == "words" else np.float32
     outputs = []
@@ -155,7 +155,7 @@ def test_the_polynomials_are_those_that_their_tool_finds():
     st.floats(0.001, 2.5),
     st.floats(0.01, 2),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_float32_is_float64s_by_scipy_rounded(name, shape, seed, low, high, std):
     parameters = {"normal": {"mean": low, "std": std}, "uniform": {"low": low, "high": high}}.get(
         name, {"mean": low, "std": std, "lower": low, "upper": high}

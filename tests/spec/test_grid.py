@@ -297,7 +297,7 @@ def test_an_override_may_be_a_table_and_is_refused_where_toml_cannot_say_it(tmp_
 
 @pytest.mark.parametrize("examples", [60, pytest.param(300, marks=pytest.mark.slow)])
 def test_any_document_is_a_grid_or_a_mistake(examples):
-    hypothesis.settings(max_examples=examples, deadline=None)(given(data=st.data())(read_any_document))()
+    hypothesis.settings(max_examples=examples)(given(data=st.data())(read_any_document))()
 
 
 def read_any_document(data):

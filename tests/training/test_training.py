@@ -155,7 +155,7 @@ precision = "{precision}"
 
 @exact
 @given(data=st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_cells_bits_do_not_depend_on_its_stack(small, data):
     """Random grids, random partitions into stacks in any order: every number of every cell has the same bits."""
     hidden = data.draw(st.sampled_from([[], [16], [10, 7], [33]]))
