@@ -1,35 +1,42 @@
-"""The statistics: a tidy table in, a table out. No drawing, no files."""
+"""The statistics: a tidy table in, a table out. No drawing, no files.
 
-from initbench.stats._across import (
-    Floats,
-    friedman,
-    holm,
-    improvement,
-    interquartile_means,
-    profiles,
-    rank_pairs,
-    ranks,
-    scores,
-)
-from initbench.stats._changes import changes, regressions
-from initbench.stats._coverage import gamma_coverage
-from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
-from initbench.stats._means import METRIC, by_combination, curves, mean_interval, summary
-from initbench.stats._outcomes import CONFIDENCE, baselines, final, outcomes, scored, share_interval
-from initbench.stats._planning import (
-    MAX_SEEDS,
-    MIN_SEEDS,
-    TARGETS,
-    critical,
-    detectable,
-    power,
-    power_analysis,
-    seeds_needed,
-)
-from initbench.stats._rates import at_rates, at_the_edge, best_at_some_rates, rates
-from initbench.stats._timings import initialization_times, timings
-from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
-from initbench.stats.chance import Chance
+A name is imported when it is first used: `plan` needs `Chance` and `MIN_SEEDS`, and neither pandas nor scipy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from initbench.stats._across import (
+        Floats,
+        friedman,
+        holm,
+        improvement,
+        interquartile_means,
+        profiles,
+        rank_pairs,
+        ranks,
+        scores,
+    )
+    from initbench.stats._changes import changes, regressions
+    from initbench.stats._constants import MIN_SEEDS
+    from initbench.stats._coverage import gamma_coverage
+    from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
+    from initbench.stats._means import METRIC, by_combination, curves, mean_interval, summary
+    from initbench.stats._outcomes import CONFIDENCE, baselines, final, outcomes, scored, share_interval
+    from initbench.stats._planning import (
+        MAX_SEEDS,
+        TARGETS,
+        critical,
+        detectable,
+        power,
+        power_analysis,
+        seeds_needed,
+    )
+    from initbench.stats._rates import at_rates, at_the_edge, best_at_some_rates, rates
+    from initbench.stats._timings import initialization_times, timings
+    from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
+    from initbench.stats.chance import Chance
 
 __all__ = [
     "CONFIDENCE",
@@ -80,3 +87,31 @@ __all__ = [
     "timings",
     "verdicts",
 ]
+
+# The modules that define these names, those without pandas first.
+_MODULES = (
+    "chance",
+    "_constants",
+    "_outcomes",
+    "_means",
+    "_planning",
+    "_coverage",
+    "_verdicts",
+    "_rates",
+    "_changes",
+    "_learning",
+    "_timings",
+    "_across",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            if hasattr(loaded := import_module(f"initbench.stats.{module}"), name):
+                return getattr(loaded, name)
+    raise AttributeError(f"module 'initbench.stats' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

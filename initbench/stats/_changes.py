@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from initbench.spec.columns import METRICS, SETTINGS
-from initbench.stats._means import METRIC, by_combination, half_width
+from initbench.stats._constants import MIN_SEEDS
+from initbench.stats._means import METRIC, by_combination, half_width, without_categories
 from initbench.stats._outcomes import CONFIDENCE, outcomes
-from initbench.stats._planning import MIN_SEEDS, RESOLUTION
+from initbench.stats._planning import RESOLUTION
 from initbench.stats.chance import Chance
 
 
@@ -33,7 +34,7 @@ def changes(
     """
     keys = [setting for setting in SETTINGS if setting != "seed"]
     columns = [*SETTINGS, "failed", f"scored_{metric}"]
-    sides = [_plain(outcomes(frame, chance))[columns] for frame in (before, after)]
+    sides = [without_categories(outcomes(frame, chance))[columns] for frame in (before, after)]
     both = sides[0].merge(sides[1], on=list(SETTINGS), suffixes=("_before", "_after"))
     both["same"] = both[list(SETTINGS)].merge(_same(before, after), how="left", on=list(SETTINGS))["same"].to_numpy()
     rows = []
@@ -72,14 +73,10 @@ def regressions(changes: pd.DataFrame, threshold: float) -> pd.DataFrame:
 def _same(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Return whether all metrics of a cell are equal to the last bit, for each cell of both; nulls are equal."""
     keys = [*SETTINGS, "epoch"]
-    both = _plain(before)[[*keys, *METRICS]].merge(_plain(after)[[*keys, *METRICS]], on=keys, suffixes=("", "_after"))
+    sides = [without_categories(frame)[[*keys, *METRICS]] for frame in (before, after)]
+    both = sides[0].merge(sides[1], on=keys, suffixes=("", "_after"))
     same = np.ones(len(both), bool)
     for metric in METRICS:
         left, right = both[metric].to_numpy(float), both[f"{metric}_after"].to_numpy(float)
         same &= (left == right) | (np.isnan(left) & np.isnan(right))
     return both[list(SETTINGS)].assign(same=same).groupby(list(SETTINGS), sort=False)["same"].all().reset_index()
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with categories as strings: two tables may have them in different orders."""
-    return frame.astype(dict.fromkeys(frame.select_dtypes("category"), str))

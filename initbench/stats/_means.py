@@ -79,6 +79,11 @@ def by_combination(table: pd.DataFrame, keys: Sequence[str]) -> list[pd.DataFram
     return [rows for _, rows in table.groupby(list(keys), sort=False, dropna=False, observed=True)]
 
 
+def without_categories(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with strings for categories, which long tables have, and each in an order of its own."""
+    return table.astype(dict.fromkeys(table.select_dtypes("category"), str))
+
+
 def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
     grouped = rows.assign(_diverged=rows["status"] == DIVERGED).groupby(by, sort=False, dropna=False, observed=True)
     table = grouped.agg(
@@ -88,7 +93,7 @@ def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
         mean=(metric, "mean"),
         std=(metric, "std"),
     ).reset_index()
-    table = table.astype(dict.fromkeys(table.select_dtypes("category"), str))  # long tables have categories
+    table = without_categories(table)
     n = table.pop("_n").to_numpy()
     half = half_width(table["std"].to_numpy(), n)
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)

@@ -11,10 +11,6 @@ from scipy.optimize import brentq
 
 POWER = 0.8
 
-# With fewer seeds, hardly any difference can be significant: of two, the 95% interval of a mean is ± 9 standard
-# deviations, t₁ / √2 = 12.7 / 1.41.
-MIN_SEEDS = 3
-
 # The search for a number of seeds stops here; tables then write "more than".
 MAX_SEEDS = 100_000
 

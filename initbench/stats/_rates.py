@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from initbench.stats._means import METRIC
+from initbench.stats._means import METRIC, by_combination
 from initbench.stats._outcomes import outcomes
 from initbench.stats._verdicts import SELECTION_METRIC, results_of
 from initbench.stats.chance import Chance
@@ -33,10 +33,7 @@ def rates(
     best = table.groupby(keys[:-1], sort=False, dropna=False, observed=True)[SELECTION_METRIC].idxmax()
     table["own_best"] = table.index.isin(best)
     table["common"] = False
-    grouped = (
-        table.groupby(list(combination), sort=False, dropna=False, observed=True) if combination else [((), table)]
-    )
-    for _, group in grouped:
+    for group in by_combination(table, combination):
         wide = group.pivot_table(index=RATE, columns="initializer", values=SELECTION_METRIC, observed=True).dropna()
         if len(wide):
             table.loc[group.index, "common"] = group[RATE] == wide.mean(axis=1).idxmax()

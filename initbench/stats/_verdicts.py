@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats as distributions
 
 from initbench.stats._coverage import flags
-from initbench.stats._means import METRIC, by_combination, half_width
+from initbench.stats._means import METRIC, by_combination, half_width, without_categories
 from initbench.stats._outcomes import outcomes, share_interval
 from initbench.stats._planning import RESOLUTION, critical
 from initbench.stats.chance import Chance
@@ -64,7 +64,7 @@ def results_of(rows: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> p
     ranges = {f"{name}_{end}": (f"_{name}", end) for name in ("all", "trained", "failed") for end in ("min", "max")}
     table = grouped.agg(**named, skewness=("_all", "skew"), **ranges).reset_index()
     shape = flags(table, {name: table.pop(name) for name in ("skewness", *ranges)})
-    table = table.astype(dict.fromkeys(table.select_dtypes("category"), str))
+    table = without_categories(table)
     for name in ("all", "trained"):
         n = table.pop(f"count_{name}").to_numpy()
         half = half_width(table.pop(f"std_{name}").to_numpy(), n)

@@ -90,6 +90,17 @@ def test_import_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
+def test_the_notes_and_the_warning_of_a_plan_need_no_statistics():
+    code = (
+        "import sys; from initbench import grid; from initbench.api import take_notes, training\n"
+        "from initbench.results.experiment import Experiment; from pathlib import Path\n"
+        "experiment = Experiment(Path('x'), grid.parse('[grid]\\ninitializer = [\"zeros\", \"ones\"]\\nseed = 2'))\n"
+        "assert take_notes(experiment) == [] and training.TrainingEstimate(experiment, [], None).too_few_seeds\n"
+        "print({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
 def test_a_grid_with_gradient_driven_schemes_is_checked_without_torch():
     code = (
         "import sys; from initbench import grid\n"
