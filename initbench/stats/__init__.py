@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         seeds_needed,
     )
     from initbench.stats._rates import at_rates, at_the_edge, best_at_some_rates, rates
+    from initbench.stats._resolution import resolution
     from initbench.stats._timings import initialization_times, timings
     from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
     from initbench.stats.chance import Chance
@@ -77,6 +78,7 @@ __all__ = [
     "ranks",
     "rates",
     "regressions",
+    "resolution",
     "results",
     "results_of",
     "scored",
@@ -96,6 +98,7 @@ _MODULES = (
     "_means",
     "_planning",
     "_coverage",
+    "_resolution",
     "_verdicts",
     "_rates",
     "_changes",
