@@ -48,9 +48,12 @@ def _merged_grid(experiments: Sequence[Experiment], into: Path) -> Grid:
             full = tuple(dict.fromkeys(sources[name].train_size for name in axes["dataset"]))
             axes["train_size"] = full if axes["train_size"] == (None,) else axes["train_size"]
     union = {name: tuple(dict.fromkeys(value for axes in all_axes for value in axes[name])) for name in all_axes[0]}
+    declared = {experiment.grid.equivalent_within for experiment in experiments} - {None}
+    within = declared.pop() if len(declared) == 1 else None
     first = experiments[0].grid
     same = first.name == into.name and all(experiment.grid.axes == union for experiment in experiments)
-    text = first.text if same else to_toml(into.name, union, sources)
+    same = same and first.equivalent_within == within
+    text = first.text if same else to_toml(into.name, union, sources, within)
     return parse(text, origin="the merged grid", name=into.name, sources=sources)
 
 

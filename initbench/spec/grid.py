@@ -23,12 +23,15 @@ class Grid:
 
     `axes` maps each setting to its values; `output_activation` may be `same`, and `train_size` None for all images.
     `sources` maps the name of a data set to its source; `text` is the grid file with overrides applied.
+    `equivalent_within`, in percentage points, is what choosing an initializer may cost so that the report calls it
+    equivalent to the best; None if the file does not set it. It changes no cell and no result.
     """
 
     name: str
     axes: Mapping[str, tuple[Any, ...]]
     sources: Mapping[str, datasets.Source]
     text: str
+    equivalent_within: float | None = None
 
     def __len__(self) -> int:
         return math.prod(len(values) for values in self.axes.values())
@@ -116,7 +119,7 @@ def parse(
     mistakes += gridfile.misplaced(document) + contradictions(values, axes, used)
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
-    return Grid(values["name"], axes, used, text)
+    return Grid(values["name"], axes, used, text, values.get("equivalent_within"))
 
 
 def _default(setting: str) -> list[Any]:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from initbench.data import datasets
 from initbench.errors import UserError, nearest, shown
 from initbench.spec.columns import SETTINGS
-from initbench.spec.settings import MAX_CELLS, RULES, SECTIONS, GridFile
+from initbench.spec.settings import EQUIVALENT_WITHIN, MAX_CELLS, RULES, SECTIONS, GridFile
 from initbench.system import files
 
 # A million values of ten characters each.
@@ -33,7 +33,7 @@ LONG_KEY = re.compile(r"(?<![\w.\"' \t-])(?:[\w\"' \t-]++\.){100}")
 DESCRIPTOR = re.compile(r"/dev/(fd/\d+|stdin)|/proc/.*")
 
 # Keys at the top of a grid file that are not settings of a cell.
-OTHER_KEYS = ("name", "device")
+OTHER_KEYS = ("name", "device", "equivalent_within")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -233,8 +233,9 @@ def _line(error: Any, document: dict[str, Any]) -> str:
             f"name = {shown(value)} is not allowed; allowed: up to 100 letters, digits, '.', '_' and '-', "
             "the first a letter or digit (it names a folder)"
         )
-    if setting in ("device", *SECTIONS):
-        allowed = "'auto', 'cpu' or 'cuda'" if setting == "device" else f"a table, [{setting}]"
+    if setting in ("device", "equivalent_within", *SECTIONS):
+        of_key = {"device": "'auto', 'cpu' or 'cuda'", "equivalent_within": EQUIVALENT_WITHIN}
+        allowed = of_key.get(setting, f"a table, [{setting}]")
         return f"{key} = {shown(value)} is not allowed; allowed: {allowed}"
     if keys[0] in ("model", "training") and _is_axis(setting, value):
         return f"{key} = {shown(value)} is not allowed: here it is one value; a list is an axis and goes in [grid]"
@@ -256,9 +257,11 @@ def _unknown_key(keys: list[str]) -> str:
         own = f"in [{home}]" if home else "at the top"
         allowed = f"{own} as one value, or in [grid] as an axis" if home != "grid" else "in [grid]"
         return f"does not belong here; allowed: {allowed}"
+    if section and key in OTHER_KEYS:
+        return "does not belong here; allowed: at the top"
     names = [name for name, rule in RULES.items() if section in (rule.home, "grid")]
     if not section:
-        names = ["name", "dataset", "device", *SECTIONS]
+        names = [*OTHER_KEYS, "dataset", *SECTIONS]
     position = f"in [{section}]" if section else "at the top"
     return f"unknown key; allowed {position}: {', '.join(names)}{nearest(key, [*names, *RULES])}"
 
@@ -294,7 +297,7 @@ def override(text: str, overrides: Mapping[str, object]) -> str:
         for table in (document, *(document.get(section) for section in SECTIONS)):
             if isinstance(table, dict) and key in table:
                 del table[key]
-        section = "grid" if home == "grid" or _is_axis(key, value) else home
+        section = "grid" if home == "grid" or (key in RULES and _is_axis(key, value)) else home
         item = _as_toml(dotted, value)
         if section:
             if not isinstance(document.get(section), dict):
@@ -324,7 +327,12 @@ def _as_toml(key: str, value: object) -> Any:
     return table
 
 
-def to_toml(name: str, axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, datasets.Source]) -> str:
+def to_toml(
+    name: str,
+    axes: Mapping[str, tuple[Any, ...]],
+    sources: Mapping[str, datasets.Source],
+    equivalent_within: float | None = None,
+) -> str:
     """Return a grid file with these values: settings that vary in [grid], the others in their own sections."""
     import tomlkit
 
@@ -335,7 +343,10 @@ def to_toml(name: str, axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str
             return {"idx": sources[value].folder}
         return value
 
-    document: dict[str, Any] = {"name": name, "grid": {}, "model": {}, "training": {}}
+    document: dict[str, Any] = {"name": name}
+    if equivalent_within is not None:
+        document["equivalent_within"] = equivalent_within
+    document |= {"grid": {}, "model": {}, "training": {}}
     for setting, values in axes.items():
         if setting == "train_size" and values == (None,):
             continue

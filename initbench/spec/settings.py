@@ -163,6 +163,10 @@ Real = partial(Field, allow_inf_nan=False, strict=True)
 POSITIVE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 is the same setting as 0.0
 
 
+# What `equivalent_within` may be, a key at the top of the grid file.
+EQUIVALENT_WITHIN = "a number of percentage points above 0 and up to 100"
+
+
 class Setting(NamedTuple):
     """One setting: its type, the section where it is one value, its default, and the allowed values in words."""
 
@@ -260,6 +264,7 @@ GridFile = create_model(
     name=(Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")], Field(None)),
     dataset=(Dataset, Field(None)),
     device=(Literal["auto", "cpu", "cuda"], Field(None)),
+    equivalent_within=(Annotated[float, Real(gt=0, le=100)], Field(None, title=EQUIVALENT_WITHIN)),
     **{section: (_section(section), Field(None)) for section in SECTIONS},  # type: ignore[call-overload]
 )
 

@@ -23,6 +23,7 @@ from initbench.results import clean, store
 from initbench.results.experiment import Experiment
 from initbench.results.merge import merge_experiments
 from initbench.results.table import SCHEMA, table
+from initbench.spec import grid
 from initbench.spec.columns import COLUMNS, METRICS, SETTINGS
 from initbench.system import files
 
@@ -333,6 +334,19 @@ def test_merge_treats_all_images_as_their_number(folder, tmp_path, grid_file):
     assert lines == []
     assert sorted(merged.frame()["train_size"].unique()) == [5000, 55000]
     assert merged.missing() == []
+
+
+def test_a_merge_keeps_what_counts_as_equivalent_where_the_experiments_agree(tmp_path):
+    def experiment(name, within):
+        text = SMALL_GRID if within is None else f"equivalent_within = {within}\n{SMALL_GRID}"
+        return Experiment.create(grid.parse(text, name="small"), tmp_path / name).folder
+
+    undeclared, half, whole = experiment("undeclared", None), experiment("half", 0.5), experiment("whole", 1)
+    pairs = [((undeclared, half), 0.5), ((half, undeclared), 0.5), ((half, whole), None)]
+    assert Experiment.open(half).grid.equivalent_within == 0.5
+    for number, (folders, expected) in enumerate(pairs):
+        merged, _ = merge_experiments(folders, tmp_path / str(number) / "small")
+        assert merged.grid.equivalent_within == Experiment.open(merged.folder).grid.equivalent_within == expected
 
 
 def test_workers_end_with_their_parent_and_import_nothing_from_the_working_directory(tmp_path, grid_file):

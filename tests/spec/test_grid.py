@@ -76,6 +76,11 @@ def mistakes(text, **keywords):
         ("name = '.'\n[grid]\ninitializer = ['zeros']", ["name = '.'"]),
         ("name = 'asv'\n[grid]\ninitializer = ['zeros']", ["'asv' is reserved"]),
         ("name = 'example-keepcoding'\n[grid]\ninitializer = ['zeros']", ["is reserved"]),
+        ("equivalent_within = 0\n[grid]\ninitializer = ['zeros']", ["equivalent_within = 0 is", "percentage points above 0"]),
+        ("equivalent_within = true\n[grid]\ninitializer = ['zeros']", ["equivalent_within = True", "percentage points"]),
+        ("equivalent_within = inf\n[grid]\ninitializer = ['zeros']", ["equivalent_within = inf", "up to 100"]),
+        ("[grid]\ninitializer = ['zeros']\n[training]\nequivalent_within = 0.2", ["training.equivalent_within: does not belong here", "at the top"]),
+        ("equivalent_withn = 0.2\n[grid]\ninitializer = ['zeros']", ["did you mean 'equivalent_within'"]),
         ("name = '<script>'\n[grid]\ninitializer = ['zeros']", ["name = '<script>'"]),
         ("[grid]\ninitializer = ['zeros']\n[model]\ndataset = 'mnist'", ["model.dataset: does not belong here", "at the top"]),
         ("[grid]\ninitializer = ['normal(std=0.2)(std=3)']", ["'normal(std=0.2)(std=3)'", "a string such as"]),
@@ -322,7 +327,7 @@ def read_any_document(data):
             {},
             optional={
                 s: st.dictionaries(keys, value, max_size=4) | value
-                for s in (*settings.SECTIONS, "name", "dataset", "x")
+                for s in (*settings.SECTIONS, "name", "dataset", "equivalent_within", "x")
             },
         )
     )
@@ -353,11 +358,23 @@ def test_overrides_replace_keep_comments_and_move_lists_to_the_axes():
         grid.parse(VALID, overrides={"epoch": 2})
 
 
+def test_what_counts_as_equivalent_is_declared_at_the_top_and_changes_no_cell():
+    without = grid.parse(VALID)
+    assert without.equivalent_within is None
+    declared = grid.parse("equivalent_within = 0.5\n" + VALID)
+    replaced = grid.parse(declared.text, overrides={"equivalent_within": 1})
+    assert (declared.equivalent_within, replaced.equivalent_within) == (0.5, 1.0)
+    assert grid.parse(replaced.text).equivalent_within == 1.0
+    assert [c.id for c in declared.cells()] == [c.id for c in without.cells()] == [c.id for c in replaced.cells()]
+    with pytest.raises(UserError, match=r"equivalent_within = \[0.2\] is not allowed; allowed: a number of percentage"):
+        grid.parse(VALID, overrides={"equivalent_within": [0.2]})
+
+
 def test_a_written_grid_means_the_same():
     for name in presets.names():
         parsed = grid.parse(presets.text(name))
-        again = grid.parse(gridfile.to_toml("x", parsed.axes, parsed.sources))
-        assert again.axes == parsed.axes
+        again = grid.parse(gridfile.to_toml("x", parsed.axes, parsed.sources, 0.3))
+        assert (again.axes, again.equivalent_within) == (parsed.axes, 0.3)
         assert [c.id for c in again.cells()] == [c.id for c in parsed.cells()]
 
 
@@ -369,7 +386,9 @@ def test_the_schema_takes_what_is_valid_and_refuses_what_is_not():
     validator = jsonschema.Draft202012Validator(schema)
     valid = [tomllib.loads(presets.text(name)) for name in presets.names()]
     axes = {"initializer": "normal(std=0.2)", "seed": [0, 7], "hidden": [[], [8, 4]], "epochs": 3}
-    valid.append({"grid": axes, "model": {"bias_initializer": "ones"}, "dataset": {"idx": "x"}})
+    valid.append(
+        {"grid": axes, "model": {"bias_initializer": "ones"}, "dataset": {"idx": "x"}, "equivalent_within": 0.2}
+    )
     for document in valid:
         validator.validate(document)
     for wrong in (
@@ -379,6 +398,7 @@ def test_the_schema_takes_what_is_valid_and_refuses_what_is_not():
         {"grid": {"epochs": []}},
         {"training": {"epochs": [1]}},
         {"training": {"epoch": 1}},
+        {"equivalent_within": 0},
         {"grid": {"initializer": [{"name": "normal", "sdt": 1}]}},
     ):
         with pytest.raises(jsonschema.ValidationError):
