@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from initbench.stats._rates import at_rates, at_the_edge, best_at_some_rates, rates
     from initbench.stats._resolution import resolution
+    from initbench.stats._sequential import decisions, half_widths
     from initbench.stats._timings import initialization_times, timings
     from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
     from initbench.stats.chance import Chance
@@ -57,11 +58,13 @@ __all__ = [
     "changes",
     "critical",
     "curves",
+    "decisions",
     "detectable",
     "epochs_to_reach",
     "final",
     "friedman",
     "gamma_coverage",
+    "half_widths",
     "holm",
     "improvement",
     "initialization_times",
@@ -101,6 +104,7 @@ _MODULES = (
     "_resolution",
     "_verdicts",
     "_rates",
+    "_sequential",
     "_changes",
     "_learning",
     "_timings",

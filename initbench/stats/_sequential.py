@@ -1,0 +1,244 @@
+"""Seeds until it is certain: comparisons that hold at every look, and the half-widths of means."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from initbench.stats._means import METRIC, by_combination, half_width
+from initbench.stats._outcomes import outcomes
+from initbench.stats._resolution import resolution
+from initbench.stats._verdicts import SELECTION_METRIC, results_of
+from initbench.stats.chance import Chance
+
+# The probability that a combination of equal initializers ever claims a difference, however often it is looked at.
+ERROR = 0.05
+
+# The prior of a difference, in standard deviations, is normal with variance 1 / PRIOR_SEEDS. A smaller number decides
+# large differences with fewer seeds, and small ones with more.
+PRIOR_SEEDS = 5
+
+# Flags of `results` that show that a configuration's runs are of two kinds.
+TWO_KINDS = ("mixed", "plateau")
+
+DECISION = (
+    *("initializer", "seeds", "failed", "leader", "pairs", "difference", "difference_low", "difference_high"),
+    *("e_value", "e_needed", "significant", "worse_than", "worse_by", "worse_by_low", "worse_by_high"),
+    *("regret_bound", "equivalent", "decided"),
+)
+
+# Larger e-values, beyond any doubt, are not told apart: of more than 330 seeds they can exceed the largest float.
+MAX_LOG = 690.0
+MAX_T = 1e100
+
+
+def half_widths(
+    frame: pd.DataFrame, by: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+) -> pd.DataFrame:
+    """Return the half-width of each configuration's 95% interval, for adding seeds until all are narrow enough.
+
+    t(n − 1) · s / √n over the n runs, as in `results`: the interval that tables and figures show. s is floored at the
+    rounding error of an accuracy, 1 / (N √12) for N images, so that equal values do not end the search by chance.
+
+    The rule stops when s happens to be small, but with ten seeds and more this matters little. It assumes runs of one
+    kind. Where a share of the runs fails or stays on a plateau, the rule often stops before it has seen one, and then
+    the interval misses the mean: so it is refused where such runs occur, and n clean runs do not exclude them. Checked
+    by simulation, in batches of five seeds after ten (`tests/stats/test_sequential.py`): normal values cover 94 to 97%,
+    exponential ones about 90%, and values of which a tenth fail 59%.
+
+    Source: Chow & Robbins 1965, "On the Asymptotic Theory of Fixed-Width Sequential Confidence Intervals for the Mean".
+
+    Returns
+    -------
+    A row for each configuration, in the order of the table: the `by` columns, and
+
+    - `seeds`, `failed`: numbers of runs.
+    - `mean`: mean over all runs, a fraction; diverged runs are scored at the majority-class accuracy.
+    - `half_width`: half the width of its interval, a fraction; NaN with one seed.
+    - `blocked`: whether the rule is refused: a run failed, or the runs are of two kinds (`flag`).
+    - `flag`: the flag of `results`.
+    - `excluded_share`: the smallest share of failing runs that n runs without a failure exclude with 95% probability,
+      1 − 0.05^(1/n); a smaller share may have shown no failure yet.
+    """
+    rows = outcomes(frame, chance)
+    table = results_of(rows, by, metric)
+    n = table["seeds"].to_numpy()
+    half = ((table["all_high"] - table["all_low"]) / 2).to_numpy()
+    rounding = np.full(len(n), resolution(rows, metric, chance) / math.sqrt(2))
+    return table[[*by, "seeds", "failed"]].assign(
+        mean=table["mean_all"],
+        half_width=np.maximum(half, half_width(rounding, n)),
+        blocked=(table["failed"] > 0) | table["flag"].isin(TWO_KINDS),
+        flag=table["flag"],
+        excluded_share=1 - ERROR ** (1 / n),
+    )
+
+
+def decisions(
+    frame: pd.DataFrame,
+    combination: Sequence[str],
+    metric: str = METRIC,
+    chance: Mapping[str, Chance] | None = None,
+    *,
+    equivalent_within: float | None = None,
+) -> pd.DataFrame:
+    """Compare the initializers within each combination, validly at every look: which need no more seeds.
+
+    The comparisons of `verdicts` hold for a number of seeds that was fixed before. These hold however often one looks
+    and whenever one stops. For each of the m = k (k − 1) / 2 pairs of a combination's k initializers, the differences
+    within the n seeds that both have give t = d̄ √n / s, and with ν = n − 1 and g = 5 the e-value
+
+    E = √(g / (n + g)) · [(1 + t² / ν) / (1 + g t² / ((n + g) ν))]^(n / 2)
+
+    It is the likelihood ratio of t under differences of N(0, 1/g) standard deviations and under none. If the two are
+    equal it is a martingale with mean 1, so it ever reaches m / 0.05 with a probability of at most 0.05 / m (Ville's
+    inequality), and a combination ever claims a difference between equal initializers with at most 5%. The differences
+    that it does not exclude are the interval: d̄ ± t* s / √n with t* = √(ν (r − 1) / (1 − r b)), b = g / (n + g),
+    r = ((m / 0.05)² / b)^(1/n), and infinite where r b ≥ 1: with fewer than 8 seeds for 2 initializers, 11 for 6 and 16
+    for 46.
+
+    An initializer that is significantly worse than another gets no more seeds. Its pairs then keep their seeds, so the
+    decision is computed from the table again at any later time, and is the same.
+
+    It assumes that differences are roughly normal, with a standard deviation of at least the `resolution`. Checked by
+    simulation (`tests/stats/test_sequential.py`): over 400 looks at least one difference is claimed in 3% of pairs of
+    equal initializers. At a true difference of one standard deviation and 15 pairs it takes 27 seeds on average, in
+    batches of five, where 80% power at a fixed number takes 19.
+
+    Source: Lai 1976, "On Confidence Sequences"; Wang & Ramdas 2025, "Anytime-valid t-tests and confidence sequences for
+    Gaussian means with unknown variance"; Howard et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence
+    sequences".
+
+    Parameters
+    ----------
+    frame
+        The tidy table of an experiment. Initializers may have different numbers of seeds.
+    combination
+        The settings within whose values initializers are compared, for example `["activation", "loss"]`.
+    metric
+        An accuracy: more is better. Diverged runs are scored at the majority-class accuracy.
+    chance
+        The chance level of each data set but MNIST.
+    equivalent_within
+        The difference that does not matter, in percentage points; none by default.
+
+    Returns
+    -------
+    A row for each initializer of each combination, combination by combination: the columns of `combination`, and
+
+    - `initializer`: its name.
+    - `seeds`, `failed`: numbers of its runs.
+    - `leader`: whether it has the highest mean validation accuracy of those that are not significantly worse; one of
+      which every run failed cannot lead.
+    - `pairs`: number of seeds that both it and the leader have.
+    - `difference`, `difference_low`, `difference_high`: mean of the leader's metric minus its own, with the interval
+      that holds at every look and for all pairs together; fractions.
+    - `e_value`: the largest e-value of its pairs with an initializer that is ahead of it, with one common seed 1; NaN
+      where none is ahead.
+    - `e_needed`: the e-value that is significant, m / 0.05.
+    - `significant`: whether it is significantly worse than another. False where every run of the combination failed.
+    - `worse_than`: the name of that other one, the farthest ahead; else an empty string.
+    - `worse_by`, `worse_by_low`, `worse_by_high`: how much worse than that one, with the interval; fractions.
+    - `regret_bound`: choosing it costs at most this against any that is not significantly worse, a fraction; infinite
+      with too few seeds. It holds at every look, whichever is chosen.
+    - `equivalent`: whether `regret_bound` is at most `equivalent_within`.
+    - `decided`: whether it needs no more seeds: it is significantly worse, or the others of its combination that are
+      not are settled: only one is left, or each pair's interval lies within ± `equivalent_within`, or every run of the
+      combination failed.
+    """
+    keys = list(combination)
+    rows = outcomes(frame, chance)
+    rows = rows.assign(initializer=rows["initializer"].astype(str))
+    floor = resolution(rows, metric, chance)
+    margin = -np.inf if equivalent_within is None else equivalent_within / 100
+    tables = [_decide(group, keys, metric, floor, margin) for group in by_combination(rows, keys)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*keys, *DECISION])
+
+
+def _decide(runs: pd.DataFrame, keys: list[str], metric: str, floor: float, margin: float) -> pd.DataFrame:
+    """Return the rows of `decisions` for the runs of one combination."""
+    by_name = runs.groupby("initializer", sort=False)
+    table = by_name.agg(
+        seeds=("seed", "size"), failed=("failed", "sum"), validation=(f"scored_{SELECTION_METRIC}", "mean")
+    )
+    names = table.index.to_numpy()
+    wide = runs.pivot(index="seed", columns="initializer", values=f"scored_{metric}")
+    # All are [i, j], for i minus j.
+    pairs, mean, half, log_e = _pairwise(wide[names].to_numpy(float), floor)
+    needed = max(len(names) * (len(names) - 1) // 2, 1) / ERROR
+    trained = (table["failed"] < table["seeds"]).to_numpy()
+    worse = (mean > 0) & (log_e >= math.log(needed)) & trained.any()
+    rest = np.asarray(~worse.any(axis=0))
+    apart = (np.abs(mean) + half)[np.ix_(rest, rest)]
+    settled = rest.sum() == 1 or not trained.any() or bool((apart <= margin).all())
+
+    columns = np.arange(len(names))
+    candidates = np.where(rest & trained, table.pop("validation"), -np.inf)
+    leader = candidates.argmax()
+    is_leader = (columns == leader) & np.isfinite(candidates)
+    has_rival = ~is_leader & is_leader.any()
+    ahead = np.where(worse, mean, -np.inf).argmax(axis=0)
+    strongest = np.where(mean > 0, log_e, -np.inf).max(axis=0)
+    regret = np.nan_to_num(mean + half, nan=np.inf, posinf=np.inf)[rest].max(axis=0, initial=0.0)
+    regret[(len(names) == 1) | (table["seeds"].to_numpy() < 2)] = np.nan
+    table = table.assign(
+        leader=is_leader,
+        pairs=np.where(has_rival, pairs[leader], 0),
+        **_intervals("difference", mean[leader], half[leader], has_rival),
+        e_value=np.where(np.isfinite(strongest), np.exp(np.minimum(strongest, MAX_LOG)), np.nan),
+        e_needed=needed,
+        significant=~rest,
+        worse_than=np.where(rest, "", names[ahead]),
+        **_intervals("worse_by", mean[ahead, columns], half[ahead, columns], ~rest),
+        regret_bound=regret,
+        equivalent=regret <= margin,
+        decided=~rest | settled,
+    ).reset_index()
+    return table.assign(**{key: runs[key].iloc[0] for key in keys})[[*keys, *DECISION]]
+
+
+def _intervals(name: str, mean: np.ndarray, half: np.ndarray, where: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of an interval: its middle and its ends, NaN but `where` it is."""
+    ends = {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+    return {key: np.where(where, values, np.nan) for key, values in ends.items()}
+
+
+def _pairwise(values: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return all differences i − j of the columns of `[seeds, initializers]`, each over the seeds that both have.
+
+    Four matrices: the number of seeds, the mean difference, the half-width of its interval (infinite where no number
+    is excluded; 0 on the diagonal), and the logarithm of the e-value (0, no evidence, with fewer than two seeds).
+    """
+    count = values.shape[1]
+    differences = values[:, :, None] - values[:, None, :]
+    present = np.isfinite(differences)
+    n = present.sum(axis=0)
+    at_least_one, at_least_two = np.maximum(n, 1), np.maximum(n, 2)
+    mean = np.where(present, differences, 0.0).sum(axis=0) / at_least_one
+    squares = (np.where(present, differences - mean, 0.0) ** 2).sum(axis=0)
+    error = np.maximum(np.sqrt(squares / (at_least_two - 1)), floor) / np.sqrt(at_least_one)
+    mean[n == 0] = np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.clip(np.nan_to_num(mean / error), -MAX_T, MAX_T)
+    log_e = np.where(n > 1, log_e_value(t, at_least_two), 0.0)
+    half = np.where(n > 1, critical_t(at_least_two, max(count * (count - 1) // 2, 1)) * error, np.inf)
+    np.fill_diagonal(half, 0.0)
+    return n, mean, half, log_e
+
+
+def log_e_value(t: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the e-value of t over n ≥ 2 seeds: see `decisions`."""
+    degrees, shrink = n - 1, PRIOR_SEEDS / (n + PRIOR_SEEDS)
+    ratio = np.log1p(t**2 / degrees) - np.log1p(shrink * t**2 / degrees)
+    return np.asarray(0.5 * np.log(shrink) + 0.5 * n * ratio)
+
+
+def critical_t(n: np.ndarray, comparisons: int) -> np.ndarray:
+    """Return the |t| at which the e-value over n ≥ 2 seeds is significant; infinite where none is: see `decisions`."""
+    degrees, shrink = n - 1, PRIOR_SEEDS / (n + PRIOR_SEEDS)
+    log_ratio = (2 * math.log(comparisons / ERROR) - np.log(shrink)) / n
+    # (r − 1) / (1 − r b), where r overflows at no number of seeds from 2 on.
+    ratio = np.exp(log_ratio)
+    reachable = ratio * shrink < 1
+    return np.where(reachable, np.sqrt(degrees * (ratio - 1) / np.where(reachable, 1 - ratio * shrink, 1.0)), np.inf)
