@@ -1,4 +1,4 @@
-"""The resolution of a test set: how finely N images can tell two accuracies apart."""
+"""The resolution of a test set: the rounding of accuracies over N images."""
 
 import math
 from collections.abc import Mapping

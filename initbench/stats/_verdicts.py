@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as distributions
+from scipy.special import stdtr, stdtrit
 
 from initbench.stats._coverage import flags
 from initbench.stats._means import METRIC, by_combination, half_width, without_categories
-from initbench.stats._outcomes import outcomes, share_interval
-from initbench.stats._planning import RESOLUTION, critical
+from initbench.stats._outcomes import CONFIDENCE, outcomes, share_interval
+from initbench.stats._resolution import resolution
+from initbench.stats._stepdown import DRAWS, step_down
 from initbench.stats.chance import Chance
 
 SELECTION_METRIC = "validation_accuracy"
@@ -21,10 +22,10 @@ SELECTION_METRIC = "validation_accuracy"
 OPEN_MARGIN = 0.01
 
 
-DIFFERENCE = ("difference", "difference_low", "difference_high", "difference_std", "difference_p")
 COMPARISON = (
-    *(SELECTION_METRIC, "leader", "pairs", *DIFFERENCE, "comparisons"),
-    *("significant", "worse_than", "significant_overall", "n_compared"),
+    *(SELECTION_METRIC, "leader", "pairs", "difference", "difference_low", "difference_high", "difference_std"),
+    *("comparisons", "significant", "p", "rotation_only", "worse_than", "worse_by", "worse_by_low", "worse_by_high"),
+    *("significant_overall", "n_compared", "regret_bound", "equivalent", "standing"),
 )
 
 
@@ -80,8 +81,11 @@ def verdicts(
     combination: Sequence[str],
     metric: str = METRIC,
     chance: Mapping[str, Chance] | None = None,
+    *,
+    equivalent_within: float | None = None,
+    selected_from: int = 1,
 ) -> pd.DataFrame:
-    """Compare the initializers within each combination: the leader, and which are significantly worse than another.
+    """Compare the initializers within each combination: the leader, which are significantly worse, and what each risks.
 
     The leader of a combination has the highest mean validation accuracy; its test accuracy is reported. Cells at one
     seed see the data in the same order and draw the same noise, so initializers are compared by their differences
@@ -89,12 +93,15 @@ def verdicts(
     that an initializer gains nothing from them. One of which every run failed cannot lead; where all failed, there is
     no leader.
 
-    All pairs of a combination's k initializers are compared with Student's t, two-sided at 5% / (k (k − 1) / 2)
-    (Bonferroni). With at least 95% probability, no difference is claimed between equal initializers, and those that are
-    not significantly worse than another contain the true best. Comparing with the leader alone, whose lead is partly
-    luck, would claim a difference in 10 to 20% of combinations of equal initializers; the exact distribution of the
-    largest of the correlated t's would shorten the intervals by 1 to 3%. No significant difference does not mean
-    equality.
+    An initializer is significantly worse if two resampling tests of all differences agree at 5%, one initializer at a
+    time: by rotation, which is exact for normal runs of any covariance, and by permutation within seeds, which is exact
+    for exchangeable runs of any distribution. `stats._stepdown` defines them.
+
+    With at least 95% probability, no difference is claimed between equal initializers, and those that are not
+    significantly worse contain the true best. That is exact where all are equal, and shown by simulation where some
+    are. It assumes that seeds are independent, that their number was fixed in advance, and, in rows of `rotation_only`,
+    that differences are normal. No significant difference does not mean equality: `regret_bound` says what an
+    initializer may cost.
 
     Parameters
     ----------
@@ -106,66 +113,91 @@ def verdicts(
         An accuracy: more is better.
     chance
         The chance level of each data set but MNIST.
+    equivalent_within
+        The difference that makes no difference to the user, in percentage points; None if it is not declared.
+    selected_from
+        The number of learning rates from which each initializer's rate was selected.
 
     Returns
     -------
     A row for each initializer of each combination, combination by combination: the columns of `results`, and
 
+    - `all_low`, `trained_low`: the lower ends of the leader's intervals are at t(1 − 2.5% / k) for k initializers,
+      because it was selected, and all are at 2.5% / `selected_from`.
     - `validation_accuracy`: its mean, a fraction.
     - `leader`: whether it is the leader.
     - `pairs`: number of seeds that both it and the leader have.
-    - `difference`, `difference_low`, `difference_high`: mean of the leader's metric minus its own, with the corrected
-      interval; fractions.
-    - `difference_std`: standard deviation of the differences within seeds.
-    - `difference_p`: p-value of the comparison with the leader, corrected for all pairs of the combination. It ignores
-      that the leader was selected, so decide by `significant`.
+    - `difference`, `difference_low`, `difference_high`: mean of the leader's metric minus its own, with a simultaneous
+      interval; fractions. NaN where they were not compared.
+    - `difference_std`: standard deviation of the differences within seeds, at least `resolution`.
     - `comparisons`: number of pairs of initializers in the combination.
     - `significant`: whether it is significantly worse than another initializer. False with fewer than two common seeds.
-    - `worse_than`: the name of that other one, the farthest ahead; else an empty string.
-    - `significant_overall`: `significant` with the 5% divided by the number of combinations too, for statements about
-      all of them together.
+    - `p`: p-value of the step in which it was found to be worse, or of the last step; never lower than that of an
+      earlier step, so that it is adjusted for all initializers. NaN where there was nothing to compare.
+    - `rotation_only`: whether the permutation test could not take part in that step, because it cannot reach 5% with
+      this number of seeds (the last two initializers below six seeds, the last three below three).
+    - `worse_than`: the name of the initializer that it lost to; else an empty string.
+    - `worse_by`, `worse_by_low`, `worse_by_high`: how much worse than that one, with a simultaneous interval;
+      fractions. NaN where it is not significant.
+    - `significant_overall`: whether it is significant at 5% divided by the number of combinations too, for statements
+      about all of them together.
     - `n_compared`: number of other initializers with which it has a seed in common.
-    - `standing`: `best` (among the best: no significant difference, and a mean at most a point below the leader's);
-      `open` (cannot be ruled out: high variance across seeds, with a mean more than a point below); or an empty string
-      (significantly worse, every run failed, or too few seeds for a test).
+    - `regret_bound`: with 95% probability for all initializers together, its mean is at most this much below that of
+      the best, whatever was selected after looking: max(0, maxᵢ(d̄ᵢ + t(1 − 5% / (k (k − 1))) sᵢ / √n)) over the
+      differences dᵢ of the others minus its own. A fraction; NaN without another initializer or a second seed.
+    - `equivalent`: whether `regret_bound` is at most `equivalent_within`.
+    - `standing`: `best` (no significant difference, and a mean at most a point below the leader's); `open` (cannot be
+      ruled out: high variance across seeds, with a mean more than a point below); or an empty string (significantly
+      worse, every run failed, or too few seeds for a test).
     """
     keys = list(combination)
     rows = outcomes(frame, chance)
     table = results_of(rows, [*keys, "initializer"], metric)
-    records = []
+    records: list[dict[str, Any]] = []
     groups = by_combination(table, keys)
     for group, runs in zip(groups, by_combination(rows, keys), strict=True):
-        names = group["initializer"].tolist()
+        names = sorted(group["initializer"])
+        values = _by_seed(runs, names, metric)
+        floor = resolution(runs, metric, chance)
+        compared, plain = step_down(values, floor), _pairwise(values, floor)
+        overall = _significant(values, floor, len(groups)) & (compared.worse_than >= 0)
         selection = runs.groupby("initializer", observed=True)[f"scored_{SELECTION_METRIC}"].mean()
         candidates = group.loc[(group["failed"] < group["seeds"]).to_numpy(), "initializer"]
         leader = names.index(selection[candidates].idxmax()) if len(candidates) else -1
-        compared = _pairwise(_by_seed(runs, names, metric), len(groups))
-        # [i, j]: is j significantly worse than i, in this combination and over all of them
-        worse, worse_overall = (np.nan_to_num(compared[low], nan=-1.0) > 0 for low in ("low", "low_overall"))
-        for j, (i, name) in enumerate(zip(group.index, names, strict=True)):
+        for i, name in zip(group.index, group["initializer"], strict=True):
+            j = names.index(name)
             rival = leader not in (-1, j)
-            difference = [compared[key][leader, j] if rival else np.nan for key in ("mean", "low", "high", "std", "p")]
-            significant = leader >= 0 and bool(worse[:, j].any())
-            ahead = np.where(worse[:, j], compared["mean"][:, j], -np.inf)
+            winner = int(compared.worse_than[j]) if leader >= 0 else -1
             records.append(
                 {
                     "index": i,
                     SELECTION_METRIC: selection[name],
                     "leader": j == leader,
-                    "pairs": int(compared["pairs"][leader, j]) if rival else 0,
-                    **dict(zip(DIFFERENCE, difference, strict=True)),
-                    "comparisons": compared["comparisons"],
-                    "significant": significant,
-                    "worse_than": names[int(ahead.argmax())] if significant else "",
-                    "significant_overall": leader >= 0 and bool(worse_overall[:, j].any()),
-                    "n_compared": int((np.delete(compared["pairs"][:, j], j) > 0).sum()),
+                    "pairs": int(plain["pairs"][leader, j]) if rival else 0,
+                    "difference": plain["mean"][leader, j] if rival else np.nan,
+                    "difference_low": compared.low[leader, j] if rival else np.nan,
+                    "difference_high": compared.high[leader, j] if rival else np.nan,
+                    "difference_std": plain["std"][leader, j] if rival else np.nan,
+                    "comparisons": max(len(names) * (len(names) - 1) // 2, 1),
+                    "significant": winner >= 0,
+                    "p": compared.p[j],
+                    "rotation_only": compared.rotation_only[j],
+                    "worse_than": names[winner] if winner >= 0 else "",
+                    "worse_by": compared.mean[winner, j] if winner >= 0 else np.nan,
+                    "worse_by_low": compared.low[winner, j] if winner >= 0 else np.nan,
+                    "worse_by_high": compared.high[winner, j] if winner >= 0 else np.nan,
+                    "significant_overall": winner >= 0 and bool(overall[j]),
+                    "n_compared": int((np.delete(plain["pairs"][:, j], j) > 0).sum()),
+                    "regret_bound": plain["regret"][j],
                 }
             )
     if not records:  # an empty table, as where no learning rate is common to all
-        return table.reindex(columns=[*table, *COMPARISON, "standing"])
+        return table.reindex(columns=[*table, *COMPARISON])
     comparisons = pd.DataFrame(records).set_index("index")
     table = table.loc[comparisons.index].join(comparisons).reset_index(drop=True)
-    return table.assign(standing=_standing(table))
+    limit = np.nan if equivalent_within is None else equivalent_within / 100 + 1e-9
+    table = table.assign(equivalent=table["regret_bound"] <= limit, standing=_standing(table))
+    return _selected(table, selected_from)
 
 
 def _standing(table: pd.DataFrame) -> np.ndarray:
@@ -176,29 +208,43 @@ def _standing(table: pd.DataFrame) -> np.ndarray:
     return np.where(tested & ~excluded & (table["seeds"] >= 2), standing, "")
 
 
+def _selected(table: pd.DataFrame, selected_from: int) -> pd.DataFrame:
+    """Return the table of `verdicts` with the lower ends of the intervals of what was selected."""
+    count = selected_from * np.where(table["leader"], (1 + np.sqrt(1 + 8 * table["comparisons"])) // 2, 1)
+    for name, runs in (("all", table["seeds"]), ("trained", table["seeds"] - table["failed"])):
+        nu = np.maximum(runs - 1, 1)
+        factor = stdtrit(nu, 0.5 * (1 - CONFIDENCE) / count) / stdtrit(nu, 0.5 * (1 - CONFIDENCE))
+        half = factor * (table[f"mean_{name}"] - table[f"{name}_low"])
+        table[f"{name}_low"] = table[f"mean_{name}"] - half
+    return table
+
+
 def pairs(
     frame: pd.DataFrame, combination: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
 ) -> pd.DataFrame:
-    """Compare every initializer with every other of its combination, by paired differences as in `verdicts`.
+    """Compare every initializer with every other of its combination, as `verdicts` does, with the same assumptions.
 
     A row for each ordered pair: the columns of `combination`, and
 
     - `initializer`, `other`: their names.
     - `pairs`: number of seeds that both have.
-    - `difference`, `difference_low`, `difference_high`: mean of the other's metric minus its own, with the corrected
-      interval; fractions.
-    - `p`: p-value, corrected for all pairs of the combination.
+    - `difference`, `difference_low`, `difference_high`: mean of the other's metric minus its own, with the interval of
+      the step in which one of them was found to be worse, or of the last step; fractions. NaN where they were not
+      compared.
+    - `p`: p-value of the pair in that step, adjusted for all pairs that were compared in it.
     """
     keys = list(combination)
     records = []
     for rows in by_combination(outcomes(frame, chance), keys):
         names = list(dict.fromkeys(rows["initializer"].astype(str)))
-        compared = _pairwise(_by_seed(rows, names, metric), 1)
-        mean, low, p, count = (compared[key] for key in ("mean", "low", "p", "pairs"))
-        for (j, name), (i, other) in itertools.product(enumerate(names), repeat=2):
-            if i != j:
-                interval = (mean[i, j], low[i, j], 2 * mean[i, j] - low[i, j])
-                records.append((*rows[keys].iloc[0], name, other, int(count[i, j]), *interval, p[i, j]))
+        order = sorted(names)
+        values = _by_seed(rows, order, metric)
+        floor = resolution(rows, metric, chance)
+        count, compared = _pairwise(values, floor)["pairs"], step_down(values, floor)
+        for name, other in itertools.permutations(names, 2):
+            i, j = order.index(other), order.index(name)
+            interval = (compared.mean[i, j], compared.low[i, j], compared.high[i, j])
+            records.append((*rows[keys].iloc[0], name, other, int(count[i, j]), *interval, compared.p_pairs[i, j]))
     columns = [*keys, "initializer", "other", "pairs", "difference", "difference_low", "difference_high", "p"]
     return pd.DataFrame(records, columns=columns)
 
@@ -209,34 +255,35 @@ def _by_seed(rows: pd.DataFrame, names: list[str], metric: str) -> np.ndarray:
     return wide[names].to_numpy(float)
 
 
-def _pairwise(values: np.ndarray, combinations: int) -> dict[str, Any]:
-    """Return all differences i − j of the columns of `[seeds, initializers]`: mean, interval, spread, number of seeds.
+def _significant(values: np.ndarray, floor: float, combinations: int) -> np.ndarray:
+    """Return which columns are significantly worse than another at 5% divided by the number of combinations.
 
-    `low_overall` is the lower end of the interval that is corrected for the number of combinations too; `p` is the
-    p-value of the two-sided test, corrected for the pairs of the combination.
+    From 101 combinations on, that is below the smallest p-value of the resampling tests. There it is decided by t-tests
+    of all pairs with Bonferroni's correction, which find less.
     """
-    count = values.shape[1]
-    comparisons = max(count * (count - 1) // 2, 1)
+    level = (1 - CONFIDENCE) / combinations
+    if level * (DRAWS + 1) >= 1:
+        return step_down(values, floor, level).worse_than >= 0
+    plain, k = _pairwise(values, floor), values.shape[1]
+    error = plain["std"] / np.sqrt(np.maximum(plain["pairs"], 1))
+    p = stdtr(np.maximum(plain["pairs"] - 1, 1), -plain["mean"] / error)
+    return np.asarray((p * k * (k - 1) <= level).any(axis=0))
+
+
+def _pairwise(values: np.ndarray, floor: float) -> dict[str, np.ndarray]:
+    """Return all differences i − j of the columns: mean, standard deviation and number of seeds, `[i, j]`.
+
+    Also `regret`, the largest upper end of the intervals of the others minus each, at 5% / (k (k − 1)), by initializer.
+    """
+    k = values.shape[1]
     differences = values[:, :, None] - values[:, None, :]
     pairs = np.isfinite(differences).sum(axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of no pair there is no mean, and of one no spread
         mean, std = np.nanmean(differences, axis=0), np.nanstd(differences, axis=0, ddof=1)
-    std = np.where(pairs > 1, std, np.nan)
-    error = np.maximum(std, RESOLUTION) / np.sqrt(np.maximum(pairs, 1))
-
-    def half(comparisons: int) -> np.ndarray:
-        quantiles = {n: critical(int(n), comparisons) if n > 1 else np.nan for n in np.unique(pairs)}
-        return np.asarray(np.vectorize(quantiles.__getitem__, otypes=[float])(pairs) * error)
-
-    two_sided = 2 * distributions.t.sf(np.abs(mean) / error, np.maximum(pairs - 1, 1))
-    return {
-        "mean": mean,
-        "p": np.where(pairs > 1, np.minimum(two_sided * comparisons, 1.0), np.nan),
-        "low": mean - half(comparisons),
-        "high": mean + half(comparisons),
-        "low_overall": mean - half(comparisons * combinations),
-        "std": std,
-        "pairs": pairs,
-        "comparisons": comparisons,
-    }
+    std = np.where(pairs > 1, np.maximum(std, floor), np.nan)
+    np.fill_diagonal(std, np.nan)
+    quantile = stdtrit(np.maximum(pairs - 1, 1), 1 - (1 - CONFIDENCE) / max(k * (k - 1), 1))
+    high = mean + quantile * std / np.sqrt(np.maximum(pairs, 1))
+    regret = np.fmax.reduce(high, axis=0, initial=np.nan)
+    return {"mean": mean, "std": std, "pairs": pairs, "regret": np.maximum(regret, 0.0)}

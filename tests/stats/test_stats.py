@@ -235,7 +235,7 @@ def experiments(test, validation=None):
 
 
 @pytest.mark.parametrize("runs", [250, pytest.param(1000, marks=pytest.mark.slow)])
-def test_a_planted_difference_is_found_with_the_power_that_was_computed(runs):
+def test_a_planted_difference_is_found_with_more_than_the_power_of_the_paired_t_test(runs):
     generator = np.random.default_rng(1)
     difference, spread = 0.009, 0.003
     values = np.array([0.9 + difference, 0.90, 0.90])[:, None] + generator.normal(0, spread, (runs, 3, 5))
@@ -243,7 +243,7 @@ def test_a_planted_difference_is_found_with_the_power_that_was_computed(runs):
     share_detected = (table.loc[table["initializer"] == "b", "worse_than"] == "a").mean()
     power = stats.power(difference, spread * np.sqrt(2), 5, comparisons=3)
     assert 0.5 < power < 0.9
-    assert share_detected == pytest.approx(power, abs=3 * np.sqrt(power * (1 - power) / runs))
+    assert share_detected > power + 2 * np.sqrt(power * (1 - power) / runs)
 
 
 def test_powers_are_statsmodels():
@@ -374,8 +374,10 @@ def test_significance_over_all_combinations_is_corrected_for_all():
     assert alone.sum() > overall.sum() > 0
     assert not (overall & ~alone).any()
     rows = table[table["initializer"] == "b"]
-    t = rows["difference"] / (rows["difference_std"] / np.sqrt(5))
-    assert (rows["significant_overall"] == (t > scipy_stats.t.ppf(1 - 0.05 / 16, 4))).all()
+    p = 2 * scipy_stats.t.sf(rows["difference"] / (rows["difference_std"] / np.sqrt(5)), 4)
+    clear = np.abs(p - 0.05 / 8) > 1e-3  # p-values are multiples of 1/2,000
+    assert clear.sum() >= 6
+    assert (rows["significant_overall"] == (p < 0.05 / 8))[clear].all()
 
 
 def test_a_run_that_diverges_stays_in_the_curve_of_accuracy_as_chance():
@@ -394,14 +396,13 @@ def test_seeds_are_planned_from_no_less_spread_than_that_of_rounding():
     assert row["detectable"] > 0
 
 
-def test_a_p_value_is_that_of_the_paired_t_test_corrected_for_all_pairs():
-    frame = frame_of({"a": [0.9, 0.91, 0.93], "b": [0.89, 0.908, 0.917], "c": [0.5, 0.7, 0.6]})
+def test_the_p_value_of_two_initializers_is_that_of_the_paired_t_test():
+    frame = frame_of({"a": [0.9, 0.91, 0.93], "b": [0.89, 0.908, 0.917]})
     table = stats.verdicts(frame, []).set_index("initializer")
     expected = scipy_stats.ttest_rel([0.9, 0.91, 0.93], [0.89, 0.908, 0.917]).pvalue
-    assert table.loc["b", "difference_p"] == pytest.approx(min(1, 3 * expected))
-    assert np.isnan(table.loc["a", "difference_p"])
+    assert table["p"].tolist() == pytest.approx([expected] * 2, abs=1e-3)  # p-values are multiples of 1/1,000
     pairs = stats.pairs(frame, []).set_index(["initializer", "other"])
-    assert pairs.loc[("b", "a"), "p"] == pytest.approx(table.loc["b", "difference_p"])
+    assert pairs.loc[("b", "a"), "p"] == table.loc["b", "p"]
 
 
 def test_curves_have_every_epoch():
@@ -708,10 +709,10 @@ def test_all_pairs_are_the_differences_of_the_verdicts_whatever_leads():
         columns = ["pairs", "difference", "difference_low", "difference_high"]
         assert table.loc[(name, "a"), columns].tolist() == pytest.approx(verdicts.loc[name, columns].tolist())
     assert table.loc[("a", "b"), "difference"] == pytest.approx(-table.loc[("b", "a"), "difference"])
-    expected = scipy_stats.ttest_rel([0.8, 0.83, 0.82], [0.5, 0.1135, 0.6]).confidence_interval(1 - 0.05 / 3)
-    assert table.loc[("c", "b"), ["difference_low", "difference_high"]].tolist() == pytest.approx(
-        [expected.low, expected.high]
-    )
+    two = stats.pairs(frame[frame["initializer"] != "a"], []).set_index(["initializer", "other"])
+    expected = scipy_stats.ttest_rel([0.8, 0.83, 0.82], [0.5, 0.1135, 0.6]).confidence_interval()
+    ends = two.loc[("c", "b"), ["difference_low", "difference_high"]].tolist()
+    assert ends == pytest.approx([expected.low, expected.high])
 
 
 def test_only_seeds_that_all_have_are_ranked():

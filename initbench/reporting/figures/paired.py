@@ -43,8 +43,8 @@ def differences(table: pd.DataFrame, palette: Palette, title: str) -> Drawing:
         canvas,
         f"Percentage points behind {leader}, paired by seed, {title}, with intervals: "
         f"{describe_values(names, numbers)}.",
-        ["Initializer", "Behind, points, and interval", _heading_of_p(int(table["comparisons"].max()))],
-        [[name, text, p_value(p)] for name, text, p in zip(names, numbers, rows["difference_p"], strict=True)],
+        ["Initializer", "Behind, points, and interval", "p, adjusted"],
+        [[name, text, p_value(p)] for name, text, p in zip(names, numbers, rows["p"], strict=True)],
     )
 
 
@@ -59,10 +59,6 @@ def changes(table: pd.DataFrame, names: Sequence[str], palette: Palette) -> Draw
     number_axis(axes.xaxis, nbins=6)
     alternative = f"Changes of mean test accuracy in points, with intervals: {describe_values(names, numbers)}."
     return Drawing(canvas, alternative)
-
-
-def _heading_of_p(comparisons: int) -> str:
-    return f"p × {comparisons}, at most 1 (Bonferroni)" if comparisons > 1 else "p"
 
 
 def _in_points(table: pd.DataFrame, column: str) -> list[Any]:
