@@ -41,11 +41,11 @@ def half_widths(
     t(n − 1) · s / √n over the n runs, as in `results`: the interval that tables and figures show. s is floored at the
     rounding error of an accuracy, 1 / (N √12) for N images, so that equal values do not end the search by chance.
 
-    The rule stops when s happens to be small, but with ten seeds and more this matters little. It assumes runs of one
-    kind. Where a share of the runs fails or stays on a plateau, the rule often stops before it has seen one, and then
-    the interval misses the mean: so it is refused where such runs occur, and n clean runs do not exclude them. Checked
-    by simulation, in batches of five seeds after ten (`tests/stats/test_sequential.py`): normal values cover 94 to 97%,
-    exponential ones about 90%, and values of which a tenth fail 59%.
+    It assumes runs of one kind. Where a share of the runs fails or stays on a plateau, the rule often stops before it
+    has seen one, and the interval then misses the mean: so it is refused where such runs occur, and n clean runs do not
+    exclude them. Checked by simulation, in batches of five seeds after ten (`tests/stats/test_sequential.py`): because
+    the rule stops where s happens to be small, normal values cover 94 to 95% and exponential ones 86 to 90%; values of
+    which a tenth fail would cover about 60%. It takes as many seeds as a fixed number would.
 
     Source: Chow & Robbins 1965, "On the Asymptotic Theory of Fixed-Width Sequential Confidence Intervals for the Mean".
 
@@ -101,14 +101,17 @@ def decisions(
     An initializer that is significantly worse than another gets no more seeds. Its pairs then keep their seeds, so the
     decision is computed from the table again at any later time, and is the same.
 
-    It assumes that differences are roughly normal, with a standard deviation of at least the `resolution`. Checked by
-    simulation (`tests/stats/test_sequential.py`): over 400 looks at least one difference is claimed in 3% of pairs of
-    equal initializers. At a true difference of one standard deviation and 15 pairs it takes 27 seeds on average, in
-    batches of five, where 80% power at a fixed number takes 19.
+    It assumes that differences within seeds are roughly normal or at least symmetric, as those of two equal
+    initializers are, with a standard deviation of at least the `resolution`. Checked by simulation
+    (`tests/stats/test_sequential.py`): over 400 looks, a difference is ever claimed in 1 to 3.5% of combinations of two
+    or six equal initializers, for normal and skewed values, ties, plateaus and failures. If one of two initializers
+    fails in a share of its runs and the other does not, seeds without such a failure do not show it. At a true
+    difference of one standard deviation and 15 pairs it takes 27 seeds on average, in batches of five, where 80% power
+    at a fixed number takes 19.
 
-    Source: Lai 1976, "On Confidence Sequences"; Wang & Ramdas 2025, "Anytime-valid t-tests and confidence sequences for
-    Gaussian means with unknown variance"; Howard et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence
-    sequences".
+    Source: Lai 1976, "On Confidence Sequences"; Howard et al. 2021, "Time-uniform, nonparametric, nonasymptotic
+    confidence sequences"; Wang & Ramdas 2023, "Anytime-valid t-tests and confidence sequences for Gaussian means with
+    unknown variance".
 
     Parameters
     ----------
