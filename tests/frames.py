@@ -1,5 +1,8 @@
 """Tidy tables that nobody trained, for tests of what reads them."""
 
+import string
+
+import numpy as np
 import pandas as pd
 
 from initbench.results.table import table
@@ -53,3 +56,16 @@ def frame_of(values, validation=None, **settings):
             rows.append(row)
     frame = pd.DataFrame(rows)
     return frame.astype({"test_accuracy": float, "validation_accuracy": float})
+
+
+def experiments(test, validation=None):
+    """A table of many experiments `[experiment, initializer, seed]`, each a choice of its own, named by its number."""
+    experiment, initializer, seed = (axis.ravel() for axis in np.indices(test.shape))
+    frame = pd.DataFrame(
+        {"activation": experiment, "initializer": np.array(list(string.ascii_letters))[initializer], "seed": seed}
+    )
+    validation = test if validation is None else validation
+    return frame.assign(
+        dataset="mnist", epoch=3, epochs=3, status="trained", cell=np.arange(test.size), test_accuracy=test.ravel(),
+        validation_accuracy=validation.ravel(),
+    )  # fmt: skip

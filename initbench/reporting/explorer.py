@@ -30,7 +30,7 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
     table = evidence.verdicts.head(limits.MAX_TABLE_ROWS)
     by_metric = {}
     for metric in LABELS:
-        results = stats.results_of(evidence.outcomes, keys, metric)
+        results = stats.results_of(evidence.outcomes, keys, metric, evidence.chance)
         by_metric[metric] = table[keys].merge(results, how="left", on=keys).to_dict("records")
     combination = np.repeat(np.arange(len(evidence.combinations)), [len(rows) for _, rows in evidence.combinations])
     return [

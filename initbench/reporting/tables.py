@@ -88,6 +88,6 @@ def note(grid: Grid) -> str:
         "that did not fail (diverge or stay at chance); points behind the leader, paired by seed, intervals corrected "
         "for all pairs of a combination (Bonferroni). Bold: among the best, that is, not significantly "
         "worse than any other initializer, and a mean at most one point below the leader's. The leader has the highest "
-        "validation accuracy. †: the interval contains the true mean less often than 95% (some runs failed, or "
-        "accuracies skewed across seeds, or all equal)."
+        "validation accuracy. †: the interval contains the true mean less often than 95% (some runs failed "
+        "or are on a plateau, or accuracies skewed across seeds, or all equal)."
     )

@@ -50,7 +50,7 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
     if "±" in accuracies:
         legend = "±: 95% interval of the mean over seeds. "
         legend += (
-            "†: contains the true mean less often (runs failed, or accuracies skewed across seeds, or all equal). "
+            "†: contains the true mean less often (runs failed or on a plateau, or accuracies skewed, or all equal). "
             * ("†" in accuracies)
         )
         legend += "Best: not significantly worse than any other, and at most one point below the leader."

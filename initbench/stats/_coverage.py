@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,20 +12,38 @@ from initbench.stats._means import half_width
 
 SKEWED = 1.0
 
+# A configuration has a gap in its runs if normal runs have one as wide, against their spread, in at most this fraction
+# of samples; its neighbours are judged by gaps that are as wide in at most the second fraction.
+GAP_LEVEL = 0.03
+NEIGHBOUR_LEVEL = 0.1
 
-def flags(table: pd.DataFrame, values: Mapping[str, "pd.Series[float]"]) -> pd.DataFrame:
+
+def flags(
+    table: pd.DataFrame,
+    values: Mapping[str, "pd.Series[float]"],
+    gaps: pd.DataFrame,
+    combination: NDArray[np.integer[Any]],
+) -> pd.DataFrame:
     """Return why a row's interval of all runs covers less than 95%, and how much it covers.
 
-    `table` has `seeds` and `failed`. `values` has, for each row, the sample `skewness` G₁ and the range of all runs
-    (`all_min`, `all_max`), of those that did not fail (`trained_min`, …) and of those that did (`failed_min`, …).
-    Returns the columns `skewness`, `flag` and `coverage`:
+    `table` has `seeds` and `failed`. `values` has, for each row, the sample `skewness` G₁, the standard deviation of
+    all runs (`all_std`), and the range of all runs (`all_min`, `all_max`), of those that did not fail (`trained_min`,
+    …) and of those that did (`failed_min`, …). `gaps` is the table that the function `gaps` returns of the runs that
+    did not fail. `combination` numbers the rows that differ in the initializer only. Returns the columns `skewness`,
+    `flag` and `coverage`:
 
     - `mixed`: some runs failed and others did not, with a gap between them of more than twice the range of either.
       A sample without one of the two kinds has an interval that misses the mean: if a share q of all runs fails, it
       covers at most 1 − qⁿ − (1 − q)ⁿ. The share that failed here is used for q.
+    - `equal`: all values are the same; the interval has no width and an unknown coverage (NaN).
+    - `plateau`: some runs that did not fail end far below the others, with a gap between them (a unit that dies takes
+      a class with it). The coverage is the same bound, with the share of the runs below the gap as q. It is flagged in
+      three cases only: the gap is significant (`GAP_LEVEL`); or those of other initializers of the combination are
+      (`NEIGHBOUR_LEVEL`), because a plateau of one may be one of its neighbours too, and q is then the share of all
+      runs of the combination on the rarer side of their gaps. In both, an interval from runs of one side alone has to
+      miss the mean of all, and the bound has to be below 95%.
     - `skewed`: |G₁| ≥ 1, and more than 1.96 of its standard errors under normality, so that few seeds are rarely
       flagged by chance. The coverage is that of a gamma population with this skewness.
-    - `equal`: all values are the same; the interval has no width and an unknown coverage (NaN).
     - empty: none of these; the coverage is the nominal 0.95. With three seeds no skewness can be detected.
     """
     n = table["seeds"].to_numpy(float)
@@ -36,16 +55,101 @@ def flags(table: pd.DataFrame, values: Mapping[str, "pd.Series[float]"]) -> pd.D
         mixed = gap > 2 * np.maximum(of["trained_max"] - of["trained_min"], of["failed_max"] - of["failed_min"])
         error = np.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
         skewed = (n > 2) & (np.abs(skew) >= SKEWED) & (np.abs(skew) > 1.96 * error)
-    bound = 1 - share**n - (1 - share) ** n
-    mixed &= bound < 0.95  # of many seeds of both kinds the interval is as good as any
+    mixed &= two_sides(share, n) < 0.95  # of many seeds of both kinds the interval is as good as any
     same = (of["all_min"] == of["all_max"]) & (n > 1)
-    flag = np.select([mixed, same, skewed], ["mixed", "equal", "skewed"], "")
+    plateau, on_plateau = _plateaus(gaps, n, half_width(of["all_std"], n), combination)
+    flag = np.select([mixed, same, plateau, skewed], ["mixed", "equal", "plateau", "skewed"], "")
     coverage = np.where(n > 1, 0.95, np.nan)
-    coverage[flag == "mixed"] = bound[flag == "mixed"]
+    coverage[flag == "mixed"] = two_sides(share, n)[flag == "mixed"]
+    coverage[flag == "plateau"] = two_sides(on_plateau, n)[flag == "plateau"]
     coverage[flag == "equal"] = np.nan
     for i in np.flatnonzero(flag == "skewed"):
         coverage[i] = gamma_coverage(round(2 * abs(skew[i])) / 2, int(n[i]))
     return pd.DataFrame({"skewness": skew, "flag": flag, "coverage": coverage}, index=table.index)
+
+
+def two_sides(share: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability that n runs have some of either kind: 1 − qⁿ − (1 − q)ⁿ."""
+    return np.asarray(1 - share**n - (1 - share) ** n)
+
+
+def gaps(values: NDArray[np.float64], group: NDArray[np.integer[Any]], count: int, step: float) -> pd.DataFrame:
+    """Return the widest gap between the sorted values of each group, and how unusual it is for normal values.
+
+    `group` has the number of each value's group, from 0 to `count` − 1; values that are NaN are left out. `step` is the
+    smallest difference of two values, for example 1/10,000 for that many test images. A row for each group:
+
+    - `p`: the fraction of normal samples of this size whose gap is as wide, relative to `within` (simulated). 1 with
+      fewer than three values.
+    - `runs`: number of values that are not NaN.
+    - `below`: the fraction of them below the gap.
+    - `shift`: distance between the mean of all and the mean of the larger side; of two equal ones, the lower.
+    - `spread`: standard deviation of the larger side.
+
+    The statistic is the gap, divided by the pooled standard deviation of the two sides (n − 2 degrees of freedom) plus
+    a step. It assumes independent runs; the level holds for normal ones of any mean and spread. Exponential values are
+    as wide in 10% of samples of five, where 4% of normal ones are.
+    """
+    finite = np.flatnonzero(~np.isnan(values))
+    order = finite[np.lexsort((values[finite], group[finite]))]
+    runs = np.bincount(group[finite], minlength=count)
+    first = np.cumsum(runs) - runs
+    table = {"p": np.ones(count)} | {name: np.zeros(count) for name in ("below", "shift", "spread")}
+    for n in np.unique(runs[runs > 2]):
+        rows = np.flatnonzero(runs == n)
+        ratio, *sides = _split(values[order[first[rows][:, None] + np.arange(n)]], step)
+        normal = _normal_ratios(int(n))
+        table["p"][rows] = (1 + len(normal) - np.searchsorted(normal, ratio)) / (1 + len(normal))
+        for name, side in zip(("below", "shift", "spread"), sides, strict=True):
+            table[name][rows] = side
+    return pd.DataFrame(table).assign(runs=runs)
+
+
+def _split(samples: NDArray[np.float64], step: float) -> tuple[NDArray[np.float64], ...]:
+    """Split each sorted row of `[samples, n]` at its widest gap.
+
+    Returns the gap relative to the spread of the two sides, and `below`, `shift` and `spread` of `gaps`.
+    """
+    n = samples.shape[1]
+    spacings = np.diff(samples, axis=1)
+    low = spacings.argmax(axis=1) + 1  # the number of values below the gap
+    is_low = np.arange(n) < low[:, None]
+    means, squares = [], []
+    for side, size in ((is_low, low), (~is_low, n - low)):
+        mean = np.where(side, samples, 0).sum(axis=1) / size
+        means.append(mean)
+        squares.append((np.where(side, samples - mean[:, None], 0) ** 2).sum(axis=1))
+    within = np.sqrt((squares[0] + squares[1]) / (n - 2)) + step
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.nan_to_num(spacings.max(axis=1) / within, nan=0.0)
+    lower = 2 * low >= n
+    larger = np.where(lower, means[0], means[1])
+    spread = np.sqrt(np.where(lower, squares[0], squares[1]) / np.maximum(np.maximum(low, n - low) - 1, 1))
+    return ratio, low / n, np.abs(samples.mean(axis=1) - larger), spread
+
+
+@cache
+def _normal_ratios(n: int) -> NDArray[np.float64]:
+    """Return the sorted relative gaps of simulated samples of n normal values."""
+    samples = np.random.default_rng(0).normal(size=(min(20_000, 1_000_000 // n + 100), n))
+    return np.sort(_split(np.sort(samples, axis=1), 0.0)[0])
+
+
+def _plateaus(
+    gaps: pd.DataFrame, n: NDArray[np.float64], half: NDArray[np.float64], combination: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which rows are flagged as plateaus, and the share q of each row's runs that is on one."""
+    p, below, shift, spread, runs = (gaps[name].to_numpy() for name in ("p", "below", "shift", "spread", "runs"))
+    own = (p <= GAP_LEVEL) & (shift > half_width(spread, n)) & (two_sides(below, n) < 0.95)
+    wide = p <= NEIGHBOUR_LEVEL
+    total, rarer, distance, others = (
+        np.bincount(combination, weights)[combination]
+        for weights in (runs, runs * wide * np.minimum(below, 1 - below), runs * wide * shift, wide)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        q, distance = rarer / total, distance / total
+    neighbour = ~own & (others > wide) & (runs > 0) & (distance > half) & (two_sides(q, n) < 0.95)
+    return own | neighbour, np.where(own, below, q)
 
 
 @cache

@@ -27,7 +27,7 @@ def rates(
     """
     keys = [*combination, "initializer", RATE]
     rows = outcomes(frame, chance)
-    table = results_of(rows, keys, metric)
+    table = results_of(rows, keys, metric, chance)
     means = rows.groupby(keys, sort=False, dropna=False, observed=True)[f"scored_{SELECTION_METRIC}"].mean()
     table[SELECTION_METRIC] = means.to_numpy()
     best = table.groupby(keys[:-1], sort=False, dropna=False, observed=True)[SELECTION_METRIC].idxmax()

@@ -1,6 +1,7 @@
 """Comparisons of initializers within seeds: the leader, significant differences, and what cannot be ruled out."""
 
 import itertools
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from initbench.stats._coverage import flags
+from initbench.stats._coverage import flags, gaps
 from initbench.stats._means import METRIC, by_combination, half_width, without_categories
 from initbench.stats._outcomes import CONFIDENCE, outcomes, share_interval
 from initbench.stats._resolution import resolution
@@ -42,15 +43,18 @@ def results(
     - `mean_trained`, `trained_low`, `trained_high`: the same over the runs that did not fail.
     - `share_failed`, `failed_low`, `failed_high`: fraction of the runs that failed, with Wilson's interval.
     - `skewness`: sample skewness G₁ of all runs.
-    - `flag`: why the interval over all runs covers less than 95%: `mixed`, `skewed`, `equal`, or an empty string.
-    - `coverage`: the fraction of the time that it covers the mean.
+    - `flag`: why the interval over all runs covers less than 95%: `mixed`, `plateau`, `skewed`, `equal`, or an empty
+      string.
+    - `coverage`: the fraction of the time that it covers the mean; of `mixed` and `plateau`, at most.
 
     Intervals of means are Student's t, 95%.
     """
-    return results_of(outcomes(frame, chance), by, metric)
+    return results_of(outcomes(frame, chance), by, metric, chance)
 
 
-def results_of(rows: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
+def results_of(
+    rows: pd.DataFrame, by: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+) -> pd.DataFrame:
     """Return `results` from the table that `outcomes` returns, for several metrics of one experiment.
 
     The columns of `results`.
@@ -64,7 +68,10 @@ def results_of(rows: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> p
         named |= {f"{statistic}_{name}": (f"_{name}", statistic) for statistic in ("count", "mean", "std")}
     ranges = {f"{name}_{end}": (f"_{name}", end) for name in ("all", "trained", "failed") for end in ("min", "max")}
     table = grouped.agg(**named, skewness=("_all", "skew"), **ranges).reset_index()
-    shape = flags(table, {name: table.pop(name) for name in ("skewness", *ranges)})
+    step = resolution(rows, metric, chance) * math.sqrt(6)
+    within = gaps(trained.to_numpy(float), grouped.ngroup().to_numpy(), len(table), step)
+    values = {name: table.pop(name) for name in ("skewness", *ranges)} | {"all_std": table["std_all"]}
+    shape = flags(table, values, within, _combinations(table, by))
     table = without_categories(table)
     for name in ("all", "trained"):
         n = table.pop(f"count_{name}").to_numpy()
@@ -74,6 +81,16 @@ def results_of(rows: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> p
     ends = [f"{name}{end}" for name in ("all", "trained", "failed") for end in ("_low", "_high")]
     order = ["mean_all", *ends[:2], "mean_trained", *ends[2:4], "share_failed", *ends[4:]]
     return table[[*by, "seeds", "diverged", "failed", *order]].join(shape)
+
+
+def _combinations(table: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
+    """Return the number of each row's combination: rows of one differ in the initializer only."""
+    settings = [setting for setting in by if setting != "initializer"]
+    if "initializer" not in by:
+        return np.arange(len(table))
+    if not settings:
+        return np.zeros(len(table), int)
+    return table.groupby(settings, sort=False, dropna=False, observed=True).ngroup().to_numpy()
 
 
 def verdicts(
@@ -152,7 +169,7 @@ def verdicts(
     """
     keys = list(combination)
     rows = outcomes(frame, chance)
-    table = results_of(rows, [*keys, "initializer"], metric)
+    table = results_of(rows, [*keys, "initializer"], metric, chance)
     records: list[dict[str, Any]] = []
     groups = by_combination(table, keys)
     for group, runs in zip(groups, by_combination(rows, keys), strict=True):

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from frames import frame_of
+from frames import experiments, frame_of
 from scipy import stats as scipy_stats
 
 from initbench import stats
-from initbench.stats._means import half_width
 
 
 def test_the_interval_is_scipys():
@@ -221,19 +220,6 @@ def test_where_all_initializers_are_the_same_a_difference_is_claimed_in_at_most_
     assert claimed.sum() <= limit
 
 
-def experiments(test, validation=None):
-    """A table of many experiments `[experiment, initializer, seed]`, each a choice of its own, named by its number."""
-    experiment, initializer, seed = (axis.ravel() for axis in np.indices(test.shape))
-    frame = pd.DataFrame(
-        {"activation": experiment, "initializer": np.array(list("abcdefghij"))[initializer], "seed": seed}
-    )
-    validation = test if validation is None else validation
-    return frame.assign(
-        dataset="mnist", epoch=3, epochs=3, status="trained", cell=np.arange(test.size), test_accuracy=test.ravel(),
-        validation_accuracy=validation.ravel(),
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("runs", [250, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_planted_difference_is_found_with_more_than_the_power_of_the_paired_t_test(runs):
     generator = np.random.default_rng(1)
@@ -244,69 +230,6 @@ def test_a_planted_difference_is_found_with_more_than_the_power_of_the_paired_t_
     power = stats.power(difference, spread * np.sqrt(2), 5, comparisons=3)
     assert 0.5 < power < 0.9
     assert share_detected > power + 2 * np.sqrt(power * (1 - power) / runs)
-
-
-def test_powers_are_statsmodels():
-    """`statsmodels.stats.power.TTestPower().power(effect, n, alpha / 2, alternative="larger")`, statsmodels 0.15.0."""
-    for effect, n, comparisons, expected in (
-        (0.5, 5, 1, 0.1384527732092008),
-        (1.0, 5, 1, 0.4013202851995048),
-        (1.0, 10, 5, 0.5041066703854176),
-        (2.0, 5, 15, 0.2888707223690907),
-    ):
-        assert stats.power(effect, 1.0, n, comparisons) == pytest.approx(expected, rel=1e-9)
-
-
-def test_what_is_detectable_is_found_with_power_080_and_the_seeds_needed_are_the_smallest():
-    for std, pairs, comparisons in ((0.002, 5, 1), (0.01, 3, 15), (0.5, 30, 253)):
-        difference = stats.detectable(std, pairs, comparisons)
-        assert stats.power(difference, std, pairs, comparisons) == pytest.approx(0.8, abs=1e-6)
-    for difference, std, comparisons in ((0.001, 0.002, 15), (0.01, 0.002, 1), (0.005, 0.01, 6)):
-        n = int(stats.seeds_needed(difference, std, comparisons))
-        assert stats.power(difference, std, n, comparisons) >= 0.8
-        assert n == 2 or stats.power(difference, std, n - 1, comparisons) < 0.8
-    assert np.isnan(stats.detectable(0.1, 1))
-    assert np.isinf(stats.seeds_needed(1e-9, 1.0))
-    table = stats.verdicts(frame_of({"a": [0.9, 0.91, 0.92], "b": [0.8, 0.83, 0.82]}), [])
-    enough = stats.power_analysis(table[~table["leader"]]).iloc[0]
-    assert enough["detectable"] == pytest.approx(stats.detectable(np.std([0.1, 0.08, 0.1], ddof=1), 3))
-    assert enough["needed_0.01"] == stats.seeds_needed(0.01, np.std([0.1, 0.08, 0.1], ddof=1))
-
-
-def test_epochs_to_a_target_carry_those_that_never_reach_it():
-    curves = {"fast": [0.1, 0.9, 0.95, 0.95], "slow": [0.1, 0.2, 0.5, 0.91], "never": [0.1, 0.2, 0.3, 0.4]}
-    rows = [
-        frame_of({name: [None] if name == "never" and epoch == 3 else [value]}).assign(
-            epoch=epoch, cell=name, validation_accuracy=value
-        )
-        for name, values in curves.items()
-        for epoch, value in enumerate(values)
-    ]
-    frame = pd.concat(rows, ignore_index=True)
-    table = stats.epochs_to_reach(frame, 0.9).set_index("initializer")
-    assert table["epochs_to_target"].to_dict() == {"fast": 1, "slow": 3, "never": 3}
-    assert table["reached"].to_dict() == {"fast": True, "slow": True, "never": False}
-
-
-def test_the_speed_of_learning_is_kaplan_and_meiers_by_hand():
-    """Ten runs: three reach the target at epoch 2, four at 5, three never do by epoch 8."""
-    reached = [2, 2, 2, 5, 5, 5, 5, None, None, None]
-    rows = []
-    for seed, at in enumerate(reached):
-        for epoch in range(9):
-            accuracy = 0.95 if at is not None and epoch >= at else 0.5
-            rows.append(frame_of({"a": [accuracy]}).assign(epoch=epoch, epochs=8, seed=seed, cell=f"a{seed}"))
-    table = stats.learning_speed(pd.concat(rows, ignore_index=True), ["initializer"], 0.9).iloc[0]
-    assert table[["seeds", "reached", "median", "share_reached"]].tolist() == ["a", 10, 7, 5.0, 0.7][1:]
-    # Greenwood: Var log(-log S) = Σ d / (n (n − d)) / (log S)², S = 0.3.
-    variance = (3 / (10 * 7) + 4 / (7 * 3)) / np.log(0.3) ** 2
-    ends = sorted(1 - 0.3 ** np.exp(sign * 1.959964 * np.sqrt(variance)) for sign in (-1, 1))
-    assert table[["share_low", "share_high"]].tolist() == pytest.approx(ends, abs=1e-6)
-    for accuracy, share in ((0.1, 0.0), (0.99, 1.0)):
-        reached_at_3 = frame_of({"a": [accuracy] * 5}).assign(epoch=3)
-        row = stats.learning_speed(reached_at_3, ["initializer"], 0.9).iloc[0]
-        assert row["share_reached"] == share
-        assert row["share_low"] <= share <= row["share_high"]
 
 
 def test_each_combination_has_its_own_leader():
@@ -389,13 +312,6 @@ def test_a_run_that_diverges_stays_in_the_curve_of_accuracy_as_chance():
     assert stats.scored(frame, "train_loss").tolist() == frame["train_loss"].tolist()
 
 
-def test_seeds_are_planned_from_no_less_spread_than_that_of_rounding():
-    table = stats.verdicts(frame_of({"a": [0.9] * 5, "b": [0.9] * 5}), [])
-    row = stats.power_analysis(table[~table["leader"]]).iloc[0]
-    assert row["detectable"] == pytest.approx(stats.detectable(1e-4 / np.sqrt(6), 5))
-    assert row["detectable"] > 0
-
-
 def test_the_p_value_of_two_initializers_is_that_of_the_paired_t_test():
     frame = frame_of({"a": [0.9, 0.91, 0.93], "b": [0.89, 0.908, 0.917]})
     table = stats.verdicts(frame, []).set_index("initializer")
@@ -410,99 +326,6 @@ def test_curves_have_every_epoch():
     table = stats.curves(rows, ["initializer"], "train_loss")
     assert table["epoch"].tolist() == [0, 1, 2, 3]
     assert (table["seeds"] == 2).all()
-
-
-def populations():
-    """The test accuracies of 2,000 seeds of eight cells (tests/stored/populations.toml), and which failed."""
-    table = pd.read_parquet(Path(__file__).parents[1] / "stored" / "populations.parquet")
-    failed = table["validation_right"] / 5000 <= stats.Chance(0.1135, 0.1126, 5000).limit
-    groups = table.assign(test=table["test_right"] / 10_000, failed=failed).groupby(
-        ["initializer", "activation", "loss"], sort=False
-    )
-    return {" ".join(key): (rows["test"].to_numpy(), rows["failed"].mean()) for key, rows in groups}
-
-
-def coverage(population, seeds, samples=20_000):
-    drawn = population[np.random.default_rng(seeds).integers(0, len(population), (samples, seeds))]
-    half = half_width(drawn.std(axis=1, ddof=1), np.full(samples, seeds))
-    return float((np.abs(drawn.mean(axis=1) - population.mean()) <= half + 1e-12).mean())
-
-
-def test_intervals_cover_real_populations_with_93_to_97_percent():
-    symmetric = {
-        name: accuracies
-        for name, (accuracies, failed) in populations().items()
-        if failed == 0 and np.ptp(accuracies) and abs(scipy_stats.skew(accuracies)) < 1
-    }
-    assert len(symmetric) == 5
-    for name, accuracies in symmetric.items():
-        for seeds in (3, 5, 10, 30):
-            assert 0.93 <= coverage(accuracies, seeds) <= 0.97, (name, seeds)
-    # Elsewhere it is what it is: 88% of an exponential population at five seeds.
-    exponential = np.random.default_rng(0).exponential(size=100_000)
-    assert coverage(exponential, 5) == pytest.approx(0.88, abs=0.01)
-
-
-def test_the_published_coverages_are_those_that_are_reached():
-    method = (Path(__file__).parents[2] / "docs" / "method.md").read_text(encoding="utf-8")
-    for name, (accuracies, failed) in populations().items():
-        covered = " | ".join(f"{100 * coverage(accuracies, seeds):.0f}%" for seeds in (3, 5, 10, 30))
-        skewness = f"{scipy_stats.skew(accuracies):.1f}" if np.ptp(accuracies) else "–"
-        assert f"| {name} | {skewness} | {100 * failed:.0f}% | {covered} |" in method
-
-
-def test_intervals_that_cover_less_are_flagged_with_what_they_cover():
-    values = {
-        "fine": [0.90, 0.91, 0.92, 0.91, 0.90],
-        "near chance": [0.12, 0.13, 0.15, 0.18, 0.125],
-        "mixed": [0.90, 0.91, 0.92, 0.91, None],
-        "skewed": [0.90, 0.9001, 0.8999, 0.9, 0.85],
-        "equal": [0.9] * 5,
-        "lost": [None] * 5,
-    }
-    table = stats.results(frame_of(values), ["initializer"]).set_index("initializer")
-    expected = {"mixed": "mixed", "skewed": "skewed", "equal": "equal", "lost": "equal"}
-    assert table["flag"].to_dict() == {"fine": "", "near chance": "", **expected}
-    assert table.loc["near chance", "failed"] == 2  # failed runs alone do not make a gap
-    many = stats.results(frame_of({"half": [0.9, None] * 10}), ["initializer"])
-    assert many["flag"].tolist() == [""]  # of twenty seeds of both kinds the interval is as good as any
-    assert table.loc["fine", "coverage"] == 0.95
-    assert table.loc["mixed", "coverage"] == pytest.approx(1 - 0.2**5 - 0.8**5)
-    assert table.loc["skewed", "skewness"] == pytest.approx(scipy_stats.skew(values["skewed"], bias=False))
-    assert 0.8 < table.loc["skewed", "coverage"] < 0.93
-    few = stats.results(frame_of({"a": [0.9, 0.9, 0.1], "b": [0.5, 0.6]}), ["initializer"])
-    assert few["flag"].tolist() == ["mixed", ""]  # of three seeds no skewness is claimed
-    drawn = np.random.default_rng(0).normal(0.9, 0.01, (5, 4000))
-    normal = stats.results(experiments(drawn.T[:, None]), ["activation"])
-    assert (normal["flag"] == "skewed").mean() < 0.08
-
-
-def test_a_share_that_fails_without_a_gap_is_not_flagged_and_its_interval_covers():
-    """Real trainings of which a third stay at chance, and the others little above it: one hump, and 95%."""
-    accuracies, failed = populations()["normal(std=1.0) tanh mse"]
-    assert 0.3 < failed < 0.4
-    drawn = np.random.default_rng(0).choice(accuracies, (400, 1, 5))
-    table = stats.results(experiments(drawn), ["activation"])
-    assert (table["flag"] == "mixed").mean() < 0.1
-    assert coverage(accuracies, 5) > 0.93
-
-
-def test_the_coverage_for_two_modes_is_at_most_the_bound():
-    """Real trainings with runs that diverge among them: the interval covers no more than the bound, at any q and n."""
-    real, failed = populations()["he_normal relu cross_entropy"]
-    assert failed == 0
-    for share in (0.1, 0.3, 0.5):
-        generator = np.random.default_rng(0)
-        population = np.where(generator.random(100_000) < share, 0.1135, generator.choice(real, 100_000))
-        for seeds in (3, 5, 10):
-            assert coverage(population, seeds) <= 1 - share**seeds - (1 - share) ** seeds + 0.01
-
-
-@pytest.mark.parametrize(("seeds", "covered"), [(3, 0.88), (5, 0.88), (10, 0.90)])
-def test_the_coverage_of_an_exponential_population_is_that_of_a_simulation(seeds, covered):
-    assert stats.gamma_coverage(2.0, seeds) == pytest.approx(covered, abs=0.015)
-    exponential = np.random.default_rng(1).exponential(size=200_000)
-    assert stats.gamma_coverage(2.0, seeds) == pytest.approx(coverage(exponential, seeds), abs=0.01)
 
 
 @pytest.mark.slow
@@ -743,28 +566,3 @@ def test_an_initializer_that_failed_at_every_seed_does_not_lead():
     table = stats.verdicts(frame_of(test), []).set_index("initializer")
     assert table["failed"].to_dict() == {"a": 2, "b": 3, "c": 3}
     assert table["leader"].to_dict() == {"a": True, "b": False, "c": False}
-
-
-def test_coming_near_a_leader_that_is_at_chance_asks_to_leave_chance():
-    curve = [frame_of({"a": [0.15, 0.11], "b": [0.1, 0.1]}).assign(epoch=e, epochs=1) for e in range(2)]
-    frame = pd.concat(curve, ignore_index=True)
-    verdicts = stats.verdicts(frame, [])
-    table = stats.near_leader(frame, verdicts, []).set_index("initializer")
-    assert table["reached"].to_dict() == {"a": 1, "b": 0}
-
-
-def test_chance_is_computed_for_each_data_set():
-    chance = {"two": stats.Chance(0.5, 0.5, 5000), "sorted": SORTED}
-    frames = [
-        frame_of({"a": [0.2], "b": [0.15]}),
-        frame_of({"a": [0.9], "b": [0.2]}, dataset="two"),
-        frame_of({"a": [0.9], "b": [0.2]}, {"a": [0.9], "b": [1.0]}, dataset="sorted"),
-    ]
-    frame = pd.concat(frames, ignore_index=True)
-    verdicts = stats.verdicts(frame, ["dataset"], chance=chance)
-    table = stats.near_leader(frame, verdicts, ["dataset"], chance=chance).set_index(["dataset", "initializer"])
-    reached = {"mnist": (1, 0), "two": (1, 0), "sorted": (0, 0)}  # a split of one class shows nobody above chance
-    assert {name: tuple(table.loc[name, "reached"]) for name in reached} == reached
-    shares = table[["share_reached", "share_low", "share_high"]]
-    assert shares.loc["sorted"].isna().all(axis=None)  # none of them came near, or all did: it is not known
-    assert shares.loc[["mnist", "two"]].notna().all(axis=None)
