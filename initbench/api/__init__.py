@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initbench.api import folders as managed
-from initbench.api import outputs, training
+from initbench.api import outputs, rounds, training
 from initbench.api.outputs import write_report
 from initbench.errors import UserError
 from initbench.execution.config import ExecutionConfig, device_in
@@ -80,7 +80,7 @@ def run(
     else:
         grid, folder = training.read_grid(Path(grid), overrides, results=Path(results) if results else None)
 
-    def on_event(event: training.Started | Event) -> None:
+    def on_event(event: training.Started | training.Looked | Event) -> None:
         if isinstance(event, training.Started):
             _warn(event.experiment, stacklevel=5)  # before hours of training
 
@@ -91,6 +91,10 @@ def run(
         f"{experiment.folder}: {untrained.cell.label} could not be trained and is left out: {untrained.why}"
         for untrained in result.untrained
     ]
+    if (state := experiment.rounds) and (state.open or state.refused):
+        from initbench.reporting import seeds
+
+        experiment.notes.append(f"{experiment.folder}: {seeds.looked(state)}")
     _warn(experiment)
     assert result.frame is not None
     return result.frame
@@ -109,7 +113,7 @@ def load(folder: str | Path) -> "pd.DataFrame":
     >>> import initbench as ib
     >>> frame = ib.load("results/keepcoding")  # doctest: +SKIP
     """
-    experiment = Experiment.open(folder)
+    experiment = rounds.opened(folder)
     frame = experiment.frame()
     _warn(experiment)
     return frame
@@ -120,7 +124,7 @@ def report(folder: str | Path) -> Path:
 
     Raises UserError if the folder is not an experiment.
     """
-    experiment = Experiment.open(folder)
+    experiment = rounds.opened(folder)
     path = outputs.report(experiment).path
     _warn(experiment)
     return path
@@ -142,7 +146,7 @@ def figures(folder: str | Path, form: str = "svg", into: str | Path | None = Non
 
     Raises UserError if the folder is not an experiment, or none of its cells is trained.
     """
-    experiment = Experiment.open(folder)
+    experiment = rounds.opened(folder)
     paths = outputs.write_figures(experiment, form, into)
     _warn(experiment)
     return paths
@@ -159,7 +163,7 @@ def compare(before: str | Path, after: str | Path) -> "pd.DataFrame":
     >>> table = ib.compare("main/results/keepcoding", "branch/results/keepcoding")  # doctest: +SKIP
     >>> table[table["significant"]]  # doctest: +SKIP
     """
-    experiments = Experiment.open(before), Experiment.open(after)
+    experiments = rounds.opened(before), rounds.opened(after)
     table = outputs.changes(*experiments)[0]
     for experiment in experiments:
         _warn(experiment)
@@ -206,7 +210,7 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
     Raises UserError if the folder is not an experiment.
     """
     # On any device: the one that the grid names may not be here.
-    return managed.verify(Experiment.open(folder), sample, seed, ExecutionConfig(workers)).problems
+    return managed.verify(rounds.opened(folder), sample, seed, ExecutionConfig(workers)).problems
 
 
 def take_notes(experiment: Experiment) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from initbench.api import rounds
 from initbench.errors import UserError, shown
 from initbench.execution.config import LOCAL, ExecutionConfig, check_backend
 from initbench.results.experiment import Experiment
@@ -61,9 +62,11 @@ class Merged:
     @property
     def n_trained(self) -> int:
         """The number of trained cells."""
-        return len(self.experiment.grid) - len(self.experiment.missing())
+        return len(self.experiment) - len(self.experiment.missing())
 
 
 def merge(folders: Sequence[str | Path], into: str | Path) -> Merged:
     """Merge experiments into a new folder, each cell once; a cell that differs is kept as the first of them has it."""
-    return Merged(*merge_experiments([Path(folder) for folder in folders], Path(into)))
+    experiment, notes = merge_experiments([Path(folder) for folder in folders], Path(into))
+    rounds.update(experiment)
+    return Merged(experiment, notes)

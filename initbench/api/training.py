@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from initbench.api import rounds
 from initbench.api.outputs import evidence_of, write_report
-from initbench.execution import Untrained, calibration, start
+from initbench.execution import Untrained, WorkerPool, calibration, start
 from initbench.execution.config import ExecutionConfig, check_backend
-from initbench.execution.estimate import Estimate, estimate
+from initbench.execution.estimate import Estimate, estimates
 from initbench.execution.events import Event, Planned
 from initbench.results.experiment import Experiment
+from initbench.results.rounds import Rounds
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid, read
 from initbench.spec.gridfile import results_for
@@ -23,21 +25,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """The cost of training a grid: its missing cells, and the estimate for them; None if nothing is missing."""
+    """The cost of training a grid: its missing cells, and the estimate for them; None if nothing is missing.
+
+    With a rule for the seeds these are the cells of its next round, the least that it requests; `most` estimates all
+    that it can request. Without a rule, or if nothing can follow that round, `most` is None.
+    """
 
     experiment: Experiment
     missing: Sequence[Cell]
     estimate: Estimate | None
+    most: Estimate | None = None
 
     @property
     def n_trained(self) -> int:
         """The number of cells that are trained already."""
-        return len(self.experiment.grid) - len(self.missing)
+        return len(self.experiment) - len(self.missing)
 
     @property
     def seeds(self) -> int:
-        """The number of seeds."""
-        return len(self.experiment.grid.axes["seed"])
+        """The number of seeds; the fewest if a rule adds more."""
+        rule = self.experiment.grid.seed_rule
+        return rule.min_seeds if rule else len(self.experiment.grid.axes["seed"])
 
     @property
     def too_few_seeds(self) -> bool:
@@ -58,7 +66,14 @@ class Started:
     @property
     def n_trained(self) -> int:
         """The number of cells that are trained already."""
-        return len(self.experiment.grid) - len(self.missing)
+        return len(self.experiment) - len(self.missing)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The rule for the seeds has looked at a complete round: its state, with the cells of the next one."""
+
+    rounds: Rounds
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,7 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run. Finished stacks are stored; the message has their number of cells."""
 
     def __init__(self, experiment: Experiment) -> None:
-        total = len(experiment.grid)
+        total = len(experiment)
         stored = total - len(experiment.missing())
         super().__init__(
             f"{stored:,} of {total:,} cells are stored in {experiment.folder}"
@@ -101,25 +116,33 @@ def read_grid(
 def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate:
     """Return what training a grid would take; nothing is trained or written."""
     experiment = Experiment(results / grid.name, grid)
-    missing = experiment.missing() if (experiment.folder / "grid.toml").is_file() else list(grid.cells())
-    return TrainingEstimate(experiment, missing, estimate(missing, grid, config) if missing else None)
+    state = rounds.update(experiment)
+    missing = experiment.missing() if (experiment.folder / "grid.toml").is_file() else experiment.cells
+    if not missing:
+        return TrainingEstimate(experiment, missing, None)
+    trainings = [missing]
+    if state and len(state.most) > len(missing):
+        trainings.append(state.most)
+    return TrainingEstimate(experiment, missing, *estimates(trainings, len(experiment) - len(missing), grid, config))
 
 
 def train(
     grid: Grid,
     results: Path,
     config: ExecutionConfig,
-    on_event: Callable[[Started | Event], None],
+    on_event: Callable[[Started | Looked | Event], None],
     *,
     report: bool = False,
 ) -> RunResult:
     """Train a grid's missing cells, then read the table, and write the report if requested.
 
-    `on_event` receives `Started`, and then the events of the training. Raises `Interrupted` on Ctrl-C. An error while
-    the report is written is not raised but returned in `report_error`, because the training is already stored.
+    With a rule for the seeds, it looks at the results and trains more until the rule ends. `on_event` receives
+    `Started`, then the events of the training, and `Looked` after each look. Raises `Interrupted` on Ctrl-C. An error
+    while the report is written is not raised but returned in `report_error`, because the training is already stored.
     """
     check_backend(config)
     with Experiment.writing(grid, results) as experiment:
+        rounds.update(experiment)
         missing, n_unrelated = experiment.inventory()
         try:
             on_event(Started(experiment, missing, n_unrelated))
@@ -138,19 +161,46 @@ def train(
 
 
 def train_all(
-    experiment: Experiment, missing: Sequence[Cell], config: ExecutionConfig, on_event: Callable[[Event], None]
+    experiment: Experiment,
+    missing: Sequence[Cell],
+    config: ExecutionConfig,
+    on_event: Callable[[Looked | Event], None],
 ) -> list[Untrained]:
-    """Train an experiment's missing cells, and call `on_event` with each event; returns the untrained ones."""
+    """Train an experiment's missing cells, and call `on_event` with each event; returns the untrained ones.
+
+    With a rule for the seeds, the workers stay for all of its rounds. A round with untrained cells is the last one: the
+    rule looks at complete rounds only.
+    """
+    untrained: list[Untrained] = []
+    if not missing:
+        return untrained
+    largest = missing if experiment.rounds is None else experiment.cells  # of the rounds, about
+    with start.start_pool(largest, experiment.grid.sources, config, on_event) as pool:
+        while missing and not untrained:
+            untrained += _train_round(experiment, missing, config, on_event, pool)
+            state = None if untrained else rounds.update(experiment)
+            if state:
+                on_event(Looked(state))
+            missing = state.missing if state else ()
+    return untrained
+
+
+def _train_round(
+    experiment: Experiment,
+    missing: Sequence[Cell],
+    config: ExecutionConfig,
+    on_event: Callable[[Event], None],
+    pool: WorkerPool,
+) -> list[Untrained]:
+    """Train cells, and call `on_event` with each event; returns the untrained ones."""
     untrained = []
     sources = experiment.grid.sources
-    if missing:
-        with start.start_pool(missing, sources, config, on_event) as pool:
-            stacks, speeds = start.planned_stacks(missing, sources, pool, config.width)
-            initialization = calibration.initialization(missing, sources, pool, measuring=False)
-            seconds = calibration.stack_seconds(stacks, speeds, initialization) if speeds else None
-            on_event(Planned(stacks, seconds, lambda: pool.slot_count))
-            for event in experiment.train(stacks, pool):
-                on_event(event)
-                if isinstance(event, Untrained):
-                    untrained.append(event)
+    stacks, speeds = start.planned_stacks(missing, sources, pool, config.width)
+    initialization = calibration.initialization(missing, sources, pool, measuring=False)
+    seconds = calibration.stack_seconds(stacks, speeds, initialization) if speeds else None
+    on_event(Planned(stacks, seconds, lambda: pool.slot_count))
+    for event in experiment.train(stacks, pool):
+        on_event(event)
+        if isinstance(event, Untrained):
+            untrained.append(event)
     return untrained

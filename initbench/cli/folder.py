@@ -34,13 +34,12 @@ def verify(
     """Check the files of an experiment, and retrain a sample of its cells to compare their bits. Changes nothing."""
     import random
 
-    from initbench.api import folders
+    from initbench.api import folders, rounds
     from initbench.execution.config import ExecutionConfig
-    from initbench.results.experiment import Experiment
     from initbench.results.verify import lines
 
     seed = random.randrange(10**6) if seed is None else seed
-    experiment = Experiment.open(folder)
+    experiment = rounds.opened(folder)
 
     def on_checked(checked: "CheckResult") -> None:
         for line in (*lines(experiment, checked), *checked.problems):
@@ -85,7 +84,7 @@ def merge(
         raise typer.Exit(FAILED) from None
     for line in merged.notes:
         print_error(line)
-    say(f"{merged.experiment.folder}: {merged.n_trained:,} of {plural(len(merged.experiment.grid), 'cell')}")
+    say(f"{merged.experiment.folder}: {merged.n_trained:,} of {plural(len(merged.experiment), 'cell')}")
     say(f"Next: {shlex.join(['initbench', 'report', str(merged.experiment.folder)])}")
 
 

@@ -15,14 +15,13 @@ from initbench.errors import UserError
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench report results/keepcoding")
 def report(folder: Folder) -> None:
     """Regenerate the report of an experiment."""
-    from initbench.api import outputs
-    from initbench.results.experiment import Experiment
+    from initbench.api import outputs, rounds
 
-    experiment = Experiment.open(folder)
+    experiment = rounds.opened(folder)
     written = outputs.report(experiment)
     print_notes(experiment)
-    if written.n_trained < len(experiment.grid):
-        say(f"{written.n_trained:,} of {len(experiment.grid):,} cells are trained; the report covers these")
+    if written.n_trained < len(experiment):
+        say(f"{written.n_trained:,} of {len(experiment):,} cells are trained; the report covers these")
     say(f"Report: {written.path}")
 
 
@@ -36,10 +35,9 @@ def figures(
     ] = None,
 ) -> None:
     """Write the report's figures as files for a paper, with embedded fonts."""
-    from initbench.api import outputs
-    from initbench.results.experiment import Experiment
+    from initbench.api import outputs, rounds
 
-    experiment = Experiment.open(folder)
+    experiment = rounds.opened(folder)
     paths = outputs.write_figures(experiment, form, into)
     print_notes(experiment)
     say(f"{paths[0].parent}: {len(paths)} figures")
@@ -58,12 +56,11 @@ def export(
 
     When a spreadsheet imports a CSV file, choose text for the column `cell`: some ids look like numbers.
     """
-    from initbench.api import outputs
-    from initbench.results.experiment import Experiment
+    from initbench.api import outputs, rounds
 
     outputs.check_table(out)
     refuse_to_overwrite(out, force)
-    experiment = Experiment.open(folder)
+    experiment = rounds.opened(folder)
     rows = outputs.write_table(experiment, out)
     print_notes(experiment)
     say(f"{out}: {rows:,} rows")
@@ -95,8 +92,7 @@ def compare(
     force: Force = False,
 ) -> None:
     """Compare two experiments cell by cell: significant changes, as a page and as an exit status."""
-    from initbench.api import outputs
-    from initbench.results.experiment import Experiment
+    from initbench.api import outputs, rounds
 
     if worse is not None and not math.isfinite(worse):
         raise UserError(f"--fail-if-worse {worse}: allowed: a number of percentage points from 0 up, such as 0.5")
@@ -104,7 +100,7 @@ def compare(
         raise UserError(f"--out {out}: allowed: a file name that ends in .html")
     if out:
         refuse_to_overwrite(out, force)
-    experiments = Experiment.open(before), Experiment.open(after)
+    experiments = rounds.opened(before), rounds.opened(after)
     comparison = outputs.write_comparison(*experiments, worse, out)
     for experiment in experiments:
         print_notes(experiment)

@@ -30,7 +30,8 @@ from initbench.errors import CannotWrite, UserError, WorkerDied, printable
 from initbench.system import files
 
 if TYPE_CHECKING:
-    from initbench.api.training import RunResult, Started
+    from initbench.api.training import Looked, RunResult, Started
+    from initbench.execution.estimate import Estimate
     from initbench.execution.events import Event
 
 
@@ -68,24 +69,32 @@ def plan(
     """Show what `run` would train, and estimate its time and memory. Trains nothing."""
     from initbench.api import training
     from initbench.execution.config import ExecutionConfig, device_in
-    from initbench.execution.estimate import duration
 
     grid, results = read_grid(path, overrides, smoke, device, results)
-    say(f"{plural(len(grid), 'cell')}: {grid.shape}")
+    say(f"{'at most ' * (grid.seed_rule is not None)}{plural(len(grid), 'cell')}: {grid.shape}")
     planned = training.plan(grid, results, ExecutionConfig(workers, width, device=device_in(grid)))
     print_notes(planned.experiment)
     if planned.n_trained:
         say(f"{planned.n_trained:,} of them are trained already in {planned.experiment.folder}")
     if guess := planned.estimate:
         on_gpu = "" if guess.device == "cpu" else ", on the GPU"
-        say(f"{plural(guess.stacks, 'stack')} to train, by {plural(guess.workers, 'worker')}{on_gpu}")
-        say(f"about {duration(guess.seconds)} and {guess.memory / 1e9:.1f} GB of memory (estimated on this machine)")
+        least = "" if planned.most is None else f"at least {plural(guess.cells, 'cell')}, "
+        say(f"{least}{plural(guess.stacks, 'stack')} to train, by {plural(guess.workers, 'worker')}{on_gpu}")
+        say(f"{_cost(guess)} (estimated on this machine)")
+        if most := planned.most:
+            say(f"at most {plural(most.cells, 'cell')}, {plural(most.stacks, 'stack')}: {_cost(most)}")
     else:
         say("nothing to train")
     if planned.too_few_seeds:
         why = "there is no interval" if planned.seeds == 1 else "95% intervals are ± 9 standard deviations"
         seeds = "1 seed is" if planned.seeds == 1 else f"{planned.seeds} seeds are"
         say(f"Warning: {seeds} too few for any conclusion: {why}. Use five or more: --set seed=5")
+
+
+def _cost(guess: "Estimate") -> str:
+    from initbench.execution.estimate import duration
+
+    return f"about {duration(guess.seconds)} and {guess.memory / 1e9:.1f} GB of memory"
 
 
 @app.command(
@@ -164,20 +173,30 @@ def _why(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _listener() -> "Iterator[Callable[[Started | Event], None]]":
-    """Yield the function that prints the events of a run: first the cells that are missing, then the progress."""
-    from initbench.api.training import Started
+def _listener() -> "Iterator[Callable[[Started | Looked | Event], None]]":
+    """Yield the function that prints the events of a run: first the cells that are missing, then the progress.
+
+    With a rule for the seeds, each round has a progress of its own, and what the rule found stands between them.
+    """
+    from initbench.api.training import Looked, Started
     from initbench.cli.progress import progress
 
     with contextlib.ExitStack() as stack:
         show_progress: Callable[[Event], None] | None = None
 
-        def on_event(event: "Started | Event") -> None:
+        def on_event(event: "Started | Looked | Event") -> None:
             nonlocal show_progress
-            if isinstance(event, Started):
-                _print_start(event)
-                if event.missing:
-                    show_progress = stack.enter_context(progress(len(event.missing)))
+            if isinstance(event, Started | Looked):
+                stack.close()  # the progress of the last round
+                missing = event.missing if isinstance(event, Started) else event.rounds.missing
+                if isinstance(event, Started):
+                    _print_start(event)
+                else:
+                    from initbench.reporting import seeds
+
+                    say(seeds.looked(event.rounds))
+                if missing:
+                    show_progress = stack.enter_context(progress(len(missing)))
             elif show_progress:
                 show_progress(event)
 
@@ -188,9 +207,16 @@ def _print_start(event: "Started") -> None:
     folder = event.experiment.folder
     print_notes(event.experiment)
     if event.n_unrelated:
-        say(f"{folder}: leaving out {plural(event.n_unrelated, 'stored cell')} of other grids")
+        others = (
+            "of other grids" if event.experiment.rounds is None else "of other grids, or that the rule did not request"
+        )
+        say(f"{folder}: leaving out {plural(event.n_unrelated, 'stored cell')} {others}")
     if not event.missing:
         say(f"Nothing to train: all {plural(event.n_trained, 'cell')} are in {folder} already.")
+        if event.experiment.rounds:
+            from initbench.reporting import seeds
+
+            say(seeds.looked(event.experiment.rounds))
         return
     trained = f", {event.n_trained:,} are trained already" if event.n_trained else ""
     say(f"{folder}: {plural(len(event.missing), 'cell')} to train{trained}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from initbench.execution import calibration, start
 from initbench.execution.config import LOCAL, ExecutionConfig
 from initbench.execution.plan import training_bytes
+from initbench.execution.pool import WorkerPool
 from initbench.initializers import schemes
 from initbench.initializers.model import MAX_IMAGES
 from initbench.spec.cell import Cell
@@ -14,8 +15,9 @@ from initbench.spec.grid import Grid
 
 @dataclass(frozen=True)
 class Estimate:
-    """The stacks, seconds and bytes of memory of a training, its number of workers, and its device."""
+    """The cells and stacks of a training, its seconds and bytes of memory, its number of workers, and its device."""
 
+    cells: int
     stacks: int
     seconds: float
     memory: float
@@ -34,17 +36,23 @@ PARENT_BYTES, CELL_BYTES, WORKER_BYTES, MNIST_BYTES = 300e6, 1.5e3, 450e6, 55e6
 BATCHES_USED = 10
 
 
-def estimate(cells: Sequence[Cell], grid: Grid, config: ExecutionConfig = LOCAL) -> Estimate:
-    """Estimate the time and memory of training these cells (at least one).
+def estimates(
+    trainings: Sequence[Sequence[Cell]], n_trained: int, grid: Grid, config: ExecutionConfig = LOCAL
+) -> list[Estimate]:
+    """Estimate the time and memory of each of several trainings of a grid, of at least one cell each.
 
-    The speed of each kind of stack is measured on this machine once, in a second or two; kinds beyond the first few
-    count as slow as the slowest of these. An initializer that uses data or gradients is timed once. The rest is
-    arithmetic.
+    `n_trained` cells are trained already, and are in the report too. The speed of each kind of stack is measured on
+    this machine once, in a second or two; kinds beyond the first few count as slow as the slowest of these. An
+    initializer that uses data or gradients is timed once. The rest is arithmetic.
     """
-    with start.start_pool(cells, grid.sources, config) as pool:
-        stacks, speeds = start.planned_stacks(cells, grid.sources, pool, config.width, measuring=True)
-        initialization = calibration.initialization(cells, grid.sources, pool)
-        count, device = min(pool.slot_count, len(stacks)), pool.device
+    with start.start_pool(max(trainings, key=len), grid.sources, config) as pool:
+        return [_estimate(cells, n_trained, grid, config, pool) for cells in trainings]
+
+
+def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: ExecutionConfig, pool: WorkerPool) -> Estimate:
+    stacks, speeds = start.planned_stacks(cells, grid.sources, pool, config.width, measuring=True)
+    initialization = calibration.initialization(cells, grid.sources, pool)
+    count, device = min(pool.slot_count, len(stacks)), pool.device
     loads = [0.0] * count
     # Longest first, each to the worker that is free first, as in a training.
     for training, initial_weights in calibration.stack_seconds(stacks, speeds, initialization):
@@ -57,9 +65,10 @@ def estimate(cells: Sequence[Cell], grid: Grid, config: ExecutionConfig = LOCAL)
         min(MAX_IMAGES, BATCHES_USED * c.batch_size) for c in cells if schemes.is_network_scheme(c.initializer)
     ]
     worker_bytes += 16.0 * max(images_used, default=0) * max(s.pixels for s in grid.sources.values())
-    total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * len(grid)
-    memory = PARENT_BYTES + CELL_BYTES * len(grid) + count * worker_bytes
-    return Estimate(len(stacks), total, memory, count, device)
+    in_report = n_trained + len(cells)
+    total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * in_report
+    memory = PARENT_BYTES + CELL_BYTES * in_report + count * worker_bytes
+    return Estimate(len(cells), len(stacks), total, memory, count, device)
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from initbench.execution import Finished, WorkerPool
 from initbench.execution.events import Event
 from initbench.execution.plan import Stack
 from initbench.results import lock, store
+from initbench.results.rounds import Rounds
 from initbench.results.table import READ, frame, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.grid import Grid, read
@@ -40,6 +41,7 @@ class Experiment:
 
     `notes` collects lines for the user, such as about damaged parts. An experiment that writes (`create`) sets these
     aside; one that was only opened (`open`) changes nothing in its folder. `writer` holds the folder while it writes.
+    `rounds` is the state of the grid's rule for its seeds; None without a rule.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Experiment:
     writes: bool = False
     notes: list[str] = field(default_factory=list)
     writer: lock.Writer | None = None
+    rounds: Rounds | None = None
     _reported: set[str] = field(default_factory=set)
 
     def take_notes(self, more: Iterable[str] = ()) -> list[str]:
@@ -92,19 +95,28 @@ class Experiment:
             raise not_an_experiment(folder)
         return cls(folder, read(folder / "grid.toml", sources=_stored_sources(folder)))
 
+    @property
+    def cells(self) -> Sequence[Cell]:
+        """The cells that belong to the experiment: those of its grid, or of these the ones that its rule requests."""
+        return list(self.grid.cells()) if self.rounds is None else self.rounds.cells
+
+    def __len__(self) -> int:
+        """Return the number of cells that belong to the experiment."""
+        return len(self.grid) if self.rounds is None else len(self.rounds.cells)
+
     def parts(self, columns: Sequence[str] | None = None, only: Collection[str] | None = None) -> Iterator[store.Part]:
         """Yield the valid parts, by `store.read_parts`; append a line to `notes` for each invalid one."""
         return store.read_parts(self.folder, self.notes, self.writes, columns, only)
 
     def missing(self) -> list[Cell]:
-        """Return the grid's cells that no part holds."""
+        """Return the experiment's cells that no part holds."""
         return self.inventory()[0]
 
     def inventory(self) -> tuple[list[Cell], int]:
-        """Return the grid's cells that no part holds, and the number of stored cells that are not in the grid."""
+        """Return the experiment's cells that no part holds, and the number of stored cells that are not in it."""
         trained = store.trained_cells(self.parts(READ))
-        missing = [cell for cell in self.grid.cells() if cell.id not in trained]
-        n_unrelated = len(trained) - (len(self.grid) - len(missing))
+        missing = [cell for cell in self.cells if cell.id not in trained]
+        n_unrelated = len(trained) - (len(self) - len(missing))
         if n_unrelated:
             earlier = sum(any(c.id_of(v) in trained for v in range(1, TRAINING_VERSION)) for c in missing)
             if earlier:
@@ -141,7 +153,7 @@ class Experiment:
         store.write_timing(self.folder, part, timing)
 
     def frame(self) -> "pd.DataFrame":
-        """Return the tidy table of the grid's trained cells, in the grid's order and by epoch."""
+        """Return the tidy table of the experiment's trained cells, in the grid's order and by epoch."""
         return self.read()[0]
 
     def read(self) -> tuple["pd.DataFrame", Sequence[Mapping[str, str]]]:
@@ -160,7 +172,7 @@ class Experiment:
                 rows += len(part.table)
                 yield part.table
 
-        cells = list(self.grid.cells())
+        cells = self.cells
         table = frame(cells, tables())
         for version in range(TRAINING_VERSION - 1, 0, -1) if rows and table.empty else ():
             table = frame(cells, tables(), version)

@@ -41,6 +41,12 @@ def merge_experiments(folders: Sequence[Path], into: Path) -> tuple[Experiment, 
 
 
 def _merged_grid(experiments: Sequence[Experiment], into: Path) -> Grid:
+    rules = {experiment.grid.seed_rule for experiment in experiments}
+    if len(rules) > 1:
+        raise UserError(
+            "merge: the experiments have different rules for their seeds; allowed: experiments with the same seed = "
+            "{ … }, or all without a rule"
+        )
     sources = {name: source for experiment in experiments for name, source in experiment.grid.sources.items()}
     all_axes = [dict(experiment.grid.axes) for experiment in experiments]
     if len({axes["train_size"] for axes in all_axes}) > 1:  # None means all images: replaced by their number
@@ -53,7 +59,7 @@ def _merged_grid(experiments: Sequence[Experiment], into: Path) -> Grid:
     first = experiments[0].grid
     same = first.name == into.name and all(experiment.grid.axes == union for experiment in experiments)
     same = same and first.equivalent_within == within
-    text = first.text if same else to_toml(into.name, union, sources, within)
+    text = first.text if same else to_toml(into.name, union, sources, within, first.seed_rule)
     return parse(text, origin="the merged grid", name=into.name, sources=sources)
 
 

@@ -125,7 +125,7 @@ def retrain(
     """
     grid = experiment.grid
     absent = [name for name, source in grid.sources.items() if source.folder and not Path(source.folder).is_dir()]
-    trained = [cell for cell in grid.cells() if cell.id in checked.cells and cell.dataset not in absent]
+    trained = [cell for cell in experiment.cells if cell.id in checked.cells and cell.dataset not in absent]
     cells = random.Random(seed).sample(trained, min(sample, len(trained)))
     result = RetrainResult(sampled=len(cells), absent=absent)
     if not cells:
@@ -205,8 +205,8 @@ def _difference(old: pa.Table, new: pa.Table) -> str:
 
 def lines(experiment: Experiment, checked: CheckResult) -> Sequence[str]:
     """Return the result of `check` in words."""
-    folder, size = experiment.folder, len(experiment.grid)
-    missing = sum(cell.id not in checked.cells for cell in experiment.grid.cells())
+    folder, size = experiment.folder, len(experiment)
+    missing = sum(cell.id not in checked.cells for cell in experiment.cells)
     others = len(checked.cells) - checked.earlier - (size - missing)
     sentences = [f"{folder}: {size - missing:,} of {size:,} cells, in {checked.parts:,} parts"]
     if checked.earlier:

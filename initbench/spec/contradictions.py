@@ -12,6 +12,7 @@ from initbench.errors import shown
 from initbench.initializers import schemes
 from initbench.models.perceptron import layers
 from initbench.spec.gridfile import too_many_cells
+from initbench.spec.seed_rule import SeedRule
 from initbench.spec.settings import MAX_CELLS
 
 RESERVED_NAMES = ("asv", "asv-html", "example-keepcoding")
@@ -35,6 +36,13 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
         )
     if "initializer" not in values and not {"initializer", "grid"} & wrong:
         lines.append('grid.initializer is missing; give at least one, such as initializer = ["he_normal", "zeros"]')
+    rule = values.get("seed")
+    decided = isinstance(rule, SeedRule) and rule.half_width is None
+    if decided and "initializer" in values and "initializer" not in wrong and len(axes["initializer"]) == 1:
+        lines.append(
+            "grid.seed: until = 'decided' with one initializer has nothing to decide; add initializers, or use "
+            "{ until_halfwidth = 0.002 }"
+        )
     for setting, axis in axes.items():
         lines += [
             f"grid.{setting}: {shown(value)} is on this axis more than once; allowed: each value once"

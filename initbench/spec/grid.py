@@ -14,6 +14,7 @@ from initbench.spec import gridfile
 from initbench.spec.cell import Cell
 from initbench.spec.columns import SETTINGS
 from initbench.spec.contradictions import contradictions
+from initbench.spec.seed_rule import SeedRule
 from initbench.spec.settings import RULES
 
 
@@ -24,7 +25,8 @@ class Grid:
     `axes` maps each setting to its values; `output_activation` may be `same`, and `train_size` None for all images.
     `sources` maps the name of a data set to its source; `text` is the grid file with overrides applied.
     `equivalent_within`, in percentage points, is what choosing an initializer may cost so that the report calls it
-    equivalent to the best; None if the file does not set it. It changes no cell and no result.
+    equivalent to the best; None if the file does not set it. It changes no cell and no result. With a `seed_rule`, the
+    seeds are the most that the rule may take, and so are the cells: the results decide how many are trained.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Grid:
     sources: Mapping[str, datasets.Source]
     text: str
     equivalent_within: float | None = None
+    seed_rule: SeedRule | None = None
 
     def __len__(self) -> int:
         return math.prod(len(values) for values in self.axes.values())
@@ -44,7 +47,10 @@ class Grid:
     @property
     def shape(self) -> str:
         """The axes in words: `6 initializers × 4 activations × 2 losses × 5 seeds`."""
-        return " × ".join(counted(len(self.axes[setting]), setting) for setting in self.varying) or "a single cell"
+        axes = [counted(len(self.axes[setting]), setting) for setting in self.varying]
+        if (rule := self.seed_rule) and rule.min_seeds < rule.max_seeds:
+            axes[-1] = f"{rule.min_seeds} to {axes[-1]}"
+        return " × ".join(axes) or "a single cell"
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cross-product, each point resolved; the seed varies fastest."""
@@ -113,13 +119,15 @@ def parse(
             "name is missing, and a pipe has none; set it in the file, name = 'mine', or as --set name=mine"
         )
     values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100].strip(".-_") or "grid")
-    axes = {setting: tuple(values.get(setting, _default(setting))) for setting in SETTINGS}
+    rule = values["seed"] if isinstance(values.get("seed"), SeedRule) else None
+    seeds = {"seed": range(rule.max_seeds)} if rule else {}
+    axes = {setting: tuple({**values, **seeds}.get(setting, _default(setting))) for setting in SETTINGS}
     used = {source.name: source for source in axes["dataset"]}
     axes["dataset"] = tuple(source.name for source in axes["dataset"])
     mistakes += gridfile.misplaced(document) + contradictions(values, axes, used)
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
-    return Grid(values["name"], axes, used, text, values.get("equivalent_within"))
+    return Grid(values["name"], axes, used, text, values.get("equivalent_within"), rule)
 
 
 def _default(setting: str) -> list[Any]:

@@ -19,7 +19,9 @@ from pydantic import BaseModel, ValidationError
 
 from initbench.data import datasets
 from initbench.errors import UserError, nearest, shown
+from initbench.spec import seed_rule
 from initbench.spec.columns import SETTINGS
+from initbench.spec.seed_rule import SeedRule
 from initbench.spec.settings import EQUIVALENT_WITHIN, MAX_CELLS, RULES, SECTIONS, GridFile
 from initbench.system import files
 
@@ -152,6 +154,9 @@ def _count(document: Mapping[str, Any]) -> int:
         sizes.append(max(1, seeds))
     elif isinstance(seeds, list):
         sizes.append(len(seeds))
+    elif isinstance(seeds, dict):  # a rule
+        most = seeds.get("max", seed_rule.MAX_SEEDS)
+        sizes.append(max(1, most) if type(most) is int else 1)
     return math.prod(sizes)
 
 
@@ -185,7 +190,7 @@ def validated(
     keys = [str(error["loc"][-1 if len(error["loc"]) < 3 else 1]) for error in errors]
     meant = [match for key in keys if key not in RULES for match in get_close_matches(key, RULES, n=1)]
     rest["wrong"] = {*keys, *meant}
-    return rest, [_line(error, document) for error in errors]
+    return rest, [line for error in errors for line in _lines(error, document)]
 
 
 def _flat(model: BaseModel) -> dict[str, Any]:
@@ -218,8 +223,8 @@ def _pruned(document: dict[str, Any], wrong: Set[tuple[int | str, ...]]) -> dict
     return prune(document, ())  # type: ignore[no-any-return]
 
 
-def _line(error: Any, document: dict[str, Any]) -> str:
-    """Return the line for one of pydantic's errors."""
+def _lines(error: Any, document: dict[str, Any]) -> list[str]:
+    """Return the lines for one of pydantic's errors: one, unless a value has several mistakes."""
     location: tuple[int | str, ...] = error["loc"]
     keys = [part for part in location if isinstance(part, str)]
     key = ".".join(keys)
@@ -227,22 +232,22 @@ def _line(error: Any, document: dict[str, Any]) -> str:
         key += "".join(f"[{part}]" for part in location if isinstance(part, int))
     setting, value = keys[-1], error["input"]
     if error["type"] == "extra_forbidden":
-        return f"{key}: {_unknown_key(keys)}"
+        return [f"{key}: {_unknown_key(keys)}"]
     if setting == "name":
-        return (
+        return [
             f"name = {shown(value)} is not allowed; allowed: up to 100 letters, digits, '.', '_' and '-', "
             "the first a letter or digit (it names a folder)"
-        )
+        ]
     if setting in ("device", "equivalent_within", *SECTIONS):
         of_key = {"device": "'auto', 'cpu' or 'cuda'", "equivalent_within": EQUIVALENT_WITHIN}
         allowed = of_key.get(setting, f"a table, [{setting}]")
-        return f"{key} = {shown(value)} is not allowed; allowed: {allowed}"
+        return [f"{key} = {shown(value)} is not allowed; allowed: {allowed}"]
     if keys[0] in ("model", "training") and _is_axis(setting, value):
-        return f"{key} = {shown(value)} is not allowed: here it is one value; a list is an axis and goes in [grid]"
+        return [f"{key} = {shown(value)} is not allowed: here it is one value; a list is an axis and goes in [grid]"]
     if error["type"] == "mistake":
-        return f"{key}: {error['msg']}"
+        return [f"{key}: {line}" for line in error["ctx"]["lines"]]
     hint = nearest(value, ("constant", "exponential")) if setting == "lr_schedule" else ""
-    return f"{key} = {shown(value)} is not allowed; allowed: {RULES[setting].allowed}{hint}"
+    return [f"{key} = {shown(value)} is not allowed; allowed: {RULES[setting].allowed}{hint}"]
 
 
 def _is_axis(setting: str, value: object) -> bool:
@@ -332,8 +337,12 @@ def to_toml(
     axes: Mapping[str, tuple[Any, ...]],
     sources: Mapping[str, datasets.Source],
     equivalent_within: float | None = None,
+    rule: SeedRule | None = None,
 ) -> str:
-    """Return a grid file with these values: settings that vary in [grid], the others in their own sections."""
+    """Return a grid file with these values: settings that vary in [grid], the others in their own sections.
+
+    A `rule` stands instead of the seeds.
+    """
     import tomlkit
 
     def spelled(setting: str, value: Any) -> Any:
@@ -352,7 +361,9 @@ def to_toml(
             continue
         items = [spelled(setting, value) for value in values]
         home = RULES[setting].home
-        if len(items) > 1 or home == "grid":
+        if setting == "seed" and rule:
+            document["grid"][setting] = _as_toml(setting, rule.table)
+        elif len(items) > 1 or home == "grid":
             document["grid"][setting] = _as_toml(setting, items)
         elif home:
             document[home][setting] = items[0]

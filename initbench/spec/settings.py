@@ -13,7 +13,9 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     create_model,
 )
 from pydantic_core import PydanticCustomError
@@ -25,6 +27,7 @@ from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.registry import Registry
+from initbench.spec import seed_rule
 
 MAX_CELLS = 10_000_000
 SECTIONS = ("grid", "model", "training")
@@ -92,9 +95,9 @@ def _canonical(resolve: Callable[[object], str], probe: Callable[[str], None], v
     return name
 
 
-def _mistake(line: str) -> PydanticCustomError:
-    """Return the error whose message is the given line."""
-    return PydanticCustomError("mistake", "{line}", {"line": line})
+def _mistake(*lines: str) -> PydanticCustomError:
+    """Return the error whose message is the given lines, one for each mistake in a value."""
+    return PydanticCustomError("mistake", "{lines}", {"lines": lines})
 
 
 def _forms(registry: Registry[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
@@ -216,7 +219,8 @@ RULES: dict[str, Setting] = {
         Annotated[int, Integer(ge=0, lt=2**63)],
         "grid",
         5,
-        "a count of seeds from 1 up, or a list of seeds from 0 up such as [0, 1, 2]",
+        "a count of seeds from 1 up, a list of seeds from 0 up such as [0, 1, 2], or a rule such as "
+        "{ until = 'decided' }",
     ),
 }
 
@@ -243,9 +247,20 @@ def _axis(setting: str, rule: Setting) -> Any:
     kind: Any = rule.type
     value = TypeAdapter(kind).json_schema()
     values = {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}
-    bare = {"hidden": [], "seed": [{"type": "integer", "minimum": 1}]}.get(setting, [value])
+    bare = {"hidden": [], "seed": [{"type": "integer", "minimum": 1}, *seed_rule.schema()]}.get(setting, [value])
     schema = WithJsonSchema({"anyOf": [*bare, values]})
-    return Annotated[list[kind], BeforeValidator(partial(_as_list, setting)), schema]
+    axis = Annotated[list[kind], BeforeValidator(partial(_as_list, setting)), schema]
+    return Annotated[axis, WrapValidator(_seeds)] if setting == "seed" else axis
+
+
+def _seeds(seeds: object, as_axis: ValidatorFunctionWrapHandler) -> Any:
+    """Return a list of seeds, or the rule that a table states."""
+    if not isinstance(seeds, dict):
+        return as_axis(seeds)
+    rule, lines = seed_rule.parse(seeds)
+    if lines:
+        raise _mistake(*lines)
+    return rule
 
 
 def _section(name: str) -> type[BaseModel]:
