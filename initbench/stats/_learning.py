@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as distributions
 
-from initbench.stats._outcomes import CONFIDENCE, chance_levels
+from initbench.stats._means import without_categories
+from initbench.stats._outcomes import chance_levels, share_interval
 from initbench.stats._verdicts import SELECTION_METRIC
 from initbench.stats.chance import Chance
 
@@ -24,8 +23,9 @@ def epochs_to_reach(
     `target` is one number, or one for each row of the table. A row for each cell: its settings, and
 
     - `epochs_to_target`: the first epoch at which the metric reaches the target, from 0; the last epoch if none does.
-    - `reached`: whether the target was reached. False for a run that diverged before: it is right-censored at the last
-      epoch.
+    - `reached`: whether the target was reached. False for a run that diverged before.
+
+    It assumes nothing: it counts.
     """
     reached = frame[metric] >= target  # False for a null
     first = frame.loc[reached, ["cell", "epoch"]].groupby("cell", sort=False, observed=True)["epoch"].min()
@@ -39,27 +39,35 @@ def epochs_to_reach(
 def learning_speed(
     frame: pd.DataFrame, by: Sequence[str], target: "float | pd.Series[float]", metric: str = "validation_accuracy"
 ) -> pd.DataFrame:
-    """Return how fast each group of runs learns: the Kaplan–Meier estimate of the epochs to a target.
+    """Return how fast each group of runs learns: the median epochs to a target, and the share that reaches it.
 
     A row for each group: the `by` columns, and
 
     - `seeds`: number of runs.
     - `reached`: number of runs that reached the target.
     - `median`: the first epoch by which half of the runs have reached it; NaN if fewer do.
-    - `share_reached`: estimated fraction of the runs that have reached it by the last epoch.
-    - `share_low`, `share_high`: its 95% interval (Greenwood's variance on the log-log scale; Wilson's interval where
-      all runs reached the target, or none).
+    - `share_reached`: fraction of the runs that have reached it by their last epoch.
+    - `share_low`, `share_high`: its 95% interval (Wilson's, which covers 83% at worst: see `share_interval`).
 
-    Source: Kaplan & Meier 1958; Kalbfleisch & Prentice 2002, section 1.4.
+    All runs of a group have the same number of epochs, and one that does not reach the target, also because it
+    diverges, has not by the last: no run is lost before. So these are plain counts, and the Kaplan–Meier estimate is
+    the same. The interval assumes independent runs.
     """
     needed = list(dict.fromkeys([*by, "cell", "epoch", "epochs", metric]))
     cells = epochs_to_reach(frame[needed], target, metric)
-    rows = []
-    for key, group in cells.groupby(list(by), sort=False, dropna=False, observed=True):
-        epochs, reached = group["epochs_to_target"].to_numpy(float), group["reached"].to_numpy()
-        rows.append((*key, len(group), int(reached.sum()), *_kaplan_meier(epochs, reached)))
-    columns = [*by, "seeds", "reached", "median", "share_reached", "share_low", "share_high"]
-    return pd.DataFrame(rows, columns=columns)
+    cells["epochs_to_target"] = cells["epochs_to_target"].where(cells["reached"], math.inf)
+    groups = cells.groupby(list(by), sort=False, dropna=False, observed=True)
+    table = groups.agg(
+        seeds=("cell", "size"), reached=("reached", "sum"), median=("epochs_to_target", _lower_median)
+    ).reset_index()
+    table["median"] = table["median"].replace(math.inf, math.nan)
+    table["share_reached"], table["share_low"], table["share_high"] = share_interval(table["reached"], table["seeds"])
+    return without_categories(table)
+
+
+def _lower_median(epochs: "pd.Series[float]") -> float:
+    """Return the middle value; of two, the lower."""
+    return float(np.sort(epochs)[(len(epochs) - 1) // 2])
 
 
 def near_leader(
@@ -102,24 +110,3 @@ def near_leader(
     of_unknown = table[[*keys, "initializer"]].merge(unknown, how="left", indicator=True)["_merge"] == "both"
     table.loc[of_unknown.to_numpy(), ["share_reached", "share_low", "share_high"]] = math.nan
     return table
-
-
-def _kaplan_meier(epochs: np.ndarray, reached: np.ndarray) -> tuple[float, float, float, float]:
-    """Return the median epochs, and the share of runs that reached the target, with the share's interval."""
-    count, runs = int(reached.sum()), len(reached)
-    if count in (0, runs):
-        share, low, high = count / runs, *distributions.binomtest(count, runs).proportion_ci(CONFIDENCE, "wilson")
-        half = float(np.sort(epochs)[(runs + 1) // 2 - 1]) if count else math.nan
-        return half, share, float(low), float(high)
-    sample = distributions.CensoredData.right_censored(epochs, ~reached)
-    survival: Any = distributions.ecdf(sample).sf
-    ends = survival.confidence_interval(CONFIDENCE, method="log-log")
-    below = np.flatnonzero(survival.probabilities <= 0.5)
-    median = float(survival.quantiles[below[0]]) if len(below) else math.nan
-    last = -1
-    return (
-        median,
-        1 - float(survival.probabilities[last]),
-        1 - float(ends.high.probabilities[last]),
-        1 - float(ends.low.probabilities[last]),
-    )

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import frame_of
+from scipy import stats as scipy_stats
 
 from initbench import stats
 
@@ -23,7 +24,7 @@ def test_epochs_to_a_target_carry_those_that_never_reach_it():
     assert table["reached"].to_dict() == {"fast": True, "slow": True, "never": False}
 
 
-def test_the_speed_of_learning_is_kaplan_and_meiers_by_hand():
+def test_the_speed_of_learning_is_counted_which_is_kaplan_and_meiers_estimate():
     """Ten runs: three reach the target at epoch 2, four at 5, three never do by epoch 8."""
     reached = [2, 2, 2, 5, 5, 5, 5, None, None, None]
     rows = []
@@ -33,15 +34,37 @@ def test_the_speed_of_learning_is_kaplan_and_meiers_by_hand():
             rows.append(frame_of({"a": [accuracy]}).assign(epoch=epoch, epochs=8, seed=seed, cell=f"a{seed}"))
     table = stats.learning_speed(pd.concat(rows, ignore_index=True), ["initializer"], 0.9).iloc[0]
     assert table[["seeds", "reached", "median", "share_reached"]].tolist() == ["a", 10, 7, 5.0, 0.7][1:]
-    # Greenwood: Var log(-log S) = Σ d / (n (n − d)) / (log S)², S = 0.3.
-    variance = (3 / (10 * 7) + 4 / (7 * 3)) / np.log(0.3) ** 2
-    ends = sorted(1 - 0.3 ** np.exp(sign * 1.959964 * np.sqrt(variance)) for sign in (-1, 1))
-    assert table[["share_low", "share_high"]].tolist() == pytest.approx(ends, abs=1e-6)
+    epochs = [8 if at is None else at for at in reached]
+    survival = scipy_stats.ecdf(scipy_stats.CensoredData.right_censored(epochs, [at is None for at in reached])).sf
+    assert 1 - survival.probabilities[-1] == pytest.approx(0.7)
+    assert survival.quantiles[np.flatnonzero(survival.probabilities <= 0.5)[0]] == 5
+    wilson = scipy_stats.binomtest(7, 10).proportion_ci(method="wilson")
+    assert table[["share_low", "share_high"]].tolist() == pytest.approx(list(wilson))
     for accuracy, share in ((0.1, 0.0), (0.99, 1.0)):
         reached_at_3 = frame_of({"a": [accuracy] * 5}).assign(epoch=3)
         row = stats.learning_speed(reached_at_3, ["initializer"], 0.9).iloc[0]
         assert row["share_reached"] == share
         assert row["share_low"] <= share <= row["share_high"]
+    for count, median in ((1, np.nan), (2, 3.0), (4, 3.0)):  # half of four is two
+        some = frame_of({"a": [0.99] * count + [0.1] * (4 - count)}).assign(epoch=3)
+        assert stats.learning_speed(some, ["initializer"], 0.9)["median"].tolist() == pytest.approx(
+            [median], nan_ok=True
+        )
+
+
+def test_wilsons_interval_covers_83_percent_at_worst_and_95_percent_on_average():
+    """Exactly: the binomial probability that the interval has p, for p on either side of each end."""
+    for runs, worst in ((5, 0.0362), (10, 0.0179), (30, 0.0059)):
+        counts = np.arange(runs + 1)
+        _, low, high = stats.share_interval(counts, np.full(runs + 1, runs))
+        ends = np.concatenate([low, high])
+        shares = np.unique(np.clip(np.concatenate([ends - 1e-9, ends + 1e-9, np.linspace(0, 1, 2001)]), 0, 1))[:, None]
+        covered = (scipy_stats.binom.pmf(counts, runs, shares) * ((low <= shares) & (shares <= high))).sum(axis=1)
+        assert covered.min() == pytest.approx(0.83, abs=0.01)
+        at_worst = shares[covered < covered.min() + 1e-6, 0]
+        assert min(at_worst.min(), 1 - at_worst.max()) == pytest.approx(worst, abs=2e-4)
+        assert np.mean(covered) == pytest.approx(0.955, abs=0.01)
+        assert (low[0], high[-1]) == (0, 1)
 
 
 def test_coming_near_a_leader_that_is_at_chance_asks_to_leave_chance():
