@@ -59,7 +59,7 @@ def frame_of(values, validation=None, **settings):
 
 
 def experiments(test, validation=None):
-    """A table of many experiments `[experiment, initializer, seed]`, each a choice of its own, named by its number."""
+    """A table of many experiments `[experiment, initializer, seed]`, each a combination of its own."""
     experiment, initializer, seed = (axis.ravel() for axis in np.indices(test.shape))
     frame = pd.DataFrame(
         {"activation": experiment, "initializer": np.array(list(string.ascii_letters))[initializer], "seed": seed}
