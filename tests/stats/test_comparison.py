@@ -123,10 +123,10 @@ def test_accuracies_of_a_small_test_set_that_differ_by_an_image_are_no_finding(i
 
 
 def test_equal_differences_of_one_image_are_no_finding_and_those_of_two_are():
-    one, two = ({"a": [0.9, 0.91, 0.92, 0.905, 0.915]} for _ in range(2))
-    one["b"], two["b"] = ([round(x - images / 10_000, 4) for x in one["a"]] for images in (1, 2))
-    assert not stats.verdicts(frame_of(one), [])["significant"].any()
-    assert stats.verdicts(frame_of(two), []).set_index("initializer")["significant"].to_dict() == {
+    single, double = ({"a": [0.9, 0.91, 0.92, 0.905, 0.915]} for _ in range(2))
+    single["b"], double["b"] = ([round(x - images / 10_000, 4) for x in one["a"]] for images in (1, 2))
+    assert not stats.verdicts(frame_of(single), [])["significant"].any()
+    assert stats.verdicts(frame_of(double), []).set_index("initializer")["significant"].to_dict() == {
         "a": False,
         "b": True,
     }
@@ -201,10 +201,10 @@ def test_the_regret_bound_covers_whatever_was_selected():
     assert missed.sum() <= limit(count)  # of any of the six
     assert (table["regret_bound"] < regret)[table["leader"]].mean() <= 0.02
     assert (table["equivalent"] == (table["regret_bound"] <= 0.005)).all()
-    one = table[table["activation"] == 0].reset_index(drop=True)
+    first = table[table["activation"] == 0].reset_index(drop=True)
     differences = values[0] - values[0][3]
     upper = differences.mean(axis=1) + scipy_stats.t.ppf(1 - 0.05 / 30, 4) * differences.std(axis=1, ddof=1) / 5**0.5
-    assert one.loc[3, "regret_bound"] == pytest.approx(max(0, upper.max()))
+    assert first.loc[3, "regret_bound"] == pytest.approx(max(0, upper.max()))
     assert not stats.verdicts(experiments(values[:1]), ["activation"])["equivalent"].any()  # not declared
 
 
