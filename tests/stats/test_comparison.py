@@ -124,7 +124,7 @@ def test_accuracies_of_a_small_test_set_that_differ_by_an_image_are_no_finding(i
 
 def test_equal_differences_of_one_image_are_no_finding_and_those_of_two_are():
     single, double = ({"a": [0.9, 0.91, 0.92, 0.905, 0.915]} for _ in range(2))
-    single["b"], double["b"] = ([round(x - images / 10_000, 4) for x in one["a"]] for images in (1, 2))
+    single["b"], double["b"] = ([round(x - images / 10_000, 4) for x in single["a"]] for images in (1, 2))
     assert not stats.verdicts(frame_of(single), [])["significant"].any()
     assert stats.verdicts(frame_of(double), []).set_index("initializer")["significant"].to_dict() == {
         "a": False,
