@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     )
     from initbench.stats._rates import at_rates, at_the_edge, best_at_some_rates, rates
     from initbench.stats._resolution import resolution
-    from initbench.stats._sequential import decisions, half_widths
+    from initbench.stats._sequential import (
+        at_half_width,
+        decisions,
+        half_widths,
+        pairs_at_every_look,
+        verdicts_at_every_look,
+    )
     from initbench.stats._timings import initialization_times, timings
     from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
     from initbench.stats.chance import Chance
@@ -50,6 +56,7 @@ __all__ = [
     "TARGETS",
     "Chance",
     "Floats",
+    "at_half_width",
     "at_rates",
     "at_the_edge",
     "baselines",
@@ -74,6 +81,7 @@ __all__ = [
     "near_leader",
     "outcomes",
     "pairs",
+    "pairs_at_every_look",
     "power",
     "power_analysis",
     "profiles",
@@ -91,6 +99,7 @@ __all__ = [
     "summary",
     "timings",
     "verdicts",
+    "verdicts_at_every_look",
 ]
 
 # The modules that define these names, those without pandas first.

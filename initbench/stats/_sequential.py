@@ -1,5 +1,6 @@
 """Seeds until it is certain: comparisons that hold at every look, and the half-widths of means."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +10,7 @@ import pandas as pd
 from initbench.stats._means import METRIC, by_combination, half_width
 from initbench.stats._outcomes import outcomes
 from initbench.stats._resolution import resolution
-from initbench.stats._verdicts import SELECTION_METRIC, results_of
+from initbench.stats._verdicts import COMPARISON, OPEN_MARGIN, SELECTION_METRIC, by_seed, paired, results_of, selected
 from initbench.stats.chance import Chance
 
 # The probability that a combination of equal initializers ever claims a difference, however often it is looked at.
@@ -199,6 +200,112 @@ def _decide(runs: pd.DataFrame, keys: list[str], metric: str, floor: float, marg
         decided=~rest | settled,
     ).reset_index()
     return table.assign(**{key: runs[key].iloc[0] for key in keys})[[*keys, *DECISION]]
+
+
+def verdicts_at_every_look(
+    frame: pd.DataFrame,
+    combination: Sequence[str],
+    metric: str = METRIC,
+    chance: Mapping[str, Chance] | None = None,
+    *,
+    equivalent_within: float | None = None,
+    selected_from: int = 1,
+) -> pd.DataFrame:
+    """Return the table of `verdicts` with the comparisons of `decisions`, for seeds that were added after looking.
+
+    It assumes what `decisions` assumes. The intervals of means are those of `results`, for a fixed number of seeds.
+
+    Returns
+    -------
+    A row for each initializer of each combination: the columns of `verdicts`. Of these,
+
+    - `leader`, `pairs`, `difference`, `difference_low`, `difference_high`, `significant`, `worse_than`, `worse_by`,
+      `worse_by_low`, `worse_by_high`, `regret_bound` and `equivalent` are those of `decisions`.
+    - `p`: min(1, m / E) of its strongest pair with an initializer that is ahead: adjusted for the m pairs of the
+      combination, and valid at every look. NaN where it has fewer than two seeds in common with every other.
+    - `significant_overall`: whether E also reaches m / 0.05 times the number of combinations.
+    - `rotation_only`: False.
+    """
+    keys = list(combination)
+    rows = outcomes(frame, chance)
+    table = results_of(rows, [*keys, "initializer"], metric, chance)
+    if table.empty:
+        return table.reindex(columns=[*table, *COMPARISON])
+    compared = decisions(frame, keys, metric, chance, equivalent_within=equivalent_within)
+    shared = [name for name in DECISION if name not in ("seeds", "failed")]
+    tables = []
+    groups = by_combination(table.merge(compared[[*keys, *shared]], how="left", on=[*keys, "initializer"]), keys)
+    for group, runs in zip(groups, by_combination(rows, keys), strict=True):
+        names = list(group["initializer"])
+        leader = group["leader"].to_numpy().argmax()
+        plain = paired(by_seed(runs, names, metric), resolution(runs, metric, chance))
+        np.fill_diagonal(plain["pairs"], 0)
+        tested = plain["pairs"].max(axis=0) > 1
+        is_rival = group["difference"].notna()
+        standing = np.where(group["difference"] > OPEN_MARGIN, "open", "best")
+        tables.append(
+            group.assign(
+                validation_accuracy=list(
+                    runs.groupby("initializer", observed=True)["scored_validation_accuracy"].mean()[names]
+                ),
+                difference_std=np.where(is_rival, plain["std"][leader], np.nan),
+                comparisons=max(len(names) * (len(names) - 1) // 2, 1),
+                p=np.where(tested, np.minimum(ERROR * group["e_needed"] / group["e_value"].fillna(1.0), 1.0), np.nan),
+                rotation_only=False,
+                significant_overall=group["significant"] & (group["e_value"] >= len(groups) * group["e_needed"]),
+                n_compared=(plain["pairs"] > 0).sum(axis=0),
+                standing=np.where(tested & ~group["significant"] & group["leader"].any(), standing, ""),
+            )
+        )
+    table = pd.concat(tables, ignore_index=True)[[*table, *COMPARISON]]
+    return selected(table, selected_from)
+
+
+def pairs_at_every_look(
+    frame: pd.DataFrame, combination: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+) -> pd.DataFrame:
+    """Compare every initializer with every other of its combination, as `decisions` does, with the same assumptions.
+
+    A row for each ordered pair: the columns of `combination`, and
+
+    - `initializer`, `other`: their names.
+    - `pairs`: number of seeds that both have.
+    - `difference`, `difference_low`, `difference_high`: mean of the other's metric minus its own, with the interval
+      that holds at every look and for all pairs of the combination together; fractions.
+    - `p`: min(1, m / E), adjusted for the m pairs of the combination.
+    """
+    keys = list(combination)
+    records = []
+    for rows in by_combination(outcomes(frame, chance), keys):
+        names = list(dict.fromkeys(rows["initializer"].astype(str)))
+        n, mean, half, log_e = _pairwise(by_seed(rows, names, metric), resolution(rows, metric, chance))
+        p = np.minimum(max(len(names) * (len(names) - 1) // 2, 1) * np.exp(-log_e), 1.0)
+        for (j, name), (i, other) in itertools.permutations(enumerate(names), 2):
+            interval = (mean[i, j], mean[i, j] - half[i, j], mean[i, j] + half[i, j])
+            records.append((*rows[keys].iloc[0], name, other, int(n[i, j]), *interval, p[i, j]))
+    columns = [*keys, "initializer", "other", "pairs", "difference", "difference_low", "difference_high", "p"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def at_half_width(table: pd.DataFrame, half_width: float) -> pd.DataFrame:
+    """Return the table of `verdicts` of an experiment whose seeds were added until all half-widths are at most this.
+
+    The intervals of `all` runs and of those that `trained` are mean ± `half_width`, a fraction, or wider where they
+    were: those of leaders, and those that had not become narrow. It is this interval that `half_widths` checks; that of
+    t · s / √n is too narrow where the rule has stopped, because s happened to be small: it covers 92 to 94%. Rows in
+    which a run failed, and those of `plateau`, keep their intervals.
+
+    Returns
+    -------
+    The columns of the table, of which `all_low`, `all_high`, `trained_low` and `trained_high` are changed.
+    """
+    kept = (table["failed"] > 0) | table["flag"].isin(TWO_KINDS)
+    ends = {}
+    for runs in ("all", "trained"):
+        mean, low, high = table[f"mean_{runs}"], table[f"{runs}_low"], table[f"{runs}_high"]
+        ends[f"{runs}_low"] = low.where(kept, np.minimum(low, mean - half_width))
+        ends[f"{runs}_high"] = high.where(kept, np.maximum(high, mean + half_width))
+    return table.assign(**ends)
 
 
 def _intervals(name: str, mean: np.ndarray, half: np.ndarray, where: np.ndarray) -> dict[str, np.ndarray]:

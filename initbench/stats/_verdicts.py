@@ -174,12 +174,14 @@ def verdicts(
     groups = by_combination(table, keys)
     for group, runs in zip(groups, by_combination(rows, keys), strict=True):
         names = sorted(group["initializer"])
-        values = _by_seed(runs, names, metric)
+        values = by_seed(runs, names, metric)
         floor = resolution(runs, metric, chance)
         compared, plain = step_down(values, floor), _pairwise(values, floor)
         overall = compared.worse_than >= 0
         if len(groups) > 1 and overall.any():
             overall &= _significant(values, floor, len(groups))
+        compared, plain = step_down(values, floor), paired(values, floor)
+        overall = _significant(values, floor, len(groups)) & (compared.worse_than >= 0)
         selection = runs.groupby("initializer", observed=True)[f"scored_{SELECTION_METRIC}"].mean()
         candidates = group.loc[(group["failed"] < group["seeds"]).to_numpy(), "initializer"]
         leader = names.index(selection[candidates].idxmax()) if len(candidates) else -1
@@ -216,7 +218,7 @@ def verdicts(
     table = table.loc[comparisons.index].join(comparisons).reset_index(drop=True)
     limit = np.nan if equivalent_within is None else equivalent_within / 100 + 1e-9
     table = table.assign(equivalent=table["regret_bound"] <= limit, standing=_standing(table))
-    return _selected(table, selected_from)
+    return selected(table, selected_from)
 
 
 def _standing(table: pd.DataFrame) -> np.ndarray:
@@ -227,7 +229,7 @@ def _standing(table: pd.DataFrame) -> np.ndarray:
     return np.where(tested & ~excluded & (table["seeds"] >= 2), standing, "")
 
 
-def _selected(table: pd.DataFrame, selected_from: int) -> pd.DataFrame:
+def selected(table: pd.DataFrame, selected_from: int) -> pd.DataFrame:
     """Return the table of `verdicts` with the lower ends of the intervals of what was selected."""
     count = selected_from * np.where(table["leader"], (1 + np.sqrt(1 + 8 * table["comparisons"])) // 2, 1)
     for name, runs in (("all", table["seeds"]), ("trained", table["seeds"] - table["failed"])):
@@ -257,9 +259,9 @@ def pairs(
     for rows in by_combination(outcomes(frame, chance), keys):
         names = list(dict.fromkeys(rows["initializer"].astype(str)))
         order = sorted(names)
-        values = _by_seed(rows, order, metric)
+        values = by_seed(rows, order, metric)
         floor = resolution(rows, metric, chance)
-        count, compared = _pairwise(values, floor)["pairs"], step_down(values, floor)
+        count, compared = paired(values, floor)["pairs"], step_down(values, floor)
         for name, other in itertools.permutations(names, 2):
             i, j = order.index(other), order.index(name)
             interval = (compared.mean[i, j], compared.low[i, j], compared.high[i, j])
@@ -268,7 +270,7 @@ def pairs(
     return pd.DataFrame(records, columns=columns)
 
 
-def _by_seed(rows: pd.DataFrame, names: list[str], metric: str) -> np.ndarray:
+def by_seed(rows: pd.DataFrame, names: list[str], metric: str) -> np.ndarray:
     """Return the metric of a combination's runs, `[seeds, initializers]`, NaN where there is no run."""
     wide = rows.pivot(index="seed", columns="initializer", values=f"scored_{metric}")
     return wide[names].to_numpy(float)
@@ -283,13 +285,13 @@ def _significant(values: np.ndarray, floor: float, combinations: int) -> np.ndar
     level = (1 - CONFIDENCE) / combinations
     if level * (DRAWS + 1) >= 1:
         return step_down(values, floor, level).worse_than >= 0
-    plain, k = _pairwise(values, floor), values.shape[1]
+    plain, k = paired(values, floor), values.shape[1]
     error = plain["std"] / np.sqrt(np.maximum(plain["pairs"], 1))
     p = stdtr(np.maximum(plain["pairs"] - 1, 1), -plain["mean"] / error)
     return np.asarray((p * k * (k - 1) <= level).any(axis=0))
 
 
-def _pairwise(values: np.ndarray, floor: float) -> dict[str, np.ndarray]:
+def paired(values: np.ndarray, floor: float) -> dict[str, np.ndarray]:
     """Return all differences i − j of the columns: mean, standard deviation and number of seeds, `[i, j]`.
 
     Also `regret`, the largest upper end of the intervals of the others minus each, at 5% / (k (k − 1)), by initializer.
