@@ -176,12 +176,10 @@ def verdicts(
         names = sorted(group["initializer"])
         values = by_seed(runs, names, metric)
         floor = resolution(runs, metric, chance)
-        compared, plain = step_down(values, floor), _pairwise(values, floor)
+        compared, plain = step_down(values, floor), paired(values, floor)
         overall = compared.worse_than >= 0
         if len(groups) > 1 and overall.any():
             overall &= _significant(values, floor, len(groups))
-        compared, plain = step_down(values, floor), paired(values, floor)
-        overall = _significant(values, floor, len(groups)) & (compared.worse_than >= 0)
         selection = runs.groupby("initializer", observed=True)[f"scored_{SELECTION_METRIC}"].mean()
         candidates = group.loc[(group["failed"] < group["seeds"]).to_numpy(), "initializer"]
         leader = names.index(selection[candidates].idxmax()) if len(candidates) else -1
