@@ -326,9 +326,9 @@ def test_the_page_estimates_the_number_of_seeds_required(page, without_figures):
     assert "How many seeds would be needed to detect a difference?" in text
     for _, rows in verdicts.groupby(["activation", "loss"], sort=False):
         nearest = rows.loc[rows["difference"].idxmin()]
-        detectable = stats.detectable(nearest["difference_std"], 3, 3)
-        assert numbers.signed(detectable, 2) in text
-        assert numbers.whole(stats.seeds_needed(0.001, nearest["difference_std"], 3)) in text
+        planned = stats.power_analysis(nearest.to_frame().T.infer_objects()).iloc[0]
+        assert numbers.signed(planned["detectable"], 2) in text
+        assert numbers.whole(planned["needed_0.001"]) in text
     alone = grid.parse(TEXT, overrides={"seed": 1})
     assert "How many seeds" not in Page(render(made_up(alone), alone, [], "x")).text
 

@@ -1,8 +1,10 @@
 """Power, and the number of seeds that a difference requires: against statsmodels and simulations."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from frames import frame_of
+from scipy import stats as scipy_stats
 
 from initbench import stats
 
@@ -29,13 +31,33 @@ def test_what_is_detectable_is_found_with_power_080_and_the_seeds_needed_are_the
     assert np.isnan(stats.detectable(0.1, 1))
     assert np.isinf(stats.seeds_needed(1e-9, 1.0))
     table = stats.verdicts(frame_of({"a": [0.9, 0.91, 0.92], "b": [0.8, 0.83, 0.82]}), [])
-    enough = stats.power_analysis(table[~table["leader"]]).iloc[0]
-    assert enough["detectable"] == pytest.approx(stats.detectable(np.std([0.1, 0.08, 0.1], ddof=1), 3))
-    assert enough["needed_0.01"] == stats.seeds_needed(0.01, np.std([0.1, 0.08, 0.1], ddof=1))
+    planned = stats.power_analysis(table[~table["leader"]], targets=(0.01, 0.1)).iloc[0]
+    spread = np.std([0.1, 0.08, 0.1], ddof=1) * np.sqrt(2 / scipy_stats.chi2.ppf(0.2, 2))
+    assert planned["detectable"] == pytest.approx(stats.detectable(spread, 3))
+    assert planned["needed_0.01"] == stats.seeds_needed(0.01, spread)
+    assert stats.power_analysis(table[~table["leader"]], [planned["detectable"]]).iloc[0, -1] == 3
 
 
 def test_seeds_are_planned_from_no_less_spread_than_that_of_rounding():
     table = stats.verdicts(frame_of({"a": [0.9] * 5, "b": [0.9] * 5}), [])
     row = stats.power_analysis(table[~table["leader"]]).iloc[0]
-    assert row["detectable"] == pytest.approx(stats.detectable(1e-4 / np.sqrt(6), 5))
+    assert row["detectable"] == pytest.approx(1.5576 * stats.detectable(1e-4 / np.sqrt(6), 5), rel=1e-4)
     assert row["detectable"] > 0
+
+
+@pytest.mark.parametrize(("difference", "comparisons"), [(1.0, 1), (1.0, 15), (0.5, 1)])
+def test_seeds_that_are_planned_from_five_have_the_power_that_they_promise_in_four_of_five_cases(
+    difference, comparisons
+):
+    generator = np.random.default_rng(0)
+    runs = 300
+    spreads = generator.normal(size=(runs, 5)).std(axis=1, ddof=1)
+    table = pd.DataFrame({"difference_std": spreads, "pairs": 5, "comparisons": comparisons})
+    planned = stats.power_analysis(table, [difference])[f"needed_{difference:g}"]
+    powers = np.array([stats.power(difference, 1.0, int(n), comparisons) for n in planned])
+    assert powers.mean() > 0.87
+    assert (powers < 0.8).mean() <= 0.2 + 2.33 * np.sqrt(0.2 * 0.8 / runs)
+    naive = [
+        stats.power(difference, 1.0, int(stats.seeds_needed(difference, s, comparisons)), comparisons) for s in spreads
+    ]
+    assert np.mean(np.array(naive) < 0.8) > 0.45  # what seeds planned from the spread itself would have
