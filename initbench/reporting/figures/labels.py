@@ -1,5 +1,6 @@
 """Fit names and titles into the space of a figure."""
 
+import itertools
 import re
 import textwrap
 import unicodedata
@@ -15,9 +16,12 @@ def shorten(names: Sequence[str], widths: Sequence[int]) -> list[str]:
     ['normal….001)', 'normal….002)']
     >>> shorten(["uniform(low=-1, high=1)", "uniform(low=-2, high=1)"], [12, 12])
     ['1: unif…h=1)', '2: unif…h=1)']
+    >>> shorten(["uniform(low=-1, high=1)", "uniform(low=-2, high=1)"], [12, 13])
+    ['1: unif…h=1)', '2: unifo…h=1)']
     """
     short = [_cut(name, width) for name, width in zip(names, widths, strict=True)]
-    if len(set(short)) < len(set(names)):
+    cut = {name: width for name, text, width in zip(names, short, widths, strict=True) if text != name}
+    if any(_cut(a, min(cut[a], cut[b])) == _cut(b, min(cut[a], cut[b])) for a, b in itertools.combinations(cut, 2)):
         numbers = [f"{i}: " for i in range(1, len(names) + 1)]
         short = [n + _cut(name, width - len(n)) for n, name, width in zip(numbers, names, widths, strict=True)]
     return short
