@@ -163,9 +163,10 @@ def verdicts(
       the best, whatever was selected after looking: max(0, maxᵢ(d̄ᵢ + t(1 − 5% / (k (k − 1))) sᵢ / √n)) over the
       differences dᵢ of the others minus its own. A fraction; NaN without another initializer or a second seed.
     - `equivalent`: whether `regret_bound` is at most `equivalent_within`.
-    - `standing`: `best` (no significant difference, and a mean at most a point below the leader's); `open` (cannot be
-      ruled out: high variance across seeds, with a mean more than a point below); or an empty string (significantly
-      worse, every run failed, or too few seeds for a test).
+    - `standing`: `best` or `open`, if it is not significantly worse than another: the best is one of these. With
+      `best`, its mean is at most a point below the leader's. With `open`, its mean is more than a point below, but it
+      cannot be ruled out: high variance across seeds. An empty string if it is significantly worse, or has too few
+      seeds for a test.
     """
     keys = list(combination)
     rows = outcomes(frame, chance)
@@ -183,10 +184,13 @@ def verdicts(
         selection = runs.groupby("initializer", observed=True)[f"scored_{SELECTION_METRIC}"].mean()
         candidates = group.loc[(group["failed"] < group["seeds"]).to_numpy(), "initializer"]
         leader = names.index(selection[candidates].idxmax()) if len(candidates) else -1
+        tested = np.isfinite(compared.p)
+        tested[compared.worse_than[compared.worse_than >= 0]] = True  # the last one has no step of its own
         for i, name in zip(group.index, group["initializer"], strict=True):
             j = names.index(name)
             rival = leader not in (-1, j)
             winner = int(compared.worse_than[j]) if leader >= 0 else -1
+            behind = rival and plain["mean"][leader, j] > OPEN_MARGIN
             records.append(
                 {
                     "index": i,
@@ -208,6 +212,7 @@ def verdicts(
                     "significant_overall": winner >= 0 and bool(overall[j]),
                     "n_compared": int((np.delete(plain["pairs"][:, j], j) > 0).sum()),
                     "regret_bound": plain["regret"][j],
+                    "standing": ("open" if behind else "best") if leader >= 0 and winner < 0 and tested[j] else "",
                 }
             )
     if not records:  # an empty table, as where no learning rate is common to all
@@ -215,16 +220,8 @@ def verdicts(
     comparisons = pd.DataFrame(records).set_index("index")
     table = table.loc[comparisons.index].join(comparisons).reset_index(drop=True)
     limit = np.nan if equivalent_within is None else equivalent_within / 100 + 1e-9
-    table = table.assign(equivalent=table["regret_bound"] <= limit, standing=_standing(table))
+    table = table.assign(equivalent=table["regret_bound"] <= limit)
     return selected(table, selected_from)
-
-
-def _standing(table: pd.DataFrame) -> np.ndarray:
-    """Return `best`, `open` or an empty string for each row of `verdicts`."""
-    tested = table["leader"] | table["difference_low"].notna()
-    excluded = table["significant"] | (table["failed"] == table["seeds"]) | (table["n_compared"] == 0)
-    standing = np.where(table["difference"] > OPEN_MARGIN, "open", "best")
-    return np.where(tested & ~excluded & (table["seeds"] >= 2), standing, "")
 
 
 def selected(table: pd.DataFrame, selected_from: int) -> pd.DataFrame:
