@@ -21,12 +21,14 @@ RATE = "learning_rate"
 class Evidence:
     """An experiment's tidy table with short names of initializers, its grid, and the tables derived from them.
 
-    `combination` names the settings within whose values initializers are compared.
+    `combination` names the settings within whose values initializers are compared, and `selected_from` is the number of
+    learning rates from which that of each initializer was selected.
     """
 
     frame: pd.DataFrame
     grid: Grid
     combination: list[str]
+    selected_from: int = 1
 
     @classmethod
     def of(cls, frame: pd.DataFrame, grid: Grid) -> "Evidence":
@@ -51,11 +53,18 @@ class Evidence:
     @cached_property
     def verdicts(self) -> pd.DataFrame:
         """`stats.verdicts`, with the columns of `stats.near_leader`."""
-        table = stats.verdicts(self.frame, self.combination, chance=self.chance)
+        table = self.verdicts_of(self.frame, self.combination, self.selected_from)
         keys = [*self.combination, "initializer"]
         columns = ["reached", "median", "share_reached", "share_low", "share_high"]
         learned = stats.near_leader(self.frame, table, self.combination, chance=self.chance)[[*keys, *columns]]
         return table.merge(learned, how="left", on=keys)
+
+    def verdicts_of(self, frame: pd.DataFrame, combination: list[str], selected_from: int = 1) -> pd.DataFrame:
+        """Return `stats.verdicts` of a table of this experiment's runs."""
+        within = self.grid.equivalent_within
+        return stats.verdicts(
+            frame, combination, chance=self.chance, equivalent_within=within, selected_from=selected_from
+        )
 
     @cached_property
     def combinations(self) -> list[tuple[str, pd.DataFrame]]:
@@ -127,7 +136,7 @@ class Evidence:
         if self.rates is None:
             return self
         chosen = at_rates(self.frame, self.rates, self.combination_without_rate, "own_best")
-        return Evidence(chosen, self.grid, self.combination_without_rate)
+        return Evidence(chosen, self.grid, self.combination_without_rate, len(self.grid.axes[RATE]))
 
 
 def combination_of(grid: Grid) -> list[str]:

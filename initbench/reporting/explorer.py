@@ -12,7 +12,6 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting import limits, names, numbers
 from initbench.reporting.evidence import Evidence
-from initbench.reporting.figures import MARKS
 from initbench.results.table import csv_bytes
 
 LABELS = {
@@ -28,16 +27,17 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
     """The table's rows: what they show and what they are sorted by; for each metric its cells, as `_cells` has them."""
     keys = [*evidence.combination, "initializer"]
     table = evidence.verdicts.head(limits.MAX_TABLE_ROWS)
-    by_metric = {}
+    by_metric = {stats.METRIC: table.to_dict("records")}
     for metric in LABELS:
-        results = stats.results_of(evidence.outcomes, keys, metric, evidence.chance)
-        by_metric[metric] = table[keys].merge(results, how="left", on=keys).to_dict("records")
+        if metric not in by_metric:
+            results = stats.results_of(evidence.outcomes, keys, metric, evidence.chance)
+            by_metric[metric] = table[keys].merge(results, how="left", on=keys).to_dict("records")
     combination = np.repeat(np.arange(len(evidence.combinations)), [len(rows) for _, rows in evidence.combinations])
     return [
         {
             "combination": int(combination[i]),
             "begins": i > 0 and combination[i] != combination[i - 1],
-            "mark": MARKS[row["standing"]],
+            "mark": names.MARKS[row["standing"]],
             "settings": [names.setting_text(setting, row[setting]) for setting in evidence.combination],
             "initializer": row["initializer"],
             "standing": row["standing"],
@@ -48,9 +48,15 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
             "difference": ("leader", "")
             if row["leader"]
             else numbers.points(row["difference"], row["difference_low"], row["difference_high"]),
+            "regret": numbers.at_most(row["regret_bound"]),
+            "worse_than": row["worse_than"] or "–",
+            "worse_by": numbers.difference(row, "worse_by") if row["worse_than"] else "",
             "epochs": numbers.epochs(row),
             "metrics": [_cells(metric, by_metric[metric][i]) for metric in LABELS],
-            "keys": [row["share_failed"], 0.0 if row["leader"] else row["difference"], row["median"]],
+            "keys": [
+                *(row["share_failed"], 0.0 if row["leader"] else row["difference"], row["median"]),
+                *(row["regret_bound"], row["worse_by"]),
+            ],
         }
         for i, row in enumerate(table.to_dict("records"))
     ]

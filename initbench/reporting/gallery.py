@@ -82,7 +82,7 @@ def _overview(evidence: Evidence, palette: Palette) -> Drawing:
         "",
         "Mean test accuracy, %",
         "Mean test accuracy in percent by initializer and combination; a dot marks those among the best, a circle "
-        "those that cannot be ruled out",
+        "those of them with a mean more than a point below the leader's",
         standing=by_combination(evidence, "standing").fillna("").loc[names],
         width=_width(values.shape[1]) - 0.8,
         colorbar=False,

@@ -4,7 +4,7 @@
 MAX_FIRST_ANSWERS = 8  # combinations with an answer on the first screen
 MAX_ANSWERS = 200  # combinations with an answer at all
 MAX_NAMED = 8  # initializers that a list in a sentence names
-MAX_OPEN_NAMED = 4  # initializers that an answer names as those that cannot be ruled out
+MAX_OPEN_NAMED = 4  # initializers with a mean more than a point below the leader that an answer names among the best
 
 # Its tables
 MAX_TABLE_ROWS = 500  # rows of the table of means

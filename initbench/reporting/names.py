@@ -10,6 +10,10 @@ from initbench.spec.settings import by_position
 # The columns of tables of results and of statistics that name an initializer.
 INITIALIZER_COLUMNS = ("initializer", "bias_initializer", "worse_than")
 
+# What stands beside the name or the number of an initializer that is among the best: the second, if its mean is more
+# than a point below the leader's.
+MARKS = {"best": "•", "open": "◦", "": ""}
+
 
 def shorten_initializers(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table with short names of initializers: see `initializer`."""

@@ -8,17 +8,30 @@ import pandas as pd
 
 from initbench import stats
 from initbench.reporting.article import finding
-from initbench.reporting.limits import MAX_FAILURES, MAX_NAMED, MAX_OPEN_NAMED
+from initbench.reporting.limits import MAX_FAILURES, MAX_HALF_WIDTH, MAX_NAMED, MAX_OPEN_NAMED
 from initbench.reporting.names import dataset, initializer, title
-from initbench.reporting.numbers import duration, listed, marked, percent, plural, signed, uncapitalized
+from initbench.reporting.numbers import (
+    at_most,
+    duration,
+    in_points,
+    listed,
+    marked,
+    percent,
+    plural,
+    signed,
+    uncapitalized,
+)
 from initbench.spec.columns import DIVERGED, SETTINGS
 from initbench.spec.grid import counted
 from initbench.spec.settings import is_initializer
 from initbench.stats import CONFIDENCE, SELECTION_METRIC
 
 
-def verdict(rows: pd.DataFrame) -> str:
-    """Answer for one combination, from its rows of `stats.verdicts`: which initializers are best, worse or failed."""
+def verdict(rows: pd.DataFrame, equivalent_within: float | None = None) -> str:
+    """Answer for one combination, from its rows of `stats.verdicts`: which initializers are best, worse or failed.
+
+    `equivalent_within`, in percentage points, is what the grid file declares.
+    """
     if not rows["leader"].any():
         return f"{uncapitalized(none_trained(rows))}, so there is no leader."
     leader = rows[rows["leader"]].iloc[0]
@@ -31,29 +44,19 @@ def verdict(rows: pd.DataFrame) -> str:
         cause = "a single seed" if has_one_seed(rows) else "too few common seeds"
         clauses = [f"{leader_text} leads, but with {cause} no difference can be tested"]
     else:
-        best = [leader] if leader["standing"] else []
-        best += [row for _, row in others[others["standing"] == "best"].iterrows()]
-        names = [named(row, marked(row) if i == 0 else "") for i, row in enumerate(best)]
-        if not best:
-            worse = "none is among the best: each is significantly worse than another"
-            clauses = [worse] if rows["significant"].all() else []
-        elif len(best) == 1:
-            alone = rows.loc[rows["initializer"] != best[0]["initializer"], "significant"].all()
-            clauses = [f"{'the best' if alone else 'among the best'}: {names[0]}"]
-        else:
-            clauses = [f"among the best: {_some(names)}"]
+        clauses = _best(rows)
         if leader["significant"]:
             clauses.append(
                 f"{leader_text} leads on validation but is significantly worse than {leader['worse_than']} on test"
             )
         elif not leader["standing"]:
-            clauses.append(f"{leader_text} leads, but has too few seeds for a test")
-        clauses += _open(others[others["standing"] == "open"])
+            clauses.append(f"{leader_text} leads, but shares too few seeds for a test")
+        clauses += _costs(rows, leader, equivalent_within)
         clauses += _significantly_worse(others[others["significant"]], failed[failed["significant"]])
-        failed = failed[~failed["significant"]]
+        failed = failed[~failed["significant"] & (failed["standing"] == "")]
         untested = list(others.loc[(others["standing"] == "") & ~others["significant"], "initializer"])
         if untested:
-            clauses.append(f"{_some(untested)} {'has' if len(untested) == 1 else 'have'} too few seeds for a test")
+            clauses.append(f"{_some(untested)} {'shares' if len(untested) == 1 else 'share'} too few seeds for a test")
     return "; ".join(clauses + _always_failed(failed)) + "."
 
 
@@ -64,17 +67,48 @@ def has_one_seed(rows: pd.DataFrame) -> bool:
 
 def _any_tested(rows: pd.DataFrame) -> bool:
     """Return whether any two initializers have enough common seeds for a test."""
-    return bool(rows["difference_low"].notna().any() or rows["significant"].any())
+    return bool(rows["p"].notna().any())
 
 
-def _open(rows: pd.DataFrame) -> list[str]:
-    """Name those that cannot be ruled out, and how much lower their means are."""
-    if rows.empty:
-        return []
-    names = [named(row, f"{_points(row)} lower") for _, row in rows.head(MAX_OPEN_NAMED).iterrows()]
-    if len(rows) > MAX_OPEN_NAMED:
-        names.append(f"{len(rows) - MAX_OPEN_NAMED} more (up to {_points(rows.iloc[-1])} lower)")
-    return [f"cannot be ruled out (high variance across seeds): {listed(names)}"]
+def _best(rows: pd.DataFrame) -> list[str]:
+    """Name all that are not significantly worse than another: the best is one of them."""
+    candidates = _candidates(rows)
+    near = [row for _, row in candidates[candidates["standing"] == "best"].iterrows()]
+    names = [named(row, marked(row) if i == 0 else "") for i, row in enumerate(near)]
+    tested = "" if _all_tested(rows) else " of those tested"
+    if len(candidates) == 1:
+        return [f"the best{tested}: {named(candidates.iloc[0], marked(candidates.iloc[0]))}"]
+    behind = candidates[candidates["standing"] == "open"]
+    others = [named(row, f"{_points(row)} lower") for _, row in behind.head(MAX_OPEN_NAMED).iterrows()]
+    if len(behind) > MAX_OPEN_NAMED:
+        others.append(f"{len(behind) - MAX_OPEN_NAMED} more (up to {_points(behind.iloc[-1])} lower)")
+    count = f" {len(candidates)}" * (len(near) > MAX_NAMED or len(behind) > MAX_OPEN_NAMED)
+    parts = [_some(names)] * bool(names)
+    parts += [f"not ruled out because of high variance across seeds, {listed(others)}"] * bool(others)
+    return [f"the best{tested} is among{count}: {', or, '.join(parts)}"]
+
+
+def _candidates(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a combination that are not significantly worse than another, the leader first."""
+    return rows[rows["standing"] != ""].sort_values("difference", na_position="first", kind="stable")
+
+
+def _all_tested(rows: pd.DataFrame) -> bool:
+    """Return whether every initializer is among the best or significantly worse."""
+    return bool(((rows["standing"] != "") | rows["significant"]).all())
+
+
+def _costs(rows: pd.DataFrame, leader: Any, equivalent_within: float | None) -> list[str]:
+    """Say what choosing the leader costs at most, and which initializers are equivalent to the best."""
+    name, bound = leader["initializer"], leader["regret_bound"]
+    alone = len(_candidates(rows)) == 1
+    equivalent = list(rows.loc[rows["equivalent"], "initializer"])
+    within = f"equivalent within {in_points(equivalent_within or 0.0)}"
+    clauses = []
+    if not alone and bound <= MAX_HALF_WIDTH:
+        too = f" ({within})" * (equivalent == [name])
+        clauses.append(f"choosing {name} costs at most {at_most(bound)} points{too}")
+    return clauses + [f"{within}: {_some(equivalent)}"] * (equivalent not in ([], [name]))
 
 
 def _significantly_worse(rows: pd.DataFrame, failed: pd.DataFrame) -> list[str]:
@@ -145,17 +179,15 @@ def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
         sentences.append("No significant differences between initializers: more seeds can detect smaller differences.")
     elif n_compared == 1:
         scope = f" with {title(combination, compared.iloc[0])}" if n_led + n_failed > 1 else ""
-        candidates = compared[compared["standing"] != ""].sort_values("difference", na_position="first")
-        names = list(candidates["initializer"])
-        if not names:
-            sentences.append(f"No initializer is among the best{scope}: each is significantly worse than another.")
-        elif len(names) == 1:
-            alone = compared.loc[compared["initializer"] != names[0], "significant"].all()
-            sentences.append(
-                f"{names[0]} is the best{scope}." if alone else f"Only {names[0]} is among the best{scope}."
-            )
+        names = list(_candidates(compared)["initializer"])
+        tested = "" if _all_tested(compared) else " of those tested"
+        if len(names) == 1:
+            sentences.append(f"{names[0]} is the best{tested}{scope}.")
         else:
-            sentences.append(f"No significant differences among {_some(names)}{scope}: the best is one of them.")
+            them = "them" if len(names) <= MAX_NAMED else f"these {len(names)}"
+            sentences.append(
+                f"No significant differences among {_some(names)}{scope}: the best{tested} is one of {them}."
+            )
     else:
         sentences += _across_combinations(compared, n_compared, keys)
     if n_led > 1:
@@ -174,7 +206,8 @@ def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -
     names = list(dict.fromkeys(alive["initializer"]))
     settings = [setting.replace("_", " ") for setting in keys]
     combinations = counted(count, keys[0]) if len(keys) == 1 else f"{count} combinations of {listed(settings)}"
-    rows = alive.assign(_tested=(alive["standing"] != "") | alive["significant"]).groupby("initializer")
+    trained = alive["failed"] < alive["seeds"]
+    rows = alive.assign(_tested=((alive["standing"] != "") & trained) | alive["significant"]).groupby("initializer")
     worse_jointly, worse = rows["significant_overall"].sum(), rows["significant"].sum()
     everywhere = rows["_tested"].sum() == count  # tested in every combination, and trained
     never = [name for name in names if worse_jointly[name] == 0 and everywhere[name]]
@@ -396,15 +429,17 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, verdicts: pd.D
     return sentences
 
 
-def at_rates(verdicts: pd.DataFrame | None, rates: pd.DataFrame, which: str) -> str:
+def at_rates(
+    verdicts: pd.DataFrame | None, rates: pd.DataFrame, which: str, equivalent_within: float | None = None
+) -> str:
     """Answer for one combination with all initializers at the `common` learning rate, or each at its `own_best`."""
     chosen = rates[rates[which]]
     if verdicts is None or chosen.empty:
         return "no learning rate has runs of all initializers."
     if which == "common":
-        return f"all at {chosen['learning_rate'].iloc[0]:g}: {verdict(verdicts)}"
+        return f"all at {chosen['learning_rate'].iloc[0]:g}: {verdict(verdicts, equivalent_within)}"
     names = [f"{row['initializer']} {row['learning_rate']:g}" for _, row in chosen.iterrows()]
-    return f"each at its own best ({listed(names)}): {verdict(verdicts)}"
+    return f"each at its own best ({listed(names)}): {verdict(verdicts, equivalent_within)}"
 
 
 def at_the_edge(rates: pd.DataFrame) -> list[str]:

@@ -1,6 +1,7 @@
 """Numbers as text: a number for people is formatted here and nowhere else."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,18 +54,28 @@ def digits_for(half: float) -> int:
 
 
 def interval(row: Any, runs: str = "all") -> str:
-    """A row's mean with its 95% interval, as `91.2% ± 0.3`; the mean alone where there is no interval.
+    """A row's mean with its 95% interval; the mean alone where there is no interval.
 
-    Of `all` runs, or of those that `trained`.
+    Of `all` runs, or of those that `trained`. The interval of a leader reaches further down than up.
+
+    >>> interval({"mean_all": 0.912, "all_low": 0.909, "all_high": 0.915})
+    '91.2% ± 0.3'
+    >>> interval({"mean_all": 0.912, "all_low": 0.907, "all_high": 0.915})
+    '91.2% +0.3 −0.5'
     """
-    mean = row[f"mean_{runs}"]
+    mean, low, high = row[f"mean_{runs}"], row[f"{runs}_low"], row[f"{runs}_high"]
     if pd.isna(mean):
         return "–"
-    half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
-    digits = digits_for(half)
+    half = (high - low) / 2
     if half > MAX_HALF_WIDTH:
-        return f"{percent(mean, digits)} ± over {100 * MAX_HALF_WIDTH:.0f}"
-    return percent(mean, digits) + ("" if pd.isna(half) else f" ± {100 * half:.{digits}f}")
+        return f"{percent(mean)} ± over {100 * MAX_HALF_WIDTH:.0f}"
+    if pd.isna(half):
+        return percent(mean)
+    symmetric = abs(high + low - 2 * mean) < 1e-9
+    digits = digits_for(half if symmetric else min(high - mean, mean - low))
+    up, down = (half, half) if symmetric else (high - mean, mean - low)
+    above, below = (f"{100 * part:.{digits}f}" for part in (up, down))
+    return percent(mean, digits) + (f" ± {above}" if above == below else f" +{above} −{below}")
 
 
 def marked(row: Any) -> str:
@@ -107,6 +118,29 @@ def points(value: float, low: float, high: float) -> tuple[str, str]:
 def difference_ends(low: Any, high: Any) -> tuple[Any, Any]:
     """The ends of the interval of a difference, or of many: no difference of accuracies is beyond 100 points."""
     return np.clip(low, -1.0, 1.0), np.clip(high, -1.0, 1.0)
+
+
+def at_most(bound: float) -> str:
+    """An upper bound in percentage points, rounded up.
+
+    >>> at_most(0.00431), at_most(0.0), at_most(0.0312), at_most(0.7)
+    ('0.44', '0.00', '3.2', 'over 50')
+    """
+    if pd.isna(bound):
+        return "–"
+    if bound > MAX_HALF_WIDTH:
+        return f"over {100 * MAX_HALF_WIDTH:.0f}"
+    digits = 2 if bound < 0.02 else 1
+    return f"{math.ceil(100 * bound * 10**digits - 1e-9) / 10**digits:.{digits}f}"
+
+
+def in_points(value: float) -> str:
+    """A number of percentage points with its unit.
+
+    >>> in_points(0.2), in_points(1.0)
+    ('0.2 points', '1 point')
+    """
+    return f"{value:g} {'point' if value == 1 else 'points'}"
 
 
 def whole(count: float) -> str:

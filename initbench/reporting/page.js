@@ -57,10 +57,10 @@
   const number = () => data.metrics.findIndex(([name]) => name === view.metric);
   const count = data.settings.length;
   const key = (column, i) => {
-    const [combination, initializer, failed, difference, epochs, metrics] = data.rows[i];
+    const [combination, initializer, failed, difference, epochs, regret, worse, metrics] = data.rows[i];
     const cells = metrics[number()];
     if (column < count) return numeric[column] ? +data.combinations[combination][column] : orders[column].indexOf(data.combinations[combination][column]);
-    return [data.initializers[initializer], cells[1], cells[1], view.reference ? behind(i)[1] : difference, cells[5], failed, epochs][column - count];
+    return [data.initializers[initializer], cells[1], cells[1], view.reference ? behind(i)[1] : difference, regret, worse, cells[5], failed, epochs][column - count];
   };
   const orders = data.settings.map((_, i) => unique(data.combinations.map((combination) => combination[i])));
   const numeric = orders.map((values) => values.every((value) => value !== "" && !isNaN(value))); // else the grid's order
@@ -108,16 +108,16 @@
     const which = number(), numbers = [];
     rows.forEach((row, i) => {
       row.hidden = !visible[i];
-      if (visible[i]) numbers.push(...data.rows[i][5][which].slice(1, 4).filter((value) => value !== null));
+      if (visible[i]) numbers.push(...data.rows[i].at(-1)[which].slice(1, 4).filter((value) => value !== null));
     });
     const low = Math.min(...numbers), high = Math.max(...numbers);
     rows.forEach((row, i) => {
-      const cells = data.rows[i][5][which], fields = row.cells;
+      const cells = data.rows[i].at(-1)[which], fields = row.cells;
       const [mean, dagger] = fields[count + 2].children;
       mean.textContent = cells[0];
       if (dagger) dagger.hidden = which > 0; // it is about test accuracy
       fields[count + 3].textContent = view.reference ? behind(i)[0] : fields[count + 3].dataset.leader;
-      fields[count + 4].textContent = cells[4];
+      fields[count + 6].textContent = cells[4];
       if (visible[i]) plot(fields[count + 1], cells.slice(1, 4), low, high, `var(--c${data.rows[i][1]})`);
     });
     titled("metric-head", `${data.metrics[which][1]}, all runs`);

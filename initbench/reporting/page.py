@@ -107,7 +107,6 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
         "max_columns": limits.MAX_OVERVIEW_COLUMNS,
         "planning": planning,
         "all_planning": all_planning,
-        "comparisons": int(table["comparisons"].max()),
         "failed": failed,
         "failures": failures,
         "max_failures": limits.MAX_FAILURES,
@@ -139,6 +138,9 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
         "fixed": _fixed(grid),
         "axes": grid.shape,
         "flags": sorted(set(table["flag"]) - {""}),
+        "equivalent_within": grid.equivalent_within,
+        "equivalent": bool(table["equivalent"].any() or first.verdicts["equivalent"].any()),
+        "rotation_only": bool((table["rotation_only"] & table["significant"]).any()),
         "ranking": _ranking(evidence),
         "rates": _rates(evidence),
     }
@@ -220,7 +222,12 @@ def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
     """For each combination: its number, where the page has figures of it; its title, its seeds and its answer."""
     at_its_best = RATE in evidence.grid.varying and RATE not in evidence.combination
     return [
-        (None if at_its_best else i, title, int(rows["seeds"].max()), narrative.verdict(rows))
+        (
+            None if at_its_best else i,
+            title,
+            int(rows["seeds"].max()),
+            narrative.verdict(rows, evidence.grid.equivalent_within),
+        )
         for i, (title, rows) in enumerate(evidence.combinations[: limits.MAX_ANSWERS])
     ]
 
@@ -240,9 +247,10 @@ def _rates(evidence: Evidence) -> list[tuple[str, list[str]]]:
         return []
     keys = evidence.combination_without_rate
     has_others = set(keys) < set(evidence.combination)  # else the rate is the only setting of a combination
-    at_each = evidence.verdicts if has_others else stats.verdicts(evidence.frame, [*keys, RATE], chance=evidence.chance)
+    at_each = evidence.verdicts if has_others else evidence.verdicts_of(evidence.frame, [*keys, RATE])
+    within = evidence.grid.equivalent_within
     common = stats.at_rates(evidence.frame, rates, keys, "common")
-    tables = [rates, stats.verdicts(common, keys, chance=evidence.chance), evidence.first.verdicts, at_each]
+    tables = [rates, evidence.verdicts_of(common, keys, evidence.first.selected_from), evidence.first.verdicts, at_each]
     by_title = [
         {names.title(keys, rows.iloc[0]): rows for rows in stats.by_combination(table, keys)} for table in tables
     ]
@@ -250,8 +258,8 @@ def _rates(evidence: Evidence) -> list[tuple[str, list[str]]]:
         (
             title,
             [
-                narrative.at_rates(by_title[1].get(title), rows, "common"),
-                narrative.at_rates(by_title[2][title], rows, "own_best"),
+                narrative.at_rates(by_title[1].get(title), rows, "common", within),
+                narrative.at_rates(by_title[2][title], rows, "own_best", within),
                 *(
                     f"{line}."
                     for line in (*narrative.best_at_some_rates(by_title[3][title]), *narrative.at_the_edge(rows))

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from initbench import __version__
 from initbench.reporting.figures.svg import unique
+from initbench.reporting.numbers import in_points
 
 
 def fill(template: str, colours: str = "", **values: Any) -> str:
@@ -17,7 +18,7 @@ def fill(template: str, colours: str = "", **values: Any) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FunctionLoader(asset)
     )
-    environment.filters |= {"breakable": _breakable, "digest": _digest}
+    environment.filters |= {"breakable": _breakable, "digest": _digest, "points": in_points}
     environment.globals |= {"unique": lambda svg, prefix: Markup(unique(svg, prefix))}
     own = {"version": __version__, "style": Markup(asset("page.css")), "colours": Markup(colours)}
     return environment.get_template(template).render(**own, **values)

@@ -1,5 +1,7 @@
 """The summary of an experiment in the terminal: one row for each combination."""
 
+import re
+
 import pandas as pd
 
 from initbench.reporting import names, narrative, numbers
@@ -10,7 +12,8 @@ from initbench.spec.grid import Grid
 def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
     """Print the leader of each combination, its test accuracy, and the other initializers among the best.
 
-    `verdicts` is the table of `stats.verdicts`, with short names of initializers.
+    Where the grid file declares what counts as equivalent, those that are equivalent to the best too. `verdicts` is the
+    table of `stats.verdicts`, with short names of initializers.
     """
     from rich import box
     from rich.console import Console
@@ -21,7 +24,9 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
     console = Console(soft_wrap=False, highlight=False)
     combination = combination_of(grid)
     table = Table(box=box.SIMPLE_HEAD, title=None)
-    for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", "Failed"):
+    within = grid.equivalent_within
+    equivalent = [f"Equivalent within {within:g}"] if verdicts["equivalent"].any() else []
+    for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", *equivalent, "Failed"):
         table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")
     for _, rows in verdicts.groupby(combination, sort=False):
         failed = f"{int(rows['failed'].sum())} of {int(rows['seeds'].sum())}"
@@ -30,6 +35,7 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
                 names.title(combination, rows.iloc[0]),
                 f"none: {narrative.none_trained(rows).lower()}",
                 "–",
+                *[""] * len(equivalent),
                 "",
                 failed,
             )
@@ -37,21 +43,30 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
             continue
         leader = rows[rows["leader"]].iloc[0]
         others = rows[~rows["leader"]]
-        also = ", ".join(others.loc[others["standing"] == "best", "initializer"])
-        if len(others) and not others["difference_low"].notna().any():
+        among = others[others["standing"] != ""].sort_values("difference", kind="stable")
+        marks = {"best": "", "open": f"{names.MARKS['open']} "}
+        also = ", ".join(marks[row["standing"]] + row["initializer"] for _, row in among.iterrows())
+        if len(others) and not rows["p"].notna().any():
             also = f"unknown: {'one seed' if narrative.has_one_seed(rows) else 'too few common seeds'}"
-        cells = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, failed)
+        costs = [", ".join(rows.loc[rows["equivalent"], "initializer"])] * len(equivalent)
+        cells = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, *costs, failed)
         table.add_row(*map(Text, cells))  # as it is: a data set's name may look like markup
     # A name is never broken: a terminal that is too narrow wraps the lines itself.
     widest = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
     console.width = max(console.width, widest)
     console.print(table)
     accuracies = "".join(map(str, table.columns[2].cells))
-    if "±" in accuracies:
-        legend = "±: 95% interval of the mean over seeds. "
-        legend += (
-            "†: contains the true mean less often (runs failed or on a plateau, or accuracies skewed, or all equal). "
-            * ("†" in accuracies)
-        )
-        legend += "Best: not significantly worse than any other, and at most one point below the leader."
-        console.print(legend, soft_wrap=True)
+    if re.search("[±+]", accuracies):
+        legend = [
+            "±: 95% interval of the mean over seeds; that of a leader reaches further down, because it was selected."
+        ]
+        if "†" in accuracies:
+            legend.append(
+                "†: contains the true mean less often (runs failed or on a plateau; accuracies skewed or all equal)."
+            )
+        behind = "; ◦: more than a point below the leader" * bool((verdicts["standing"] == "open").any())
+        legend.append(f"Among the best: not significantly worse than any other initializer{behind}.")
+        if within is not None:
+            shown = "" if equivalent else ", which is shown for none"
+            legend.append(f"Equivalent within {numbers.in_points(within)}: choosing it costs at most that{shown}.")
+        console.print(" ".join(legend), soft_wrap=True)

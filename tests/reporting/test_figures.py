@@ -191,9 +191,11 @@ def test_accuracies_by_initializer(single_rate):
     for i, row in table.iterrows():
         text = numbers.interval(row)
         picture.has_text(text)
-        (mean, half), precision = numbers_of(text)
+        (mean, up, *down), precision = numbers_of(text)
+        assert len(down) == row["leader"]  # the leader's interval reaches further down
         assert abs(100 * row["mean_all"] - mean) <= precision
-        assert abs(100 * (row["all_high"] - row["mean_all"]) - half) <= precision
+        assert abs(100 * (row["all_high"] - row["mean_all"]) - up) <= precision
+        assert abs(100 * (row["mean_all"] - row["all_low"]) - abs(down[0] if down else up)) <= precision
         picture.has_bar(row["all_low"], row["all_high"], i)
         picture.has_marker(row["mean_all"], i)
         for seed in rows.loc[rows["initializer"] == row["initializer"], "test_accuracy"]:

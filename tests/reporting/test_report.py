@@ -67,21 +67,27 @@ def test_every_figure_has_a_description_and_its_numbers_in_a_table(page):
     assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', page)) - {"explore"} <= set(names)
 
 
-def test_the_answer_stands_first_in_words(page):
-    text = Page(page).text
+def words_with_five_seeds():
+    parsed = grid.parse(TEXT, overrides={"seed": 5})
+    environment = {"torch": "2.13.0", "processor": "a processor", "bits": "exact"}
+    return Page(render(made_up(parsed), parsed, [environment, environment], "initbench run page.toml")).text
+
+
+def test_the_answer_stands_first_in_words(without_figures):
+    text = words_with_five_seeds()
     answer = text.index(
         "Over all 4 combinations of activation and loss, zeros is never significantly worse than any other initializer."
     )
-    assert answer < text.index("tanh, mse, 3 seeds: the best: zeros (90.") < text.index("Method")
+    assert answer < text.index("tanh, mse, 5 seeds: the best: zeros (90.") < text.index("Method")
     assert "Never among the best: he_normal and truncated_normal(std=1.0)." in text
-    assert "36 training runs on MNIST (55,000 training images), 3 seeds per configuration, 2 epochs each." in text
+    assert "60 training runs on MNIST (55,000 training images), 5 seeds per configuration, 2 epochs each." in text
     for part in (
         "Method",
         "Environment",
         "a processor",
         "Reproduce",
         "initbench run page.toml",
-        "None of the 36 runs diverged or stayed at chance.",
+        "None of the 60 runs diverged or stayed at chance.",
     ):
         assert part in text
 
@@ -94,8 +100,8 @@ def test_the_tables_hold_the_numbers_of_the_statistics(page):
         assert numbers.interval(row) in text
 
 
-def test_the_articles_configuration_is_described_as_expected_behaviour(page):
-    text = Page(page).text
+def test_the_articles_configuration_is_described_as_expected_behaviour(without_figures):
+    text = words_with_five_seeds()
     assert "The article's own configuration" in text
     assert "expected behaviour, not a bug" in text
     assert "zeros are a good start" in text
@@ -171,11 +177,11 @@ def made_up_of_epochs(parsed, epochs):
 
 
 def test_divergence_is_counted_and_listed(without_figures):
-    parsed = grid.parse(TEXT)
+    parsed = grid.parse(TEXT, overrides={"seed": 5})
     frame = made_up(parsed, broken=lambda c: c.initializer == "he_normal" and c.activation == "relu" and c.seed < 2)
     text = Page(render(frame, parsed, [], "x")).text
-    assert "4 of 36 runs diverged (a loss became infinite or not a number) and 0 stayed at chance." in text
-    assert "2 of 3" in text
+    assert "4 of 60 runs diverged (a loss became infinite or not a number) and 0 stayed at chance." in text
+    assert "2 of 5" in text
     dead = made_up(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse")
     text = Page(render(dead, parsed, [], "x")).text
     assert (
@@ -183,7 +189,7 @@ def test_divergence_is_counted_and_listed(without_figures):
         in text
     )
     assert "In 1 combination every run diverged." in text
-    assert text.count("relu, mse, 3 seeds: every run diverged, so there is no leader.") == 1
+    assert text.count("relu, mse, 5 seeds: every run diverged, so there is no leader.") == 1
     everything = made_up(parsed, broken=lambda c: True)
     text = Page(render(everything, parsed, [], "x")).text
     assert "Every run diverged, so no initializer can be recommended." in text
@@ -209,17 +215,19 @@ def test_a_verdict_names_the_best_initializers_and_the_significantly_worse():
         }
     )
     assert narrative.verdict(stats.verdicts(frame, [])) == (
-        "among the best: a (90.8% ± 1.0) and b; significantly worse: c (40.0 points lower)."
+        "the best is among: a (90.8% +1.0 −1.5) and b; choosing a costs at most 1.29 points; significantly worse: c "
+        "(40.0 points lower)."
     )
     values = {"best": [0.90, 0.91, 0.92], "loose": [0.9, 0.6, 0.3], "stuck": [0.1, 0.1, 0.1], "lost": [None] * 3}
     assert narrative.verdict(stats.verdicts(frame_of(values), [])) == (
-        "among the best: best (91.0% ± 2.5); cannot be ruled out (high variance across seeds): loose (31.0 points "
-        "lower); significantly worse: stuck (every run stayed at chance) and lost (every run diverged)."
+        "the best is among: best (91.0% +2.5 −5.1), or, not ruled out because of high variance across seeds, loose "
+        "(31.0 points lower) and lost (79.7 points lower; every run diverged); significantly worse: stuck (every run "
+        "stayed at chance)."
     )
     some = frame_of({"a": [0.90, 0.91, 0.92, 0.91, 0.90], "b": [0.80, 0.81, None, 0.81, 0.80]})
     assert narrative.verdict(stats.verdicts(some, [])) == (
-        "among the best: a (90.8% ± 1.0); cannot be ruled out (high variance across seeds): b (24.1 points lower; 1 of "
-        "5 runs diverged)."
+        "the best is among: a (90.8% +1.0 −1.3), or, not ruled out because of high variance across seeds, b (24.1 "
+        "points lower; 1 of 5 runs diverged); choosing a costs at most 15.2 points."
     )
     one_seed = frame_of({"a": [0.9], "b": [0.8]})
     assert (
@@ -300,8 +308,15 @@ def test_the_time_of_initialization_is_reported_apart_from_training():
 def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
     from initbench.reporting import tables
 
-    parsed = grid.parse(TEXT)
-    frame = made_up(parsed)
+    parsed = grid.parse(TEXT, overrides={"seed": 5})
+    frame = made_up(
+        parsed,
+        lambda c: (
+            0.9
+            - 0.4 * c.initializer.startswith("trunc")
+            - 0.02 * (c.seed % 2) * (c.loss == "mse") * (c.initializer == "zeros")
+        ),
+    )
     verdicts = stats.verdicts(frame, ["activation", "loss"])
     markdown, latex = tables.markdown(frame, parsed), tables.latex(frame, parsed)
     rows = [line for line in markdown.splitlines() if line.startswith("|")][2:]
@@ -311,9 +326,11 @@ def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
     assert len(rows) == len(body) == len(verdicts) == 12
     for (_, row), text, tex in zip(verdicts.iterrows(), rows, body, strict=True):
         assert numbers.interval(row) in text
-        assert numbers.interval(row).replace("%", r"\%").replace("±", r"$\pm$") in tex
-        best = row["leader"] or not row["significant"]
-        assert ("**" in text) == (r"\textbf{" in tex) == best
+        assert numbers.interval(row).replace("%", r"\%").replace("±", r"$\pm$").replace("−", "$-$") in tex
+        assert text.endswith(f" | {numbers.at_most(row['regret_bound'])} |")
+        assert ("**" in text) == (r"\textbf{" in tex) == (row["standing"] == "best")
+        assert (" ◦ |" in text) == (r" $\circ$ &" in tex) == (row["standing"] == "open")
+        assert row["leader"] <= (row["standing"] == "best") == (not row["significant"])
         assert row["initializer"].replace("_", r"\_") in text
         assert row["initializer"].replace("_", r"\_") in tex
     assert re.sub(r"\\.", "", latex.partition("\n")[2]).count("_") == 0  # every one is escaped
@@ -352,8 +369,8 @@ def test_the_page_reports_how_fast_an_initializer_approaches_the_leader(without_
     assert "Epochs to within 1 point of the leader" in Page(render(frame, parsed, [], "x")).text
 
 
-def test_no_initializer_is_recommended_if_each_is_significantly_worse_than_another():
-    """Three initializers, each pair with seeds of its own: a beats b, b beats c, and c beats a."""
+def test_one_that_shares_too_few_seeds_with_the_others_is_not_said_to_be_compared():
+    """Three initializers, each pair with seeds of its own: no seed is common to all three."""
     better = {seed: ["ab", "bc", "ca"][seed // 5] for seed in range(15)}
     values = {
         name: [0.9 + 0.001 * (s % 5) - 0.1 * (p[1] == name) if name in p else np.nan for s, p in better.items()]
@@ -362,12 +379,65 @@ def test_no_initializer_is_recommended_if_each_is_significantly_worse_than_anoth
     frame = frame_of(values)
     frame = frame[frame["test_accuracy"].notna()].assign(activation="tanh")
     verdicts = stats.verdicts(frame, ["activation"])
-    assert verdicts["significant"].all()
-    assert (
-        narrative.headline(verdicts, ["activation"])[0]
-        == "No initializer is among the best: each is significantly worse than another."
+    assert narrative.headline(verdicts, ["activation"])[0] == "b is the best of those tested."
+    assert narrative.verdict(verdicts) == (
+        "the best of those tested: b (85.2% +3.8 −4.9); significantly worse: c (10.0 points lower); a shares too few "
+        "seeds for a test."
     )
-    assert narrative.verdict(verdicts).startswith("none is among the best: each is significantly worse than another; ")
+
+
+def noisy(count, spread=0.015, step=0.0):
+    """Initializers of this many equal, or ever lower, true accuracies, at five seeds."""
+    generator = np.random.default_rng(0)
+    values = {f"i{i:02}": 0.9 - step * i + spread * generator.standard_normal(5) for i in range(count)}
+    return stats.verdicts(frame_of(values).assign(activation="tanh"), ["activation"], equivalent_within=5)
+
+
+@pytest.mark.parametrize(("count", "step"), [(3, 0.0), (6, 0.0), (20, 0.0), (20, 0.003), (20, 0.03)])
+def test_all_that_may_be_the_best_are_named_or_counted_however_far_behind(count, step):
+    table = noisy(count, step=step)
+    candidates = table.loc[~table["significant"], "initializer"]
+    assert set(table.loc[table["standing"] != "", "initializer"]) == set(candidates)
+    sentence = narrative.verdict(table).partition("; ")[0]
+    names, rest = re.findall(r"i\d\d", sentence), re.findall(r"(\d+) more", sentence)
+    assert set(names) <= set(candidates)
+    assert len(names) + sum(map(int, rest)) == len(candidates)
+    if rest:
+        assert sentence.startswith(f"the best is among {len(candidates)}: ")
+    headline = narrative.headline(table, ["activation"])[0]
+    if table["significant"].any() and len(candidates) > 8:
+        assert headline.endswith(f"the best is one of these {len(candidates)}.")
+
+
+def test_what_a_choice_costs_at_most_is_stated_and_what_is_equivalent_is_named():
+    shift = np.array([0.0, 0.002, 0.001, 0.003, 0.0015])
+    noise = 0.0001 * np.array([1, -1, 0, 1, -1])
+    values = {"a": 0.9 + shift, "b": 0.8999 + shift + noise, "c": 0.896 + shift - noise, "d": 0.8 + shift}
+    table = stats.verdicts(frame_of(values), [], equivalent_within=0.2)
+    bound = table.set_index("initializer")["regret_bound"]
+    assert bound["b"] < 0.002 < bound["c"] < bound["d"]
+    sentence = narrative.verdict(table, 0.2)
+    assert f"choosing a costs at most {numbers.at_most(bound['a'])} points; " in sentence
+    assert "equivalent within 0.2 points: a and b; " in sentence
+    assert "equivalent" not in narrative.verdict(stats.verdicts(frame_of(values), []))
+    assert "equivalent within 1 point: a, b and c; " in narrative.verdict(
+        stats.verdicts(frame_of(values), [], equivalent_within=1), 1.0
+    )
+    close = stats.verdicts(
+        frame_of({"a": values["a"], "b": values["a"] - 0.0005 + 20 * noise}), [], equivalent_within=0.2
+    )
+    assert narrative.verdict(close, 0.2) == (
+        "the best is among: a (90.2% +0.1 −0.2) and b; choosing a costs at most 0.20 points (equivalent within 0.2 "
+        "points)."
+    )
+
+
+def test_a_bound_is_rounded_up_so_that_it_still_bounds():
+    generator = np.random.default_rng(0)
+    for bound in [*generator.uniform(0, 0.5, 200), *generator.uniform(0, 0.02, 200)]:
+        shown = float(numbers.at_most(bound))
+        assert 100 * bound <= shown + 1e-9
+        assert shown - 100 * bound <= (0.01 if bound < 0.02 else 0.1) + 1e-9
 
 
 def lacking(frame, **values):
@@ -567,19 +637,26 @@ def around(mean):
 
 def test_who_was_not_compared_is_not_passed_over():
     headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.899])
-    assert headline == "Only A is among the best."
+    assert headline == "A is the best of those tested."
     assert verdict == (
-        "among the best: A (90.2% ± 0.1); significantly worse: B (40.0 points lower); C has too few seeds for a test."
+        "the best of those tested: A (90.2% +0.1 −0.2); significantly worse: B (40.0 points lower); C shares too few "
+        "seeds for a test."
     )
     headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.95])
-    assert "single seed no" not in headline
-    assert verdict.startswith("C (95.0%) leads, but has too few seeds for a test; ")
+    assert headline == "A is the best of those tested."
+    assert verdict == (
+        "the best of those tested: A (90.2% ± 0.1); C (95.0%) leads, but shares too few seeds for a test; "
+        "significantly worse: B (45.0 points lower)."
+    )
     assert judged(A=around(0.9), B=around(0.5))[0] == "A is the best."
     headline, verdict = judged(
         A=[0.3, 0.2, 0.9], B=[0.1, 0.1, 0.1]
     )  # that B never trained does not prove that A is better
     assert headline.startswith("No significant differences between initializers")
-    assert verdict == "among the best: A (46.7% ± over 50); every run of B stayed at chance."
+    assert verdict == (
+        "the best is among: A (46.7% ± over 50), or, not ruled out because of high variance across seeds, B (36.7 "
+        "points lower; every run stayed at chance)."
+    )
     headline, verdict = judged(A=[0.9], B=[0.8])
     assert headline == "With a single seed no difference can be tested: any difference may be chance."
 

@@ -13,7 +13,7 @@ from initbench.reporting.figures.axes import WIDTH, accuracy_range
 from initbench.reporting.figures.curves import learning_curve
 from initbench.reporting.figures.drawing import Drawing, inline, save, swatch, undrawable
 from initbench.reporting.figures.forest import intervals
-from initbench.reporting.figures.heatmap import MARKS, heat_map
+from initbench.reporting.figures.heatmap import heat_map
 from initbench.reporting.figures.paired import changes, differences
 from initbench.reporting.figures.profiles import profile
 from initbench.reporting.figures.ranks import rank_diagram
@@ -21,7 +21,6 @@ from initbench.reporting.figures.rates import sensitivity
 from initbench.reporting.figures.style import Palette
 
 __all__ = [
-    "MARKS",
     "WIDTH",
     "Drawing",
     "Palette",

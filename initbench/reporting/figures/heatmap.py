@@ -12,9 +12,7 @@ from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, stacked
 from initbench.reporting.figures.style import luminance, report_style
 from initbench.reporting.limits import MAX_COLUMN_LABEL, MAX_LARGE_COLUMNS, MAX_LEVEL_COLUMNS, MAX_LEVEL_LABEL
-
-# What stands beside the number of an initializer that is among the best, or cannot be ruled out.
-MARKS = {"best": "•", "open": "◦", "": ""}
+from initbench.reporting.names import MARKS
 
 
 @report_style
