@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from initbench.stats._means import METRIC, by_combination
 from initbench.stats._outcomes import outcomes
-from initbench.stats._verdicts import SELECTION_METRIC, results_of
+from initbench.stats._verdicts import SELECTION_METRIC, results_of, with_lower_ends
 from initbench.stats.chance import Chance
 
 RATE = "learning_rate"
@@ -20,10 +21,16 @@ def rates(
     `combination` names the settings other than the learning rate. A row for each initializer and rate of each
     combination: the columns of `results`, and
 
+    - `all_low`, `trained_low`: where a rate was selected (below), at t(1 − 2.5% / R), R the number of the initializer's
+      rates: these ends hold for all R together with 97.5%, so also for the one that was selected, by whatever rule.
     - `validation_accuracy`: its mean, a fraction; diverged runs are scored at the majority-class accuracy.
     - `own_best`: whether this rate has the initializer's highest mean validation accuracy; the first of equal ones.
     - `common`: whether this rate has the highest mean validation accuracy, averaged over the initializers, of the rates
       that all initializers have. False in every row if there is no such rate.
+
+    It assumes normal accuracies across seeds, as all intervals of means. Of 8 equivalent rates, and with a correlation
+    of 0.9 between the validation and the test accuracy of a run, the interval of the own best covers 98% (five seeds,
+    simulated); with both ends at 2.5% it would cover 87%, and that of the common rate of two initializers 90%.
     """
     keys = [*combination, "initializer", RATE]
     rows = outcomes(frame, chance)
@@ -34,10 +41,11 @@ def rates(
     table["own_best"] = table.index.isin(best)
     table["common"] = False
     for group in by_combination(table, combination):
-        wide = group.pivot_table(index=RATE, columns="initializer", values=SELECTION_METRIC, observed=True).dropna()
+        wide = group.pivot(index=RATE, columns="initializer", values=SELECTION_METRIC).dropna()
         if len(wide):
             table.loc[group.index, "common"] = group[RATE] == wide.mean(axis=1).idxmax()
-    return table
+    count = table.groupby(keys[:-1], sort=False, dropna=False, observed=True)[RATE].transform("size").to_numpy()
+    return with_lower_ends(table, np.where(table["own_best"] | table["common"], count, 1))
 
 
 def at_rates(frame: pd.DataFrame, rates: pd.DataFrame, combination: Sequence[str], which: str) -> pd.DataFrame:

@@ -226,7 +226,12 @@ def verdicts(
 
 def selected(table: pd.DataFrame, selected_from: int) -> pd.DataFrame:
     """Return the table of `verdicts` with the lower ends of the intervals of what was selected."""
-    count = selected_from * np.where(table["leader"], (1 + np.sqrt(1 + 8 * table["comparisons"])) // 2, 1)
+    initializers = np.where(table["leader"], (1 + np.sqrt(1 + 8 * table["comparisons"])) // 2, 1)
+    return with_lower_ends(table, selected_from * initializers)
+
+
+def with_lower_ends(table: pd.DataFrame, count: np.ndarray) -> pd.DataFrame:
+    """Return the table of `results` with the lower ends of its intervals at t(1 − 2.5% / `count`), one for each row."""
     for name, runs in (("all", table["seeds"]), ("trained", table["seeds"] - table["failed"])):
         nu = np.maximum(runs - 1, 1)
         factor = stdtrit(nu, 0.5 * (1 - CONFIDENCE) / count) / stdtrit(nu, 0.5 * (1 - CONFIDENCE))
