@@ -25,16 +25,18 @@ def update(experiment: Experiment) -> Rounds | None:
     if experiment.grid.seed_rule is None:
         return None
     frame = replace(experiment, rounds=None).frame()
-    experiment.rounds = replayed(experiment.grid, frame, retrains_earlier=experiment.writes)
+    experiment.rounds = replayed(experiment.grid, frame, experiment.rounds, retrains_earlier=experiment.writes)
     return experiment.rounds
 
 
-def replayed(grid: Grid, frame: "pd.DataFrame", retrains_earlier: bool = False) -> Rounds:
+def replayed(
+    grid: Grid, frame: "pd.DataFrame", since: Rounds | None = None, *, retrains_earlier: bool = False
+) -> Rounds:
     """Return the state of a grid's rule, from the tidy table of the grid's trained cells.
 
-    Every look since the first is repeated, each at the cells of its round alone. So the cells that the rule requests
-    depend on the results of these cells, and not on interruptions, on workers, or on other cells that are stored. With
-    `retrains_earlier`, results of an earlier version of the training count as missing.
+    Every look since the first, or since an earlier state, is repeated, each at the cells of its round alone. So the
+    cells that the rule requests depend on the results of these cells, and not on interruptions, on workers, or on other
+    cells that are stored. With `retrains_earlier`, results of an earlier version of the training count as missing.
     """
     import numpy as np
 
@@ -54,10 +56,10 @@ def replayed(grid: Grid, frame: "pd.DataFrame", retrains_earlier: bool = False) 
     if not (retrains_earlier and len(last) and last["cell"].iloc[0] != by_configuration[configuration[0]][seed[0]].id):
         trained[configuration, seed] = True
 
-    counts = np.full(len(by_configuration), rule.min_seeds)
-    active = np.ones(len(by_configuration), bool)
-    needs_more, refused = active, ~active
-    excluded_share, at = np.nan, 0
+    counts = np.array(since.seeds if since else [rule.min_seeds] * len(by_configuration))
+    active = np.array(since.active if since else [True] * len(by_configuration))
+    n_open, n_refused = (since.open, since.refused) if since else (len(by_configuration), 0)
+    excluded_share, at = (since.excluded_share, since.at) if since else (np.nan, 0)
     while True:
         requested = np.arange(rule.max_seeds) < counts[:, None]
         missing = requested & ~trained
@@ -65,7 +67,7 @@ def replayed(grid: Grid, frame: "pd.DataFrame", retrains_earlier: bool = False) 
             break
         rows = last[seed < counts[configuration]]
         needs_more, refused, excluded_share = _look(rows, grid, combination, index)
-        at = int(counts[active].max())
+        n_open, n_refused, at = int(needs_more.sum()), int(refused.sum()), int(counts.max())
         active &= needs_more if rule.half_width is None else _whole_combinations(needs_more, combination, index)
         grows = active & (counts < rule.max_seeds)
         if not grows.any():
@@ -77,8 +79,9 @@ def replayed(grid: Grid, frame: "pd.DataFrame", retrains_earlier: bool = False) 
         flat,
         [cells[i] for i in np.flatnonzero(missing)],
         counts.tolist(),
-        int(needs_more.sum()),
-        int(refused.sum()),
+        active.tolist(),
+        n_open,
+        n_refused,
         at,
         [cells[i] for i in np.flatnonzero(missing | (active[:, None] & ~trained))] if missing.any() else [],
         excluded_share,

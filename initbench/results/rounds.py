@@ -21,6 +21,8 @@ class Rounds:
         Those of them that are not trained. The rule has ended when none is missing.
     seeds
         The number of seeds that it has requested, of each configuration.
+    active
+        Whether each configuration can get more seeds: at the first round, and while every look requests more.
     open
         The number of configurations that needed more seeds at the last look; at the first round all of them.
     refused
@@ -38,6 +40,7 @@ class Rounds:
     cells: Sequence[Cell]
     missing: Sequence[Cell]
     seeds: Sequence[int]
+    active: Sequence[bool]
     open: int
     refused: int
     at: int
