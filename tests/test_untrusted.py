@@ -106,8 +106,7 @@ def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(fold
         halved = pc.divide(rows["test_accuracy"], 2.0)
         untrusted.replaced(path, untrusted.parquet(rows.set_column(index, rows.schema.field(index), halved)))
         table, before, after = changes(Experiment.open(folder), Experiment.open(other))
-        gate = comparison.Gate.of(table, before, 0.5)
-        pages.append(Elements(comparison.render(table, before, after, gate, "initbench compare")))
+        pages.append(Elements(comparison.render(table, before, after, 0.5, "initbench compare")))
     poisoned, plain = pages
     assert poisoned.tags == plain.tags
     assert poisoned.attributes == plain.attributes

@@ -155,6 +155,8 @@ def figures(folder: str | Path, form: str = "svg", into: str | Path | None = Non
 def compare(before: str | Path, after: str | Path) -> "pd.DataFrame":
     """Return what changed between two experiments, for each configuration that both have: see `stats.changes`.
 
+    `stats.outcome` decides from this table whether the second experiment passes, fails or neither can be shown.
+
     Raises UserError if a folder is not an experiment, or the two have no cell in common.
 
     Examples
@@ -162,6 +164,8 @@ def compare(before: str | Path, after: str | Path) -> "pd.DataFrame":
     >>> import initbench as ib
     >>> table = ib.compare("main/results/keepcoding", "branch/results/keepcoding")  # doctest: +SKIP
     >>> table[table["significant"]]  # doctest: +SKIP
+    >>> ib.stats.outcome(table, 0.5)  # doctest: +SKIP
+    'inconclusive'
     """
     experiments = rounds.opened(before), rounds.opened(after)
     table = outputs.changes(*experiments)[0]

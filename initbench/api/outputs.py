@@ -130,11 +130,11 @@ def check_table(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison that was written: its page, its sentences, and whether it exceeds what the user allows."""
+    """A comparison that was written: its page, its sentences, and its outcome where the user gave a limit."""
 
     path: Path
     sentences: list[str]
-    failing: bool
+    outcome: str | None
 
 
 def write_comparison(
@@ -142,18 +142,19 @@ def write_comparison(
 ) -> Comparison:
     """Write the page that compares two experiments, next to the second by default.
 
-    `worse` is the loss of test accuracy, in percentage points, from which on the comparison fails.
+    `worse` is the loss of test accuracy, in percentage points, that is not acceptable: see `stats.outcome`.
     """
+    from initbench import stats
     from initbench.reporting import comparison
 
     table, left, right = changes(before, after)
     path = out or after.folder.resolve().parent / f"compare-{before.grid.name}-{after.grid.name}.html"
     command = ["initbench", "compare", str(before.folder), str(after.folder)]
     command += [] if worse is None else ["--fail-if-worse", f"{abs(worse):g}"]
-    gate = None if worse is None else comparison.Gate.of(table, left, worse)
-    page = comparison.render(table, left, right, gate, shlex.join(command))
+    page = comparison.render(table, left, right, worse, shlex.join(command))
     _write(path, page.encode(), "; give --out FILE.HTML")
-    return Comparison(path, comparison.sentences(table, left, right, gate), gate is not None and gate.failing)
+    outcome = None if worse is None else stats.outcome(table, worse)
+    return Comparison(path, comparison.sentences(table, left, right, worse), outcome)
 
 
 def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Side", "Side"]:

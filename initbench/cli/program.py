@@ -14,7 +14,7 @@ from initbench.reporting import matplotlib_import
 from initbench.system import files
 from initbench.system.cache import provide_home
 
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISTAKE, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="initbench",

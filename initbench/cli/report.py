@@ -8,7 +8,7 @@ import typer
 
 from initbench.cli import output
 from initbench.cli.options import Folder, Force, print_notes, refuse_to_overwrite
-from initbench.cli.program import FAILED, app, say
+from initbench.cli.program import FAILED, INCONCLUSIVE, app, say
 from initbench.errors import UserError
 
 
@@ -81,10 +81,14 @@ def compare(
             "--fail-if-worse",
             metavar="POINTS",
             min=0,
-            help="Exit with status 1 if a configuration loses at least POINTS percentage points of test accuracy, "
-            "or if cells are missing.",
+            help="Exit with status 1 if a configuration, or the mean over all, loses at least POINTS percentage points "
+            "of test accuracy significantly, or if cells are missing; with 3 if no such loss is shown, and none can be "
+            "excluded.",
         ),
     ] = None,
+    allow_inconclusive: Annotated[
+        bool, typer.Option("--allow-inconclusive", help="Exit with status 0 instead of 3.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE.HTML", help="The page; default: compare-BEFORE-AFTER.html next to AFTER."),
@@ -96,6 +100,8 @@ def compare(
 
     if worse is not None and not math.isfinite(worse):
         raise UserError(f"--fail-if-worse {worse}: allowed: a number of percentage points from 0 up, such as 0.5")
+    if allow_inconclusive and worse is None:
+        raise UserError("--allow-inconclusive: allowed: together with --fail-if-worse POINTS")
     if out and (out.suffix != ".html" or out.is_dir()):
         raise UserError(f"--out {out}: allowed: a file name that ends in .html")
     if out:
@@ -107,5 +113,7 @@ def compare(
     for sentence in comparison.sentences:
         say(sentence)
     say(f"Report: {comparison.path}")
-    if comparison.failing:
+    if comparison.outcome == "failed":
         raise typer.Exit(FAILED)
+    if comparison.outcome == "inconclusive" and not allow_inconclusive:
+        raise typer.Exit(INCONCLUSIVE)

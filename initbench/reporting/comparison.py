@@ -25,32 +25,14 @@ class Side:
     environments: Sequence[Mapping[str, str]]
 
 
-@dataclass(frozen=True)
-class Gate:
-    """What counts as worse: `stats.regressions` at a threshold in points, and the cells that only `before` has."""
-
-    threshold: float
-    regressions: pd.DataFrame
-    n_missing: int
-
-    @classmethod
-    def of(cls, table: pd.DataFrame, before: Side, threshold: float) -> "Gate":
-        """Return the gate of a table of `stats.changes` from `before`."""
-        return cls(threshold, stats.regressions(table, threshold), before.cells - int(table["seeds"].sum()))
-
-    @property
-    def failing(self) -> bool:
-        """Whether there is a regression or a missing cell."""
-        return self.n_missing > 0 or not self.regressions.empty
-
-
-def sentences(table: pd.DataFrame, before: Side, after: Side, gate: Gate | None = None) -> list[str]:
-    """What changed, in sentences, and what of it the gate counts as worse."""
+def sentences(table: pd.DataFrame, before: Side, after: Side, limit: float | None = None) -> list[str]:
+    """The outcome at a limit in percentage points, if there is one, and what changed, in sentences."""
     cells, same = int(table["seeds"].sum()), int(table["same"].sum())
     changed = table[table["significant"]]
-    text = [
+    text = [] if limit is None else [_outcome(table, after, abs(limit))]
+    text.append(
         f"{numbers.plural(cells, 'cell')} in {numbers.plural(len(table), 'configuration')} are in both experiments."
-    ]
+    )
     if same == cells:
         text.append("All of them are bit-identical.")
     else:
@@ -67,26 +49,68 @@ def sentences(table: pd.DataFrame, before: Side, after: Side, gate: Gate | None 
                 f"Changed significantly: {numbers.listed(parts)}; the largest change is "
                 f"{numbers.signed(largest['change'], 2)} points ({name_of(largest, varying(table))})."
             )
+        if table["pooled"].any():
+            overall = table.iloc[0]
+            change, interval = numbers.points(*overall[["overall_change", "overall_low", "overall_high"]])
+            significance = "significant" if overall["overall_significant"] else "not significant"
+            text.append(f"The mean over {_pooled(table)} changed by {change} points {interval}: {significance}.")
     failed_before, failed_after = int(table["failed_before"].sum()), int(table["failed_after"].sum())
     if failed_before != failed_after:
         text.append(f"{failed_before:,} of these cells failed before and {failed_after:,} after.")
     for side in (before, after):
         if side.cells > cells:
             text.append(f"Only in {side.name}: {numbers.plural(side.cells - cells, 'cell')}.")
-    if gate is not None:
-        worse, points = gate.regressions, abs(gate.threshold)
-        by = f"worse by {points:g} {'point' if points == 1 else 'points'} or more"
-        if worse.empty:
-            text.append(f"No configuration of both is significantly {by}.")
-        else:
-            count = int(worse["significant"].sum())
-            text += [f"{numbers.plural(count, 'configuration')} significantly {by}."] * bool(count)
-            untested = numbers.plural(len(worse) - count, "configuration")
-            why = "with too few seeds for a test or with runs that newly fail, which counts too"
-            text += [f"{untested} {by}, {why}."] * (count < len(worse))
-        if gate.n_missing > 0:
-            text.append(f"Cells that are missing in {after.name} count as worse.")
     return text
+
+
+def _outcome(table: pd.DataFrame, after: Side, limit: float) -> str:
+    """The outcome of `stats.outcome`, and what decided it."""
+    points = f"{limit:g} {'point' if limit == 1 else 'points'} or more"
+    outcome = stats.outcome(table, limit)
+    if outcome == "failed":
+        return f"Failed: {numbers.listed(_failures(table, after, limit, points))}."
+    if outcome == "inconclusive":
+        of = f"{len(stats.open_losses(table, limit)):,} of {numbers.plural(len(table), 'configuration')}"
+        finding = f"no loss of {points} is shown, but in {of} it cannot be excluded"
+        return f"Inconclusive: {finding}. {_seeds_to_pass(table, limit)}."
+    if (table["same"] == table["seeds"]).all():
+        return "Passed: all cells are bit-identical."
+    return f"Passed: a loss of {points} is excluded in every configuration (95% confidence for each)."
+
+
+def _failures(table: pd.DataFrame, after: Side, limit: float, points: str) -> list[str]:
+    worse = stats.regressions(table, limit)
+    significant, missing = int(worse["significant"].sum()), int(table["missing"].iloc[0])
+    failures = []
+    if significant:
+        failures.append(f"{numbers.plural(significant, 'configuration')} significantly worse by {points}")
+    if significant < len(worse):
+        others = numbers.plural(len(worse) - significant, "configuration")
+        failures.append(f"{others} worse by {points}, with runs that newly fail")
+    if stats.overall_worse(table, limit):
+        failures.append(f"the mean over {_pooled(table)} significantly worse by {points}")
+    if missing > 0:
+        failures.append(f"{numbers.plural(missing, 'cell')} missing in {after.name}")
+    return failures
+
+
+def _seeds_to_pass(table: pd.DataFrame, limit: float) -> str:
+    """How many seeds exclude the loss, in every configuration and in the mean, if nothing changed."""
+    every, overall = stats.seeds_to_pass(table, limit)
+    if pd.isna(every):
+        return "That takes at least two seeds"
+    if every > stats.MAX_SEEDS:
+        return "No number of seeds excludes it where nothing changed: allow more points"
+    more = int(table["seeds"].max()) + 1
+    text = f"If nothing changed, about {max(every, more):,.0f} seeds exclude it in every configuration"
+    if table["overall_bound"].iloc[0] > -limit / 100:
+        return f"{text}; in the mean over {_pooled(table)} it is excluded already"
+    return text if pd.isna(overall) else f"{text}, about {max(overall, more):,.0f} in the mean over {_pooled(table)}"
+
+
+def _pooled(table: pd.DataFrame) -> str:
+    count = int(table["pooled"].sum())
+    return numbers.plural(count, "configuration") if count < len(table) else "all configurations"
 
 
 def varying(table: pd.DataFrame) -> list[str]:
@@ -103,7 +127,7 @@ def name_of(row: Any, settings: Iterable[str]) -> str:
     return str(row["initializer"]) + (f", {names.title(others, row)}" if others else "")
 
 
-def render(table: pd.DataFrame, before: Side, after: Side, gate: Gate | None, command: str) -> str:
+def render(table: pd.DataFrame, before: Side, after: Side, limit: float | None, command: str) -> str:
     """Return the comparison of two experiments as one HTML page, from a table of `stats.changes`."""
     table = names.shorten_initializers(table)
     order = table["change"].abs().sort_values(ascending=False, kind="stable").index
@@ -119,7 +143,7 @@ def render(table: pd.DataFrame, before: Side, after: Side, gate: Gate | None, co
         palette.style,
         before=before,
         after=after,
-        sentences=sentences(table, before, after, gate),
+        sentences=sentences(table, before, after, limit),
         settings=[setting.replace("_", " ") for setting in settings],
         figure=figure,
         shown=len(drawn),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         ranks,
         scores,
     )
-    from initbench.stats._changes import changes, regressions
+    from initbench.stats._changes import changes, open_losses, outcome, overall_worse, regressions, seeds_to_pass
     from initbench.stats._constants import MIN_SEEDS
     from initbench.stats._coverage import gamma_coverage
     from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
@@ -79,7 +79,10 @@ __all__ = [
     "learning_speed",
     "mean_interval",
     "near_leader",
+    "open_losses",
+    "outcome",
     "outcomes",
+    "overall_worse",
     "pairs",
     "pairs_at_every_look",
     "power",
@@ -95,6 +98,7 @@ __all__ = [
     "scored",
     "scores",
     "seeds_needed",
+    "seeds_to_pass",
     "share_interval",
     "summary",
     "timings",

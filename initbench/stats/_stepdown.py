@@ -235,12 +235,13 @@ def _moderated(products: Floats, squares: Floats, step: _Step) -> tuple[Floats, 
     return sums, moderated, np.minimum(prior_df + nu, (step.size - 1) * nu)
 
 
-def prior(variances: Floats, nu: int) -> tuple[Floats, Floats]:
+def prior(variances: Floats, nu: int, margin: float = 0.0) -> tuple[Floats, Floats]:
     """Return the degrees of freedom d₀ and the variance s₀² of the prior of each row of variances.
 
     They are fitted by the moments of log s². With e = log s² − ψ(ν/2) + log(ν/2), d₀ solves
     ψ′(d₀/2) = var(e) − ψ′(ν/2), and s₀² = exp(mean(e) + ψ(d₀/2) − log(d₀/2)). d₀ is infinite where the variances vary
-    no more than by chance, and 0 for a single one.
+    no more than by chance, and 0 for a single one. `margin` is added to var(e), in its standard errors for independent
+    variances, ψ′(ν/2) √(2/(m − 1) + ψ‴(ν/2) / (ψ′(ν/2)² m)) for m of them: few variances make a weak prior then.
 
     Source: Smyth 2004, section 6.2.
     """
@@ -248,7 +249,9 @@ def prior(variances: Floats, nu: int) -> tuple[Floats, Floats]:
     mean = e.mean(axis=1)
     if e.shape[1] < 2:
         return np.zeros(len(e)), np.exp(mean)
-    excess = e.var(axis=1, ddof=1) - polygamma(1, nu / 2)
+    m, expected = e.shape[1], float(polygamma(1, nu / 2))
+    excess = e.var(axis=1, ddof=1) - expected
+    excess += margin * math.sqrt(2 * expected**2 / (m - 1) + float(polygamma(3, nu / 2)) / m)
     half = _inverse_trigamma(np.maximum(excess, 1e-12))
     return np.where(excess > 0, 2 * half, np.inf), np.exp(mean + np.where(excess > 0, psi(half) - np.log(half), 0.0))
 

@@ -48,18 +48,22 @@ def test_an_experiment_has_no_changes_from_itself(before):
     assert not changes["significant"].any()
 
 
-def test_a_change_has_the_interval_of_a_paired_t_test(before):
+def test_a_change_of_few_configurations_has_the_interval_of_a_paired_t_test(before):
     after = moved_by(before, -1)
     changes = stats.changes(before, after).set_index(KEYS)
     assert changes.index[changes["significant"]].get_level_values("initializer").tolist() == ["he_normal"] * 4
     assert (changes["same"] == 0).all()
+    few = (before["activation"] == "tanh") & (before["loss"] == "mse")
+    changes = stats.changes(before[few], after[few]).set_index(KEYS)
     last = [
         frame[frame["epoch"] == 2].sort_values("seed").set_index(KEYS)["test_accuracy"] for frame in (before, after)
     ]
     for key, row in changes.iterrows():
-        expected = scipy_stats.ttest_rel(last[1][key], last[0][key]).confidence_interval(1 - 0.05 / 12)
+        expected = scipy_stats.ttest_rel(last[1][key], last[0][key]).confidence_interval(1 - 0.05 / 3)
         assert [row["change_low"], row["change_high"]] == pytest.approx([expected.low, expected.high])
         assert row["change"] == pytest.approx((last[1][key] - last[0][key]).mean())
+    assert len(changes) == 3
+    assert not changes["pooled"].any()
 
 
 @pytest.mark.parametrize(("pairs", "limit"), [(60, 7), pytest.param(300, 24, marks=pytest.mark.slow)])
@@ -99,14 +103,15 @@ def test_the_page_of_a_comparison_names_the_changes(before):
     changes = stats.changes(before, moved_by(before, -1))
     left = comparison.Side("before", 72, [{"torch": "2.13.0", "processor": "one"}])
     right = comparison.Side("<b>after</b>", 80, [{"torch": "2.14.0", "processor": "one"}])
-    page = comparison.render(changes, left, right, comparison.Gate.of(changes, left, 0.5), "initbench compare a b")
+    page = comparison.render(changes, left, right, 0.5, "initbench compare a b")
     text = Page(page).text
     for sentence in (
         "72 cells in 12 configurations are in both experiments.",
         "0 of them are bit-identical.",
         "Changed significantly: 4 configurations worse; the largest change is −0.97 points (he_normal, relu, mse).",
         "Only in <b>after</b>: 8 cells.",
-        "4 configurations significantly worse by 0.5 points or more.",
+        "Failed: 4 configurations significantly worse by 0.5 points or more.",
+        "The mean over all configurations changed by −0.32 points (−0.34 to −0.29): significant.",
         "2.14.0",
         "initbench compare a b",
     ):
@@ -143,23 +148,43 @@ def test_the_exit_status_is_1_for_a_regression(runs, tmp_path):
     out = tmp_path / "changes.html"
     result = invoke("compare", first, second, "--fail-if-worse", 0.5, "--out", out)
     assert result.exit_code == 1
-    assert "4 configurations significantly worse by 0.5 points or more." in result.output
+    assert "Failed: 4 configurations significantly worse by 0.5 points or more." in result.output
     assert "Which configurations changed significantly?" in out.read_text(encoding="utf-8")
     assert invoke("compare", first, second, "--fail-if-worse", 2, "--out", out, "--force").exit_code == 0
     assert invoke("compare", first, second, "--out", out, "--force").exit_code == 0
-    assert (
-        invoke("compare", second, first, "--fail-if-worse", 0, "--out", out, "--force").exit_code == 0
-    )  # better is not worse
+    better = invoke("compare", second, first, "--fail-if-worse", 0.5, "--out", out, "--force")
+    assert better.exit_code == 0
+    assert "Passed: a loss of 0.5 points or more is excluded in every configuration" in better.output
     same = invoke("compare", first, first, "--fail-if-worse", 0)
     assert same.exit_code == 0
-    assert "All of them are bit-identical." in same.output
+    assert "Passed: all cells are bit-identical." in same.output
     assert (first.parent / "compare-page-page.html").is_file()
     assert len(ib.compare(first, second)) == 12
+
+
+def test_the_exit_status_is_3_where_a_loss_is_neither_shown_nor_excluded(runs, tmp_path):
+    out = tmp_path / "changes.html"
+    compare = ("compare", *reversed(runs), "--out", out, "--force", "--fail-if-worse")
+    result = invoke(*compare, 0.05)
+    assert result.exit_code == 3
+    sentence = (
+        "Inconclusive: no loss of 0.05 points or more is shown, but in 4 of 12 configurations it cannot be excluded. "
+        "If nothing changed, about 49 seeds exclude it in every configuration; in the mean over all configurations it "
+        "is excluded already."
+    )
+    assert sentence in " ".join(result.output.split())
+    assert sentence in Page(out.read_text(encoding="utf-8")).text
+    assert invoke(*compare, 0.05, "--allow-inconclusive").exit_code == 0
+    assert "No number of seeds excludes it where nothing changed" in invoke(*compare, 0).output
+    assert (
+        invoke("compare", *runs, "--out", out, "--force", "--fail-if-worse", 0.5, "--allow-inconclusive").exit_code == 1
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--allow-inconclusive"], "together with --fail-if-worse POINTS"),
         (["--fail-if-worse", "inf"], "allowed: a number of percentage points"),
         (["--fail-if-worse", "-1"], "fail-if-worse"),
         (["--out", f"{__file__}/x.html"], "cannot be written"),
@@ -236,21 +261,13 @@ def test_a_table_of_text_in_categories_is_compared_as_text(before):
     pd.testing.assert_frame_equal(stats.changes(before, categories), stats.changes(before, before))
 
 
-def test_what_cannot_be_judged_counts_as_worse(before):
-    """A gate must not pass what it cannot see: missing cells, single seeds, runs that newly fail."""
-    whole = comparison.Side("before", 72, [])
+def test_missing_cells_and_runs_that_newly_fail_count_as_worse(before):
     part = before[before["initializer"] != "he_normal"]
     changes = stats.changes(before, part)
-    gate = comparison.Gate.of(changes, whole, 0.5)
-    assert gate.failing
-    assert not comparison.Gate.of(stats.changes(part, before), comparison.Side("before", 48, []), 0.5).failing
-    assert "Cells that are missing in after count as worse" in " ".join(
-        comparison.sentences(changes, whole, comparison.Side("after", 48, []), gate)
-    )
-    single = stats.changes(before[before["seed"] == 0], moved_by(before, -5))
-    assert not single["significant"].any()
-    assert len(stats.regressions(single, 0.5)) == 4
-    assert stats.regressions(stats.changes(before[before["seed"] == 0], before), 0).empty  # the same bits
+    assert stats.outcome(changes, 0.5) == "failed"
+    assert stats.outcome(stats.changes(part, before), 0.5) == "passed"
+    sides = comparison.Side("before", 72, []), comparison.Side("after", 48, [])
+    assert comparison.sentences(changes, *sides, 0.5)[0] == "Failed: 24 cells missing in after."
     failing = before.copy()
     which = (failing["initializer"] == "zeros") & (failing["epoch"] == 2) & (failing["seed"] == 0)
     failing.loc[which, "status"] = "diverged"
@@ -258,12 +275,30 @@ def test_what_cannot_be_judged_counts_as_worse(before):
     newly = stats.changes(before, failing)
     assert not newly["significant"].any()
     assert len(stats.regressions(newly, 0.5)) == 4
+    assert stats.outcome(newly, 0.5) == "failed"
+    assert comparison.sentences(newly, sides[0], sides[0], 0.5)[0] == (
+        "Failed: 4 configurations worse by 0.5 points or more, with runs that newly fail."
+    )
+
+
+def test_one_seed_is_inconclusive_unless_it_is_the_same_to_the_last_bit(before):
+    first = before[before["seed"] == 0]
+    side = comparison.Side("before", 12, [])
+    changes = stats.changes(first, moved_by(first, -5))
+    assert not changes["significant"].any()
+    assert stats.outcome(changes, 0.5) == "inconclusive"
+    assert comparison.sentences(changes, side, side, 0.5)[0] == (
+        "Inconclusive: no loss of 0.5 points or more is shown, but in 12 of 12 configurations it cannot be excluded. "
+        "That takes at least two seeds."
+    )
+    assert stats.outcome(stats.changes(first, first), 0) == "passed"
 
 
 def test_a_change_that_is_printed_as_the_limit_is_at_it(before):
     base = before.assign(test_accuracy=0.9007)
     changes = stats.changes(base, base.assign(test_accuracy=0.8957))
     assert len(stats.regressions(changes, 0.5)) == len(changes)
+    assert stats.overall_worse(changes, 0.5)
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
@@ -271,8 +306,7 @@ def test_the_page_of_a_comparison_is_accessible(chromium, before, tmp_path, widt
     side = comparison.Side("a", 72, [{"torch": "2.13.0"}])
     path = tmp_path / "page.html"
     changes = stats.changes(before, moved_by(before, -1))
-    gate = comparison.Gate.of(changes, side, 0.5)
-    path.write_text(comparison.render(changes, side, side, gate, "x"), encoding="utf-8")
+    path.write_text(comparison.render(changes, side, side, 0.5, "x"), encoding="utf-8")
     page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(path.as_uri())
     count, report = violations(page)

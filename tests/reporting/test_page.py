@@ -285,9 +285,8 @@ def test_an_untrusted_report_and_comparison_run_nothing(opened, tmp_path):
     again = opened(page.url.partition("#")[0] + link)
     experiment = Experiment.open(folder)
     table, left, right = changes(experiment, experiment)
-    gate = comparison.Gate.of(table, left, 0.5)
     other = tmp_path / "comparison.html"
-    other.write_text(comparison.render(table, left, right, gate, "initbench compare <script>window.pwned=10</script>"))
+    other.write_text(comparison.render(table, left, right, 0.5, "initbench compare <script>window.pwned=10</script>"))
     for visited in (page, again, opened(other.as_uri())):
         assert visited.evaluate("typeof window.pwned") == "undefined"
         assert visited.locator("img, iframe, object, embed, [onload], [onerror], [onfocus], [onmouseover]").count() == 0
