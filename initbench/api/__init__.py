@@ -218,10 +218,11 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
 
 
 def take_notes(experiment: Experiment) -> list[str]:
-    """Return the cautions about an experiment's data sets and its notes; later calls return only new lines."""
-    from initbench.reporting.cautions import cautions
+    """Return the cautions about an experiment and its notes; later calls return only new lines."""
+    from initbench.reporting.cautions import added_seeds, cautions
 
-    return experiment.take_notes(cautions(experiment.grid.sources.values()))
+    grid = experiment.grid
+    return experiment.take_notes([*cautions(grid.sources.values()), *added_seeds(grid, experiment.seeds_seen)])
 
 
 def _warn(experiment: Experiment, stacklevel: int = 3) -> None:

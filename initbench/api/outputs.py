@@ -55,7 +55,8 @@ def write_report(
     from initbench.reporting.page import render
 
     timings = store.read_timings(experiment.folder, experiment.notes)
-    page = render(frame, experiment.grid, environments, f"initbench run {experiment.grid.name}.toml", timings, evidence)
+    command = f"initbench run {experiment.grid.name}.toml"
+    page = render(frame, experiment.grid, environments, command, timings, evidence, experiment.seeds_seen)
     path = experiment.folder / "report.html"
     files.write_file(path, page.encode())
     return path

@@ -11,6 +11,7 @@ from initbench.execution import Untrained, WorkerPool, calibration, start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
 from initbench.execution.events import Event, Planned
+from initbench.results import looks
 from initbench.results.experiment import Experiment
 from initbench.results.rounds import Rounds
 from initbench.spec.cell import Cell
@@ -148,11 +149,14 @@ def train(
             on_event(Started(experiment, missing, n_unrelated))
             untrained = train_all(experiment, missing, config, on_event)
             if not report:
-                return RunResult(experiment, untrained, experiment.frame())
+                frame = experiment.frame()
+                looks.record(experiment.folder)
+                return RunResult(experiment, untrained, frame)
             try:
                 frame, environments = experiment.read()
                 evidence = evidence_of(experiment, frame)
                 path = write_report(experiment, frame, environments, evidence)
+                looks.record(experiment.folder)
             except Exception as error:
                 return RunResult(experiment, untrained, report_error=error)
             return RunResult(experiment, untrained, frame, path, evidence=evidence)
@@ -181,6 +185,8 @@ def train_all(
             state = None if untrained else rounds.update(experiment)
             if state:
                 on_event(Looked(state))
+                if state.rule.half_width is None:  # what it has decided was seen
+                    looks.record(experiment.folder)
             missing = state.missing if state else ()
     return untrained
 

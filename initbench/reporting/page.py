@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from initbench import stats
 from initbench.reporting import explorer, figures, limits, names, narrative, numbers
-from initbench.reporting.cautions import cautions
+from initbench.reporting.cautions import added_seeds, cautions
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import ReportFigure, gallery, shown_first
 from initbench.reporting.templates import asset, fill
@@ -30,6 +30,7 @@ def render(
     command: str,
     timings: Sequence[Mapping[str, Any]] = (),
     evidence: Evidence | None = None,
+    seeds_seen: Sequence[int] = (),
 ) -> str:
     """Return the report of an experiment as one HTML page.
 
@@ -47,6 +48,8 @@ def render(
         The timings of the parts, for the speed of the training.
     evidence
         The tables derived from `frame`; by default they are computed here.
+    seeds_seen
+        The numbers of seeds at which results were complete before seeds were added.
     """
     environments = list(environments)
     values: dict[str, Any] = {
@@ -64,6 +67,7 @@ def render(
     if not frame.empty:
         evidence = evidence or Evidence.of(frame, grid)
         values |= _sentences(evidence) | _figures(evidence) | _table(evidence, frame)
+        values["cautions"] = [*cautions(grid.sources.values()), *added_seeds(grid, seeds_seen)]
         values["script"] = Markup(asset("page.js"))
     return fill("page.html", **values)
 
@@ -134,7 +138,6 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
                 for source in grid.sources.values()
             ]
         ),
-        "cautions": cautions(grid.sources.values()),
         "fixed": _fixed(grid),
         "axes": grid.shape,
         "flags": sorted(set(table["flag"]) - {""}),

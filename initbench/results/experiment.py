@@ -16,7 +16,7 @@ from initbench.errors import UserError
 from initbench.execution import Finished, WorkerPool
 from initbench.execution.events import Event
 from initbench.execution.plan import Stack
-from initbench.results import lock, store
+from initbench.results import lock, looks, store
 from initbench.results.rounds import Rounds
 from initbench.results.table import READ, frame, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
@@ -42,6 +42,7 @@ class Experiment:
     `notes` collects lines for the user, such as about damaged parts. An experiment that writes (`create`) sets these
     aside; one that was only opened (`open`) changes nothing in its folder. `writer` holds the folder while it writes.
     `rounds` is the state of the grid's rule for its seeds; None without a rule.
+    `seeds_seen` has the numbers of seeds at which results were complete before seeds were added, once they are read.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Experiment:
     notes: list[str] = field(default_factory=list)
     writer: lock.Writer | None = None
     rounds: Rounds | None = None
+    seeds_seen: list[int] = field(default_factory=list)
     _reported: set[str] = field(default_factory=set)
 
     def take_notes(self, more: Iterable[str] = ()) -> list[str]:
@@ -163,6 +165,9 @@ class Experiment:
         """
         environments: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         rows = 0
+        earlier_looks = looks.read(self.folder)
+        look_of = looks.numbered(earlier_looks)
+        looks_before: dict[str, int] = {}  # by cell, those that were trained after a look
 
         def tables() -> Iterator["pa.Table"]:
             nonlocal rows
@@ -170,6 +175,8 @@ class Experiment:
             for part in self.parts(READ):
                 environments[tuple(sorted(part.metadata.items()))] = dict(part.metadata)
                 rows += len(part.table)
+                if look := look_of.get(part.id[: looks.ID_LENGTH], len(earlier_looks)):
+                    looks_before.update(dict.fromkeys(part.table["cell"].unique().to_pylist(), look))
                 yield part.table
 
         cells = self.cells
@@ -184,6 +191,7 @@ class Experiment:
                     f"has {TRAINING_VERSION}); read as it is, and `initbench run` on its grid trains it again"
                 )
                 break
+        self.seeds_seen = looks.seeds_seen(table, looks_before)
         return table, list(environments.values())
 
 

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from initbench.errors import UserError, printable
-from initbench.results import lock, store
+from initbench.results import lock, looks, store
 from initbench.results.experiment import Experiment, standalone_text
 from initbench.results.table import OUTCOMES, outcomes_by_cell
 from initbench.spec.grid import Grid, parse
@@ -93,7 +93,8 @@ def _check_target(into: Path, grid: Grid, merging: Mapping[str, list[str]]) -> N
 def _write_parts(experiments: Sequence[Experiment], merged: Experiment) -> list[str]:
     """Write the parts of all experiments into the merged one; returns a line for each cell that differs.
 
-    Parts of an earlier, stopped attempt are not written again.
+    Parts of an earlier, stopped attempt are not written again. A part that was trained after a look at its experiment
+    is so in the merged one.
     """
     seen: dict[str, tuple[Path, bytes, float]] = {}  # by cell: its folder, a digest of its rows, its accuracy
     written: dict[str, str] = {}  # by cell of an earlier attempt: its part
@@ -102,7 +103,10 @@ def _write_parts(experiments: Sequence[Experiment], merged: Experiment) -> list[
             seen[cell] = (merged.folder, *_digest(outcome))
             written[cell] = part.id
     lines: list[str] = []
+    merged_looks: list[set[str]] = []
     for experiment in experiments:
+        earlier_looks = looks.read(experiment.folder)
+        look_of = looks.numbered(earlier_looks)
         for part in experiment.parts():
             new_rows = np.zeros(len(part.table), bool)
             merged_parts = set()
@@ -122,12 +126,21 @@ def _write_parts(experiments: Sequence[Experiment], merged: Experiment) -> list[
                     merged.writer.check()
                 rows = part.table.filter(pa.array(new_rows))
                 merged_parts.add(store.write_part(merged.folder, rows, part.metadata))
-            for id_ in merged_parts:
-                timing = store.read_timing(experiment.folder, part.id)
-                if timing and not store.read_timing(merged.folder, id_):
-                    store.write_timing(merged.folder, id_, timing)
+            _copy_timing(experiment, part.id, merged, merged_parts)
+            look = look_of.get(part.id[: looks.ID_LENGTH], len(earlier_looks))
+            merged_looks += [set() for _ in range(len(merged_looks), look + 1)]
+            merged_looks[look] |= merged_parts
         lines += experiment.notes
+    looks.write(merged.folder, merged_looks)
     return lines
+
+
+def _copy_timing(experiment: Experiment, part_id: str, merged: Experiment, merged_parts: Iterable[str]) -> None:
+    """Write the timing of a part for the merged parts that have its cells."""
+    for id_ in merged_parts:
+        timing = store.read_timing(experiment.folder, part_id)
+        if timing and not store.read_timing(merged.folder, id_):
+            store.write_timing(merged.folder, id_, timing)
 
 
 def _digest(outcome: Any) -> tuple[bytes, float]:

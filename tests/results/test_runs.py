@@ -102,7 +102,8 @@ def test_a_repeated_run_trains_nothing_and_one_more_seed_only_new_cells(folder, 
     ib.run(grid_file, results=folder.parent, workers=1)
     assert counted == []
     assert part_files(folder) == before
-    frame = ib.run(grid_file, results=folder.parent, workers=1, overrides={"seed": 3})
+    with pytest.warns(UserWarning, match="Seeds were added after the results of 2 seeds"):
+        frame = ib.run(grid_file, results=folder.parent, workers=1, overrides={"seed": 3})
     assert {c.seed for c in counted} == {2}
     assert len(counted) == 6
     assert set(before) < set(part_files(folder))
