@@ -1,7 +1,9 @@
-"""Write tests/stored/populations.parquet, on which intervals are tested: `python -m tools.make_populations`.
+"""Write a file on which intervals are tested: `python -m tools.make_populations populations` (or `plateaus`).
 
-2,000 seeds of eight contrasting cells of tests/stored/populations.toml, some minutes. With a number of seeds it trains
-only those and prints whether the tracked file has the same results: `python -m tools.make_populations 5`.
+`populations`: 2,000 seeds of eight contrasting cells of tests/stored/populations.toml, some minutes. `plateaus`: 400
+seeds of all cells of tests/stored/plateaus.toml, the combinations with relu of the preset `keepcoding`, ten minutes.
+With a number of seeds it trains only those and prints whether the tracked file has the same results:
+`python -m tools.make_populations populations 5`.
 """
 
 import sys
@@ -24,16 +26,18 @@ CELLS = (
 
 
 def main() -> None:
-    """Train the grid in a temporary folder, and write the number of correct images of each of the eight cells."""
+    """Train the grid in a temporary folder, and write the number of correct images of each cell."""
     import pandas as pd
 
-    path = DATA / "populations.parquet"
-    seeds = {"seed": int(sys.argv[1])} if len(sys.argv) > 1 else {}
+    name = sys.argv[1]
+    path = DATA / f"{name}.parquet"
+    seeds = {"seed": int(sys.argv[2])} if len(sys.argv) > 2 else {}
     with tempfile.TemporaryDirectory() as folder:
-        frame = ib.run(DATA / "populations.toml", results=folder, overrides=seeds)
+        frame = ib.run(DATA / f"{name}.toml", results=folder, overrides=seeds)
     last = ib.stats.final(frame).astype({"initializer": str})
     keys = ["initializer", "activation", "loss"]
-    table = pd.DataFrame(CELLS, columns=keys).merge(last.sort_values("seed"), on=keys)
+    cells = CELLS if name == "populations" else sorted(set(last[keys].itertuples(index=False, name=None)))
+    table = pd.DataFrame(cells, columns=keys).merge(last.sort_values("seed"), on=keys)
     table["validation_right"] = (5000 * table["validation_accuracy"]).round()
     table["test_right"] = (10_000 * table["test_accuracy"]).round()
     numbers = ["seed", "validation_right", "test_right"]

@@ -229,8 +229,10 @@ def flag(row: Any) -> str:
     if row["flag"] == "mixed":
         return f"some seeds failed and others did not: coverage at most about {percent(row['coverage'], 0)}"
     if row["flag"] == "plateau":
-        whose = "seeds, here or of other initializers of this combination, end far below the others"
-        return f"{whose}: coverage at most about {percent(row['coverage'], 0)}"
+        return f"some seeds end far below the others: coverage at most about {percent(row['coverage'], 0)}"
+    if row["flag"] == "plateau_nearby":
+        nearby = "seeds of other initializers of this combination end far below the others"
+        return f"{nearby}: if its own do as often, coverage is at most about {percent(row['coverage'], 0)}"
     if row["flag"] == "skewed":
         return f"accuracies skewed across seeds: coverage about {percent(row['coverage'], 0)}"
     return "all seeds have the same accuracy: the interval is uninformative" if row["flag"] == "equal" else ""

@@ -36,12 +36,13 @@ def flags(
       A sample without one of the two kinds has an interval that misses the mean: if a share q of all runs fails, it
       covers at most 1 − qⁿ − (1 − q)ⁿ. The share that failed here is used for q.
     - `equal`: all values are the same; the interval has no width and an unknown coverage (NaN).
-    - `plateau`: some runs that did not fail end far below the others, with a gap between them (a unit that dies takes
-      a class with it). The coverage is the same bound, with the share of the runs below the gap as q. It is flagged in
-      three cases only: the gap is significant (`GAP_LEVEL`); or those of other initializers of the combination are
-      (`NEIGHBOUR_LEVEL`), because a plateau of one may be one of its neighbours too, and q is then the share of all
-      runs of the combination on the rarer side of their gaps. In both, an interval from runs of one side alone has to
-      miss the mean of all, and the bound has to be below 95%.
+    - `plateau`: some runs that did not fail end far below the others, with a significant gap between them
+      (`GAP_LEVEL`): a unit that dies takes a class with it. The coverage is the same bound, with the share of the runs
+      below the gap as q.
+    - `plateau_nearby`: such gaps are in the runs of other initializers of the combination (`NEIGHBOUR_LEVEL`), and this
+      one's seeds may all be alike by chance. The coverage is what it would be if its q were that of the combination:
+      the share of all of its runs on the rarer side of their gaps. Both plateaus are flagged only where an interval
+      from runs of one side alone would miss the mean of all, and where the bound is below 95%.
     - `skewed`: |G₁| ≥ 1, and more than 1.96 of its standard errors under normality, so that few seeds are rarely
       flagged by chance. The coverage is that of a gamma population with this skewness.
     - empty: none of these; the coverage is the nominal 0.95. With three seeds no skewness can be detected.
@@ -57,11 +58,13 @@ def flags(
         skewed = (n > 2) & (np.abs(skew) >= SKEWED) & (np.abs(skew) > 1.96 * error)
     mixed &= two_sides(share, n) < 0.95  # of many seeds of both kinds the interval is as good as any
     same = (of["all_min"] == of["all_max"]) & (n > 1)
-    plateau, on_plateau = _plateaus(gaps, n, half_width(of["all_std"], n), combination)
-    flag = np.select([mixed, same, plateau, skewed], ["mixed", "equal", "plateau", "skewed"], "")
+    own, nearby, on_plateau = _plateaus(gaps, n, half_width(of["all_std"], n), combination)
+    reasons = {"mixed": mixed, "equal": same, "plateau": own, "plateau_nearby": nearby, "skewed": skewed}
+    flag = np.select(list(reasons.values()), list(reasons), "")
     coverage = np.where(n > 1, 0.95, np.nan)
     coverage[flag == "mixed"] = two_sides(share, n)[flag == "mixed"]
-    coverage[flag == "plateau"] = two_sides(on_plateau, n)[flag == "plateau"]
+    plateau = (flag == "plateau") | (flag == "plateau_nearby")
+    coverage[plateau] = two_sides(on_plateau, n)[plateau]
     coverage[flag == "equal"] = np.nan
     for i in np.flatnonzero(flag == "skewed"):
         coverage[i] = gamma_coverage(round(2 * abs(skew[i])) / 2, int(n[i]))
@@ -137,8 +140,8 @@ def _normal_ratios(n: int) -> NDArray[np.float64]:
 
 def _plateaus(
     gaps: pd.DataFrame, n: NDArray[np.float64], half: NDArray[np.float64], combination: NDArray[np.integer[Any]]
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return which rows are flagged as plateaus, and the share q of each row's runs that is on one."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which rows have a plateau, which have one nearby only, and the share q of their runs that is on it."""
     p, below, shift, spread, runs = (gaps[name].to_numpy() for name in ("p", "below", "shift", "spread", "runs"))
     own = (p <= GAP_LEVEL) & (shift > half_width(spread, n)) & (two_sides(below, n) < 0.95)
     wide = p <= NEIGHBOUR_LEVEL
@@ -148,8 +151,8 @@ def _plateaus(
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         q, distance = rarer / total, distance / total
-    neighbour = ~own & (others > wide) & (runs > 0) & (distance > half) & (two_sides(q, n) < 0.95)
-    return own | neighbour, np.where(own, below, q)
+    nearby = ~own & (others > wide) & (runs > 0) & (distance > half) & (two_sides(q, n) < 0.95)
+    return own, nearby, np.where(own, below, q)
 
 
 @cache

@@ -43,9 +43,9 @@ def results(
     - `mean_trained`, `trained_low`, `trained_high`: the same over the runs that did not fail.
     - `share_failed`, `failed_low`, `failed_high`: fraction of the runs that failed, with Wilson's interval.
     - `skewness`: sample skewness G₁ of all runs.
-    - `flag`: why the interval over all runs covers less than 95%: `mixed`, `plateau`, `skewed`, `equal`, or an empty
-      string.
-    - `coverage`: the fraction of the time that it covers the mean; of `mixed` and `plateau`, at most.
+    - `flag`: why the interval over all runs covers less than 95%: `mixed`, `plateau`, `plateau_nearby`, `skewed`,
+      `equal`, or an empty string. `stats._coverage` defines them.
+    - `coverage`: the fraction of the time that it covers the mean; of `mixed` and plateaus, at most.
 
     Intervals of means are Student's t, 95%.
     """
