@@ -56,7 +56,8 @@ def write_report(
 
     timings = store.read_timings(experiment.folder, experiment.notes)
     command = f"initbench run {experiment.grid.name}.toml"
-    page = render(frame, experiment.grid, environments, command, timings, evidence, experiment.seeds_seen)
+    rounds, seen = experiment.rounds, experiment.seeds_seen
+    page = render(frame, experiment.grid, environments, command, timings, evidence, seen, rounds)
     path = experiment.folder / "report.html"
     files.write_file(path, page.encode())
     return path

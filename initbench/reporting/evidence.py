@@ -52,7 +52,7 @@ class Evidence:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """`stats.verdicts`, with the columns of `stats.near_leader`."""
+        """`verdicts_of` all runs, with the columns of `stats.near_leader`."""
         table = self.verdicts_of(self.frame, self.combination, self.selected_from)
         keys = [*self.combination, "initializer"]
         columns = ["reached", "median", "share_reached", "share_low", "share_high"]
@@ -60,11 +60,26 @@ class Evidence:
         return table.merge(learned, how="left", on=keys)
 
     def verdicts_of(self, frame: pd.DataFrame, combination: list[str], selected_from: int = 1) -> pd.DataFrame:
-        """Return `stats.verdicts` of a table of this experiment's runs."""
-        within = self.grid.equivalent_within
-        return stats.verdicts(
-            frame, combination, chance=self.chance, equivalent_within=within, selected_from=selected_from
-        )
+        """Return `stats.verdicts` of a table of this experiment's runs.
+
+        With a rule that adds seeds, the comparisons are those that hold at every look, or the intervals those of its
+        half-width.
+        """
+        rule, within = self.grid.seed_rule, self.grid.equivalent_within
+        verdicts = stats.verdicts_at_every_look if self.until_decided else stats.verdicts
+        table = verdicts(frame, combination, chance=self.chance, equivalent_within=within, selected_from=selected_from)
+        return stats.at_half_width(table, rule.half_width) if rule and rule.half_width is not None else table
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """`stats.pairs`, or with a rule that adds seeds until all is decided, the pairs that hold at every look."""
+        compare = stats.pairs_at_every_look if self.until_decided else stats.pairs
+        return compare(self.frame, self.combination, chance=self.chance)
+
+    @property
+    def until_decided(self) -> bool:
+        """Whether a rule adds seeds until every comparison is decided, so that tests of a fixed number do not hold."""
+        return self.grid.seed_rule is not None and self.grid.seed_rule.half_width is None
 
     @cached_property
     def combinations(self) -> list[tuple[str, pd.DataFrame]]:
@@ -99,8 +114,14 @@ class Evidence:
 
     @cached_property
     def scores(self) -> dict[str, list[stats.Floats]]:
-        """`stats.scores`: accuracies by initializer, combination and seed."""
-        return stats.scores(self.frame, self.combination, chance=self.chance)
+        """`stats.scores`: accuracies by initializer, combination and seed.
+
+        With a rule that adds seeds until all is decided, only of the seeds that it begins with: their number is fixed.
+        """
+        frame = self.frame
+        if self.until_decided and (rule := self.grid.seed_rule):
+            frame = frame[frame["seed"] < rule.min_seeds]
+        return stats.scores(frame, self.combination, chance=self.chance)
 
     @cached_property
     def ranks(self) -> pd.DataFrame:

@@ -73,7 +73,7 @@ def _pairs(evidence: Evidence) -> list[list[Any]]:
     count = len(evidence.initializers)
     if count < 3 or count**2 * len(evidence.combinations) > limits.MAX_PAIRS:
         return []
-    table = stats.pairs(evidence.frame, evidence.combination, chance=evidence.chance)
+    table = evidence.pairs
     position = {name: i for i, name in enumerate(evidence.initializers)}
     number = {_key(rows.iloc[0], evidence): i for i, (_, rows) in enumerate(evidence.combinations)}
     pairs: list[list[list[Any]]] = [[[None] * count for _ in position] for _ in number]

@@ -9,11 +9,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from initbench import stats
-from initbench.reporting import explorer, figures, limits, names, narrative, numbers
+from initbench.reporting import explorer, figures, limits, names, narrative, numbers, seeds
 from initbench.reporting.cautions import added_seeds, cautions
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import ReportFigure, gallery, shown_first
 from initbench.reporting.templates import asset, fill
+from initbench.results.rounds import Rounds
 from initbench.spec.grid import Grid
 
 # Labels of keys of an environment that a reader would not understand.
@@ -31,6 +32,7 @@ def render(
     timings: Sequence[Mapping[str, Any]] = (),
     evidence: Evidence | None = None,
     seeds_seen: Sequence[int] = (),
+    rounds: Rounds | None = None,
 ) -> str:
     """Return the report of an experiment as one HTML page.
 
@@ -50,6 +52,8 @@ def render(
         The tables derived from `frame`; by default they are computed here.
     seeds_seen
         The numbers of seeds at which results were complete before seeds were added.
+    rounds
+        The state of the grid's rule for its seeds, if it has one.
     """
     environments = list(environments)
     values: dict[str, Any] = {
@@ -58,7 +62,8 @@ def render(
         "grid": grid.text,
         "speed": narrative.speed(timings),
         "initialization": narrative.initialization(timings, grid.axes["initializer"]),
-        "expected": len(grid),
+        "expected": len(rounds.cells if rounds else grid),
+        "rounds": seeds.report(rounds) if rounds else [],
         "got": frame["cell"].nunique(),
         "environments": [list(pairs) for pairs in dict.fromkeys(map(_labelled, environments))],
         "mixed": narrative.mixed(environments),
@@ -86,7 +91,7 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
     baselines = stats.baselines(evidence.chance)
     on_test = baselines.loc[baselines["split"] == "test", ["dataset", "majority_class_accuracy"]]
     failed, failures = narrative.failures(evidence.last, evidence.frame, evidence.combination, undecided)
-    planning, all_planning = _planning(evidence)
+    planning, all_planning = ([], []) if evidence.until_decided else _planning(evidence)
     own_best = first is not evidence
     answers = _answers(first)[: limits.MAX_FIRST_ANSWERS]
     more_answers = _answers(evidence)[0 if own_best else limits.MAX_FIRST_ANSWERS :]
@@ -145,6 +150,9 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
         "equivalent": bool(table["equivalent"].any() or first.verdicts["equivalent"].any()),
         "rotation_only": bool((table["rotation_only"] & table["significant"]).any()),
         "ranking": _ranking(evidence),
+        "until_decided": evidence.until_decided,
+        "first_seeds": grid.seed_rule.min_seeds if grid.seed_rule else 0,
+        "half_width": seeds.width(grid.seed_rule.half_width) if grid.seed_rule and grid.seed_rule.half_width else "",
         "rates": _rates(evidence),
     }
 
@@ -239,8 +247,8 @@ def _ranking(evidence: Evidence) -> list[str]:
     """What the average ranks show, where initializers can be compared across combinations."""
     if not evidence.compared_across:
         return []
-    seeds = len(next(iter(evidence.scores.values()))[0])
-    return narrative.ranking(evidence.ranks, evidence.rank_pairs, seeds, evidence.verdicts, len(evidence.combinations))
+    count = len(next(iter(evidence.scores.values()))[0])
+    return narrative.ranking(evidence.ranks, evidence.rank_pairs, count, evidence.verdicts, len(evidence.combinations))
 
 
 def _rates(evidence: Evidence) -> list[tuple[str, list[str]]]:

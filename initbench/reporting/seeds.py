@@ -69,6 +69,18 @@ def refused(rounds: Rounds) -> str:
     )
 
 
+def report(rounds: Rounds) -> list[str]:
+    """Say on the page what the rule is, how it ended, what it cost, and what it does not show."""
+    rule = rounds.rule
+    begun = (
+        f"Seeds were added five at a time, from {rule.min_seeds} to at most {rule.max_seeds}, {rule_text(rule)}. "
+        f"{spent(rounds)}"
+    )
+    if not rounds.ended:
+        return [begun, f"It has not ended: {_open(rounds)}." if rounds.at else "It has not ended."]
+    return [begun, " ".join(filter(None, [ended(rounds), caveat(rounds)]))]
+
+
 def caveat(rounds: Rounds) -> str:
     """Say which share of failing runs the seeds without a failure do not exclude; empty for other rules."""
     if not rounds.excluded_share > 0:

@@ -221,7 +221,7 @@ def verdicts_at_every_look(
     A row for each initializer of each combination: the columns of `verdicts`. Of these,
 
     - `leader`, `pairs`, `difference`, `difference_low`, `difference_high`, `significant`, `worse_than`, `worse_by`,
-      `worse_by_low`, `worse_by_high`, `regret_bound` and `equivalent` are those of `decisions`.
+      `worse_by_low`, `worse_by_high`, `regret_bound` and `equivalent` are those of `decisions`, NaN where infinite.
     - `p`: min(1, m / E) of its strongest pair with an initializer that is ahead: adjusted for the m pairs of the
       combination, and valid at every look. NaN where it has fewer than two seeds in common with every other.
     - `significant_overall`: whether E also reaches m / 0.05 times the number of combinations.
@@ -258,7 +258,7 @@ def verdicts_at_every_look(
                 standing=np.where(tested & ~group["significant"] & group["leader"].any(), standing, ""),
             )
         )
-    table = pd.concat(tables, ignore_index=True)[[*table, *COMPARISON]]
+    table = pd.concat(tables, ignore_index=True)[[*table, *COMPARISON]].replace([np.inf, -np.inf], np.nan)
     return selected(table, selected_from)
 
 
@@ -272,7 +272,8 @@ def pairs_at_every_look(
     - `initializer`, `other`: their names.
     - `pairs`: number of seeds that both have.
     - `difference`, `difference_low`, `difference_high`: mean of the other's metric minus its own, with the interval
-      that holds at every look and for all pairs of the combination together; fractions.
+      that holds at every look and for all pairs of the combination together; fractions. The interval is NaN with too
+      few seeds for any.
     - `p`: min(1, m / E), adjusted for the m pairs of the combination.
     """
     keys = list(combination)
@@ -285,7 +286,7 @@ def pairs_at_every_look(
             interval = (mean[i, j], mean[i, j] - half[i, j], mean[i, j] + half[i, j])
             records.append((*rows[keys].iloc[0], name, other, int(n[i, j]), *interval, p[i, j]))
     columns = [*keys, "initializer", "other", "pairs", "difference", "difference_low", "difference_high", "p"]
-    return pd.DataFrame(records, columns=columns)
+    return pd.DataFrame(records, columns=columns).replace([np.inf, -np.inf], np.nan)
 
 
 def at_half_width(table: pd.DataFrame, half_width: float) -> pd.DataFrame:

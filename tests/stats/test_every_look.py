@@ -36,7 +36,9 @@ def test_the_table_is_that_of_verdicts_with_the_comparisons_of_decisions(frame):
     )
     pd.testing.assert_series_equal(table.dtypes, fixed.dtypes)
     keys = ["activation", "initializer", "seeds"]
-    pd.testing.assert_frame_equal(table[[*keys, *COLUMNS]], decided[[*keys, *COLUMNS]])
+    finite = decided.replace([np.inf, -np.inf], np.nan)
+    assert finite["regret_bound"].isna().sum() == 3  # with relu, five seeds of three initializers exclude nothing
+    pd.testing.assert_frame_equal(table[[*keys, *COLUMNS]], finite[[*keys, *COLUMNS]])
     same = ["mean_all", "all_high", "validation_accuracy", "comparisons", "n_compared", "failed"]
     pd.testing.assert_frame_equal(table[[*keys, *same]], fixed[[*keys, *same]])
     worse = table.set_index(["activation", "initializer"]).loc[("tanh", "zeros")]
