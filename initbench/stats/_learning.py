@@ -87,6 +87,9 @@ def near_leader(
     - `median`: in epochs, NaN if fewer than half of the runs reach the target.
     - `share_reached`, `share_low`, `share_high`: fractions; NaN where the validation split does not separate learning
       from chance. There `reached` is 0.
+
+    It assumes what `learning_speed` does, and takes the target as given: it is a mean of the leader's runs, and the
+    intervals do not include how uncertain that is.
     """
     keys = list(combination)
     leaders = verdicts[verdicts["leader"]]

@@ -24,7 +24,8 @@ MAX_SEEDS = 100_000
 def critical(pairs: int, comparisons: int = 1, confidence: float = 0.95) -> float:
     """Return the critical |t| of a two-sided paired comparison over `pairs` seeds.
 
-    `confidence` holds for this number of comparisons together (Bonferroni).
+    `confidence` holds for this number of comparisons together (Bonferroni, which assumes nothing of how they depend on
+    one another). Of each, it assumes normal differences.
     """
     return float(-special.stdtrit(pairs - 1, (1 - confidence) / (2 * comparisons)))
 
@@ -57,7 +58,8 @@ def power(difference: float, std: float, pairs: int, comparisons: int = 1, confi
 def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POWER) -> float:
     """Return the minimum detectable difference: the smallest that `pairs` seeds detect with the wanted power.
 
-    In the unit of `std`; the power is 0.8 by default. NaN with a single seed.
+    In the unit of `std`, the true standard deviation; the power is 0.8 by default. NaN with a single seed. It assumes
+    what `power` does, which it inverts (a test computes the power of its result).
 
     >>> round(detectable(1.0, 5), 2)
     1.68
@@ -75,9 +77,10 @@ def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POW
 def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: float = POWER) -> float:
     """Return the smallest number of seeds that detects a true difference with the wanted power.
 
-    `difference` and `std` are the mean and the standard deviation of the differences within seeds; the test is that of
-    `power`, at the wanted power (default 0.8). Infinite if more than `MAX_SEEDS` are needed; NaN if `std` is NaN. At
-    least 2, because a test needs two seeds: also where `std` is 0.
+    `difference` and `std` are the true mean and standard deviation of the differences within seeds (see
+    `power_analysis` for one that was estimated from seeds); the test is that of `power`, at the wanted power (default
+    0.8). Infinite if more than `MAX_SEEDS` are needed; NaN if `std` is NaN. At least 2, because a test needs two seeds:
+    also where `std` is 0.
 
     >>> seeds_needed(1.0, 1.0)
     10.0
@@ -94,10 +97,6 @@ def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: fl
         low, high = (low, middle) if power(difference, std, middle, comparisons) >= wanted else (middle, high)
     return float(high if power(difference, std, low, comparisons) < wanted else low)
 
-
-# Standard deviations of differences are floored at the rounding error of two accuracies, each a multiple of 1/10,000:
-# where all differences are equal by chance, for example at two seeds, the true standard deviation is not zero.
-RESOLUTION = 1e-4 / math.sqrt(6)
 
 # The default differences of a power analysis: 0.1, 0.5 and 1 percentage point.
 TARGETS = (0.001, 0.005, 0.01)

@@ -51,7 +51,8 @@ def rates(
 def at_rates(frame: pd.DataFrame, rates: pd.DataFrame, combination: Sequence[str], which: str) -> pd.DataFrame:
     """Return the rows of an experiment's table at the selected learning rates, with its columns.
 
-    `which` is `own_best` or `common`: a column of `rates`, the table that the function `rates` returns.
+    `which` is `own_best` or `common`: a column of `rates`, the table that the function `rates` returns. The means of
+    these rows are too high by what selecting gains; `verdicts` corrects its intervals with `selected_from`.
     """
     keys = [*combination, "initializer", RATE]
     chosen = rates.loc[rates[which], keys]
