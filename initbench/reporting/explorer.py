@@ -50,7 +50,7 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
             else numbers.points(row["difference"], row["difference_low"], row["difference_high"]),
             "regret": numbers.at_most(row["regret_bound"]),
             "worse_than": row["worse_than"] or "–",
-            "worse_by": numbers.difference(row, "worse_by") if row["worse_than"] else "",
+            "worse_by": _unless_behind(row),
             "epochs": numbers.epochs(row),
             "metrics": [_cells(metric, by_metric[metric][i]) for metric in LABELS],
             "keys": [
@@ -60,6 +60,12 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
         }
         for i, row in enumerate(table.to_dict("records"))
     ]
+
+
+def _unless_behind(row: Mapping[Any, Any]) -> str:
+    """How much worse a row is than the one that it lost to, unless that is how far it is behind the leader."""
+    by = numbers.difference(row, "worse_by") if row["worse_than"] else ""
+    return "" if by == numbers.difference(row, "difference") else by
 
 
 def _cells(metric: str, row: Mapping[Any, Any]) -> list[Any]:

@@ -146,6 +146,11 @@ def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
 def _rates(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     table = evidence.rates
     if table is not None:
+        # Of the leader at its own best rate, the interval of the answer: it was selected from all initializers too.
+        keys = [*evidence.combination_without_rate, "initializer"]
+        leaders = evidence.first.verdicts.loc[evidence.first.verdicts["leader"], [*keys, "all_low"]]
+        answered = table[keys].merge(leaders, how="left", on=keys)["all_low"].where(table["own_best"])
+        table = table.assign(all_low=answered.fillna(table["all_low"]))
         for rows in stats.by_combination(table, evidence.combination_without_rate)[: len(evidence.shown)]:
             title = names.title(evidence.combination_without_rate, rows.iloc[0])
             yield ReportFigure("rates", title, figures.sensitivity(rows, palette, title))

@@ -123,13 +123,13 @@ def difference_ends(low: Any, high: Any) -> tuple[Any, Any]:
 def at_most(bound: float) -> str:
     """An upper bound in percentage points, rounded up.
 
-    >>> at_most(0.00431), at_most(0.0), at_most(0.0312), at_most(0.7)
-    ('0.44', '0.00', '3.2', 'over 50')
+    >>> at_most(0.00431), at_most(0.0), at_most(0.0312), at_most(1.7)
+    ('0.44', '0.00', '3.2', '100')
     """
     if pd.isna(bound):
         return "–"
-    if bound > MAX_HALF_WIDTH:
-        return f"over {100 * MAX_HALF_WIDTH:.0f}"
+    if bound >= 1:  # no accuracy is further away
+        return "100"
     digits = 2 if bound < 0.02 else 1
     return f"{math.ceil(100 * bound * 10**digits - 1e-9) / 10**digits:.{digits}f}"
 

@@ -128,11 +128,30 @@ def test_the_metric_can_be_chosen(opened, address, frame):
     for metric, label in (("validation_accuracy", "Validation accuracy"), ("test_loss", "Test loss")):
         page.get_by_label("Metric", exact=True).select_option(metric)
         keys = [*COMBINATION, "initializer"]
-        table = stats.verdicts(frame, COMBINATION)[keys].merge(stats.results(frame, keys, metric), how="left", on=keys)
+        results = stats.results(frame, keys, metric)
+        table = stats.verdicts(frame, COMBINATION)[keys].merge(results, how="left", on=keys)
         show = numbers.interval if metric.endswith("accuracy") else numbers.loss_interval
         assert [means_of(text) for text in column(page, 4)] == [show(row) for _, row in table.iterrows()]
-        assert column(page, 6) == [show(row, "trained") for _, row in table.iterrows()]
+        assert column(page, 8) == [show(row, "trained") for _, row in table.iterrows()]
         assert page.locator("#metric-head").inner_text() == f"{label}, all runs"
+
+
+def test_the_table_sorts_by_what_a_choice_costs_and_has_to_which_one_each_lost(opened, address, frame):
+    page = opened(address)
+    table = stats.verdicts(frame, COMBINATION)
+    lost = [row["worse_than"] or "–" for _, row in table.iterrows()]
+    assert [text.partition(" ")[0] for text in column(page, 7)] == lost
+    for text, (_, row) in zip(column(page, 7), table.iterrows(), strict=True):
+        name, _, by = text.partition(" ")
+        behind = table[(table[COMBINATION] == row[COMBINATION]).all(axis=1) & table["leader"]]["initializer"].item()
+        assert by.strip() == ("" if name in ("–", behind) else numbers.difference(row, "worse_by"))
+    assert 0 < sum(text != "–" for text in lost) < len(lost)
+    page.get_by_role("button", name="Choosing it costs at most, points").click()
+    ordered = table["regret_bound"].round(9).sort_values(kind="stable")
+    assert column(page, 6) == [numbers.at_most(table.loc[i, "regret_bound"]) for i in ordered.index]
+    page.get_by_role("button", name="Without failed runs").click()
+    trained = table["mean_trained"].round(9).sort_values(kind="stable")
+    assert column(page, 8) == [numbers.interval(table.loc[i], "trained") for i in trained.index]
 
 
 def test_the_reference_can_be_selected(opened, address, frame):

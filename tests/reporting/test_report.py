@@ -551,6 +551,25 @@ def test_results_are_reported_at_the_common_and_at_the_own_best_learning_rates(w
     assert "tanh, mse: all at " in text
 
 
+def test_an_interval_is_the_same_in_the_answer_the_table_and_the_figures():
+    from initbench.reporting.evidence import Evidence
+    from initbench.reporting.gallery import gallery
+
+    parsed = grid.parse(TEXT, overrides={"learning_rate": [0.01, 0.1], "loss": "mse", "activation": "tanh", "seed": 5})
+    evidence = Evidence.of(made_up(parsed), parsed)
+    leader = evidence.first.verdicts[evidence.first.verdicts["leader"]].iloc[0]
+    shown = numbers.interval(leader)
+    assert " +" in shown  # its lower end is further away, as it was selected from three initializers at two rates
+    assert shown in narrative.verdict(evidence.first.verdicts)
+    palette = figures.Palette.of(evidence.initializers)
+    drawn = {figure.section: figure.drawing for figure in gallery(evidence, palette) if figure.section == "rates"}
+    (row,) = [row for row in drawn["rates"].rows if row[0] == leader["initializer"]]
+    assert shown in row
+    for row, (_, of_statistics) in zip(explorer.rows_of(evidence), evidence.verdicts.iterrows(), strict=True):
+        assert row["metrics"][0][0] == numbers.interval(of_statistics)
+        assert row["metrics"][0][1:4] == [of_statistics[end] for end in ("mean_all", "all_low", "all_high")]
+
+
 def linear(channel):
     return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
 
