@@ -58,11 +58,16 @@ def pooled(differences: np.ndarray, floor: float, error: float, overall_error: f
     is Student's t over the n seeds: exact for normal differences, however configurations are correlated. The variance
     of Bᵢ is moderated with those of the others (`moderated`). The joint interval of a configuration adds the two:
     t(n − 1) · s_A / √n + t(dfᵢ) · sᵢ / √n, A's with probability 1 − `overall_error` and Bᵢ's with 1 − `error`. So all
-    intervals hold together with probability 1 − `overall_error` − m · `error`. The one-sided 95% interval of a
-    configuration alone is √(t²(n − 1) · s²_A + t²(dfᵢ) · s²ᵢ) / √n, which covers at least 95% for two independent
-    estimates (Banerjee 1960).
+    intervals hold together with probability 1 − `overall_error` − m · `error`, however A and Bᵢ are correlated. The
+    one-sided 95% interval of a configuration alone is √(t²(n − 1) s²_A + t²(dfᵢ) s²ᵢ + 2 t(n − 1) t(dfᵢ) cᵢ) / √n,
+    with cᵢ the covariance of the two over seeds where it is positive: without it, the interval covers at least 95% for
+    independent A and Bᵢ (Banerjee 1960).
 
-    Assumes roughly normal differences, and that what configurations share beyond A is little.
+    Assumes roughly normal differences. The variances are moderated as if configurations were independent but for A. In
+    simulations with 48 configurations and 2 to 10 seeds, some joint interval misses in at most 5%, whatever they share;
+    the one-sided intervals miss in 1 to 6%; that of a configuration that shares twice as much as the average in up to
+    7%, and of one that is five times as noisy as the others in up to 9% (12% at two seeds). With five real trainings
+    whose deviations differ tenfold (`tests/stored/populations.toml`), they miss in at most 6%.
 
     Parameters
     ----------
@@ -76,18 +81,21 @@ def pooled(differences: np.ndarray, floor: float, error: float, overall_error: f
     n = differences.shape[1]
     shared = differences.mean(axis=0)
     shared_variance = max(float(shared.var(ddof=1)), floor**2)
-    own_variances, df = moderated(np.maximum((differences - shared).var(axis=1, ddof=1), floor**2), n - 1)
+    own = differences - shared
+    own_variances, df = moderated(np.maximum(own.var(axis=1, ddof=1), floor**2), n - 1)
+    covariances = np.maximum(own @ (shared - shared.mean()) / (n - 1), 0.0)
     shared_error, own_errors = np.sqrt(shared_variance / n), np.sqrt(own_variances / n)
     overall_half = float(special.stdtrit(n - 1, 1 - overall_error / 2) * shared_error)
     half = overall_half + special.stdtrit(df, 1 - error / 2) * own_errors
-    shared_quantile = special.stdtrit(n - 1, CONFIDENCE)
-    below = np.hypot(shared_quantile * shared_error, special.stdtrit(df, CONFIDENCE) * own_errors)
+    shared_quantile, own_quantiles = special.stdtrit(n - 1, CONFIDENCE), special.stdtrit(df, CONFIDENCE)
+    squares = (shared_quantile * shared_error) ** 2 + (own_quantiles * own_errors) ** 2
+    below = np.sqrt(squares + 2 * shared_quantile * own_quantiles * covariances / n)
     mean, overall = differences.mean(axis=1), float(shared.mean())
     return Changes(
         mean,
         half,
         mean - below,
-        np.sqrt(shared_variance + own_variances),
+        np.sqrt(shared_variance + own_variances + 2 * covariances),
         (overall, overall_half, overall - float(shared_quantile * shared_error), float(np.sqrt(shared_variance))),
     )
 
