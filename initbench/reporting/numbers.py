@@ -231,7 +231,7 @@ def flag(row: Any) -> str:
     if row["flag"] == "plateau":
         return f"some seeds end far below the others: coverage at most about {percent(row['coverage'], 0)}"
     if row["flag"] == "plateau_nearby":
-        nearby = "seeds of other initializers of this combination end far below the others"
+        nearby = "seeds of other initializers or losses end far below the others"
         return f"{nearby}: if its own do as often, coverage is at most about {percent(row['coverage'], 0)}"
     if row["flag"] == "skewed":
         return f"accuracies skewed across seeds: coverage about {percent(row['coverage'], 0)}"

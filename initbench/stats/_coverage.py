@@ -22,15 +22,15 @@ def flags(
     table: pd.DataFrame,
     values: Mapping[str, "pd.Series[float]"],
     gaps: pd.DataFrame,
-    combination: NDArray[np.integer[Any]],
+    neighbours: NDArray[np.integer[Any]],
 ) -> pd.DataFrame:
     """Return why a row's interval of all runs covers less than 95%, and how much it covers.
 
     `table` has `seeds` and `failed`. `values` has, for each row, the sample `skewness` G₁, the standard deviation of
     all runs (`all_std`), and the range of all runs (`all_min`, `all_max`), of those that did not fail (`trained_min`,
     …) and of those that did (`failed_min`, …). `gaps` is the table that the function `gaps` returns of the runs that
-    did not fail. `combination` numbers the rows that differ in the initializer only. Returns the columns `skewness`,
-    `flag` and `coverage`:
+    did not fail. `neighbours` numbers groups of rows that differ in the initializer and the loss only. Returns the
+    columns `skewness`, `flag` and `coverage`:
 
     - `mixed`: some runs failed and others did not, with a gap between them of more than twice the range of either.
       A sample without one of the two kinds has an interval that misses the mean: if a share q of all runs fails, it
@@ -39,13 +39,20 @@ def flags(
     - `plateau`: some runs that did not fail end far below the others, with a significant gap between them
       (`GAP_LEVEL`): a unit that dies takes a class with it. The coverage is the same bound, with the share of the runs
       below the gap as q.
-    - `plateau_nearby`: such gaps are in the runs of other initializers of the combination (`NEIGHBOUR_LEVEL`), and this
-      one's seeds may all be alike by chance. The coverage is what it would be if its q were that of the combination:
-      the share of all of its runs on the rarer side of their gaps. Both plateaus are flagged only where an interval
-      from runs of one side alone would miss the mean of all, and where the bound is below 95%.
+    - `plateau_nearby`: such gaps are in the runs of other initializers, or of another loss, all else equal
+      (`NEIGHBOUR_LEVEL`), and this one's seeds may all be alike by chance. The coverage is what it would be if its q
+      were that of all neighbours: the share of their runs on the rarer side of their gaps. Both plateaus are flagged
+      only where an interval from runs of one side alone would miss the mean of all, and where the bound is below 95%.
     - `skewed`: |G₁| ≥ 1, and more than 1.96 of its standard errors under normality, so that few seeds are rarely
       flagged by chance. The coverage is that of a gamma population with this skewness.
     - empty: none of these; the coverage is the nominal 0.95. With three seeds no skewness can be detected.
+
+    It assumes independent runs, and normal ones where it says what is rare. Checked by simulation: a plateau is flagged
+    in at most 4% of the configurations of normal populations (1, 6 or 46 initializers, 3 to 30 seeds, half of them five
+    times as noisy; 8% if one of six is twenty times as noisy), and in up to 9% of exponential ones. On real trainings
+    (the preset `keepcoding` with relu) most samples whose interval misses the mean for a plateau are flagged from five
+    seeds on. What no run of the experiment shows is not: n runs that are alike do not exclude a share of
+    1 − 0.05^(1/n), 45% at five seeds.
     """
     n = table["seeds"].to_numpy(float)
     share = table["failed"].to_numpy() / n
@@ -58,7 +65,7 @@ def flags(
         skewed = (n > 2) & (np.abs(skew) >= SKEWED) & (np.abs(skew) > 1.96 * error)
     mixed &= two_sides(share, n) < 0.95  # of many seeds of both kinds the interval is as good as any
     same = (of["all_min"] == of["all_max"]) & (n > 1)
-    own, nearby, on_plateau = _plateaus(gaps, n, half_width(of["all_std"], n), combination)
+    own, nearby, on_plateau = _plateaus(gaps, n, half_width(of["all_std"], n), neighbours)
     reasons = {"mixed": mixed, "equal": same, "plateau": own, "plateau_nearby": nearby, "skewed": skewed}
     flag = np.select(list(reasons.values()), list(reasons), "")
     coverage = np.where(n > 1, 0.95, np.nan)
@@ -139,14 +146,14 @@ def _normal_ratios(n: int) -> NDArray[np.float64]:
 
 
 def _plateaus(
-    gaps: pd.DataFrame, n: NDArray[np.float64], half: NDArray[np.float64], combination: NDArray[np.integer[Any]]
+    gaps: pd.DataFrame, n: NDArray[np.float64], half: NDArray[np.float64], neighbours: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
     """Return which rows have a plateau, which have one nearby only, and the share q of their runs that is on it."""
     p, below, shift, spread, runs = (gaps[name].to_numpy() for name in ("p", "below", "shift", "spread", "runs"))
     own = (p <= GAP_LEVEL) & (shift > half_width(spread, n)) & (two_sides(below, n) < 0.95)
     wide = p <= NEIGHBOUR_LEVEL
     total, rarer, distance, others = (
-        np.bincount(combination, weights)[combination]
+        np.bincount(neighbours, weights)[neighbours]
         for weights in (runs, runs * wide * np.minimum(below, 1 - below), runs * wide * shift, wide)
     )
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -71,7 +71,7 @@ def results_of(
     step = resolution(rows, metric, chance) * math.sqrt(6)
     within = gaps(trained.to_numpy(float), grouped.ngroup().to_numpy(), len(table), step)
     values = {name: table.pop(name) for name in ("skewness", *ranges)} | {"all_std": table["std_all"]}
-    shape = flags(table, values, within, _combinations(table, by))
+    shape = flags(table, values, within, _neighbours(table, by))
     table = without_categories(table)
     for name in ("all", "trained"):
         n = table.pop(f"count_{name}").to_numpy()
@@ -83,9 +83,12 @@ def results_of(
     return table[[*by, "seeds", "diverged", "failed", *order]].join(shape)
 
 
-def _combinations(table: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
-    """Return the number of each row's combination: rows of one differ in the initializer only."""
-    settings = [setting for setting in by if setting != "initializer"]
+def _neighbours(table: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
+    """Return the number of each row's group of neighbours, which differ in the initializer and the loss only.
+
+    A unit dies of the activation and the weights, so the runs with another loss show whether that occurs.
+    """
+    settings = [setting for setting in by if setting not in ("initializer", "loss")]
     if "initializer" not in by:
         return np.arange(len(table))
     if not settings:

@@ -166,33 +166,34 @@ def test_a_configuration_of_one_mode_is_flagged_where_its_neighbours_have_two():
 
 
 @pytest.mark.parametrize(
-    ("loss", "initializer", "seeds", "before", "after"),
+    ("seeds", "least_flagged"),
     [
-        ("mse", "lecun_normal", 3, 0.02, 0.4),
-        ("mse", "lecun_normal", 5, 0.2, 0.65),
-        ("mse", "lecun_normal", 10, 0.6, 0.8),
-        ("mse", "glorot_uniform", 5, 0.55, 0.45),  # it has five modes: some of its samples were flagged as skewed
-        ("cross_entropy", "normal(std=0.2)", 5, 0.15, 0.1),  # in most experiments the combination has no such run
+        (3, {("mse", "lecun_normal"): 0.35, ("cross_entropy", "normal(std=0.2)"): 0.5}),
+        (5, {("mse", "lecun_normal"): 0.6, ("cross_entropy", "normal(std=0.2)"): 0.65}),
+        (10, {("mse", "lecun_normal"): 0.9, ("cross_entropy", "normal(std=0.2)"): 0.85}),
     ],
 )
-def test_real_plateaus_are_flagged_where_the_combination_shows_them(loss, initializer, seeds, before, after):
-    """Of the samples whose interval misses the mean of all runs: how many had a flag without plateaus, and have one."""
+def test_most_real_intervals_that_miss_the_mean_for_a_plateau_are_flagged(seeds, least_flagged):
+    """Real trainings: the two combinations with relu of the preset keepcoding, 400 seeds (plateaus.toml)."""
+    runs = 200
     table = pd.read_parquet(Path(__file__).parents[1] / "stored" / "plateaus.parquet")
-    table = table[table["loss"] == loss].sort_values(["initializer", "seed"])
-    names = table["initializer"].unique().tolist()
-    test, validation = (
-        (table[column] / images).to_numpy().reshape(len(names), -1)
-        for column, images in (("test_right", 10_000), ("validation_right", 5000))
-    )
     generator = np.random.default_rng(0)
-    drawn = np.array([generator.permutation(test.shape[1])[:seeds] for _ in range(300)])
-    frame = experiments(*(accuracies[:, drawn].transpose(1, 0, 2) for accuracies in (test, validation)))
-    results = stats.results(frame, ["activation", "initializer"])
-    rows = results[results["initializer"] == "abcdefghij"[names.index(initializer)]]
-    mean = test[names.index(initializer)].mean()
-    missed = rows[(rows["all_low"] > mean) | (rows["all_high"] < mean)]
-    assert len(missed) > 25
-    n = seeds
-    skewed = missed["skewness"].abs() > max(1, 1.96 * np.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3))))
-    assert (skewed | missed["flag"].isin(["mixed", "equal"])).mean() <= before
-    assert (missed["flag"] != "").mean() >= after
+    drawn = np.array([generator.permutation(400)[:seeds] for _ in range(runs)])
+    frames, means = [], {}
+    for loss, rows in table.groupby("loss"):
+        wide = rows.pivot(index="initializer", columns="seed")
+        test, validation = (wide[f"{split}_right"] / images for split, images in (("test", 1e4), ("validation", 5e3)))
+        frame = experiments(*(values.to_numpy()[:, drawn].transpose(1, 0, 2) for values in (test, validation)))
+        letters = dict(zip("abcdef", wide.index, strict=True))
+        frames.append(frame.assign(loss=loss, initializer=frame["initializer"].map(letters)))
+        means |= {(loss, name): mean for name, mean in test.mean(axis=1).items()}
+    results = stats.results(pd.concat(frames, ignore_index=True), ["activation", "loss", "initializer"])
+    for configuration, rows in results.groupby(["loss", "initializer"]):
+        missed = rows[(rows["all_low"] > means[configuration]) | (rows["all_high"] < means[configuration])]
+        if configuration in least_flagged:
+            assert len(missed) > 0.2 * runs  # it covers 22% to 77%, and says 95%
+            assert (missed["flag"] != "").mean() >= least_flagged[configuration]
+            noticed = (missed["skewness"].abs() > 1.8) & (seeds > 3)  # what skewness alone would flag, or somewhat more
+            assert noticed.mean() < 0.6
+        if configuration in (("mse", "normal(std=0.2)"), ("mse", "uniform(low=-0.2, high=0.2)")):
+            assert (rows["flag"] != "").mean() < 0.12  # as wide as these plateaus, but of one mode

@@ -1,0 +1,42 @@
+"""The words of intervals that cover less than 95%."""
+
+import pytest
+from frames import GRID, frame_of_grid
+from page import Page
+
+from initbench.reporting import numbers
+from initbench.reporting.page import render
+from initbench.spec import grid
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("mixed", "some seeds failed and others did not: coverage at most about 67%"),
+        ("plateau", "some seeds end far below the others: coverage at most about 67%"),
+        ("plateau_nearby", "if its own do as often, coverage is at most about 67%"),
+        ("skewed", "accuracies skewed across seeds: coverage about 67%"),
+        ("equal", "all seeds have the same accuracy: the interval is uninformative"),
+        ("", ""),
+    ],
+)
+def test_each_flag_has_words_with_its_coverage(flag, words):
+    text = numbers.flag({"flag": flag, "coverage": 0.67})
+    assert words in text
+    assert bool(words) == bool(text)
+
+
+def test_the_page_marks_plateaus_and_says_what_they_are(without_figures):
+    """With relu and mse, he_normal is a class short at two of five seeds; the seeds of zeros are all alike."""
+    parsed = grid.parse(GRID, overrides={"seed": 5})
+
+    def accuracy(cell):
+        short = cell.initializer == "he_normal" and cell.activation == "relu" and cell.loss == "mse" and cell.seed < 2
+        return 0.75 if short else 0.9
+
+    text = Page(render(frame_of_grid(parsed, accuracy), parsed, [], "initbench run page.toml")).text
+    assert "he_normal with relu, mse (some seeds end far below the others: coverage at most about 91%)" in text
+    assert "zeros with relu, cross_entropy (seeds of other initializers or losses end far below the others" in text
+    assert "zeros with tanh, mse (" not in text  # another activation
+    assert "with q the share of the runs on the rarer side of the gap" in text
+    assert "or may do so" in text
