@@ -32,6 +32,8 @@ def run(
 ) -> "pd.DataFrame":
     """Train a grid's missing cells and return its tidy table.
 
+    With a rule for its seeds (`seed = { until = "decided" }`), cells are trained until the rule ends.
+
     Training runs in processes of its own, so it can be called from a notebook, whatever was imported before.
 
     Parameters
@@ -51,7 +53,7 @@ def run(
     processor
         Use only cluster workers whose CPU has this in its name.
     overrides
-        Settings to replace: `{"seed": 10, "epochs": 3}`; also `{"device": "cpu"}`.
+        Settings to replace: `{"seed": 10, "epochs": 3}` or `{"seed": {"until": "decided"}}`; also `{"device": "cpu"}`.
 
     Returns
     -------
@@ -102,6 +104,8 @@ def run(
 
 def load(folder: str | Path) -> "pd.DataFrame":
     """Return the tidy table of an experiment: the cells of its grid, in the grid's order, by epoch.
+
+    With a rule for its seeds, these are the cells that the rule has requested so far.
 
     Its columns are `str`, `int64` and `float64`. In a table of more than a million rows strings are categorical and
     integers are `int32` where they fit, so that a million cells of ten epochs take 1.1 GB and not 3.3.

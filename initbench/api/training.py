@@ -44,9 +44,8 @@ class TrainingEstimate:
 
     @property
     def seeds(self) -> int:
-        """The number of seeds; the fewest if a rule adds more."""
-        rule = self.experiment.grid.seed_rule
-        return rule.min_seeds if rule else len(self.experiment.grid.axes["seed"])
+        """The number of seeds; the most if a rule adds them."""
+        return len(self.experiment.grid.axes["seed"])
 
     @property
     def too_few_seeds(self) -> bool:
