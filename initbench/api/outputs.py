@@ -160,7 +160,11 @@ def write_comparison(
 
 
 def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Side", "Side"]:
-    """Return `stats.changes` of two experiments, and what the page that compares them names of each."""
+    """Return `stats.changes` of two experiments, and what the page that compares them names of each.
+
+    If a rule added the seeds of the second one, those of the first that it did not request are left out: they are not
+    missing.
+    """
     from initbench import stats
     from initbench.reporting.comparison import Side
     from initbench.reporting.evidence import chances
@@ -169,6 +173,9 @@ def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Sid
     for experiment in (before, after):
         frame, environments = experiment.read()
         _refuse_empty(frame, experiment, "compare")
+        if after.rounds and experiment is before:
+            not_requested = set(after.grid.cells()) - set(after.rounds.cells)
+            frame = frame[~frame["cell"].isin([cell.id for cell in before.cells if cell in not_requested])]
         frames.append(frame)
         sides.append(Side(experiment.grid.name, frame["cell"].nunique(), environments))
     table = stats.changes(frames[0], frames[1], chance={**chances(before.grid), **chances(after.grid)})

@@ -1,4 +1,4 @@
-"""Seeds until it is certain: which cells are trained, whatever interrupts the training, and what is said of it."""
+"""Seeds until it is certain: which cells are trained, whatever interrupts the training, and what is reported."""
 
 import hashlib
 import itertools
@@ -251,6 +251,18 @@ def test_a_merge_keeps_a_common_rule_and_refuses_different_ones(train, tmp_path)
     fixed, _ = train("5", "fixed")
     with pytest.raises(UserError, match="different rules for their seeds; allowed: experiments with the same"):
         folders.merge([experiment.folder, fixed.folder], tmp_path / "again")
+
+
+def test_seeds_that_the_rule_of_the_second_experiment_did_not_request_are_not_missing(train):
+    before, _ = train(DECIDED)
+    after, _ = train(DECIDED, "after", accuracy=lambda cell: 0.9 - 0.4 * (cell.initializer != "zeros"))
+    assert set(after.rounds.seeds) == {10}
+    assert len(before) > len(after) == 60
+    table = outputs.changes(before, after)[0]
+    assert set(table["missing"]) == {0}
+    assert set(table["seeds"]) == {10}
+    fixed, _ = train("6", "fixed")
+    assert set(outputs.changes(before, fixed)[0]["missing"]) == {len(before) - 36}
 
 
 def test_results_of_an_earlier_version_are_read_as_they_were(train, monkeypatch):
