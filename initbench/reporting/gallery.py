@@ -185,9 +185,9 @@ def _across(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
 def groups(ranks: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[int, int]]:
     """The bars of a critical-difference diagram: the longest ranges of rows of `ranks` without a significant pair.
 
-    There are none where the test cannot reach significance; a bar has two rows at least.
+    There are none where no test can reach significance; a bar has two rows at least.
     """
-    if not len(pairs) or not pairs["attainable"].all():
+    if not pairs["attainable"].any():
         return []
     names = list(ranks["initializer"])
     significant = {

@@ -24,7 +24,7 @@ from initbench.reporting.numbers import (
 from initbench.spec.columns import DIVERGED, SETTINGS
 from initbench.spec.grid import counted
 from initbench.spec.settings import is_initializer
-from initbench.stats import CONFIDENCE, SELECTION_METRIC
+from initbench.stats import SELECTION_METRIC
 
 
 def verdict(rows: pd.DataFrame, equivalent_within: float | None = None) -> str:
@@ -401,30 +401,21 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, verdicts: pd.D
     if combinations < total:
         excluded = plural(total - combinations, "combination")
         sentences.append(f"{excluded} excluded: an initializer has no runs there, or all runs failed.")
-    level = (1 - CONFIDENCE) / len(pairs)
-    pairs_text = plural(len(pairs), "pair")
-    if pairs["attainable"].all():
+    if pairs["attainable"].any():
         sentences.append(
-            f"Over the seeds, {int(pairs['significant'].sum())} of {pairs_text} of initializers have significantly "
-            "different average ranks (sign-flip tests, Holm’s correction). A bar joins neighbours without a "
-            "significant difference."
+            f"Over the seeds, {int(pairs['significant'].sum())} of {plural(len(pairs), 'pair')} of initializers have "
+            "significantly different average ranks (permutation and rotation tests of ranges, at 5% "
+            "together). A bar joins initializers without a significant difference."
         )
-    elif seeds > 1:
-        sufficient = next(n for n in range(2, 100) if 2.0 ** (1 - n) <= level)
+    if not pairs["attainable"].all():
+        which = "Neighbours in the order of ranks" if pairs["attainable"].any() else "Average ranks"
         sentences.append(
-            f"Average ranks are not tested: their sign-flip test assumes no distribution, and with "
-            f"{seeds} seeds its smallest possible p is {2.0 ** (1 - seeds):.2g}, while Holm’s correction for "
-            f"{pairs_text} requires {level:.2g}, which takes {sufficient} seeds. (The t-tests of the table reach "
-            "smaller p because they assume normal differences.)"
+            f"{which} are not compared: with {plural(seeds, 'seed')} no difference can be significant; "
+            f"{int(pairs['attainable_from'].max())} seeds are enough."
         )
-    too_few = (
-        ""
-        if pairs["attainable_combinations"].all()
-        else f"; {combinations} combinations would also be too few for them"
-    )
     sentences.append(
         "Whether other combinations would give the same ranks is not tested: such tests (Wilcoxon’s, for example) "
-        f"assume independent combinations, but all combinations here use the same seeds{too_few}."
+        "assume independent combinations, but all combinations here use the same seeds."
     )
     return sentences
 

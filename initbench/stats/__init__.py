@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from initbench.stats._across import (
         Floats,
-        friedman,
         holm,
         improvement,
         interquartile_means,
@@ -69,7 +68,6 @@ __all__ = [
     "detectable",
     "epochs_to_reach",
     "final",
-    "friedman",
     "gamma_coverage",
     "half_widths",
     "holm",

@@ -300,8 +300,8 @@ def test_rank_diagrams_and_intervals(frame):
     numbers = [text.get_window_extent() for text in axes.texts if text.get_ha() == "right"]
     assert len(bars) == 2
     assert max(bars) + 4 < min(box.x0 for box in numbers)  # no number breaks a bar into pieces
-    means = stats.interquartile_means(scores, 200)
-    over = stats.improvement(scores, NAMES[0], 200)
+    means = stats.interquartile_means(scores)
+    over = stats.improvement(scores, NAMES[0])
     for table, value, line in ((means, "mean", None), (over, "probability", 0.5)):
         picture = Picture(
             figures.intervals(table, value, PALETTE, "Probability of improvement\nover " + ODD, "label", line)
@@ -326,7 +326,7 @@ def test_learning_curves_profiles_and_learning_rates(frame):
             picture.has_band(row["epoch"], row["low"], row["high"], axes)
 
     scores = stats.scores(frame, ["learning_rate"])
-    table = stats.profiles(scores, np.linspace(0.75, 1, 9), 200)
+    table = stats.profiles(scores, np.linspace(0.75, 1, 9))
     picture = Picture(figures.profile(table, PALETTE))
     picture.labels_are_exact()
     picture.labels_are_exact(across=False)
