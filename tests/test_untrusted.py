@@ -124,7 +124,7 @@ def test_a_poisoned_experiment_is_shown_literally_in_the_terminal_and_in_tables(
     lines = tables.markdown(frame, run.grid).splitlines()
     body = [line for line in lines if line.startswith("|")]
     assert len(body) == 2 + 3 * 2 * 3
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in body} == {8}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in body} == {9}
     assert not re.search(r"(?<!\\)<", "".join(body))
     read = pd.read_csv(io.BytesIO(csv_bytes(frame)), keep_default_na=False)
     assert read["dataset"].tolist() == frame["dataset"].tolist()
