@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from initbench.stats._across import (
         Floats,
-        holm,
         improvement,
         interquartile_means,
         profiles,
@@ -70,7 +69,6 @@ __all__ = [
     "final",
     "gamma_coverage",
     "half_widths",
-    "holm",
     "improvement",
     "initialization_times",
     "interquartile_means",

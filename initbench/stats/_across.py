@@ -12,7 +12,8 @@ intervals are those of the delete-one-seed jackknife (Efron & Stein 1981) with S
     θ̂ ± t(n − 1) · √((n − 1)/n · Σᵢ (θ₋ᵢ − mean of θ₋ᵢ)²),
 
 θ₋ᵢ the statistic without seed i of n. Rliable's bootstrap draws the seeds of each combination independently: where
-combinations share half of the variance, its intervals cover 65% (8 combinations, 5 seeds) and 47% (24, 10).
+combinations share half of the variance, its intervals of interquartile means cover 62% (8 combinations, 5 seeds)
+and 42% (24, 10).
 
 Diverged runs are scored at the majority-class accuracy. A combination counts if it has runs of every initializer and
 not all of them failed. Of these combinations, the seeds that all initializers have count.
@@ -212,21 +213,6 @@ def _level(size: int, count: int) -> float:
 def _adjusted(p: Any, size: int, count: int) -> Any:
     """Return the p-values of ranges, adjusted so that 5% is its `_level`."""
     return p if size >= count - 1 else 1 - (1 - p) ** (count / size)
-
-
-def holm(p: Sequence[float] | Floats) -> Floats:
-    """Return Holm's adjusted p-values: in ascending order, the maximum over j ≤ i of (m − j + 1) p₍ⱼ₎, at most 1.
-
-    Source: Holm 1979.
-
-    >>> holm([0.01, 0.04, 0.03]).round(6).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    p = np.asarray(p, float)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
-    return adjusted
 
 
 def _values(scores: Mapping[str, Sequence[Floats]]) -> Floats:

@@ -80,7 +80,7 @@ def luck(generator, experiments, initializers, combinations, seeds, together):
     + [pytest.param(24, 10, together, marks=pytest.mark.slow) for together in (0.0, 0.9)],
 )
 def test_intervals_across_combinations_cover_whatever_the_combinations_share(combinations, seeds, together):
-    """Resampling within combinations covers the interquartile mean in 51% (8, 5, 0.9) and 34% (24, 10, 0.9)."""
+    """Resampling within combinations covers the interquartile mean in 52% (8, 5, 0.9) and 33% (24, 10, 0.9)."""
     generator = np.random.default_rng(3)
     center = 0.5 + 0.002 * np.arange(combinations)[:, None]
     pooled = np.sort(center + 0.03 * scipy_stats.norm.ppf((np.arange(1000) + 0.5) / 1000), axis=None)
@@ -106,7 +106,7 @@ def test_a_share_of_zero_or_one_has_an_interval_like_wilsons():
     runs = 0.9 + 0.01 * generator.uniform(-1, 1, (8, 5))
     alone = stats.profiles({"a": list(runs)}, [0.5, 0.99])  # no run is on the other side: nothing shows what is shared
     assert alone["share"].tolist() == [1.0, 0.0]
-    _, low, _ = stats.share_interval(5, 5)
+    low = float(stats.share_interval(5, 5)[1])
     assert alone[["low", "high"]].to_numpy().tolist() == pytest.approx(np.array([[low, 1], [0, 1 - low]]))
     table = stats.profiles({"a": list(runs)}, np.r_[0.5, np.linspace(0.89, 0.91, 20)])
     _, narrowest, _ = stats.share_interval(40, 40)
