@@ -160,6 +160,7 @@ def _row(row: Any, settings: Iterable[str]) -> dict[str, Any]:
         "before": numbers.percent(row["mean_before"], 2),
         "after": numbers.percent(row["mean_after"], 2),
         "change": numbers.difference(row, "change"),
+        "loss": "–" if pd.isna(row["change_bound"]) else numbers.signed(max(-row["change_bound"], 0.0), 2),
         "significance": ("better" if row["change"] > 0 else "worse") if row["significant"] else "–",
         "significant": bool(row["significant"]),
         "same": f"{int(row['same'])} of {int(row['seeds'])}",

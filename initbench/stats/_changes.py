@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import special
 
 from initbench.spec.columns import METRICS, SETTINGS
-from initbench.stats._means import METRIC, by_combination, without_categories
+from initbench.stats._means import METRIC, without_categories
 from initbench.stats._outcomes import CONFIDENCE, outcomes
 from initbench.stats._planning import MAX_SEEDS, POWER
 from initbench.stats._pooling import MIN_POOLED, Changes, pooled, separate
@@ -71,26 +71,33 @@ def changes(
     sides = [without_categories(outcomes(frame, chance))[columns] for frame in (before, after)]
     both = sides[0].merge(sides[1], on=list(SETTINGS), suffixes=("_before", "_after"))
     both["same"] = both[list(SETTINGS)].merge(_same(before, after), how="left", on=list(SETTINGS))["same"].to_numpy()
-    groups = [group.sort_values("seed") for group in by_combination(both, keys)] if len(both) else []
-    floor = max(resolution(pd.concat(sides), metric, chance), ROUNDING) if groups else 0.0
-    rows = []
-    for group in groups:
-        means = [float(group[f"scored_{metric}_{side}"].mean()) for side in ("before", "after")]
-        failed = [int(group[f"failed_{side}"].sum()) for side in ("before", "after")]
-        rows.append((*group[keys].iloc[0], len(group), int(group["same"].sum()), *means, *failed))
-    names = ["seeds", "same", "mean_before", "mean_after", "failed_before", "failed_after"]
-    table = pd.DataFrame(rows, columns=[*keys, *names])
-    table = table.join(_intervals(table, groups, metric, floor))
+    number = both.groupby(keys, sort=False, dropna=False).ngroup().rename("number")
+    both = both.assign(number=number).sort_values(["number", "seed"], ignore_index=True)
+    grouped = both.groupby("number")
+    table = (
+        both.drop_duplicates("number")
+        .set_index("number")[keys]
+        .assign(
+            seeds=grouped.size(),
+            same=grouped["same"].sum().astype(int),
+            mean_before=grouped[f"scored_{metric}_before"].mean(),
+            mean_after=grouped[f"scored_{metric}_after"].mean(),
+            failed_before=grouped["failed_before"].sum().astype(int),
+            failed_after=grouped["failed_after"].sum().astype(int),
+        )
+    )
+    difference = both[f"scored_{metric}_after"] - both[f"scored_{metric}_before"]
+    floor = max(resolution(pd.concat(sides), metric, chance), ROUNDING)
+    table = table.reset_index(drop=True).join(_intervals(table, difference, both["seed"], floor))
     return table.assign(missing=len(sides[0]) - len(both))
 
 
-def _intervals(table: pd.DataFrame, groups: list[pd.DataFrame], metric: str, floor: float) -> pd.DataFrame:
-    """Return the columns `change`, … and `overall_…` of a table of `changes`."""
-    differences = [
-        (group[f"scored_{metric}_after"] - group[f"scored_{metric}_before"]).to_numpy(float) for group in groups
-    ]
-    seeds = [tuple(group["seed"]) for group in groups]
-    changed = [i for i in range(len(groups)) if table["same"][i] < table["seeds"][i]]
+def _intervals(table: pd.DataFrame, difference: pd.Series, seed: pd.Series, floor: float) -> pd.DataFrame:
+    """Return the columns `change`, … and `overall_…` of a table of `changes`, from its runs in the order of rows."""
+    ends = np.cumsum(table["seeds"].to_numpy())[:-1]
+    differences = np.split(difference.to_numpy(float), ends) if len(table) else []
+    seeds = [tuple(seeds) for seeds in np.split(seed.to_numpy(), ends)] if len(table) else []
+    changed = [i for i in range(len(table)) if table["same"][i] < table["seeds"][i]]
     clean = [i for i in changed if table["failed_before"][i] == table["failed_after"][i] == 0]
     can_pool = len(clean) >= MIN_POOLED and len({seeds[i] for i in clean}) == 1 and len(seeds[clean[0]]) > 1
     together = clean if can_pool else []
@@ -103,7 +110,7 @@ def _intervals(table: pd.DataFrame, groups: list[pd.DataFrame], metric: str, flo
         parts.append((together, pooled(matrix, floor, error, (1 - CONFIDENCE) / 2)))
     if alone:
         parts.append((alone, separate([differences[i] for i in alone], floor, error)))
-    columns = {name: np.zeros(len(groups)) for name in ("change", "half", "change_bound", "change_std")}
+    columns = {name: np.zeros(len(table)) for name in ("change", "half", "change_bound", "change_std")}
     for rows, part in parts:
         for name, values in zip(columns, (part.mean, part.half, part.bound, part.std), strict=True):
             columns[name][rows] = values
@@ -115,7 +122,7 @@ def _intervals(table: pd.DataFrame, groups: list[pd.DataFrame], metric: str, flo
         change_low=change - half,
         change_high=change + half,
         significant=(np.abs(change) > half) & (np.abs(change) > image),
-        pooled=np.isin(np.arange(len(groups)), together),
+        pooled=np.isin(np.arange(len(table)), together),
         **dict(zip(OVERALL, (*overall_row, abs(overall) > max(overall_half, image)), strict=True)),
     )
 

@@ -112,6 +112,7 @@ def test_the_page_of_a_comparison_names_the_changes(before):
         "Only in <b>after</b>: 8 cells.",
         "Failed: 4 configurations significantly worse by 0.5 points or more.",
         "The mean over all configurations changed by −0.32 points (−0.34 to −0.29): significant.",
+        "relu mse he_normal 50.33% 49.36% −0.97 (−1.14 to −0.81) 1.04 worse 0 of 6 0 → 0",
         "2.14.0",
         "initbench compare a b",
     ):

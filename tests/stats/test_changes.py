@@ -181,7 +181,7 @@ def test_five_configurations_of_real_trainings_have_not_changed(seeds):
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_where_nothing_changed_at_most_5_percent_fail(seeds):
-    """The rule of 0.1.0 fails 92% at two seeds."""
+    """The rule of 0.1.0 fails 84% at two seeds."""
     assert outcomes_of(100, seeds, 0.5)["failed"] <= most_of(100)
 
 
@@ -192,7 +192,7 @@ def test_five_seeds_exclude_a_loss_of_a_point_and_fifteen_one_of_half_a_point():
 
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_a_loss_of_5_points_in_one_of_48_configurations_is_never_passed(seeds):
-    """The rule of 0.1.0 passes 60% at three seeds."""
+    """The rule of 0.1.0 passes 58% at three seeds."""
     losses = np.zeros((48, 1))
     losses[3] = -5
     counts = outcomes_of(100, seeds, 0.5, losses)
