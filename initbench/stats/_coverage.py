@@ -13,9 +13,8 @@ from initbench.stats._means import half_width
 SKEWED = 1.0
 
 # A configuration has a gap in its runs if normal runs have one as wide, against their spread, in at most this fraction
-# of samples; its neighbours are judged by gaps that are as wide in at most the second fraction.
+# of samples.
 GAP_LEVEL = 0.03
-NEIGHBOUR_LEVEL = 0.1
 
 
 def flags(
@@ -39,20 +38,20 @@ def flags(
     - `plateau`: some runs that did not fail end far below the others, with a significant gap between them
       (`GAP_LEVEL`): a unit that dies takes a class with it. The coverage is the same bound, with the share of the runs
       below the gap as q.
-    - `plateau_nearby`: such gaps are in the runs of other initializers, or of another loss, all else equal
-      (`NEIGHBOUR_LEVEL`), and this one's seeds may all be alike by chance. The coverage is what it would be if its q
+    - `plateau_nearby`: such gaps are in the runs of other initializers, or of another loss, all else equal,
+      and this one's seeds may all be alike by chance. The coverage is what it would be if its q
       were that of all neighbours: the share of their runs on the rarer side of their gaps. Both plateaus are flagged
       only where an interval from runs of one side alone would miss the mean of all, and where the bound is below 95%.
     - `skewed`: |G₁| ≥ 1, and more than 1.96 of its standard errors under normality, so that few seeds are rarely
       flagged by chance. The coverage is that of a gamma population with this skewness.
     - empty: none of these; the coverage is the nominal 0.95. With three seeds no skewness can be detected.
 
-    It assumes independent runs, and normal ones where it says what is rare. Checked by simulation: a plateau is flagged
-    in at most 4% of the configurations of normal populations (1, 6 or 46 initializers, 3 to 30 seeds, half of them five
-    times as noisy; 8% if one of six is twenty times as noisy), and in up to 9% of exponential ones. On real trainings
-    (the preset `keepcoding` with relu) most samples whose interval misses the mean for a plateau are flagged from five
-    seeds on. What no run of the experiment shows is not: n runs that are alike do not exclude a share of
-    1 − 0.05^(1/n), 45% at five seeds.
+    It assumes independent runs, and normal ones where it says what is rare. Checked by simulation: plateaus are flagged
+    in at most 3% of the configurations of normal populations (1, 6 or 46 initializers, 3 to 30 seeds, half of them five
+    times as noisy; 6% if one of two losses is twenty times as noisy), and in up to 9% of exponential ones. On real
+    trainings (the preset `keepcoding` with relu) most samples whose interval misses the mean for a plateau are flagged
+    from five seeds on, and a fifth to a third at three. What no run of the experiment shows is not flagged: n runs that
+    are alike do not exclude a share of 1 − 0.05^(1/n), 45% at five seeds.
     """
     n = table["seeds"].to_numpy(float)
     share = table["failed"].to_numpy() / n
@@ -150,8 +149,8 @@ def _plateaus(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
     """Return which rows have a plateau, which have one nearby only, and the share q of their runs that is on it."""
     p, below, shift, spread, runs = (gaps[name].to_numpy() for name in ("p", "below", "shift", "spread", "runs"))
-    own = (p <= GAP_LEVEL) & (shift > half_width(spread, n)) & (two_sides(below, n) < 0.95)
-    wide = p <= NEIGHBOUR_LEVEL
+    wide = p <= GAP_LEVEL
+    own = wide & (shift > half_width(spread, n)) & (two_sides(below, n) < 0.95)
     total, rarer, distance, others = (
         np.bincount(neighbours, weights)[neighbours]
         for weights in (runs, runs * wide * np.minimum(below, 1 - below), runs * wide * shift, wide)
