@@ -408,10 +408,12 @@ def ranking(ranks: pd.DataFrame, pairs: pd.DataFrame, seeds: int, verdicts: pd.D
             "together). A bar joins initializers without a significant difference."
         )
     if not pairs["attainable"].all():
-        which = "Neighbours in the order of ranks" if pairs["attainable"].any() else "Average ranks"
+        which, least = (
+            ("Neighbours in the order of ranks", "max") if pairs["attainable"].any() else ("Average ranks", "min")
+        )
         sentences.append(
-            f"{which} are not compared: with {plural(seeds, 'seed')} no difference can be significant; "
-            f"{int(pairs['attainable_from'].max())} seeds are enough."
+            f"{which} cannot differ significantly with {plural(seeds, 'seed')}: at least "
+            f"{pairs['attainable_from'].agg(least)} are needed."
         )
     sentences.append(
         "Whether other combinations would give the same ranks is not tested: such tests (Wilcoxon’s, for example) "

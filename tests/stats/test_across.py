@@ -92,8 +92,8 @@ def test_intervals_across_combinations_cover_whatever_the_combinations_share(com
     covered = np.zeros(len(truth))
     for values in luck(generator, experiments, 2, combinations, seeds, together):
         scores = {"a": list(center + 0.03 * (values[0])), "b": list(center + 0.03 * (values[1] - 1))}
-        one = {"a": scores["a"]}
-        tables = (stats.interquartile_means(one), stats.profiles(one, np.quantile(pooled, 1 - shares)))
+        alone = {"a": scores["a"]}
+        tables = (stats.interquartile_means(alone), stats.profiles(alone, np.quantile(pooled, 1 - shares)))
         ends = np.concatenate(
             [table[["low", "high"]] for table in (*tables, stats.improvement(scores, "b"))], dtype=float
         )
@@ -104,7 +104,7 @@ def test_intervals_across_combinations_cover_whatever_the_combinations_share(com
 def test_a_share_of_zero_or_one_has_an_interval_like_wilsons():
     generator = np.random.default_rng(0)
     runs = 0.9 + 0.01 * generator.uniform(-1, 1, (8, 5))
-    alone = stats.profiles({"a": list(runs)}, [0.5, 0.99])  # no run is on the other side: nothing shows what is shared
+    alone = stats.profiles({"a": list(runs)}, [0.5, 0.99])  # no run is on the other side: what is shared is unknown
     assert alone["share"].tolist() == [1.0, 0.0]
     low = float(stats.share_interval(5, 5)[1])
     assert alone[["low", "high"]].to_numpy().tolist() == pytest.approx(np.array([[low, 1], [0, 1 - low]]))
@@ -117,11 +117,11 @@ def test_a_share_of_zero_or_one_has_an_interval_like_wilsons():
 
 
 def test_intervals_are_unknown_with_one_seed_and_where_nothing_varies():
-    one = {"a": [np.array([0.9]), np.array([0.8])], "b": [np.array([0.7]), np.array([0.8])]}
-    for table in (stats.interquartile_means(one), stats.profiles(one, [0.75]), stats.improvement(one)):
+    single = {"a": [np.array([0.9]), np.array([0.8])], "b": [np.array([0.7]), np.array([0.8])]}
+    for table in (stats.interquartile_means(single), stats.profiles(single, [0.75]), stats.improvement(single)):
         assert table[["low", "high"]].isna().all(axis=None)
-    assert stats.rank_pairs(one)["difference"].tolist() == [0.5]
-    assert stats.rank_pairs(one)["p"].isna().all()
+    assert stats.rank_pairs(single)["difference"].tolist() == [0.5]
+    assert stats.rank_pairs(single)["p"].isna().all()
     same = stats.interquartile_means({"a": [np.full(5, 0.1), np.full(5, 0.1)]})
     assert same[["mean", "low", "high"]].to_numpy().tolist() == pytest.approx(
         np.array([[0.1, np.nan, np.nan]]), nan_ok=True
@@ -184,26 +184,26 @@ def test_ranks_of_equal_initializers_differ_significantly_in_at_most_5_percent(
 def test_ranks_of_equal_initializers_among_others_do_not_differ_either():
     """Three groups of equal initializers far apart: all that differ are found, and few that are equal."""
     generator = np.random.default_rng(4)
-    wrong, found = 0, []
+    errors, shares = 0, []
     for values in luck(generator, 60, 6, 8, 10, 0.9):
         scores = {f"n{i}": list(v - 4 * (i // 2)) for i, v in enumerate(values)}
         table = stats.rank_pairs(scores)
         equal = np.array(
             [int(b[1]) // 2 == int(w[1]) // 2 for b, w in zip(table["better"], table["worse"], strict=True)]
         )
-        wrong += bool(table.loc[equal, "significant"].any())
-        found.append(table.loc[~equal, "significant"].mean())
-    assert wrong <= scipy_stats.binom.ppf(0.99, 60, 0.05)
-    assert np.mean(found) > 0.99
+        errors += bool(table.loc[equal, "significant"].any())
+        shares.append(table.loc[~equal, "significant"].mean())
+    assert errors <= scipy_stats.binom.ppf(0.99, 60, 0.05)
+    assert np.mean(shares) > 0.99
 
 
 def test_five_seeds_find_what_ten_were_needed_for():
     """Six initializers a deviation apart, 8 combinations: sign flips with Holm's correction could find nothing."""
-    found = []
+    shares = []
     for values in luck(np.random.default_rng(5), 30, 6, 8, 5, 0.5):
         table = stats.rank_pairs({f"n{i}": list(v - i) for i, v in enumerate(values)})
-        found.append(table["significant"].mean())
-    assert np.mean(found) > 0.5  # of 15 pairs, 5 are neighbours, which take seven seeds
+        shares.append(table["significant"].mean())
+    assert np.mean(shares) > 0.5  # of 15 pairs, 5 are neighbours, which take seven seeds
 
 
 def test_comparisons_of_ranks_do_not_depend_on_the_order_of_the_initializers():
