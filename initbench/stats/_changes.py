@@ -137,11 +137,12 @@ def outcome(changes: pd.DataFrame, points: float) -> Literal["passed", "failed",
       are the same to the last bit.
     - `inconclusive`: neither. More seeds decide: see `seeds_to_pass`.
 
-    `changes` is the table that the function `changes` returns. Where nothing changed and no run fails, at most 5% of
-    comparisons are failed, at any number of seeds; for runs that fall short at random, see `changes`. Where a
-    configuration lost `points` or more, at most 5% are passed, however many configurations there are: to pass, the
-    bound of that one must miss (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling"). For what
-    that assumes, see `changes`.
+    `changes` is the table that the function `changes` returns. Where nothing changed and no run fails, at most 5%
+    of comparisons are failed, at any number of seeds; for runs that fall short at random, see `changes`. More
+    failed runs count without a test: if a tenth of a configuration's runs fail at random, 27% of comparisons over
+    five seeds are failed. Where a configuration lost `points` or more, at most 5% are passed, however many
+    configurations there are: to pass, the bound of that one must miss (Berger 1982, "Multiparameter hypothesis
+    testing and acceptance sampling"). For what that assumes, see `changes`.
     """
     if changes.empty:
         return "inconclusive"
