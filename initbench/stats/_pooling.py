@@ -67,7 +67,7 @@ def pooled(differences: np.ndarray, floor: float, error: float, overall_error: f
     simulations with 48 configurations and 2 to 10 seeds, some joint interval misses in at most 5%, whatever they share;
     the one-sided intervals miss in 1 to 6%; that of a configuration that shares twice as much as the average in up to
     7%, and of one that is five times as noisy as the others in up to 9% (12% at two seeds). With five real trainings
-    whose deviations differ tenfold (`tests/stored/populations.toml`), they miss in at most 6%.
+    whose deviations differ tenfold (`tests/stored/populations.toml`), they miss in at most 7%.
 
     Parameters
     ----------

@@ -176,7 +176,7 @@ def test_five_configurations_of_real_trainings_have_not_changed(seeds):
         wrong += bool((np.abs(part.mean) > part.half).any() or abs(part.overall[0]) > part.overall[1])
         missed += part.bound > 0
     assert wrong <= most_of(repeats)
-    assert missed.max() <= most_of(repeats, 0.06)
+    assert missed.max() <= most_of(repeats, 0.07)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
