@@ -162,9 +162,10 @@ def verdicts(
     - `significant_overall`: whether it is significant at 5% divided by the number of combinations too, for statements
       about all of them together.
     - `n_compared`: number of other initializers with which it has a seed in common.
-    - `regret_bound`: with 95% probability for all initializers together, its mean is at most this much below that of
-      the best, whatever was selected after looking: max(0, maxᵢ(d̄ᵢ + t(1 − 5% / (k (k − 1))) sᵢ / √n)) over the
-      differences dᵢ of the others minus its own. A fraction; NaN without another initializer or a second seed.
+    - `regret_bound`: its mean is at most this much below that of the best, whatever was selected after looking:
+      max(0, maxᵢ(d̄ᵢ + t(1 − 5% / (k (k − 1))) sᵢ / √n)) over the differences dᵢ of the others minus its own. Those
+      that are significantly worse than another are not the best and are left out. Jointly for all initializers, with
+      at least 95% probability (by simulation, 99%). A fraction; NaN without another initializer or a second seed.
     - `equivalent`: whether `regret_bound` is at most `equivalent_within`.
     - `standing`: `best` or `open`, if it is not significantly worse than another: the best is one of these. With
       `best`, its mean is at most a point below the leader's. With `open`, its mean is more than a point below, but it
@@ -182,6 +183,7 @@ def verdicts(
         floor = resolution(runs, metric, chance)
         compared, plain = step_down(values, floor), paired(values, floor)
         overall = compared.worse_than >= 0
+        regret = _regret(plain, ~overall)
         if len(groups) > 1 and overall.any():
             overall &= _significant(values, floor, len(groups))
         selection = runs.groupby("initializer", observed=True)[f"scored_{SELECTION_METRIC}"].mean()
@@ -214,7 +216,7 @@ def verdicts(
                     "worse_by_high": compared.high[winner, j] if winner >= 0 else np.nan,
                     "significant_overall": winner >= 0 and bool(overall[j]),
                     "n_compared": int((np.delete(plain["pairs"][:, j], j) > 0).sum()),
-                    "regret_bound": plain["regret"][j],
+                    "regret_bound": regret[j],
                     "standing": ("open" if behind else "best") if leader >= 0 and winner < 0 and tested[j] else "",
                 }
             )
@@ -295,11 +297,7 @@ def _significant(values: np.ndarray, floor: float, combinations: int) -> np.ndar
 
 
 def paired(values: np.ndarray, floor: float) -> dict[str, np.ndarray]:
-    """Return all differences i − j of the columns: mean, standard deviation and number of seeds, `[i, j]`.
-
-    Also `regret`, the largest upper end of the intervals of the others minus each, at 5% / (k (k − 1)), by initializer.
-    """
-    k = values.shape[1]
+    """Return all differences i − j of the columns: mean, standard deviation and number of seeds, `[i, j]`."""
     differences = values[:, :, None] - values[:, None, :]
     pairs = np.isfinite(differences).sum(axis=0)
     with warnings.catch_warnings():
@@ -307,7 +305,13 @@ def paired(values: np.ndarray, floor: float) -> dict[str, np.ndarray]:
         mean, std = np.nanmean(differences, axis=0), np.nanstd(differences, axis=0, ddof=1)
     std = np.where(pairs > 1, np.maximum(std, floor), np.nan)
     np.fill_diagonal(std, np.nan)
+    return {"mean": mean, "std": std, "pairs": pairs}
+
+
+def _regret(plain: Mapping[str, np.ndarray], may_be_best: np.ndarray) -> np.ndarray:
+    """Return the regret bound of each column, over the others that may be the best; `plain` is from `paired`."""
+    k, pairs = len(may_be_best), plain["pairs"]
     quantile = stdtrit(np.maximum(pairs - 1, 1), 1 - (1 - CONFIDENCE) / max(k * (k - 1), 1))
-    high = mean + quantile * std / np.sqrt(np.maximum(pairs, 1))
-    regret = np.fmax.reduce(high, axis=0, initial=np.nan)
-    return {"mean": mean, "std": std, "pairs": pairs, "regret": np.maximum(regret, 0.0)}
+    high = plain["mean"] + quantile * plain["std"] / np.sqrt(np.maximum(pairs, 1))
+    regret = np.fmax.reduce(high[may_be_best], axis=0, initial=np.nan)
+    return np.where(np.isfinite(high).any(axis=0), np.fmax(regret, 0.0), np.nan)
