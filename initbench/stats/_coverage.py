@@ -22,14 +22,15 @@ def flags(
     values: Mapping[str, "pd.Series[float]"],
     gaps: pd.DataFrame,
     neighbours: NDArray[np.integer[Any]],
+    step: float,
 ) -> pd.DataFrame:
     """Return why a row's interval of all runs covers less than 95%, and how much it covers.
 
     `table` has `seeds` and `failed`. `values` has, for each row, the sample `skewness` G₁, the standard deviation of
     all runs (`all_std`), and the range of all runs (`all_min`, `all_max`), of those that did not fail (`trained_min`,
     …) and of those that did (`failed_min`, …). `gaps` is the table that the function `gaps` returns of the runs that
-    did not fail. `neighbours` numbers groups of rows that differ in the initializer and the loss only. Returns the
-    columns `skewness`, `flag` and `coverage`:
+    did not fail. `neighbours` numbers groups of rows that differ in the initializer and the loss only. `step`
+    is the smallest difference of two values, as `gaps` has it. Returns the columns `skewness`, `flag` and `coverage`:
 
     - `mixed`: some runs failed and others did not, with a gap between them of more than twice the range of either.
       A sample without one of the two kinds has an interval that misses the mean: if a share q of all runs fails, it
@@ -43,7 +44,9 @@ def flags(
       were that of all neighbours: the share of their runs on the rarer side of their gaps. Both plateaus are flagged
       only where an interval from runs of one side alone would miss the mean of all, and where the bound is below 95%.
     - `skewed`: |G₁| ≥ 1, and more than 1.96 of its standard errors under normality, so that few seeds are rarely
-      flagged by chance. The coverage is that of a gamma population with this skewness.
+      flagged by chance; and a range of more than two steps, because within two any sample of few images is skewed
+      (where the deviation is a third of an image, 44% of samples of five seeds). The coverage is that of a gamma
+      population with this skewness.
     - empty: none of these; the coverage is the nominal 0.95. With three seeds no skewness can be detected.
 
     It assumes independent runs, and normal ones where it says what is rare. Checked by simulation: plateaus are flagged
@@ -62,6 +65,7 @@ def flags(
         mixed = gap > 2 * np.maximum(of["trained_max"] - of["trained_min"], of["failed_max"] - of["failed_min"])
         error = np.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
         skewed = (n > 2) & (np.abs(skew) >= SKEWED) & (np.abs(skew) > 1.96 * error)
+    skewed &= of["all_max"] - of["all_min"] > 2.5 * step
     mixed &= two_sides(share, n) < 0.95  # of many seeds of both kinds the interval is as good as any
     same = (of["all_min"] == of["all_max"]) & (n > 1)
     own, nearby, on_plateau = _plateaus(gaps, n, half_width(of["all_std"], n), neighbours)

@@ -71,7 +71,7 @@ def results_of(
     step = resolution(rows, metric, chance) * math.sqrt(6)
     within = gaps(trained.to_numpy(float), grouped.ngroup().to_numpy(), len(table), step)
     values = {name: table.pop(name) for name in ("skewness", *ranges)} | {"all_std": table["std_all"]}
-    shape = flags(table, values, within, _neighbours(table, by))
+    shape = flags(table, values, within, _neighbours(table, by), step)
     table = without_categories(table)
     for name in ("all", "trained"):
         n = table.pop(f"count_{name}").to_numpy()
