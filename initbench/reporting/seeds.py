@@ -95,9 +95,8 @@ def caveat(rounds: Rounds) -> str:
 def spent(rounds: Rounds) -> str:
     """Say how many seeds the configurations took, and how many runs that saved."""
     low, high = min(rounds.seeds), max(rounds.seeds)
-    each = f"{low} seeds each" if low == high else f"{low} to {high} seeds each"
-    comparisons = [f"{rounds.saved:,} fewer than {rounds.rule.max_seeds} seeds each"] * (rounds.saved > 0)
+    counts = str(low) if low == high else f"{low} to {high}"
+    saved = [f"{rounds.saved:,} fewer than with {rounds.rule.max_seeds} seeds each"] * (rounds.saved > 0)
     if low < high < rounds.rule.max_seeds:
-        comparisons.append(f"{len(rounds.seeds) * high - len(rounds.cells):,} fewer than {high}")
-    saved = f", {listed(comparisons)}" if comparisons else ""
-    return f"{each[0].upper() + each[1:]}: {plural(len(rounds.cells), 'run')}{saved}."
+        saved.append(f"{len(rounds.seeds) * high - len(rounds.cells):,} fewer than with {high}")
+    return f"{counts} seeds each, {plural(len(rounds.cells), 'run')} in all{': ' * bool(saved)}{listed(saved)}."

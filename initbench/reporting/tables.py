@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from initbench.reporting import names, numbers
+from initbench.reporting import names, numbers, seeds
 from initbench.reporting.evidence import Evidence, combination_of
 from initbench.spec.grid import Grid
 
@@ -87,11 +87,19 @@ def latex(frame: pd.DataFrame, grid: Grid) -> str:
 def note(grid: Grid) -> str:
     """Return the note below the table: one to three sentences."""
     return (
-        f"{grid.name}, {grid.shape}: mean test accuracy and 95% interval (Student's t) over the seeds, and over those "
-        "that did not fail (diverge or stay at chance); points behind the leader, paired by seed, with simultaneous "
-        "intervals; and how many points choosing the initializer costs at most (95%). The leader has the highest "
-        "validation accuracy; its interval reaches further down, because it was selected. The best is among those in "
-        "bold and those marked ◦ (with a mean more than a point below the leader's): they are not significantly worse "
-        "than any other initializer. †: the interval contains the true mean less often than 95% (some runs failed or "
-        "are on a plateau, or accuracies skewed across seeds, or all equal)."
+        f"{grid.name}, {grid.shape}{_rule(grid)}: mean test accuracy and 95% interval (Student's t) over the seeds, "
+        "and over those that did not fail (diverge or stay at chance); points behind the leader, paired by seed, "
+        "with simultaneous intervals; and how many points choosing the initializer costs at most (95%). The leader "
+        "has the highest validation accuracy; its interval reaches further down, because it was selected. The best "
+        "is among those in bold and those marked ◦ (with a mean more than a point below the leader's): they are not"
+        " significantly worse than any other initializer. †: the interval contains the true mean less often than "
+        "95% (some runs failed or are on a plateau, or accuracies skewed across seeds, or all equal)."
     )
+
+
+def _rule(grid: Grid) -> str:
+    """Say what seeds were added for, and what holds then."""
+    if grid.seed_rule is None:
+        return ""
+    until = f", added {seeds.rule_text(grid.seed_rule)}"
+    return until + " (comparisons hold at every look)" * (grid.seed_rule.half_width is None)
