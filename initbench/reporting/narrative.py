@@ -84,7 +84,7 @@ def _best(rows: pd.DataFrame) -> list[str]:
         others.append(f"{len(behind) - MAX_OPEN_NAMED} more (up to {_points(behind.iloc[-1])} lower)")
     count = f" {len(candidates)}" * (len(near) > MAX_NAMED or len(behind) > MAX_OPEN_NAMED)
     parts = [_some(names)] * bool(names)
-    parts += [f"not ruled out because of high variance across seeds, {listed(others)}"] * bool(others)
+    parts += [f"not ruled out by these seeds, {listed(others)}"] * bool(others)
     return [f"the best{tested} is among{count}: {', or, '.join(parts)}"]
 
 

@@ -110,6 +110,7 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
         "shown_first": len(shown_first(first)),
         "seeds": evidence.seeds,
         "min_seeds": stats.MIN_SEEDS,
+        "hardly_decides": not evidence.until_decided and _hardly_decides(len(evidence.initializers), evidence.seeds),
         "question": numbers.listed([setting.replace("_", " ") for setting in evidence.combination]),
         "combinations": len(evidence.combinations),
         "shown": len(evidence.shown),
@@ -227,6 +228,14 @@ def _about_zeros(answer: str, grid: Grid) -> list[str]:
     if set(grid.axes["hidden"]) != {""} or "zeros" not in re.findall(r"\w+", answer.partition(";")[0]):
         return []
     return ["zeros works only because there is no hidden layer."]
+
+
+def _hardly_decides(initializers: int, seeds: int) -> bool:
+    """Whether the permutation test cannot show one of several initializers to be better than the others.
+
+    If the others are equal, k^(1 − n) of all permutations show as much as what was observed.
+    """
+    return initializers > 2 and initializers ** (1 - seeds) > 1 - stats.CONFIDENCE
 
 
 def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
