@@ -139,7 +139,7 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 
     Assumes that seeds are independent. Checked by simulation (`tests/stats/test_across.py`): with 3, 6 and 20
     initializers, 5 and 10 seeds, any share of luck common to the combinations, ties, failures and groups of equal
-    initializers, some pair of equal ones differs significantly in at most 5% of experiments; in 4 to 8% if one is five
+    initializers, some pair of equal ones differs significantly in at most 5% of experiments; in 4 to 9% if one is five
     times as noisy as the others.
 
     Raises ValueError if the arrays have different numbers of seeds.
