@@ -85,6 +85,9 @@ def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
     - `mean_rank`: average rank, from 1 to the number of initializers.
     - `best_in`: number of combinations in which no other initializer has a higher mean.
 
+    Describes these runs, and assumes nothing: `rank_pairs` says which ranks differ. Checked against the table of
+    Demšar's paper (`tests/stats/test_stats.py`).
+
     Source: Demšar 2006, section 3.2.2.
     """
     rank_table = _ranks(scores)

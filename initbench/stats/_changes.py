@@ -155,6 +155,8 @@ def outcome(changes: pd.DataFrame, points: float) -> Literal["passed", "failed",
 def regressions(changes: pd.DataFrame, points: float) -> pd.DataFrame:
     """Return the configurations that are worse by at least `points` percentage points.
 
+    Assumes what `changes` does.
+
     `changes` is the table that the function `changes` returns. Its rows that count, with its columns:
 
     - `change`: at most −`points` / 100, a fraction; a change that is printed as the limit is at it.
@@ -169,6 +171,8 @@ def regressions(changes: pd.DataFrame, points: float) -> pd.DataFrame:
 def overall_worse(changes: pd.DataFrame, points: float) -> bool:
     """Return whether the mean over configurations is significantly worse, by at least `points` percentage points.
 
+    Assumes what `changes` does.
+
     `changes` is the table that the function `changes` returns; its columns `overall_…` decide.
     """
     overall = changes.iloc[0]
@@ -177,6 +181,8 @@ def overall_worse(changes: pd.DataFrame, points: float) -> bool:
 
 def open_losses(changes: pd.DataFrame, points: float) -> pd.DataFrame:
     """Return the configurations in which a loss of `points` percentage points or more is not excluded.
+
+    Assumes what `changes` does.
 
     `changes` is the table that the function `changes` returns. Its rows that count, with its columns:
 
@@ -193,7 +199,8 @@ def seeds_to_pass(changes: pd.DataFrame, points: float) -> tuple[float, float]:
     mean − c · s / √n, c from its present bound; with 80% probability, all bounds are above −`points`:
     ∏ Φ(`points` · √n / s − c) ≥ 0.8, with configurations as independent.
 
-    `changes` is the table that the function `changes` returns.
+    `changes` is the table that the function `changes` returns. Assumes normal differences whose standard deviation is
+    the present one; checked by simulation (`tests/stats/test_changes.py`).
 
     Returns
     -------

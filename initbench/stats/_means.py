@@ -20,6 +20,10 @@ METRIC = "test_accuracy"
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """Return the mean and the ends of its interval, mean ± t(n − 1) · s / √n, over the values that are not NaN.
 
+    Assumes independent values of a roughly normal population. Checked on samples of real trainings
+    (`tests/stats/test_coverage.py`; table in docs/method.md): the 95% interval covers 94 to 96% of such means, 88% with
+    five exponential values, and as little as 22% where few runs are far from the others: see `results`.
+
     Parameters
     ----------
     values
@@ -50,6 +54,8 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tu
 def summary(frame: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
     """Return the mean and the 95% interval of a metric after the last epoch, for each group over its seeds.
 
+    Assumes what `mean_interval` does, and was checked there.
+
     A row for each group, in the order of the table: the `by` columns, and
 
     - `seeds`: number of runs.
@@ -62,7 +68,7 @@ def summary(frame: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> pd.
 
 
 def curves(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
-    """Return `summary` for every epoch: its columns, and
+    """Return `summary` for every epoch, each on its own, with the same assumptions: its columns, and
 
     - `epoch`: number of the epoch; 0 is before training.
     """

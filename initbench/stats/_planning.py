@@ -78,9 +78,9 @@ def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: fl
     """Return the smallest number of seeds that detects a true difference with the wanted power.
 
     `difference` and `std` are the true mean and standard deviation of the differences within seeds (see
-    `power_analysis` for one that was estimated from seeds); the test is that of `power`, at the wanted power (default
-    0.8). Infinite if more than `MAX_SEEDS` are needed; NaN if `std` is NaN. At least 2, because a test needs two seeds:
-    also where `std` is 0.
+    `power_analysis` for one that was estimated from seeds); the test is that of `power`, with its assumptions, at the
+    wanted power (default 0.8). Infinite if more than `MAX_SEEDS` are needed; NaN if `std` is NaN. At least 2, because a
+    test needs two seeds: also where `std` is 0.
 
     >>> seeds_needed(1.0, 1.0)
     10.0

@@ -25,6 +25,9 @@ def resolution(rows: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | N
     smallest spacing of different accuracies: that is a multiple of 1/N, so it is never too small. Of several data sets,
     the largest value is returned. A loss is not rounded: 0.
 
+    Assumes that rounding errors are uniform and independent. Checked by simulated test sets of 500 and 1,000 images,
+    of which seeds differ by about one image (docs/method.md).
+
     >>> rows = pd.DataFrame({"dataset": "mnist", "test_accuracy": [0.97, 0.972, 0.969]})
     >>> print(f"{resolution(rows, 'test_accuracy'):.2e}")
     4.08e-05
