@@ -4,6 +4,7 @@ import hashlib
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import initbench as ib
@@ -274,3 +275,47 @@ def test_results_of_an_earlier_version_are_read_as_they_were(train, monkeypatch)
     assert opened.frame()["cell"].nunique() == len(old.rounds.cells)
     plan = rounds.replayed(old.grid, opened.frame(), retrains_earlier=True)
     assert len(plan.missing) == len(plan.cells) == 30
+
+
+REAL = """
+name = "real"
+[grid]
+initializer = ["glorot_uniform", "zeros", "he_normal"]
+seed = { until = "decided", min = 5, max = 10 }
+[model]
+hidden = []
+activation = "tanh"
+output_activation = "same"
+[training]
+loss = "mse"
+epochs = 1
+train_size = 640
+"""
+
+
+@pytest.fixture(scope="module")
+def one_worker(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    (folder / "real.toml").write_text(REAL)
+    return ib.run(folder / "real.toml", results=folder, workers=1)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"workers": 2}, pytest.param({"workers": 2, "scheduler": "local"}, marks=pytest.mark.slow)],
+    ids=["two workers", "cluster"],
+)
+def test_workers_stay_for_all_rounds_and_their_number_changes_no_cell(one_worker, config, tmp_path, monkeypatch):
+    pools, start_pool = [], training.start.start_pool
+
+    def counted(*arguments):
+        pools.append(arguments)
+        return start_pool(*arguments)
+
+    monkeypatch.setattr(training.start, "start_pool", counted)
+    (tmp_path / "real.toml").write_text(REAL)
+    frame = ib.run(tmp_path / "real.toml", results=tmp_path, **config)
+    assert len(pools) == 1
+    assert set(frame["seed"]) == set(range(10))  # two rounds
+    assert list(frame["cell"]) == list(one_worker["cell"])
+    pd.testing.assert_frame_equal(frame, one_worker)
