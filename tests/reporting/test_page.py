@@ -139,13 +139,13 @@ def test_the_metric_can_be_chosen(opened, address, frame):
 def test_the_table_sorts_by_what_a_choice_costs_and_has_to_which_one_each_lost(opened, address, frame):
     page = opened(address)
     table = stats.verdicts(frame, COMBINATION)
-    lost = [row["worse_than"] or "–" for _, row in table.iterrows()]
-    assert [text.partition(" ")[0] for text in column(page, 7)] == lost
+    winners = [row["worse_than"] or "–" for _, row in table.iterrows()]
+    assert [text.partition(" ")[0] for text in column(page, 7)] == winners
     for text, (_, row) in zip(column(page, 7), table.iterrows(), strict=True):
         name, _, by = text.partition(" ")
         behind = table[(table[COMBINATION] == row[COMBINATION]).all(axis=1) & table["leader"]]["initializer"].item()
         assert by.strip() == ("" if name in ("–", behind) else numbers.difference(row, "worse_by"))
-    assert 0 < sum(text != "–" for text in lost) < len(lost)
+    assert 0 < sum(text != "–" for text in winners) < len(winners)
     page.get_by_role("button", name="Choosing it costs at most, points").click()
     ordered = table["regret_bound"].round(9).sort_values(kind="stable")
     assert column(page, 6) == [numbers.at_most(table.loc[i, "regret_bound"]) for i in ordered.index]
