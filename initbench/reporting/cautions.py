@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 
 from initbench.data.datasets import Source
-from initbench.reporting import numbers
 from initbench.spec.grid import Grid
 from initbench.stats.chance import MAX_UNSEEN, Chance, separates_chance
 
@@ -64,6 +63,8 @@ def added_seeds(grid: Grid, seeds_seen: Sequence[int]) -> list[str]:
     valid = grid.seed_rule is not None and grid.seed_rule.half_width is None
     if not seeds_seen or valid or len(grid.axes["initializer"]) < 2:
         return []
+    from initbench.reporting import numbers  # with pandas, for which the notes of a plan do not wait
+
     counts = numbers.listed([str(count) for count in seeds_seen])
     return [
         f"Seeds were added after the results of {counts} seeds. That at most 5% of combinations of equal initializers "
