@@ -27,7 +27,7 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
     within = grid.equivalent_within
     equivalent = [f"Equivalent within {within:g}"] if verdicts["equivalent"].any() else []
     for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", *equivalent, "Failed"):
-        table.add_column(heading, no_wrap=heading == "Test accuracy", overflow="fold")
+        table.add_column(heading, no_wrap=heading in ("Test accuracy", "Failed"), overflow="fold")
     for _, rows in verdicts.groupby(combination, sort=False):
         failed = f"{int(rows['failed'].sum())} of {int(rows['seeds'].sum())}"
         if not rows["leader"].any():
@@ -44,7 +44,7 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
         leader = rows[rows["leader"]].iloc[0]
         others = rows[~rows["leader"]]
         among = others[others["standing"] != ""].sort_values("difference", kind="stable")
-        marks = {"best": "", "open": f"{names.MARKS['open']} "}
+        marks = {"best": "", "open": names.MARKS["open"]}
         also = ", ".join(marks[row["standing"]] + row["initializer"] for _, row in among.iterrows())
         if len(others) and not rows["p"].notna().any():
             also = f"unknown: {'one seed' if narrative.has_one_seed(rows) else 'too few common seeds'}"
@@ -52,8 +52,16 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
         cells = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, *costs, failed)
         table.add_row(*map(Text, cells))  # as it is: a data set's name may look like markup
     # A name is never broken: a terminal that is too narrow wraps the lines itself.
-    widest = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
-    console.width = max(console.width, widest)
+    unlimited = console.options.update(max_width=10_000)
+    wanted = []
+    for column in table.columns:
+        sizes = [Measurement.get(console, unlimited, cell) for cell in (column.header, *column.cells)]
+        wanted.append(max(size.maximum for size in sizes))
+        column.width = wanted[-1] if column.no_wrap else max(size.minimum for size in sizes)
+    console.width = max(console.width, Measurement.get(console, unlimited, table).minimum)
+    for column, width in zip(table.columns, wanted, strict=True):
+        spare = console.width - Measurement.get(console, unlimited, table).minimum
+        column.width = min(width, (column.width or 0) + spare)
     console.print(table)
     accuracies = "".join(map(str, table.columns[2].cells))
     if re.search("[±+]", accuracies):

@@ -718,6 +718,32 @@ def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, 
     assert "truncated" not in printed  # which failed at every seed
 
 
+def test_the_terminal_names_what_is_equivalent_and_breaks_no_name(capsys, monkeypatch):
+    from initbench.reporting.evidence import Evidence
+    from initbench.reporting.terminal import summary_table
+
+    monkeypatch.setenv("COLUMNS", "60")
+    parsed = grid.parse("equivalent_within = 20\n" + TEXT, overrides={"loss": "mse", "seed": 5})
+    names = {"zeros": 0.9, "he_normal": 0.89}
+    frame = made_up(parsed, lambda c: names.get(c.initializer, 0.86 + 0.05 * (c.seed % 2)))
+    verdicts = Evidence.of(frame, parsed).verdicts
+    assert (verdicts["standing"] == "open").any()
+    summary_table(verdicts, parsed)
+    printed = capsys.readouterr().out
+    table, _, legend = printed.partition("±: ")
+    assert "Equivalent" in table
+    assert "Failed" in table
+    for name in ("zeros", "he_normal", "truncated_normal(std=1.0)"):
+        assert (name in table) == (
+            (verdicts["initializer"] == name) & ((verdicts["standing"] != "") | verdicts["equivalent"])
+        ).any()
+    assert "◦truncated_normal(std=1.0)" in table
+    assert "◦: more than a point below the leader." in legend
+    assert "Equivalent within 20 points: choosing it costs at most that." in legend
+    summary_table(verdicts.assign(equivalent=False), parsed)
+    assert "choosing it costs at most that, which is shown for none." in capsys.readouterr().out
+
+
 def test_the_terminal_names_why_no_difference_is_tested(capsys, monkeypatch):
     from initbench.reporting.evidence import Evidence
     from initbench.reporting.terminal import summary_table
