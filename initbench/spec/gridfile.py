@@ -326,7 +326,7 @@ def _as_toml(key: str, value: object) -> Any:
         if not isinstance(value, dict):
             return tomlkit.item(value)
         table = tomlkit.inline_table()
-        table.update(value)
+        table.update({name: item.item() if isinstance(item, np.generic) else item for name, item in value.items()})
     except (ValueError, TypeError):
         raise UserError(f"{key}: given {shown(value)}; allowed: a value that TOML supports") from None
     return table

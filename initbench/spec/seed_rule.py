@@ -79,7 +79,7 @@ def parse(table: Mapping[str, Any]) -> tuple[SeedRule | None, list[str]]:
         why = "; with fewer the intervals are too narrow" if rules == ["until_halfwidth"] else ""
         lines.append(f"min = {shown(fewest)} is not allowed; allowed: an integer from {least} up{why}")
     elif fewest > most:
-        lines.append(f"min = {fewest} is above max = {most}; allowed: at most max")
+        lines.append(f"min = {shown(fewest)} is above max = {most}; allowed: at most max")
     if lines:
         return None, lines
     return SeedRule(None if half_width is None else float(half_width), fewest, most), []

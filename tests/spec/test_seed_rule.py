@@ -3,6 +3,7 @@
 import tomllib
 
 import jsonschema
+import numpy as np
 import pytest
 
 from initbench.cli import options
@@ -85,6 +86,11 @@ def test_each_mistake_in_a_rule_is_one_line(seed, lines):
     assert VALIDATOR.is_valid(instance) == beyond_schemas
 
 
+def test_a_number_of_thousands_of_digits_is_a_mistake_of_one_line():
+    with pytest.raises(UserError, match="min = a number of thousands of digits is above max = 200"):
+        parsed(f"{{ until = 'decided', min = 0x1{5000 * '0'} }}")
+
+
 def test_a_mistake_in_a_rule_stands_beside_the_others():
     with pytest.raises(UserError) as error:
         grid.parse("[grid]\ninitializer = ['zero']\nseed = { until = 'x' }\n[training]\nepochs = 0")
@@ -104,7 +110,8 @@ def test_the_most_cells_of_a_rule_are_limited_before_they_are_listed(most):
 
 
 def test_a_rule_is_set_on_the_command_line_and_in_python():
-    for overrides in (options.pairs(['seed={until="decided", max=20}']), {"seed": {"until": "decided", "max": 20}}):
+    in_python = {"seed": {"until": "decided", "max": np.int64(20)}}
+    for overrides in (options.pairs(['seed={until="decided", max=20}']), in_python):
         changed = grid.parse(TEXT.replace("{}", "[3, 5]"), overrides=overrides)
         assert changed.seed_rule == SeedRule(None, 5, 20)
         assert grid.parse(changed.text).seed_rule == changed.seed_rule
