@@ -151,8 +151,8 @@ def verdicts(
     - `validation_accuracy`: its mean, a fraction.
     - `leader`: whether it is the leader.
     - `pairs`: number of seeds that both it and the leader have.
-    - `difference`, `difference_low`, `difference_high`: mean of the leader's metric minus its own, with a simultaneous
-      interval; fractions. NaN where they were not compared.
+    - `difference`, `difference_low`, `difference_high`: mean of the leader's metric minus its own, with an interval that
+      holds for all pairs of the combination together (of normal runs); fractions. NaN where they were not compared.
     - `difference_std`: standard deviation of the differences within seeds, at least `resolution`.
     - `comparisons`: number of pairs of initializers in the combination.
     - `significant`: whether it is significantly worse than another initializer. False with fewer than two common seeds.
@@ -161,8 +161,8 @@ def verdicts(
     - `rotation_only`: whether the permutation test could not take part in that step, because it cannot reach 5% with
       this number of seeds (the last two initializers below six seeds, the last three below three).
     - `worse_than`: the name of the initializer that it lost to; else an empty string.
-    - `worse_by`, `worse_by_low`, `worse_by_high`: how much worse than that one, with a simultaneous interval;
-      fractions. NaN where it is not significant.
+    - `worse_by`, `worse_by_low`, `worse_by_high`: how much worse than that one, with such an interval, which does not
+      reach below 0; fractions. NaN where it is not significant.
     - `significant_overall`: whether it is significant at 5% divided by the number of combinations too, for statements
       about all of them together.
     - `n_compared`: number of other initializers with which it has a seed in common.
@@ -258,10 +258,10 @@ def pairs(
 
     - `initializer`, `other`: their names.
     - `pairs`: number of seeds that both have.
-    - `difference`, `difference_low`, `difference_high`: mean of the other's metric minus its own, with the interval of
-      the step in which one of them was found to be worse, or of the last step; fractions. NaN where they were not
-      compared.
-    - `p`: p-value of the pair in that step, adjusted for all pairs that were compared in it.
+    - `difference`, `difference_low`, `difference_high`: mean of the other's metric minus its own, with an interval that
+      holds for all pairs together; fractions. NaN where they were not compared.
+    - `p`: p-value of the difference, adjusted for all pairs, by rotation of the residuals. The decisions of `verdicts`
+      step down, which finds more, and require a permutation test.
     """
     keys = list(combination)
     records = []

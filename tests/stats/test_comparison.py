@@ -157,12 +157,28 @@ def test_each_loser_has_the_initializer_that_it_lost_to_and_an_interval_without_
         row = table.loc[name]
         assert row["worse_than"] in "ab"
         assert row["worse_by"] == pytest.approx(table.loc[row["worse_than"], "mean_all"] - row["mean_all"])
-        assert 0 < row["worse_by_low"] < row["worse_by"] < row["worse_by_high"]
+        assert 0 <= row["worse_by_low"] < row["worse_by"] < row["worse_by_high"]
         assert row["p"] <= 0.05
     assert table.loc["b", "p"] > 0.05
     assert table.loc["b", "difference_low"] * table.loc["b", "difference_high"] < 0
     assert table.loc["b", "rotation_only"]  # two are left at five seeds
     assert not table.loc["d", "rotation_only"]
+
+
+@pytest.mark.parametrize(("k", "n", "gap"), [(3, 5, 2), (3, 5, 30), (6, 5, 0.5), (6, 3, 2), (20, 5, 2)])
+def test_the_intervals_of_all_differences_hold_together(k, n, gap):
+    """Means that fall by `gap` standard deviations from one to the next: how often does any of the intervals miss?"""
+    generator = np.random.default_rng(k + n)
+    means = 0.9 - 0.003 * gap * np.arange(k)
+    true, count, missed = means[:, None] - means, 100, 0
+    for _ in range(count):
+        result = step_down(means + generator.normal(0, 0.003, (n, k)), MNIST_ROUNDING, draws=399)
+        missed += ((result.low > true + 1e-12) | (result.high < true - 1e-12)).any()
+        losers = np.flatnonzero(result.worse_than >= 0)
+        assert (result.low[result.worse_than[losers], losers] >= 0).all()
+        rest = np.flatnonzero(result.worse_than < 0)
+        assert not (result.low[np.ix_(rest, rest)] > 0).any()
+    assert missed <= limit(count)
 
 
 def test_nothing_depends_on_the_order_of_the_rows():
