@@ -78,7 +78,7 @@ class Evidence:
 
     @property
     def until_decided(self) -> bool:
-        """Whether a rule adds seeds until every comparison is decided, so that tests of a fixed number do not hold."""
+        """Whether a rule adds seeds until every initializer is decided, so that tests of a fixed number do not hold."""
         return self.grid.seed_rule is not None and self.grid.seed_rule.half_width is None
 
     @cached_property

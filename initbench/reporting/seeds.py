@@ -14,7 +14,7 @@ def rule_text(rule: SeedRule) -> str:
     'until every 95% interval is at most ± 0.2 points'
     """
     if rule.half_width is None:
-        return "until every comparison is decided"
+        return "until every initializer is decided"
     return f"until every 95% interval is at most {width(rule.half_width)}"
 
 
@@ -50,7 +50,7 @@ def ended(rounds: Rounds) -> str:
     if rounds.at_maximum:
         text = f"Stopped at the maximum of {rule.max_seeds} seeds: {_open(rounds)}."
     elif rule.half_width is None:
-        text = "Every comparison is decided."
+        text = "Every initializer is decided."
     elif rounds.refused < len(rounds.seeds):
         others = "every" if not rounds.refused else "every other"
         text = f"The 95% interval of {others} configuration is at most {width(rule.half_width)}."

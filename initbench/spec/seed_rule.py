@@ -22,7 +22,7 @@ class SeedRule:
     """Train `min_seeds` seeds, look, and add batches of five seeds where the rule requests more, up to `max_seeds`.
 
     With a `half_width` (a fraction) seeds are added until the 95% interval of every mean is at most that wide to each
-    side. With None they are added until every comparison is decided.
+    side. With None they are added until every initializer is decided.
     """
 
     half_width: float | None

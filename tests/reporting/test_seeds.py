@@ -50,7 +50,7 @@ def state(rule, counts, n_open=0, n_refused=0, missing=0, share=np.nan):
         ),
         (
             state(DECIDED, [10, 15]),
-            "Every comparison is decided. 10 to 15 seeds each, 25 runs in all: 375 fewer than with 200 seeds each and "
+            "Every initializer is decided. 10 to 15 seeds each, 25 runs in all: 375 fewer than with 200 seeds each and "
             "5 fewer than with 15.",
         ),
         (
@@ -86,9 +86,9 @@ def test_runs_without_a_failure_do_not_exclude_a_share_of_failures():
         "That assumes runs of one kind: 20 runs without a failure do not exclude that up to 14% of all runs fail "
         "(1 − 0.05^(1/20))."
     )
-    assert seeds.report(state(DECIDED, [20, 30]))[1] == "Every comparison is decided."
+    assert seeds.report(state(DECIDED, [20, 30]))[1] == "Every initializer is decided."
     assert seeds.report(state(DECIDED, [5, 5], missing=3)) == [
-        "Seeds were added five at a time, from 5 to at most 200, until every comparison is decided. 5 seeds each, 10 "
+        "Seeds were added five at a time, from 5 to at most 200, until every initializer is decided. 5 seeds each, 10 "
         "runs in all: 390 fewer than with 200 seeds each.",
         "It has not ended.",
     ]
@@ -141,7 +141,7 @@ def test_claims_of_the_report_hold_at_every_look(decided, without_figures):
     pairs = evidence.pairs.set_index(["activation", "initializer", "other"])["p"]
     assert pairs["tanh", "zeros", "he_normal"] < 0.05
     page = page_of(*decided)
-    assert "Seeds were added five at a time, from 6 to at most 40, until every comparison is decided." in page
+    assert "Seeds were added five at a time, from 6 to at most 40, until every initializer is decided." in page
     assert "an e-value" in page
     assert "one shares the variances of all pairs" not in page
     assert 'id="seeds"' not in page  # a number of seeds that would be enough is what the rule finds
