@@ -79,8 +79,8 @@ def interval(row: Any, runs: str = "all") -> str:
 
 
 def marked(row: Any) -> str:
-    """`interval`, with a dagger where it covers less than its nominal level."""
-    return interval(row) + ("†" if row["flag"] else "")
+    """`interval`, with a dagger where its own runs show that it covers less than its nominal level."""
+    return interval(row) + ("†" if flag(row) else "")
 
 
 def loss_interval(row: Any, runs: str = "all") -> str:
@@ -225,14 +225,11 @@ def duration(value: float) -> str:
 
 
 def flag(row: Any) -> str:
-    """Explain why an interval covers less than 95%; an empty string where it does not."""
+    """Explain why an interval covers less than 95%; an empty string where its own runs do not show that."""
     if row["flag"] == "mixed":
         return f"some seeds failed and others did not: coverage at most about {percent(row['coverage'], 0)}"
     if row["flag"] == "plateau":
         return f"some seeds end far below the others: coverage at most about {percent(row['coverage'], 0)}"
-    if row["flag"] == "plateau_nearby":
-        nearby = "seeds of other initializers or losses end far below the others"
-        return f"{nearby}: if its own do as often, coverage is at most about {percent(row['coverage'], 0)}"
     if row["flag"] == "skewed":
         return f"accuracies skewed across seeds: coverage about {percent(row['coverage'], 0)}"
     return "all seeds have the same accuracy: the interval is uninformative" if row["flag"] == "equal" else ""

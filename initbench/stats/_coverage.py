@@ -39,10 +39,10 @@ def flags(
     - `plateau`: some runs that did not fail end far below the others, with a significant gap between them
       (`GAP_LEVEL`): a unit that dies takes a class with it. The coverage is the same bound, with the share of the runs
       below the gap as q.
-    - `plateau_nearby`: such gaps are in the runs of other initializers, or of another loss, all else equal,
-      and this one's seeds may all be alike by chance. The coverage is what it would be if its q
-      were that of all neighbours: the share of their runs on the rarer side of their gaps. Both plateaus are flagged
-      only where an interval from runs of one side alone would miss the mean of all, and where the bound is below 95%.
+    - `plateau_nearby`: such gaps are in the runs of other initializers, or of another loss, all else equal, and this
+      one's seeds may all be alike by chance. The coverage is unknown (NaN). Both plateaus are flagged only where an
+      interval from runs of one side alone would miss the mean of all, and where the bound is below 95% (for
+      `plateau_nearby` with the share of all neighbours' runs that are on the rarer side of their gaps).
     - `skewed`: |G₁| ≥ 1, and more than 1.96 of its standard errors under normality, so that few seeds are rarely
       flagged by chance; and a range of more than two steps, because within two any sample of few images is skewed
       (where the deviation is a third of an image, 44% of samples of five seeds). The coverage is that of a gamma
@@ -73,9 +73,8 @@ def flags(
     flag = np.select(list(reasons.values()), list(reasons), "")
     coverage = np.where(n > 1, 0.95, np.nan)
     coverage[flag == "mixed"] = two_sides(share, n)[flag == "mixed"]
-    plateau = (flag == "plateau") | (flag == "plateau_nearby")
-    coverage[plateau] = two_sides(on_plateau, n)[plateau]
-    coverage[flag == "equal"] = np.nan
+    coverage[flag == "plateau"] = two_sides(on_plateau, n)[flag == "plateau"]
+    coverage[(flag == "equal") | (flag == "plateau_nearby")] = np.nan
     for i in np.flatnonzero(flag == "skewed"):
         coverage[i] = gamma_coverage(round(2 * abs(skew[i])) / 2, int(n[i]))
     return pd.DataFrame({"skewness": skew, "flag": flag, "coverage": coverage}, index=table.index)

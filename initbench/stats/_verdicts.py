@@ -151,8 +151,8 @@ def verdicts(
     - `validation_accuracy`: its mean, a fraction.
     - `leader`: whether it is the leader.
     - `pairs`: number of seeds that both it and the leader have.
-    - `difference`, `difference_low`, `difference_high`: mean of the leader's metric minus its own, with an interval that
-      holds for all pairs of the combination together (of normal runs); fractions. NaN where they were not compared.
+    - `difference`, `difference_low`, `difference_high`: mean of the leader's metric minus its own, with an interval
+      that holds for all pairs of the combination together (of normal runs); fractions. NaN where not compared.
     - `difference_std`: standard deviation of the differences within seeds, at least `resolution`.
     - `comparisons`: number of pairs of initializers in the combination.
     - `significant`: whether it is significantly worse than another initializer. False with fewer than two common seeds.
