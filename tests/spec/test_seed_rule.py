@@ -1,14 +1,17 @@
 """The rule that adds seeds until it is certain, in a grid file: its meaning, and a line for each mistake in it."""
 
+import itertools
 import tomllib
 
 import jsonschema
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from initbench.cli import options
 from initbench.errors import UserError
-from initbench.spec import grid, gridfile, settings
+from initbench.spec import grid, gridfile, seed_rule, settings
 from initbench.spec.seed_rule import SeedRule
 
 TEXT = "[grid]\ninitializer = ['zeros', 'he_normal']\nseed = {}\n"
@@ -89,6 +92,30 @@ def test_each_mistake_in_a_rule_is_one_line(seed, lines):
 def test_a_number_of_thousands_of_digits_is_a_mistake_of_one_line():
     with pytest.raises(UserError, match="min = a number of thousands of digits is above max = 200"):
         parsed(f"{{ until = 'decided', min = 0x1{5000 * '0'} }}")
+
+
+VALUES = (
+    st.integers()
+    | st.floats(allow_subnormal=False)
+    | st.booleans()
+    | st.sampled_from(["decided", "", [], {}, 5, 200, 0.002, 10**30])
+)
+KEYS = st.sampled_from(["until_halfwidth", "until", "min", "max"]) | st.text(max_size=4)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+def test_any_table_is_a_rule_that_can_train_or_has_a_line_for_each_mistake(table):
+    rule, lines = seed_rule.parse(table)
+    assert (rule is None) == bool(lines)
+    assert all(line and "\n" not in line for line in lines)
+    if rule:
+        assert 2 <= rule.min_seeds <= rule.max_seeds
+        assert rule.half_width is None or (0 < rule.half_width < 0.5 and rule.min_seeds >= 5)
+        assert seed_rule.parse(rule.table) == (rule, [])
+        counts = [rule.min_seeds]
+        while counts[-1] < rule.max_seeds and len(counts) < 10:
+            counts.append(rule.after(counts[-1]))
+        assert all(0 < later - earlier <= 5 for earlier, later in itertools.pairwise(counts))
 
 
 def test_a_mistake_in_a_rule_stands_beside_the_others():
