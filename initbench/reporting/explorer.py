@@ -31,7 +31,10 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
     for metric in LABELS:
         if metric not in by_metric:
             results = stats.results_of(evidence.outcomes, keys, metric, evidence.chance)
-            by_metric[metric] = table[keys].merge(results, how="left", on=keys).to_dict("records")
+            results = table[[*keys, "leader", "comparisons"]].merge(results, how="left", on=keys)
+            if metric == stats.SELECTION_METRIC:
+                results = stats.selected(results, evidence.selected_from)
+            by_metric[metric] = results.to_dict("records")
     combination = np.repeat(np.arange(len(evidence.combinations)), [len(rows) for _, rows in evidence.combinations])
     return [
         {

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         verdicts_at_every_look,
     )
     from initbench.stats._timings import initialization_times, timings
-    from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, verdicts
+    from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, selected, verdicts
     from initbench.stats.chance import Chance
 
 __all__ = [
@@ -95,6 +95,7 @@ __all__ = [
     "scores",
     "seeds_needed",
     "seeds_to_pass",
+    "selected",
     "share_interval",
     "summary",
     "timings",

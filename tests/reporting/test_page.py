@@ -131,8 +131,14 @@ def test_the_metric_can_be_chosen(opened, address, frame):
     for metric, label in (("validation_accuracy", "Validation accuracy"), ("test_loss", "Test loss")):
         page.get_by_label("Metric", exact=True).select_option(metric)
         keys = [*COMBINATION, "initializer"]
+        verdicts = stats.verdicts(frame, COMBINATION)
         results = stats.results(frame, keys, metric)
-        table = stats.verdicts(frame, COMBINATION)[keys].merge(results, how="left", on=keys)
+        table = verdicts[[*keys, "leader", "comparisons"]].merge(results, how="left", on=keys)
+        if metric == "validation_accuracy":
+            table = stats.selected(table, 1)
+            assert table.loc[table["leader"], "all_low"].tolist() == pytest.approx(
+                stats.verdicts(frame, COMBINATION, metric).query("leader")["all_low"].tolist()
+            )
         show = numbers.interval if metric.endswith("accuracy") else numbers.loss_interval
         assert [means_of(text) for text in column(page, 4)] == [show(row) for _, row in table.iterrows()]
         assert column(page, 8) == [show(row, "trained") for _, row in table.iterrows()]
