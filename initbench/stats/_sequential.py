@@ -64,7 +64,7 @@ def half_widths(
       1 − 0.05^(1/n); a smaller share may have shown no failure yet.
     """
     rows = outcomes(frame, chance)
-    table = results_of(rows, by, metric)
+    table = results_of(rows, by, metric, chance)
     n = table["seeds"].to_numpy()
     half = ((table["all_high"] - table["all_low"]) / 2).to_numpy()
     rounding = np.full(len(n), resolution(rows, metric, chance) / math.sqrt(2))
@@ -301,12 +301,12 @@ def at_half_width(table: pd.DataFrame, half_width: float) -> pd.DataFrame:
     -------
     The columns of the table, of which `all_low`, `all_high`, `trained_low` and `trained_high` are changed.
     """
-    kept = (table["failed"] > 0) | table["flag"].isin(TWO_KINDS)
+    blocked = (table["failed"] > 0) | table["flag"].isin(TWO_KINDS)
     ends = {}
     for runs in ("all", "trained"):
         mean, low, high = table[f"mean_{runs}"], table[f"{runs}_low"], table[f"{runs}_high"]
-        ends[f"{runs}_low"] = low.where(kept, np.minimum(low, mean - half_width))
-        ends[f"{runs}_high"] = high.where(kept, np.maximum(high, mean + half_width))
+        ends[f"{runs}_low"] = low.where(blocked, np.minimum(low, mean - half_width))
+        ends[f"{runs}_high"] = high.where(blocked, np.maximum(high, mean + half_width))
     return table.assign(**ends)
 
 

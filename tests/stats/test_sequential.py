@@ -249,6 +249,17 @@ def test_the_half_width_is_that_of_the_results():
     assert np.isnan(table.loc["d", "half_width"])
 
 
+def test_half_widths_are_those_of_any_data_set():
+    frame = frame_of({"a": [0.41, 0.42, 0.45], "b": [0.5, 0.5, 0.5]}, dataset="other")
+    chance = {"other": stats.Chance(0.43, 0.43, 5000, 500)}
+    table = stats.half_widths(frame, ["initializer"], chance=chance).set_index("initializer")
+    rounding = half_width(np.array(1 / (500 * math.sqrt(12))), np.array(3))
+    np.testing.assert_allclose(
+        table["half_width"], [half_width(np.std([0.41, 0.42, 0.45], ddof=1), np.array(3)), rounding]
+    )
+    assert table["failed"].tolist() == [3, 0]  # 45.1% is the limit of chance
+
+
 def test_clean_runs_do_not_exclude_a_small_share_of_failures():
     table = stats.half_widths(frame_of({"a": normal(10), "b": normal(59)}), ["initializer"])
     assert table["excluded_share"].tolist() == pytest.approx([0.2589, 0.0495], abs=1e-4)
