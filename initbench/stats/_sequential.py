@@ -294,7 +294,7 @@ def at_half_width(table: pd.DataFrame, half_width: float) -> pd.DataFrame:
 
     The intervals of `all` runs and of those that `trained` are mean ± `half_width`, a fraction, or wider where they
     were: those of leaders, and those that had not become narrow. It is this interval that `half_widths` checks; that of
-    t · s / √n is too narrow where the rule has stopped, because s happened to be small: it covers 92 to 94%. Rows in
+    t · s / √n is too narrow where the rule has stopped, because s happened to be small: it covers 93 to 95%. Rows in
     which a run failed, and those of `plateau`, keep their intervals. Assumes what `half_widths` does.
 
     Returns
