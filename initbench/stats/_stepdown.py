@@ -35,7 +35,8 @@ from scipy.special import polygamma, psi, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 
-# Draws from each null distribution: p-values are multiples of 1/2,000.
+# Draws from each null distribution: p-values are multiples of 1/2,000. With 199, keeping the draws of a larger set is
+# not safe: in simulations of 46 initializers on 500 images, up to 10% of experiments then claim a false difference.
 DRAWS = 1999
 
 # A moderated variance is at least this share of the median variance of all pairs.
