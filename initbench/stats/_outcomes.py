@@ -39,7 +39,8 @@ def chance_levels(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> d
     missing = sorted(set(map(str, frame["dataset"].unique())) - set(levels))
     if missing:
         raise ValueError(
-            f"chance = {sorted(levels)}; allowed: an entry for each data set, and {missing[0]!r} is missing"
+            f"chance = {sorted(levels)}; allowed: an entry for each data set, and {missing[0]!r} is missing; add "
+            "Chance(test, validation, 0), with the majority class's shares, where its number of images is unknown"
         )
     return levels
 

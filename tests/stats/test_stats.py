@@ -85,7 +85,7 @@ def test_chance_is_the_majority_class_and_three_standard_errors(mnist):
     limit = 0.1126 + 3 * np.sqrt(0.1126 * 0.8874 / 5000)
     frame = frame_of({"a": [limit - 1e-6, limit + 1e-6]})
     assert stats.outcomes(frame)["failed"].tolist() == [True, False]
-    with pytest.raises(ValueError, match="'other' is missing"):
+    with pytest.raises(ValueError, match=r"'other' is missing; add Chance\(test, validation, 0\)"):
         stats.outcomes(frame.assign(dataset="other"))
     chances = {"other": stats.Chance(0.5, 0.5, 100)}
     assert stats.outcomes(frame.assign(dataset="other"), chances)["failed"].tolist() == [True, True]
