@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy import stats as distributions
 from scipy.special import ndtri, stdtrit
 
-from initbench.stats._means import METRIC, by_combination
+from initbench.stats._means import METRIC, by_combination, runs_by_seed
 from initbench.stats._outcomes import CONFIDENCE, outcomes
 from initbench.stats.chance import Chance
 
@@ -66,7 +66,7 @@ def scores(
     names = list(dict.fromkeys(rows["initializer"].astype(str)))
     wide = []
     for group in by_combination(rows, combination):
-        table = group.pivot(index="seed", columns="initializer", values=f"scored_{metric}").astype(float)
+        table = runs_by_seed(group, metric)
         if not group["failed"].all() and table.shape[1] == len(names):
             wide.append(table.dropna().sort_index())
     seeds = set(wide[0].index).intersection(*(table.index for table in wide)) if wide else set()
@@ -105,7 +105,7 @@ def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 def _means(scores: Mapping[str, Sequence[Floats]]) -> Floats:
     """Return means over the seeds, `[combinations, initializers]`, rounded: the order of a sum breaks no tie."""
     means = np.array([[values.mean() for values in arrays] for arrays in scores.values()])
-    return np.round(means.T.reshape(-1, len(scores)), 12)
+    return np.round(means.T.reshape(-1, max(len(scores), 1)), 12)
 
 
 def _ranks(scores: Mapping[str, Sequence[Floats]]) -> Floats:

@@ -109,3 +109,17 @@ def half_width(std: np.ndarray, count: np.ndarray, confidence: float = CONFIDENC
     """Return half the width of the intervals of means, t(n − 1) · s / √n; NaN for fewer than two values."""
     quantile = distributions.t.ppf((1 + confidence) / 2, np.maximum(count - 1, 1))
     return np.where(count > 1, quantile * std / np.sqrt(np.maximum(count, 1)), np.nan)
+
+
+def runs_by_seed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return a scored accuracy of a combination's runs: seeds in rows, initializers in columns, NaN where no run is."""
+    if f"scored_{metric}" not in rows:
+        raise ValueError(f"metric = {metric!r}; allowed: 'test_accuracy' or 'validation_accuracy'")
+    twice = rows[rows.duplicated(["initializer", "seed"])]
+    if len(twice):
+        run = twice.iloc[0]
+        raise ValueError(
+            f"combination: {run['initializer']} has several runs at seed {run['seed']}; allowed: one; "
+            "add the other settings that vary, or remove rows that occur twice"
+        )
+    return rows.pivot(index="seed", columns="initializer", values=f"scored_{metric}").astype(float)

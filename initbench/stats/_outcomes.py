@@ -29,8 +29,9 @@ def scored(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None
     on_test = metric.startswith("test")
     levels = chance_levels(frame, chance)
     values = {name: level.test if on_test else level.validation_score for name, level in levels.items()}
-    diverged = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(frame[metric].astype(float))
-    return frame[metric].where(~diverged, frame["dataset"].astype(str).map(values).astype(float))
+    accuracy = frame[metric].astype(float)
+    diverged = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(accuracy)
+    return accuracy.where(~diverged, frame["dataset"].astype(str).map(values).astype(float))
 
 
 def chance_levels(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:

@@ -155,9 +155,10 @@ def decisions(
     keys = list(combination)
     rows = outcomes(frame, chance)
     rows = rows.assign(initializer=rows["initializer"].astype(str))
-    floor = resolution(rows, metric, chance)
     margin = -np.inf if equivalent_within is None else equivalent_within / 100
-    tables = [_decide(group, keys, metric, floor, margin) for group in by_combination(rows, keys)]
+    tables = [
+        _decide(group, keys, metric, resolution(group, metric, chance), margin) for group in by_combination(rows, keys)
+    ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*keys, *DECISION])
 
 
@@ -168,9 +169,8 @@ def _decide(runs: pd.DataFrame, keys: list[str], metric: str, floor: float, marg
         seeds=("seed", "size"), failed=("failed", "sum"), validation=(f"scored_{SELECTION_METRIC}", "mean")
     )
     names = table.index.to_numpy()
-    wide = runs.pivot(index="seed", columns="initializer", values=f"scored_{metric}")
     # All are [i, j], for i minus j.
-    pairs, mean, half, log_e = _pairwise(wide[names].to_numpy(float), floor)
+    pairs, mean, half, log_e = _pairwise(by_seed(runs, list(names), metric), floor)
     needed = max(len(names) * (len(names) - 1) // 2, 1) / ERROR
     trained = (table["failed"] < table["seeds"]).to_numpy()
     worse = (mean > 0) & (log_e >= math.log(needed)) & trained.any()

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from initbench.stats._coverage import flags, gaps
-from initbench.stats._means import METRIC, by_combination, half_width, without_categories
+from initbench.stats._means import METRIC, by_combination, half_width, runs_by_seed, without_categories
 from initbench.stats._outcomes import CONFIDENCE, outcomes, share_interval
 from initbench.stats._resolution import resolution
 from initbench.stats._stepdown import DRAWS, step_down
@@ -64,7 +64,7 @@ def results_of(
     The columns of `results`.
     """
     score = f"scored_{metric}" if f"scored_{metric}" in rows else metric
-    trained = rows[metric].where(~rows["failed"])
+    trained = rows[metric].astype(float).where(~rows["failed"])
     rows = rows.assign(_all=rows[score], _trained=trained, _failed=rows[score].where(rows["failed"]))
     grouped = rows.groupby(list(by), sort=False, dropna=False, observed=True)
     named = {"seeds": ("cell", "size"), "diverged": ("diverged", "sum"), "failed": ("failed", "sum")}
@@ -73,7 +73,7 @@ def results_of(
     ranges = {f"{name}_{end}": (f"_{name}", end) for name in ("all", "trained", "failed") for end in ("min", "max")}
     table = grouped.agg(**named, skewness=("_all", "skew"), **ranges).reset_index()
     step = resolution(rows, metric, chance) * math.sqrt(6)
-    within = gaps(trained.to_numpy(float), grouped.ngroup().to_numpy(), len(table), step)
+    within = gaps(np.asarray(trained, np.float64), grouped.ngroup().to_numpy(), len(table), step)
     values = {name: table.pop(name) for name in ("skewness", *ranges)} | {"all_std": table["std_all"]}
     shape = flags(table, values, within, _neighbours(table, by), step)
     table = without_categories(table)
@@ -152,7 +152,8 @@ def verdicts(
     - `leader`: whether it is the leader.
     - `pairs`: number of seeds that both it and the leader have.
     - `difference`, `difference_low`, `difference_high`: mean of the leader's metric minus its own, with an interval
-      that holds for all pairs of the combination together (of normal runs); fractions. NaN where not compared.
+      that holds for all pairs of the combination together (of normal runs); fractions. Over the seeds that all compared
+      initializers have, or, where not compared, over those of `pairs`, without an interval. NaN without any.
     - `difference_std`: standard deviation of the differences within seeds, at least `resolution`.
     - `comparisons`: number of pairs of initializers in the combination.
     - `significant`: whether it is significantly worse than another initializer. False with fewer than two common seeds.
@@ -199,14 +200,17 @@ def verdicts(
             j = names.index(name)
             rival = leader not in (-1, j)
             winner = int(compared.worse_than[j]) if leader >= 0 else -1
-            behind = rival and plain["mean"][leader, j] > OPEN_MARGIN
+            # Of the seeds of its interval, if there is one: those that all compared initializers have.
+            with_interval = rival and np.isfinite(compared.mean[leader, j])
+            difference = (compared.mean if with_interval else plain["mean"])[leader, j] if rival else np.nan
+            behind = difference > OPEN_MARGIN
             records.append(
                 {
                     "index": i,
                     SELECTION_METRIC: selection[name],
                     "leader": j == leader,
                     "pairs": int(plain["pairs"][leader, j]) if rival else 0,
-                    "difference": plain["mean"][leader, j] if rival else np.nan,
+                    "difference": difference,
                     "difference_low": compared.low[leader, j] if rival else np.nan,
                     "difference_high": compared.high[leader, j] if rival else np.nan,
                     "difference_std": plain["std"][leader, j] if rival else np.nan,
@@ -291,8 +295,7 @@ def pairs(
 
 def by_seed(rows: pd.DataFrame, names: list[str], metric: str) -> np.ndarray:
     """Return the metric of a combination's runs, `[seeds, initializers]`, NaN where there is no run."""
-    wide = rows.pivot(index="seed", columns="initializer", values=f"scored_{metric}")
-    return wide[names].to_numpy(float)
+    return runs_by_seed(rows, metric)[names].to_numpy()
 
 
 def _significant(values: np.ndarray, floor: float, combinations: int) -> np.ndarray:
