@@ -215,7 +215,8 @@ def lines(experiment: Experiment, checked: CheckResult) -> Sequence[str]:
             "cannot reproduce their bits"
         )
     if others:
-        sentences.append(f"{others:,} more stored cells are not of this grid")
+        requested = "" if experiment.rounds is None else ", or its rule did not request them yet"
+        sentences.append(f"{others:,} more stored cells are not of this grid{requested}")
     if missing > checked.earlier:
         sentences.append(f"{missing:,} cells are not trained, or no longer stored; `initbench run` trains them")
     if aside := files.entries(folder / "set-aside"):

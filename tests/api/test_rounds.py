@@ -238,6 +238,17 @@ def test_a_complete_experiment_is_complete_everywhere(train, monkeypatch, withou
     assert "not trained yet" not in page
 
 
+def test_later_rounds_are_not_called_cells_of_another_grid_where_an_earlier_part_is_lost(train):
+    experiment, _ = train(DECIDED)
+    first = experiment.rounds.cells[0].id
+    for part in (experiment.folder / "parts").iterdir():
+        if first in pd.read_parquet(part)["cell"].astype(str).tolist():
+            part.unlink()
+    opened = rounds.opened(experiment.folder)
+    sentences = verify.lines(opened, verify.check(opened))
+    assert any(line.endswith("not of this grid, or its rule did not request them yet") for line in sentences)
+
+
 def _parts(folder):
     return len(list((folder / "parts").iterdir()))
 
