@@ -518,12 +518,13 @@ def cases() -> Iterator[Case]:
     yield from of("sequential", MADE_UP[:5], [(2, 400), (6, 400)], 0.5)
     yield from of("halfwidth", ["normal", "skewed (exponential)", "a class short in 1 of 10 runs"], [(2, 200)], 2)
     yield from of("halfwidth", trained, [(2, 200)], 2)
-    yield from of("effects", MADE_UP[:1], [(6, 3), (46, 3), (6, 10)], 0.05)
+    yield from of("effects", MADE_UP[:1], [(6, 3), (6, 10)], 0.05)
+    yield from of("equal", MADE_UP, [(2, 3), (2, 5), (2, 10), (3, 3), (3, 5), (3, 10), (6, 10)])
     yield from of("across", ["24 combinations"], [(3, 5), (3, 10)], 0.2)
     yield from of("equal", trained, [(46, 3), (46, 5)], 1 / 3)
-    yield from of("equal", MADE_UP, [(2, 5), (3, 5), (6, 10), (20, 3), (20, 5), (2, 3), (3, 3), (2, 10), (3, 10)])
+    yield from of("equal", MADE_UP, [(20, 3), (20, 5), (20, 10), (46, 10)])
     yield from of("groups", hard, [(3, 3), (3, 5), (20, 3), (46, 3)], 0.2)
-    yield from of("equal", MADE_UP, [(20, 10), (46, 10)])
+    yield from of("effects", MADE_UP[:1], [(46, 3)], 0.05)
     others = [(2, 3), (2, 5), (2, 10), (3, 3), (3, 5), (3, 10), (20, 3), (20, 5)]
     yield from of("effects", MADE_UP[:3], others, 0.05)
 
