@@ -238,6 +238,8 @@ def effects(case: Case) -> Measures:
 
         while power(high) < 0.8:
             low, high = high, 2 * high
+            if high > 2:
+                return np.inf  # no lead is enough
         while high - low > 0.04 * high:
             middle = (low + high) / 2
             low, high = (low, middle) if power(middle) >= 0.8 else (middle, high)
@@ -587,7 +589,7 @@ def markdown(results: pd.DataFrame, name: str) -> str:
     rows: dict[str, dict[tuple[int, int], str]] = {}
     for (shape, measure, k, n), group in lines.groupby(["shape", "measure", "initializers", "seeds"], sort=False):
         texts = [
-            "" if np.isnan(x) else f"{x:.2f}" if measure in NUMBERS else f"{100 * x:.1f}"
+            "" if np.isnan(x) else "never" if np.isinf(x) else f"{x:.2f}" if measure in NUMBERS else f"{100 * x:.1f}"
             for x in group[["before", "after"]].agg(statistic)
         ]
         label = shape if name == "equal" else f"{shape}: {measure}" if several else measure
