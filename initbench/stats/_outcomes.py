@@ -12,9 +12,15 @@ from initbench.stats.chance import MNIST, Chance
 
 CONFIDENCE = 0.95
 
+# The columns that every table of runs has, besides its settings.
+REQUIRED = ("cell", "seed", "dataset", "epoch", "epochs", "status", "validation_accuracy", "test_accuracy")
+
 
 def final(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of each cell's last epoch, with the columns of `frame`."""
+    """Return the rows of each cell's last epoch, with the columns of `frame`; ValueError where columns are missing."""
+    missing = [column for column in REQUIRED if column not in frame]
+    if missing:
+        raise ValueError(f"the table lacks the column {missing[0]!r}; required: {', '.join(REQUIRED)}, and settings")
     return frame[frame["epoch"] == frame["epochs"]]
 
 

@@ -453,3 +453,9 @@ def test_an_initializer_that_failed_at_every_seed_does_not_lead():
     table = stats.verdicts(frame_of(test), []).set_index("initializer")
     assert table["failed"].to_dict() == {"a": 2, "b": 3, "c": 3}
     assert table["leader"].to_dict() == {"a": True, "b": False, "c": False}
+
+
+def test_a_table_without_a_column_is_refused_by_its_name():
+    frame = frame_of({"a": [0.9, 0.8]})
+    with pytest.raises(ValueError, match="lacks the column 'epochs'; required: cell, seed, dataset, epoch, epochs"):
+        stats.verdicts(frame.drop(columns="epochs"), [])
