@@ -97,6 +97,8 @@ def spent(rounds: Rounds) -> str:
     low, high = min(rounds.seeds), max(rounds.seeds)
     counts = str(low) if low == high else f"{low} to {high}"
     saved = [f"{rounds.saved:,} fewer than with {rounds.rule.max_seeds} seeds each"] * (rounds.saved > 0)
-    if low < high < rounds.rule.max_seeds:
+    if rounds.refused == len(rounds.seeds):
+        saved = []  # the rule gave up
+    elif low < high < rounds.rule.max_seeds:
         saved.append(f"{len(rounds.seeds) * high - len(rounds.cells):,} fewer than with {high}")
     return f"{counts} seeds each, {plural(len(rounds.cells), 'run')} in all{': ' * bool(saved)}{listed(saved)}."

@@ -111,11 +111,11 @@ def verdicts(
 ) -> pd.DataFrame:
     """Compare the initializers within each combination: the leader, which are significantly worse, and what each risks.
 
-    The leader of a combination has the highest mean validation accuracy; its test accuracy is reported. Cells at one
-    seed see the data in the same order and draw the same noise, so initializers are compared by their differences
-    within seeds, which have less spread than the values. Diverged runs are scored at the majority-class accuracy, so
-    that an initializer gains nothing from them. One of which every run failed cannot lead; where all failed, there is
-    no leader.
+    The leader of a combination has the highest mean validation accuracy (of equal ones, the first of the table); its
+    test accuracy is reported. Cells at one seed see the data in the same order and draw the same noise, so initializers
+    are compared by their differences within seeds, which have less spread than the values. Diverged runs are scored at
+    the majority-class accuracy, so that an initializer gains nothing from them. One of which every run failed cannot
+    lead; where all failed, there is no leader.
 
     An initializer is significantly worse if two resampling tests of all differences agree at 5%, one initializer at a
     time: by rotation, which is exact for normal runs of any covariance, and by permutation within seeds, which is exact
@@ -173,7 +173,8 @@ def verdicts(
     - `regret_bound`: its mean is at most this much below that of the best, whatever was selected after looking:
       max(0, maxᵢ(d̄ᵢ + t(1 − 5% / (k (k − 1))) sᵢ / √n)) over the differences dᵢ of the others minus its own. Those
       that are significantly worse than another are not the best and are left out. Jointly for all initializers, with
-      at least 95% probability (by simulation, 99%). A fraction; NaN without another initializer or a second seed.
+      at least 95% probability (by simulation, 99%). A fraction; NaN without another initializer, a second seed or a
+      leader.
     - `equivalent`: whether `regret_bound` is at most `equivalent_within`.
     - `standing`: `best` or `open`, if it is not significantly worse than another: the best is one of these. With
       `best`, its mean is at most a point below the leader's. With `open`, its mean is more than a point below, but it
@@ -227,7 +228,7 @@ def verdicts(
                     "worse_by_high": compared.high[winner, j] if winner >= 0 else np.nan,
                     "significant_overall": winner >= 0 and bool(overall[j]),
                     "n_compared": int((np.delete(plain["pairs"][:, j], j) > 0).sum()),
-                    "regret_bound": regret[j],
+                    "regret_bound": regret[j] if leader >= 0 else np.nan,
                     "standing": ("open" if behind else "best") if leader >= 0 and winner < 0 and tested[j] else "",
                 }
             )

@@ -181,6 +181,12 @@ def test_the_intervals_of_all_differences_hold_together(k, n, gap):
     assert missed <= limit(count)
 
 
+def test_without_a_leader_no_cost_is_bounded():
+    table = stats.verdicts(frame_of({"a": [None] * 5, "b": [None] * 5}), [], equivalent_within=0.2)
+    assert table["regret_bound"].isna().all()
+    assert not table["equivalent"].any()
+
+
 def test_nothing_depends_on_the_order_of_the_rows():
     generator = np.random.default_rng(2)
     frame = frame_of({name: 0.9 + generator.normal(0, 0.01, 5) - 0.01 * i for i, name in enumerate("badc")})
