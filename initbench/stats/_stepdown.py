@@ -108,11 +108,12 @@ def _intervals(values: Floats, compared: NDArray[np.intp], resolution: float, le
     """Return the mean differences i − j, the ends of their simultaneous intervals, and their p-values, `[4, k, k]`.
 
     d̄ ± c s̃ / √n with c the quantile of the largest |t̃| of the residuals: the runs minus the mean of their
-    initializer, times √(n / (n − 1)), rotated as above. So it does not depend on the true differences.
+    initializer, times √(n / (n − 1)), rotated as above. So it does not depend on the true differences. Here s̃ has no
+    limit at the median, so that the intervals of quiet initializers do not show the spread of noisy ones.
     """
     tables = np.full((4, values.shape[1], values.shape[1]), np.nan)
     if len(compared) > 1:
-        step = _Step(values[:, compared], resolution)
+        step = _Step(values[:, compared], resolution, limited=False)
         residuals = (step.runs - step.runs.mean(axis=0)) * math.sqrt(step.seeds / (step.seeds - 1))
         smallest = np.sort(_rotated(residuals, step, draws, step.generator()))
         half = -stdtrit(step.df, smallest[int(level * (draws + 1) + TIES) - 1] / 2) * step.error
@@ -135,7 +136,8 @@ def _with_common_seeds(values: Floats) -> NDArray[np.intp]:
 class _Step:
     """The observed differences of all pairs of a compared set: `mean`, `error` and `p_with` are `[size, size]`."""
 
-    def __init__(self, values: Floats, resolution: float) -> None:
+    def __init__(self, values: Floats, resolution: float, limited: bool = True) -> None:
+        self.limited = limited
         runs = values[np.isfinite(values).all(axis=1)]
         self.seeds, self.size = runs.shape
         self.runs = runs - runs.mean(axis=1, keepdims=True)  # the differences are the same, and their rounding smaller
@@ -257,7 +259,8 @@ def _moderated(products: Floats, squares: Floats, step: _Step) -> tuple[Floats, 
     prior_df, prior_variance = prior(variance, nu)
     weight = 1 / (1 + nu / np.maximum(prior_df, 1e-300))
     moderated = variance + weight[:, None] * (prior_variance[:, None] - variance)
-    moderated = np.maximum(moderated, MIN_OF_MEDIAN * np.median(variance, axis=1, keepdims=True))
+    if step.limited:
+        moderated = np.maximum(moderated, MIN_OF_MEDIAN * np.median(variance, axis=1, keepdims=True))
     return sums, moderated, np.minimum(prior_df + nu, (step.size - 1) * nu)
 
 

@@ -181,6 +181,15 @@ def test_the_intervals_of_all_differences_hold_together(k, n, gap):
     assert missed <= limit(count)
 
 
+def test_the_interval_of_two_quiet_initializers_does_not_show_the_spread_of_noisy_ones():
+    generator = np.random.default_rng(10)
+    spreads = {"a": 0.001, "b": 0.001, "c": 0.05, "d": 0.05, "e": 0.05}
+    frame = frame_of({name: 0.9 + generator.normal(0, spread, 5) for name, spread in spreads.items()})
+    table = stats.pairs(frame, []).set_index(["initializer", "other"])
+    width = table["difference_high"] - table["difference_low"]
+    assert width["a", "b"] < 0.4 * width["a", "c"]  # with the limit at the median variance, they are the same
+
+
 def test_without_a_leader_no_cost_is_bounded():
     table = stats.verdicts(frame_of({"a": [None] * 5, "b": [None] * 5}), [], equivalent_within=0.2)
     assert table["regret_bound"].isna().all()
