@@ -69,5 +69,6 @@ def added_seeds(grid: Grid, seeds_seen: Sequence[int]) -> list[str]:
     return [
         f"Seeds were added after the results of {counts} seeds. That at most 5% of combinations of equal initializers "
         "show a significant difference holds for a number of seeds that is fixed in advance: with looks after 5, 10, "
-        "20, 40 and 80 seeds it is 17 to 19%. Comparisons that hold at every look: --set 'seed={until=\"decided\"}'"
+        "20, 40 and 80 seeds it is 17 to 19%. Comparisons that hold at every look: initbench run with --set "
+        "'seed={until=\"decided\"}'"
     ]

@@ -2,11 +2,15 @@
 
 import re
 
+import pandas as pd
 import pytest
 from frames import GRID, frame_of_grid
+from idx import write_folder
 from page import Page
 
+from initbench import stats
 from initbench.reporting import numbers
+from initbench.reporting.evidence import chances
 from initbench.reporting.page import render
 from initbench.spec import grid
 
@@ -44,3 +48,10 @@ def test_the_page_marks_plateaus_and_says_what_they_are(without_figures):
     assert nearby
     assert int(nearby[1]) == 5
     assert "with q the share of the runs on the rarer side of the gap" in text
+
+
+def test_the_number_of_test_images_of_a_folder_sets_the_rounding_of_its_accuracies(tmp_path):
+    folder = write_folder(tmp_path / "small", images=240, labels=240, test=60)
+    parsed = grid.parse(f"name = 'x'\n[grid]\ninitializer = 'zeros'\ndataset = {{ idx = '{folder}' }}\n")
+    rows = pd.DataFrame({"dataset": parsed.axes["dataset"] * 2, "test_accuracy": [0.5, 0.75]})
+    assert stats.resolution(rows, "test_accuracy", chances(parsed)) == pytest.approx(1 / 60 / 6**0.5)
