@@ -470,7 +470,14 @@ def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_t
     pd.testing.assert_frame_equal(ib.load(folder), expected, check_exact=True)
     assert sum(map(len, check_folder(folder, before).values())) == 12
     assert not unfinished(folder)
-    assert sorted(p.name for p in folder.iterdir()) == [".lock", "grid.toml", "parts", "report.html", "timings"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        ".lock",
+        "grid.toml",
+        "looks.json",
+        "parts",
+        "report.html",
+        "timings",
+    ]
     with capsys.disabled():
         if THOROUGH:
             sys.stdout.write(f"\n{KILLS} kills, a run of {life:.1f} s: {sorted(tally.items(), key=str)}\n")
