@@ -1,6 +1,5 @@
 """Seeds until it is certain: comparisons that hold at every look, and the half-widths of means."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +9,17 @@ import pandas as pd
 from initbench.stats._means import METRIC, by_combination, half_width
 from initbench.stats._outcomes import outcomes
 from initbench.stats._resolution import resolution
-from initbench.stats._verdicts import COMPARISON, OPEN_MARGIN, SELECTION_METRIC, by_seed, paired, results_of, selected
+from initbench.stats._verdicts import (
+    COMPARISON,
+    OPEN_MARGIN,
+    SELECTION_METRIC,
+    Matrices,
+    by_seed,
+    pair_table,
+    paired,
+    results_of,
+    selected,
+)
 from initbench.stats.chance import Chance
 
 # The probability that a combination of equal initializers ever claims a difference, however often it is looked at.
@@ -276,17 +285,13 @@ def pairs_at_every_look(
       few seeds for any.
     - `p`: min(1, m / E), adjusted for the m pairs of the combination.
     """
-    keys = list(combination)
-    records = []
-    for rows in by_combination(outcomes(frame, chance), keys):
-        names = list(dict.fromkeys(rows["initializer"].astype(str)))
-        n, mean, half, log_e = _pairwise(by_seed(rows, names, metric), resolution(rows, metric, chance))
-        p = np.minimum(max(len(names) * (len(names) - 1) // 2, 1) * np.exp(-log_e), 1.0)
-        for (j, name), (i, other) in itertools.permutations(enumerate(names), 2):
-            interval = (mean[i, j], mean[i, j] - half[i, j], mean[i, j] + half[i, j])
-            records.append((*rows[keys].iloc[0], name, other, int(n[i, j]), *interval, p[i, j]))
-    columns = [*keys, "initializer", "other", "pairs", "difference", "difference_low", "difference_high", "p"]
-    return pd.DataFrame(records, columns=columns).replace([np.inf, -np.inf], np.nan)
+
+    def compared(values: np.ndarray, floor: float) -> Matrices:
+        n, mean, half, log_e = _pairwise(values, floor)
+        p = np.minimum(max(len(n) * (len(n) - 1) // 2, 1) * np.exp(-log_e), 1.0)
+        return n, mean, mean - half, mean + half, p
+
+    return pair_table(frame, combination, metric, chance, compared).replace([np.inf, -np.inf], np.nan)
 
 
 def at_half_width(table: pd.DataFrame, half_width: float) -> pd.DataFrame:
@@ -322,15 +327,10 @@ def _pairwise(values: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray,
     Four matrices: the number of seeds, the mean difference, the half-width of its interval (infinite where no number
     is excluded; 0 on the diagonal), and the logarithm of the e-value (0, no evidence, with fewer than two seeds).
     """
-    count = values.shape[1]
-    differences = values[:, :, None] - values[:, None, :]
-    present = np.isfinite(differences)
-    n = present.sum(axis=0)
-    at_least_one, at_least_two = np.maximum(n, 1), np.maximum(n, 2)
-    mean = np.where(present, differences, 0.0).sum(axis=0) / at_least_one
-    squares = (np.where(present, differences - mean, 0.0) ** 2).sum(axis=0)
-    error = np.maximum(np.sqrt(squares / (at_least_two - 1)), floor) / np.sqrt(at_least_one)
-    mean[n == 0] = np.nan
+    plain, count = paired(values, floor), values.shape[1]
+    n, mean = plain["pairs"], plain["mean"]
+    at_least_two = np.maximum(n, 2)
+    error = plain["std"] / np.sqrt(at_least_two)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.clip(np.nan_to_num(mean / error), -MAX_T, MAX_T)
     log_e = np.where(n > 1, log_e_value(t, at_least_two), 0.0)

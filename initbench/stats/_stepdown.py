@@ -73,15 +73,32 @@ class Comparison:
 
 
 def step_down(values: Floats, resolution: float, level: float = 0.05, draws: int = DRAWS) -> Comparison:
-    """Compare the columns of `values`, `[seeds, initializers]`, NaN where there is no run, at a level of at most 5%.
+    """Compare the columns of `values`, `[seeds, initializers]`, NaN for missing runs, with the intervals of all pairs.
 
-    A step uses the seeds that all of its initializers have. `resolution` is the smallest standard deviation of
-    differences; a difference of at most one image (√6 times that) without any spread does not count.
+    `resolution` is the smallest standard deviation of differences. See `eliminate`.
+    """
+    mean, low, high, p_pairs = _intervals(values, _with_common_seeds(values), resolution, level, draws)
+    p, worse_than, rotation_only = eliminate(values, resolution, level, draws)
+    worse = np.flatnonzero(worse_than >= 0)
+    better = worse_than[worse]
+    low[better, worse] = np.fmax(low[better, worse], 0.0)
+    high[worse, better] = np.fmin(high[worse, better], 0.0)
+    rest = np.ix_(worse_than < 0, worse_than < 0)  # where no difference is claimed, no interval excludes 0
+    low[rest], high[rest] = np.minimum(low[rest], 0.0), np.maximum(high[rest], 0.0)
+    return Comparison(p, worse_than, rotation_only, mean, low, high, p_pairs)
+
+
+def eliminate(
+    values: Floats, resolution: float, level: float = 0.05, draws: int = DRAWS
+) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:
+    """Return `p`, `worse_than` and `rotation_only` of a `Comparison` at a level of at most 5%.
+
+    A step uses the seeds that all of its initializers have. A difference of at most one image (√6 times `resolution`)
+    without any spread does not count.
     """
     k = values.shape[1]
     p, worse_than, rotation_only = np.full(k, np.nan), np.full(k, -1), np.zeros(k, bool)
     compared = _with_common_seeds(values)
-    mean, low, high, p_pairs = _intervals(values, compared, resolution, level, draws)
     null: _Null | None = None
     largest = 0.0
     while len(compared) > 1:
@@ -96,12 +113,8 @@ def step_down(values: Floats, resolution: float, level: float = 0.05, draws: int
         if largest > level:
             break
         worse_than[worse] = better
-        low[better, worse] = np.fmax(low[better, worse], 0.0)
-        high[worse, better] = np.fmin(high[worse, better], 0.0)
         compared = compared[compared != worse]
-    rest = np.ix_(compared, compared)  # where no difference is claimed, no interval excludes 0
-    low[rest], high[rest] = np.minimum(low[rest], 0.0), np.maximum(high[rest], 0.0)
-    return Comparison(p, worse_than, rotation_only, mean, low, high, p_pairs)
+    return p, worse_than, rotation_only
 
 
 def _intervals(values: Floats, compared: NDArray[np.intp], resolution: float, level: float, draws: int) -> Floats:
@@ -176,7 +189,6 @@ class _Null:
     """
 
     def __init__(self, step: _Step, level: float, draws: int) -> None:
-        self.level = level
         self.seeds = step.seeds
         generator = step.generator()
         self.rotation = np.sort(_rotated(step.runs, step, draws, generator))

@@ -3,7 +3,7 @@
 import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,11 @@ from initbench.stats._coverage import flags, gaps
 from initbench.stats._means import METRIC, by_combination, half_width, runs_by_seed, without_categories
 from initbench.stats._outcomes import CONFIDENCE, outcomes, share_interval
 from initbench.stats._resolution import resolution
-from initbench.stats._stepdown import DRAWS, step_down
+from initbench.stats._stepdown import DRAWS, eliminate, step_down
 from initbench.stats.chance import Chance
+
+# Of a combination's pairs: number of seeds, mean difference, ends of its interval, p-value.
+Matrices = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 SELECTION_METRIC = "validation_accuracy"
 
@@ -281,18 +284,35 @@ def pairs(
     - `p`: p-value of the difference, adjusted for all pairs, by rotation of the residuals. The decisions of `verdicts`
       step down, which finds more, and require a permutation test.
     """
+
+    def compared(values: np.ndarray, floor: float) -> Matrices:
+        result = step_down(values, floor)
+        return paired(values, floor)["pairs"], result.mean, result.low, result.high, result.p_pairs
+
+    return pair_table(frame, combination, metric, chance, compared)
+
+
+def pair_table(
+    frame: pd.DataFrame,
+    combination: Sequence[str],
+    metric: str,
+    chance: Mapping[str, Chance] | None,
+    compare: Callable[[np.ndarray, float], Matrices],
+) -> pd.DataFrame:
+    """Return the table of `pairs`.
+
+    `compare` takes a combination's accuracies, `[seeds, initializers]`, and their resolution, and returns its matrices
+    `[i, j]`, for i − j: number of seeds, mean difference, lower and upper end of its interval, and p-value.
+    """
     keys = list(combination)
     records = []
     for rows in by_combination(outcomes(frame, chance), keys):
         names = list(dict.fromkeys(rows["initializer"].astype(str)))
         order = sorted(names)
-        values = by_seed(rows, order, metric)
-        floor = resolution(rows, metric, chance)
-        count, compared = paired(values, floor)["pairs"], step_down(values, floor)
+        matrices = compare(by_seed(rows, order, metric), resolution(rows, metric, chance))
         for name, other in itertools.permutations(names, 2):
             i, j = order.index(other), order.index(name)
-            interval = (compared.mean[i, j], compared.low[i, j], compared.high[i, j])
-            records.append((*rows[keys].iloc[0], name, other, int(count[i, j]), *interval, compared.p_pairs[i, j]))
+            records.append((*rows[keys].iloc[0], name, other, *(matrix[i, j] for matrix in matrices)))
     columns = [*keys, "initializer", "other", "pairs", "difference", "difference_low", "difference_high", "p"]
     return pd.DataFrame(records, columns=columns)
 
@@ -310,7 +330,7 @@ def _significant(values: np.ndarray, floor: float, combinations: int) -> np.ndar
     """
     level = (1 - CONFIDENCE) / combinations
     if level * (DRAWS + 1) >= 1:
-        return step_down(values, floor, level).worse_than >= 0
+        return eliminate(values, floor, level)[1] >= 0
     plain, k = paired(values, floor), values.shape[1]
     error = plain["std"] / np.sqrt(np.maximum(plain["pairs"], 1))
     p = stdtr(np.maximum(plain["pairs"] - 1, 1), -plain["mean"] / error)
