@@ -73,7 +73,7 @@ def render(
         evidence = evidence or Evidence.of(frame, grid)
         values |= _sentences(evidence) | _figures(evidence) | _table(evidence, frame)
         values["cautions"] = [*cautions(grid.sources.values()), *added_seeds(grid, seeds_seen)]
-        values["script"] = Markup(asset("page.js"))
+        values["script"] = Markup(asset("script.js"))
     return fill("page.html", **values)
 
 

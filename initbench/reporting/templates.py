@@ -20,13 +20,13 @@ def fill(template: str, colours: str = "", **values: Any) -> str:
     )
     environment.filters |= {"breakable": _breakable, "digest": _digest, "points": in_points}
     environment.globals |= {"unique": lambda svg, prefix: Markup(unique(svg, prefix))}
-    own = {"version": __version__, "style": Markup(asset("page.css")), "colours": Markup(colours)}
+    own = {"version": __version__, "style": Markup(asset("style.css")), "colours": Markup(colours)}
     return environment.get_template(template).render(**own, **values)
 
 
 def asset(name: str) -> str:
-    """The text of a file of this package: a template, a style sheet or a script."""
-    return files("initbench.reporting").joinpath(name).read_text(encoding="utf-8")
+    """The text of a template, the style sheet or the script, in `html/`."""
+    return files("initbench.reporting").joinpath("html", name).read_text(encoding="utf-8")
 
 
 def _breakable(name: str) -> Markup:
