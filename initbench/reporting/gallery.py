@@ -175,7 +175,7 @@ def _across(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     yield ReportFigure("across", "profiles", figures.profile(table, palette))
     reference = order[0]
     probabilities = stats.improvement(scores, reference).set_index("initializer").loc[order[1:]].reset_index()
-    title = f"Probability of improvement\nover {reference}"
+    title = f"Probability of improvement over {reference}"
     label = "Probability that a run has a higher accuracy"
     yield ReportFigure(
         "across", "improvement", figures.intervals(probabilities, "probability", palette, title, label, 0.5)

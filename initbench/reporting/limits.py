@@ -39,7 +39,6 @@ MAX_COMPARED_DRAWN = 30  # rows of the figure, those that changed most
 
 # Letters, in widths of an ordinary character
 MAX_ROW_LABEL = 56  # above a row of a figure: a name and its number
-MAX_TITLE_LINE = 46  # in a line of a panel's title
 MAX_NAME_LINE, MAX_NAME_LINES = 24, 6  # in a line of a name beside a heat map; and such lines
 MAX_COLUMN_LABEL = 30  # below a column of a heat map
 MAX_LEVEL_COLUMNS, MAX_LEVEL_LABEL = 2, 20  # columns of a heat map, and letters below each; beyond, labels are rotated

@@ -181,6 +181,7 @@ def _figure(shown: ReportFigure, palette: figures.Palette, number: int) -> dict[
     return {
         "svg": Markup(figures.inline(drawing, palette, f"f{number}-")),
         "combination": shown.combination,
+        "title": drawing.title,
         "name": " ".join(dict.fromkeys(filter(None, (shown.section, shown.name)))),
         "wide": drawing.size[0] > limits.MAX_NARROW_FIGURE,
         "headings": drawing.headings,

@@ -201,8 +201,8 @@ def test_accuracies_by_initializer(single_rate):
         for seed in rows.loc[rows["initializer"] == row["initializer"], "test_accuracy"]:
             picture.has_marker(seed, i + 0.24)
     assert picture.labels_are_exact()[-1] == "100%"  # no tick where there is no accuracy
-    title = "".join(text for text, _, y, _ in picture.texts if y < picture.box()[2])
-    assert title.replace(" ", "") == f"{ODD}, learning rate 0.001".replace(" ", "")
+    assert picture.drawing.title == f"{ODD}, learning rate 0.001"
+    assert not [text for text, _, y, _ in picture.texts if y < picture.box()[2]]  # it is not in the picture
 
 
 def test_ticks_of_two_and_a_half_points_are_not_rounded():
@@ -304,7 +304,7 @@ def test_rank_diagrams_and_intervals(frame):
     over = stats.improvement(scores, NAMES[0])
     for table, value, line in ((means, "mean", None), (over, "probability", 0.5)):
         picture = Picture(
-            figures.intervals(table, value, PALETTE, "Probability of improvement\nover " + ODD, "label", line)
+            figures.intervals(table, value, PALETTE, "Probability of improvement over " + ODD, "label", line)
         )
         shown_names(picture, list(table["initializer"]))
         picture.labels_are_exact()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from initbench.reporting.figures.axes import interval_ends, panel, percent_axis, set_title
+from initbench.reporting.figures.axes import interval_ends, panel, percent_axis
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import label_rows
 from initbench.reporting.figures.style import Palette, report_style
@@ -20,7 +20,7 @@ def accuracy_by_initializer(
 ) -> Drawing:
     """The accuracies of one combination: a row of `rows` for each run, and its rows of `verdicts`."""
     names = [str(name) for name in table["initializer"]]
-    canvas, axes = panel(0.44 * len(names) + 0.95)
+    canvas, axes = panel(0.44 * len(names) + 0.75)
     common: Any = {"x": "test_accuracy", "y": "initializer", "order": names, "hue": "initializer", "hue_order": names}
     common |= {"palette": palette.light, "legend": False, "ax": axes}
     sns.stripplot(
@@ -45,10 +45,9 @@ def accuracy_by_initializer(
     label_rows(axes, names, numbers)
     margin = 0.02 * (limits[1] - limits[0])  # for the markers at the ends
     axes.set(xlim=(limits[0] - margin, limits[1] + margin), xlabel="Test accuracy")
-    set_title(canvas, axes, title)
     percent_axis(axes.xaxis)
     alternative = f"Test accuracy by initializer, {title}. Mean and 95% interval: {describe_values(names, numbers)}."
-    return Drawing(canvas, alternative, *_by_seed(rows, table))
+    return Drawing(canvas, alternative, *_by_seed(rows, table), title=title)
 
 
 def _by_seed(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

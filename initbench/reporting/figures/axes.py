@@ -8,9 +8,8 @@ import pandas as pd
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from initbench.reporting.figures.labels import wrapped
 from initbench.reporting.figures.style import INK
-from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_TITLE_LINE
+from initbench.reporting.limits import MAX_HALF_WIDTH
 from initbench.reporting.numbers import exact, ticks
 
 # A panel has a phone's width, in inches; panels stand side by side where there is room.
@@ -108,12 +107,3 @@ def number_axis(axis: Any, **locator: Any) -> None:
 def reference_line(axes: Any, x: float) -> None:
     """Draw a dashed vertical line."""
     axes.axvline(x, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-
-
-def set_title(canvas: Figure, axes: Any, text: str) -> None:
-    """Set a title, with a line break where it would be wider than the figure, which then grows."""
-    width, height = canvas.get_size_inches()
-    lines = text.split("\n")
-    broken = [part for line in lines for part in wrapped(line, round(MAX_TITLE_LINE * width / WIDTH)) or [""]]
-    canvas.set_size_inches(width, height + 0.2 * (len(broken) - len(lines)))
-    axes.set_title("\n".join(broken))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from initbench.reporting.figures.axes import Ticks, interval_ends, number_axis, panel, percent_axis, set_title
+from initbench.reporting.figures.axes import Ticks, interval_ends, number_axis, panel, percent_axis
 from initbench.reporting.figures.drawing import Drawing
 from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.limits import MAX_EPOCHS, MAX_HALF_WIDTH
@@ -15,7 +15,7 @@ from initbench.reporting.numbers import percent
 
 @report_style
 def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palette, title: str) -> Drawing:
-    """The article's curve, "Training Loss" against "Epoch #", and below it the validation accuracy: from `curves`.
+    """The article's curve, training loss against the epoch, and below it the validation accuracy: from `curves`.
 
     On a logarithmic axis a band that reaches zero or less leaves the panel.
     """
@@ -28,9 +28,8 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palett
         upper.set_yscale("log")
         upper.yaxis.set_minor_formatter(ticker.NullFormatter())
     upper.yaxis.set_major_formatter(Ticks(own_decimals=upper.get_yscale() == "log"))
-    upper.set(xlabel="Epoch #", ylabel="Loss")
-    lower.set(title="Validation accuracy", xlabel="Epoch #")
-    set_title(canvas, upper, f"Training Loss\n{title}")
+    upper.set(xlabel="Epoch", ylabel="Training loss")
+    lower.set(xlabel="Epoch", ylabel="Validation accuracy")
     percent_axis(lower.yaxis)
     upper.set_xlim(lower.get_xlim())
     for axes in (upper, lower):
@@ -43,7 +42,7 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palett
     curves = "; ".join(sentences) or "no run has a finite loss"
     alternative = f"Training loss and validation accuracy against epoch, {title}. Means over seeds, {curves}."
     names = [str(name) for name in dict.fromkeys(validation["initializer"])]
-    return Drawing(canvas, alternative, *_by_epoch(loss, validation), legend=names)
+    return Drawing(canvas, alternative, *_by_epoch(loss, validation), legend=names, title=title)
 
 
 def _curves(axes: Any, table: pd.DataFrame, palette: Palette, *, accuracy: bool = False) -> None:

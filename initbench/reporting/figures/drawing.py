@@ -33,6 +33,7 @@ class Drawing:
     headings: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     legend: list[str] = field(default_factory=list)  # initializers that it does not name; the page has a list of them
+    title: str = ""  # is not in the picture: the page has a caption
 
     @property
     def size(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initbench.reporting.figures.axes import WIDTH, panel, percent_axis, reference_line, set_title
+from initbench.reporting.figures.axes import WIDTH, panel, percent_axis, reference_line
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten
 from initbench.reporting.figures.style import GROUND, Palette, report_style
@@ -24,17 +24,16 @@ def intervals(
         percent(row[value]) + ("" if pd.isna(row["low"]) else f" ({percent(row['low'])} to {percent(row['high'])})")
         for _, row in table.iterrows()
     ]
-    canvas, axes = panel(0.44 * len(names) + 1.0)
+    canvas, axes = panel(0.44 * len(names) + 0.8)
     forest(axes, names, [table[column].to_numpy(float) for column in (value, "low", "high")], palette, numbers)
     if line is not None:
         reference_line(axes, line)
         axes.set_xlim(-0.03, 1.03)
     axes.set(xlabel=label)
-    set_title(canvas, axes, title)
     percent_axis(axes.xaxis)
     rows = [[name, number] for name, number in zip(names, numbers, strict=True)]
     headings = ["Initializer", f"{label}, and 95% interval"]
-    return Drawing(canvas, f"{title}. {describe_values(names, numbers)}.", headings, rows)
+    return Drawing(canvas, f"{title}. {describe_values(names, numbers)}.", headings, rows, title=title)
 
 
 def forest(

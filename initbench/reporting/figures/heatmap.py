@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import ticker
 
-from initbench.reporting.figures.axes import WIDTH, Ticks, panel, set_title
+from initbench.reporting.figures.axes import WIDTH, Ticks, panel
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, stacked
 from initbench.reporting.figures.style import luminance, report_style
@@ -60,7 +60,7 @@ def heat_map(
     labels = stacked([str(name) for name in values.index])
     columns = shorten([str(name) for name in values.columns], [MAX_COLUMN_LABEL] * values.shape[1])
     heights = sum(max(0.42, 0.16 * (1 + text.count("\n"))) for text in labels)
-    canvas, axes = panel(heights + 1.3 + 0.08 * max(map(len, columns), default=0) * 0.5, 1, width)
+    canvas, axes = panel(heights + 1.1 + 0.08 * max(map(len, columns), default=0) * 0.5, 1, width)
     low, high = limits or (float(np.nanmin(values.to_numpy())), float(np.nanmax(values.to_numpy())))
     texts = values.map(lambda value: "" if pd.isna(value) else fmt(value))
     sns.heatmap(
@@ -86,7 +86,6 @@ def heat_map(
             scale.locator = ticker.MaxNLocator(integer=True, nbins=8, min_n_ticks=1)
         scale.update_ticks()
     axes.set(xlabel="", ylabel="")
-    set_title(canvas, axes, title)
     axes.grid(visible=False)
     axes.tick_params(axis="y", rotation=0)
     if values.shape[1] > MAX_LEVEL_COLUMNS or max(map(len, columns)) > MAX_LEVEL_LABEL:
@@ -97,4 +96,4 @@ def heat_map(
         rows = [[row[0], *(t + MARKS[m] for t, m in zip(row[1:], standing.loc[row[0]], strict=True))] for row in rows]
     head = f"{description}{', ' * bool(title)}{title}"
     numbers = describe_values([row[0] for row in rows], [row[1:] for row in rows], values.columns)
-    return Drawing(canvas, f"{head}. {numbers}.", ["Initializer", *map(str, values.columns)], rows)
+    return Drawing(canvas, f"{head}. {numbers}.", ["Initializer", *map(str, values.columns)], rows, title=title)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from initbench.reporting.figures.axes import Ticks, number_axis, panel, reference_line, set_title
+from initbench.reporting.figures.axes import Ticks, number_axis, panel, reference_line
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import forest
 from initbench.reporting.figures.style import Palette, report_style
@@ -23,11 +23,10 @@ def differences(table: pd.DataFrame, palette: Palette, title: str) -> Drawing:
     leader = table.loc[table["leader"], "initializer"].iloc[0]
     numbers = [difference(row, "difference") for _, row in rows.iterrows()]
     estimates = _in_points(rows, "difference")
-    canvas, axes = panel(0.44 * len(names) + 1.0)
+    canvas, axes = panel(0.44 * len(names) + 0.8)
     forest(axes, names, estimates, palette, numbers)
     reference_line(axes, 0)
     axes.set(xlabel="Percentage points behind the leader")
-    set_title(canvas, axes, f"{title}\nbehind {leader}")
     if np.nanmax(estimates[0]) > MAX_LINEAR_DIFFERENCE:  # so that one that failed does not squeeze the others
         axes.set_xscale("symlog", linthresh=1, linscale=0.6)
         axes.xaxis.set_major_locator(ticker.FixedLocator([-100, -10, -1, 0, 1, 10, 100]))
@@ -45,6 +44,7 @@ def differences(table: pd.DataFrame, palette: Palette, title: str) -> Drawing:
         f"{describe_values(names, numbers)}.",
         ["Initializer", "Behind, points, and interval", "p, adjusted"],
         [[name, text, p_value(p)] for name, text, p in zip(names, numbers, rows["p"], strict=True)],
+        title=f"{title}, behind {leader}",
     )
 
 

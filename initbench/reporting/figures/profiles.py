@@ -21,7 +21,7 @@ def profile(table: pd.DataFrame, palette: Palette) -> Drawing:
             rows["threshold"], rows["share"], color=colour, marker=marker, markersize=5, markevery=(i % every, every)
         )
         axes.fill_between(rows["threshold"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
-    axes.set(title="Performance profiles", xlabel="Test accuracy τ", ylabel="Share of runs above τ", ylim=(-0.03, 1.03))
+    axes.set(xlabel="Test accuracy τ", ylabel="Share of runs above τ", ylim=(-0.03, 1.03))
     for axis in (axes.xaxis, axes.yaxis):
         percent_axis(axis)
     columns = np.linspace(0, len(thresholds) - 1, min(len(thresholds), 9)).round().astype(int)
@@ -31,4 +31,4 @@ def profile(table: pd.DataFrame, palette: Palette) -> Drawing:
     values = "; ".join(f"{row[0]} {', '.join(row[1:])}" for row in numbers)
     headings = ["Share of runs above", *(percent(t) for t in some)]
     alternative = f"Performance profiles: share of runs above {', '.join(headings[1:])}: {values}."
-    return Drawing(canvas, alternative, headings, numbers, names)
+    return Drawing(canvas, alternative, headings, numbers, names, "Performance profiles")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from initbench.reporting.figures.axes import Ticks, panel, set_title
+from initbench.reporting.figures.axes import Ticks, panel
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import forest
 from initbench.reporting.figures.style import INK, Palette, report_style
@@ -23,7 +23,7 @@ def rank_diagram(
     names = list(ranks["initializer"])
     mean = ranks["mean_rank"].to_numpy(float)
     numbers = [f"{rank:.2f}" for rank in mean]
-    canvas, axes = panel(0.44 * len(names) + 1.0)
+    canvas, axes = panel(0.44 * len(names) + 0.8)
     no_interval = np.full(len(names), np.nan)
     forest(axes, names, [mean, no_interval, no_interval], palette, numbers)
     for i, (first, last) in enumerate(groups):
@@ -33,7 +33,6 @@ def rank_diagram(
     # The numbers stand right of the bars, which they would else break into pieces.
     room = 0.02 * (1 + max(map(len, numbers))) if groups else 0.0
     axes.set(xlim=(begin, begin + (end - begin) / (1 - room)), xlabel="Average rank, 1 is the best")
-    set_title(canvas, axes, f"Average rank over {combinations} combinations")
     ticks = np.asarray(ticker.MaxNLocator(integer=True, nbins=8).tick_values(1, len(names)))
     axes.set_xticks(ticks[(ticks >= 1) & (ticks <= len(names))])
     axes.xaxis.set_major_formatter(Ticks())
@@ -44,4 +43,5 @@ def rank_diagram(
         alternative + (f" No significant difference: {joined}." if groups else ""),
         ["Initializer", "Average rank", "First or shared first"],
         [[n, t, str(int(first))] for n, t, first in zip(names, numbers, ranks["best_in"], strict=True)],
+        title=f"Average rank over {combinations} combinations",
     )

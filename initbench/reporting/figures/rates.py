@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from initbench.reporting.figures.axes import Ticks, interval_ends, panel, percent_axis, reference_line, set_title
+from initbench.reporting.figures.axes import Ticks, interval_ends, panel, percent_axis, reference_line
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.numbers import exact, interval
@@ -42,11 +42,11 @@ def sensitivity(rates: pd.DataFrame, palette: Palette, title: str) -> Drawing:
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.xaxis.set_major_formatter(Ticks(own_decimals=True))
     axes.set(xlabel="Learning rate", ylabel="Mean test accuracy")
-    set_title(canvas, axes, title)
     percent_axis(axes.yaxis)
     headings, names = ["Initializer", *map(exact, values)], [row[0] for row in rows]
     numbers = describe_values(names, [row[1:] for row in rows], headings[1:])
-    return Drawing(canvas, f"Test accuracy against the learning rate, {title}. {numbers}.", headings, rows, names)
+    alternative = f"Test accuracy against the learning rate, {title}. {numbers}."
+    return Drawing(canvas, alternative, headings, rows, names, title)
 
 
 def _spaced(values: Sequence[float], positions: Any) -> list[float]:
