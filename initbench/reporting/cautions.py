@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from initbench.data.datasets import Source
+from initbench.reporting.names import datasets
 from initbench.spec.grid import Grid
 from initbench.stats.chance import MAX_UNSEEN, Chance, separates_chance
 
@@ -20,22 +21,23 @@ def chance_of(source: Source) -> Chance:
 
 def cautions(sources: Iterable[Source]) -> list[str]:
     """Return a line for each split that does not separate learning from chance: why, what follows, what to do."""
-    lines = []
+    sources, lines = list(sources), []
+    shown = datasets(source.name for source in sources)
     for source in sources:
-        chance = chance_of(source)
+        name, chance = shown[source.name], chance_of(source)
         if chance.split != "validation":
             decision = "the test split decides which runs are at chance" if chance.split else "no run is at chance"
             reason = _reason(chance.validation, chance.validation_size, chance.unseen)
             sorted_by_class = chance.test < 1 and (chance.validation == 1 or chance.unseen > MAX_UNSEEN)
             remedy = "Shuffle the training images together with their labels"
             lines.append(
-                f"{source.name}: the validation split, the first {source.validation_size:,} training images, {reason}. "
+                f"{name}: the validation split, the first {source.validation_size:,} training images, {reason}. "
                 f"The leader and the speed of learning are judged on it and mean little; {decision}. "
                 + (remedy if sorted_by_class else _remedy("training", chance.validation))
             )
         if not separates_chance(chance.test, chance.test_size):
             lines.append(
-                f"{source.name}: the test split of {source.test_size:,} images "
+                f"{name}: the test split of {source.test_size:,} images "
                 f"{_reason(chance.test, chance.test_size)}: test accuracies mean little. {_remedy('test', chance.test)}"
             )
     return lines

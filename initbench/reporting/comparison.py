@@ -129,7 +129,7 @@ def name_of(row: Any, settings: Iterable[str]) -> str:
 
 def render(table: pd.DataFrame, before: Side, after: Side, limit: float | None, command: str) -> str:
     """Return the comparison of two experiments as one HTML page, from a table of `stats.changes`."""
-    table = names.shorten_initializers(table)
+    table = names.shorten_initializers(names.show_datasets(table, names.datasets(map(str, table["dataset"].unique()))))
     order = table["change"].abs().sort_values(ascending=False, kind="stable").index
     settings = varying(table)
     drawn = table.loc[order[:MAX_COMPARED_DRAWN]]

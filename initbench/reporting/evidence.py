@@ -19,7 +19,9 @@ RATE = "learning_rate"
 
 @dataclass(frozen=True)
 class Evidence:
-    """An experiment's tidy table with short names of initializers, its grid, and the tables derived from them.
+    """An experiment's tidy table with names for people, its grid, and the tables derived from them.
+
+    Initializers have short names, and data sets the names that `names.datasets` gives those of the grid.
 
     `combination` names the settings within whose values initializers are compared, and `selected_from` is the number of
     learning rates from which that of each initializer was selected.
@@ -33,12 +35,14 @@ class Evidence:
     @classmethod
     def of(cls, frame: pd.DataFrame, grid: Grid) -> "Evidence":
         """Return the evidence of an experiment's tidy table, which has at least one row."""
-        return cls(names.shorten_initializers(frame), grid, combination_of(grid))
+        frame = names.show_datasets(names.shorten_initializers(frame), names.datasets(grid.sources))
+        return cls(frame, grid, combination_of(grid))
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:
-        """The chance level of each data set, by its name: the majority-class accuracy, and the split that decides."""
-        return chances(self.grid)
+        """The chance level of each data set, by its name for people: see `stats.Chance`."""
+        shown = names.datasets(self.grid.sources)
+        return {shown[name]: chance for name, chance in chances(self.grid).items()}
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
@@ -166,5 +170,5 @@ def combination_of(grid: Grid) -> list[str]:
 
 
 def chances(grid: Grid) -> dict[str, stats.Chance]:
-    """Return the chance level of each data set of a grid, by the name of the data set."""
+    """Return the chance level of each data set of a grid, by its name in stored tables."""
     return {name: chance_of(source) for name, source in grid.sources.items()}

@@ -1,21 +1,35 @@
 """Names as text: initializers, data sets, settings and combinations as people read them."""
 
-from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from initbench.spec.settings import by_position
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # The columns of tables of results and of statistics that name an initializer.
 INITIALIZER_COLUMNS = ("initializer", "bias_initializer", "worse_than")
+
+# Data sets that are known by another spelling than that of their folder, by the letters and digits of their names.
+DATASETS = {
+    "mnist": "MNIST",
+    "fashionmnist": "Fashion-MNIST",
+    "kmnist": "KMNIST",
+    "qmnist": "QMNIST",
+    "emnist": "EMNIST",
+}
+
+# The hexadecimal digits that tell data sets of one name apart: four, or more where four are alike.
+MIN_DIGITS, DIGITS = 4, 12
 
 # What stands beside the name or the number of an initializer that is among the best: the second, if its mean is more
 # than a point below the leader's.
 MARKS = {"best": "•", "open": "◦", "": ""}
 
 
-def shorten_initializers(frame: pd.DataFrame) -> pd.DataFrame:
+def shorten_initializers(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return the table with short names of initializers: see `initializer`."""
     names = {column: frame[column].unique() for column in INITIALIZER_COLUMNS if column in frame}
     short = {setting: {name: initializer(str(name)) for name in values} for setting, values in names.items()}
@@ -47,7 +61,9 @@ def title(combination: Sequence[str], row: Any) -> str:
         value = str(row[setting])
         if setting == "hidden":
             value = f"hidden {value}" if value else "no hidden layer"
-        elif setting not in ("activation", "loss", "optimizer", "dataset"):
+        elif setting == "dataset":
+            value = dataset(value)
+        elif setting not in ("activation", "loss", "optimizer"):
             value = f"{setting.replace('_', ' ')} {value}"
         parts.append(value)
     return ", ".join(parts) or "all cells"
@@ -55,7 +71,9 @@ def title(combination: Sequence[str], row: Any) -> str:
 
 def setting_text(setting: str, value: Any) -> str:
     """A setting's value, for people."""
-    return "none" if setting == "hidden" and value == "" else str(value)
+    if setting == "hidden" and value == "":
+        return "none"
+    return dataset(str(value)) if setting == "dataset" else str(value)
 
 
 def network(hidden: Sequence[str], sizes: Sequence[tuple[int, int]]) -> str:
@@ -73,5 +91,38 @@ def network(hidden: Sequence[str], sizes: Sequence[tuple[int, int]]) -> str:
 
 
 def dataset(name: str) -> str:
-    """A data set's name, for people."""
-    return "MNIST" if name == "mnist" else name
+    """Return a data set's name without the digest of its content, in its usual spelling; see `datasets` for several.
+
+    >>> dataset("mnist"), dataset("fashion-mnist@a485933e0d1e"), dataset("my-digits@0123456789ab")
+    ('MNIST', 'Fashion-MNIST', 'my-digits')
+    """
+    plain, _, digest = name.rpartition("@")
+    plain = plain if plain and len(digest) == DIGITS and set(digest) <= set("0123456789abcdef") else name
+    return DATASETS.get("".join(filter(str.isalnum, plain)).lower(), plain)
+
+
+def datasets(names: Iterable[str]) -> dict[str, str]:
+    """Return the name for people of each data set, by its full name: different data sets have different names.
+
+    Those with one name and different content keep as many digits of the digest as tell them apart.
+
+    >>> datasets(["mnist", "digits@a485933e0d1e", "digits@a485aaaa0d1e", "fashion-mnist@0123456789ab"])
+    {'mnist': 'MNIST', 'digits@a485933e0d1e': 'digits (a4859)', 'digits@a485aaaa0d1e': 'digits (a485a)', \
+'fashion-mnist@0123456789ab': 'Fashion-MNIST'}
+    """
+    full = list(dict.fromkeys(names))
+    shown = {name: dataset(name) for name in full}
+    for digits in range(MIN_DIGITS, DIGITS + 1):
+        count = Counter(shown.values())
+        if len(count) == len(full):
+            return shown
+        alike = {name for name in full if count[shown[name]] > 1 and "@" in name}
+        shown |= {name: f"{dataset(name)} ({name.rpartition('@')[2][:digits]})" for name in alike}
+    return shown if len(set(shown.values())) == len(full) else {name: name for name in full}
+
+
+def show_datasets(frame: "pd.DataFrame", shown: dict[str, str]) -> "pd.DataFrame":
+    """Return the table with the data sets' names for people: `shown` is what `datasets` returned."""
+    if all(name == shown.get(name, name) for name in map(str, frame["dataset"].unique())):
+        return frame
+    return frame.assign(dataset=frame["dataset"].map(lambda name: shown.get(str(name), str(name))))

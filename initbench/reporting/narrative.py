@@ -9,7 +9,7 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting.article import finding
 from initbench.reporting.limits import MAX_FAILURES, MAX_HALF_WIDTH, MAX_NAMED, MAX_OPEN_NAMED
-from initbench.reporting.names import dataset, initializer, title
+from initbench.reporting.names import initializer, title
 from initbench.reporting.numbers import (
     at_most,
     duration,
@@ -283,7 +283,7 @@ def failures(
         (str(row["initializer"]), title(combination, row), str(row["seed"]), str(row["epoch"]))
         for _, row in first.head(MAX_FAILURES + 1).iterrows()
     ]
-    names = listed([dataset(name) for name in undecided])
+    names = listed(list(undecided))
     unknown = f" On {names}, neither split separates learning from chance: only divergence counts as failure."
     unknown *= bool(undecided)
     if not diverged + at_chance:
@@ -302,7 +302,7 @@ def evidence(frame: pd.DataFrame, seeds: int) -> str:
     configurations = frame.groupby([s for s in SETTINGS if s != "seed"], observed=True)
     upto = "up to " if configurations["seed"].nunique().min() < seeds else ""
     sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])
-    data = listed([dataset(name) for name in dict.fromkeys(frame["dataset"])])
+    data = listed(list(dict.fromkeys(frame["dataset"])))
     epochs = listed([str(n) for n in dict.fromkeys(frame["epochs"])])
     return (
         f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training images), "

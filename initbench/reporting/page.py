@@ -67,6 +67,7 @@ def render(
         "got": frame["cell"].nunique(),
         "environments": [list(pairs) for pairs in dict.fromkeys(map(_labelled, environments))],
         "mixed": narrative.mixed(environments),
+        "datasets": [(shown, full) for full, shown in names.datasets(grid.sources).items() if "@" in full],
         "empty": frame.empty,
     }
     if not frame.empty:
@@ -122,25 +123,16 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
         "max_failures": limits.MAX_FAILURES,
         "max_planned": limits.MAX_PLANNED,
         "chance": numbers.listed(
-            [
-                f"{numbers.percent(accuracy, 2)} on {names.dataset(name)}"
-                for name, accuracy in on_test.itertuples(index=False)
-            ]
+            [f"{numbers.percent(accuracy, 2)} on {name}" for name, accuracy in on_test.itertuples(index=False)]
         ),
         "chance_limits": numbers.listed(
-            [
-                f"{numbers.percent(chance.limit)} on {names.dataset(name)}"
-                for name, chance in evidence.chance.items()
-                if chance.split
-            ]
+            [f"{numbers.percent(chance.limit)} on {name}" for name, chance in evidence.chance.items() if chance.split]
         ),
-        "on_test": numbers.listed(
-            [names.dataset(n) for n, chance in evidence.chance.items() if chance.split == "test"]
-        ),
+        "on_test": numbers.listed([name for name, chance in evidence.chance.items() if chance.split == "test"]),
         "validation": numbers.listed(
             [
                 f"the first {source.validation_size:,} of the {source.validation_size + source.train_size:,} training "
-                f"images of {names.dataset(source.name)}"
+                f"images of {names.datasets(grid.sources)[source.name]}"
                 for source in grid.sources.values()
             ]
         ),
