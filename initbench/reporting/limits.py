@@ -47,4 +47,5 @@ MAX_LEGEND_NAME = 30  # in a legend of two columns; beyond, it has one
 
 # Numbers
 MAX_HALF_WIDTH = 0.5  # half the width of an accuracy's interval; beyond, text says "over 50" and bars end in arrows
+MAX_SHOWN_SEEDS = 1_000  # a number of seeds that would be needed; beyond, text says "> 1,000"
 MAX_TICK_DECIMALS, MAX_TICK_LETTERS = 7, 9  # of a tick's label; beyond, it has a power of ten

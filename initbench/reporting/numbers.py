@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_TICK_DECIMALS, MAX_TICK_LETTERS
-from initbench.stats import MAX_SEEDS
+from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_SHOWN_SEEDS, MAX_TICK_DECIMALS, MAX_TICK_LETTERS
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -144,14 +143,14 @@ def in_points(value: float) -> str:
 
 
 def whole(count: float) -> str:
-    """A number of seeds; a dash where it is not known, and "more than …" beyond what is looked for.
+    """A number of seeds; a dash where it is not known, and "> 1,000" beyond that.
 
-    >>> whole(12.0), whole(float("inf"))
-    ('12', 'more than 100,000')
+    >>> whole(12.0), whole(1001.0), whole(float("inf"))
+    ('12', '> 1,000', '> 1,000')
     """
     if pd.isna(count):
         return "–"
-    return f"{count:,.0f}" if count <= MAX_SEEDS else f"more than {MAX_SEEDS:,}"
+    return f"{count:,.0f}" if count <= MAX_SHOWN_SEEDS else f"> {MAX_SHOWN_SEEDS:,}"
 
 
 def signed(value: float, digits: int) -> str:

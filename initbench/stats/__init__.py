@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from initbench.stats._changes import changes, open_losses, outcome, overall_worse, regressions, seeds_to_pass
     from initbench.stats._constants import MIN_SEEDS
     from initbench.stats._coverage import gamma_coverage
+    from initbench.stats._deciding import MAX_DECIDING_SEEDS, seeds_to_decide
     from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
     from initbench.stats._means import METRIC, by_combination, curves, mean_interval, summary
     from initbench.stats._outcomes import CONFIDENCE, baselines, final, outcomes, scored, share_interval
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONFIDENCE",
+    "MAX_DECIDING_SEEDS",
     "MAX_SEEDS",
     "METRIC",
     "MIN_SEEDS",
@@ -94,6 +96,7 @@ __all__ = [
     "scored",
     "scores",
     "seeds_needed",
+    "seeds_to_decide",
     "seeds_to_pass",
     "selected",
     "share_interval",
@@ -115,6 +118,7 @@ _MODULES = (
     "_verdicts",
     "_rates",
     "_sequential",
+    "_deciding",
     "_changes",
     "_learning",
     "_timings",

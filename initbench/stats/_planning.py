@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 
 POWER = 0.8
 
-# The search for a number of seeds stops here; tables then write "more than".
+# The search for a number of seeds stops here.
 MAX_SEEDS = 100_000
 
 
