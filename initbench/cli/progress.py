@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from initbench.durations import duration
 from initbench.execution import Finished, Notice, Untrained
 from initbench.execution import Progress as Trained
-from initbench.execution.estimate import duration
 from initbench.execution.events import Event, Planned
 from initbench.execution.plan import Kind, Stack, kind_of
 from initbench.spec.cell import Cell
@@ -153,7 +153,9 @@ class Forecast:
         left = self.seconds_left
         rate = self.done / (now - self.begun) if now > self.begun else 0.0
         digits = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
-        return (f"{digits} cells/s" if rate else STARTING), ("" if left is None else f"about {duration(left)} left")
+        return (f"{digits} cells/s" if rate else STARTING), (
+            "" if left is None else f"about {duration(round(left))} left"
+        )
 
 
 def _key(cell: Cell) -> tuple[Kind, int, int]:

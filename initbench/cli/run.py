@@ -92,9 +92,9 @@ def plan(
 
 
 def _cost(guess: "Estimate") -> str:
-    from initbench.execution.estimate import duration
+    from initbench.durations import duration
 
-    return f"about {duration(guess.seconds)} and {guess.memory / 1e9:.1f} GB of memory"
+    return f"about {duration(round(guess.seconds))} and {guess.memory / 1e9:.1f} GB of memory"
 
 
 @app.command(

@@ -69,17 +69,3 @@ def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: Executi
     total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * in_report
     memory = PARENT_BYTES + CELL_BYTES * in_report + count * worker_bytes
     return Estimate(len(cells), len(stacks), total, memory, count, device)
-
-
-def duration(seconds: float) -> str:
-    """Format a time.
-
-    >>> duration(42), duration(200), duration(9000)
-    ('42 s', '3 min 20 s', '2 h 30 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"

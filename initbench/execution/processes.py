@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from initbench.durations import duration
 from initbench.errors import WorkerDied
 from initbench.system import children
 from initbench.system.threads import ENVIRONMENT
@@ -126,7 +127,7 @@ class WorkerProcess:
                 try:  # if this process was the one that stood still, something has arrived meanwhile
                     line = self._lines.get(timeout=min(5.0, SILENCE))
                 except queue.Empty:
-                    raise Hung(f"it sent no heartbeat for {SILENCE:.0f} s") from None
+                    raise Hung(f"it sent no heartbeat for {duration(SILENCE)}") from None
             if line is None:
                 raise EOFError
             try:
@@ -141,7 +142,7 @@ class WorkerProcess:
             elif reply["used"] - used > BUSY * SILENCE:
                 progress_at, used = time.monotonic(), reply["used"]
             elif time.monotonic() - progress_at > SILENCE:
-                raise Hung(f"for {SILENCE:.0f} s it made no progress and used no CPU time")
+                raise Hung(f"for {duration(SILENCE)} it made no progress and used no CPU time")
 
     def _died(self) -> WorkerDied:
         """Return how it ended, with the last line that it printed."""
@@ -158,7 +159,8 @@ class WorkerProcess:
         limit = _exceeded_limit(status, used)
         memory = status == -9 and limit is None
         if limit is not None:
-            end = f"reached the limit of {limit} s of CPU time (RLIMIT_CPU): raise it, with `ulimit -t` for example"
+            hint = "raise it, with `ulimit -t` for example"
+            end = f"reached the limit of {duration(limit)} of CPU time (RLIMIT_CPU): {hint}"
         elif memory:
             hint = "most often the system is out of memory: use fewer --workers, or a smaller --width"
             end = f"was killed by signal 9 ({hint})"

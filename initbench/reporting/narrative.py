@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 
 from initbench import stats
+from initbench.durations import duration
 from initbench.reporting.article import finding
 from initbench.reporting.limits import MAX_FAILURES, MAX_HALF_WIDTH, MAX_NAMED, MAX_OPEN_NAMED
 from initbench.reporting.names import initializer, title
 from initbench.reporting.numbers import (
     at_most,
-    duration,
     in_points,
     listed,
     marked,
@@ -368,8 +368,8 @@ def speed(timings: Sequence[Mapping[str, Any]]) -> str:
     rate_text = f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.0f} GFLOP/s"
     unit = "device" if (parts["device"] != "cpu").any() else "core"
     return (
-        f"Training took {seconds:,.0f} s of one {unit} and reached {rate_text}, {100 * operations / possible:.0f}% of "
-        f"that {unit}’s rate in a large matrix product."
+        f"Training took {duration(seconds)} of one {unit} and reached {rate_text}, "
+        f"{100 * operations / possible:.0f}% of that {unit}’s rate in a large matrix product."
     )
 
 

@@ -214,15 +214,6 @@ def epochs(row: Any) -> tuple[str, str]:
     return "–" if pd.isna(row["median"]) else f"{row['median']:.0f}", f"({int(row['reached'])} of {int(row['seeds'])})"
 
 
-def duration(value: float) -> str:
-    """Seconds in two figures, or whole.
-
-    >>> duration(0.0123), duration(4.56), duration(123.4)
-    ('0.012 s', '4.6 s', '123 s')
-    """
-    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
-
-
 def flag(row: Any) -> str:
     """Explain why an interval covers less than 95%; an empty string where its own runs do not show that."""
     if row["flag"] == "mixed":

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from initbench.durations import duration
 from initbench.errors import UserError, printable
 from initbench.results import store
 from initbench.system import files
@@ -175,11 +176,11 @@ def _outlive_another(folder: Path, locked: bool, on_wait: Callable[[str], None])
     age = _age(folder)
     if age < STALE_SECONDS:
         remaining = STALE_SECONDS - max(age, 0.0)
-        when = f"{age:.0f} s old" if age >= 0 else "dated in the future"
+        when = f"{duration(round(age))} old" if age >= 0 else "dated in the future"
         on_wait(
             printable(
                 f"{folder}: another initbench may be writing here ({other}; its heartbeat is {when}). "
-                f"Waiting up to {math.ceil(remaining)} s to see whether it still runs; Ctrl-C stops waiting"
+                f"Waiting up to {duration(math.ceil(remaining))} to see whether it still runs; Ctrl-C stops waiting"
             )
         )
         if not _stays_unchanged(folder, remaining):
@@ -187,7 +188,8 @@ def _outlive_another(folder: Path, locked: bool, on_wait: Callable[[str], None])
         age = STALE_SECONDS
     elif age == math.inf:
         return []
-    return [f"{folder}: the previous writer ({other}) has not renewed its heartbeat for {age:.0f} s; going on without"]
+    silence = duration(round(age))
+    return [f"{folder}: the previous writer ({other}) has not renewed its heartbeat for {silence}; going on without"]
 
 
 def _stays_unchanged(folder: Path, seconds: float) -> bool:

@@ -22,8 +22,9 @@ import initbench as ib
 from initbench.api import outputs, training
 from initbench.cli import output, progress
 from initbench.cli import run as run_command
+from initbench.durations import duration
 from initbench.errors import UserError
-from initbench.execution import Finished, Notice, Progress, Untrained, estimate, plan
+from initbench.execution import Finished, Notice, Progress, Untrained, plan
 from initbench.execution.events import Planned
 from initbench.results.experiment import Experiment
 from initbench.spec import grid
@@ -257,11 +258,11 @@ def test_a_line_has_the_rate_and_the_remaining_time_of_the_plan(monkeypatch, cap
         clock[0] += 11
         listen(Finished(stacks[0], {}, {}, "", work, {}, 1.0))
     lines = capsys.readouterr().out.splitlines()
-    assert estimate.duration(514) == "8 min 34 s"
-    duration = estimate.duration(work)
+    assert duration(514) == "8 min 34 s"
+    left = duration(round(work))
     assert lines[:2] == ["a worker joined", f"0 of {total} cells, initializing weights"]
-    assert lines[2] == f"0 of {total} cells, initializing weights, about {duration} left"
-    assert re.fullmatch(rf"{len(stacks[0].cells)} of {total} cells, 0.\d+ cells/s, about {duration} left", lines[3])
+    assert lines[2] == f"0 of {total} cells, initializing weights, about {left} left"
+    assert re.fullmatch(rf"{len(stacks[0].cells)} of {total} cells, 0.\d+ cells/s, about {left} left", lines[3])
 
 
 def test_the_bar_outlives_its_terminal(monkeypatch):

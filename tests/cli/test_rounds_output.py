@@ -69,8 +69,8 @@ def test_a_plan_prints_the_least_and_the_most(grid, tmp_path, monkeypatch, capsy
         [
             "at most 60 cells: 2 initializers × 2 activations × 5 to 15 seeds",
             "at least 20 cells, 3 stacks to train, by 2 workers",
-            "about 20 min 0 s and 2.0 GB of memory (estimated on this machine)",
-            "at most 60 cells, 3 stacks: about 1 h 0 min and 2.0 GB of memory",
+            "about 20 min and 2.0 GB of memory (estimated on this machine)",
+            "at most 60 cells, 3 stacks: about 1 h and 2.0 GB of memory",
         ],
     )
 

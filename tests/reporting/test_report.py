@@ -293,13 +293,13 @@ def test_the_report_of_an_experiment_is_small_and_has_its_speed(copied):
 def test_the_time_of_initialization_is_reported_apart_from_training():
     by_initializer = {"metainit": {"cells": 2, "seconds": 250.0}, "zeros": {"cells": 2, "seconds": 0.0}, "broken": None}
     timing = {"seconds": 254.0, "cells": 4, "operations": 4e9, "product_rate": 2e9, "initialization": by_initializer}
-    assert narrative.speed([timing]).startswith("Training took 254 s")  # a damaged timing is not read
+    assert narrative.speed([timing]).startswith("Training took 4 min 14 s")  # a damaged timing is not read
     del by_initializer["broken"]
     assert narrative.speed([timing]) == (
         "Training took 4 s of one core and reached 1 GFLOP/s, 50% of that core’s rate in a large matrix product."
     )
     others = "less than 0.01 s with the others; its training took 1 s."
-    assert narrative.initialization([timing]) == f"A cell’s initial weights took 125 s with metainit, and {others}"
+    assert narrative.initialization([timing]) == f"A cell’s initial weights took 2 min 5 s with metainit, and {others}"
     assert narrative.initialization([timing], ["zeros"]) == (
         "A cell’s initial weights took less than 0.01 s with every initializer; its training took 1 s."
     )
