@@ -52,7 +52,7 @@ $(PEERS): $(RUN)
 	touch $(PEERS)
 
 demo: $(RUN)
-	$(BIN)/initbench run initbench/spec/presets/keepcoding.toml
+	$(BIN)/initbench run keepcoding
 
 TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 

@@ -13,6 +13,7 @@ from initbench.execution.config import ExecutionConfig, device_in
 from initbench.execution.events import Event
 from initbench.results.experiment import Experiment
 from initbench.spec.grid import Grid
+from initbench.spec.gridfile import find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,8 @@ def run(
     Parameters
     ----------
     grid
-        The path of a grid file, or a `Grid` (from `initbench.spec.grid.parse`).
+        The path of a grid file; or the name of a preset (`initbench list presets`), if there is no such file; or a
+        `Grid` (from `initbench.spec.grid.parse`). An experiment's folder stands for its `grid.toml`.
     results
         The folder that holds the experiment's folder; default `results` in the working directory. For the `grid.toml`
         in an experiment's folder, default the folder around that one, so that the experiment continues.
@@ -73,14 +75,14 @@ def run(
     Examples
     --------
     >>> import initbench as ib
-    >>> frame = ib.run("grid.toml", overrides={"seed": 10})  # doctest: +SKIP
+    >>> frame = ib.run("keepcoding", overrides={"seed": 10})  # doctest: +SKIP
     """
     if isinstance(grid, Grid):
         if overrides:
             raise UserError("overrides are for a grid file: give its path, or put them into the Grid")
         folder = Path(results or "results")
     else:
-        grid, folder = training.read_grid(Path(grid), overrides, results=Path(results) if results else None)
+        grid, folder = training.read_grid(find(grid), overrides, results=Path(results) if results else None)
 
     def on_event(event: training.Started | training.Looked | Event) -> None:
         if isinstance(event, training.Started):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from initbench.errors import UserError, nearest, printable, shown
 from initbench.results import store
 from initbench.results.experiment import Experiment
+from initbench.spec import presets
 from initbench.system import files
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def write_report(
     from initbench.reporting.page import render
 
     timings = store.read_timings(experiment.folder, experiment.notes)
-    command = f"initbench run {experiment.grid.name}.toml"
+    command = f"initbench run {presets.named_by(experiment.grid.text) or f'{experiment.grid.name}.toml'}"
     rounds, seen = experiment.rounds, experiment.seeds_seen
     page = render(frame, experiment.grid, environments, command, timings, evidence, seen, rounds)
     path = experiment.folder / "report.html"

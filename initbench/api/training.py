@@ -108,7 +108,7 @@ class Interrupted(KeyboardInterrupt):
 def read_grid(
     path: Path, overrides: Mapping[str, object] | None = None, *, smoke: bool = False, results: Path | None = None
 ) -> tuple[Grid, Path]:
-    """Return the grid of a file, and the folder that holds its experiment's folder."""
+    """Return the grid of a file (see `gridfile.find`), and the folder that holds its experiment's folder."""
     grid = read(path, overrides, smoke=smoke)
     return grid, results_for(path, grid.name) if results is None else results
 

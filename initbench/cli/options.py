@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from initbench.results.experiment import Experiment
     from initbench.spec.grid import Grid
 
-GridPath = Annotated[Path, typer.Argument(metavar="GRID.TOML", help="The grid file.")]
+GridPath = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="GRID.TOML",
+        help="A grid file, an experiment's folder, or a preset, such as keepcoding; default: the only grid file here.",
+    ),
+]
 Folder = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="An experiment's folder, such as results/keepcoding.")
 ]
@@ -79,6 +85,19 @@ def print_notes(experiment: "Experiment") -> None:
 
     for line in take_notes(experiment):
         print_error(line)
+
+
+def find_grid(path: Path | None) -> Path:
+    """Return the grid file that the argument GRID.TOML means: see `gridfile.find`. Print what it does not say."""
+    from initbench.spec import gridfile, presets
+
+    grid_file = gridfile.find(path)
+    if path is None:
+        say(f"Grid: {grid_file}")
+    elif preset := presets.name_of(grid_file):
+        other = Path(f"{preset}.toml")
+        say(f"Grid: the preset {preset}" + f", not the file {other}" * other.is_file())
+    return grid_file
 
 
 def read_grid(

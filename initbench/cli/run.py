@@ -21,6 +21,7 @@ from initbench.cli.options import (
     Smoke,
     Width,
     Workers,
+    find_grid,
     print_notes,
     read_grid,
     refuse_to_overwrite,
@@ -56,9 +57,9 @@ def new(
     say(f"Next: initbench plan {quoted}, then initbench run {quoted}")
 
 
-@app.command(epilog="Example: initbench plan grid.toml --set seed=20")
+@app.command(epilog="Example: initbench plan keepcoding --set seed=20")
 def plan(
-    path: GridPath,
+    path: GridPath = None,
     overrides: Overrides = None,
     smoke: Smoke = False,
     workers: Workers = None,
@@ -70,7 +71,7 @@ def plan(
     from initbench.api import training
     from initbench.execution.config import ExecutionConfig, device_in
 
-    grid, results = read_grid(path, overrides, smoke, device, results)
+    grid, results = read_grid(find_grid(path), overrides, smoke, device, results)
     say(f"{'at most ' * (grid.seed_rule is not None)}{plural(len(grid), 'cell')}: {grid.shape}")
     planned = training.plan(grid, results, ExecutionConfig(workers, width, device=device_in(grid)))
     print_notes(planned.experiment)
@@ -101,7 +102,7 @@ def _cost(guess: "Estimate") -> str:
     cls=output.WorkingCommand, epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=0.01,0.1"
 )
 def run(
-    path: GridPath,
+    path: GridPath = None,
     overrides: Overrides = None,
     smoke: Smoke = False,
     workers: Workers = None,
@@ -114,14 +115,15 @@ def run(
     """Train a grid and write its report. Cells that are trained already are not trained again."""
     from initbench.api import training
     from initbench.execution.config import ExecutionConfig, device_in
-    from initbench.spec.gridfile import is_transient
+    from initbench.spec.gridfile import is_transient, label
 
+    path = find_grid(path)
     grid, folder = read_grid(path, overrides, smoke, device, results)
     resume = ["initbench", "run"]
     if is_transient(path):  # the copy in the experiment's folder has the replaced settings
         resume.append(str(folder / grid.name / "grid.toml"))
     else:
-        resume += [str(path), *(word for pair in overrides or () for word in ("--set", pair)), *["--smoke"] * smoke]
+        resume += [label(path), *(word for pair in overrides or () for word in ("--set", pair)), *["--smoke"] * smoke]
         resume += _option("--device", device) + _option("--results", results)
     resume += _option("--workers", workers) + _option("--width", width)
     resume += _option("--scheduler", scheduler) + _option("--processor", processor)

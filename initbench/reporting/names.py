@@ -21,7 +21,7 @@ DATASETS = {
     "emnist": "EMNIST",
 }
 
-# The hexadecimal digits that tell data sets of one name apart: four, or more where four are alike.
+# The hexadecimal digits that distinguish data sets of one name: four, or more where four are alike.
 MIN_DIGITS, DIGITS = 4, 12
 
 # What stands beside the name or the number of an initializer that is among the best: the second, if its mean is more
@@ -104,7 +104,7 @@ def dataset(name: str) -> str:
 def datasets(names: Iterable[str]) -> dict[str, str]:
     """Return the name for people of each data set, by its full name: different data sets have different names.
 
-    Those with one name and different content keep as many digits of the digest as tell them apart.
+    Those with one name and different content keep as many digits of the digest as distinguish them.
 
     >>> datasets(["mnist", "digits@a485933e0d1e", "digits@a485aaaa0d1e", "fashion-mnist@0123456789ab"])
     {'mnist': 'MNIST', 'digits@a485933e0d1e': 'digits (a4859)', 'digits@a485aaaa0d1e': 'digits (a485a)', \

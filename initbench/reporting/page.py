@@ -15,6 +15,7 @@ from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import ReportFigure, gallery, shown_first
 from initbench.reporting.templates import asset, fill
 from initbench.results.rounds import Rounds
+from initbench.spec import presets
 from initbench.spec.grid import Grid
 
 # Labels of keys of an environment that a reader would not understand.
@@ -59,6 +60,7 @@ def render(
     values: dict[str, Any] = {
         "name": grid.name,
         "command": command,
+        "preset": presets.named_by(grid.text),
         "grid": grid.text,
         "speed": narrative.speed(timings),
         "initialization": narrative.initialization(timings, grid.axes["initializer"]),

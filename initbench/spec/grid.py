@@ -90,12 +90,12 @@ def read(
     file is read once: it may be a pipe.
     """
     path = Path(path)
-    text = gridfile.read_text(path)
+    text, origin = gridfile.read_text(path), gridfile.label(path)
     name = name or gridfile.default_name(path)
-    grid = parse(text, origin=str(path), name=name, overrides=overrides, sources=sources)
+    grid = parse(text, origin=origin, name=name, overrides=overrides, sources=sources)
     if smoke:
         small = {**(overrides or {}), **smoke_overrides(grid)}
-        grid = parse(text, origin=str(path), name=name, overrides=small, sources=sources)
+        grid = parse(text, origin=origin, name=name, overrides=small, sources=sources)
     return grid
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from initbench.data import datasets
 from initbench.errors import UserError, nearest, shown
-from initbench.spec import seed_rule
+from initbench.spec import presets, seed_rule
 from initbench.spec.columns import SETTINGS
 from initbench.spec.seed_rule import SeedRule
 from initbench.spec.settings import EQUIVALENT_WITHIN, MAX_CELLS, RULES, SECTIONS, GridFile
@@ -37,9 +37,78 @@ DESCRIPTOR = re.compile(r"/dev/(fd/\d+|stdin)|/proc/.*")
 # Keys at the top of a grid file that are not settings of a cell.
 OTHER_KEYS = ("name", "device", "equivalent_within")
 
+# A message names at most this many files.
+MAX_NAMED_FILES = 8
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Paths
+
+
+def find(name: str | Path | None) -> Path:
+    """Return the grid file that a name means on the command line and in `ib.run`.
+
+    It is the file of that name; or the `grid.toml` of an experiment's folder of that name; or, if there is neither, the
+    preset's. Without a name (None) it is the only grid file of the working directory; UserError if there is none, or
+    if there are several. A name that means nothing is returned: reading it says so.
+    """
+    if name is None:
+        return _only_grid_file()
+    path = Path(name)
+    if experiment_folder(path / "grid.toml") and os.path.isfile(path / "grid.toml"):
+        return path / "grid.toml"
+    is_missing = not os.path.exists(path) or os.path.isdir(path)
+    return presets.path(str(path)) if is_missing and str(path) in presets.names() else path
+
+
+def label(path: Path) -> str:
+    """Return the name by which `find` finds a grid file: that of a preset, or the path."""
+    return presets.name_of(path) or str(path)
+
+
+def _only_grid_file() -> Path:
+    """Return the only grid file of the working directory; a single file of invalid TOML, if there is no grid file."""
+    grid_files, invalid = [], []
+    for path in sorted(Path().glob("*.toml")):
+        if not path.is_file():
+            continue
+        try:
+            if _names_initializers(_loads(read_text(path), str(path))):
+                grid_files.append(path)
+        except UserError:
+            invalid.append(path)
+    if len(grid_files) == 1:
+        return grid_files[0]
+    if not grid_files and len(invalid) == 1:
+        return invalid[0]
+    preset = f"a preset: {', '.join(presets.names())}"
+    if not grid_files:
+        raise UserError(
+            f"there is no grid file in this folder; name one or {preset}; `initbench new grid.toml` writes one"
+        )
+    names = [str(path) for path in grid_files[:MAX_NAMED_FILES]]
+    more = [f"{len(grid_files) - len(names)} more"] * (len(grid_files) > len(names))
+    raise UserError(
+        f"there are several grid files in this folder: {', '.join(names + more)}; name one of them, or {preset}"
+    )
+
+
+def _names_initializers(document: Mapping[str, Any]) -> bool:
+    """Return whether a TOML document is a grid file, judged by the one setting that none can lack."""
+    sections = (document.get(section) for section in ("grid", "model"))
+    return any(isinstance(section, dict) and "initializer" in section for section in sections)
+
+
+def _not_found(path: Path) -> str:
+    """Return the end of the message that there is no such grid file: the nearest name, or how to write a grid file."""
+    names = [file.name for file in path.parent.glob("*.toml")]
+    names += [file.parent.name for file in path.parent.glob("*/grid.toml") if experiment_folder(file)]
+    is_word = path.parent == Path()
+    if is_word:
+        names += presets.names()
+    own = f"{path.name}.toml"
+    hint = f"; did you mean {own!r}?" if own in names else nearest(path.name, names)
+    return ", and no preset of that name" * is_word + (hint or "; `initbench new grid.toml` writes one")
 
 
 def experiment_folder(path: Path) -> Path | None:
@@ -95,7 +164,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         if experiment_folder(path):
             raise UserError(f"{path}: cannot be read ({error.strerror}); restore the experiment's grid file") from None
-        tip = "; `initbench new grid.toml` writes one" if isinstance(error, FileNotFoundError) else ""
+        tip = _not_found(path) if isinstance(error, FileNotFoundError) else ""
         raise UserError(f"{path}: {error.strerror}{tip}") from None
     except ValueError as error:  # a zero byte, for example
         raise UserError(f"{path}: not a valid file name ({error})") from None

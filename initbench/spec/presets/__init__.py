@@ -4,17 +4,34 @@ from pathlib import Path
 
 from initbench.errors import UserError, nearest, shown
 
+FOLDER = Path(__file__).parent
+
 
 def names() -> list[str]:
     """Return the presets' names; the article's experiment is the first."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.toml"))
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def path(name: str) -> Path:
+    """Return the file of a preset's grid."""
+    return FOLDER / f"{name}.toml"
+
+
+def name_of(path: Path) -> str:
+    """Return the name of the preset whose file this is, or an empty string."""
+    return path.stem if path.parent == FOLDER and path.stem in names() else ""
+
+
+def named_by(grid: str) -> str:
+    """Return the name of the preset that has this text, or an empty string."""
+    return next((name for name in names() if text(name) == grid), "")
 
 
 def text(name: str) -> str:
     """Return the text of a preset's grid file; UserError if there is no such preset."""
     if name not in names():
         raise UserError(f"unknown preset {shown(name)}; allowed: {', '.join(names())}{nearest(name, names())}")
-    return (Path(__file__).parent / f"{name}.toml").read_text(encoding="utf-8")
+    return path(name).read_text(encoding="utf-8")
 
 
 def summary(name: str) -> str:
