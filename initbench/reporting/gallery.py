@@ -40,7 +40,6 @@ def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
         loss = stats.curves(runs, ["initializer"], "train_loss")
         accuracy = stats.curves(runs.assign(validation_accuracy=validated), ["initializer"], "validation_accuracy")
         yield ReportFigure("curves", title, figures.learning_curve(loss, accuracy, palette, title), i)
-    yield from _heat_maps(evidence)
     yield from _speed(evidence)
     yield from _rates(evidence, palette)
     yield from _across(evidence, palette)
@@ -56,90 +55,74 @@ def slug(shown: ReportFigure) -> str:
     return re.sub(r"[^a-z0-9_.]+", "-", "-".join(parts).lower()).strip("-.")[:120]
 
 
-def by_combination(evidence: Evidence, column: str) -> pd.DataFrame:
-    """A column of the verdicts as a table, initializer × combination, of the first combinations."""
-    table = {
-        title: rows.set_index("initializer")[column] for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
-    }
-    return pd.DataFrame(table).reindex(evidence.initializers)
+def _combinations(evidence: Evidence) -> tuple[list[tuple[str, pd.DataFrame]], list[tuple[str, str]]]:
+    """The first combinations, and for each its group and its label in the group, as `points_behind` draws columns.
+
+    Groups are the values of the loss, or if it does not vary, of the last of several settings; without several, there
+    is one group without a name.
+    """
+    settings = evidence.combination
+    by = "loss" if "loss" in settings else settings[-1]
+    others = [setting for setting in settings if setting != by] if len(settings) > 1 else settings
+    labelled = [
+        (
+            names.title([by], rows.iloc[0]) if len(settings) > 1 else "",
+            "\n".join(names.title([setting], rows.iloc[0]) for setting in others),
+            title,
+            rows,
+        )
+        for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
+    ]
+    groups = list(dict.fromkeys(group for group, *_ in labelled))
+    labelled.sort(key=lambda column: groups.index(column[0]))
+    return [column[2:] for column in labelled], [column[:2] for column in labelled]
 
 
-def _width(columns: int) -> float:
-    return float(np.clip(2.6 + 0.5 * columns, figures.WIDTH, 9.5))
+def _by_combination(combinations: list[tuple[str, pd.DataFrame]], column: str, initializers: list[str]) -> pd.DataFrame:
+    """A column of the verdicts as a table, initializer × combination."""
+    table = {title: rows.set_index("initializer")[column] for title, rows in combinations}
+    return pd.DataFrame(table).reindex(initializers)
 
 
 def _overview(evidence: Evidence, palette: Palette) -> Drawing:
-    """Mean accuracies by initializer and combination; of a single combination, seeds and intervals."""
-    names = shown_first(evidence)
+    """Points behind the best of each combination; of a single combination, its accuracies."""
     if len(evidence.combinations) == 1:
         title, rows = evidence.combinations[0]
-        rows = rows[rows["initializer"].isin(names)]
-        last = evidence.last[evidence.last["initializer"].astype(str).isin(names)]
-        return figures.accuracy_by_initializer(last, rows, palette, figures.accuracy_range(last, rows), title)
-    values = 100 * by_combination(evidence, "mean_all").loc[names]
-    return figures.heat_map(
-        values,
-        "",
-        "Mean test accuracy, %",
-        "Mean test accuracy in percent by initializer and combination; a dot marks those among the best, a circle "
-        "those of them with a mean more than a point below the leader's",
-        standing=by_combination(evidence, "standing").fillna("").loc[names],
-        width=_width(values.shape[1]) - 0.8,
-        colorbar=False,
-    )
-
-
-def shown_first(evidence: Evidence) -> list[str]:
-    """The initializers of the first figure: all, in the grid's order, or of many those with the highest means."""
-    names = evidence.initializers
-    if len(names) <= MAX_OVERVIEW_INITIALIZERS:
-        return names
-    means = evidence.verdicts.groupby("initializer", sort=False)["mean_all"].mean()
-    return means.sort_values(ascending=False, kind="stable").index[:MAX_OVERVIEW_INITIALIZERS].tolist()
-
-
-def _heat_maps(evidence: Evidence) -> Iterator[ReportFigure]:
-    across = "activation" if "activation" in evidence.combination else evidence.combination[0]
-    others = [setting for setting in evidence.combination if setting != across]
-    means = 100 * evidence.verdicts["mean_all"]
-    for rows in stats.by_combination(evidence.verdicts, others)[: len(evidence.shown)]:
-        title = names.title(others, rows.iloc[0]) if others else ""
-        values = 100 * rows.pivot(index="initializer", columns=across, values="mean_all")
-        values = values.reindex(
-            index=list(dict.fromkeys(rows["initializer"])), columns=list(dict.fromkeys(rows[across]))
+        return figures.accuracy_by_initializer(
+            evidence.last, rows, palette, figures.accuracy_range(evidence.last, rows), title
         )
-        description = f"Heat map of mean test accuracy in percent, initializer by {across.replace('_', ' ')}"
-        drawing = figures.heat_map(
-            values,
-            title,
-            "Mean test accuracy, %",
-            description,
-            limits=(means.min(), means.max()),
-            width=_width(values.shape[1]),
-        )
-        yield ReportFigure("heat", title, drawing)
+    combinations, columns = _combinations(evidence)
+    order = _best_first(_by_combination(combinations, "mean_all", evidence.initializers))
+    means = _by_combination(combinations, "mean_all", order)
+    shown = order[:MAX_OVERVIEW_INITIALIZERS]
+    behind = (100 * (means.max() - means)).loc[shown]
+    standing = _by_combination(combinations, "standing", shown).fillna("")
+    failed, seeds = (_by_combination(combinations, column, shown) for column in ("failed", "seeds"))
+    return figures.points_behind(behind, means.loc[shown], standing, (failed / seeds).fillna(0.0), columns)
+
+
+def _best_first(means: pd.DataFrame) -> list[str]:
+    """The initializers by their average rank over the columns, ties by their average mean."""
+    ranks = means.rank(ascending=False).mean(axis=1)
+    order = pd.DataFrame({"rank": ranks, "mean": -means.mean(axis=1)})
+    return list(order.sort_values(["rank", "mean"], kind="stable").index)
 
 
 def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
-    values = by_combination(evidence, "median")
+    combinations, columns = _combinations(evidence)
+    values = _by_combination(combinations, "median", evidence.initializers).astype(float)
     headings = ["Initializer", "Combination", "Median epochs", "Runs that reach it", "Share of runs, 95% interval"]
     cells = [
         [str(row["initializer"]), title, *numbers.epochs(row), numbers.share_reached(row)]
-        for title, rows in evidence.combinations[:MAX_OVERVIEW_COLUMNS]
+        for title, rows in combinations
         for _, row in rows.iterrows()
     ]
     if values.notna().any(axis=None):
-        drawing = figures.heat_map(
-            values.astype(float),
-            "",
-            "Epochs, median",
+        description = (
             "Median number of epochs until a run's validation accuracy is at most one point below the leader's final "
-            "one, by initializer and combination; blank where fewer than half of the runs reach it",
-            fmt=lambda value: f"{value:.0f}",
-            lower_is_better=True,
-            width=_width(values.shape[1]),
-            integer=True,
+            "one, by initializer and combination; blank where fewer than half of the runs reach it"
         )
+        drawing = figures.epochs_map(values, columns, description)
         yield ReportFigure("speed", "", replace(drawing, headings=headings, rows=cells))
 
 

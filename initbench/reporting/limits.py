@@ -18,6 +18,7 @@ MAX_FAILURES = 100  # diverged runs in their table
 # Its figures
 MAX_OVERVIEW_INITIALIZERS = 16  # rows of the first figure
 MAX_OVERVIEW_COLUMNS = 16  # combinations in a heat map of all of them
+MAX_COLOURED_POINTS = 5  # points behind the best that differ in colour; all beyond have one
 MAX_PANELS, MIN_PANELS = 16, 4  # combinations with figures of their own
 MAX_PANEL_ROWS = 100  # rows in all panels of one section together, about
 MAX_SEEDS = 30  # seeds in the numbers of a figure; beyond, quartiles
@@ -40,8 +41,7 @@ MAX_COMPARED_DRAWN = 30  # rows of the figure, those that changed most
 # Letters, in widths of an ordinary character
 MAX_ROW_LABEL = 56  # above a row of a figure: a name and its number
 MAX_NAME_LINE, MAX_NAME_LINES = 24, 6  # in a line of a name beside a heat map; and such lines
-MAX_COLUMN_LABEL = 30  # below a column of a heat map
-MAX_LEVEL_COLUMNS, MAX_LEVEL_LABEL = 2, 20  # columns of a heat map, and letters below each; beyond, labels are rotated
+MAX_COLUMN_LINES = 4  # above a column of a heat map
 MAX_LARGE_COLUMNS = 8  # columns of a heat map with numbers in large type
 MAX_LEGEND_NAME = 30  # in a legend of two columns; beyond, it has one
 

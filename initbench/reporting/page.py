@@ -12,7 +12,7 @@ from initbench import stats
 from initbench.reporting import explorer, figures, limits, names, narrative, numbers, seeds
 from initbench.reporting.cautions import added_seeds, cautions
 from initbench.reporting.evidence import RATE, Evidence
-from initbench.reporting.gallery import ReportFigure, gallery, shown_first
+from initbench.reporting.gallery import ReportFigure, gallery
 from initbench.reporting.templates import asset, fill
 from initbench.results.rounds import Rounds
 from initbench.spec import presets
@@ -110,7 +110,7 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
         "own_best": own_best,
         "first_combinations": len(first.combinations),
         "initializers": len(evidence.initializers),
-        "shown_first": len(shown_first(first)),
+        "shown_first": min(len(first.initializers), limits.MAX_OVERVIEW_INITIALIZERS),
         "seeds": evidence.seeds,
         "min_seeds": stats.MIN_SEEDS,
         "hardly_decides": not evidence.until_decided and _hardly_decides(len(evidence.initializers), evidence.seeds),

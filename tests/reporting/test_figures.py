@@ -1,11 +1,6 @@
-"""What is drawn is what the tables say, whatever names and numbers are in them, and whatever the user has set.
-
-Read is the SVG that goes into the page. Where a number stands on it, the axes' own transform says; where a tick, a bar
-or a dot stands, the SVG.
-"""
+"""What is drawn is what the tables say, whatever names and numbers are in them, and whatever the user has set."""
 
 import os
-import re
 import subprocess
 import sys
 import warnings
@@ -21,6 +16,7 @@ import seaborn as sns
 import untrusted
 from frames import frame_of
 from frames import frame_of_grid as made_up
+from pictures import Picture, numbers_of, shown_names
 from rcparams import HOSTILE
 
 import initbench as ib
@@ -32,7 +28,6 @@ from initbench.reporting.figures.svg import edit_tags, for_page, unique
 from initbench.reporting.page import render
 from initbench.spec import grid
 
-SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 ODD = "#222222 <!-- 1.23456 --> url(#x) & id=\"y\" font: 12px 'z' <metadata>"
 LONG = "glorot_truncated_normal with first normal(std={}) and last uniform(low=-1.0, high=0.05)"
 NAMES = ["normal(std=0.001)", "normal(std=0.002)", ODD, LONG.format(0.001), LONG.format(0.002), "权重 $x^2$"]
@@ -63,123 +58,6 @@ def single_rate(frame):
     """One rate's runs, and their verdicts."""
     rows = frame[frame["learning_rate"] == RATES[0]]
     return rows, stats.verdicts(rows, [])
-
-
-def position_of(element):
-    """Return the position of a text element."""
-    if element.get("x"):
-        return float(element.get("x")), float(element.get("y"))
-    return tuple(float(n) for n in re.match(r"translate\(([-\d.]+)[ ,]+([-\d.]+)\)", element.get("transform")).groups())
-
-
-class Picture:
-    """A figure as the page has it: its texts, bars and markers, and where its axes put a number."""
-
-    def __init__(self, drawing, palette=PALETTE):
-        self.drawing = drawing
-        self.root = ET.fromstring(unique(figures.inline(drawing, palette, "a-"), "b-"))
-        self.axes = drawing.canvas.axes
-        self.width, self.height = (float(part) for part in self.root.get("viewBox").split()[2:])
-        self.texts = [(t.text or "", *position_of(t), t) for t in self.root.iter(f"{SVG}text")]
-        paths = {p: np.array(re.findall(r"-?[\d.]+", p.get("d")), float) for p in self.root.iter(f"{SVG}path")}
-        self.bars = [path.reshape(2, 2) for path in paths.values() if len(path) == 4]
-        uses = [(u.get(f"{XLINK}href")[1:], float(u.get("x")), float(u.get("y"))) for u in self.root.iter(f"{SVG}use")]
-        self.markers = np.array([use[1:] for use in uses]).reshape(-1, 2)
-        named = {p.get("id"): path for p, path in paths.items()}
-        self.bands = [named[name].reshape(-1, 2) + offset for name, *offset in uses if len(named[name]) % 2 == 0]
-
-    def at(self, x, y, axes=0):
-        """Where a number stands, in the SVG's units."""
-        axes = self.axes[axes]
-        across, up = self.drawing.canvas.transFigure.inverted().transform(axes.transData.transform((x, y)))
-        return across * self.width, (1 - up) * self.height
-
-    def box(self, axes=0):
-        """Left, right, top and bottom of a panel."""
-        x0, y0, x1, y1 = self.axes[axes].get_position().extents
-        return x0 * self.width, x1 * self.width, (1 - y1) * self.height, (1 - y0) * self.height
-
-    def has_text(self, *wanted):
-        texts = [text for text, *_ in self.texts]
-        for text in wanted:
-            assert text in texts, (text, texts)
-
-    def has_bar(self, low, high, y):
-        """A bar that ends at these numbers, inside of the panel."""
-        left, right, _, _ = self.box()
-        (start, up), (end, _) = self.at(low, y), self.at(high, y)
-        assert left <= start <= end <= right
-        assert any(np.allclose(bar, [[start, up], [end, up]], atol=0.02) for bar in self.bars), (low, high, self.bars)
-
-    def has_marker(self, x, y, axes=0):
-        left, right, top, bottom = self.box(axes)
-        across, up = self.at(x, y, axes)
-        assert left + 2 < across < right - 2  # whole
-        assert top + 2 < up < bottom - 2
-        assert (np.abs(self.markers - (across, up)).max(axis=1) < 0.02).any(), (x, y)
-
-    def has_band(self, x, low, high, axes=0):
-        """A band whose ends at x are these numbers, inside of the panel."""
-        _, _, top, bottom = self.box(axes)
-        ends = [self.at(x, low, axes), self.at(x, high, axes)]
-        assert top <= ends[1][1] <= ends[0][1] <= bottom
-        assert any(all((np.abs(band - end).max(axis=1) < 0.02).any() for end in ends) for band in self.bands), (
-            x,
-            low,
-            high,
-        )
-
-    def ticks(self, axes=0, across=True):
-        """The labels of an axis, their numbers, and where they stand: the middle of the label, or its baseline."""
-        left, right, top, bottom = self.box(axes)
-        labels = []
-        for text, x, y, element in self.texts:
-            number = re.fullmatch(r"(−?)([\d.]+(?:e[-+]\d+)?)(%?)", text)
-            anchor = element.get("style")
-            if across:
-                near = "middle" in anchor and left - 1 <= x <= right + 1 and bottom < y < bottom + 25
-            else:
-                near = ("end" in anchor and left - 30 < x < left) or ("start" in anchor and right < x < right + 25)
-                near = near and top - 5 < y < bottom + 10
-            if number and near:
-                value = float(number[2]) * (-1 if number[1] else 1) * (0.01 if number[3] else 1)
-                labels.append((text, value, x if across else y))
-        return labels
-
-    def labels_are_exact(self, axes=0, across=True, least=2):
-        ticks = self.ticks(axes, across)
-        assert len(ticks) >= least
-        assert len({text for text, *_ in ticks}) == len(ticks)
-        offsets = [
-            position - self.at(*((value, 0.5) if across else (0.5, value)), axes)[0 if across else 1]
-            for _, value, position in ticks
-        ]
-        if across:
-            assert np.abs(offsets).max() < 0.02, list(zip(ticks, offsets, strict=True))
-        else:  # a letter's baseline is below its middle
-            assert np.ptp(offsets) < 0.03, list(zip(ticks, offsets, strict=True))
-            assert 2 < np.mean(offsets) < 5
-        return [text for text, *_ in ticks]
-
-
-def shown_names(picture, names):
-    """Require a label for each name: itself, or its beginning and its end, with a number where two would be alike."""
-    shown = []
-    for i, name in enumerate(names, 1):
-        for text, *_ in picture.texts:
-            begin, cut, end = text.removeprefix(f"{i}: ").partition("…")
-            if begin + end == name or (cut and name.startswith(begin) and name.endswith(end)):
-                shown.append(text)
-                break
-        else:
-            pytest.fail(f"{name} is not in {[text for text, *_ in picture.texts]}")
-    assert len(set(shown)) == len(names)
-
-
-def numbers_of(text):
-    """The numbers of a table's text such as `91.2% ± 0.3` or `3.20 (2.91 to 3.49)`, and how precise they are."""
-    parts = re.findall(r"[−-]?[\d.]+", text)
-    return [float(part.replace("−", "-")) for part in parts], 0.5000001 / 10 ** len(parts[0].partition(".")[2])
 
 
 def test_accuracies_by_initializer(single_rate):
@@ -263,26 +141,6 @@ def test_changes(frame):
         picture.has_bar(100 * row["change_low"], 100 * row["change_high"], i)
         picture.has_marker(100 * row["change"], i)
     picture.labels_are_exact()
-
-
-def test_heat_maps(frame):
-    table = stats.verdicts(frame, ["learning_rate"])
-    wide = 100 * table.pivot(index="initializer", columns="learning_rate", values="mean_all").loc[NAMES]
-    wide.columns = [f"{LONG} at {rate}" for rate in wide.columns]
-    picture = Picture(figures.heat_map(wide, "t", "Mean test accuracy, %", "what"))
-    below = [text for text, *_, element in picture.texts if "…" in text and "rotate(-30" in element.get("transform")]
-    assert len(set(below)) == 3
-    row_labels = "".join(text for text, *_ in picture.texts)
-    for i, name in enumerate(NAMES):
-        assert f"std=0.00{i + 1}" in row_labels if i < 2 else name[:15] in row_labels
-        picture.has_text(*(f"{value:.1f}" for value in wide.loc[name]))
-    picture.has_text("(std=0.001)", "(std=0.002)", NAMES[-1])
-    near = pd.DataFrame({"tanh": [82.5, 82.6, 82.7]}, index=NAMES[:3])
-    picture = Picture(figures.heat_map(near, "t", "Mean test accuracy, %", "what"))
-    assert picture.labels_are_exact(1, across=False) == ["82.50", "82.55", "82.60", "82.65", "82.70"]
-    same = pd.DataFrame({"tanh": [4.0, 4.0], "relu": [4.0, np.nan]}, index=NAMES[:2])
-    picture = Picture(figures.heat_map(same, "t", "Epochs, median", "what", fmt="{:.0f}".format, integer=True))
-    assert picture.labels_are_exact(1, across=False, least=1) == ["4"]
 
 
 def test_rank_diagrams_and_intervals(frame):
@@ -436,8 +294,8 @@ def test_settings_that_matplotlib_cannot_read_change_no_byte_of_a_page(tmp_path,
 
 def test_every_figure_is_drawn_in_our_own_settings():
     drawing = [f for f in vars(figures).values() if getattr(f, "__annotations__", {}).get("return") is figures.Drawing]
-    assert len(drawing) == 10
-    assert all(f.__code__ is figures.heat_map.__code__ for f in drawing)  # of the wrapper
+    assert len(drawing) == 11
+    assert all(f.__code__ is figures.profile.__code__ for f in drawing)  # of the wrapper
 
 
 def test_files_say_once_which_characters_no_font_has(monkeypatch, tmp_path):

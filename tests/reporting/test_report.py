@@ -56,8 +56,8 @@ def test_the_page_sends_no_requests(page):
 
 def test_every_figure_has_a_description_and_its_numbers_in_a_table(page):
     figures = [image for image in Page(page).images if image["aria-label"]]
-    # the overview; intervals, differences and curves of four choices; two heat maps, speed, and four across choices
-    assert len(figures) == 1 + 3 * 4 + 2 + 1 + 4
+    # the overview; intervals, differences and curves of four choices; speed, and four across choices
+    assert len(figures) == 1 + 3 * 4 + 1 + 4
     for image in figures:
         assert "he_normal" in image["aria-label"]
         assert re.search(r"\d", image["aria-label"])

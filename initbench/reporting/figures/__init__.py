@@ -13,7 +13,7 @@ from initbench.reporting.figures.axes import WIDTH, accuracy_range
 from initbench.reporting.figures.curves import learning_curve
 from initbench.reporting.figures.drawing import Drawing, inline, save, swatch, undrawable
 from initbench.reporting.figures.forest import intervals
-from initbench.reporting.figures.heatmap import heat_map
+from initbench.reporting.figures.heatmap import epochs_map, points_behind
 from initbench.reporting.figures.paired import changes, differences
 from initbench.reporting.figures.profiles import profile
 from initbench.reporting.figures.ranks import rank_diagram
@@ -28,10 +28,11 @@ __all__ = [
     "accuracy_range",
     "changes",
     "differences",
-    "heat_map",
+    "epochs_map",
     "inline",
     "intervals",
     "learning_curve",
+    "points_behind",
     "profile",
     "rank_diagram",
     "save",

@@ -1,99 +1,220 @@
-"""Heat maps: a number for each initializer and each value of another setting, or each combination."""
+"""Heat maps: a number for each initializer and each combination.
 
-from collections.abc import Callable
+Drawn in pixels, so that every label stands level and every number has its room, whatever the names.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib import ticker
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from initbench.reporting.figures.axes import WIDTH, Ticks, panel
 from initbench.reporting.figures.drawing import Drawing, describe_values
-from initbench.reporting.figures.labels import shorten, stacked
-from initbench.reporting.figures.style import luminance, report_style
-from initbench.reporting.limits import MAX_COLUMN_LABEL, MAX_LARGE_COLUMNS, MAX_LEVEL_COLUMNS, MAX_LEVEL_LABEL
+from initbench.reporting.figures.labels import shorten, stacked, width_of, wrapped
+from initbench.reporting.figures.style import INK, luminance, report_style
+from initbench.reporting.limits import MAX_COLOURED_POINTS, MAX_COLUMN_LINES, MAX_LARGE_COLUMNS
 from initbench.reporting.names import MARKS
+from initbench.reporting.numbers import percent
+
+# Pixels: a line of text, a cell's width at least and at most, a row's height at least, the space between groups of
+# columns, the figure's width at least, and at most with few and with many columns.
+LINE = 14.0
+MIN_CELL, MAX_CELL, MIN_ROW, GAP = 56.0, 84.0, 30.0, 8.0
+LEAST, NARROW, WIDE = 330.0, 620.0, 912.0
+
+# Pixels that an ordinary character takes, by its size in points.
+LETTERS = {9: 6.7, 8: 6.0}
+
+# From the best, a strong blue, to a grey that recedes, ever lighter. All differ from a light and from a dark page.
+COLOURS = LinearSegmentedColormap.from_list("behind", ["#0a55a0", "#2e8bc4", "#86bcd2", "#b4b5b0"])
+
+# By the runs that failed: none, some, all.
+HATCHES = ("", "////", "xxxxxx")
 
 
 @report_style
-def heat_map(
-    values: pd.DataFrame,
-    title: str,
-    label: str,
-    description: str,
-    *,
-    limits: tuple[float, float] | None = None,
-    standing: pd.DataFrame | None = None,
-    fmt: Callable[[float], str] = lambda value: f"{value:.1f}",
-    lower_is_better: bool = False,
-    width: float = WIDTH,
-    colorbar: bool = True,
-    integer: bool = False,
+def points_behind(
+    behind: pd.DataFrame,
+    means: pd.DataFrame,
+    standing: pd.DataFrame,
+    failed: pd.DataFrame,
+    columns: Sequence[tuple[str, str]],
 ) -> Drawing:
-    """Numbers by initializer (the index) and another setting (the columns); NaN is blank.
+    """Percentage points behind the highest mean of each combination.
+
+    Colours end at `MAX_COLOURED_POINTS`, so that they distinguish those that compete; the numbers do not. Where runs
+    failed, a cell is hatched, and more densely where all did.
 
     Parameters
     ----------
-    values
-        The numbers.
-    title
-        The panel's title.
-    label
-        What a number is, for the colour bar.
-    description
-        What the figure shows, for its alternative text.
-    limits
-        The numbers of the first and the last colour; default the lowest and the highest of `values`.
+    behind
+        The points by initializer, in the order of the rows, and combination; NaN is blank.
+    means
+        The mean test accuracies, fractions, in the shape of `behind`.
     standing
-        The standing of each number, a key of `MARKS`, in the shape of `values`.
-    fmt
-        The function that formats a number.
-    lower_is_better
-        Whether lower numbers are better: then the colours are reversed.
-    width
-        The width in inches.
-    colorbar
-        Whether there is a colour bar.
-    integer
-        Whether the numbers are integers.
+        The standing of each mean, a key of `MARKS`, in this shape.
+    failed
+        The shares of failed runs, in this shape.
+    columns
+        For each column, the group of neighbours that it belongs to, or an empty string, and its label in the group,
+        a line for each setting.
     """
-    labels = stacked([str(name) for name in values.index])
-    columns = shorten([str(name) for name in values.columns], [MAX_COLUMN_LABEL] * values.shape[1])
-    heights = sum(max(0.42, 0.16 * (1 + text.count("\n"))) for text in labels)
-    canvas, axes = panel(heights + 1.1 + 0.08 * max(map(len, columns), default=0) * 0.5, 1, width)
-    low, high = limits or (float(np.nanmin(values.to_numpy())), float(np.nanmax(values.to_numpy())))
-    texts = values.map(lambda value: "" if pd.isna(value) else fmt(value))
-    sns.heatmap(
-        values, annot=texts, fmt="", cmap="cividis_r" if lower_is_better else "cividis", vmin=low, vmax=high or 1,
-        linewidths=1, ax=axes, annot_kws={"fontsize": 10 if values.shape[1] <= MAX_LARGE_COLUMNS else 8}, cbar=colorbar,
-        cbar_kws={"label": label}, xticklabels=columns, yticklabels=labels, linecolor="#808080",
-    )  # fmt: skip
-    colours = axes.collections[0].get_facecolors()
-    written = iter(axes.texts)
-    for i, value in enumerate(values.to_numpy(float).ravel()):
-        if pd.isna(value):
-            continue  # nothing is written there
-        text = next(written)
-        text.set_color("black" if luminance(colours[i]) > 0.18 else "white")  # the one with more contrast
-        mark = "" if standing is None else standing.to_numpy().ravel()[i]
-        text.set_text(text.get_text() + MARKS[mark])
-        if mark == "best":
-            text.set_fontweight("bold")
-    if colorbar:
-        scale = axes.collections[0].colorbar
-        scale.formatter = Ticks()
-        if integer:
-            scale.locator = ticker.MaxNLocator(integer=True, nbins=8, min_n_ticks=1)
-        scale.update_ticks()
-    axes.set(xlabel="", ylabel="")
-    axes.grid(visible=False)
-    axes.tick_params(axis="y", rotation=0)
-    if values.shape[1] > MAX_LEVEL_COLUMNS or max(map(len, columns)) > MAX_LEVEL_LABEL:
-        axes.set_xticklabels(axes.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
-    axes.tick_params(length=0, labelsize=9)
-    rows = [[str(name), *(texts.loc[name, column] or "–" for column in values.columns)] for name in values.index]
-    if standing is not None:
-        rows = [[row[0], *(t + MARKS[m] for t, m in zip(row[1:], standing.loc[row[0]], strict=True))] for row in rows]
-    head = f"{description}{', ' * bool(title)}{title}"
-    numbers = describe_values([row[0] for row in rows], [row[1:] for row in rows], values.columns)
-    return Drawing(canvas, f"{head}. {numbers}.", ["Initializer", *map(str, values.columns)], rows, title=title)
+    texts = behind.map(lambda value: "" if pd.isna(value) else f"{value:.1f}") + standing.replace(MARKS)
+    fates = (failed > 0).astype(int) + (failed >= 1)
+    meanings = [
+        (sign, text)
+        for sign, text, cells in (
+            ("•", "among the best", standing == "best"),
+            ("◦", "cannot be ruled out", standing == "open"),
+            (HATCHES[1], "some runs failed", fates == 1),
+            (HATCHES[2], "all runs failed", fates == 2),
+        )
+        if cells.any(axis=None)
+    ]
+    scale = ("0", f"{MAX_COLOURED_POINTS} or more points behind the best")
+    canvas = _grid(texts, behind / MAX_COLOURED_POINTS, columns, scale, standing == "best", fates, meanings)
+    rows = [[str(name), *texts.loc[name]] for name in behind.index]
+    for row, name in zip(rows, behind.index, strict=True):
+        row[1:] = [
+            f"{text} ({percent(mean)}{', ' * bool(fate)}{('', 'some runs failed', 'all runs failed')[fate]})"
+            if text
+            else "–"
+            for text, mean, fate in zip(row[1:], means.loc[name], fates.loc[name], strict=True)
+        ]
+    values = describe_values([row[0] for row in rows], [row[1:] for row in rows], behind.columns)
+    signs = "".join(f"; {sign}: {text}" for sign, text in meanings if sign in MARKS.values())
+    return Drawing(
+        canvas,
+        "Percentage points of mean test accuracy behind the highest mean of each combination, with the mean, by "
+        f"initializer, the best average rank first{signs}. {values}.",
+        ["Initializer", *map(str, behind.columns)],
+        rows,
+    )
+
+
+@report_style
+def epochs_map(epochs: pd.DataFrame, columns: Sequence[tuple[str, str]], description: str) -> Drawing:
+    """Numbers of epochs by initializer and combination, fewer being better; NaN is blank. `columns` as above."""
+    low, high = float(np.nanmin(epochs.to_numpy())), float(np.nanmax(epochs.to_numpy()))
+    texts = epochs.map(lambda value: "" if pd.isna(value) else f"{value:.0f}")
+    scale = (f"{low:.0f}", f"{high:.0f} epochs") if high > low else None
+    canvas = _grid(texts, (epochs - low) / ((high - low) or 1.0), columns, scale)
+    rows = [[str(name), *(text or "–" for text in texts.loc[name])] for name in epochs.index]
+    values = describe_values([row[0] for row in rows], [row[1:] for row in rows], epochs.columns)
+    return Drawing(canvas, f"{description}. {values}.", ["Initializer", *map(str, epochs.columns)], rows)
+
+
+def _grid(
+    texts: pd.DataFrame,
+    shades: pd.DataFrame,
+    columns: Sequence[tuple[str, str]],
+    scale: tuple[str, str] | None,
+    strong: pd.DataFrame | None = None,
+    hatched: pd.DataFrame | None = None,
+    meanings: Sequence[tuple[str, str]] = (),
+) -> Figure:
+    """Texts on colours: shades from 0, the first end of the `scale`, to 1 and beyond, the last end.
+
+    `strong` texts are bold, `hatched` has the index of a cell's hatch, `meanings` what marks and hatches mean.
+    """
+    names = stacked([str(name) for name in texts.index])
+    written, colours = texts.to_numpy(), shades.to_numpy(float)
+    bold, hatches = (
+        np.zeros(texts.shape, int) if table is None else table.to_numpy(int) for table in (strong, hatched)
+    )
+    groups = list(dict.fromkeys(group for group, _ in columns))
+    few = len(columns) <= MAX_LARGE_COLUMNS
+    size = 9 if few else 8
+    left = 8 + LETTERS[9] * max(width_of(line) for name in names for line in name.split("\n"))
+    widest = (NARROW if few else WIDE) - left - GAP * (len(groups) - 1) - 2
+    labels, cell = _labels([label for _, label in columns], widest / len(columns), LETTERS[size])
+    starts = [left + cell * j + GAP * groups.index(group) for j, (group, _) in enumerate(columns)]
+    spans = [[x for x, (of, _) in zip(starts, columns, strict=True) if of == group] for group in groups]
+    heads = ["\n".join(wrapped(g, int((x[-1] + cell - x[0]) / LETTERS[9]))) for g, x in zip(groups, spans, strict=True)]
+    rule = LINE * max(_lines(head) for head in heads) + 4 if any(heads) else 0.0
+    top = rule + LINE * max(map(_lines, labels)) + 8
+    height = max(MIN_ROW, 6 + LINE * max(map(_lines, names)))
+    bottom = top + height * len(names)
+    width = max(starts[-1] + cell + 2, LEAST)
+    key = _placed(meanings, width)
+    canvas = Figure(figsize=(width / 96, (bottom + 8 + 22 * bool(scale) + 20 * len({y for _, y in key})) / 96))
+    axes = canvas.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(canvas.get_figheight() * 96, 0))
+    axes.set_axis_off()
+    for head, at in zip(heads, spans, strict=True):
+        if head:
+            middle = (at[0] + at[-1] + cell) / 2
+            axes.text(middle, rule - 3, head, ha="center", va="bottom", fontsize=9, fontweight="bold")
+            axes.plot([at[0] + 2, at[-1] + cell - 2], [rule, rule], color=INK, linewidth=0.8)
+    for x, text in zip(starts, labels, strict=True):
+        axes.text(x + cell / 2, top - 4, text, ha="center", va="bottom", fontsize=size)
+    for i, name in enumerate(names):
+        y = top + height * i
+        axes.text(left - 6, y + height / 2, name, ha="right", va="center", fontsize=9)
+        for j, x in enumerate(starts):
+            if written[i, j]:
+                colour = COLOURS(colours[i, j])
+                ink = _tile(axes, (x + 1, y + 1), (cell - 2, height - 2), colour, HATCHES[hatches[i, j]])
+                style: Any = {"fontsize": 10 if few else 8, "fontweight": "bold" if bold[i, j] else "normal"}
+                if hatches[i, j]:
+                    style["bbox"] = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
+                axes.text(x + cell / 2, y + height / 2, written[i, j], ha="center", va="center", color=ink, **style)
+    if scale:
+        _scale(axes, 4.0, bottom + 10, scale)
+    for (sign, text), (x, line) in zip(meanings, key, strict=True):
+        y = bottom + 32 + line
+        if sign in HATCHES:
+            _tile(axes, (x, y), (16, 12), COLOURS(1.0), sign)
+        else:
+            axes.text(x + 8, y + 6, sign, ha="center", va="center", fontsize=9, fontweight="bold")
+        axes.text(x + 22, y + 6, text, va="center", fontsize=8)
+    return canvas
+
+
+def _labels(labels: Sequence[str], widest: float, letter: float) -> tuple[list[str], float]:
+    """The columns' labels, broken into lines, and the width of a column that has room for them."""
+    lines = [line for label in labels for line in label.split("\n")]
+    word = max(width_of(word) for line in lines for word in line.replace("_", "_ ").split())
+    cell = min(max(letter * max(map(width_of, lines)) + 8, MIN_CELL), max(letter * word + 4, MAX_CELL), widest)
+    width = max(1, int((cell - 3) / letter))
+    short = ["\n".join(part for line in label.split("\n") for part in wrapped(line, width)) for label in labels]
+    if word > width or max(map(_lines, short)) > MAX_COLUMN_LINES:
+        cut = shorten([label.replace("\n", ", ") for label in labels], [MAX_COLUMN_LINES * width - 2] * len(labels))
+        short = ["\n".join(wrapped(label, width)) for label in cut]
+    return short, cell
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + bool(text)
+
+
+def _tile(axes: Any, corner: tuple[float, float], size: tuple[float, float], colour: Any, hatch: str) -> str:
+    """Draw a cell; returns the colour, black or white, that has more contrast on it."""
+    ink = "#000000" if luminance(colour) > 0.18 else "#ffffff"
+    axes.add_patch(Rectangle(corner, *size, facecolor=colour, edgecolor="none"))
+    if hatch:
+        axes.add_patch(Rectangle(corner, *size, facecolor="none", edgecolor=ink, linewidth=0, hatch=hatch, alpha=0.6))
+    return ink
+
+
+def _scale(axes: Any, x: float, y: float, ends: tuple[str, str]) -> None:
+    """Draw the colour bar between the texts of its ends."""
+    first = x + LETTERS[8] * width_of(ends[0]) + 4
+    axes.text(x, y + 6, ends[0], va="center", fontsize=8)
+    for step in np.linspace(0, 1, 25):
+        axes.add_patch(Rectangle((first + 96 * step, y), 4.5, 12, facecolor=COLOURS(step), edgecolor="none"))
+    axes.text(first + 106, y + 6, ends[1], va="center", fontsize=8)
+
+
+def _placed(meanings: Sequence[tuple[str, str]], width: float) -> list[tuple[float, float]]:
+    """Where each entry of the key stands, in lines of this width."""
+    places, x, y = [], 4.0, 0.0
+    for _, text in meanings:
+        needed = 34 + LETTERS[8] * width_of(text)
+        if x > 4 and x + needed > width:
+            x, y = 4.0, y + 20
+        places.append((x, y))
+        x += needed
+    return places

@@ -43,27 +43,27 @@ def stacked(names: Sequence[str]) -> list[str]:
 
 def wrapped(text: str, width: int) -> list[str]:
     """Break a string into lines of at most this width."""
-    if _width(text) <= width:
+    if width_of(text) <= width:
         return [text]
-    wrapper = textwrap.TextWrapper(max(1, width * len(text) // _width(text)), break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(max(1, width * len(text) // width_of(text)), break_on_hyphens=False)
     wrapper.wordsep_simple_re = re.compile(r"(\s+|(?<=_)(?=[^_]))")  # after an underscore rather than within a word
     return wrapper.wrap(text)
 
 
 def _cut(name: str, width: int) -> str:
     """Leave out the middle of a name that is wider than this."""
-    if _width(name) <= width:
+    if width_of(name) <= width:
         return name
     head, tail = name, ""
-    while _width(head) > width * 0.55:
+    while width_of(head) > width * 0.55:
         head = head[:-1]
     for char in reversed(name):
-        if _width(head) + 1 + _width(char + tail) > width:
+        if width_of(head) + 1 + width_of(char + tail) > width:
             break
         tail = char + tail
     return f"{head}…{tail}"
 
 
-def _width(text: str) -> int:
+def width_of(text: str) -> int:
     """Return the width in ordinary characters: East Asian ones take two, and combining marks none."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
