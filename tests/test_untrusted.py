@@ -117,7 +117,7 @@ def test_a_poisoned_comparison_has_the_elements_of_a_plain_one_and_no_other(fold
 def test_a_poisoned_experiment_is_shown_literally_in_the_terminal_and_in_tables(folders, capsys, tmp_path):
     run = Experiment.open(folders[0])
     frame = run.frame()
-    terminal.summary_table(Evidence.of(frame, run.grid).verdicts, run.grid)
+    terminal.summary_table(Evidence.of(frame, run.grid))
     assert "\x1b" not in capsys.readouterr().out
     from initbench.reporting import tables
 

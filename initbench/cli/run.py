@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -141,7 +141,7 @@ def run(
         print_error(f"Stopped: {reason(error)}. Finished cells are kept.")
         print_error(f"Resume with: {shlex.join(resume)}")
         raise typer.Exit(FAILED) from None
-    _print_summary(result)
+    _print_summary(result, resume)
     if result.report_error:
         print_error(
             f"The report could not be written: {_why(result.report_error)}. The results are kept; to write it: "
@@ -154,13 +154,13 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def _print_summary(result: "RunResult") -> None:
+def _print_summary(result: "RunResult", command: Sequence[str]) -> None:
     from initbench.reporting.terminal import summary_table
 
     print_notes(result.experiment)
     if result.frame is not None:
         if result.evidence is not None:
-            summary_table(result.evidence.verdicts, result.experiment.grid)
+            summary_table(result.evidence, command)
         say(f"Report: {result.report}")
 
 

@@ -16,6 +16,9 @@ from initbench.stats import at_rates, rates
 
 RATE = "learning_rate"
 
+# Where a tie cannot end because no difference is declared not to matter, this one is supposed: that of the presets.
+EQUIVALENT_WITHIN = 0.2
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -92,6 +95,19 @@ class Evidence:
             (names.title(self.combination, rows.iloc[0]), rows)
             for rows in stats.by_combination(self.verdicts, self.combination)
         ]
+
+    @cached_property
+    def decided_at(self) -> list[tuple[float, float]]:
+        """`stats.seeds_to_decide` of each of `combinations`, and the same with `EQUIVALENT_WITHIN` points.
+
+        Of the differences that the grid file declares not to matter; without any, the second supposes some.
+        """
+        within = self.grid.equivalent_within
+        ends = []
+        for points in (within, EQUIVALENT_WITHIN if within is None else within):
+            table = stats.seeds_to_decide(self.frame, self.combination, chance=self.chance, equivalent_within=points)
+            ends.append(list(table["decided_at"]))
+        return list(zip(*ends, strict=True))
 
     @property
     def shown(self) -> list[tuple[str, pd.DataFrame]]:

@@ -56,7 +56,7 @@ def verdict(rows: pd.DataFrame, equivalent_within: float | None = None) -> str:
         failed = failed[~failed["significant"] & (failed["standing"] == "")]
         untested = list(others.loc[(others["standing"] == "") & ~others["significant"], "initializer"])
         if untested:
-            clauses.append(f"{_some(untested)} {'shares' if len(untested) == 1 else 'share'} too few seeds for a test")
+            clauses.append(f"{some(untested)} {'shares' if len(untested) == 1 else 'share'} too few seeds for a test")
     return "; ".join(clauses + _always_failed(failed)) + "."
 
 
@@ -72,28 +72,28 @@ def _any_tested(rows: pd.DataFrame) -> bool:
 
 def _best(rows: pd.DataFrame) -> list[str]:
     """Name all that are not significantly worse than another: the best is one of them."""
-    candidates = _candidates(rows)
-    near = [row for _, row in candidates[candidates["standing"] == "best"].iterrows()]
+    left = candidates(rows)
+    near = [row for _, row in left[left["standing"] == "best"].iterrows()]
     names = [named(row, marked(row) if i == 0 else "") for i, row in enumerate(near)]
-    tested = "" if _all_tested(rows) else " of those tested"
-    if len(candidates) == 1:
-        return [f"the best{tested}: {named(candidates.iloc[0], marked(candidates.iloc[0]))}"]
-    behind = candidates[candidates["standing"] == "open"]
-    others = [named(row, f"{_points(row)} lower") for _, row in behind.head(MAX_OPEN_NAMED).iterrows()]
+    tested = "" if all_tested(rows) else " of those tested"
+    if len(left) == 1:
+        return [f"the best{tested}: {named(left.iloc[0], marked(left.iloc[0]))}"]
+    behind = left[left["standing"] == "open"]
+    others = [named(row, f"{points_of(row)} lower") for _, row in behind.head(MAX_OPEN_NAMED).iterrows()]
     if len(behind) > MAX_OPEN_NAMED:
-        others.append(f"{len(behind) - MAX_OPEN_NAMED} more (up to {_points(behind.iloc[-1])} lower)")
-    count = f" {len(candidates)}" * (len(near) > MAX_NAMED or len(behind) > MAX_OPEN_NAMED)
-    parts = [_some(names)] * bool(names)
+        others.append(f"{len(behind) - MAX_OPEN_NAMED} more (up to {points_of(behind.iloc[-1])} lower)")
+    count = f" {len(left)}" * (len(near) > MAX_NAMED or len(behind) > MAX_OPEN_NAMED)
+    parts = [some(names)] * bool(names)
     parts += [f"not ruled out by these seeds, {listed(others)}"] * bool(others)
     return [f"the best{tested} is among{count}: {', or, '.join(parts)}"]
 
 
-def _candidates(rows: pd.DataFrame) -> pd.DataFrame:
+def candidates(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a combination that are not significantly worse than another, the leader first."""
     return rows[rows["standing"] != ""].sort_values("difference", na_position="first", kind="stable")
 
 
-def _all_tested(rows: pd.DataFrame) -> bool:
+def all_tested(rows: pd.DataFrame) -> bool:
     """Return whether every initializer is among the best or significantly worse."""
     return bool(((rows["standing"] != "") | rows["significant"]).all())
 
@@ -101,26 +101,27 @@ def _all_tested(rows: pd.DataFrame) -> bool:
 def _costs(rows: pd.DataFrame, leader: Any, equivalent_within: float | None) -> list[str]:
     """Say what choosing the leader costs at most, and which initializers are equivalent to the best."""
     name, bound = leader["initializer"], leader["regret_bound"]
-    alone = len(_candidates(rows)) == 1
+    alone = len(candidates(rows)) == 1
     equivalent = list(rows.loc[rows["equivalent"], "initializer"])
     within = f"equivalent within {in_points(equivalent_within or 0.0)}"
     clauses = []
     if not alone and bound <= MAX_HALF_WIDTH:
         too = f" ({within})" * (equivalent == [name])
         clauses.append(f"choosing {name} costs at most {at_most(bound)} points{too}")
-    return clauses + [f"{within}: {_some(equivalent)}"] * (equivalent not in ([], [name]))
+    return clauses + [f"{within}: {some(equivalent)}"] * (equivalent not in ([], [name]))
 
 
 def _significantly_worse(rows: pd.DataFrame, failed: pd.DataFrame) -> list[str]:
     """Name those that are significantly worse, the nearest to the leader first; of `failed` every run failed."""
     ahead = rows["difference"] <= 0  # worse than another one than the leader
     clauses = [f"{named(row)} is significantly worse than {row['worse_than']}" for _, row in rows[ahead].iterrows()]
-    names = [named(row, f"{_points(row)} lower") for _, row in rows[~ahead].iterrows()]
+    names = [named(row, f"{points_of(row)} lower") for _, row in rows[~ahead].iterrows()]
     names += [named(row) for _, row in failed.iterrows()]
-    return clauses + [f"significantly worse: {_some(names)}"] * bool(names)
+    return clauses + [f"significantly worse: {some(names)}"] * bool(names)
 
 
-def _points(row: Any) -> str:
+def points_of(row: Any) -> str:
+    """The difference from the leader in percentage points, with its unit."""
     text = signed(row["difference"], 2 if row["difference"] < 0.001 else 1)
     return f"{text} {'point' if text == '1.0' else 'points'}"
 
@@ -136,17 +137,20 @@ def _always_failed(rows: pd.DataFrame) -> list[str]:
 
 def named(row: Any, more: str = "") -> str:
     """Return an initializer's name; in parentheses `more`, and how many of its runs failed."""
-    failed, outcome = int(row["failed"]), "failed"
-    if failed == row["diverged"]:
+    failed = int(row["failed"])
+    note = uncapitalized(none_trained(row.to_frame().T)) if failed == row["seeds"] else failed_runs(row)
+    notes = [more] * bool(more) + [note] * bool(failed)
+    return str(row["initializer"]) + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def failed_runs(row: Any) -> str:
+    """Say how many runs of an initializer failed, and how: `1 of 5 runs diverged`."""
+    outcome = "failed"
+    if row["failed"] == row["diverged"]:
         outcome = "diverged"
     elif not row["diverged"]:
         outcome = "stayed at chance"
-    if failed == row["seeds"]:
-        note = uncapitalized(none_trained(row.to_frame().T))
-    else:
-        note = f"{failed} of {plural(int(row['seeds']), 'run')} {outcome}"
-    notes = [more] * bool(more) + [note] * bool(failed)
-    return str(row["initializer"]) + (f" ({'; '.join(notes)})" if notes else "")
+    return f"{int(row['failed'])} of {plural(int(row['seeds']), 'run')} {outcome}"
 
 
 def none_trained(rows: pd.DataFrame) -> str:
@@ -179,14 +183,14 @@ def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
         sentences.append("No significant differences between initializers: more seeds can detect smaller differences.")
     elif n_compared == 1:
         scope = f" with {title(combination, compared.iloc[0])}" if n_led + n_failed > 1 else ""
-        names = list(_candidates(compared)["initializer"])
-        tested = "" if _all_tested(compared) else " of those tested"
+        names = list(candidates(compared)["initializer"])
+        tested = "" if all_tested(compared) else " of those tested"
         if len(names) == 1:
             sentences.append(f"{names[0]} is the best{tested}{scope}.")
         else:
             them = "them" if len(names) <= MAX_NAMED else f"these {len(names)}"
             sentences.append(
-                f"No significant differences among {_some(names)}{scope}: the best{tested} is one of {them}."
+                f"No significant differences among {some(names)}{scope}: the best{tested} is one of {them}."
             )
     else:
         sentences += _across_combinations(compared, n_compared, keys)
@@ -217,23 +221,23 @@ def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -
     elif never:
         verb = "is" if len(never) == 1 else "are"
         sentences = [
-            f"Over all {combinations}, {_some(never)} {verb} never significantly worse than any other initializer."
+            f"Over all {combinations}, {some(never)} {verb} never significantly worse than any other initializer."
         ]
     elif worse_jointly.all():
         fewest = int(worse_jointly.min())
         sentences = [
             f"Over all {combinations}, every initializer is significantly worse than another at least once; "
-            f"least often: {_some([name for name in names if worse_jointly[name] == fewest])} (in {fewest})."
+            f"least often: {some([name for name in names if worse_jointly[name] == fewest])} (in {fewest})."
         ]
     else:
         sentences = [
             f"No initializer was both tested in all {combinations} and never significantly worse than another."
         ]
     if always:
-        sentences.append(f"Never among the best: {_some(always)}.")
+        sentences.append(f"Never among the best: {some(always)}.")
     if (alive["significant"] & ~alive["significant_overall"]).any():
         order = sorted((name for name in names if worse[name]), key=lambda name: -worse[name])
-        counts = _some([f"{name} in {worse[name]}" for name in order])
+        counts = some([f"{name} in {worse[name]}" for name in order])
         sentences.append(
             "The chance that the statement over all combinations contains any false claim is at most 5%. In the list "
             "below, the 5% applies to each combination separately, so more are significantly worse there: "
@@ -242,9 +246,14 @@ def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -
     return sentences
 
 
-def _some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
     """All names in a list, or the first of many and how many more."""
-    return listed(names if len(names) <= MAX_NAMED else [*names[: MAX_NAMED - 1], f"{len(names) - MAX_NAMED + 1} more"])
+    return listed(shortened(names))
+
+
+def shortened(names: Sequence[str]) -> list[str]:
+    """All names, or the first of many and how many more."""
+    return [*names] if len(names) <= MAX_NAMED else [*names[: MAX_NAMED - 1], f"{len(names) - MAX_NAMED + 1} more"]
 
 
 def findings(frame: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
@@ -442,7 +451,7 @@ def at_the_edge(rates: pd.DataFrame) -> list[str]:
     verb = "is" if len(names) == 1 else "are"
     clauses = []
     if names:
-        clauses.append(f"{_some(names)} {verb} best at the lowest or highest of these rates: one beyond may be better")
+        clauses.append(f"{some(names)} {verb} best at the lowest or highest of these rates: one beyond may be better")
     if rows["common"].any():
         clauses.append("the common rate is the lowest or highest of these rates")
     return clauses

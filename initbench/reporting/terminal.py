@@ -1,19 +1,20 @@
-"""The summary of an experiment in the terminal: one row for each combination."""
+"""The summary of an experiment in the terminal: the answer for each combination, in a row."""
 
 import re
+from collections.abc import Sequence
 
-import pandas as pd
+from initbench.reporting import numbers
+from initbench.reporting.answers import answers, warnings
+from initbench.reporting.evidence import Evidence
+from initbench.reporting.names import MARKS
+from initbench.reporting.narrative import shortened
 
-from initbench.reporting import names, narrative, numbers
-from initbench.reporting.evidence import combination_of
-from initbench.spec.grid import Grid
 
+def summary_table(evidence: Evidence, command: Sequence[str] = ()) -> None:
+    """Print what to use in each combination, its test accuracy, how sure that is, and how many runs failed.
 
-def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
-    """Print the leader of each combination, its test accuracy, and the other initializers among the best.
-
-    Where the grid file declares what counts as equivalent, those that are equivalent to the best too. `verdicts` is the
-    table of `stats.verdicts`, with short names of initializers.
+    Where the learning rate is an axis, with each initializer at its own best. `command` runs the experiment: below the
+    table, what settles the combinations that are open.
     """
     from rich import box
     from rich.console import Console
@@ -22,35 +23,21 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
     from rich.text import Text
 
     console = Console(soft_wrap=False, highlight=False)
-    combination = combination_of(grid)
-    table = Table(box=box.SIMPLE_HEAD, title=None)
-    within = grid.equivalent_within
-    equivalent = [f"Equivalent within {within:g}"] if verdicts["equivalent"].any() else []
-    for heading in ("Combination", "Leader", "Test accuracy", "Also among the best", *equivalent, "Failed"):
-        table.add_column(heading, no_wrap=heading in ("Test accuracy", "Failed"), overflow="fold")
-    for _, rows in verdicts.groupby(combination, sort=False):
+    cautions, own_best = warnings(evidence), evidence.first is not evidence
+    evidence = evidence.first
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Combination", "Use", "Test accuracy", "Certainty", "Failed"):
+        table.add_column(heading, no_wrap=heading in ("Test accuracy", "Certainty", "Failed"), overflow="fold")
+    accuracies, is_open = [], False
+    by_combination = answers(evidence, command)
+    for answer, (_, rows) in zip(by_combination, evidence.combinations, strict=True):
+        behind = [name for name in rows.loc[rows["standing"] == "open", "initializer"] if name not in answer.names]
+        is_open |= bool(behind)
+        use = ", ".join(shortened([*answer.names, *(MARKS["open"] + name for name in behind)])) or "–"
         failed = f"{int(rows['failed'].sum())} of {int(rows['seeds'].sum())}"
-        if not rows["leader"].any():
-            cells = (
-                names.title(combination, rows.iloc[0]),
-                f"none: {narrative.none_trained(rows).lower()}",
-                "–",
-                *[""] * len(equivalent),
-                "",
-                failed,
-            )
-            table.add_row(*map(Text, cells))
-            continue
-        leader = rows[rows["leader"]].iloc[0]
-        others = rows[~rows["leader"]]
-        among = others[others["standing"] != ""].sort_values("difference", kind="stable")
-        marks = {"best": "", "open": names.MARKS["open"]}
-        also = ", ".join(marks[row["standing"]] + row["initializer"] for _, row in among.iterrows())
-        if len(others) and not rows["p"].notna().any():
-            also = f"unknown: {'one seed' if narrative.has_one_seed(rows) else 'too few common seeds'}"
-        costs = [", ".join(rows.loc[rows["equivalent"], "initializer"])] * len(equivalent)
-        cells = (names.title(combination, leader), leader["initializer"], numbers.marked(leader), also, *costs, failed)
-        table.add_row(*map(Text, cells))  # as it is: a data set's name may look like markup
+        # As they are: a data set's name may look like markup.
+        table.add_row(*map(Text, (answer.title, use, answer.accuracy, answer.certainty_label, failed)))
+        accuracies.append(answer.accuracy)
     # A name is never broken: a terminal that is too narrow wraps the lines itself.
     unlimited = console.options.update(max_width=10_000)
     wanted = []
@@ -63,18 +50,21 @@ def summary_table(verdicts: pd.DataFrame, grid: Grid) -> None:
         spare = console.width - Measurement.get(console, unlimited, table).minimum
         column.width = min(width, (column.width or 0) + spare)
     console.print(table)
-    accuracies = "".join(map(str, table.columns[2].cells))
-    if re.search("[±+]", accuracies):
-        legend = [
-            "±: 95% interval of the mean over seeds; that of a leader reaches further down, because it was selected."
-        ]
-        if "†" in accuracies:
-            legend.append(
-                "†: contains the true mean less often (runs failed or on a plateau; accuracies skewed or all equal)."
-            )
-        behind = "; ◦: more than a point below the leader" * bool((verdicts["standing"] == "open").any())
-        legend.append(f"Among the best: not significantly worse than any other initializer{behind}.")
-        if within is not None:
-            shown = "" if equivalent else ", which is shown for none"
-            legend.append(f"Equivalent within {numbers.in_points(within)}: choosing it costs at most that{shown}.")
-        console.print(" ".join(legend), soft_wrap=True)
+    legend = []
+    if re.search("[±+]", "".join(accuracies)):
+        legend.append("±: 95% interval of the mean over seeds.")
+    if "†" in "".join(accuracies):
+        legend.append("†: contains the true mean less often (runs failed or on a plateau; skewed or all equal).")
+    legend.append("None under Use is significantly worse than another.")
+    if is_open:
+        legend.append("◦: more than a point lower, but not ruled out.")
+    if evidence.grid.equivalent_within is not None:
+        within = numbers.in_points(evidence.grid.equivalent_within)
+        legend.append(f"Tie: each costs at most {within}.")
+    if own_best:
+        legend.append("Each initializer is at its own best learning rate.")
+    console.print(" ".join(legend), soft_wrap=True)
+    for caution in cautions:
+        console.print(caution, soft_wrap=True, markup=False)
+    for settle in dict.fromkeys(answer.command for answer in by_combination if answer.command):
+        console.print(f"To settle what is open: {settle}", soft_wrap=True, markup=False)

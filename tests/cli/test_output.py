@@ -372,7 +372,7 @@ def test_an_unforeseen_error_is_a_line_and_its_traceback_is_optional(tmp_path, m
 def instant(trained_at_once, monkeypatch):
     """The same, in which runs make no report."""
     monkeypatch.setattr(training, "write_report", lambda *_: None)
-    monkeypatch.setattr(run_command, "_print_summary", lambda result: None)
+    monkeypatch.setattr(run_command, "_print_summary", lambda *_: None)
     return trained_at_once
 
 

@@ -703,60 +703,61 @@ def test_initializers_that_are_best_at_some_learning_rates_only_are_listed_with_
     assert narrative.best_at_some_rates(stats.verdicts(lacking_one, ["learning_rate"])) == []
 
 
-def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, monkeypatch):
+def printed(frame, parsed, capsys, monkeypatch, columns=200, command=()):
     from initbench.reporting.evidence import Evidence
     from initbench.reporting.terminal import summary_table
 
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    evidence = Evidence.of(frame, parsed)
+    summary_table(evidence, command)
+    return capsys.readouterr().out, evidence.verdicts
+
+
+def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, monkeypatch):
     parsed = grid.parse(TEXT, overrides={"activation": "tanh", "loss": "mse", "seed": 5})
     alike = lambda c: 0.9 + 0.01 * ((3 * c.seed + (c.initializer == "zeros")) % 5)  # noqa: E731
     frame = made_up(parsed, lambda c: 0.1 if "truncated" in c.initializer else alike(c))
-    summary_table(Evidence.of(frame, parsed).verdicts, parsed)
-    printed = capsys.readouterr().out
-    assert "he_normal" in printed
-    assert "zeros" in printed
-    assert "truncated" not in printed  # which failed at every seed
+    out, _ = printed(frame, parsed, capsys, monkeypatch)
+    table = out.partition("±: ")[0]
+    assert "he_normal, zeros" in table  # which comes last, because there is no hidden layer
+    assert "truncated" not in table  # which failed at every seed
+    assert "zeros works only because the network has no hidden layer" in out
+    assert "5 of 15 runs stayed at chance: all of truncated_normal(std=1.0)." in out
 
 
-def test_the_terminal_names_what_is_equivalent_and_breaks_no_name(capsys, monkeypatch):
-    from initbench.reporting.evidence import Evidence
-    from initbench.reporting.terminal import summary_table
-
-    monkeypatch.setenv("COLUMNS", "60")
+def test_the_terminal_names_what_is_not_ruled_out_and_breaks_no_name(capsys, monkeypatch):
     parsed = grid.parse("equivalent_within = 20\n" + TEXT, overrides={"loss": "mse", "seed": 5})
     names = {"zeros": 0.9, "he_normal": 0.89}
     frame = made_up(parsed, lambda c: names.get(c.initializer, 0.86 + 0.05 * (c.seed % 2)))
-    verdicts = Evidence.of(frame, parsed).verdicts
+    out, verdicts = printed(frame, parsed, capsys, monkeypatch, columns=60)
     assert (verdicts["standing"] == "open").any()
-    summary_table(verdicts, parsed)
-    printed = capsys.readouterr().out
-    table, _, legend = printed.partition("±: ")
-    assert "Equivalent" in table
+    table, _, legend = out.partition("±: ")
+    assert "tie within 20" in table
     assert "Failed" in table
     for name in ("zeros", "he_normal", "truncated_normal(std=1.0)"):
-        assert (name in table) == (
-            (verdicts["initializer"] == name) & ((verdicts["standing"] != "") | verdicts["equivalent"])
-        ).any()
+        assert (name in table) == ((verdicts["initializer"] == name) & (verdicts["standing"] != "")).any()
     assert "◦truncated_normal(std=1.0)" in table
-    assert "◦: more than a point below the leader." in legend
-    assert "Equivalent within 20 points: choosing it costs at most that." in legend
-    summary_table(verdicts.assign(equivalent=False), parsed)
-    assert "choosing it costs at most that, which is shown for none." in capsys.readouterr().out
+    assert "◦: more than a point lower, but not ruled out." in legend
+    assert "Tie: each costs at most 20 points." in legend
 
 
 def test_the_terminal_names_why_no_difference_is_tested(capsys, monkeypatch):
-    from initbench.reporting.evidence import Evidence
-    from initbench.reporting.terminal import summary_table
-
-    monkeypatch.setenv("COLUMNS", "200")
     parsed = grid.parse(TEXT, overrides={"activation": "tanh", "loss": "mse", "seed": 2})
     frame = made_up(parsed)
     first = frame["initializer"].iloc[0]
     of_one_seed = frame[frame["seed"] == 0]
     few_common = frame[(frame["initializer"] == first) | (frame["seed"] == 0)]
-    for rows, cause in ((of_one_seed, "unknown: one seed"), (few_common, "unknown: too few common seeds")):
-        summary_table(Evidence.of(rows, parsed).verdicts, parsed)
-        assert cause in capsys.readouterr().out
+    for rows, cause in ((of_one_seed, "one seed"), (few_common, "too few common seeds")):
+        out, _ = printed(rows, parsed, capsys, monkeypatch, command=("initbench", "run", "my grid.toml"))
+        assert cause in out
+        assert "To settle what is open: initbench run 'my grid.toml' --set 'seed={until=\"decided\"" in out
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_the_summary_of_a_preset_fits_100_columns(name, capsys, monkeypatch):
+    parsed = grid.parse(presets.text(name), overrides={"seed": 5, "epochs": 1})
+    out, _ = printed(made_up(parsed, lambda c: 0.9), parsed, capsys, monkeypatch, columns=100)
+    assert max(map(len, out.partition("±: ")[0].splitlines())) <= 100
 
 
 def test_several_kinds_of_machine_are_described_in_words(without_figures):

@@ -78,8 +78,8 @@ def test_half_of_the_experiments_that_follow_the_rule_end_by_then(difference, wi
     if within:
         over |= np.abs(mean) + critical_t(looks, 1) * std / np.sqrt(looks) <= within / 100
     assert over.any(axis=1).all()
-    taken = looks[over.argmax(axis=1)]
-    assert expected == pytest.approx(np.median(taken), rel=0.15, abs=5)
+    ended_at = looks[over.argmax(axis=1)]
+    assert expected == pytest.approx(np.median(ended_at), rel=0.15, abs=5)
 
 
 def test_what_the_rule_has_decided_needs_no_more_seeds():

@@ -1,0 +1,553 @@
+"""The answer for each combination in words: what to use, how sure it is, what settles it; and the general sentences."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from initbench import stats
+from initbench.reporting import narrative, numbers
+from initbench.reporting.evidence import EQUIVALENT_WITHIN, RATE, Evidence
+from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_NAMED, MAX_OPEN_NAMED, MAX_SHOWN_SEEDS
+from initbench.reporting.names import title as title_of
+from initbench.spec import seed_rule
+from initbench.spec.grid import Grid
+
+# Whose default for the weights of a dense layer an initializer is: the first of these that is in the grid is compared.
+DEFAULTS = {
+    "torch_linear_default": "PyTorch",
+    "keras_default": "Keras",
+    "glorot_uniform": "Keras",
+    "lecun_truncated_normal": "Flax",
+}
+
+COUNTS = ("no", "one", "two", "three", "four", "five", "six")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer for one combination, in words.
+
+    Parameters
+    ----------
+    combination
+        Its index in `Evidence.combinations`.
+    title
+        Its name: `relu, cross_entropy`.
+    settings
+        The values of its settings as text, in the order of `Evidence.combination`.
+    seeds
+        The largest number of seeds of an initializer.
+    kind
+        `decided` (one initializer is left), `tie` (all that are left are equivalent), `open` (several are left),
+        `untested` (too few seeds for a test), `alone` (one initializer) or `failed` (none trained).
+    names
+        The recommended initializers, the leader first; zeros last where there is no hidden layer.
+    recommendation, certainty, margin
+        A sentence each: what to use, how sure that is, and how far it is from the usual default (or empty).
+    accuracy
+        The leader's mean test accuracy with its interval.
+    certainty_label, margin_label
+        The same for a table.
+    warnings
+        A line for each fact that changes the advice.
+    details
+        `narrative.verdict`.
+    command
+        The command that settles what is open, with comparisons that hold at every look; empty where nothing is open.
+    """
+
+    combination: int
+    title: str
+    settings: tuple[str, ...]
+    seeds: int
+    kind: str
+    names: tuple[str, ...]
+    recommendation: str
+    accuracy: str
+    certainty: str
+    certainty_label: str
+    margin: str
+    margin_label: str
+    warnings: tuple[str, ...]
+    details: str
+    command: str
+
+
+def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
+    """Return the answer for each of `evidence.combinations`.
+
+    `command` is the one that runs the experiment, in words; by default `initbench run NAME.toml`.
+    """
+    within, default = evidence.grid.equivalent_within, default_of(evidence)
+    parts = [_Combination(evidence, i, title, rows) for i, (title, rows) in enumerate(evidence.combinations)]
+    settle = _command(evidence, parts, command)
+    return [
+        Answer(
+            combination=part.index,
+            title=part.title,
+            settings=tuple(str(part.rows[setting].iloc[0]) for setting in evidence.combination),
+            seeds=part.seeds,
+            kind=part.kind,
+            names=tuple(part.best["initializer"]),
+            recommendation=_recommendation(part),
+            accuracy=numbers.marked(part.leader) if part.leader is not None else "–",
+            certainty=_certainty(part),
+            certainty_label=_certainty_label(part),
+            **_margin(part, default),
+            warnings=tuple(_warnings(part)),
+            details=narrative.verdict(part.rows, within),
+            command=settle if part.is_open else "",
+        )
+        for part in parts
+    ]
+
+
+class _Combination:
+    """The rows of a combination, and what follows from them."""
+
+    def __init__(self, evidence: Evidence, index: int, title: str, rows: pd.DataFrame) -> None:
+        self.evidence, self.index, self.title, self.rows = evidence, index, title, rows
+        self.seeds = int(rows["seeds"].max())
+        self.within = evidence.grid.equivalent_within
+        self.no_hidden_layer = _no_hidden_layer(evidence, rows)
+        self.decided_at, self.decided_at_if_declared = evidence.decided_at[index]
+        leaders = rows[rows["leader"]]
+        self.leader = leaders.iloc[0] if len(leaders) else None
+        self.left = narrative.candidates(rows)
+        self.kind = self._kind()
+        best = self.left[self.left["standing"] == "best"]
+        if self.kind in ("untested", "alone"):
+            best = leaders
+        elif not len(best):
+            best = self.left
+        if self.no_hidden_layer:
+            best = best.sort_values("initializer", key=lambda names: names == "zeros", kind="stable")
+        self.best = best
+        self.others = self.left[~self.left.index.isin(best.index)]
+
+    def _kind(self) -> str:
+        if self.leader is None:
+            return "failed"
+        if not self.rows["n_compared"].any():
+            return "alone"
+        if not len(self.left):
+            return "untested"
+        if len(self.left) == 1:
+            return "decided"
+        return "tie" if self.left["equivalent"].all() else "open"
+
+    @property
+    def is_open(self) -> bool:
+        return self.kind in ("open", "untested")
+
+    @property
+    def more_seeds(self) -> float:
+        """The number of seeds that would decide, beyond those that there are: five or more."""
+        return max(self.decided_at - self.seeds, seed_rule.BATCH)
+
+
+def _no_hidden_layer(evidence: Evidence, rows: pd.DataFrame) -> bool:
+    """Return whether the networks of a combination have no hidden layer."""
+    if "hidden" in evidence.combination:
+        return not rows["hidden"].iloc[0]
+    return set(evidence.grid.axes["hidden"]) == {""}
+
+
+def _recommendation(part: _Combination) -> str:
+    """Say what to use, and what else cannot be ruled out."""
+    names = [f"{name}" for name in part.best["initializer"]]
+    if part.kind == "failed":
+        return f"{narrative.none_trained(part.rows)}: none can be recommended."
+    if part.kind == "alone":
+        return f"{names[0]} is the only initializer{_at_rate(part)}: there is nothing to compare it with."
+    if part.kind == "untested":
+        return f"{names[0]}{_at_rate(part)} leads, but no difference is tested."
+    use = f"Use {either(names)}{_at_rate(part)}"
+    if part.kind == "decided":
+        # Every other is significantly worse than some initializer, so the one that is left is better than all.
+        tested = "" if narrative.all_tested(part.rows) else " that was tested"
+        return f"{use}: significantly better than every other{tested}."
+    if not len(part.others):
+        return f"{use}: no significant difference."
+    behind = [
+        narrative.named(row, f"{narrative.points_of(row)} lower")
+        for _, row in part.others.head(MAX_OPEN_NAMED).iterrows()
+    ]
+    if len(part.others) > len(behind):
+        behind.append(f"{len(part.others) - len(behind)} more")
+    verb = "is" if len(part.others) == 1 else "are"
+    alike = ": no significant difference" * (len(names) > 1)
+    return f"{use}{alike}; {numbers.listed(behind)} {verb} not ruled out."
+
+
+def _at_rate(part: _Combination) -> str:
+    """Say at which learning rate of its own each is best, where that was selected; else an empty string."""
+    rates = own_rates(part.evidence, part.rows)
+    chosen = [f"{rates[name]:g}" for name in part.best["initializer"] if name in rates][:MAX_NAMED]
+    if not chosen:
+        return ""
+    if len(set(chosen)) == 1:
+        return f" at learning rate {chosen[0]}"
+    return f" (at learning rates {numbers.listed(chosen)})"
+
+
+def own_rates(evidence: Evidence, rows: pd.DataFrame) -> dict[str, float]:
+    """Return the learning rate of each initializer of a combination, where it was selected; else nothing."""
+    if evidence.selected_from == 1:
+        return {}
+    runs = evidence.runs_of(rows, evidence.frame)
+    return dict(zip(runs["initializer"].astype(str), runs[RATE].astype(float), strict=True))
+
+
+def _certainty(part: _Combination) -> str:
+    """Say how sure the recommendation is, and what a choice costs at most until it is."""
+    within = numbers.in_points(part.within or 0.0)
+    if part.kind == "failed":
+        return "Nothing can be compared."
+    if part.kind == "alone":
+        return "There is one initializer."
+    if part.kind == "untested":
+        few = "one seed" if narrative.has_one_seed(part.rows) else "too few common seeds"
+        return f"With {few} any difference may be chance."
+    if part.kind == "decided":
+        tested = int(((part.rows["standing"] != "") | part.rows["significant"]).sum())
+        at_looks = ", at whichever number of seeds one looks" * part.evidence.until_decided
+        equivalent = part.rows.loc[part.rows["equivalent"] & ~part.rows.index.isin(part.best.index), "initializer"]
+        verb = "costs" if len(equivalent) == 1 else "cost"
+        too = f"; {narrative.some(list(equivalent))} {verb} at most {within} more" * bool(len(equivalent))
+        return f"Decided: the best of {tested} initializers with 95% confidence{at_looks}{too}."
+    if part.kind == "tie":
+        which = "either" if len(part.left) == 2 else "any of them"
+        most = numbers.at_most(part.left["regret_bound"].max())
+        return f"Tie within {within}: choosing {which} costs at most {most} points."
+    return f"Open: {_seeds_missing(part)}{_safe(part)}."
+
+
+def _seeds_missing(part: _Combination) -> str:
+    if math.isnan(part.decided_at):
+        return "some initializers have too few common seeds"
+    if part.decided_at <= MAX_SHOWN_SEEDS:
+        return f"about {part.more_seeds:,.0f} more seeds would decide"
+    text = f"more than {MAX_SHOWN_SEEDS:,} seeds would be needed"
+    if part.within is not None:
+        return text
+    if part.decided_at_if_declared <= MAX_SHOWN_SEEDS:
+        more = max(part.decided_at_if_declared - part.seeds, seed_rule.BATCH)
+        return f"{text}, or about {more:,.0f} more if {numbers.in_points(EQUIVALENT_WITHIN)} do not matter"
+    return text
+
+
+def _safe(part: _Combination) -> str:
+    """Say which recommended choice costs the least at most; if that is zeros, which works here only, another too."""
+    bounded = part.best[part.best["regret_bound"] <= MAX_HALF_WIDTH].sort_values("regret_bound", kind="stable")
+    if not len(bounded):
+        return ""
+    works_elsewhere = (bounded["initializer"] != "zeros") | (not part.no_hidden_layer)
+    shown = bounded.head(1)
+    if not works_elsewhere.iloc[0]:
+        shown = pd.concat([shown, bounded[works_elsewhere].head(1)])
+    costs = [
+        f"{row['initializer']} costs at most {numbers.at_most(row['regret_bound'])}" for _, row in shown.iterrows()
+    ]
+    return f"; until then {costs[0]} points" + "".join(f", {cost}" for cost in costs[1:]).replace(" costs", "")
+
+
+def _certainty_label(part: _Combination) -> str:
+    """The certainty for a table."""
+    if part.kind == "open" and not math.isnan(part.decided_at):
+        is_far = part.decided_at > MAX_SHOWN_SEEDS
+        return f"{'' if is_far else 'about '}{numbers.whole(math.inf if is_far else part.more_seeds)} more seeds"
+    too_few = "one seed" if narrative.has_one_seed(part.rows) else "too few common seeds"
+    return {
+        "failed": "all failed",
+        "alone": "one initializer",
+        "untested": too_few,
+        "decided": "decided",
+        "tie": f"tie within {part.within or 0:g}",
+        "open": "open",
+    }[part.kind]
+
+
+def default_of(evidence: Evidence) -> tuple[str, str] | None:
+    """Return the initializer that `Answer.margin` compares with, and whose default it is; None without one."""
+    return next(((name, DEFAULTS[name]) for name in DEFAULTS if name in evidence.initializers), None)
+
+
+def _margin(part: _Combination, default: tuple[str, str] | None) -> dict[str, str]:
+    """Return the sentence and the label that compare with the usual default."""
+    empty = {"margin": "", "margin_label": "–"}
+    if default is None or part.leader is None or part.kind == "alone":
+        return empty
+    name, library = default
+    rows = part.rows[part.rows["initializer"] == name]
+    if not len(rows):
+        return empty
+    row = rows.iloc[0]
+    if row["leader"]:
+        return {"margin": f"{name} is {library}’s default.", "margin_label": "is the default"}
+    value, interval = numbers.points(row["difference"], row["difference_low"], row["difference_high"])
+    if value == "–":
+        return empty
+    label = f"{value} {interval}".strip()
+    label = label if value.startswith("−") else f"+{label}"
+    called = f"{name}, {library}’s default"
+    leader, low = part.leader["initializer"], row["difference_low"]
+    if row["failed"] == row["seeds"]:
+        sentence = f"{narrative.none_trained(rows).replace('run', f'run of {called},', 1)}."
+    elif row["significant"] and (low > 0 or (row["worse_than"] == leader and low == 0)):
+        sentence = f"{leader} is {value} points {interval} better than {called}."
+    elif row["significant"]:
+        sentence = f"{called}, is significantly worse than {row['worse_than']}."
+    elif row["standing"]:
+        sentence = f"No significant difference from {called}."
+    else:
+        sentence = f"The difference from {called}, is not tested."
+    return {"margin": sentence, "margin_label": label}
+
+
+def _warnings(part: _Combination) -> list[str]:
+    """Return the facts that change the advice in one combination."""
+    names = list(part.best["initializer"])
+    lines = []
+    if part.no_hidden_layer and "zeros" in names and part.kind != "untested":
+        lines.append(f"zeros works only because the network has no hidden layer{_next_best(part)}.")
+    lines += _edges(part)
+    for _, row in part.best.iterrows():
+        if 0 < row["failed"] < row["seeds"]:
+            lines.append(f"{narrative.failed_runs(row)} of {row['initializer']}.")
+    if part.leader is not None and (flag := numbers.flag(part.leader)):
+        lines.append(f"† The interval of {part.leader['initializer']}: {flag}.")
+    return lines
+
+
+def _next_best(part: _Combination) -> str:
+    """Name the best initializer besides zeros, where zeros is the only one that is recommended."""
+    if len(part.best) > 1:
+        return ""
+    others = part.rows[(part.rows["initializer"] != "zeros") & (part.rows["failed"] < part.rows["seeds"])]
+    if not others["difference"].notna().any():
+        return ""
+    row = others.sort_values("difference", kind="stable").iloc[0]
+    return f"; the next is {row['initializer']}, {narrative.points_of(row)} lower"
+
+
+def _edges(part: _Combination) -> list[str]:
+    """Name the recommended initializers whose own best learning rate is the lowest or the highest of the grid."""
+    rates, grid = own_rates(part.evidence, part.rows), part.evidence.grid.axes[RATE]
+    lines = []
+    for edge, end, beyond in ((min(grid), "lowest", "lower"), (max(grid), "highest", "higher")):
+        names = [name for name in part.best["initializer"] if rates.get(name) == edge]
+        if names:
+            lines.append(
+                f"{narrative.some(names)} {'is' if len(names) == 1 else 'are'} best at learning rate {edge:g}, "
+                f"the {end} of the grid: a {beyond} one may be better."
+            )
+    return lines
+
+
+def _command(evidence: Evidence, parts: Sequence[_Combination], command: Sequence[str]) -> str:
+    """Return the command that settles every combination that is open; it trains all combinations together."""
+    unsettled = [part for part in parts if part.is_open]
+    words = [*(command or ("initbench", "run", f"{evidence.grid.name}.toml"))]
+    rule = evidence.grid.seed_rule
+    if rule and rule.half_width is None and all(part.seeds < rule.max_seeds for part in unsettled):
+        return shlex.join(words)  # it goes on
+    needed = [part.decided_at for part in unsettled]
+    if evidence.grid.equivalent_within is None and any(n > MAX_SHOWN_SEEDS for n in needed):
+        words += ["--set", f"equivalent_within={EQUIVALENT_WITHIN:g}"]
+        needed = [part.decided_at_if_declared for part in unsettled]
+    most = max([n for n in needed if not math.isnan(n)], default=0.0)
+    # Half of the experiments take more seeds than estimated.
+    limit = "" if most <= seed_rule.MAX_SEEDS / 2 else f",max={MAX_SHOWN_SEEDS}"
+    return shlex.join([*words, "--set", f'seed={{until="decided"{limit}}}'])
+
+
+def either(names: Sequence[str]) -> str:
+    """Names of which one is to be chosen: `a, b or c`; of many the first, and how many more."""
+    shown = narrative.shortened(names)
+    return ", ".join(shown[:-1]) + " or " + shown[-1] if len(shown) > 1 else "".join(shown)
+
+
+def title(evidence: Evidence) -> str:
+    """Return the question that the page answers: its title."""
+    settings, combinations = evidence.combination, evidence.combinations
+    if len(combinations) > 1:
+        return f"Which weight initializer, with which {numbers.listed([s.replace('_', ' ') for s in settings])}?"
+    row = combinations[0][1].iloc[0]
+    first, *rest = [title_of([setting], row) for setting in settings]
+    return f"Which weight initializer for {first}{' with ' * bool(rest)}{numbers.listed(rest)}?"
+
+
+def network(grid: Grid) -> str:
+    """Return the networks in words: the widths of their layers, and how many are hidden."""
+    hidden = grid.axes["hidden"]
+    sizes = dict.fromkeys((source.pixels, source.classes) for source in grid.sources.values())
+    networks = [_network(pixels, widths, classes) for pixels, classes in sizes for widths in hidden]
+    if set(hidden) == {""} and grid.axes["output_activation"] == ("same",):
+        return f"{'; '.join(networks)}: the activation is that of the output."
+    return f"{'; '.join(narrative.shortened(networks))}."
+
+
+def _network(pixels: int, widths: str, classes: int) -> str:
+    layers = [str(pixels), *filter(None, widths.split("-")), str(classes)]
+    if not widths:
+        return f"One layer, {' → '.join(layers)}, no hidden layer"
+    count = len(layers) - 2
+    text = COUNTS[count] if count < len(COUNTS) else str(count)
+    return f"{' → '.join(layers)}, {text} hidden {'layer' if count == 1 else 'layers'}"
+
+
+def headline(evidence: Evidence) -> list[str]:
+    """Return the general sentences of several combinations: at most three; empty for one, which its answer covers.
+
+    Where the learning rate is an axis, of each initializer at its own best rate.
+    """
+    evidence = evidence.first
+    keys, table = evidence.combination, evidence.verdicts
+    if len(evidence.combinations) == 1:
+        return []
+    led = table.groupby(keys, observed=True, dropna=False)["leader"].transform("any")
+    alive = table[led]
+    if not len(alive):
+        return [f"{narrative.none_trained(table)}, so no initializer can be recommended."]
+    compared = alive[alive.groupby(keys, observed=True, dropna=False)["n_compared"].transform("max") > 0]
+    sentences = []
+    if not len(compared):
+        sentences.append("Only one initializer was trained, so there is nothing to compare.")
+    elif not compared["p"].notna().any():
+        cause = "one seed" if compared["seeds"].max() == 1 else "too few common seeds"
+        sentences.append(f"With {cause} no difference can be tested: any difference may be chance.")
+    else:
+        sentences += [_mostly(evidence, compared), _jointly(evidence, compared)]
+        if evidence.selected_from > 1:
+            sentences[0] = f"With each initializer at its own best learning rate, {sentences[0]}"
+    best = alive.sort_values(stats.SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
+    sentences.append(
+        f"By validation accuracy the best combination is {title_of(keys, best)} "
+        f"({numbers.percent(best['mean_all'])} on test; no test compares combinations)."
+    )
+    return sentences
+
+
+def _of_all(count: int, total: int) -> str:
+    """A part of several: `both`, `all 3` or `2 of the 3`."""
+    return f"{count} of the {total}" if count < total else "both" if total == 2 else f"all {total}"
+
+
+def _zeros_last(evidence: Evidence, names: Sequence[str]) -> list[str]:
+    """Names with zeros last, where no network has a hidden layer."""
+    return sorted(names, key=lambda name: name == "zeros") if set(evidence.grid.axes["hidden"]) == {""} else list(names)
+
+
+def _mostly(evidence: Evidence, table: pd.DataFrame) -> str:
+    """Say which initializers are among the best in most combinations: each combination on its own."""
+    total = len(table.drop_duplicates(evidence.combination))
+    counts = (table["standing"] == "best").groupby(table["initializer"], sort=False).sum()
+    zeros = int(counts.get("zeros", 0)) if set(evidence.grid.axes["hidden"]) == {""} else 0
+    others = counts.drop("zeros") if zeros else counts
+    note = ""
+    if zeros:
+        where = _of_all(zeros, total) if zeros == total else str(zeros)
+        note = f"; zeros is in {where}, but only because there is no hidden layer"
+    if not len(others) or not others.max():
+        return f"zeros alone is ever among the best{note}." if zeros else "No initializer is among the best anywhere."
+    most = int(others.max())
+    names = list(others.index[others == most])
+    verb = "is" if len(names) == 1 else "are"
+    text = f"{narrative.some(names)} {verb} best or tied in {_of_all(most, total)} combinations"
+    if len(names) == 1:
+        left = (
+            (table["standing"] != "")
+            .groupby([table[key] for key in evidence.combination], observed=True)
+            .transform("sum")
+        )
+        alone = int(((left == 1) & (table["initializer"] == names[0]) & (table["standing"] == "best")).sum())
+        if alone:
+            text += f", and significantly better than every other in {alone if alone < most else 'all of these'}"
+    return f"{text}{note} (each tested at 5%)."
+
+
+def _jointly(evidence: Evidence, table: pd.DataFrame) -> str:
+    """Say which initializers are significantly worse nowhere, and which everywhere, in all combinations together."""
+    names = list(dict.fromkeys(table["initializer"]))
+    total = len(table.drop_duplicates(evidence.combination))
+    trained = table["failed"] < table["seeds"]
+    tested = ((table["standing"] != "") & trained) | table["significant"]
+    by_name = table.assign(_tested=tested).groupby("initializer", observed=True)
+    worse, everywhere = by_name["significant_overall"].sum(), by_name["_tested"].sum()
+    never = _zeros_last(evidence, [name for name in names if worse[name] == 0 and everywhere[name] == total])
+    always = [name for name in names if worse[name] == total]
+    verbs = ["is" if len(listing) == 1 else "are" for listing in (never, always)]
+    if not worse.any():
+        text = "no initializer is significantly worse than another"
+    elif never:
+        text = f"{narrative.some(never)} {verbs[0]} never significantly worse than another"
+        text += f", and {narrative.some(always)} always {verbs[1]}" * bool(always)
+    elif always:
+        text = f"{narrative.some(always)} {verbs[1]} always significantly worse than another"
+    else:
+        text = "every initializer that has runs everywhere is significantly worse than another at least once"
+    return f"Tested at 5% for {_of_all(total, total)} combinations together, {text}."
+
+
+def warnings(evidence: Evidence) -> list[str]:
+    """Return a line for each fact about the whole experiment that changes the advice."""
+    first = evidence.first
+    parts = [_Combination(first, i, title, rows) for i, (title, rows) in enumerate(first.combinations)]
+    lines = []
+    zeros = [part for part in parts if part.no_hidden_layer and "zeros" in set(part.best["initializer"])]
+    if zeros:
+        everywhere = set(evidence.grid.axes["hidden"]) == {""}
+        where = "the network has" if everywhere else "these networks have"
+        lines.append(f"zeros works only because {where} no hidden layer: do not use it in others.")
+    edges = sum(bool(_edges(part)) for part in parts)
+    if edges:
+        where = f" in {_of_all(edges, len(parts))} combinations" * (len(parts) > 1)
+        lines.append(
+            f"A recommended initializer is best at the lowest or highest learning rate of the grid{where}: "
+            "one beyond may be better."
+        )
+    return lines + _failures(evidence) + _few_seeds(first)
+
+
+def _failures(evidence: Evidence) -> list[str]:
+    """Say how many runs failed, and of which initializers."""
+    last = evidence.last
+    total, failed, diverged = len(last), int(last["failed"].sum()), int(last["diverged"].sum())
+    if not failed:
+        return []
+    outcome = "diverged" if failed == diverged else "diverged or stayed at chance" if diverged else "stayed at chance"
+    counts = last.groupby(last["initializer"].astype(str), sort=False)["failed"].agg(["sum", "size"])
+    counts = counts[counts["sum"] > 0].sort_values("sum", ascending=False, kind="stable")
+    names = [f"{'all' if row['sum'] == row['size'] else row['sum']} of {name}" for name, row in counts.iterrows()]
+    names = list(counts.index) if len(names) == 1 and counts["sum"].iloc[0] < counts["size"].iloc[0] else names
+    where = last.loc[last["failed"], evidence.combination].drop_duplicates()
+    only = f" with {title_of(evidence.combination, where.iloc[0])}" * (len(where) == 1 < len(evidence.combinations))
+    return [f"{failed:,} of {numbers.plural(total, 'run')} {outcome}: {narrative.some(names)}{only}."]
+
+
+def _few_seeds(evidence: Evidence) -> list[str]:
+    """Say that the seeds are too few for a test, and what to do."""
+    seeds, count = evidence.seeds, len(evidence.initializers)
+    if evidence.until_decided or count < 2:
+        return []
+    if seeds == 1:
+        text = "With one seed there is no interval and no test: any difference may be chance."
+    elif seeds == 2:
+        text = "With two seeds intervals are very wide, and few differences can be significant."
+    elif seeds < stats.MIN_SEEDS or hardly_decides(count, seeds):
+        text = f"With {seeds} seeds and {count} initializers, even large differences can hardly be significant."
+    else:
+        return []
+    return [f"{text} Use five seeds or more: --set seed=5."]
+
+
+def hardly_decides(initializers: int, seeds: int) -> bool:
+    """Return whether the permutation test cannot show one of several initializers to be better than the others.
+
+    If the others are equal, k^(1 − n) of all permutations show as much as what was observed.
+    """
+    return initializers > 2 and initializers ** (1 - seeds) > 1 - stats.CONFIDENCE
