@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from initbench.api import folders as managed
 from initbench.api import outputs, rounds, training
 from initbench.api.outputs import write_report
+from initbench.api.progress import display_for, each_round
 from initbench.errors import UserError
 from initbench.execution.config import ExecutionConfig, device_in
-from initbench.execution.events import Event
 from initbench.results.experiment import Experiment
 from initbench.spec.grid import Grid
 from initbench.spec.gridfile import find
@@ -30,6 +30,7 @@ def run(
     scheduler: str | None = None,
     processor: str = "",
     overrides: Mapping[str, object] | None = None,
+    progress: bool | None = None,
 ) -> "pd.DataFrame":
     """Train a grid's missing cells and return its tidy table.
 
@@ -56,6 +57,10 @@ def run(
         Use only cluster workers whose CPU has this in its name.
     overrides
         Settings to replace: `{"seed": 10, "epochs": 3}` or `{"seed": {"until": "decided"}}`; also `{"device": "cpu"}`.
+    progress
+        Whether to show how far the training is and the time left: a bar in a terminal, a line in a notebook. Default:
+        if standard output is a terminal or a notebook. Elsewhere, True prints a line to standard error every ten
+        seconds. False prints nothing.
 
     Returns
     -------
@@ -84,12 +89,13 @@ def run(
     else:
         grid, folder = training.read_grid(find(grid), overrides, results=Path(results) if results else None)
 
-    def on_event(event: training.Started | training.Looked | Event) -> None:
+    def warn_at_start(event: training.Started | training.Looked) -> None:
         if isinstance(event, training.Started):
-            _warn(event.experiment, stacklevel=5)  # before hours of training
+            _warn(event.experiment, stacklevel=6)  # before hours of training
 
     config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))
-    result = training.train(grid, folder, config, on_event)
+    with each_round(display_for(progress), warn_at_start) as on_event:
+        result = training.train(grid, folder, config, on_event)
     experiment = result.experiment
     experiment.notes += [
         f"{experiment.folder}: {untrained.cell.label} could not be trained and is left out: {untrained.why}"

@@ -1,5 +1,7 @@
 """Plan and train a grid: the work of `plan` and `run`, in Python and on the command line."""
 
+import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +9,13 @@ from typing import TYPE_CHECKING
 
 from initbench.api import rounds
 from initbench.api.outputs import evidence_of, write_report
-from initbench.execution import Untrained, WorkerPool, calibration, start
+from initbench.durations import duration
+from initbench.errors import CannotWrite, WorkerDied
+from initbench.execution import Finished, Lost, Progress, Untrained, WorkerPool, calibration, start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
 from initbench.execution.events import Event, Planned
+from initbench.execution.plan import Stack
 from initbench.results import looks
 from initbench.results.experiment import Experiment
 from initbench.results.rounds import Rounds
@@ -94,15 +99,34 @@ class RunResult:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a run. Finished stacks are stored; the message has their number of cells."""
+    """Ctrl-C during a run. Finished stacks are stored; the message is what was kept and what was lost."""
 
-    def __init__(self, experiment: Experiment) -> None:
+
+class _Unfinished:
+    """The stacks that train, each with the time of its first event: what is lost if the run ends now."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, tuple[Stack, float]] = {}
+
+    def add(self, event: Looked | Event) -> None:
+        """Update it with an event."""
+        if isinstance(event, Progress):
+            self._begun.setdefault(id(event.stack), (event.stack, time.monotonic()))
+        elif isinstance(event, Finished | Lost):
+            self._begun.pop(id(event.stack), None)
+
+    def account(self, experiment: Experiment) -> str:
+        """Return what is kept and what is lost of a run that ends now."""
+        now = time.monotonic()
         total = len(experiment)
-        stored = total - len(experiment.missing())
-        super().__init__(
-            f"{stored:,} of {total:,} cells are stored in {experiment.folder}"
-            + (" (a stack's cells are stored when the whole stack has finished)" if stored < total else "")
-        )
+        kept = f"Kept: {total - len(experiment.missing()):,} of {total:,} cells, in {experiment.folder}."
+        if not self._begun:
+            return f"{kept} Lost: nothing."
+        cells = sum(len(stack.cells) for stack, _ in self._begun.values())
+        seconds = round(max(now - since for _, since in self._begun.values()))
+        stacks = len(self._begun)
+        work = f"{duration(seconds)} of training" + " each, at most" * (stacks > 1)
+        return f"{kept} Lost: {stacks:,} unfinished {'stacks' if stacks > 1 else 'stack'} of {cells:,} cells ({work})."
 
 
 def read_grid(
@@ -137,16 +161,23 @@ def train(
     """Train a grid's missing cells, then read the table, and write the report if requested.
 
     With a rule for the seeds, it looks at the results and trains more until the rule ends. `on_event` receives
-    `Started`, then the events of the training, and `Looked` after each look. Raises `Interrupted` on Ctrl-C. An error
-    while the report is written is not raised but returned in `report_error`, because the training is already stored.
+    `Started`, then the events of the training, and `Looked` after each look. Raises `Interrupted` on Ctrl-C; what it
+    says, and a note of WorkerDied and of CannotWrite, is what was kept and what was lost. An error while the report is
+    written is not raised but returned in `report_error`, because the training is already stored.
     """
     check_backend(config)
     with Experiment.writing(grid, results) as experiment:
         rounds.update(experiment)
         missing, n_unrelated = experiment.inventory()
+        unfinished = _Unfinished()
+
+        def listen(event: Looked | Event) -> None:
+            unfinished.add(event)
+            on_event(event)
+
         try:
             on_event(Started(experiment, missing, n_unrelated))
-            untrained = train_all(experiment, missing, config, on_event)
+            untrained = train_all(experiment, missing, config, listen)
             if not report:
                 frame = experiment.frame()
                 looks.record(experiment.folder)
@@ -160,7 +191,11 @@ def train(
                 return RunResult(experiment, untrained, report_error=error)
             return RunResult(experiment, untrained, frame, path, evidence=evidence)
         except KeyboardInterrupt:
-            raise Interrupted(experiment) from None
+            raise Interrupted(unfinished.account(experiment)) from None
+        except (WorkerDied, CannotWrite) as error:
+            with contextlib.suppress(OSError):
+                error.add_note(unfinished.account(experiment))
+            raise
 
 
 def train_all(

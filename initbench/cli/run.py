@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -134,11 +135,13 @@ def run(
             result = training.train(grid, folder, config, on_event, report=True)
     except training.Interrupted as interrupt:
         say()
-        say(f"Interrupted: {interrupt}.")
+        say(f"Interrupted. {interrupt}")
         say(f"Resume with: {shlex.join(resume)}")
         raise typer.Exit(INTERRUPTED) from None
     except (WorkerDied, CannotWrite) as error:
-        print_error(f"Stopped: {reason(error)}. Finished cells are kept.")
+        print_error(f"Stopped: {reason(error)}.")
+        for note in getattr(error, "__notes__", ()):
+            print_error(note)
         print_error(f"Resume with: {shlex.join(resume)}")
         raise typer.Exit(FAILED) from None
     _print_summary(result, resume)
@@ -178,29 +181,29 @@ def _why(error: Exception) -> str:
 def _listener() -> "Iterator[Callable[[Started | Looked | Event], None]]":
     """Yield the function that prints the events of a run: first the cells that are missing, then the progress.
 
-    With a rule for the seeds, each round has a progress of its own, and what the rule found stands between them.
+    With a rule for the seeds, each round has a progress of its own, and what the rule found stands between them. A
+    notice about the workers, or a cell that no worker could train, is a line.
     """
-    from initbench.api.training import Looked, Started
-    from initbench.cli.progress import progress
+    from initbench.api import progress
+    from initbench.api.training import Started
+    from initbench.execution import Notice, Untrained
 
-    with contextlib.ExitStack() as stack:
-        show_progress: Callable[[Event], None] | None = None
+    def between(event: "Started | Looked") -> None:
+        if isinstance(event, Started):
+            _print_start(event)
+        else:
+            from initbench.reporting import seeds
+
+            say(seeds.looked(event.rounds))
+
+    with progress.each_round(progress.bar if sys.stdout.isatty() else progress.lines, between) as show:
 
         def on_event(event: "Started | Looked | Event") -> None:
-            nonlocal show_progress
-            if isinstance(event, Started | Looked):
-                stack.close()  # the progress of the last round
-                missing = event.missing if isinstance(event, Started) else event.rounds.missing
-                if isinstance(event, Started):
-                    _print_start(event)
-                else:
-                    from initbench.reporting import seeds
-
-                    say(seeds.looked(event.rounds))
-                if missing:
-                    show_progress = stack.enter_context(progress(len(missing)))
-            elif show_progress:
-                show_progress(event)
+            if isinstance(event, Notice):
+                say(event.line)
+            elif isinstance(event, Untrained):
+                say(f"not trained: {event.cell.label}: {event.why}")
+            show(event)
 
         yield on_event
 

@@ -7,13 +7,14 @@ predict times. Nothing here imports torch.
 """
 
 from initbench.execution.devices import device_for
-from initbench.execution.events import Finished, Notice, Progress, Speed, Untrained
+from initbench.execution.events import Finished, Lost, Notice, Progress, Speed, Untrained
 from initbench.execution.pool import WorkerPool
 from initbench.execution.process_pool import ProcessPool
 from initbench.execution.scheduling import run_stacks
 
 __all__ = [
     "Finished",
+    "Lost",
     "Notice",
     "ProcessPool",
     "Progress",

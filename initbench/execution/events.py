@@ -22,10 +22,17 @@ class Planned:
 
 @dataclass(frozen=True)
 class Progress:
-    """A stack that is still training, and how many of its epochs are done; 0 after its worker was lost."""
+    """A stack that is still training, and how many of its epochs are done; 0 while its weights are initialized."""
 
     stack: Stack
     epochs: float
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The training of a stack ended without a result; its cells are tried again, together or apart, or given up."""
+
+    stack: Stack
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Notice:
     line: str
 
 
-Event = Planned | Progress | Finished | Untrained | Notice
+Event = Planned | Progress | Lost | Finished | Untrained | Notice
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from initbench.errors import UserError, WorkerDied
-from initbench.execution.events import Finished, Notice, Progress, Speed, Untrained
+from initbench.execution.events import Finished, Lost, Notice, Progress, Speed, Untrained
 from initbench.execution.plan import Stack, split
 from initbench.execution.pool import Cause, PoolChanged, TaskLost, WorkerMessage, WorkerPool
 
@@ -31,7 +31,7 @@ class _Job:
     raised_in: set[Any] = field(default_factory=set)  # slots in which it raised an error
 
 
-def run_stacks(pool: WorkerPool, stacks: Sequence[Stack]) -> Iterator[Progress | Finished | Untrained | Notice]:
+def run_stacks(pool: WorkerPool, stacks: Sequence[Stack]) -> Iterator[Progress | Lost | Finished | Untrained | Notice]:
     """Train the stacks, each in the next free slot; yields the events in the order in which they happen.
 
     A stack whose worker is lost goes to another one. It is halved at once if memory was the likely cause, otherwise
@@ -101,7 +101,7 @@ def _run_tasks(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> Ite
         if isinstance(event, WorkerMessage) and event.reply["event"] == "done":
             yield job.index, _to_event(job.stack, event) if action == "train" else event.reply
             continue
-        yield job.index, Progress(job.stack, 0.0)
+        yield job.index, Lost(job.stack)
         failure = _failure(event)
         next_steps = _recover(pool, job, slot, failure, splitting=action == "train")
         announced = failure.cause is Cause.WORKER_LEFT or failure.cause.raised

@@ -19,12 +19,12 @@ import untrusted
 from command import ended
 
 import initbench as ib
-from initbench.api import outputs, training
-from initbench.cli import output, progress
+from initbench.api import outputs, progress, training
+from initbench.cli import output
 from initbench.cli import run as run_command
 from initbench.durations import duration
 from initbench.errors import UserError
-from initbench.execution import Finished, Notice, Progress, Untrained, plan
+from initbench.execution import Finished, Lost, Notice, Progress, Untrained, plan
 from initbench.execution.events import Planned
 from initbench.results.experiment import Experiment
 from initbench.spec import grid
@@ -234,7 +234,7 @@ def test_what_fails_or_is_tried_again_in_halves_is_counted_once():
     assert whole == pytest.approx(100.0 * len(stacks))
     forecast.add(Progress(stacks[0], 2.0), 50.0)
     assert forecast.done == len(stacks[0].cells) / 2
-    forecast.add(Progress(stacks[0], 0.0), 50.0)  # its worker was lost
+    forecast.add(Lost(stacks[0]), 50.0)
     assert (forecast.done, forecast.seconds_left) == (0.0, pytest.approx(whole))
     left, right = plan.split(stacks[0], 2)
     forecast.add(Finished(left, {}, {}, "", 100.0 * len(left.cells) / len(stacks[0].cells), {}, 1.0), 100.0)
@@ -249,7 +249,7 @@ def test_a_line_has_the_rate_and_the_remaining_time_of_the_plan(monkeypatch, cap
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     stacks = planned(["[64]"], seeds=2, workers=1)
     total, work = sum(len(stack.cells) for stack in stacks), 1028.0 / len(stacks)
-    with progress._lines(total) as listen:
+    with progress.lines(total) as listen:
         clock[0] += 30
         listen(Notice("a worker joined"))
         listen(Planned(stacks, [(work, 0.0)] * len(stacks), lambda: 2 * len(stacks)))
@@ -260,16 +260,16 @@ def test_a_line_has_the_rate_and_the_remaining_time_of_the_plan(monkeypatch, cap
     lines = capsys.readouterr().out.splitlines()
     assert duration(514) == "8 min 34 s"
     left = duration(round(work))
-    assert lines[:2] == ["a worker joined", f"0 of {total} cells, initializing weights"]
-    assert lines[2] == f"0 of {total} cells, initializing weights, about {left} left"
-    assert re.fullmatch(rf"{len(stacks[0].cells)} of {total} cells, 0.\d+ cells/s, about {left} left", lines[3])
+    assert lines[0] == f"0 of {total} cells, initializing weights"
+    assert lines[1] == f"0 of {total} cells, initializing weights, about {left} left"
+    assert re.fullmatch(rf"{len(stacks[0].cells)} of {total} cells, 0.\d+ cells/s, about {left} left", lines[2])
 
 
 def test_the_bar_outlives_its_terminal(monkeypatch):
     ours, theirs = os.openpty()
     monkeypatch.setattr(sys, "stdout", stream(theirs))
     stacks = planned(["[64]"], seeds=2, workers=1)
-    with progress.progress(sum(len(stack.cells) for stack in stacks)) as listen:
+    with progress.bar(sum(len(stack.cells) for stack in stacks)) as listen:
         listen(Planned(stacks, [(514.0 / len(stacks), 0.0)] * len(stacks), lambda: 1))
         shown = ""
         while "about 8 min 34 s left" not in shown:
@@ -339,7 +339,10 @@ def test_ctrl_c_in_the_report_is_an_interrupt(trained_at_once, monkeypatch, caps
         monkeypatch.setattr(module, "write_report", interrupt)
     status, out, err = ended(monkeypatch, capsys, "run", "g.toml")
     assert (status, err) == (130, "")
-    assert "Interrupted: 8 of 8 cells are stored in results/made-up.\nResume with: initbench run g.toml\n" in out
+    assert (
+        "Interrupted. Kept: 8 of 8 cells, in results/made-up. Lost: nothing.\nResume with: initbench run g.toml\n"
+        in out
+    )
     assert ended(monkeypatch, capsys, "report", "results/made-up")[0] == 130
 
 

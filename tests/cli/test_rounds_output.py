@@ -1,5 +1,7 @@
 """A grid whose seeds a rule adds, on the command line: what is printed, and what resumes."""
 
+import re
+
 import made_up
 import pytest
 from command import ended
@@ -49,7 +51,7 @@ def test_an_interrupted_round_resumes_with_the_rule(grid, tmp_path, monkeypatch,
         made_up.instantly(patch, interrupted)
         status, out, _ = ended(patch, capsys, "run", grid, "--results", tmp_path, "--set", RULE)
     assert status == 130
-    assert "of 40 cells are stored in" in out
+    assert re.search(r"Interrupted\. Kept: \d+ of 40 cells, in .*made-up\. Lost: nothing\.$", out, re.MULTILINE)
     assert f"Resume with: initbench run {grid} --set 'seed={{until=\"decided\", min=5, max=15}}'" in out
     status, out, _ = ended(monkeypatch, capsys, "report", tmp_path / "made-up")
     assert "of 40 cells are trained; the report covers these" in out

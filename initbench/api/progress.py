@@ -1,21 +1,24 @@
-"""Progress of an experiment: a bar with the rate and the time left in a terminal, plain lines elsewhere."""
+"""Progress of a training: a bar in a terminal, a line that is replaced in a notebook, or plain lines."""
 
 import heapq
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TextIO
 
+from initbench.api.training import Looked, Started
 from initbench.durations import duration
-from initbench.execution import Finished, Notice, Untrained
-from initbench.execution import Progress as Trained
+from initbench.execution import Finished, Lost, Progress, Untrained
 from initbench.execution.events import Event, Planned
 from initbench.execution.plan import Kind, Stack, kind_of
 from initbench.spec.cell import Cell
 
 LINE_EVERY = 10.0  # seconds between two lines, where the output is not a terminal
 BAR_EVERY = 0.25  # seconds between two updates of the bar: there may be hundreds of events in between
+NOTEBOOK_EVERY = 1.0  # seconds between two updates of a notebook's line, each of which is a message to the browser
 
 # The plan's speeds weigh as much as this many seconds of training in every slot, so that the first moments of the
 # training do not decide.
@@ -28,13 +31,6 @@ MIN_SECONDS, MIN_SHARE = 5.0, 0.01
 MAX_WAITING = 20
 
 STARTING = "initializing weights"  # instead of a rate, until an epoch is done
-
-
-@contextmanager
-def progress(total: int) -> Iterator[Callable[[Event], None]]:
-    """Show the progress of training `total` cells; yields the function to call with each event."""
-    with (_bar if sys.stdout.isatty() else _lines)(total) as on_event:
-        yield on_event
 
 
 @dataclass
@@ -58,7 +54,7 @@ class Forecast:
     """
 
     def __init__(self, total: int, now: float) -> None:
-        self.total, self.finished, self.begun = total, 0, now
+        self.total, self.finished, self.created, self.begun = total, 0, now, now
         self._training: dict[int, _Training] = {}
         self._waiting: dict[int, float] = {}
         self._work_of_cell: dict[tuple[Kind, int, int], float] = {}
@@ -82,7 +78,9 @@ class Forecast:
             self._finished_work += work
             self._measured_work += work
             self._measured_seconds += event.seconds
-        elif isinstance(event, Trained):
+        elif isinstance(event, Lost):
+            self._training.pop(id(event.stack), None)
+        elif isinstance(event, Progress):
             self._train(event.stack, event.epochs / event.stack.cells[0].epochs, now)
 
     def _plan(self, event: Planned, now: float) -> None:
@@ -98,8 +96,7 @@ class Forecast:
         self._total_work = sum(self._waiting.values())
 
     def _train(self, stack: Stack, share: float, now: float) -> None:
-        if not share:  # initial weights are computed, or its worker was lost
-            self._training.pop(id(stack), None)
+        if not share:  # initial weights are computed
             return
         self._begin(stack)
         training = self._training.setdefault(id(stack), _Training(len(stack.cells), self._work(stack), share, now))
@@ -149,13 +146,15 @@ class Forecast:
         return max(*loads, (sum(loads) + retried) / slots)
 
     def rate_and_time_left(self, now: float) -> tuple[str, str]:
-        """Return the rate and the time left in words, or an empty string for the time left."""
-        left = self.seconds_left
+        """Return the rate and the time left in words, at the end the time that it took; empty if it is unknown."""
         rate = self.done / (now - self.begun) if now > self.begun else 0.0
         digits = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
-        return (f"{digits} cells/s" if rate else STARTING), (
-            "" if left is None else f"about {duration(round(left))} left"
-        )
+        if self.finished >= self.total:
+            shown = f"in {duration(now - self.created)}"
+        else:
+            left = self.seconds_left
+            shown = "" if left is None else f"about {duration(round(left))} left"
+        return (f"{digits} cells/s" if rate else STARTING), shown
 
 
 def _key(cell: Cell) -> tuple[Kind, int, int]:
@@ -163,59 +162,116 @@ def _key(cell: Cell) -> tuple[Kind, int, int]:
     return kind_of(cell), cell.epochs, cell.train_size
 
 
-def _print_event(event: Event) -> None:
-    """Print a line for a notice about the workers, or for a cell that no worker could train."""
-    if isinstance(event, Notice):
-        print(event.line, flush=True)  # noqa: T201
-    elif isinstance(event, Untrained):
-        print(f"not trained: {event.cell.label}: {event.why}", flush=True)  # noqa: T201
+Listener = Callable[[Event], None]
+Display = Callable[[int], AbstractContextManager[Listener]]  # of the training of so many cells
+
+
+def display_for(progress: bool | None) -> Display:
+    """Return how `ib.run` shows the progress: in a notebook or a terminal, elsewhere as lines if `progress` is True."""
+    if progress is False:
+        return _nothing
+    if _is_notebook():
+        return notebook_line
+    if sys.stdout is not None and sys.stdout.isatty():
+        return bar
+    return partial(lines, stream=sys.stderr) if progress else _nothing
+
+
+def _is_notebook() -> bool:
+    """Return whether the program runs in a notebook: in an IPython that has a kernel. It is not imported for this."""
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return get_ipython is not None and hasattr(get_ipython(), "kernel")
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[Event], None]]:
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
+def _nothing(total: int) -> Iterator[Listener]:
+    yield lambda event: None
 
-    start = time.monotonic()
-    forecast, last = Forecast(total, start), -1.0
-    columns = (
-        BarColumn(),
-        TextColumn("{task.fields[shown]} of {task.total:,.0f} cells"),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Bar(*columns) as bar:
-        task = bar.add_task("training", total=total, shown="0", rate="starting", left="")
 
-        def on_event(event: Event) -> None:
-            nonlocal last
-            _print_event(event)
-            now = time.monotonic()
-            forecast.add(event, now)
-            ended = forecast.finished >= total
-            if now - last < BAR_EVERY and not ended:
-                return
-            last, done = now, forecast.done
+@contextmanager
+def bar(total: int) -> Iterator[Listener]:
+    """Show the training of `total` cells as a bar in a terminal; yields the function to call with each event."""
+    import rich.progress
+
+    texts = ("{task.fields[shown]} of {task.total:,.0f} cells", "{task.fields[rate]}", "{task.fields[left]}")
+    columns = (rich.progress.BarColumn(), *map(rich.progress.TextColumn, texts))
+    with rich.progress.Progress(*columns) as shown:
+        task = shown.add_task("training", total=total, shown="0", rate="starting", left="")
+
+        def update(forecast: Forecast, now: float) -> None:
             rate, left = forecast.rate_and_time_left(now)
-            left = f"in {duration(now - start)}" if ended else left
-            bar.update(task, completed=done, shown=f"{done:,.0f}", rate=rate, left=left)
+            shown.update(task, completed=forecast.done, shown=f"{forecast.done:,.0f}", rate=rate, left=left)
 
-        yield on_event
+        yield _listener(total, BAR_EVERY, update, at_once=True)
 
 
 @contextmanager
-def _lines(total: int) -> Iterator[Callable[[Event], None]]:
+def notebook_line(total: int) -> Iterator[Listener]:
+    """As `bar`, as a line below the cell of a notebook."""
+    from IPython.display import display  # type: ignore[import-not-found,unused-ignore]
+
+    line = display({"text/plain": f"0 of {total:,} cells, starting"}, raw=True, display_id=True)
+
+    def update(forecast: Forecast, now: float) -> None:
+        line.update({"text/plain": _line(forecast, now)}, raw=True)
+
+    yield _listener(total, NOTEBOOK_EVERY, update, at_once=True)
+
+
+@contextmanager
+def lines(total: int, stream: TextIO | None = None) -> Iterator[Listener]:
+    """As `bar`, as a line every ten seconds, on standard output by default."""
+
+    def update(forecast: Forecast, now: float) -> None:
+        print(_line(forecast, now), file=stream, flush=True)
+
+    yield _listener(total, LINE_EVERY, update)
+
+
+def _line(forecast: Forecast, now: float) -> str:
+    text = ", ".join(filter(None, forecast.rate_and_time_left(now)))
+    return f"{forecast.done:,.0f} of {forecast.total:,} cells, {text}"
+
+
+def _listener(
+    total: int, every: float, update: Callable[[Forecast, float], None], *, at_once: bool = False
+) -> Listener:
+    """Return a function of an event that calls `update` after `every` seconds, and at the end."""
     last = time.monotonic()
     forecast = Forecast(total, last)
+    last -= every * at_once
 
     def on_event(event: Event) -> None:
         nonlocal last
-        _print_event(event)
         now = time.monotonic()
         forecast.add(event, now)
-        if now - last >= LINE_EVERY or forecast.finished >= total:
+        if now - last >= every or forecast.finished >= total:
             last = now
-            text = ", ".join(filter(None, forecast.rate_and_time_left(now)))
-            print(f"{forecast.done:,.0f} of {total:,} cells, {text}", flush=True)  # noqa: T201
+            update(forecast, now)
 
-    yield on_event
+    return on_event
+
+
+@contextmanager
+def each_round(
+    display: Display, between: Callable[[Started | Looked], None] = lambda event: None
+) -> Iterator[Callable[[Started | Looked | Event], None]]:
+    """Show the training of each round of seeds; yields the function to call with each event of a run.
+
+    `between` is called before the first round and after each, when none is shown.
+    """
+    with ExitStack() as stack:
+        show: Listener = lambda event: None  # noqa: E731
+
+        def on_event(event: Started | Looked | Event) -> None:
+            nonlocal show
+            if not isinstance(event, Started | Looked):
+                show(event)
+                return
+            stack.close()  # the display of the last round
+            between(event)
+            missing = event.missing if isinstance(event, Started) else event.rounds.missing
+            if missing:
+                show = stack.enter_context(display(len(missing)))
+
+        yield on_event
