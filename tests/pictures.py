@@ -33,13 +33,13 @@ class Picture:
         self.axes = drawing.canvas.axes
         self.width, self.height = (float(part) for part in self.root.get("viewBox").split()[2:])
         self.texts = [(t.text or "", *position_of(t), t) for t in self.root.iter(f"{SVG}text")]
-        paths = {p: np.array(re.findall(r"-?[\d.]+", p.get("d")), float) for p in self.root.iter(f"{SVG}path")}
+        paths = {p: np.array(re.findall(r"-?[\d.]+", p.get("d", "")), float) for p in self.root.iter(f"{SVG}path")}
         self.bars = [path.reshape(2, 2) for path in paths.values() if len(path) == 4]
         uses = [(u.get(f"{XLINK}href")[1:], float(u.get("x")), float(u.get("y"))) for u in self.root.iter(f"{SVG}use")]
         self.fills = {}  # colours of closed shapes, by their box: left, top, right, bottom
         for element, path in paths.items():
             fill = re.search(r"fill: ([^;]+)", element.get("style") or "")
-            if fill and element.get("d").strip().endswith("z") and len(path) == 8:
+            if fill and element.get("d", "").strip().endswith("z") and len(path) == 8:
                 corners = path.reshape(-1, 2)
                 self.fills.setdefault((*corners.min(axis=0).round(1), *corners.max(axis=0).round(1)), []).append(
                     fill[1]

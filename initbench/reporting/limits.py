@@ -24,6 +24,9 @@ MAX_PANEL_ROWS = 100  # rows in all panels of one section together, about
 MAX_SEEDS = 30  # seeds in the numbers of a figure; beyond, quartiles
 MAX_EPOCHS = 12  # epochs in the numbers of a figure, evenly spaced
 MAX_THRESHOLDS = 60  # points of a performance profile
+MAX_NAMED_CURVES, MAX_NAMED_BEST = 10, 7  # curves with a colour and a name, those of the best; others are grey
+MAX_COMPETING = 0.1  # behind the highest final validation accuracy, so that learning curves zoom to it
+MIN_LOG_RATIO = 10  # of the highest loss to the lowest, on a logarithmic axis
 MAX_VECTOR_DOTS = 2_000  # dots drawn as marks of an SVG; beyond, as one image, or a page has hundreds of megabytes
 MAX_LINEAR_DIFFERENCE = 5  # points behind the leader on a linear axis; beyond, the axis is symmetric logarithmic
 MAX_NARROW_FIGURE = 460  # pixels of width of a figure beside another; a wider one fills a row, and scrolls on a phone
@@ -43,7 +46,7 @@ MAX_ROW_LABEL = 56  # above a row of a figure: a name and its number
 MAX_NAME_LINE, MAX_NAME_LINES = 24, 6  # in a line of a name beside a heat map; and such lines
 MAX_COLUMN_LINES = 4  # above a column of a heat map
 MAX_LARGE_COLUMNS = 8  # columns of a heat map with numbers in large type
-MAX_LEGEND_NAME = 30  # in a legend of two columns; beyond, it has one
+MAX_CURVE_NAME = 5.2  # beside a curve, for each inch of the figure's width
 
 # Numbers
 MAX_HALF_WIDTH = 0.5  # half the width of an accuracy's interval; beyond, text says "over 50" and bars end in arrows

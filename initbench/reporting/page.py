@@ -161,10 +161,6 @@ def _figures(evidence: Evidence) -> dict[str, Any]:
         sections.setdefault(shown.section, []).append(_figure(shown, palette, number))
     return {
         "sections": sections,
-        "legend": [
-            (name, figures.inline(figures.swatch(name, palette), palette, f"s{i}-"))
-            for i, name in enumerate(palette.light)
-        ],
         "whole_axis": figures.accuracy_range(evidence.last, evidence.verdicts)[0] <= 0,
         "colours": palette.style,
     }

@@ -9,7 +9,6 @@ import jinja2
 from markupsafe import Markup, escape
 
 from initbench import __version__
-from initbench.reporting.figures.svg import unique
 from initbench.reporting.numbers import in_points
 
 
@@ -19,7 +18,6 @@ def fill(template: str, colours: str = "", **values: Any) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FunctionLoader(asset)
     )
     environment.filters |= {"breakable": _breakable, "digest": _digest, "points": in_points}
-    environment.globals |= {"unique": lambda svg, prefix: Markup(unique(svg, prefix))}
     own = {"version": __version__, "style": Markup(asset("style.css")), "colours": Markup(colours)}
     return environment.get_template(template).render(**own, **values)
 

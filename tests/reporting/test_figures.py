@@ -178,10 +178,14 @@ def test_learning_curves_profiles_and_learning_rates(frame):
     loss, accuracy = (stats.curves(runs, ["initializer"], m) for m in ("train_loss", "validation_accuracy"))
     picture = Picture(figures.learning_curve(loss, accuracy, palette, "t"), palette)
     for axes, table in ((0, loss[loss["epoch"] > 0]), (1, accuracy)):
-        assert picture.labels_are_exact(axes)[-1] == "2"
         picture.labels_are_exact(axes, across=False)
         for _, row in table.iterrows():
             picture.has_band(row["epoch"], row["low"], row["high"], axes)
+
+    assert picture.labels_are_exact(1) == ["0", "1", "2"]
+    upper, lower = picture.axes
+    assert upper.get_xlim() == lower.get_xlim()  # which has the labels for both
+    assert upper.get_position().intervalx.tolist() == lower.get_position().intervalx.tolist()
 
     scores = stats.scores(frame, ["learning_rate"])
     table = stats.profiles(scores, np.linspace(0.75, 1, 9))
@@ -294,7 +298,7 @@ def test_settings_that_matplotlib_cannot_read_change_no_byte_of_a_page(tmp_path,
 
 def test_every_figure_is_drawn_in_our_own_settings():
     drawing = [f for f in vars(figures).values() if getattr(f, "__annotations__", {}).get("return") is figures.Drawing]
-    assert len(drawing) == 11
+    assert len(drawing) == 10
     assert all(f.__code__ is figures.profile.__code__ for f in drawing)  # of the wrapper
 
 

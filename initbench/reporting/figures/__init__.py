@@ -1,6 +1,7 @@
 """The report's figures, one module for each kind: a table in, a `Drawing` out.
 
-A figure shows the values of its table: no interval ends at a panel's edge, and a tick's label is its exact value.
+A figure shows the values of its table: no interval ends at a panel's edge unless its curve leaves the panel, and a
+tick's label is its exact value.
 """
 
 # ruff: noqa: E402
@@ -11,7 +12,7 @@ import_matplotlib()  # before any module below does
 from initbench.reporting.figures.accuracy import accuracy_by_initializer
 from initbench.reporting.figures.axes import WIDTH, accuracy_range
 from initbench.reporting.figures.curves import learning_curve
-from initbench.reporting.figures.drawing import Drawing, inline, save, swatch, undrawable
+from initbench.reporting.figures.drawing import Drawing, inline, save, undrawable
 from initbench.reporting.figures.forest import intervals
 from initbench.reporting.figures.heatmap import epochs_map, points_behind
 from initbench.reporting.figures.paired import changes, differences
@@ -37,6 +38,5 @@ __all__ = [
     "rank_diagram",
     "save",
     "sensitivity",
-    "swatch",
     "undrawable",
 ]

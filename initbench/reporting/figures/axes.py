@@ -1,14 +1,16 @@
 """Elements that panels share: size, accuracy axis, ticks, titles and reference lines."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import ticker
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from initbench.reporting.figures.style import INK
+from initbench.reporting.figures.style import INK, layout, scaled
 from initbench.reporting.limits import MAX_HALF_WIDTH
 from initbench.reporting.numbers import exact, ticks
 
@@ -17,9 +19,21 @@ WIDTH = 4.6
 
 
 def panel(height: float, rows: int = 1, width: float = WIDTH) -> tuple[Figure, Any]:
-    """A figure of this size in inches, and its axes: one, or an array of them below each other."""
-    canvas = Figure(figsize=(width, height), layout="constrained")
+    """A figure of this size in inches on the page, and its axes: one, or an array of them below each other."""
+    canvas = blank(height, width)
     return canvas, canvas.subplots(rows, 1)
+
+
+def blank(height: float, width: float = WIDTH) -> Figure:
+    """A figure without axes, of this size in inches on the page; elsewhere in the size that the layout asks for."""
+    canvas = Figure(figsize=(layout().width or scaled(width), scaled(height)), layout="constrained")
+    FigureCanvasAgg(canvas)
+    return canvas
+
+
+def page_width(canvas: Figure) -> float:
+    """A figure's width in inches, if its letters had the page's size."""
+    return float(canvas.get_figwidth()) / layout().scale
 
 
 def accuracy_range(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[float, float]:
@@ -56,12 +70,32 @@ def _floor(value: float, step: float) -> float:
     return round(math.floor(round(value / step, 9)) * step, 4)
 
 
-def interval_ends(table: pd.DataFrame, mean: str, low: str, high: str) -> tuple[Any, Any, Any, Any]:
-    """Means of accuracies, the ends of their intervals, cut as `interval` cuts them, and which are cut."""
+def interval_ends(
+    table: pd.DataFrame, mean: str, low: str, high: str, *, cut: bool = True
+) -> tuple[Any, Any, Any, Any]:
+    """Means, the ends of their intervals, those of accuracies cut as `interval` cuts them, and which are cut."""
     middle, lower, upper = (table[column].to_numpy(float) for column in (mean, low, high))
-    cut = (upper - lower) / 2 > MAX_HALF_WIDTH
-    lower, upper = np.where(cut, middle - MAX_HALF_WIDTH, lower), np.where(cut, middle + MAX_HALF_WIDTH, upper)
-    return middle, lower, upper, cut
+    wide = ((upper - lower) / 2 > MAX_HALF_WIDTH) & cut
+    lower, upper = np.where(wide, middle - MAX_HALF_WIDTH, lower), np.where(wide, middle + MAX_HALF_WIDTH, upper)
+    return middle, lower, upper, wide
+
+
+def zoomed(some: Sequence[Any], every: Sequence[Any], *, log: bool = False) -> tuple[float, float] | None:
+    """The ends of an axis that shows some values, if they are less than half as far apart as all; else None.
+
+    >>> zoomed([[0.9, 0.92]], [[0.1, 0.9, 0.92]])
+    (0.8988, 0.9212)
+    >>> zoomed([[0.5, 0.92]], [[0.1, 0.92]])
+    """
+    near, far = (np.concatenate(values) for values in (some, every))
+    near, far = (values[(values > 0) if log else ~np.isnan(values)] for values in (near, far))
+    if log:
+        near, far = np.log(near), np.log(far)
+    if not len(near) or np.ptp(near) >= np.ptp(far) / 2:
+        return None
+    room = 0.06 * float(np.ptp(near)) or 1e-3
+    low, high = float(near.min() - room), float(near.max() + room)
+    return (math.exp(low), math.exp(high)) if log else (low, high)
 
 
 class Ticks(ticker.Formatter):
@@ -100,8 +134,16 @@ def percent_axis(axis: Any) -> None:
 
 def number_axis(axis: Any, **locator: Any) -> None:
     """Label an axis with exact numbers, at the ticks of a `MaxNLocator`."""
-    axis.set_major_locator(ticker.MaxNLocator(**locator))
+    axis.set_major_locator(ticker.MaxNLocator(**({"steps": [1, 2, 2.5, 5, 10]} | locator)))
     axis.set_major_formatter(Ticks())
+
+
+def log_axis(axis: Any) -> None:
+    """Make an axis logarithmic, with ticks between the powers of ten where it has few of them."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_major_formatter(Ticks(own_decimals=True))
 
 
 def reference_line(axes: Any, x: float) -> None:

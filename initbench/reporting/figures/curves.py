@@ -1,61 +1,121 @@
 """Learning curves: training loss and validation accuracy against the epoch, with the 95% intervals of the means."""
 
+import math
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import ticker
+from matplotlib.figure import Figure
 
-from initbench.reporting.figures.axes import Ticks, interval_ends, number_axis, panel, percent_axis
+from initbench.reporting.figures.axes import (
+    blank,
+    interval_ends,
+    log_axis,
+    number_axis,
+    page_width,
+    percent_axis,
+    zoomed,
+)
+from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named
 from initbench.reporting.figures.drawing import Drawing
-from initbench.reporting.figures.style import Palette, report_style
-from initbench.reporting.limits import MAX_EPOCHS, MAX_HALF_WIDTH
+from initbench.reporting.figures.style import Palette, report_style, scaled
+from initbench.reporting.limits import MAX_COMPETING, MAX_EPOCHS, MAX_HALF_WIDTH, MAX_NAMED_CURVES, MIN_LOG_RATIO
 from initbench.reporting.numbers import percent
+
+# The width on the page, in inches, from which on two panels stand side by side.
+MIN_SIDE_BY_SIDE = 7.2
 
 
 @report_style
 def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palette, title: str) -> Drawing:
-    """The article's curve, training loss against the epoch, and below it the validation accuracy: from `curves`.
+    """The article's curve, training loss against the epoch, and the validation accuracy: from `curves`.
 
-    On a logarithmic axis a band that reaches zero or less leaves the panel.
+    The two panels stand side by side where there is room, and else below each other. Of many initializers those with
+    the highest and those with the lowest accuracies at the end are named, the others grey. `view` decides what of the
+    curves is in a panel.
     """
     loss = loss[(loss["epoch"] > 0) & loss["mean"].notna()]
     validation = validation[validation["mean"].notna()]
-    canvas, (upper, lower) = panel(5.0, 2)
-    _curves(upper, loss, palette)
-    _curves(lower, validation, palette, accuracy=True)
-    if len(loss) and loss["mean"].min() > 0 and loss["mean"].max() > 30 * loss["mean"].min():
-        upper.set_yscale("log")
-        upper.yaxis.set_minor_formatter(ticker.NullFormatter())
-    upper.yaxis.set_major_formatter(Ticks(own_decimals=upper.get_yscale() == "log"))
-    upper.set(xlabel="Epoch", ylabel="Training loss")
-    lower.set(xlabel="Epoch", ylabel="Validation accuracy")
+    ends = validation.groupby("initializer", sort=False)["mean"].last()
+    names = named(ends)
+    competing = ends.index[ends >= min(ends.max() - MAX_COMPETING, ends.nlargest(2).min())]
+    canvas, panels = _panels(min(len(ends), MAX_NAMED_CURVES))
+    labels = []
+    for axes, table, show in zip(panels, (loss, validation), ("{:.3g}".format, percent), strict=True):
+        rows = table.sort_values("epoch", kind="stable")
+        _curves(axes, rows, names, palette, accuracy=table is validation)
+        log, limits = view(rows, competing, accuracy=table is validation)
+        if log:
+            log_axis(axes.yaxis)
+        elif table is loss:
+            number_axis(axes.yaxis, nbins=6)
+        if limits:
+            axes.set_ylim(limits)
+        last = rows.drop_duplicates("initializer", keep="last").set_index("initializer")
+        labels.append(
+            [End(n, last["epoch"][n], last["mean"][n], show(last["mean"][n])) for n in names if n in last.index]
+        )
+    upper, lower = panels
     percent_axis(lower.yaxis)
-    upper.set_xlim(lower.get_xlim())
-    for axes in (upper, lower):
-        number_axis(axes.xaxis, integer=True, nbins=6)
+    upper.set(ylabel="Training loss")
+    lower.set(xlabel="Epoch", ylabel="Validation accuracy")
+    first, final = validation["epoch"].min(), validation["epoch"].max()
+    if final > first + 1 and validation.loc[validation["epoch"] == first, "mean"].max() < lower.get_ylim()[0]:
+        first += 1  # all curves come from below
+    room = 0.04 * (final - first or 1)
+    lower.set_xlim(first - room, final + room)
+    number_axis(lower.xaxis, integer=True, nbins=6)
+    name_curves(list(zip(panels, labels, strict=True)), palette)
     sentences = []
     for name, group in loss.groupby("initializer", sort=False):
-        ends = validation.loc[validation["initializer"] == name, "mean"]
-        reached = f", validation accuracy from {percent(ends.iloc[0])} to {percent(ends.iloc[-1])}"
+        of_name = validation.loc[validation["initializer"] == name, "mean"]
+        reached = f", validation accuracy from {percent(of_name.iloc[0])} to {percent(of_name.iloc[-1])}"
         sentences.append(f"{name}: loss from {group['mean'].iloc[0]:.3g} to {group['mean'].iloc[-1]:.3g}{reached}")
     curves = "; ".join(sentences) or "no run has a finite loss"
     alternative = f"Training loss and validation accuracy against epoch, {title}. Means over seeds, {curves}."
-    names = [str(name) for name in dict.fromkeys(validation["initializer"])]
-    return Drawing(canvas, alternative, *_by_epoch(loss, validation), legend=names, title=title)
+    return Drawing(canvas, alternative, *_by_epoch(loss, validation), title=title)
 
 
-def _curves(axes: Any, table: pd.DataFrame, palette: Palette, *, accuracy: bool = False) -> None:
-    """Draw means by epoch with the bands of their intervals."""
+def _panels(names: int) -> tuple[Figure, Any]:
+    """A figure and its two panels, which share the axis of epochs and have room for this number of names."""
+    height = max(1.75, LINE * names / 72)
+    canvas = blank(2 * height + 0.75)
+    if page_width(canvas) < MIN_SIDE_BY_SIDE:
+        return canvas, canvas.subplots(2, 1, sharex=True)
+    canvas.set_figheight(scaled(max(2.6, height + 0.6)))
+    panels = canvas.subplots(1, 2, sharex=True)
+    panels[0].set(xlabel="Epoch")
+    return canvas, panels
+
+
+def view(table: pd.DataFrame, competing: Collection[str], *, accuracy: bool) -> tuple[bool, tuple[float, float] | None]:
+    """Whether the vertical axis is logarithmic, and what it shows if not all.
+
+    A panel shows the means and intervals of the initializers that compete (those at most 10 points behind the highest
+    accuracy, and the second) from a quarter of the epochs on, if that is less than half as high as all. Other curves
+    then leave the panel. A loss is on a logarithmic axis if the highest mean that is shown is more than 10 times the
+    lowest, and none is 0 or less; there an interval that reaches 0 or less leaves the panel.
+    """
+    begin = max(1, math.ceil(table["epoch"].max() / 4)) if len(table) else 1
+    compared = table[table["initializer"].isin(competing) & (table["epoch"] >= begin)]
+    if compared.empty:
+        compared = table
+    means = compared["mean"]
+    log = bool(not accuracy and len(means) and means.min() > 0 and means.max() > MIN_LOG_RATIO * means.min())
+    some, every = (interval_ends(rows, "mean", "low", "high", cut=accuracy)[:3] for rows in (compared, table))
+    return log, zoomed(some, every, log=log)
+
+
+def _curves(axes: Any, table: pd.DataFrame, names: Sequence[str], palette: Palette, *, accuracy: bool) -> None:
+    """Draw means by epoch, with the bands of their intervals where they have names."""
     every = max(1, int(table["epoch"].max() if len(table) else 1) // 10)
     for name, rows in table.groupby("initializer", sort=False):
-        colour = palette.light[str(name)]
-        axes.plot(
-            rows["epoch"], rows["mean"], color=colour, marker=palette.markers[str(name)], markersize=5, markevery=every
-        )
-        low, high = interval_ends(rows, "mean", "low", "high")[1:3] if accuracy else (rows["low"], rows["high"])
-        low, high = (np.where(np.isnan(end), rows["mean"], end) for end in (low, high))
-        axes.fill_between(rows["epoch"], low, high, color=colour, alpha=0.2, linewidth=1)
+        axes.plot(rows["epoch"], rows["mean"], markevery=every, **line_style(str(name), names, palette))
+        if name in names:
+            _, low, high, _ = interval_ends(rows, "mean", "low", "high", cut=accuracy)
+            low, high = (np.where(np.isnan(end), rows["mean"], end) for end in (low, high))
+            axes.fill_between(rows["epoch"], low, high, color=palette.light[str(name)], alpha=0.2, linewidth=0)
 
 
 def _by_epoch(loss: pd.DataFrame, validation: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

@@ -1,7 +1,6 @@
 """A figure with its alternative text and its numbers; as a part of the page, or as a file."""
 
 import io
-import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +8,10 @@ from functools import cache
 
 from matplotlib import font_manager
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from initbench.reporting.figures import svg
-from initbench.reporting.figures.style import FONT, GRID, GROUND, INK, Palette, report_style, style
-from initbench.reporting.limits import MAX_LEGEND_NAME
+from initbench.reporting.figures.style import FONT, GRID, GROUND, INK, SOFT, Palette, style
 
 # The metadata of a file of each kind, without dates, so that the same figure has the same bytes.
 METADATA: dict[str, dict[str, None]] = {
@@ -32,7 +29,6 @@ class Drawing:
     alternative: str
     headings: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
-    legend: list[str] = field(default_factory=list)  # initializers that it does not name; the page has a list of them
     title: str = ""  # is not in the picture: the page has a caption
 
     @property
@@ -77,27 +73,15 @@ def inline(drawing: Drawing, palette: Palette, prefix: str = "") -> str:
         "width": str(width),
         "height": str(height),
     }
-    colours = {INK: "var(--ink)", GRID: "var(--line)", GROUND: "var(--ground)"}
+    colours = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)", GROUND: "var(--ground)"}
     colours |= {colour: f"var(--c{i})" for i, colour in enumerate(palette.light.values())}
     return svg.for_page(buffer.getvalue(), colours, root, prefix)
 
 
 def save(drawing: Drawing, palette: Palette, form: str) -> bytes:
-    """Return the figure as a file for a paper: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dpi).
-
-    Where curves have no names, a legend stands below them.
-    """
+    """Return the figure as a file: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dots per inch)."""
     buffer = io.BytesIO()
     with style(**{"svg.fonttype": "path", "pdf.fonttype": 42}):
-        if drawing.legend:
-            columns = 1 if max(map(len, drawing.legend)) > MAX_LEGEND_NAME else 2
-            width, height = drawing.canvas.get_size_inches()
-            drawing.canvas.set_size_inches(width, height + 0.2 * math.ceil(len(drawing.legend) / columns))
-            handles = [
-                Line2D([], [], color=palette.light[name], marker=palette.markers[name], markersize=5, label=name)
-                for name in drawing.legend
-            ]
-            drawing.canvas.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
         for text in drawing.canvas.findobj(Text):
             families = [family for char in sorted(_lacking(text.get_text())) if (family := _family_with(char))]
             if families:
@@ -106,23 +90,11 @@ def save(drawing: Drawing, palette: Palette, form: str) -> bytes:
     return buffer.getvalue()
 
 
-@report_style
-def swatch(name: str, palette: Palette) -> Drawing:
-    """The line and marker of an initializer, for the page's legend."""
-    canvas = Figure(figsize=(0.5, 0.2))
-    axes = canvas.add_axes((0, 0, 1, 1))
-    axes.plot(
-        [0, 1, 2], [0, 0, 0], color=palette.light[name], marker=palette.markers[name], markevery=[1], markersize=6
-    )
-    axes.set_axis_off()
-    return Drawing(canvas, "")
-
-
 def undrawable(drawing: Drawing) -> set[str]:
     """The characters of a figure that no font of this machine has: a file shows boxes in their place."""
     with style():
-        texts = [*(text.get_text() for text in drawing.canvas.findobj(Text)), *drawing.legend]
-        return {char for char in _lacking("".join(texts)) if not _family_with(char)}
+        texts = "".join(text.get_text() for text in drawing.canvas.findobj(Text))
+        return {char for char in _lacking(texts) if not _family_with(char)}
 
 
 def _lacking(text: str) -> set[str]:

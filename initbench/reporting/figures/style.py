@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -12,8 +13,8 @@ import seaborn as sns
 
 from initbench.reporting.matplotlib_import import quiet
 
-# The stand-ins of the page's ink, lines and ground; no colour of an initializer is one of these.
-INK, GRID, GROUND = "#222222", "#dddddd", "#fefefe"
+# The stand-ins of the page's ink, softer ink, lines and ground; no colour of an initializer is one of these.
+INK, SOFT, GRID, GROUND = "#222222", "#757575", "#dddddd", "#fefefe"
 
 # Colours of initializers on white and on near black, 3:1 or more against their ground (WCAG 2.2, 1.4.11) and distinct
 # for the colour-blind; the page takes them from its style sheet, so that one drawing serves light and dark.
@@ -44,6 +45,55 @@ REPORT: Any = {
     "grid.color": GRID,
     "axes.facecolor": "none",
 }
+
+# Sizes in points, by matplotlib's names, on the page: its own defaults, which a layout scales.
+SIZES: tuple[str, ...] = (
+    "font.size",
+    "axes.titlesize",
+    "lines.linewidth",
+    "lines.markersize",
+    "axes.linewidth",
+    "grid.linewidth",
+    "axes.labelpad",
+    "axes.titlepad",
+)
+SIZES += tuple(f"{axis}tick.{size}" for axis in "xy" for size in ("major.size", "major.width", "major.pad"))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The size of figures: of letters and lines, times those on the page, and their width in inches, default their own.
+
+    Figures are laid out anew at a width: their letters keep their size.
+    """
+
+    scale: float = 1.0
+    width: float | None = None
+
+
+PAGE = Layout()
+_LAYOUT: ContextVar[Layout] = ContextVar("layout", default=PAGE)
+
+
+@contextmanager
+def laid_out(layout: Layout) -> Iterator[None]:
+    """Draw figures in this size in this context."""
+    token = _LAYOUT.set(layout)
+    try:
+        yield
+    finally:
+        _LAYOUT.reset(token)
+
+
+def layout() -> Layout:
+    """The size of the figures that are drawn now."""
+    return _LAYOUT.get()
+
+
+def scaled(size: float) -> float:
+    """A size on the page, in points or inches, in the figures that are drawn now."""
+    return size * layout().scale
+
 
 # The filter for warnings while we draw: they concern our code, and a user cannot mend them. Tests raise them.
 WARNINGS: Literal["ignore", "error"] = "ignore"
@@ -97,6 +147,9 @@ def style(settings: Any = REPORT, **more: Any) -> Iterator[None]:
         # On the page the reader's fonts draw the text; of files `undrawable` returns what is missing.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         mpl.rcParams.update(DEFAULTS | settings | more)
+        if settings is REPORT:
+            sizes: Any = mpl.rcParams
+            sizes.update({name: scaled(sizes[name]) for name in SIZES})
         yield
 
 

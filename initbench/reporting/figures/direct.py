@@ -1,0 +1,123 @@
+"""Names of curves, at their right ends instead of in a legend; of many curves, those of the best and the worst."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import isotonic_regression
+
+from initbench.reporting.figures.axes import page_width
+from initbench.reporting.figures.labels import shorten
+from initbench.reporting.figures.style import INK, SOFT, Palette, scaled
+from initbench.reporting.limits import MAX_CURVE_NAME, MAX_NAMED_BEST, MAX_NAMED_CURVES
+
+# Of the letters of a name, in points: their size, and from one line to the next. The page's letters may be higher.
+LETTERS, LINE = 9.0, 12.0
+
+# From a panel to the marks before the names and from there to the names, in points.
+TO_MARK, TO_NAME = 14.0, 7.0
+
+
+@dataclass(frozen=True)
+class End:
+    """The last point of a curve, and the number that its name has where that point is outside of the panel.
+
+    No line leads from a point without an x to the name.
+    """
+
+    name: str
+    x: float
+    y: float
+    number: str = ""
+
+
+def named(scores: pd.Series) -> list[str]:
+    """The curves that have a colour and a name, from their scores: all, or of many those of the best and the worst.
+
+    >>> named(pd.Series({"b": 0.1, "a": 0.9}))
+    ['a', 'b']
+    >>> " ".join(named(pd.Series({f"n{i}": float(i) for i in range(12)})))
+    'n11 n10 n9 n8 n7 n6 n5 n2 n1 n0'
+    """
+    order = [str(name) for name in scores.sort_values(ascending=False, kind="stable").index]
+    if len(order) <= MAX_NAMED_CURVES:
+        return order
+    return order[:MAX_NAMED_BEST] + order[MAX_NAMED_BEST - MAX_NAMED_CURVES :]
+
+
+def line_style(name: str, names: Sequence[str], palette: Palette) -> dict[str, Any]:
+    """How a curve is drawn: in its initializer's colour with its marker, or thin and grey if it has no name."""
+    if name not in names:
+        return {"color": SOFT, "linewidth": scaled(0.8), "alpha": 0.5, "zorder": 1.5}
+    return {"color": palette.light[name], "marker": palette.markers[name], "markersize": scaled(5)}
+
+
+def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette) -> None:
+    """Write the names at the right of each panel, next to the curves' ends, but so far apart that none touch.
+
+    A mark before the name has the curve's colour and marker, and a thin line leads from the curve to it. The end of a
+    curve that is outside of the panel has an arrow, and its number. The layout of the figure is final after this.
+    """
+    canvas = panels[0][0].figure
+    texts = []
+    for axes, ends in panels:
+        below, above = sorted(axes.get_ylim())
+        arrows = [" ↓ " if end.y < below else " ↑ " if end.y > above else "" for end in ends]
+        tails = [arrow + end.number if arrow else "" for arrow, end in zip(arrows, ends, strict=True)]
+        most = max(10, round(MAX_CURVE_NAME * page_width(canvas)))
+        short = shorten([end.name for end in ends], [max(6, most - len(tail)) for tail in tails])
+        offset = {"xytext": (scaled(TO_MARK + TO_NAME), 0), "textcoords": "offset points", "va": "center_baseline"}
+        texts.append(
+            [
+                axes.annotate(
+                    name + tail, (1, 0.5), xycoords="axes fraction", fontsize=scaled(LETTERS), color=INK, **offset
+                )
+                for name, tail in zip(short, tails, strict=True)
+            ]
+        )
+    canvas.get_layout_engine().execute(canvas)  # which leaves room for the names
+    canvas.set_layout_engine("none")
+    for (axes, ends), names in zip(panels, texts, strict=True):
+        _spread(axes, ends, names, palette)
+
+
+def _spread(axes: Any, ends: Sequence[End], names: Sequence[Any], palette: Palette) -> None:
+    """Move each name next to the end of its curve, and draw the mark before it and the line to it."""
+    width, height = axes.get_position().size * axes.figure.get_size_inches() * 72
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    points = np.array([to_fraction.transform((end.x, end.y)) for end in ends]).reshape(-1, 2)
+    line = scaled(LINE) / height
+    mark = 1 + scaled(TO_MARK) / width
+    for end, point, y, text in zip(ends, points, apart(points[:, 1], line, 0, 1), names, strict=True):
+        text.xy = (1, y)
+        colour = palette.light[end.name]
+        common = {"color": colour, "transform": axes.transAxes, "clip_on": False}
+        if 0 <= point[1] <= 1 and not np.isnan(point[0]):
+            axes.plot([point[0], mark], [point[1], y], linewidth=scaled(0.8), alpha=0.7, zorder=1.8, **common)
+        axes.plot(mark, y, marker=palette.markers[end.name], markersize=scaled(5), linestyle="none", **common)
+
+
+def apart(wanted: Any, distance: float, low: float, high: float) -> Any:
+    """The positions closest to the wanted ones, in their order, of lines that do not touch and stay in a range.
+
+    Those outside of the range count as its ends. The sum of squares of what each is moved by is the least: after
+    subtraction of `distance` from each line to the next, that is an isotonic regression. Lines that do not fit are
+    evenly spaced.
+
+    >>> apart([0.5, 0.5, 0.9], 0.1, 0.0, 1.0).round(3).tolist()
+    [0.45, 0.55, 0.9]
+    >>> apart([1.0, -5.0], 0.1, 0.0, 1.0).round(3).tolist()
+    [0.95, 0.05]
+    """
+    wanted = np.asarray(wanted, float)
+    low, high = low + distance / 2, high - distance / 2
+    distance = min(distance, (high - low) / max(1, len(wanted) - 1))
+    order = np.argsort(wanted, kind="stable")
+    steps = distance * np.arange(len(wanted))
+    placed = np.empty(len(wanted))
+    if len(wanted):
+        moved = isotonic_regression(np.clip(wanted[order], low, high) - steps).x
+        placed[order] = np.clip(moved, low, high - steps[-1]) + steps
+    return placed
