@@ -12,7 +12,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -101,8 +101,25 @@ class Entry:
     @property
     def signature(self) -> str:
         """The name with its parameters and their defaults, as a grid file may write it."""
-        inner = ", ".join(f"{p.name}={p.default!r}" for p in self.parameters)
-        return f"{self.name}({inner})" if inner else self.name
+        return _signature(self.name, self.parameters)
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Another library's name of a record: the record itself, or with other parameters than the defaults another call.
+
+    `spelling` takes the parameters and returns that call as a table, with the key `name`.
+    """
+
+    name: str
+    canonical: str
+    parameters: tuple[Parameter, ...]
+    spelling: Callable[..., Mapping[str, object]]
+
+    @property
+    def signature(self) -> str:
+        """The name with its parameters and their defaults, as a grid file may write it."""
+        return _signature(self.name, self.parameters)
 
 
 @dataclass(frozen=True)
@@ -132,6 +149,7 @@ class Registry(Mapping[str, Record]):
         self.kind = kind
         self._record = record
         self._entries: dict[str, Record] = {}
+        self.aliases: dict[str, Alias] = {}
 
     def __getitem__(self, name: str) -> Record:
         return self._entries[name]
@@ -150,14 +168,11 @@ class Registry(Mapping[str, Record]):
 
         def add(function: Function, /) -> Function:
             name, keywords = function.__name__, inspect.signature(function).parameters
-            if name in self._entries:
-                raise ValueError(f"{self.article} is registered as {name} already; use another name")
+            self._require_new(name)
             self._entries[name] = self._record(
                 name=name,
                 function=function,
-                parameters=tuple(
-                    _parameter(p) for p in keywords.values() if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED
-                ),
+                parameters=_parameters(function),
                 tags=frozenset(tags),
                 supplied=SUPPLIED & set(keywords),
                 **fields,
@@ -165,6 +180,29 @@ class Registry(Mapping[str, Record]):
             return function
 
         return add
+
+    def _require_new(self, name: str) -> None:
+        if name in self._entries or name in self.aliases:
+            raise ValueError(f"{self.article} is registered as {name} already; use another name")
+
+    def alias(self, canonical: str, spelling: Callable[..., Mapping[str, object]]) -> Decorator:
+        """Register the decorated function's name as an alias of `canonical`: see `Alias`."""
+
+        def add(function: Function, /) -> Function:
+            name = function.__name__
+            self._require_new(name)
+            self.aliases[name] = Alias(name, canonical, _parameters(function), spelling)
+            return function
+
+        return add
+
+    def aliases_of(self, canonical: str, only: str = "") -> list[Alias]:
+        """Return the aliases of a record, or of all records with the tag `only` if `canonical` is empty."""
+        return [
+            alias
+            for alias in self.aliases.values()
+            if canonical in ("", alias.canonical) and (not only or only in self._entries[alias.canonical].tags)
+        ]
 
     @cached_property
     def article(self) -> str:
@@ -189,6 +227,13 @@ class Registry(Mapping[str, Record]):
             With one line: the value, what is allowed, and the nearest valid name.
         """
         name, arguments = _name_and_arguments(value, self.article)
+        if alias := self.aliases.get(name):
+            parameters = _converted(alias, arguments)
+            try:
+                spelled = alias.spelling(**parameters)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            return self.resolve(alias.canonical if spelled == alias.spelling() else spelled, only, also)
         names = [n for n, e in self._entries.items() if not only or only in e.tags]
         if name not in names:
             names += [also] * bool(also)
@@ -196,17 +241,12 @@ class Registry(Mapping[str, Record]):
             kind = f"{only} {self.kind}" if only else self.kind
             registered = name in self._entries
             problem = f"{name} is not {_with_article(kind)}" if registered else f"unknown {kind} {shown(name)}"
-            raise ValueError(f"{problem}; allowed: {allowed}{nearest(name, names)}")
-        parameters = {p.name: p for p in self._entries[name].parameters}
-        for key in arguments:
-            if key not in parameters:
-                takes = f"takes {', '.join(parameters)}" if parameters else "takes no parameters"
-                raise ValueError(f"{name} has no parameter {shown(key)}; it {takes}{nearest(key, parameters)}")
-        try:
-            values = tuple((key, p.convert(arguments.get(key, p.default))) for key, p in parameters.items())
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-        return Call(name, values, tuple(p.default for p in parameters.values()))
+            raise ValueError(
+                f"{problem}; allowed: {allowed}"
+                f"{nearest(name, [*names, *(alias.name for alias in self.aliases_of('', only))])}"
+            )
+        entry = self._entries[name]
+        return Call(name, tuple(_converted(entry, arguments).items()), tuple(p.default for p in entry.parameters))
 
     def lookup(self, canonical: str) -> tuple[Record, dict[str, Any]]:
         """Return the record that a canonical string names, and its parameters as keyword arguments."""
@@ -222,6 +262,30 @@ class Registry(Mapping[str, Record]):
 
 def _with_article(noun: str) -> str:
     return ("an " if noun[0] in "aeiou" else "a ") + noun
+
+
+def _converted(entry: Entry | Alias, arguments: Mapping[str, object]) -> dict[str, Any]:
+    """Return all parameters, as the function takes them; ValueError, with the name, for one that is invalid."""
+    parameters = {p.name: p for p in entry.parameters}
+    for key in arguments:
+        if key not in parameters:
+            takes = f"takes {', '.join(parameters)}" if parameters else "takes no parameters"
+            raise ValueError(f"{entry.name} has no parameter {shown(key)}; it {takes}{nearest(key, parameters)}")
+    try:
+        return {key: p.convert(arguments.get(key, p.default)) for key, p in parameters.items()}
+    except ValueError as error:
+        raise ValueError(f"{entry.name}: {error}") from None
+
+
+def _signature(name: str, parameters: Iterable[Parameter]) -> str:
+    inner = ", ".join(f"{p.name}={p.default!r}" for p in parameters)
+    return f"{name}({inner})" if inner else name
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """Return the parameters of a function that the grid file may set."""
+    keywords = inspect.signature(function).parameters.values()
+    return tuple(_parameter(p) for p in keywords if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED)
 
 
 def _parameter(p: inspect.Parameter) -> Parameter:

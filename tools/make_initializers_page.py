@@ -56,6 +56,11 @@ Made from the pairs in `tools/libraries.py`, which `tests/initializers/test_libr
 distribution (moments, support, Kolmogorov-Smirnov test, exact bounds) where a library's column has a name, and a
 demonstrably different one where the last column says so.
 
+ALIASES are accepted wherever an initializer is named:
+in grid files, by `--set`, by `initbench show` and in `ib.initializers`. With PyTorch's defaults they are the schemes of
+Glorot and He, with other parameters `variance_scaling`: `kaiming_normal(mode='fan_out')` is
+`variance_scaling(scale=2.0, mode='fan_out', distribution='normal')`. Cells, tables and reports have these names.
+
 """
 
 LEFT_OUT = """
@@ -119,9 +124,13 @@ def page() -> str:
             description = documentation(entry.function).partition(">>>")[0].strip()
             text.append(f"\n### {name}\n\n`{entry.signature}`\n\n{description}\n\nFits {entry.fit.words}")
             text[-1] += "; and biases.\n" if "bias" in entry.tags else ".\n"
+            text += [f"\nAlso `{alias.signature}`, as in PyTorch.\n" for alias in INITIALIZERS.aliases_of(name)]
             if name in pictured():
                 text.append(f"\n![{name}](initializers/{name}.png)\n")
-    return "".join([*text, LIBRARIES, libraries.table(), GAINS, gains(), LEFT_OUT.rstrip() + "\n"])
+    aliases = "`, `".join(INITIALIZERS.aliases).join("``")
+    return "".join(
+        [*text, LIBRARIES.replace("ALIASES", aliases), libraries.table(), GAINS, gains(), LEFT_OUT.rstrip() + "\n"]
+    )
 
 
 def gains() -> str:

@@ -22,12 +22,13 @@ def bench(
     cores: Annotated[int, typer.Option("--cores", min=1, help="CPU cores for each library.")] = 1,
 ) -> None:
     """Time the samplers next to every installed library. Takes some minutes on an otherwise idle machine."""
-    from initbench.initializers import throughput
+    from initbench.initializers import INITIALIZERS, throughput
     from initbench.random import noise
     from initbench.system.hardware import cpu_name
     from initbench.system.threads import available_cores
 
-    for name in names or ():
+    names = [INITIALIZERS.aliases[name].canonical if name in INITIALIZERS.aliases else name for name in names or ()]
+    for name in names:
         if name not in throughput.SCHEMES:
             allowed = ", ".join(throughput.SCHEMES)
             raise UserError(f"--scheme {name}: allowed: {allowed}{nearest(name, throughput.SCHEMES)}")

@@ -48,6 +48,17 @@ def list_(
         indent = "  " * bool(headings)
         say(indent + signature)
         say(f"{indent}    {summary}")
+        for alias in _aliases(kind, name):
+            say(f"{indent}    Also {alias}, as in PyTorch.")
+
+
+def _aliases(kind: str, name: str) -> list[str]:
+    """Return the signatures of an initializer's other names."""
+    if kind != "initializers":
+        return []
+    from initbench.initializers import INITIALIZERS
+
+    return [alias.signature for alias in INITIALIZERS.aliases_of(name)]
 
 
 def _entries(kind: str) -> dict[str, tuple[str, str]]:

@@ -18,6 +18,8 @@ What all schemes share:
 - **Networks.** Some schemes look at data (`lsuv`, `within_layer`, `pca`, `kmeans`, `autoinit`, `dks`, `tat`) or at
   gradients (`metainit`, `gradinit`): they take a `Model` instead of a shape and return the weights and the bias of each
   layer. `seed` is an integer there.
+- **Aliases.** PyTorch's names `xavier_uniform`, `xavier_normal`, `kaiming_uniform` and `kaiming_normal` are accepted;
+  tables have the names `glorot_uniform`, `glorot_normal`, `he_uniform` and `he_normal`.
 - **Errors.** ValueError for invalid parameters (a negative standard deviation), for shapes with a zero or with too few
   dimensions, and for a dtype that is not a floating type.
 
@@ -63,6 +65,7 @@ from initbench.initializers.structured import (
     zero_hadamard,
 )
 from initbench.initializers.theory import edge_of_chaos, fixed_point_tanh, kumar, mup, nguyen_widrow, random_walk
+from initbench.initializers.torch_names import kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform
 
 __all__ = [
     "INITIALIZERS",
@@ -87,6 +90,8 @@ __all__ = [
     "he_uniform",
     "identity",
     "idinit",
+    "kaiming_normal",
+    "kaiming_uniform",
     "keras_default",
     "kmeans",
     "kumar",
@@ -112,6 +117,8 @@ __all__ = [
     "uniform",
     "variance_scaling",
     "within_layer",
+    "xavier_normal",
+    "xavier_uniform",
     "zero_hadamard",
     "zeros",
 ]

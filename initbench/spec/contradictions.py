@@ -9,7 +9,7 @@ from typing import Any
 
 from initbench.data import datasets
 from initbench.errors import shown
-from initbench.initializers import schemes
+from initbench.initializers import INITIALIZERS, schemes
 from initbench.models.perceptron import layers
 from initbench.spec.gridfile import too_many_cells
 from initbench.spec.seed_rule import SeedRule
@@ -45,7 +45,7 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
         )
     for setting, axis in axes.items():
         lines += [
-            f"grid.{setting}: {shown(value)} is on this axis more than once; allowed: each value once"
+            f"grid.{setting}: {shown(value)}{_also(value)} is on this axis more than once; allowed: each value once"
             for value, count in (Counter(axis).items() if len(set(axis)) < len(axis) else ())
             if count > 1
         ]
@@ -134,3 +134,9 @@ def _of_sizes(source: datasets.Source, train_sizes: tuple[int | None, ...], batc
         for batch in batch_sizes
         if batch > smallest
     ]
+
+
+def _also(value: object) -> str:
+    """Return the other names of an initializer, in parentheses, or an empty string."""
+    names = [alias.name for alias in INITIALIZERS.aliases_of(value)] if isinstance(value, str) and value else []
+    return f" (also named {', '.join(names)})" * bool(names)

@@ -103,6 +103,7 @@ def _mistake(*lines: str) -> PydanticCustomError:
 def _forms(registry: Registry[Any], only: str = "", also: str = "") -> list[dict[str, Any]]:
     """Return the JSON schemas of a record's forms: its name, its canonical string, its table."""
     entries = [entry for entry in registry.values() if not only or only in entry.tags]
+    entries += registry.aliases_of("", only)
     canonical = "|".join(entry.name for entry in entries)
     return [
         {"enum": [entry.name for entry in entries] + [also] * bool(also)},

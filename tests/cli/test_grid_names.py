@@ -31,7 +31,7 @@ def experiment(folder):
 
 def test_a_file_goes_before_a_preset_of_its_name_and_an_experiments_folder_too(here):
     assert find("keepcoding") == find(Path("keepcoding")) == PRESET
-    (here / "keepcoding").mkdir()  # a folder that is no experiment's
+    (here / "keepcoding").mkdir()  # a folder without an experiment
     assert find("keepcoding") == PRESET
     experiment(here / "keepcoding" / "perceptron")
     assert find("keepcoding/perceptron") == Path("keepcoding/perceptron/grid.toml")
@@ -62,14 +62,14 @@ def test_without_a_name_it_is_the_only_file_that_names_initializers(here):
     assert "z6.toml, 3 more; name one of them, or a preset: " in several.value.lines[0]
 
 
-def test_without_a_name_a_single_file_that_is_no_toml_is_read_so_that_its_mistake_is_shown(here, capsys):
+def test_without_a_name_a_single_file_of_invalid_toml_is_read_so_that_its_mistake_is_shown(here, capsys):
     (here / "mine.toml").write_text("[grid]\ninitializer = [zeros]")
     status, _, errors = ended(None, capsys, "plan")
     assert (status, errors.startswith("mine.toml: invalid TOML")) == (2, True)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("name", "message"),
     [
         ("kepcoding", "kepcoding: No such file or directory, and no preset of that name; did you mean 'keepcoding'?"),
         ("mlp", "mlp: No such file or directory, and no preset of that name; did you mean 'perceptron'?"),
@@ -81,13 +81,13 @@ def test_without_a_name_a_single_file_that_is_no_toml_is_read_so_that_its_mistak
         ("results", "results: is a folder; give a grid file, such as results/grid.toml"),
     ],
 )
-def test_a_name_that_means_nothing_is_one_line_with_the_nearest_that_does(here, capsys, given, message):
+def test_a_name_that_means_nothing_is_one_line_with_the_nearest_that_does(here, capsys, name, message):
     (here / "mine.toml").write_text(made_up.GRID)
     experiment(here / "results" / "first")
     for command in ("plan", "run"):
-        assert ended(None, capsys, command, given) == (2, "", f"{message}\n")
+        assert ended(None, capsys, command, name) == (2, "", f"{message}\n")
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
-        ib.run(given)
+        ib.run(name)
 
 
 def test_a_mistake_in_an_override_names_the_preset_and_not_where_it_is_installed(here, capsys):

@@ -90,7 +90,7 @@ def mistakes(text, **keywords):
         ("[grid]\ninitializer = ['zeros']\n[training]\nlr_decay = 1" + "0" * 5000, ["invalid TOML"]),
         ("dataset = { idx = '~no-such-user-/x' }\n[grid]\ninitializer = ['zeros']", ["~no-such-user-/x"]),
         ("dataset = { idx = '" + "x" * 300 + "' }\n[grid]\ninitializer = ['zeros']", ["no such folder"]),
-        ("[grid]\ninitializer = ['kaiming_uniform']", ["did you mean 'he_uniform'"]),
+        ("[grid]\ninitializer = ['kaiming_uniform_']", ["did you mean 'he_uniform'"]),
         ("[grid]\ninitializer = ['zeros']\nlr = 0.1", ["did you mean 'learning_rate'"]),
         ("[grid]\ninitializer = ['zeros']\n[model]\nactivation = ['tanh', 'relu']", ["a list is an axis and goes in [grid]"]),
         ("[grid]\ninitializer = [zeros]", ["invalid TOML", "names are written in quotes"]),
