@@ -10,7 +10,8 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting import narrative, numbers
 from initbench.reporting.evidence import EQUIVALENT_WITHIN, RATE, Evidence
-from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_NAMED, MAX_OPEN_NAMED, MAX_SHOWN_SEEDS
+from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_NAMED, MAX_NETWORKS, MAX_OPEN_NAMED, MAX_SHOWN_SEEDS
+from initbench.reporting.names import setting_text
 from initbench.reporting.names import title as title_of
 from initbench.spec import seed_rule
 from initbench.spec.grid import Grid
@@ -88,12 +89,12 @@ def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
         Answer(
             combination=part.index,
             title=part.title,
-            settings=tuple(str(part.rows[setting].iloc[0]) for setting in evidence.combination),
+            settings=tuple(setting_text(setting, part.rows[setting].iloc[0]) for setting in evidence.combination),
             seeds=part.seeds,
             kind=part.kind,
             names=tuple(part.best["initializer"]),
             recommendation=_recommendation(part),
-            accuracy=numbers.marked(part.leader) if part.leader is not None else "–",
+            accuracy=numbers.marked(part.first) if part.first is not None else "–",
             certainty=_certainty(part),
             certainty_label=_certainty_label(part),
             **_margin(part, default),
@@ -118,15 +119,18 @@ class _Combination:
         self.leader = leaders.iloc[0] if len(leaders) else None
         self.left = narrative.candidates(rows)
         self.kind = self._kind()
-        best = self.left[self.left["standing"] == "best"]
+        trained = self.left[self.left["failed"] < self.left["seeds"]]
+        best = trained[trained["standing"] == "best"]
         if self.kind in ("untested", "alone"):
             best = leaders
         elif not len(best):
-            best = self.left
+            best = trained if len(trained) else self.left
         if self.no_hidden_layer:
             best = best.sort_values("initializer", key=lambda names: names == "zeros", kind="stable")
         self.best = best
         self.others = self.left[~self.left.index.isin(best.index)]
+        # The one whose accuracy stands for all: the leader, unless a test shows that it is worse than another.
+        self.first = self.leader if self.leader is None or self.leader.name in best.index else best.iloc[0]
 
     def _kind(self) -> str:
         if self.leader is None:
@@ -223,10 +227,18 @@ def _certainty(part: _Combination) -> str:
         which = "either" if len(part.left) == 2 else "any of them"
         most = numbers.at_most(part.left["regret_bound"].max())
         return f"Tie within {within}: choosing {which} costs at most {most} points."
-    return f"Open: {_seeds_missing(part)}{_safe(part)}."
+    return f"{_open(part)}: {_seeds_missing(part)}{_safe(part)}."
+
+
+def _open(part: _Combination) -> str:
+    rule = part.evidence.grid.seed_rule
+    if not part.evidence.until_decided or rule is None:
+        return "Open"
+    return f"Open {'after' if part.seeds < rule.max_seeds else 'at the maximum of'} {part.seeds} seeds"
 
 
 def _seeds_missing(part: _Combination) -> str:
+    """Say how many seeds would decide."""
     if math.isnan(part.decided_at):
         return "some initializers have too few common seeds"
     if part.decided_at <= MAX_SHOWN_SEEDS:
@@ -252,7 +264,8 @@ def _safe(part: _Combination) -> str:
     costs = [
         f"{row['initializer']} costs at most {numbers.at_most(row['regret_bound'])}" for _, row in shown.iterrows()
     ]
-    return f"; until then {costs[0]} points" + "".join(f", {cost}" for cost in costs[1:]).replace(" costs", "")
+    until = "until then " * (part.decided_at <= MAX_SHOWN_SEEDS)
+    return f"; {until}{costs[0]} points" + "".join(f", {cost}" for cost in costs[1:]).replace(" costs", "")
 
 
 def _certainty_label(part: _Combination) -> str:
@@ -278,28 +291,22 @@ def default_of(evidence: Evidence) -> tuple[str, str] | None:
 
 def _margin(part: _Combination, default: tuple[str, str] | None) -> dict[str, str]:
     """Return the sentence and the label that compare with the usual default."""
-    empty = {"margin": "", "margin_label": "–"}
-    if default is None or part.leader is None or part.kind == "alone":
-        return empty
-    name, library = default
-    rows = part.rows[part.rows["initializer"] == name]
-    if not len(rows):
-        return empty
-    row = rows.iloc[0]
-    if row["leader"]:
-        return {"margin": f"{name} is {library}’s default.", "margin_label": "is the default"}
+    rows = part.rows[part.rows["initializer"] == default[0]] if default else part.rows.iloc[:0]
+    if default is None or part.leader is None or part.kind == "alone" or not len(rows):
+        return {"margin": "", "margin_label": "–"}
+    row, leader = rows.iloc[0], part.leader["initializer"]
+    called, label = f"{default[0]}, {default[1]}’s default", "–"
+    if row["leader"] and part.first is part.leader:
+        return {"margin": f"{default[0]} is {default[1]}’s default.", "margin_label": "is the default"}
     value, interval = numbers.points(row["difference"], row["difference_low"], row["difference_high"])
-    if value == "–":
-        return empty
-    label = f"{value} {interval}".strip()
-    label = label if value.startswith("−") else f"+{label}"
-    called = f"{name}, {library}’s default"
-    leader, low = part.leader["initializer"], row["difference_low"]
+    if part.first is part.leader and value != "–":
+        label = f"{'' if value.startswith('−') else '+'}{value} {interval}".strip()
+    low, is_worse = row["difference_low"], row["significant"]
     if row["failed"] == row["seeds"]:
         sentence = f"{narrative.none_trained(rows).replace('run', f'run of {called},', 1)}."
-    elif row["significant"] and (low > 0 or (row["worse_than"] == leader and low == 0)):
+    elif is_worse and part.first is part.leader and (low > 0 or (row["worse_than"] == leader and low == 0)):
         sentence = f"{leader} is {value} points {interval} better than {called}."
-    elif row["significant"]:
+    elif is_worse:
         sentence = f"{called}, is significantly worse than {row['worse_than']}."
     elif row["standing"]:
         sentence = f"No significant difference from {called}."
@@ -317,9 +324,9 @@ def _warnings(part: _Combination) -> list[str]:
     lines += _edges(part)
     for _, row in part.best.iterrows():
         if 0 < row["failed"] < row["seeds"]:
-            lines.append(f"{narrative.failed_runs(row)} of {row['initializer']}.")
-    if part.leader is not None and (flag := numbers.flag(part.leader)):
-        lines.append(f"† The interval of {part.leader['initializer']}: {flag}.")
+            lines.append(f"{narrative.failed_runs(row, str(row['initializer']))}.")
+    if part.first is not None and (flag := numbers.flag(part.first)):
+        lines.append(f"† The interval of {part.first['initializer']}: {flag}.")
     return lines
 
 
@@ -375,7 +382,8 @@ def title(evidence: Evidence) -> str:
     """Return the question that the page answers: its title."""
     settings, combinations = evidence.combination, evidence.combinations
     if len(combinations) > 1:
-        return f"Which weight initializer, with which {numbers.listed([s.replace('_', ' ') for s in settings])}?"
+        words = ["hidden layers" if setting == "hidden" else setting.replace("_", " ") for setting in settings]
+        return f"Which weight initializer, with which {numbers.listed(words)}?"
     row = combinations[0][1].iloc[0]
     first, *rest = [title_of([setting], row) for setting in settings]
     return f"Which weight initializer for {first}{' with ' * bool(rest)}{numbers.listed(rest)}?"
@@ -385,10 +393,15 @@ def network(grid: Grid) -> str:
     """Return the networks in words: the widths of their layers, and how many are hidden."""
     hidden = grid.axes["hidden"]
     sizes = dict.fromkeys((source.pixels, source.classes) for source in grid.sources.values())
-    networks = [_network(pixels, widths, classes) for pixels, classes in sizes for widths in hidden]
     if set(hidden) == {""} and grid.axes["output_activation"] == ("same",):
-        return f"{'; '.join(networks)}: the activation is that of the output."
-    return f"{'; '.join(narrative.shortened(networks))}."
+        layers = "; ".join(_network(pixels, "", classes) for pixels, classes in sizes)
+        return f"{layers}: the activation is that of the output."
+    if len(hidden) * len(sizes) <= MAX_NETWORKS:
+        return f"{'; '.join(_network(pixels, widths, classes) for pixels, classes in sizes for widths in hidden)}."
+    shapes = narrative.some([widths.replace("-", " → ") or "no hidden layer" for widths in hidden])
+    inputs = either([str(pixels) for pixels in dict.fromkeys(pixels for pixels, _ in sizes)])
+    outputs = either([str(classes) for classes in dict.fromkeys(classes for _, classes in sizes)])
+    return f"{len(hidden) * len(sizes)} networks, {inputs} → hidden layers → {outputs}; hidden layers: {shapes}."
 
 
 def _network(pixels: int, widths: str, classes: int) -> str:
@@ -450,8 +463,8 @@ def _mostly(evidence: Evidence, table: pd.DataFrame) -> str:
     others = counts.drop("zeros") if zeros else counts
     note = ""
     if zeros:
-        where = _of_all(zeros, total) if zeros == total else str(zeros)
-        note = f"; zeros is in {where}, but only because there is no hidden layer"
+        combinations = _of_all(zeros, total) if zeros == total else str(zeros)
+        note = f"; zeros is in {combinations}, but only because there is no hidden layer"
     if not len(others) or not others.max():
         return f"zeros alone is ever among the best{note}." if zeros else "No initializer is among the best anywhere."
     most = int(others.max())
@@ -466,8 +479,8 @@ def _mostly(evidence: Evidence, table: pd.DataFrame) -> str:
         )
         alone = int(((left == 1) & (table["initializer"] == names[0]) & (table["standing"] == "best")).sum())
         if alone:
-            text += f", and significantly better than every other in {alone if alone < most else 'all of these'}"
-    return f"{text}{note} (each tested at 5%)."
+            text += f" and significantly better than every other in {alone if alone < most else 'all of these'}"
+    return f"{text}, each tested at 5%{note}."
 
 
 def _jointly(evidence: Evidence, table: pd.DataFrame) -> str:
@@ -501,13 +514,13 @@ def warnings(evidence: Evidence) -> list[str]:
     zeros = [part for part in parts if part.no_hidden_layer and "zeros" in set(part.best["initializer"])]
     if zeros:
         everywhere = set(evidence.grid.axes["hidden"]) == {""}
-        where = "the network has" if everywhere else "these networks have"
-        lines.append(f"zeros works only because {where} no hidden layer: do not use it in others.")
+        network_has = "the network has" if everywhere else "these networks have"
+        lines.append(f"zeros works only because {network_has} no hidden layer: do not use it in others.")
     edges = sum(bool(_edges(part)) for part in parts)
     if edges:
-        where = f" in {_of_all(edges, len(parts))} combinations" * (len(parts) > 1)
+        scope = f" in {_of_all(edges, len(parts))} combinations" * (len(parts) > 1)
         lines.append(
-            f"A recommended initializer is best at the lowest or highest learning rate of the grid{where}: "
+            f"A recommended initializer is best at the lowest or highest learning rate of the grid{scope}: "
             "one beyond may be better."
         )
     return lines + _failures(evidence) + _few_seeds(first)
@@ -524,8 +537,9 @@ def _failures(evidence: Evidence) -> list[str]:
     counts = counts[counts["sum"] > 0].sort_values("sum", ascending=False, kind="stable")
     names = [f"{'all' if row['sum'] == row['size'] else row['sum']} of {name}" for name, row in counts.iterrows()]
     names = list(counts.index) if len(names) == 1 and counts["sum"].iloc[0] < counts["size"].iloc[0] else names
-    where = last.loc[last["failed"], evidence.combination].drop_duplicates()
-    only = f" with {title_of(evidence.combination, where.iloc[0])}" * (len(where) == 1 < len(evidence.combinations))
+    affected = last.loc[last["failed"], evidence.combination].drop_duplicates()
+    is_one = len(affected) == 1 < len(evidence.combinations)
+    only = f" with {title_of(evidence.combination, affected.iloc[0])}" * is_one
     return [f"{failed:,} of {numbers.plural(total, 'run')} {outcome}: {narrative.some(names)}{only}."]
 
 

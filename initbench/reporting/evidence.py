@@ -98,16 +98,18 @@ class Evidence:
 
     @cached_property
     def decided_at(self) -> list[tuple[float, float]]:
-        """`stats.seeds_to_decide` of each of `combinations`, and the same with `EQUIVALENT_WITHIN` points.
+        """`stats.seeds_to_decide` of each of `combinations`, as the grid declares what is equivalent.
 
-        Of the differences that the grid file declares not to matter; without any, the second supposes some.
+        And the same if it declared `EQUIVALENT_WITHIN`, where it declares nothing.
         """
+
+        def ends(within: float | None) -> list[float]:
+            table = stats.seeds_to_decide(self.frame, self.combination, chance=self.chance, equivalent_within=within)
+            return list(table["decided_at"])
+
         within = self.grid.equivalent_within
-        ends = []
-        for points in (within, EQUIVALENT_WITHIN if within is None else within):
-            table = stats.seeds_to_decide(self.frame, self.combination, chance=self.chance, equivalent_within=points)
-            ends.append(list(table["decided_at"]))
-        return list(zip(*ends, strict=True))
+        declared = ends(within)
+        return list(zip(declared, declared if within is not None else ends(EQUIVALENT_WITHIN), strict=True))
 
     @property
     def shown(self) -> list[tuple[str, pd.DataFrame]]:

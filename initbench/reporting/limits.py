@@ -4,6 +4,7 @@
 MAX_FIRST_ANSWERS = 8  # combinations with an answer on the first screen
 MAX_ANSWERS = 200  # combinations with an answer at all
 MAX_NAMED = 8  # initializers that a list in a sentence names
+MAX_NETWORKS = 2  # networks that a sentence describes one by one
 MAX_OPEN_NAMED = 4  # initializers with a mean more than a point below the leader that an answer names among the best
 
 # Its tables

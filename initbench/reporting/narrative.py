@@ -143,14 +143,14 @@ def named(row: Any, more: str = "") -> str:
     return str(row["initializer"]) + (f" ({'; '.join(notes)})" if notes else "")
 
 
-def failed_runs(row: Any) -> str:
-    """Say how many runs of an initializer failed, and how: `1 of 5 runs diverged`."""
+def failed_runs(row: Any, of: str = "") -> str:
+    """Say how many runs of an initializer failed, and how: `1 of 5 runs diverged`, or `… runs of zeros …`."""
     outcome = "failed"
     if row["failed"] == row["diverged"]:
         outcome = "diverged"
     elif not row["diverged"]:
         outcome = "stayed at chance"
-    return f"{int(row['failed'])} of {plural(int(row['seeds']), 'run')} {outcome}"
+    return f"{int(row['failed'])} of {plural(int(row['seeds']), 'run')}{f' of {of}' * bool(of)} {outcome}"
 
 
 def none_trained(rows: pd.DataFrame) -> str:

@@ -65,7 +65,9 @@ def seeds_to_decide(
     """
     keys = list(combination)
     rows = outcomes(frame, chance)
+    columns = [*keys, "initializer", "seed", "dataset", "failed", metric, f"scored_{metric}"]
     rows = rows.assign(initializer=rows["initializer"].astype(str))
+    rows = rows[[name for name in dict.fromkeys(columns) if name in rows]]
     margin = -np.inf if equivalent_within is None else equivalent_within / 100
     records = []
     for runs in by_combination(rows, keys):
