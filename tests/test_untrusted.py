@@ -121,7 +121,7 @@ def test_a_poisoned_experiment_is_shown_literally_in_the_terminal_and_in_tables(
     assert "\x1b" not in capsys.readouterr().out
     from initbench.reporting import tables
 
-    lines = tables.markdown(frame, run.grid).splitlines()
+    lines = tables.markdown(Evidence.of(frame, run.grid), "long").splitlines()
     body = [line for line in lines if line.startswith("|")]
     assert len(body) == 2 + 3 * 2 * 3
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in body} == {9}

@@ -1,6 +1,7 @@
 """Write the outputs of an experiment: report, figures, tables, comparison."""
 
 import io
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from initbench.errors import UserError, nearest, printable, shown
 from initbench.results import store
 from initbench.results.experiment import Experiment
 from initbench.spec import presets
+from initbench.spec.columns import METRICS
 from initbench.system import files
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from initbench.reporting.evidence import Evidence
 
 FORMS = ("svg", "pdf", "png")  # of figures
+TABLE_NAMES = (".csv", ".parquet", ".md", ".tex", ".txt")
+LAYOUTS = ("pivot", "long")  # of the table of means
 
 
 @dataclass(frozen=True)
@@ -102,16 +106,14 @@ def write_figures(experiment: Experiment, form: str, into: str | Path | None = N
     return list(contents)
 
 
-def write_table(experiment: Experiment, path: Path) -> int:
-    """Write the tidy table (.csv, .parquet) or the table of means (.md, .tex); returns the number of its rows."""
-    check_table(path)
-    if path.suffix in (".md", ".tex"):
-        from initbench.reporting import tables
+def write_table(experiment: Experiment, path: Path, **options: str) -> str:
+    """Write what the name's ending asks for, and return how much it is, in words.
 
-        frame = _trained(experiment, "average")
-        content = (tables.markdown if path.suffix == ".md" else tables.latex)(frame, experiment.grid).encode()
-        frame = frame.drop_duplicates([setting for setting in experiment.grid.axes if setting != "seed"])
-    else:
+    The tidy table (.csv, .parquet), the table of means (.md, .tex) or the methods as a paragraph (.txt). `options` are
+    those of `reporting.tables.markdown` and `latex`.
+    """
+    check_table(path, options)
+    if path.suffix in (".csv", ".parquet"):
         from initbench.results.table import csv_bytes
 
         frame = experiment.frame()
@@ -121,14 +123,39 @@ def write_table(experiment: Experiment, path: Path) -> int:
             buffer = io.BytesIO()
             frame.to_parquet(buffer, index=False)
             content = buffer.getvalue()
-    _write(path, content)
-    return len(frame)
+        _write(path, content)
+        return f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'}"
+    from initbench.reporting import methods, tables
+    from initbench.reporting.evidence import Evidence
+
+    frame, environments = experiment.read()
+    _refuse_empty(frame, experiment, "describe" if path.suffix == ".txt" else "average")
+    evidence = Evidence.of(frame, experiment.grid)
+    if path.suffix == ".txt":
+        text = methods.methods(evidence, environments, experiment.seeds_seen)
+        _write(path, f"{text}\n".encode())
+        return f"{len(text.split()):,} words"
+    text = (tables.markdown if path.suffix == ".md" else tables.latex)(evidence, **options)
+    _write(path, text.encode())
+    rows = tables.table_of(evidence, **{name: options[name] for name in ("layout", "metric") if name in options}).rows
+    return f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}"
 
 
-def check_table(path: Path) -> None:
-    """Raise UserError unless `write_table` can write a file of this name."""
-    if path.suffix not in (".csv", ".parquet", ".md", ".tex"):
-        raise UserError(f"{path}: the name ends in {shown(path.suffix)}; allowed: .csv, .parquet, .md or .tex")
+def check_table(path: Path, options: Mapping[str, str]) -> None:
+    """Raise UserError unless `write_table` can write a file of this name with these options."""
+    if path.suffix not in TABLE_NAMES:
+        raise UserError(f"{path}: the name ends in {shown(path.suffix)}; allowed: .csv, .parquet, .md, .tex or .txt")
+    for name, value in options.items():
+        endings = (".tex",) if name == "label" else (".md", ".tex")
+        if path.suffix not in endings:
+            raise UserError(
+                f"--{name}: not allowed with {path}; allowed: with a name that ends in {' or '.join(endings)}"
+            )
+        allowed = {"layout": LAYOUTS, "metric": METRICS}.get(name, ())
+        if allowed and value not in allowed:
+            raise UserError(f"--{name} {shown(value)}: allowed: {', '.join(allowed)}{nearest(value, allowed)}")
+        if name == "label" and not re.fullmatch(r"[A-Za-z0-9:._/+-]+", value):
+            raise UserError(f"--label {shown(value)}: allowed: letters, digits and : . _ / + -, such as tab:results")
 
 
 @dataclass(frozen=True)

@@ -46,24 +46,50 @@ def figures(
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench export results/keepcoding keepcoding.csv")
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Argument(metavar="OUT.CSV|PARQUET|MD|TEX", help="The file to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.CSV|PARQUET|MD|TEX|TXT", help="The file to write.")],
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pivot|long",
+            help="In .md and .tex: a row for each initializer and a column for each combination (the default for 2 to "
+            "16 combinations), or a row for each initializer of each combination.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In .md and .tex: test_accuracy (the default), validation_accuracy, test_loss, validation_loss or "
+            "train_loss, after the last epoch.",
+        ),
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="In .md and .tex: the caption; .tex is a complete table then.")
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="In .tex: the table's name for \\ref; .tex is a complete table then."),
+    ] = None,
     force: Force = False,
 ) -> None:
-    """Write an experiment's results as a table.
+    """Write an experiment's results as a table, or its methods as text.
 
     A name in .csv or .parquet writes the tidy table, one row per cell and epoch; a name in .md or .tex the table of
-    means with their intervals, the best initializers in bold.
+    means with their intervals, the best initializers in bold; a name in .txt a paragraph on the methods, with numbers
+    of runs and versions, for a paper.
 
     When a spreadsheet imports a CSV file, choose text for the column `cell`: some ids look like numbers.
     """
     from initbench.api import outputs, rounds
 
-    outputs.check_table(out)
+    every = {"layout": layout, "metric": metric, "caption": caption, "label": label}
+    options = {name: value for name, value in every.items() if value is not None}
+    outputs.check_table(out, options)
     refuse_to_overwrite(out, force)
     experiment = rounds.opened(folder)
-    rows = outputs.write_table(experiment, out)
+    size = outputs.write_table(experiment, out, **options)
     print_notes(experiment)
-    say(f"{out}: {rows:,} rows")
+    say(f"{out}: {size}")
 
 
 @app.command(

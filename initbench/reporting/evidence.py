@@ -77,6 +77,18 @@ class Evidence:
         table = verdicts(frame, combination, chance=self.chance, equivalent_within=within, selected_from=selected_from)
         return stats.at_half_width(table, rule.half_width) if rule and rule.half_width is not None else table
 
+    def results_in(self, metric: str) -> pd.DataFrame:
+        """Return `stats.results` in another metric: the rows of `verdicts`, with their `leader` and `standing`.
+
+        Initializers are compared in test accuracy alone, whichever metric is shown.
+        """
+        if metric == stats.METRIC:
+            return self.verdicts
+        keys = [*self.combination, "initializer"]
+        results = stats.results_of(self.outcomes, keys, metric, self.chance)
+        table = self.verdicts[[*keys, "leader", "comparisons", "standing"]].merge(results, how="left", on=keys)
+        return stats.selected(table, self.selected_from) if metric == stats.SELECTION_METRIC else table
+
     @property
     def pairs(self) -> pd.DataFrame:
         """`stats.pairs`, or with a rule that adds seeds until all is decided, the pairs that hold at every look."""

@@ -25,16 +25,8 @@ LABELS = {
 
 def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
     """The table's rows: what they show and what they are sorted by; for each metric its cells, as `_cells` has them."""
-    keys = [*evidence.combination, "initializer"]
     table = evidence.verdicts.head(limits.MAX_TABLE_ROWS)
-    by_metric = {stats.METRIC: table.to_dict("records")}
-    for metric in LABELS:
-        if metric not in by_metric:
-            results = stats.results_of(evidence.outcomes, keys, metric, evidence.chance)
-            results = table[[*keys, "leader", "comparisons"]].merge(results, how="left", on=keys)
-            if metric == stats.SELECTION_METRIC:
-                results = stats.selected(results, evidence.selected_from)
-            by_metric[metric] = results.to_dict("records")
+    by_metric = {m: evidence.results_in(m).head(limits.MAX_TABLE_ROWS).to_dict("records") for m in LABELS}
     combination = np.repeat(np.arange(len(evidence.combinations)), [len(rows) for _, rows in evidence.combinations])
     return [
         {

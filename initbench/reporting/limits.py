@@ -10,6 +10,7 @@ MAX_OPEN_NAMED = 4  # initializers with a mean more than a point below the leade
 # Its tables
 MAX_TABLE_ROWS = 500  # rows of the table of means
 MAX_PAIRS = 20_000  # pairs of initializers over all combinations; beyond, the table compares with the leader alone
+MAX_PIVOT_COLUMNS = 16  # combinations that `initbench export` writes side by side, unless a layout is given
 MAX_EMBEDDED_ROWS = (
     30_000  # rows of the tidy table that the page carries; beyond, it carries the last epochs or nothing
 )

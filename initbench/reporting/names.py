@@ -24,6 +24,9 @@ DATASETS = {
 # The hexadecimal digits that distinguish data sets of one name: four, or more where four are alike.
 MIN_DIGITS, DIGITS = 4, 12
 
+# Settings whose values are clear without the setting's name.
+CLEAR = ("activation", "loss", "optimizer", "dataset")
+
 # What stands beside the name or the number of an initializer that is among the best: the second, if its mean is more
 # than a point below the leader's.
 MARKS = {"best": "•", "open": "◦", "": ""}
@@ -63,7 +66,7 @@ def title(combination: Sequence[str], row: Any) -> str:
             value = f"hidden {value}" if value else "no hidden layer"
         elif setting == "dataset":
             value = dataset(value)
-        elif setting not in ("activation", "loss", "optimizer"):
+        elif setting not in CLEAR:
             value = f"{setting.replace('_', ' ')} {value}"
         parts.append(value)
     return ", ".join(parts) or "all cells"

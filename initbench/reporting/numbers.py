@@ -62,19 +62,30 @@ def interval(row: Any, runs: str = "all") -> str:
     >>> interval({"mean_all": 0.912, "all_low": 0.907, "all_high": 0.915})
     '91.2% +0.3 −0.5'
     """
+    mean, above, below = interval_parts(row, runs)
+    if not above:
+        return f"{mean}%" if mean != "–" else mean
+    return f"{mean}% ± {above}" if above == below else f"{mean}% +{above} −{below}"
+
+
+def interval_parts(row: Any, runs: str = "all") -> tuple[str, str, str]:
+    """A row's mean in percent, and how far its interval reaches up and down; without an interval two empty texts.
+
+    >>> interval_parts({"mean_all": 0.912, "all_low": 0.907, "all_high": 0.915})
+    ('91.2', '0.3', '0.5')
+    """
     mean, low, high = row[f"mean_{runs}"], row[f"{runs}_low"], row[f"{runs}_high"]
-    if pd.isna(mean):
-        return "–"
     half = (high - low) / 2
+    if pd.isna(mean) or pd.isna(half):
+        return percent(mean).removesuffix("%"), "", ""
     if half > MAX_HALF_WIDTH:
-        return f"{percent(mean)} ± over {100 * MAX_HALF_WIDTH:.0f}"
-    if pd.isna(half):
-        return percent(mean)
+        over = f"over {100 * MAX_HALF_WIDTH:.0f}"
+        return percent(mean).removesuffix("%"), over, over
     symmetric = abs(high + low - 2 * mean) < 1e-9
     digits = digits_for(half if symmetric else min(high - mean, mean - low))
     up, down = (half, half) if symmetric else (high - mean, mean - low)
     above, below = (f"{100 * part:.{digits}f}" for part in (up, down))
-    return percent(mean, digits) + (f" ± {above}" if above == below else f" +{above} −{below}")
+    return percent(mean, digits).removesuffix("%"), above, below
 
 
 def marked(row: Any) -> str:
@@ -84,17 +95,27 @@ def marked(row: Any) -> str:
 
 def loss_interval(row: Any, runs: str = "all") -> str:
     """As `interval`, of a loss, with the number of runs that it is the mean of."""
+    mean, half = loss_parts(row, runs)
+    if mean == "–":
+        return mean
+    count = int(row["seeds"] - row["diverged" if runs == "all" else "failed"])
+    return f"{mean} ± {half} ({plural(count, 'run')})" if half else f"{mean} ({plural(count, 'run')})"
+
+
+def loss_parts(row: Any, runs: str = "all") -> tuple[str, str]:
+    """A row's mean loss, and half the width of its interval; an empty text where there is none.
+
+    >>> loss_parts({"mean_all": 0.31234, "all_low": 0.31, "all_high": 0.31468})
+    ('0.3123', '0.0023')
+    """
     mean = row[f"mean_{runs}"]
     if pd.isna(mean):
-        return "–"
+        return "–", ""
     half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
-    count = int(row["seeds"] - row["diverged" if runs == "all" else "failed"])
     if 0.001 <= abs(mean) < 1e6:
         digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 100 else 0
-        shown = f"{mean:,.{digits}f}" + ("" if pd.isna(half) else f" ± {half:,.{digits}f}")
-    else:
-        shown = f"{mean:.3g}" + ("" if pd.isna(half) else f" ± {half:.2g}")
-    return f"{shown} ({plural(count, 'run')})"
+        return f"{mean:,.{digits}f}", "" if pd.isna(half) else f"{half:,.{digits}f}"
+    return f"{mean:.3g}", "" if pd.isna(half) else f"{half:.2g}"
 
 
 def points(value: float, low: float, high: float) -> tuple[str, str]:

@@ -71,7 +71,12 @@ def counted(count: int, setting: str) -> str:
     >>> counted(2, "loss"), counted(3, "batch_size"), counted(2, "epochs")
     ('2 losses', '3 batch sizes', '2 numbers of epochs')
     """
-    special = {"loss": "losses", "epochs": "numbers of epochs", "hidden": "shapes of hidden layers"}
+    special = {
+        "dataset": "data sets",
+        "loss": "losses",
+        "epochs": "numbers of epochs",
+        "hidden": "shapes of hidden layers",
+    }
     return f"{count} " + special.get(setting, setting.replace("_", " ") + "s")
 
 

@@ -306,37 +306,6 @@ def test_the_time_of_initialization_is_reported_apart_from_training():
     assert narrative.initialization([timing], []) == narrative.initialization([{"seconds": 1.0}]) == ""
 
 
-def test_tables_for_papers_have_the_numbers_and_the_best_in_bold():
-    from initbench.reporting import tables
-
-    parsed = grid.parse(TEXT, overrides={"seed": 5})
-    frame = made_up(
-        parsed,
-        lambda c: (
-            0.9
-            - 0.4 * c.initializer.startswith("trunc")
-            - 0.02 * (c.seed % 2) * (c.loss == "mse") * (c.initializer == "zeros")
-        ),
-    )
-    verdicts = stats.verdicts(frame, ["activation", "loss"])
-    markdown, latex = tables.markdown(frame, parsed), tables.latex(frame, parsed)
-    rows = [line for line in markdown.splitlines() if line.startswith("|")][2:]
-    body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
-    assert body.count(r"\addlinespace") == 3  # between four combinations
-    body = [line for line in body if line != r"\addlinespace"]
-    assert len(rows) == len(body) == len(verdicts) == 12
-    for (_, row), text, tex in zip(verdicts.iterrows(), rows, body, strict=True):
-        assert numbers.interval(row) in text
-        assert numbers.interval(row).replace("%", r"\%").replace("±", r"$\pm$").replace("−", "$-$") in tex
-        assert text.endswith(f" | {numbers.at_most(row['regret_bound'])} |")
-        assert ("**" in text) == (r"\textbf{" in tex) == (row["standing"] == "best")
-        assert (" ◦ |" in text) == (r" $\circ$ &" in tex) == (row["standing"] == "open")
-        assert row["leader"] <= (row["standing"] == "best") == (not row["significant"])
-        assert row["initializer"].replace("_", r"\_") in text
-        assert row["initializer"].replace("_", r"\_") in tex
-    assert re.sub(r"\\.", "", latex.partition("\n")[2]).count("_") == 0  # every one is escaped
-
-
 def test_the_page_estimates_the_number_of_seeds_required(page, without_figures):
     parsed = grid.parse(TEXT)
     verdicts = stats.verdicts(made_up(parsed), ["activation", "loss"])

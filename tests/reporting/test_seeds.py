@@ -170,7 +170,7 @@ def test_the_half_width_of_the_rule_is_the_one_that_is_shown(narrow, without_fig
     shown = re.findall(r"<td><span>9\d\.\d% ± (\d\.\d)</span>", page)
     assert set(shown) == {"0.2"}
     assert "The first" not in page
-    assert "0.2" in tables.markdown(frame, parsed)
+    assert "0.2" in tables.markdown(Evidence.of(frame, parsed))
 
 
 def test_an_unfinished_round_is_reported_as_unfinished(decided, without_figures):
