@@ -240,11 +240,15 @@ def test_new_plan_run_report_export_clean(tmp_path, without_figures):
         assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
         assert len(read(tmp_path / name)) == 48
     assert (tmp_path / "out.csv").read_bytes() == csv_bytes(pd.read_parquet(tmp_path / "out.parquet"))
-    for name, begins in (("means.md", "| activation |"), ("means.tex", "% keepcoding-smoke")):
+    for name, begins in (
+        ("means.md", "| initializer |"),
+        ("means.tex", "% keepcoding-smoke"),
+        ("how.txt", "We compared 6 "),
+    ):
         assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
         assert (tmp_path / name).read_text().startswith(begins)
     wrong = initbench("export", "results/keepcoding-smoke", "out.xlsx", cwd=tmp_path)
-    assert (wrong.returncode, "allowed: .csv, .parquet, .md or .tex" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "allowed: .csv, .parquet, .md, .tex or .txt" in wrong.stderr) == (2, True)
 
     unanswered = initbench("clean", "results/keepcoding-smoke", cwd=tmp_path)
     assert (unanswered.returncode, "--yes" in unanswered.stderr, folder.exists()) == (2, True, True)
