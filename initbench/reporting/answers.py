@@ -356,19 +356,26 @@ def _edges(part: _Combination) -> list[str]:
 
 
 def _command(evidence: Evidence, parts: Sequence[_Combination], command: Sequence[str]) -> str:
-    """Return the command that settles every combination that is open; it trains all combinations together."""
+    """Return the command that settles every combination that is open; it trains all combinations together.
+
+    Empty for initializers at learning rates of their own with the rule: it compares within each learning rate, so it
+    may have ended.
+    """
     unsettled = [part for part in parts if part.is_open]
     words = [*(command or ("initbench", "run", f"{evidence.grid.name}.toml"))]
-    rule = evidence.grid.seed_rule
-    if rule and rule.half_width is None and all(part.seeds < rule.max_seeds for part in unsettled):
+    rule = evidence.grid.seed_rule if evidence.until_decided else None
+    if rule and evidence.selected_from > 1:
+        return ""
+    if rule and all(part.seeds < rule.max_seeds for part in unsettled):
         return shlex.join(words)  # it goes on
     needed = [part.decided_at for part in unsettled]
     if evidence.grid.equivalent_within is None and any(n > MAX_SHOWN_SEEDS for n in needed):
         words += ["--set", f"equivalent_within={EQUIVALENT_WITHIN:g}"]
         needed = [part.decided_at_if_declared for part in unsettled]
     most = max([n for n in needed if not math.isnan(n)], default=0.0)
-    # Half of the experiments take more seeds than estimated.
-    limit = "" if most <= seed_rule.MAX_SEEDS / 2 else f",max={MAX_SHOWN_SEEDS}"
+    limit = ""
+    if most > seed_rule.MAX_SEEDS / 2 or rule:  # half of the experiments take more seeds than estimated
+        limit = f",max={max(MAX_SHOWN_SEEDS, 2 * rule.max_seeds if rule else 0)}"
     return shlex.join([*words, "--set", f'seed={{until="decided"{limit}}}'])
 
 

@@ -69,8 +69,7 @@ def added_seeds(grid: Grid, seeds_seen: Sequence[int]) -> list[str]:
 
     counts = numbers.listed([str(count) for count in seeds_seen])
     return [
-        f"Seeds were added after the results of {counts} seeds. That at most 5% of combinations of equal initializers "
-        "show a significant difference holds for a number of seeds that is fixed in advance: with looks after 5, 10, "
-        "20, 40 and 80 seeds it is 17 to 19%. Comparisons that hold at every look: initbench run with --set "
-        "'seed={until=\"decided\"}'"
+        f"Seeds were added after the results of {counts} seeds. With looks after 5, 10, 20, 40 and 80 seeds, 17 to 19% "
+        "of combinations of equal initializers show a significant difference, not 5%. Comparisons that hold at every "
+        "look: initbench run with --set 'seed={until=\"decided\"}'"
     ]
