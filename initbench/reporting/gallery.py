@@ -27,13 +27,13 @@ class ReportFigure:
 def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     """Yield the figures, in the order of the page."""
     yield ReportFigure("overview", "overview", _overview(evidence.first, palette))
-    limits = figures.accuracy_range(evidence.last, evidence.verdicts)
     for i, (title, rows) in enumerate(evidence.shown):
-        drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, palette, limits, title)
+        drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, palette, title)
         yield ReportFigure("accuracy", title, drawing, i)
     for i, (title, rows) in enumerate(evidence.shown):
         if rows["difference"].notna().any():
-            yield ReportFigure("differences", title, figures.differences(rows, palette, title), i)
+            drawing = figures.differences(evidence.runs_of(rows), rows, palette, title)
+            yield ReportFigure("differences", title, drawing, i)
     for i, (title, rows) in enumerate(evidence.shown):
         runs = evidence.runs_of(rows, evidence.frame)
         validated = stats.scored(runs, "validation_accuracy", evidence.chance)
@@ -88,9 +88,7 @@ def _overview(evidence: Evidence, palette: Palette) -> Drawing:
     """Points behind the best of each combination; of a single combination, its accuracies."""
     if len(evidence.combinations) == 1:
         title, rows = evidence.combinations[0]
-        return figures.accuracy_by_initializer(
-            evidence.last, rows, palette, figures.accuracy_range(evidence.last, rows), title
-        )
+        return figures.accuracy_by_initializer(evidence.last, rows, palette, title)
     combinations, columns = _combinations(evidence)
     order = _best_first(_by_combination(combinations, "mean_all", evidence.initializers))
     means = _by_combination(combinations, "mean_all", order)

@@ -30,7 +30,8 @@ MAX_NAMED_CURVES, MAX_NAMED_BEST = 10, 7  # curves with a colour and a name, tho
 MAX_COMPETING = 0.1  # behind the highest final validation accuracy, so that learning curves zoom to it
 MIN_LOG_RATIO = 10  # of the highest loss to the lowest, on a logarithmic axis
 MAX_VECTOR_DOTS = 2_000  # dots drawn as marks of an SVG; beyond, as one image, or a page has hundreds of megabytes
-MAX_LINEAR_DIFFERENCE = 5  # points behind the leader on a linear axis; beyond, the axis is symmetric logarithmic
+MAX_JOINED_SEEDS = 12  # seeds whose dots are joined across initializers
+MAX_FIGURE_ROWS = 24  # rows of a figure; beyond, those that are far behind share one
 MAX_NARROW_FIGURE = 460  # pixels of width of a figure beside another; a wider one fills a row, and scrolls on a phone
 
 # The figures of `initbench show`
@@ -44,7 +45,8 @@ MAX_COMPARED_ROWS = 1_000  # rows of the table, those that changed most
 MAX_COMPARED_DRAWN = 30  # rows of the figure, those that changed most
 
 # Letters, in widths of an ordinary character
-MAX_ROW_LABEL = 56  # above a row of a figure: a name and its number
+MAX_ROW_NAME = 17  # in a line of a name beside a row of a figure, at a panel's width; names have two lines
+MAX_NUMBER_LINE = 12  # in a line of a number beside a row; longer ones have two lines
 MAX_NAME_LINE, MAX_NAME_LINES = 24, 6  # in a line of a name beside a heat map; and such lines
 MAX_COLUMN_LINES = 4  # above a column of a heat map
 MAX_LARGE_COLUMNS = 8  # columns of a heat map with numbers in large type

@@ -161,7 +161,6 @@ def _figures(evidence: Evidence) -> dict[str, Any]:
         sections.setdefault(shown.section, []).append(_figure(shown, palette, number))
     return {
         "sections": sections,
-        "whole_axis": figures.accuracy_range(evidence.last, evidence.verdicts)[0] <= 0,
         "colours": palette.style,
     }
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from frames import frame_of
 from matplotlib.colors import to_hex
-from pictures import Picture, shown_names
+from pictures import Picture
 
 from initbench.reporting import figures
 from initbench.reporting.evidence import Evidence
@@ -165,7 +165,7 @@ def test_many_initializers_and_combinations_are_cut_to_those_with_the_best_ranks
     _, drawing = overview(frame, text)
     assert [row[0] for row in drawing.rows] == names[::-1][:MAX_OVERVIEW_INITIALIZERS]
     assert len(drawing.headings) == 1 + MAX_OVERVIEW_COLUMNS
-    shown_names(Picture(drawing), [])
+    Picture(drawing).has_text(*(f"(std={i})" for i in range(4, len(names) + 1)))
 
 
 def test_epochs_are_drawn_from_the_fewest_to_the_most():

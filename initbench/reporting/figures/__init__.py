@@ -10,7 +10,7 @@ from initbench.reporting.matplotlib_import import import_matplotlib
 import_matplotlib()  # before any module below does
 
 from initbench.reporting.figures.accuracy import accuracy_by_initializer
-from initbench.reporting.figures.axes import WIDTH, accuracy_range
+from initbench.reporting.figures.axes import WIDTH
 from initbench.reporting.figures.curves import learning_curve
 from initbench.reporting.figures.drawing import Drawing, inline, save, undrawable
 from initbench.reporting.figures.forest import intervals
@@ -26,7 +26,6 @@ __all__ = [
     "Drawing",
     "Palette",
     "accuracy_by_initializer",
-    "accuracy_range",
     "changes",
     "differences",
     "epochs_map",

@@ -1,58 +1,97 @@
 """Test accuracy by initializer: every seed as a dot, and the mean with its 95% interval."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
-from initbench.reporting.figures.axes import interval_ends, panel, percent_axis
+from initbench.reporting.figures.axes import interval_ends, percent_axis
 from initbench.reporting.figures.drawing import Drawing, describe_values
-from initbench.reporting.figures.forest import label_rows
+from initbench.reporting.figures.forest import draw_far, draw_intervals, draw_seeds, panel_of_rows, zoom
 from initbench.reporting.figures.style import Palette, report_style
-from initbench.reporting.limits import MAX_SEEDS, MAX_VECTOR_DOTS
+from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_SEEDS
+from initbench.reporting.names import MARKS
 from initbench.reporting.numbers import interval, marked, percent
+
+# Points behind the highest mean that are never far behind; and where no interval says how near means can be.
+NEAR, NEAR_ALONE = 0.01, 0.05
 
 
 @report_style
-def accuracy_by_initializer(
-    rows: pd.DataFrame, table: pd.DataFrame, palette: Palette, limits: tuple[float, float], title: str
-) -> Drawing:
-    """The accuracies of one combination: a row of `rows` for each run, and its rows of `verdicts`."""
+def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, palette: Palette, title: str) -> Drawing:
+    """The accuracies of one combination: a row of `rows` for each run, and its rows of `verdicts`.
+
+    The axis shows those that compete, and those that do not stand in a strip beside it: see `arranged`. The dots of one
+    seed are joined, so that what initializers share at a seed is seen.
+    """
+    table, compete = arranged(table)
     names = [str(name) for name in table["initializer"]]
-    canvas, axes = panel(0.44 * len(names) + 0.75)
-    common: Any = {"x": "test_accuracy", "y": "initializer", "order": names, "hue": "initializer", "hue_order": names}
-    common |= {"palette": palette.light, "legend": False, "ax": axes}
-    sns.stripplot(
-        rows.astype({"initializer": str}),  # seaborn would order a categorical column its own way
-        **common, alpha=0.4, size=4, jitter=False, rasterized=len(rows) > MAX_VECTOR_DOTS,
-    )  # fmt: skip
-    for dots in axes.collections:  # below the mean, which would hide them
-        dots.set_offsets(dots.get_offsets() + np.array([0.0, 0.24]))
-    middle, low, high, cut = interval_ends(table, "mean_all", "all_low", "all_high")
-    # Of the mean and the two ends of its interval, the mean is the median: so seaborn draws the values of the table.
-    three = pd.DataFrame({"initializer": names * 3, "test_accuracy": np.concatenate([low, middle, high])}).dropna()
-    sns.pointplot(
-        three, **common, estimator="median", errorbar=("pi", 100), linestyle="none", markersize=6,
-        markers=[palette.markers[name] for name in names], err_kws={"linewidth": 2, "solid_capstyle": "butt"},
-    )  # fmt: skip
-    for line in [line for line in axes.lines if np.isnan(np.asarray(line.get_xdata(), float)).all()]:
-        line.remove()  # each colour has a bar for each name, empty but for its own
+    numbers = [marked(row) for _, row in table.iterrows()]
+    alternative = f"Test accuracy by initializer, {title}. Mean and 95% interval: {describe_values(names, numbers)}."
+    if not compete.all():
+        alternative += (
+            f" Far behind, beside the axis: {', '.join(n for n, near in zip(names, compete, strict=True) if not near)}."
+        )
+    count, summary = drawn_rows(compete)
+    drawn = table[:count]
+    shown, texts = names[:count], numbers[:count]
+    if summary:
+        rest = table["mean_all"][count:]
+        shown, texts = [*shown, summary], [*texts, f"{percent(rest.min())} to {percent(rest.max())}"]
+    marks = [MARKS[standing] for standing in drawn["standing"]] + [""] * bool(summary)
+    canvas, axes = panel_of_rows(shown, texts, marks, (not compete.all(), False))
+    near = int(compete.sum())
+    middle, low, high, cut = (values[:near] for values in interval_ends(table, "mean_all", "all_low", "all_high"))
+    seeds = by_seed(rows).reindex(names[:near]).to_numpy(float)
+    draw_seeds(axes, seeds, names, palette, joined=True)
+    draw_intervals(axes, names[:near], (middle, low, high), palette)
     for i in np.flatnonzero(cut):
         for end, arrow in ((low[i], "<"), (high[i], ">")):
             axes.plot(end, i, color=palette.light[names[i]], marker=arrow, markersize=6, linestyle="none")
-    numbers = [marked(row) for _, row in table.iterrows()]
-    label_rows(axes, names, numbers)
-    margin = 0.02 * (limits[1] - limits[0])  # for the markers at the ends
-    axes.set(xlim=(limits[0] - margin, limits[1] + margin), xlabel="Test accuracy")
-    percent_axis(axes.xaxis)
-    alternative = f"Test accuracy by initializer, {title}. Mean and 95% interval: {describe_values(names, numbers)}."
+    zoom(axes, [seeds, middle, low, high])
+    axes.set_xlabel("Test accuracy")
+    percent_axis(axes.xaxis, 3)
+    if not compete.all():
+        draw_far(axes, range(near, len(shown)), shown, palette, "left", "far\nbehind")
     return Drawing(canvas, alternative, *_by_seed(rows, table), title=title)
+
+
+def arranged(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows of `verdicts` of one combination in the order of figures, and which of them compete; these come first.
+
+    The others are far behind: significantly worse than another (or not tested), with a mean that is more than 1 point
+    and more than 4 times the half-width of its interval below the highest mean. Without an interval (one seed), 5
+    points. So what may be the best always has its place on the axis, and what nobody would choose does not squeeze it.
+    Both parts are in the order of the means.
+
+    >>> means = pd.DataFrame({"initializer": ["zeros", "a", "b"], "mean_all": [0.11, 0.935, 0.94], "all_high": 0.941})
+    >>> table, compete = arranged(means.assign(standing=["", "", "best"]))
+    >>> dict(zip(table["initializer"], compete.tolist()))
+    {'b': True, 'a': True, 'zeros': False}
+    """
+    mean = table["mean_all"]
+    half = (table["all_high"] - mean)[mean == mean.max()].max()
+    near = NEAR_ALONE if pd.isna(half) else max(NEAR, 4 * half)
+    compete = (table["standing"] != "") | (mean >= mean.max() - near) | mean.isna()
+    order = table.assign(far=~compete).sort_values(["far", "mean_all"], ascending=[True, False], kind="stable").index
+    return table.loc[order], compete.loc[order].to_numpy(bool)
+
+
+def drawn_rows(compete: np.ndarray) -> tuple[int, str]:
+    """How many rows have a row of their own, and the name of the row that the others share, if there are others."""
+    if len(compete) <= MAX_FIGURE_ROWS or compete.all():
+        return len(compete), ""
+    count = max(int(compete.sum()), MAX_FIGURE_ROWS - 1)
+    return (count, f"{len(compete) - count} more") if count < len(compete) - 1 else (len(compete), "")
+
+
+def by_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The test accuracies of one combination, initializer × seed; NaN where there is no run."""
+    wide = rows.pivot_table(index="initializer", columns="seed", values="test_accuracy", observed=True)
+    return wide.set_axis(wide.index.astype(str))
 
 
 def _by_seed(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """The accuracy of each seed as a table, or the quartiles of many seeds."""
-    wide = rows.pivot_table(index="initializer", columns="seed", values="test_accuracy", observed=True)
+    wide = by_seed(rows)
     if wide.shape[1] > MAX_SEEDS:
         wide = wide.T.describe().T[["min", "25%", "50%", "75%", "max"]]
         headings = ["Initializer", "Mean", "Lowest", "1st quartile", "Median", "3rd quartile", "Highest"]

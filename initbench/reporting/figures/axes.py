@@ -36,40 +36,6 @@ def page_width(canvas: Figure) -> float:
     return float(canvas.get_figwidth()) / layout().scale
 
 
-def accuracy_range(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[float, float]:
-    """The axis of accuracies for all panels: from 0 to 1, or closer where all values are above one half.
-
-    It contains the accuracy of each run, and the mean and the interval of each row of `verdicts`, also where that ends
-    below 0 or above 1.
-
-    >>> def interval(low, high):
-    ...     return pd.DataFrame({"mean_all": [(low + high) / 2], "all_low": [low], "all_high": [high]})
-    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.1, 0.9]}), interval(0.2, 0.8))
-    (0.0, 1.0)
-    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.942, 0.957]}), interval(0.937, 0.962))
-    (0.93, 0.97)
-    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.75, 0.75]}), interval(0.75, 0.75))
-    (0.75, 0.752)
-    >>> accuracy_range(pd.DataFrame({"test_accuracy": [0.1, 0.9]}), interval(0.3, 1.01))
-    (0.0, 1.05)
-    """
-    values = np.concatenate(
-        [rows["test_accuracy"].to_numpy(float), *interval_ends(table, "mean_all", "all_low", "all_high")[:3]]
-    )
-    values = values[~np.isnan(values)]
-    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
-    if low > 0.5:
-        step = 0.01 if high - low > 0.005 else 0.002
-        begin, end = _floor(low, step), -_floor(-high, step)
-        return begin, max(end, round(begin + step, 4))
-    return min(0.0, _floor(low, 0.05)), max(1.0, -_floor(-high, 0.05))
-
-
-def _floor(value: float, step: float) -> float:
-    """The next lower multiple of a step; a value that is one but for rounding stays."""
-    return round(math.floor(round(value / step, 9)) * step, 4)
-
-
 def interval_ends(
     table: pd.DataFrame, mean: str, low: str, high: str, *, cut: bool = True
 ) -> tuple[Any, Any, Any, Any]:
@@ -126,9 +92,9 @@ class AccuracyTicks(ticker.MaxNLocator):
         return values[(values > -1e-9) & (values < 1 + 1e-9)]
 
 
-def percent_axis(axis: Any) -> None:
-    """Label an axis of accuracies in percent."""
-    axis.set_major_locator(AccuracyTicks(5, steps=[1, 2, 2.5, 5, 10]))
+def percent_axis(axis: Any, nbins: int = 5) -> None:
+    """Label an axis of accuracies in percent, with at most `nbins` intervals between ticks."""
+    axis.set_major_locator(AccuracyTicks(nbins, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(Ticks(100, "%"))
 
 

@@ -1,17 +1,27 @@
-"""Forest plots: a row for each name, with its marker, its interval as a bar, and its name and number above."""
+"""Forest plots: rows with a name at the left, a marker and its interval, and a number at the right."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import blended_transform_factory
 
-from initbench.reporting.figures.axes import WIDTH, panel, percent_axis, reference_line
+from initbench.reporting.figures.axes import WIDTH, percent_axis, reference_line
 from initbench.reporting.figures.drawing import Drawing, describe_values
-from initbench.reporting.figures.labels import shorten
-from initbench.reporting.figures.style import GROUND, Palette, report_style
-from initbench.reporting.limits import MAX_ROW_LABEL
+from initbench.reporting.figures.labels import shorten, width_of, wrapped
+from initbench.reporting.figures.style import GRID, INK, Palette, report_style
+from initbench.reporting.limits import MAX_JOINED_SEEDS, MAX_NUMBER_LINE, MAX_ROW_NAME, MAX_VECTOR_DOTS
 from initbench.reporting.numbers import percent
+
+# Pixels: an ordinary character, a row, what is above the rows and below them, the strip of what is far away and its
+# distance, and the mark at the right.
+LETTER, ROW, ABOVE, BELOW, STRIP, GAP, MARK = 6.4, 32.0, 4.0, 44.0, 40.0, 14.0, 12.0
+
+# How far below a row's interval the dots of its seeds are, in rows.
+DOTS = 0.26
 
 
 @report_style
@@ -24,48 +34,136 @@ def intervals(
         percent(row[value]) + ("" if pd.isna(row["low"]) else f" ({percent(row['low'])} to {percent(row['high'])})")
         for _, row in table.iterrows()
     ]
-    canvas, axes = panel(0.44 * len(names) + 0.8)
-    forest(axes, names, [table[column].to_numpy(float) for column in (value, "low", "high")], palette, numbers)
+    canvas, axes = panel_of_rows(names, numbers)
+    draw_intervals(axes, names, [table[column].to_numpy(float) for column in (value, "low", "high")], palette)
+    axes.margins(x=0.05)
     if line is not None:
         reference_line(axes, line)
         axes.set_xlim(-0.03, 1.03)
     axes.set(xlabel=label)
-    percent_axis(axes.xaxis)
+    percent_axis(axes.xaxis, 3)
     rows = [[name, number] for name, number in zip(names, numbers, strict=True)]
     headings = ["Initializer", f"{label}, and 95% interval"]
     return Drawing(canvas, f"{title}. {describe_values(names, numbers)}.", headings, rows, title=title)
 
 
-def forest(
-    axes: Any,
+def panel_of_rows(
     names: Sequence[str],
-    estimates: Sequence[Any],
-    palette: Palette,
     numbers: Sequence[str],
-    initializers: Sequence[str] | None = None,
-) -> None:
-    """Draw the rows: `estimates` are the means, and the lower and the upper ends of their intervals.
+    marks: Sequence[str] | None = None,
+    strips: tuple[bool, bool] = (False, False),
+    width: float = WIDTH,
+) -> tuple[Figure, Any]:
+    """A figure of this width in inches, and its axes: row i is at y = i.
 
-    `initializers` set the colours, where names are longer.
+    Each row has its name at the left and its number, and a mark behind it, at the right, both broken into two lines at
+    most. With `strips`, room is left for them at the left and at the right of the axes.
     """
-    middle, low, high = estimates
-    for i, name in enumerate(initializers or names):
-        colour = palette.light[name]
-        if not (np.isnan(low[i]) or np.isnan(high[i])):
-            axes.plot([low[i], high[i]], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
-        axes.plot(middle[i], i, color=colour, marker=palette.markers[name], markersize=6, linestyle="none")
-    axes.margins(x=0.08)
-    label_rows(axes, names, numbers)
-
-
-def label_rows(axes: Any, names: Sequence[str], numbers: Sequence[str]) -> None:
-    """Write each name and its number above its row, and not beside it, so that a panel fits a phone."""
-    axes.set(ylim=(len(names) - 0.6, -0.75), yticks=[], ylabel="")
+    height = ROW * len(names) + ABOVE + BELOW
+    canvas = Figure(figsize=(width, height / 96))
+    total = 96 * width
+    letters = round(MAX_ROW_NAME * width / WIDTH)
+    left_texts = ["\n".join(two_lines(name, letters)) for name in shorten(names, [2 * letters - 4] * len(names))]
+    right_texts = [_number(number) for number in numbers]
+    left, right = (
+        LETTER * max((width_of(line) for text in texts for line in text.split("\n")), default=0)
+        for texts in (left_texts, right_texts)
+    )
+    marks = marks or [""] * len(names)
+    right += 8 + (MARK if any(marks) else 0)
+    begin, end = left + 12 + (STRIP + GAP) * strips[0], total - right - 6 - (STRIP + GAP) * strips[1]
+    rows = ROW * len(names) / height
+    axes = canvas.add_axes((begin / total, BELOW / height, (end - begin) / total, rows))
+    across = blended_transform_factory(canvas.transFigure, axes.transData)
+    for i, (name, number, mark) in enumerate(zip(left_texts, right_texts, marks, strict=True)):
+        text: Any = {"transform": across, "va": "center", "fontsize": 9, "clip_on": False, "linespacing": 1.05}
+        axes.text(4 / total, i, name, **text)
+        weight = "bold" if mark else "normal"
+        axes.text(1 - (4 + MARK * any(marks)) / total, i, number, ha="right", fontweight=weight, **text)
+        axes.text(1 - MARK / 2 / total, i, mark, ha="center", fontweight="bold", **text)
+        if i:
+            line = Line2D([0, 1], [i - 0.5] * 2, transform=across, color=GRID, linewidth=0.6, clip_on=False, zorder=0)
+            axes.add_artist(line)
+    axes.set(ylim=(len(names) - 0.5, -0.5), yticks=[], ylabel="")
     axes.grid(visible=False, axis="y")
-    box = {"boxstyle": "square,pad=0.1", "facecolor": GROUND, "edgecolor": "none"}  # hides the lines behind the text
-    above: Any = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9, "bbox": box}
-    width = round(MAX_ROW_LABEL * axes.figure.get_figwidth() / WIDTH)
-    short = shorten(names, [max(12, width - len(text)) for text in numbers])
-    for i, (name, text) in enumerate(zip(short, numbers, strict=True)):
-        axes.annotate(name, (0.01, i - 0.42), **above)
-        axes.annotate(text, (0.99, i - 0.42), ha="right", **above)
+    axes.tick_params(labelsize=9)
+    axes.xaxis.label.set_fontsize(9)
+    return canvas, axes
+
+
+def draw_intervals(axes: Any, initializers: Sequence[str], estimates: Sequence[Any], palette: Palette) -> None:
+    """Draw a marker and an interval in each row: `estimates` are the means, and the lower and upper ends; NaN: none."""
+    for i, (name, middle, low, high) in enumerate(zip(initializers, *estimates, strict=True)):
+        colour = palette.light.get(name, INK)
+        if not (np.isnan(low) or np.isnan(high)):
+            axes.plot([low, high], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
+        if not np.isnan(middle):
+            axes.plot(middle, i, color=colour, marker=palette.markers.get(name, "o"), markersize=6, linestyle="none")
+
+
+def draw_seeds(axes: Any, values: Any, initializers: Sequence[str], palette: Palette, *, joined: bool = False) -> None:
+    """Draw the dots of each row below its interval: `values` has the shape rows × seeds; NaN: no dot.
+
+    With `joined`, a thin line joins the dots of each seed, of `MAX_JOINED_SEEDS` at most.
+    """
+    below = np.arange(len(values)) + DOTS
+    if joined and values.shape[1] <= MAX_JOINED_SEEDS:
+        for seed in values.T:
+            there = ~np.isnan(seed)
+            axes.plot(seed[there], below[there], color=INK, alpha=0.3, linewidth=0.7, zorder=1.5)
+    for y, name, dots in zip(below, initializers, values, strict=False):
+        axes.plot(
+            dots, np.full(len(dots), y), color=palette.light[name], alpha=0.55, marker="o", markersize=3.5,
+            markeredgewidth=0, linestyle="none", rasterized=values.size > MAX_VECTOR_DOTS,
+        )  # fmt: skip
+
+
+def draw_far(
+    axes: Any, rows: Iterable[int], initializers: Sequence[str], palette: Palette, side: str, label: str
+) -> None:
+    """Draw the strip at the `side` of the axes, left or right: each of these rows has its marker and an arrow away."""
+    canvas = axes.figure
+    x0, y0, x1, y1 = axes.get_position().extents
+    width, gap = (pixels / (96 * canvas.get_figwidth()) for pixels in (STRIP, GAP))
+    strip = canvas.add_axes((x0 - gap - width if side == "left" else x1 + gap, y0, width, y1 - y0))
+    strip.patch.set(facecolor=INK, alpha=0.06)
+    strip.set(xlim=(0, 1) if side == "left" else (1, 0), ylim=axes.get_ylim(), xticks=[], yticks=[])
+    strip.grid(visible=False)
+    for i in rows:
+        colour, marker = palette.light.get(initializers[i], INK), palette.markers.get(initializers[i], "")
+        strip.plot([0.2, 0.66], [i, i], color=colour, linewidth=1.5, solid_capstyle="butt")
+        strip.plot(0.2, i, color=colour, marker="<" if side == "left" else ">", markersize=5, linestyle="none")
+        strip.plot(0.66, i, color=colour, marker=marker, markersize=6, linestyle="none")
+    strip.set_xlabel(label, fontsize=8, labelpad=3)
+
+
+def zoom(axes: Any, values: Sequence[Any]) -> None:
+    """Set the axis to all of these numbers, with room for markers at the ends."""
+    drawn = np.concatenate([np.ravel(np.asarray(value, float)) for value in values])
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn):
+        low, high = float(drawn.min()), float(drawn.max())
+        margin = 0.06 * (high - low) or max(abs(high) * 1e-3, 1e-9)
+        axes.set_xlim(low - margin, high + margin)
+
+
+def two_lines(name: str, width: int) -> list[str]:
+    """Break a name of less than twice this width into two lines at most, before its parameters if both have room.
+
+    >>> two_lines("uniform(low=-0.2, high=0.2)", 22), two_lines("torch_linear_default", 17)
+    (['uniform', '(low=-0.2, high=0.2)'], ['torch_linear_', 'default'])
+    """
+    if width_of(name) <= width:
+        return [name]
+    head, bracket, parameters = name.partition("(")
+    for parts in ([head, bracket + parameters], wrapped(name, width)):
+        if len(parts) == 2 and max(map(width_of, parts)) <= width:
+            return parts
+    end = next(end for end in range(len(name), 0, -1) if width_of(name[:end]) <= width)
+    return [name[:end], name[end:]]
+
+
+def _number(text: str) -> str:
+    """Break a long number after its value."""
+    value, blank, interval = text.partition(" ")
+    return f"{value}\n{interval}" if blank and len(text) > MAX_NUMBER_LINE else text

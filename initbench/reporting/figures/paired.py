@@ -5,58 +5,94 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import ticker
 
-from initbench.reporting.figures.axes import Ticks, number_axis, panel, reference_line
+from initbench.reporting.figures.accuracy import arranged, by_seed, drawn_rows
+from initbench.reporting.figures.axes import number_axis, reference_line
 from initbench.reporting.figures.drawing import Drawing, describe_values
-from initbench.reporting.figures.forest import forest
+from initbench.reporting.figures.forest import draw_far, draw_intervals, draw_seeds, panel_of_rows, zoom
 from initbench.reporting.figures.style import Palette, report_style
-from initbench.reporting.limits import MAX_LINEAR_DIFFERENCE
-from initbench.reporting.numbers import difference, difference_ends, p_value
+from initbench.reporting.names import MARKS
+from initbench.reporting.numbers import difference, difference_ends, p_value, signed
+
+# Changes up to this are never far away, a fraction.
+FAR = 0.05
+
+# Why the intervals of two means can overlap while their difference is significant; for the page.
+PAIRED = (
+    "Two intervals of means can overlap while the difference is significant: initializers share their data order and "
+    "random numbers at each seed, and what all share cancels in the difference."
+)
 
 
 @report_style
-def differences(table: pd.DataFrame, palette: Palette, title: str) -> Drawing:
-    """The leader's test accuracy minus each initializer's, of one combination: its rows of `verdicts`."""
-    rows = table[table["difference"].notna()].sort_values("difference", kind="stable")
-    names = list(rows["initializer"])
-    leader = table.loc[table["leader"], "initializer"].iloc[0]
-    numbers = [difference(row, "difference") for _, row in rows.iterrows()]
-    estimates = _in_points(rows, "difference")
-    canvas, axes = panel(0.44 * len(names) + 0.8)
-    forest(axes, names, estimates, palette, numbers)
+def differences(rows: pd.DataFrame, table: pd.DataFrame, palette: Palette, title: str) -> Drawing:
+    """The leader's test accuracy minus each initializer's, of one combination: its runs and its rows of `verdicts`.
+
+    Rows, their order and what is far behind are those of `accuracy_by_initializer`, and as there, better is to the
+    right: the axis of the points behind runs to the left. Each dot is the difference at one seed.
+    """
+    table, compete = arranged(table)
+    names = [str(name) for name in table["initializer"]]
+    leader = names[int(table["leader"].to_numpy().argmax())]
+    numbers = [
+        "leader" if name == leader else difference(row, "difference")
+        for name, (_, row) in zip(names, table.iterrows(), strict=True)
+    ]
+    count, summary = drawn_rows(compete)
+    shown, texts = names[:count], numbers[:count]
+    if summary:
+        rest = table["difference"][count:].dropna()
+        ends = f"{signed(rest.min(), 1)} to {signed(rest.max(), 1)}" if len(rest) else "–"
+        shown, texts = [*shown, summary], [*texts, ends]
+    marks = [MARKS[standing] for standing in table["standing"][:count]] + [""] * bool(summary)
+    canvas, axes = panel_of_rows(shown, texts, marks, (not compete.all(), False))
+    near = int(compete.sum())
+    middle, low, high = (values[:near] for values in _in_points(table, "difference"))
+    middle[names[:near].index(leader)] = 0.0
+    wide = by_seed(rows)
+    seeds = 100 * (wide.loc[leader] - wide.reindex(names[:near])).to_numpy(float)
+    seeds[names[:near].index(leader)] = np.nan
     reference_line(axes, 0)
-    axes.set(xlabel="Percentage points behind the leader")
-    if np.nanmax(estimates[0]) > MAX_LINEAR_DIFFERENCE:  # so that one that failed does not squeeze the others
-        axes.set_xscale("symlog", linthresh=1, linscale=0.6)
-        axes.xaxis.set_major_locator(ticker.FixedLocator([-100, -10, -1, 0, 1, 10, 100]))
-        axes.xaxis.set_major_formatter(Ticks(own_decimals=True))
-        drawn = np.concatenate([[0.0], *estimates])
-        scale = axes.xaxis.get_transform()  # matplotlib leaves no margin beyond the linear part
-        first, last = scale.transform([np.nanmin(drawn), np.nanmax(drawn)])
-        margin = 0.06 * (last - first)
-        axes.set_xlim(scale.inverted().transform([first - margin, last + margin]))
-    else:
-        number_axis(axes.xaxis, nbins=6)
+    draw_seeds(axes, seeds, names, palette)
+    draw_intervals(axes, names[:near], (middle, low, high), palette)
+    zoom(axes, [seeds, middle, low, high])
+    axes.invert_xaxis()
+    axes.set_xlabel("Points behind the leader")
+    number_axis(axes.xaxis, nbins=4)
+    if not compete.all():
+        draw_far(axes, range(near, len(shown)), shown, palette, "left", "far\nbehind")
+    others = [i for i, name in enumerate(names) if name != leader]
     return Drawing(
         canvas,
         f"Percentage points behind {leader}, paired by seed, {title}, with intervals: "
-        f"{describe_values(names, numbers)}.",
+        f"{describe_values([names[i] for i in others], [numbers[i] for i in others])}.",
         ["Initializer", "Behind, points, and interval", "p, adjusted"],
-        [[name, text, p_value(p)] for name, text, p in zip(names, numbers, rows["p"], strict=True)],
+        [[names[i], numbers[i], p_value(table["p"].iloc[i])] for i in others],
         title=f"{title}, behind {leader}",
     )
 
 
 @report_style
 def changes(table: pd.DataFrame, names: Sequence[str], palette: Palette) -> Drawing:
-    """The changes from one experiment to another: a table of `stats.changes`, and a name for each row."""
+    """The changes from one experiment to another: a table of `stats.changes`, and a name for each row.
+
+    Changes of more than 5 points and more than 4 times the median of all stand in strips beside the axis, so
+    that they do not squeeze the others.
+    """
     numbers = [difference(row, "change") for _, row in table.iterrows()]
-    canvas, axes = panel(0.44 * len(names) + 1.0, width=7.5)
-    forest(axes, names, _in_points(table, "change"), palette, numbers, [str(name) for name in table["initializer"]])
+    change, initializers = table["change"].to_numpy(float), [str(name) for name in table["initializer"]]
+    limit = max(FAR, 4 * float(np.nanmedian(np.abs(change)))) if len(change) else FAR
+    worse, better = np.flatnonzero(change < -limit), np.flatnonzero(change > limit)
+    canvas, axes = panel_of_rows(names, numbers, None, (len(worse) > 0, len(better) > 0), width=7.5)
+    near = [np.where(np.abs(change) > limit, np.nan, values) for values in _in_points(table, "change")]
     reference_line(axes, 0)
-    axes.set(xlabel="Change of test accuracy, percentage points")
+    draw_intervals(axes, initializers, near, palette)
+    zoom(axes, [0.0, *near])
+    axes.set_xlabel("Change of test accuracy, percentage points")
     number_axis(axes.xaxis, nbins=6)
+    for rows, side, word in ((worse, "left", "worse"), (better, "right", "better")):
+        if len(rows):
+            draw_far(axes, rows, initializers, palette, side, f"far\n{word}")
     alternative = f"Changes of mean test accuracy in points, with intervals: {describe_values(names, numbers)}."
     return Drawing(canvas, alternative)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from initbench.reporting.figures.axes import Ticks, panel
+from initbench.reporting.figures.axes import Ticks
 from initbench.reporting.figures.drawing import Drawing, describe_values
-from initbench.reporting.figures.forest import forest
+from initbench.reporting.figures.forest import draw_intervals, panel_of_rows
 from initbench.reporting.figures.style import INK, Palette, report_style
 
 
@@ -23,16 +23,13 @@ def rank_diagram(
     names = list(ranks["initializer"])
     mean = ranks["mean_rank"].to_numpy(float)
     numbers = [f"{rank:.2f}" for rank in mean]
-    canvas, axes = panel(0.44 * len(names) + 0.8)
+    canvas, axes = panel_of_rows(names, numbers)
     no_interval = np.full(len(names), np.nan)
-    forest(axes, names, [mean, no_interval, no_interval], palette, numbers)
+    draw_intervals(axes, names, [mean, no_interval, no_interval], palette)
     for i, (first, last) in enumerate(groups):
         x = len(names) + 0.25 + 0.2 * i
         axes.plot([x, x], [first - 0.2, last + 0.2], color=INK, linewidth=4, solid_capstyle="butt", zorder=4)
-    begin, end = 0.8, len(names) + 0.4 + 0.2 * len(groups)
-    # The numbers stand right of the bars, which they would else break into pieces.
-    room = 0.02 * (1 + max(map(len, numbers))) if groups else 0.0
-    axes.set(xlim=(begin, begin + (end - begin) / (1 - room)), xlabel="Average rank, 1 is the best")
+    axes.set(xlim=(0.8, len(names) + 0.4 + 0.2 * len(groups)), xlabel="Average rank, 1 is the best")
     ticks = np.asarray(ticker.MaxNLocator(integer=True, nbins=8).tick_values(1, len(names)))
     axes.set_xticks(ticks[(ticks >= 1) & (ticks <= len(names))])
     axes.xaxis.set_major_formatter(Ticks())
