@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from initbench.api import unchanged
 from initbench.errors import UserError, nearest, printable, shown
 from initbench.results import store
 from initbench.results.experiment import Experiment
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from initbench.reporting.comparison import Side
     from initbench.reporting.evidence import Evidence
 
+PAGE = "report.html"
 FORMS = ("svg", "pdf", "png")  # of figures
 TABLE_NAMES = (".csv", ".parquet", ".md", ".tex", ".txt")
 LAYOUTS = ("pivot", "long")  # of the table of means
@@ -28,16 +30,31 @@ LAYOUTS = ("pivot", "long")  # of the table of means
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written, and the number of cells in it."""
+    """A report, the number of cells in it, and whether it was there already, made from the same."""
 
     path: Path
     n_trained: int
+    unchanged: bool
 
 
 def report(experiment: Experiment) -> Report:
-    """Write the report of an experiment to its folder."""
-    frame, environments = experiment.read()
-    return Report(write_report(experiment, frame, environments), frame["cell"].nunique())
+    """Write the report of an experiment to its folder, unless it is there already, made from the same."""
+    return update_report(experiment, *experiment.read())
+
+
+def update_report(
+    experiment: Experiment,
+    frame: "pd.DataFrame",
+    environments: Iterable[Mapping[str, str]],
+    evidence: "Evidence | None" = None,
+) -> Report:
+    """As `report`, of what `Experiment.read` returned."""
+    path = experiment.folder / PAGE
+    timings = store.read_timings(experiment.folder, experiment.notes)
+    is_current = unchanged.is_current(path, unchanged.inputs(experiment, timings))
+    if not is_current:
+        write_report(experiment, frame, environments, evidence)
+    return Report(path, frame["cell"].nunique(), is_current)
 
 
 def evidence_of(experiment: Experiment, frame: "pd.DataFrame") -> "Evidence | None":
@@ -63,8 +80,9 @@ def write_report(
     command = f"initbench run {presets.named_by(experiment.grid.text) or f'{experiment.grid.name}.toml'}"
     rounds, seen = experiment.rounds, experiment.seeds_seen
     page = render(frame, experiment.grid, environments, command, timings, evidence, seen, rounds)
-    path = experiment.folder / "report.html"
-    files.write_file(path, page.encode())
+    path, content = experiment.folder / PAGE, page.encode()
+    files.write_file(path, content)
+    unchanged.record(path, unchanged.inputs(experiment, timings), content)
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initbench.api import rounds
-from initbench.api.outputs import evidence_of, write_report
+from initbench.api.outputs import Report, evidence_of, update_report
 from initbench.durations import duration
 from initbench.errors import CannotWrite, WorkerDied
 from initbench.execution import Finished, Lost, Progress, Untrained, WorkerPool, calibration, start
@@ -83,7 +83,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The outcome of a run: the cells that no worker could train, the tidy table, and the path of the report.
+    """The outcome of a run: the cells that no worker could train, the tidy table, and the report.
 
     If no report was requested, `frame` is the table and `report` None. If one was, both are set; or, if writing it
     raised an error, both are None and `report_error` is the error. The training is stored in any case. `evidence` holds
@@ -93,7 +93,7 @@ class RunResult:
     experiment: Experiment
     untrained: Sequence[Untrained]
     frame: "pd.DataFrame | None" = None
-    report: Path | None = None
+    report: Report | None = None
     report_error: Exception | None = None
     evidence: "Evidence | None" = None
 
@@ -185,11 +185,11 @@ def train(
             try:
                 frame, environments = experiment.read()
                 evidence = evidence_of(experiment, frame)
-                path = write_report(experiment, frame, environments, evidence)
+                written = update_report(experiment, frame, environments, evidence)
                 looks.record(experiment.folder)
             except Exception as error:
                 return RunResult(experiment, untrained, report_error=error)
-            return RunResult(experiment, untrained, frame, path, evidence=evidence)
+            return RunResult(experiment, untrained, frame, written, evidence=evidence)
         except KeyboardInterrupt:
             raise Interrupted(unfinished.account(experiment)) from None
         except (WorkerDied, CannotWrite) as error:

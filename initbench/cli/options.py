@@ -72,6 +72,8 @@ Results = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
+UNCHANGED = " (unchanged)"  # after the path of a report that was not made again
+
 
 def refuse_to_overwrite(path: Path, force: bool) -> None:
     """Raise UserError if a file that the user names exists; files whose names the program chooses are replaced."""

@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from initbench.cli import output
-from initbench.cli.options import Folder, Force, print_notes, refuse_to_overwrite
+from initbench.cli.options import UNCHANGED, Folder, Force, print_notes, refuse_to_overwrite
 from initbench.cli.program import FAILED, INCONCLUSIVE, app, say
 from initbench.errors import UserError
 
 
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench report results/keepcoding")
 def report(folder: Folder) -> None:
-    """Regenerate the report of an experiment."""
+    """Write the report of an experiment again, unless all that it is made from is unchanged."""
     from initbench.api import outputs, rounds
 
     experiment = rounds.opened(folder)
@@ -22,7 +22,7 @@ def report(folder: Folder) -> None:
     print_notes(experiment)
     if written.n_trained < len(experiment):
         say(f"{written.n_trained:,} of {len(experiment):,} cells are trained; the report covers these")
-    say(f"Report: {written.path}")
+    say(f"Report: {written.path}{UNCHANGED * written.unchanged}")
 
 
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench figures results/keepcoding --format pdf")

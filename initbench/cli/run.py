@@ -12,6 +12,7 @@ import typer
 
 from initbench.cli import output
 from initbench.cli.options import (
+    UNCHANGED,
     Device,
     Force,
     GridPath,
@@ -112,8 +113,11 @@ def run(
     scheduler: Scheduler = None,
     processor: Processor = "",
     results: Results = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Write no report; the summary in the terminal still comes.")
+    ] = False,
 ) -> None:
-    """Train a grid and write its report. Cells that are trained already are not trained again."""
+    """Train a grid and write its report. What is trained, or written, already is not trained or written again."""
     from initbench.api import training
     from initbench.execution.config import ExecutionConfig, device_in
     from initbench.spec.gridfile import is_transient, label
@@ -127,12 +131,12 @@ def run(
         resume += [label(path), *(word for pair in overrides or () for word in ("--set", pair)), *["--smoke"] * smoke]
         resume += _option("--device", device) + _option("--results", results)
     resume += _option("--workers", workers) + _option("--width", width)
-    resume += _option("--scheduler", scheduler) + _option("--processor", processor)
+    resume += _option("--scheduler", scheduler) + _option("--processor", processor) + ["--no-report"] * no_report
     config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))
     interrupt_once()
     try:
         with _listener() as on_event:
-            result = training.train(grid, folder, config, on_event, report=True)
+            result = training.train(grid, folder, config, on_event, report=not no_report)
     except training.Interrupted as interrupt:
         say()
         say(f"Interrupted. {interrupt}")
@@ -158,13 +162,19 @@ def run(
 
 
 def _print_summary(result: "RunResult", command: Sequence[str]) -> None:
+    from initbench.api.outputs import evidence_of
     from initbench.reporting.terminal import summary_table
 
     print_notes(result.experiment)
-    if result.frame is not None:
-        if result.evidence is not None:
-            summary_table(result.evidence, command)
-        say(f"Report: {result.report}")
+    if result.frame is None:
+        return
+    if evidence := result.evidence or evidence_of(result.experiment, result.frame):
+        summary_table(evidence, command)
+    if result.report:
+        say(f"Report: {result.report.path}{UNCHANGED * result.report.unchanged}")
+    else:
+        again = shlex.join(["initbench", "report", str(result.experiment.folder)])
+        say(f"No report was written (--no-report); to write it: {again}")
 
 
 def _option(name: str, value: object) -> list[str]:

@@ -6,7 +6,7 @@ import time
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,8 @@ class Experiment:
     `notes` collects lines for the user, such as about damaged parts. An experiment that writes (`create`) sets these
     aside; one that was only opened (`open`) changes nothing in its folder. `writer` holds the folder while it writes.
     `rounds` is the state of the grid's rule for its seeds; None without a rule.
-    `seeds_seen` has the numbers of seeds at which results were complete before seeds were added, once they are read.
+    `seeds_seen` has the numbers of seeds at which results were complete before seeds were added, and `parts_read` the
+    ids of the valid parts, once they are read.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Experiment:
     writer: lock.Writer | None = None
     rounds: Rounds | None = None
     seeds_seen: list[int] = field(default_factory=list)
+    parts_read: list[str] = field(default_factory=list)
     _reported: set[str] = field(default_factory=set)
 
     def take_notes(self, more: Iterable[str] = ()) -> list[str]:
@@ -68,8 +70,9 @@ class Experiment:
         To train, use `writing`, which admits one process at a time.
         """
         folder = _folder_for(grid, results)
+        grid = replace(grid, text=standalone_text(grid))
         try:
-            files.write_file(folder / "grid.toml", standalone_text(grid).encode())
+            files.write_file(folder / "grid.toml", grid.text.encode())
             sources = [to_stored(source) for source in grid.sources.values() if source.folder]
             if sources:
                 files.write_file(folder / "datasets.json", json.dumps(sources, indent=1).encode())
@@ -172,9 +175,11 @@ class Experiment:
         def tables() -> Iterator["pa.Table"]:
             nonlocal rows
             environments.clear()
+            self.parts_read.clear()
             for part in self.parts(READ):
                 environments[tuple(sorted(part.metadata.items()))] = dict(part.metadata)
                 rows += len(part.table)
+                self.parts_read.append(part.id)
                 if look := look_of.get(part.id[: looks.ID_LENGTH], len(earlier_looks)):
                     looks_before.update(dict.fromkeys(part.table["cell"].unique().to_pylist(), look))
                 yield part.table

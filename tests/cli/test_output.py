@@ -316,14 +316,14 @@ def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_regenerated
 
     (trained_at_once / "g.toml").write_text(made_up.GRID)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "write_report", fail)
+        patch.setattr(training, "update_report", fail)
         status, _, err = ended(monkeypatch, capsys, "run", "g.toml", "--results", "my results")
     assert status == 1
     (line,) = err.splitlines()
     assert line.startswith(f"The report could not be written: {message}")
     assert line.endswith("The results are kept; to write it: initbench report 'my results/made-up'")
     assert Experiment.open(trained_at_once / "my results" / "made-up").missing() == []
-    monkeypatch.setattr(outputs, "write_report", lambda experiment, *_: experiment.folder / "report.html")
+    monkeypatch.setattr(outputs, "write_report", lambda *_: None)
     assert ended(monkeypatch, capsys, "report", "my results/made-up")[:2] == (
         0,
         "Report: my results/made-up/report.html\n",
@@ -336,7 +336,7 @@ def test_ctrl_c_in_the_report_is_an_interrupt(trained_at_once, monkeypatch, caps
 
     (trained_at_once / "g.toml").write_text(made_up.GRID)
     for module in (training, outputs):
-        monkeypatch.setattr(module, "write_report", interrupt)
+        monkeypatch.setattr(module, "update_report", interrupt)
     status, out, err = ended(monkeypatch, capsys, "run", "g.toml")
     assert (status, err) == (130, "")
     assert (
@@ -374,7 +374,7 @@ def test_an_unforeseen_error_is_a_line_and_its_traceback_is_optional(tmp_path, m
 @pytest.fixture
 def instant(trained_at_once, monkeypatch):
     """The same, in which runs make no report."""
-    monkeypatch.setattr(training, "write_report", lambda *_: None)
+    monkeypatch.setattr(training, "update_report", lambda *_: None)
     monkeypatch.setattr(run_command, "_print_summary", lambda *_: None)
     return trained_at_once
 
