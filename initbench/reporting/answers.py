@@ -242,13 +242,13 @@ def _seeds_missing(part: _Combination) -> str:
     if math.isnan(part.decided_at):
         return "some initializers have too few common seeds"
     if part.decided_at <= MAX_SHOWN_SEEDS:
-        return f"about {part.more_seeds:,.0f} more seeds would decide"
-    text = f"more than {MAX_SHOWN_SEEDS:,} seeds would be needed"
+        return f"{numbers.about(part.more_seeds)} more seeds would decide"
+    text = f"{numbers.about(part.decided_at)} seeds would be needed"
     if part.within is not None:
         return text
     if part.decided_at_if_declared <= MAX_SHOWN_SEEDS:
         more = max(part.decided_at_if_declared - part.seeds, seed_rule.BATCH)
-        return f"{text}, or about {more:,.0f} more if {numbers.in_points(EQUIVALENT_WITHIN)} do not matter"
+        return f"{text}, or {numbers.about(more)} more if {numbers.in_points(EQUIVALENT_WITHIN)} do not matter"
     return text
 
 

@@ -102,10 +102,12 @@ def _seeds_to_pass(table: pd.DataFrame, limit: float) -> str:
     if every > stats.MAX_SEEDS:
         return "No number of seeds excludes it where nothing changed: allow more points"
     more = int(table["seeds"].max()) + 1
-    text = f"If nothing changed, about {max(every, more):,.0f} seeds exclude it in every configuration"
+    text = f"If nothing changed, {numbers.about(max(every, more))} seeds exclude it in every configuration"
     if table["overall_bound"].iloc[0] > -limit / 100:
         return f"{text}; in the mean over {_pooled(table)} it is excluded already"
-    return text if pd.isna(overall) else f"{text}, about {max(overall, more):,.0f} in the mean over {_pooled(table)}"
+    return (
+        text if pd.isna(overall) else f"{text}, {numbers.about(max(overall, more))} in the mean over {_pooled(table)}"
+    )
 
 
 def _pooled(table: pd.DataFrame) -> str:

@@ -174,6 +174,15 @@ def whole(count: float) -> str:
     return f"{count:,.0f}" if count <= MAX_SHOWN_SEEDS else f"> {MAX_SHOWN_SEEDS:,}"
 
 
+def about(count: float) -> str:
+    """An estimated number of seeds in a sentence.
+
+    >>> about(51.0), about(3400.0)
+    ('about 51', 'more than 1,000')
+    """
+    return f"about {count:,.0f}" if count <= MAX_SHOWN_SEEDS else f"more than {MAX_SHOWN_SEEDS:,}"
+
+
 def signed(value: float, digits: int) -> str:
     """A fraction as points, with a true minus sign, and never minus zero.
 

@@ -349,7 +349,6 @@ def test_one_that_shares_too_few_seeds_with_the_others_is_not_said_to_be_compare
     frame = frame_of(values)
     frame = frame[frame["test_accuracy"].notna()].assign(activation="tanh")
     verdicts = stats.verdicts(frame, ["activation"])
-    assert narrative.headline(verdicts, ["activation"])[0] == "b is the best of those tested."
     assert narrative.verdict(verdicts) == (
         "the best of those tested: b (85.2% +3.8 −4.9); significantly worse: c (10.0 points lower); a shares too few "
         "seeds for a test."
@@ -374,9 +373,6 @@ def test_all_that_may_be_the_best_are_named_or_counted_however_far_behind(count,
     assert len(names) + sum(map(int, rest)) == len(candidates)
     if rest:
         assert sentence.startswith(f"the best is among {len(candidates)}: ")
-    headline = narrative.headline(table, ["activation"])[0]
-    if table["significant"].any() and len(candidates) > 8:
-        assert headline.endswith(f"the best is one of these {len(candidates)}.")
 
 
 def test_what_a_choice_costs_at_most_is_stated_and_what_is_equivalent_is_named():
@@ -613,8 +609,7 @@ def test_the_report_of_10_000_cells_is_small():
 
 
 def judged(**values):
-    verdicts = stats.verdicts(frame_of(values).assign(activation="tanh"), ["activation"])
-    return narrative.headline(verdicts, ["activation"])[0], narrative.verdict(verdicts)
+    return narrative.verdict(stats.verdicts(frame_of(values).assign(activation="tanh"), ["activation"]))
 
 
 FIVE = [0.0, 0.002, 0.001, 0.003, 0.0015]
@@ -625,37 +620,19 @@ def around(mean):
 
 
 def test_who_was_not_compared_is_not_passed_over():
-    headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.899])
-    assert headline == "A is the best of those tested."
-    assert verdict == (
+    assert judged(A=around(0.9), B=around(0.5), C=[0.899]) == (
         "the best of those tested: A (90.2% +0.1 −0.2); significantly worse: B (40.0 points lower); C shares too few "
         "seeds for a test."
     )
-    headline, verdict = judged(A=around(0.9), B=around(0.5), C=[0.95])
-    assert headline == "A is the best of those tested."
-    assert verdict == (
+    assert judged(A=around(0.9), B=around(0.5), C=[0.95]) == (
         "the best of those tested: A (90.2% ± 0.1); C (95.0%) leads, but shares too few seeds for a test; "
         "significantly worse: B (45.0 points lower)."
     )
-    assert judged(A=around(0.9), B=around(0.5))[0] == "A is the best."
-    headline, verdict = judged(
-        A=[0.3, 0.2, 0.9], B=[0.1, 0.1, 0.1]
-    )  # that B never trained does not prove that A is better
-    assert headline.startswith("No significant differences between initializers")
-    assert verdict == (
+    # That B never trained does not prove that A is better.
+    assert judged(A=[0.3, 0.2, 0.9], B=[0.1, 0.1, 0.1]) == (
         "the best is among: A (46.7% ± over 50), or, not ruled out by these seeds, B (36.7 "
         "points lower; every run stayed at chance)."
     )
-    headline, verdict = judged(A=[0.9], B=[0.8])
-    assert headline == "With a single seed no difference can be tested: any difference may be chance."
-
-
-def test_the_headline_leaves_out_combinations_without_runs_of_an_initializer():
-    whole = frame_of({"A": around(0.9), "B": around(0.5), "C": around(0.9)}, activation="tanh")
-    part = frame_of({"A": around(0.9), "B": around(0.5)}, activation="relu")
-    verdicts = stats.verdicts(pd.concat([whole, part], ignore_index=True), ["activation"])
-    first = narrative.headline(verdicts, ["activation"])[0]
-    assert first == "Over all 2 activations, A is never significantly worse than any other initializer."
 
 
 def test_initializers_that_are_best_at_some_learning_rates_only_are_listed_with_them():
