@@ -142,7 +142,15 @@ def report(folder: str | Path) -> Path:
     return path
 
 
-def figures(folder: str | Path, form: str = "svg", into: str | Path | None = None) -> list[Path]:
+def figures(
+    folder: str | Path,
+    form: str = "svg",
+    into: str | Path | None = None,
+    *,
+    title: bool = False,
+    width: str | float | None = None,
+    style: str = "paper",
+) -> list[Path]:
     """Write the report's figures as files for a paper; returns their paths.
 
     They depend on no settings of matplotlib, and leave yours unchanged.
@@ -155,11 +163,26 @@ def figures(folder: str | Path, form: str = "svg", into: str | Path | None = Non
         `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dots per inch).
     into
         The folder of the files; default `figures` in the experiment's folder. It is created if it does not exist.
+    title
+        Whether each figure's title stands above it; by default that is left to the paper's caption.
+    width
+        The width of each file, at which it is laid out: a length in `in`, `cm`, `mm` or `pt` (LaTeX's), such as
+        `3.25in`, `one-column` (3.25in), `two-column` (6.75in), or a number of inches. By default each figure has its
+        own width, on slides 12in.
+    style
+        `paper`, with letters of 7 to 9 points, or `slides`, with letters of 12 to 16 points and thicker lines, for
+        slides of 13.33in by 7.5in. Letters have this size at every width.
 
-    Raises UserError if the folder is not an experiment, or none of its cells is trained.
+    Raises UserError if the folder is not an experiment, or none of its cells is trained, or a format, width or style is
+    not allowed.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> ib.figures("results/keepcoding", "pdf", width="one-column")  # doctest: +SKIP
     """
     experiment = rounds.opened(folder)
-    paths = outputs.write_figures(experiment, form, into)
+    paths = outputs.write_figures(experiment, form, into, title=title, width=width, style=style)
     _warn(experiment)
     return paths
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from initbench.api import unchanged
 from initbench.errors import UserError, nearest, printable, shown
+from initbench.reporting.layout import laid_out, layout_of
 from initbench.results import store
 from initbench.results.experiment import Experiment
 from initbench.spec import presets
@@ -86,10 +87,19 @@ def write_report(
     return path
 
 
-def write_figures(experiment: Experiment, form: str, into: str | Path | None = None) -> list[Path]:
+def write_figures(
+    experiment: Experiment,
+    form: str,
+    into: str | Path | None = None,
+    *,
+    title: bool = False,
+    width: str | float | None = None,
+    style: str = "paper",
+) -> list[Path]:
     """Write the report's figures as files, by default into `figures` in its folder; returns their paths."""
     if form not in FORMS:
         raise UserError(f"format = {shown(form)} is not allowed; allowed: {', '.join(FORMS)}{nearest(form, FORMS)}")
+    layout = layout_of(style, width)
     folder = Path(into) if into else store.own_folder(experiment.folder, "figures")
     frame = _trained(experiment, "draw")
     from initbench.reporting.evidence import Evidence
@@ -105,13 +115,14 @@ def write_figures(experiment: Experiment, form: str, into: str | Path | None = N
     contents: dict[Path, bytes] = {}
     palette = Palette.of(evidence.initializers)
     missing_glyphs: set[str] = set()
-    for figure in gallery(evidence, palette):
-        name, path = slug(figure), folder / f"{slug(figure)}.{form}"
-        while path in contents:  # long names that are cut alike
-            name += "-again"
-            path = folder / f"{name}.{form}"
-        contents[path] = save(figure.drawing, palette, form)
-        missing_glyphs |= undrawable(figure.drawing)
+    with laid_out(layout):
+        for figure in gallery(evidence, palette):
+            name, path = slug(figure), folder / f"{slug(figure)}.{form}"
+            while path in contents:  # long names that are cut alike
+                name += "-again"
+                path = folder / f"{name}.{form}"
+            contents[path] = save(figure.drawing, form, title=title)
+            missing_glyphs |= undrawable(figure.drawing)
     if not into:
         store.list_figures(experiment.folder, {path.name: content for path, content in contents.items()})
     for path, content in contents.items():

@@ -25,7 +25,9 @@ def report(folder: Folder) -> None:
     say(f"Report: {written.path}{UNCHANGED * written.unchanged}")
 
 
-@app.command(cls=output.WorkingCommand, epilog="Example: initbench figures results/keepcoding --format pdf")
+@app.command(
+    cls=output.WorkingCommand, epilog="Example: initbench figures results/keepcoding --format pdf --width one-column"
+)
 def figures(
     folder: Folder,
     form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="The format of the files.")] = "svg",
@@ -33,12 +35,32 @@ def figures(
         Path | None,
         typer.Option("--into", metavar="DIR", help="The folder of the files; default: figures, in the experiment's."),
     ] = None,
+    title: Annotated[
+        bool, typer.Option("--title/--no-title", help="Whether each figure's title stands above it.")
+    ] = False,
+    width: Annotated[
+        str | None,
+        typer.Option(
+            "--width",
+            metavar="LENGTH",
+            help="The width at which figures are laid out: a length in in, cm, mm or pt, such as 3.25in; one-column "
+            "(3.25in) or two-column (6.75in). Default: each figure's own; on slides 12in.",
+        ),
+    ] = None,
+    style: Annotated[
+        str,
+        typer.Option(
+            "--style",
+            metavar="paper|slides",
+            help="The size of letters and lines: 7 to 9 points in a paper, 12 to 16 on slides of 13.33in by 7.5in.",
+        ),
+    ] = "paper",
 ) -> None:
-    """Write the report's figures as files for a paper, with embedded fonts."""
+    """Write the report's figures as files for a paper or for slides, with embedded fonts."""
     from initbench.api import outputs, rounds
 
     experiment = rounds.opened(folder)
-    paths = outputs.write_figures(experiment, form, into)
+    paths = outputs.write_figures(experiment, form, into, title=title, width=width, style=style)
     print_notes(experiment)
     say(f"{paths[0].parent}: {len(paths)} figures")
 

@@ -50,7 +50,7 @@ MAX_NUMBER_LINE = 12  # in a line of a number beside a row; longer ones have two
 MAX_NAME_LINE, MAX_NAME_LINES = 24, 6  # in a line of a name beside a heat map; and such lines
 MAX_COLUMN_LINES = 4  # above a column of a heat map
 MAX_LARGE_COLUMNS = 8  # columns of a heat map with numbers in large type
-MAX_CURVE_NAME = 5.2  # beside a curve, for each inch of the figure's width
+MAX_CURVE_NAME = 6  # beside a curve, for each inch of its panel's width with the names
 
 # Numbers
 MAX_HALF_WIDTH = 0.5  # half the width of an accuracy's interval; beyond, text says "over 50" and bars end in arrows

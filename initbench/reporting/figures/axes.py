@@ -4,13 +4,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib import ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from initbench.reporting.figures.style import INK, layout, scaled
+from initbench.reporting.figures.style import INK
+from initbench.reporting.layout import layout, scaled
 from initbench.reporting.limits import MAX_HALF_WIDTH
 from initbench.reporting.numbers import exact, ticks
 
@@ -83,7 +85,24 @@ class Ticks(ticker.Formatter):
         return [exact(value) for value in scaled] if self.own_decimals else ticks(scaled, self.unit)
 
 
-class AccuracyTicks(ticker.MaxNLocator):
+class Locator(ticker.MaxNLocator):
+    """At most `most` ticks at plain numbers, fewer where labels of this many letters would touch."""
+
+    def __init__(self, most: int, letters: float = 5, **settings: Any) -> None:
+        super().__init__(most, steps=[1, 2, 2.5, 5, 10], **settings)
+        self.most, self.letters = most, letters
+
+    def __call__(self) -> Any:
+        """The ticks."""
+        axis: Any = self.axis
+        size = axis.axes.get_position().size * axis.axes.figure.get_size_inches() * 72 / mpl.rcParams["font.size"]
+        # In widths of a line's height: a letter takes 0.65, the gap between two labels 1, a label above another 2.
+        room = size[0] / (0.65 * self.letters + 1) if axis.axis_name == "x" else size[1] / 2
+        self.set_params(nbins=max(1, min(self.most, int(room))))
+        return super().__call__()
+
+
+class AccuracyTicks(Locator):
     """Ticks from 0 to 1 only: intervals can end beyond, accuracies cannot."""
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
@@ -94,13 +113,13 @@ class AccuracyTicks(ticker.MaxNLocator):
 
 def percent_axis(axis: Any, nbins: int = 5) -> None:
     """Label an axis of accuracies in percent, with at most `nbins` intervals between ticks."""
-    axis.set_major_locator(AccuracyTicks(nbins, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_locator(AccuracyTicks(nbins))
     axis.set_major_formatter(Ticks(100, "%"))
 
 
-def number_axis(axis: Any, **locator: Any) -> None:
-    """Label an axis with exact numbers, at the ticks of a `MaxNLocator`."""
-    axis.set_major_locator(ticker.MaxNLocator(**({"steps": [1, 2, 2.5, 5, 10]} | locator)))
+def number_axis(axis: Any, nbins: int = 6, **locator: Any) -> None:
+    """Label an axis with exact numbers, at the ticks of a `Locator`."""
+    axis.set_major_locator(Locator(nbins, **locator))
     axis.set_major_formatter(Ticks())
 
 

@@ -19,7 +19,8 @@ from initbench.reporting.figures.axes import (
 )
 from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named
 from initbench.reporting.figures.drawing import Drawing
-from initbench.reporting.figures.style import Palette, report_style, scaled
+from initbench.reporting.figures.style import Palette, report_style
+from initbench.reporting.layout import scaled
 from initbench.reporting.limits import MAX_COMPETING, MAX_EPOCHS, MAX_HALF_WIDTH, MAX_NAMED_CURVES, MIN_LOG_RATIO
 from initbench.reporting.numbers import percent
 
@@ -65,7 +66,7 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palett
         first += 1  # all curves come from below
     room = 0.04 * (final - first or 1)
     lower.set_xlim(first - room, final + room)
-    number_axis(lower.xaxis, integer=True, nbins=6)
+    number_axis(lower.xaxis, integer=True, letters=2)
     name_curves(list(zip(panels, labels, strict=True)), palette)
     sentences = []
     for name, group in loss.groupby("initializer", sort=False):

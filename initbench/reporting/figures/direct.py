@@ -10,7 +10,8 @@ from scipy.optimize import isotonic_regression
 
 from initbench.reporting.figures.axes import page_width
 from initbench.reporting.figures.labels import shorten
-from initbench.reporting.figures.style import INK, SOFT, Palette, scaled
+from initbench.reporting.figures.style import INK, SOFT, Palette
+from initbench.reporting.layout import scaled
 from initbench.reporting.limits import MAX_CURVE_NAME, MAX_NAMED_BEST, MAX_NAMED_CURVES
 
 # Of the letters of a name, in points: their size, and from one line to the next. The page's letters may be higher.
@@ -61,12 +62,13 @@ def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette) -
     curve that is outside of the panel has an arrow, and its number. The layout of the figure is final after this.
     """
     canvas = panels[0][0].figure
+    columns = len({axes.get_position().x0 for axes, _ in panels})
+    most = max(10, round(MAX_CURVE_NAME * page_width(canvas) / columns))
     texts = []
     for axes, ends in panels:
         below, above = sorted(axes.get_ylim())
         arrows = [" ↓ " if end.y < below else " ↑ " if end.y > above else "" for end in ends]
         tails = [arrow + end.number if arrow else "" for arrow, end in zip(arrows, ends, strict=True)]
-        most = max(10, round(MAX_CURVE_NAME * page_width(canvas)))
         short = shorten([end.name for end in ends], [max(6, most - len(tail)) for tail in tails])
         offset = {"xytext": (scaled(TO_MARK + TO_NAME), 0), "textcoords": "offset points", "va": "center_baseline"}
         texts.append(
@@ -87,14 +89,15 @@ def _spread(axes: Any, ends: Sequence[End], names: Sequence[Any], palette: Palet
     """Move each name next to the end of its curve, and draw the mark before it and the line to it."""
     width, height = axes.get_position().size * axes.figure.get_size_inches() * 72
     to_fraction = axes.transData + axes.transAxes.inverted()
-    points = np.array([to_fraction.transform((end.x, end.y)) for end in ends]).reshape(-1, 2)
-    line = scaled(LINE) / height
+    left = axes.get_xlim()[0]
+    points = [to_fraction.transform((left if np.isnan(end.x) else end.x, end.y)) for end in ends]
+    heights = apart([y for _, y in points], scaled(LINE) / height, 0, 1)
     mark = 1 + scaled(TO_MARK) / width
-    for end, point, y, text in zip(ends, points, apart(points[:, 1], line, 0, 1), names, strict=True):
+    for end, point, y, text in zip(ends, points, heights, names, strict=True):
         text.xy = (1, y)
         colour = palette.light[end.name]
         common = {"color": colour, "transform": axes.transAxes, "clip_on": False}
-        if 0 <= point[1] <= 1 and not np.isnan(point[0]):
+        if 0 <= point[1] <= 1 and not np.isnan(end.x):
             axes.plot([point[0], mark], [point[1], y], linewidth=scaled(0.8), alpha=0.7, zorder=1.8, **common)
         axes.plot(mark, y, marker=palette.markers[end.name], markersize=scaled(5), linestyle="none", **common)
 

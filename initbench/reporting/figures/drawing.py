@@ -11,7 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from initbench.reporting.figures import svg
+from initbench.reporting.figures.labels import wrapped
 from initbench.reporting.figures.style import FONT, GRID, GROUND, INK, SOFT, Palette, style
+from initbench.reporting.layout import scaled
+
+# Points of a title's letters on the page.
+TITLE = 10.0
 
 # The metadata of a file of each kind, without dates, so that the same figure has the same bytes.
 METADATA: dict[str, dict[str, None]] = {
@@ -78,16 +83,37 @@ def inline(drawing: Drawing, palette: Palette, prefix: str = "") -> str:
     return svg.for_page(buffer.getvalue(), colours, root, prefix)
 
 
-def save(drawing: Drawing, palette: Palette, form: str) -> bytes:
-    """Return the figure as a file: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dots per inch)."""
+def save(drawing: Drawing, form: str, *, title: bool = False) -> bytes:
+    """Return the figure as a file: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dots per inch).
+
+    Its title stands above it if asked for.
+    """
     buffer = io.BytesIO()
     with style(**{"svg.fonttype": "path", "pdf.fonttype": 42}):
+        if title and drawing.title:
+            _draw_title(drawing.canvas, drawing.title)
         for text in drawing.canvas.findobj(Text):
             families = [family for char in sorted(_lacking(text.get_text())) if (family := _family_with(char))]
             if families:
                 text.set_fontfamily([FONT, *dict.fromkeys(families)])
         drawing.canvas.savefig(buffer, format=form, dpi=300, facecolor="white", metadata=METADATA[form])
     return buffer.getvalue()
+
+
+def _draw_title(canvas: Figure, title: str) -> None:
+    """Write a title above the picture, which grows by as much and stays as it is."""
+    if engine := canvas.get_layout_engine():
+        engine.execute(canvas)
+        canvas.set_layout_engine("none")
+    width, height = canvas.get_size_inches()
+    size, line, margin = scaled(TITLE), scaled(1.25 * TITLE) / 72, scaled(4) / 72
+    lines = wrapped(title, int((width - 2 * margin) * 72 / (0.65 * size)))
+    total = height + len(lines) * line + 2 * margin
+    canvas.set_size_inches(width, total)
+    for axes in canvas.axes:
+        x, y, across, up = axes.get_position().bounds
+        axes.set_position((x, y * height / total, across, up * height / total))
+    canvas.text(margin / width, 1 - margin / total, "\n".join(lines), va="top", fontsize=size, fontweight="bold")
 
 
 def undrawable(drawing: Drawing) -> set[str]:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import matplotlib as mpl
 import seaborn as sns
 
+from initbench.reporting.layout import scaled
 from initbench.reporting.matplotlib_import import quiet
 
 # The stand-ins of the page's ink, softer ink, lines and ground; no colour of an initializer is one of these.
@@ -58,41 +58,6 @@ SIZES: tuple[str, ...] = (
     "axes.titlepad",
 )
 SIZES += tuple(f"{axis}tick.{size}" for axis in "xy" for size in ("major.size", "major.width", "major.pad"))
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The size of figures: of letters and lines, times those on the page, and their width in inches, default their own.
-
-    Figures are laid out anew at a width: their letters keep their size.
-    """
-
-    scale: float = 1.0
-    width: float | None = None
-
-
-PAGE = Layout()
-_LAYOUT: ContextVar[Layout] = ContextVar("layout", default=PAGE)
-
-
-@contextmanager
-def laid_out(layout: Layout) -> Iterator[None]:
-    """Draw figures in this size in this context."""
-    token = _LAYOUT.set(layout)
-    try:
-        yield
-    finally:
-        _LAYOUT.reset(token)
-
-
-def layout() -> Layout:
-    """The size of the figures that are drawn now."""
-    return _LAYOUT.get()
-
-
-def scaled(size: float) -> float:
-    """A size on the page, in points or inches, in the figures that are drawn now."""
-    return size * layout().scale
 
 
 # The filter for warnings while we draw: they concern our code, and a user cannot mend them. Tests raise them.
