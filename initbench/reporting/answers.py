@@ -219,9 +219,9 @@ def _certainty(part: _Combination) -> str:
     if part.kind == "decided":
         tested = int(((part.rows["standing"] != "") | part.rows["significant"]).sum())
         at_looks = ", at whichever number of seeds one looks" * part.evidence.until_decided
-        equivalent = part.rows.loc[part.rows["equivalent"] & ~part.rows.index.isin(part.best.index), "initializer"]
-        verb = "costs" if len(equivalent) == 1 else "cost"
-        too = f"; {narrative.some(list(equivalent))} {verb} at most {within} more" * bool(len(equivalent))
+        equivalent = part.rows[part.rows["equivalent"] & ~part.rows.index.isin(part.best.index)]
+        costs = f"cost{'s' * (len(equivalent) == 1)} at most {numbers.at_most(equivalent['regret_bound'].max())} points"
+        too = f"; {narrative.some(list(equivalent['initializer']))} {costs}" * bool(len(equivalent))
         return f"Decided: the best of {tested} initializers with 95% confidence{at_looks}{too}."
     if part.kind == "tie":
         which = "either" if len(part.left) == 2 else "any of them"

@@ -32,7 +32,7 @@ def evidence_of(frame, *, hidden="[128]", combination=("activation", "loss"), to
     return Evidence(frame, parsed, list(combination))
 
 
-def one(values, **options):
+def answer_of(values, **options):
     """The answer for one combination with these accuracies."""
     (answer,) = answers(evidence_of(frame_of(values, activation="relu", loss="mse", hidden=""), **options))
     return answer
@@ -43,7 +43,7 @@ def around(mean, noise=0.0):
 
 
 def test_one_that_is_left_is_decided():
-    answer = one({"he_normal": around(0.9), "zeros": around(0.5), "glorot_uniform": around(0.8)})
+    answer = answer_of({"he_normal": around(0.9), "zeros": around(0.5), "glorot_uniform": around(0.8)})
     assert answer.kind == answer.certainty_label == "decided"
     assert answer.names == ("he_normal",)
     assert answer.recommendation == "Use he_normal: significantly better than every other."
@@ -56,9 +56,20 @@ def test_one_that_is_left_is_decided():
     assert answer.details.startswith("the best: he_normal (90.2% ")
 
 
+def test_what_is_significantly_worse_and_equivalent_is_named_with_its_cost():
+    values = {"he_normal": around(0.9), "lecun_normal": around(0.899), "zeros": around(0.5)}
+    bound = stats.verdicts(frame_of(values), []).set_index("initializer").loc["lecun_normal", "regret_bound"]
+    answer = answer_of(values, top="equivalent_within = 0.2\n")
+    assert answer.names == ("he_normal",)
+    assert answer.certainty == (
+        "Decided: the best of 3 initializers with 95% confidence; lecun_normal costs at most "
+        f"{numbers.at_most(bound)} points."
+    )
+
+
 def test_what_is_equivalent_is_a_tie_and_states_what_a_choice_costs_at_most():
     values = {"he_normal": around(0.9), "lecun_normal": around(0.8999, 0.0001), "zeros": around(0.5)}
-    answer = one(values, top="equivalent_within = 0.2\n")
+    answer = answer_of(values, top="equivalent_within = 0.2\n")
     frame = frame_of(values)
     bounds = stats.verdicts(frame, []).set_index("initializer")["regret_bound"].drop("zeros")
     assert answer.kind == "tie"
@@ -73,7 +84,7 @@ def test_what_is_equivalent_is_a_tie_and_states_what_a_choice_costs_at_most():
 
 def test_an_open_answer_states_the_seeds_that_would_decide_and_a_command_that_asks_for_them():
     values = {"he_normal": around(0.9), "lecun_normal": around(0.8995, 0.001), "zeros": around(0.5)}
-    answer = one(values, top="equivalent_within = 0.1\n")
+    answer = answer_of(values, top="equivalent_within = 0.1\n")
     table = stats.seeds_to_decide(frame_of(values), [], equivalent_within=0.1)
     more = int(table["decided_at"].iloc[0]) - 5
     assert answer.kind == "open"
@@ -89,9 +100,9 @@ def test_an_open_answer_states_the_seeds_that_would_decide_and_a_command_that_as
     assert shlex.split(other[0].command)[:3] == ["initbench", "run", "my grid.toml"]
 
 
-def test_a_tie_without_a_margin_is_told_that_it_needs_one():
+def test_a_tie_without_a_margin_states_that_it_needs_one():
     values = {"he_normal": around(0.9), "lecun_normal": around(0.9, 0.001), "zeros": around(0.5)}
-    answer = one(values)
+    answer = answer_of(values)
     declared = stats.seeds_to_decide(frame_of(values), [], equivalent_within=0.2)["decided_at"].iloc[0]
     assert answer.certainty_label == "> 1,000 more seeds"
     assert f"more than 1,000 seeds would be needed, or about {declared - 5:.0f} more if 0.2 points do not matter" in (
@@ -105,15 +116,15 @@ def test_a_tie_without_a_margin_is_told_that_it_needs_one():
 
 
 def test_one_seed_one_initializer_and_no_trained_run():
-    single = one({"he_normal": [0.9], "zeros": [0.8]})
+    single = answer_of({"he_normal": [0.9], "zeros": [0.8]})
     assert (single.kind, single.certainty_label, single.names) == ("untested", "one seed", ("he_normal",))
     assert single.recommendation == "he_normal leads, but no difference is tested."
     assert single.certainty == "With one seed any difference may be chance."
     assert 'seed={until="decided"' in single.command
-    alone = one({"zeros": around(0.9)})
+    alone = answer_of({"zeros": around(0.9)})
     assert (alone.kind, alone.command, alone.margin_label) == ("alone", "", "–")
     assert alone.recommendation == "zeros is the only initializer: there is nothing to compare it with."
-    failed = one({"he_normal": [None] * 5, "zeros": [None] * 5})
+    failed = answer_of({"he_normal": [None] * 5, "zeros": [None] * 5})
     assert (failed.kind, failed.names, failed.accuracy, failed.certainty_label) == ("failed", (), "–", "all failed")
     assert failed.recommendation == "Every run diverged: none can be recommended."
     assert failed.command == ""
@@ -121,13 +132,13 @@ def test_one_seed_one_initializer_and_no_trained_run():
 
 def test_zeros_come_last_and_with_the_reason_where_there_is_no_hidden_layer():
     values = {"zeros": around(0.9), "he_normal": around(0.8999, 0.0005), "lecun_normal": around(0.5)}
-    flat, deep = one(values, hidden="[]"), one(values)
+    flat, deep = answer_of(values, hidden="[]"), answer_of(values)
     assert flat.names == ("he_normal", "zeros")
     assert deep.names == ("zeros", "he_normal")
     assert flat.accuracy == deep.accuracy
     assert flat.warnings == ("zeros works only because the network has no hidden layer.",)
     assert deep.warnings == ()
-    alone = one({"zeros": around(0.9), "he_normal": around(0.8), "lecun_normal": around(0.5)}, hidden="[]")
+    alone = answer_of({"zeros": around(0.9), "he_normal": around(0.8), "lecun_normal": around(0.5)}, hidden="[]")
     assert alone.names == ("zeros",)
     assert alone.warnings == (
         "zeros works only because the network has no hidden layer; the next is he_normal, 10.0 points lower.",
@@ -136,14 +147,15 @@ def test_zeros_come_last_and_with_the_reason_where_there_is_no_hidden_layer():
 
 def test_what_is_not_ruled_out_is_named_and_not_recommended():
     values = {"he_normal": [0.9, 0.91, 0.92], "orthogonal": [0.9, 0.6, 0.3]}
-    answer = one(values)
+    answer = answer_of(values)
     assert answer.names == ("he_normal",)
     assert answer.recommendation == "Use he_normal; orthogonal (31.0 points lower) is not ruled out."
-    lost = one({"he_normal": [0.3, 0.2, 0.9], "zeros": [0.1, 0.1, 0.1]})
+    failing = answer_of({"he_normal": [0.3, 0.2, 0.9], "zeros": [0.1, 0.1, 0.1]})
     assert (
-        lost.recommendation == "Use he_normal; zeros (36.7 points lower; every run stayed at chance) is not ruled out."
+        failing.recommendation
+        == "Use he_normal; zeros (36.7 points lower; every run stayed at chance) is not ruled out."
     )
-    dropped = one({"he_normal": [*around(0.9)[:4], None], "zeros": around(0.1)})
+    dropped = answer_of({"he_normal": [*around(0.9)[:4], None], "zeros": around(0.1)})
     assert dropped.warnings[0] == "1 of 5 runs of he_normal diverged."
     assert dropped.warnings[1].startswith("† The interval of he_normal: some seeds failed and others did not")
 
@@ -155,17 +167,17 @@ def test_the_margin_compares_with_the_usual_default():
         ("glorot_uniform", "Keras"),
         ("keras_default", "Keras"),
     ):
-        is_it = one({default: better, "zeros": worse})
+        is_it = answer_of({default: better, "zeros": worse})
         assert (is_it.margin, is_it.margin_label) == (f"{default} is {library}’s default.", "is the default")
-        behind = one({"he_normal": better, default: worse, "zeros": around(0.5)})
+        behind = answer_of({"he_normal": better, default: worse, "zeros": around(0.5)})
         assert behind.margin.startswith("he_normal is 10.00 points (")
         assert behind.margin.endswith(f" better than {default}, {library}’s default.")
-        tied = one({"he_normal": better, default: same, "zeros": worse})
+        tied = answer_of({"he_normal": better, default: same, "zeros": worse})
         assert tied.margin == f"No significant difference from {default}, {library}’s default."
         assert tied.margin_label.startswith("+0.0")
-        lost = one({"he_normal": better, default: [None] * 5})
-        assert lost.margin == f"Every run of {default}, {library}’s default, diverged."
-    assert one({"he_normal": better, "zeros": worse}).margin == ""
+        failing = answer_of({"he_normal": better, default: [None] * 5})
+        assert failing.margin == f"Every run of {default}, {library}’s default, diverged."
+    assert answer_of({"he_normal": better, "zeros": worse}).margin == ""
     both = evidence_of(
         frame_of({"glorot_uniform": better, "torch_linear_default": worse}, activation="relu", loss="mse")
     )
@@ -179,7 +191,7 @@ def test_the_margin_compares_with_the_usual_default():
 def test_all_that_are_left_are_named_or_counted(count, step):
     generator = np.random.default_rng(count)
     values = {f"i{i:02}": list(0.9 - step * i + 0.015 * generator.standard_normal(5)) for i in range(count)}
-    answer = one(values)
+    answer = answer_of(values)
     table = stats.verdicts(frame_of(values), [])
     assert set(answer.names) == set(table.loc[table["standing"] == "best", "initializer"])
     rest = sum(map(int, re.findall(r"(\d+) more", answer.recommendation)))
@@ -193,17 +205,29 @@ def test_all_that_are_left_are_named_or_counted(count, step):
 def test_an_experiment_with_the_rule_says_where_it_stands(maximum, expected):
     rule = {"until": "decided", "min": 5, "max": maximum}
     values = {"he_normal": around(0.9) * 2, "lecun_normal": around(0.8998, 0.002) * 2}
-    answer = one(values, seed=rule, top="equivalent_within = 0.1\n")
+    answer = answer_of(values, seed=rule, top="equivalent_within = 0.1\n")
     assert answer.certainty.startswith(expected)
     if maximum == 60:
         assert answer.command == "initbench run page.toml"  # which goes on
     else:
         assert "until" in answer.command
     runs = {"he_normal": list(np.tile(FIVE, 8) + 0.9), "lecun_normal": list(np.tile(FIVE, 8)[::-1] + 0.8)}
-    decided = one(runs, seed=rule)
+    decided = answer_of(runs, seed=rule)
     assert decided.certainty == (
         "Decided: the best of 2 initializers with 95% confidence, at whichever number of seeds one looks."
     )
+
+
+def test_the_rule_names_no_command_for_initializers_at_rates_of_their_own():
+    """It compares within each learning rate, so it may have ended while these are open."""
+    rates = {"learning_rate": [0.1, 1.0], "loss": "mse", "activation": "tanh"}
+    parsed = grid.parse(TEXT, overrides=rates | {"seed": {"until": "decided", "max": 20}})
+    fixed = grid.parse(TEXT, overrides=rates | {"seed": 5})
+    frame = frame_of_grid(fixed, lambda c: 0.9)
+    for used, named in ((parsed, False), (fixed, True)):
+        (answer,) = answers(Evidence.of(frame, used).first)
+        assert answer.kind == "open"
+        assert bool(answer.command) == named
 
 
 def of_rates(best):
@@ -279,10 +303,10 @@ def test_general_sentences_where_little_or_nothing_was_compared():
     assert headline(evidence)[0] == "With one seed no difference can be tested: any difference may be chance."
     assert warnings(evidence)[-1].startswith("With one seed there is no interval and no test")
     parsed = grid.parse(TEXT)
-    lost = Evidence.of(frame_of_grid(parsed, broken=lambda c: True), parsed)
-    assert headline(lost) == ["Every run diverged, so no initializer can be recommended."]
+    failing = Evidence.of(frame_of_grid(parsed, broken=lambda c: True), parsed)
+    assert headline(failing) == ["Every run diverged, so no initializer can be recommended."]
     assert "36 of 36 runs diverged: all of zeros, all of he_normal and all of truncated_normal(std=1.0)." in warnings(
-        lost
+        failing
     )
     dead = Evidence.of(frame_of_grid(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse"), parsed)
     assert "9 of 36 runs diverged: 3 of zeros, 3 of he_normal and 3 of truncated_normal(std=1.0) with relu, mse." in (
@@ -301,7 +325,7 @@ def test_combinations_without_runs_of_an_initializer_are_not_said_to_test_it():
 
 
 def test_a_leader_that_was_not_compared_is_not_recommended():
-    answer = one({"he_normal": around(0.9), "zeros": around(0.5), "orthogonal": [0.95]})
+    answer = answer_of({"he_normal": around(0.9), "zeros": around(0.5), "orthogonal": [0.95]})
     assert answer.names == ("he_normal",)
     assert answer.recommendation == "Use he_normal: significantly better than every other that was tested."
     assert answer.certainty == "Decided: the best of 2 initializers with 95% confidence."
@@ -355,9 +379,9 @@ def test_no_sentence_has_what_a_table_cannot_say(seed):
     evidence = evidence_of(
         pd.concat(frames), hidden="[]", combination=["activation"], activation=["tanh", "relu", "elu"]
     )
-    found = answers(evidence)
+    by_combination = answers(evidence)
     texts = [*headline(evidence), *warnings(evidence)]
-    for answer in found:
+    for answer in by_combination:
         fields = dataclasses.asdict(answer)
         texts += [fields[name] for name in ("recommendation", "certainty", "margin")] + list(answer.warnings)
         assert answer.kind in ("decided", "tie", "open", "untested", "alone", "failed")
@@ -366,5 +390,5 @@ def test_no_sentence_has_what_a_table_cannot_say(seed):
     for text in filter(None, texts):
         assert text.endswith(".")
         assert not re.search(r"\.\.|  | ,|\(\)|−−|\+−", text)
-    assert answers(evidence) == found
+    assert answers(evidence) == by_combination
     assert not any(math.isnan(x) for x in map(len, texts))
