@@ -33,13 +33,12 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
             "combination": int(combination[i]),
             "begins": i > 0 and combination[i] != combination[i - 1],
             "mark": names.MARKS[row["standing"]],
-            "settings": [names.setting_text(setting, row[setting]) for setting in evidence.combination],
+            "title": evidence.combinations[combination[i]][0],
             "initializer": row["initializer"],
             "standing": row["standing"],
             "flag": numbers.flag(row),
-            "failing": row["failed"] > 0,
-            "failed": f"{int(row['failed'])} of {int(row['seeds'])}",
-            "failed_interval": f"({numbers.percent(row['failed_low'], 0)} to {numbers.percent(row['failed_high'], 0)})",
+            "failed": f"{int(row['failed'])} of {int(row['seeds'])}" if row["failed"] else "",
+            "failed_interval": numbers.failure_interval(row),
             "difference": ("leader", "")
             if row["leader"]
             else numbers.points(row["difference"], row["difference_low"], row["difference_high"]),
@@ -48,10 +47,13 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
             "worse_by": _unless_behind(row),
             "epochs": numbers.epochs(row),
             "metrics": [_cells(metric, by_metric[metric][i]) for metric in LABELS],
-            "keys": [
-                *(row["share_failed"], 0.0 if row["leader"] else row["difference"], row["median"]),
-                *(row["regret_bound"], row["worse_by"]),
-            ],
+            "keys": {
+                "failed": row["share_failed"],
+                "behind": 0.0 if row["leader"] else row["difference"],
+                "epochs": row["median"],
+                "regret": row["regret_bound"],
+                "worse": row["worse_by"],
+            },
         }
         for i, row in enumerate(table.to_dict("records"))
     ]
@@ -100,13 +102,24 @@ def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:
             [names.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.combination]
             for _, rows in evidence.combinations
         ],
+        "first_settings": evidence.first.combination,
+        "cards": [
+            [names.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.first.combination]
+            for _, rows in evidence.first.combinations
+        ],
         "rows": [
-            [row["combination"], evidence.initializers.index(row["initializer"]), *_rounded(row["keys"]), [
-                [cell if isinstance(cell, str) else _rounded([cell])[0] for cell in cells] for cells in row["metrics"]
-            ]]
+            {
+                "combination": row["combination"],
+                "initializer": evidence.initializers.index(row["initializer"]),
+                "keys": dict(zip(row["keys"], _rounded(list(row["keys"].values())), strict=True)),
+                "metrics": [
+                    [cell if isinstance(cell, str) else _rounded([cell])[0] for cell in cells]
+                    for cells in row["metrics"]
+                ],
+            }
             for row in rows
         ],
-    }  # fmt: skip
+    }
 
 
 def _rounded(values: list[float]) -> list[float | None]:

@@ -1,7 +1,9 @@
 """The limits of what the report shows. The page notes each limit that it reaches; `initbench export` has everything."""
 
 # The page in words
-MAX_FIRST_ANSWERS = 8  # combinations with an answer on the first screen
+MAX_FIRST_ANSWERS = 8  # combinations with an answer on the first screen; a button shows the others, as of these:
+MAX_FIRST_ROWS = 18  # rows of the table of numbers
+MAX_FIRST_PANELS = 4  # combinations with figures
 MAX_ANSWERS = 200  # combinations with an answer at all
 MAX_NAMED = 8  # initializers that a list in a sentence names
 MAX_NETWORKS = 2  # networks that a sentence describes one by one
@@ -15,7 +17,8 @@ MAX_EMBEDDED_ROWS = (
     30_000  # rows of the tidy table that the page carries; beyond, it carries the last epochs or nothing
 )
 MAX_PLANNED = 100  # comparisons in the table of seeds
-MAX_FAILURES = 100  # diverged runs in their table
+MAX_FAILURES = 100  # rows of each table of failures
+MAX_FLAGGED = 50  # configurations in the list of intervals that cover less
 
 # Its figures
 MAX_OVERVIEW_INITIALIZERS = 16  # rows of the first figure

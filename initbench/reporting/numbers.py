@@ -231,6 +231,11 @@ def share_reached(row: Any) -> str:
     return "{} ({} to {})".format(*ends)
 
 
+def failure_interval(row: Any) -> str:
+    """The 95% interval of a failure rate, in parentheses."""
+    return f"({percent(row['failed_low'], 0)} to {percent(row['failed_high'], 0)})"
+
+
 def epochs(row: Any) -> tuple[str, str]:
     """The median number of epochs to come near the leader, and how many of the runs did, where that is known.
 

@@ -1,7 +1,7 @@
 """The report: tables, figures and sentences of an experiment, laid out in one offline HTML file."""
 
 import json
-import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from initbench import stats
-from initbench.reporting import explorer, figures, limits, names, narrative, numbers, seeds
+from initbench.reporting import answers, explorer, figures, limits, names, narrative, numbers, seeds
 from initbench.reporting.cautions import added_seeds, cautions
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import ReportFigure, gallery
@@ -59,14 +59,11 @@ def render(
     environments = list(environments)
     values: dict[str, Any] = {
         "name": grid.name,
+        "title": "Which weight initializer?",
         "command": command,
         "preset": presets.named_by(grid.text),
         "grid": grid.text,
-        "speed": narrative.speed(timings),
-        "initialization": narrative.initialization(timings, grid.axes["initializer"]),
         "expected": len(rounds.cells if rounds else grid),
-        "rounds": seeds.report(rounds) if rounds else [],
-        "got": frame["cell"].nunique(),
         "environments": [list(pairs) for pairs in dict.fromkeys(map(_labelled, environments))],
         "mixed": narrative.mixed(environments),
         "datasets": [(shown, full) for full, shown in names.datasets(grid.sources).items() if "@" in full],
@@ -74,9 +71,13 @@ def render(
     }
     if not frame.empty:
         evidence = evidence or Evidence.of(frame, grid)
-        values |= _sentences(evidence) | _figures(evidence) | _table(evidence, frame)
-        values["cautions"] = [*cautions(grid.sources.values()), *added_seeds(grid, seeds_seen)]
-        values["script"] = Markup(asset("script.js"))
+        values |= _answer(evidence, command, values["expected"], seeds_seen)
+        values |= _figures(evidence) | _table(evidence, frame) | _certainty(evidence, rounds) | _method(evidence)
+        values |= {
+            "speed": narrative.speed(timings),
+            "initialization": narrative.initialization(timings, grid.axes["initializer"]),
+            "script": Markup(asset("script.js")),
+        }
     return fill("page.html", **values)
 
 
@@ -87,43 +88,134 @@ def _labelled(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _sentences(evidence: Evidence) -> dict[str, Any]:
-    """Return the sentences of the page."""
-    grid, table, first = evidence.grid, evidence.verdicts, evidence.first
+def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequence[int]) -> dict[str, Any]:
+    """Return what the first screen shows."""
+    grid, first = evidence.grid, evidence.first
+    all_answers = answers.answers(first, shlex.split(command))
+    default = answers.default_of(first)
+    trained = evidence.frame["cell"].nunique()
+    missing = []
+    if trained < expected:
+        missing = [
+            f"{expected - trained:,} of the {expected:,} cells are not trained yet, so these results are preliminary: "
+            f"{command} trains the rest."
+        ]
+    lines = [*missing, *answers.warnings(evidence), *cautions(grid.sources.values()), *added_seeds(grid, seeds_seen)]
+    return {
+        "title": answers.title(first),
+        "network": answers.network(grid),
+        "evidence": narrative.evidence(evidence.last, evidence.seeds),
+        "headline": answers.headline(evidence),
+        "warnings": lines,
+        "findings": narrative.findings(evidence.last, evidence.verdicts),
+        "answers": all_answers[: limits.MAX_ANSWERS],
+        "combinations_left_out": max(0, len(all_answers) - limits.MAX_ANSWERS),
+        "next_command": next((answer.command for answer in all_answers if answer.command), ""),
+        "max_answers": limits.MAX_FIRST_ANSWERS,
+        "initializers": len(evidence.initializers),
+        "max_rows": limits.MAX_FIRST_ROWS,
+        "max_panels": limits.MAX_FIRST_PANELS,
+        "question": numbers.listed([setting.replace("_", " ") for setting in first.combination]),
+        "default": default[0] if default else "",
+        "picker": _picker(first),
+        "equivalent_within": grid.equivalent_within,
+        "overview_note": _overview_note(first),
+    }
+
+
+def _picker(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the settings that a reader picks, each with its values and their texts."""
+    firsts = [rows.iloc[0] for _, rows in evidence.combinations]
+    picker = []
+    for setting in evidence.combination:
+        values = dict.fromkeys(names.setting_text(setting, row[setting]) for row in firsts)
+        texts = {names.setting_text(setting, row[setting]): names.title([setting], row) for row in firsts}
+        if len(values) > 1:
+            picker.append((setting, [(value, texts[value]) for value in values]))
+    return picker
+
+
+def _overview_note(evidence: Evidence) -> str:
+    """Return the note under the first figure."""
+    count = len(evidence.initializers)
+    sentences = []
+    if len(evidence.combinations) > 1:
+        sentences.append("Percentage points of test accuracy behind the best of each column.")
+    if evidence.selected_from > 1:
+        sentences.append("Each initializer is at its own best learning rate.")
+    if len(evidence.combinations) > limits.MAX_OVERVIEW_COLUMNS:
+        sentences.append(f"The first {limits.MAX_OVERVIEW_COLUMNS} of {len(evidence.combinations)} combinations.")
+    if len(evidence.combinations) > 1 and count > limits.MAX_OVERVIEW_INITIALIZERS:
+        sentences.append(f"The {limits.MAX_OVERVIEW_INITIALIZERS} of {count} initializers with the best average ranks.")
+    return " ".join(sentences)
+
+
+def _certainty(evidence: Evidence, rounds: Rounds | None) -> dict[str, Any]:
+    """Return what the section on certainty shows."""
+    table, first = evidence.verdicts, evidence.first
     undecided = [name for name, chance in evidence.chance.items() if not chance.split]
-    baselines = stats.baselines(evidence.chance)
-    on_test = baselines.loc[baselines["split"] == "test", ["dataset", "majority_class_accuracy"]]
     failed, failures = narrative.failures(evidence.last, evidence.frame, evidence.combination, undecided)
     planning, all_planning = ([], []) if evidence.until_decided else _planning(evidence)
-    own_best = first is not evidence
-    answers = _answers(first)[: limits.MAX_FIRST_ANSWERS]
-    more_answers = _answers(evidence)[0 if own_best else limits.MAX_FIRST_ANSWERS :]
+    flagged = [row for row in table.to_dict("records") if numbers.flag(row)]
+    rule = evidence.grid.seed_rule
     return {
-        "headline": _headline(evidence),
-        "network": _network(grid),
-        "logits": "cross_entropy" in grid.axes["loss"],
-        "evidence": narrative.evidence(evidence.last, evidence.seeds),
-        "findings": narrative.findings(evidence.last, table),
-        "answers": answers,
-        "more_answers": more_answers,
-        "answered": (0 if own_best else limits.MAX_FIRST_ANSWERS) + len(more_answers),
-        "own_best": own_best,
-        "first_combinations": len(first.combinations),
-        "initializers": len(evidence.initializers),
-        "shown_first": min(len(first.initializers), limits.MAX_OVERVIEW_INITIALIZERS),
-        "seeds": evidence.seeds,
-        "min_seeds": stats.MIN_SEEDS,
-        "hardly_decides": not evidence.until_decided and _hardly_decides(len(evidence.initializers), evidence.seeds),
-        "question": numbers.listed([setting.replace("_", " ") for setting in evidence.combination]),
+        "rounds": seeds.report(rounds) if rounds else [],
         "combinations": len(evidence.combinations),
         "shown": len(evidence.shown),
-        "max_columns": limits.MAX_OVERVIEW_COLUMNS,
         "planning": planning,
         "all_planning": all_planning,
+        "planning_headings": [
+            "Combination",
+            "Initializer",
+            "Seeds",
+            "Detects, points",
+            *(f"Seeds for {numbers.in_points(100 * target)}" for target in stats.TARGETS),
+        ],
         "failed": failed,
-        "failures": failures,
+        "failing": _failing(evidence),
+        "failures": [(None, row) for row in failures],
         "max_failures": limits.MAX_FAILURES,
         "max_planned": limits.MAX_PLANNED,
+        "max_flagged": limits.MAX_FLAGGED,
+        "flags": sorted({row["flag"] for row in flagged}),
+        "flagged": [
+            (f"{row['initializer']} with {names.title(evidence.combination, row)}", numbers.flag(row))
+            for row in flagged
+        ],
+        "plateaus_nearby": int((table["flag"] == "plateau_nearby").sum()),
+        "rotation_only": bool((table["rotation_only"] & table["significant"]).any()),
+        "ranking": _ranking(evidence),
+        "until_decided": evidence.until_decided,
+        "first_seeds": rule.min_seeds if rule else 0,
+        "half_width": seeds.width(rule.half_width) if rule and rule.half_width else "",
+        "rates": _rates(evidence),
+        "at_each_rate": answers.answers(evidence)[: limits.MAX_ANSWERS] if first is not evidence else [],
+    }
+
+
+def _failing(evidence: Evidence) -> list[tuple[int, list[str]]]:
+    """Return the configurations with failed runs: the number of the combination, and the cells of a table."""
+    return [
+        (
+            i,
+            [
+                *(names.setting_text(setting, row[setting]) for setting in evidence.combination),
+                row["initializer"],
+                f"{int(row['failed'])} of {int(row['seeds'])} {numbers.failure_interval(row)}",
+            ],
+        )
+        for i, (_, rows) in enumerate(evidence.combinations)
+        for _, row in rows[rows["failed"] > 0].iterrows()
+    ][: limits.MAX_FAILURES]
+
+
+def _method(evidence: Evidence) -> dict[str, Any]:
+    """Return what the section on the method shows."""
+    grid = evidence.grid
+    baselines = stats.baselines(evidence.chance)
+    on_test = baselines.loc[baselines["split"] == "test", ["dataset", "majority_class_accuracy"]]
+    return {
+        "logits": "cross_entropy" in grid.axes["loss"],
         "chance": numbers.listed(
             [f"{numbers.percent(accuracy, 2)} on {name}" for name, accuracy in on_test.itertuples(index=False)]
         ),
@@ -140,37 +232,27 @@ def _sentences(evidence: Evidence) -> dict[str, Any]:
         ),
         "fixed": _fixed(grid),
         "axes": grid.shape,
-        "flags": sorted(set(table["flag"]) - {"", "plateau_nearby"}),
-        "plateaus_nearby": int((table["flag"] == "plateau_nearby").sum()),
-        "equivalent_within": grid.equivalent_within,
-        "equivalent": bool(table["equivalent"].any() or first.verdicts["equivalent"].any()),
-        "rotation_only": bool((table["rotation_only"] & table["significant"]).any()),
-        "ranking": _ranking(evidence),
-        "until_decided": evidence.until_decided,
-        "first_seeds": grid.seed_rule.min_seeds if grid.seed_rule else 0,
-        "half_width": seeds.width(grid.seed_rule.half_width) if grid.seed_rule and grid.seed_rule.half_width else "",
-        "rates": _rates(evidence),
     }
 
 
 def _figures(evidence: Evidence) -> dict[str, Any]:
-    """The figures, by section, and the colours of the initializers."""
+    """Return the figures by section, and those of a combination that stand side by side."""
     palette = figures.Palette.of(evidence.initializers)
     sections: dict[str, list[dict[str, Any]]] = {}
     for number, shown in enumerate(gallery(evidence, palette)):
         sections.setdefault(shown.section, []).append(_figure(shown, palette, number))
-    return {
-        "sections": sections,
-        "colours": palette.style,
-    }
+    by_combination: dict[int, list[dict[str, Any]]] = {}
+    for figure in (*sections.get("accuracy", []), *sections.get("differences", [])):
+        by_combination.setdefault(figure["combination"], []).append(figure)
+    return {"sections": sections, "side_by_side": list(by_combination.values()), "colours": palette.style}
 
 
 def _figure(shown: ReportFigure, palette: figures.Palette, number: int) -> dict[str, Any]:
     drawing = shown.drawing
     return {
         "svg": Markup(figures.inline(drawing, palette, f"f{number}-")),
-        "combination": shown.combination,
         "title": drawing.title,
+        "combination": shown.combination,
         "name": " ".join(dict.fromkeys(filter(None, (shown.section, shown.name)))),
         "wide": drawing.size[0] > limits.MAX_NARROW_FIGURE,
         "headings": drawing.headings,
@@ -185,62 +267,15 @@ def _table(evidence: Evidence, frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "rows": rows,
         "all_rows": len(evidence.verdicts),
-        "settings": [setting.replace("_", " ") for setting in evidence.combination],
+        "settings": evidence.combination,
+        "any_failed": bool((evidence.verdicts["failed"] > 0).any()),
+        "any_open": bool((evidence.verdicts["standing"] == "open").any()),
         # A string that ends its own element would end the script: "<" is written as JSON's escape.
         "data": Markup(json.dumps(explorer.data(evidence, rows), separators=(",", ":")).replace("<", "\\u003c")),
         "embedded": description,
         "csv": explorer.csv_address(embedded) if description else "",
         "parquet": explorer.parquet_address(embedded) if description else "",
     }
-
-
-def _network(grid: Grid) -> str:
-    """The networks' layer widths; without a hidden layer, which activation is meant."""
-    hidden = grid.axes["hidden"]
-    sizes = [(source.pixels, source.classes) for source in grid.sources.values()]
-    only_output = set(hidden) == {""} and grid.axes["output_activation"] == ("same",)
-    label = "Networks" if len(hidden) * len(set(sizes)) > 1 else "Network"
-    return f"{label}: {names.network(hidden, sizes)}{', so the activation is that of the output' * only_output}."
-
-
-def _headline(evidence: Evidence) -> list[str]:
-    """The answer first; where the learning rate is an axis, with each initializer at its own best, and then by rate."""
-    by_rate = narrative.headline(evidence.verdicts, evidence.combination)
-    if evidence.first is evidence:
-        return by_rate[:1] + _about_zeros(by_rate[0], evidence.grid) + by_rate[1:]
-    first = narrative.headline(evidence.first.verdicts, evidence.first.combination)
-    first[0] = f"With each initializer at its own best learning rate: {numbers.uncapitalized(first[0])}"
-    first[1:1] = _about_zeros(first[0], evidence.grid)
-    return [*first, f"With each learning rate separately: {numbers.uncapitalized(by_rate[0])}"]
-
-
-def _about_zeros(answer: str, grid: Grid) -> list[str]:
-    """A warning where the answer names zeros, and no network has a hidden layer."""
-    if set(grid.axes["hidden"]) != {""} or "zeros" not in re.findall(r"\w+", answer.partition(";")[0]):
-        return []
-    return ["zeros works only because there is no hidden layer."]
-
-
-def _hardly_decides(initializers: int, seeds: int) -> bool:
-    """Whether the permutation test cannot show one of several initializers to be better than the others.
-
-    If the others are equal, k^(1 − n) of all permutations show as much as what was observed.
-    """
-    return initializers > 2 and initializers ** (1 - seeds) > 1 - stats.CONFIDENCE
-
-
-def _answers(evidence: Evidence) -> list[tuple[int | None, str, int, str]]:
-    """For each combination: its number, where the page has figures of it; its title, its seeds and its answer."""
-    at_its_best = RATE in evidence.grid.varying and RATE not in evidence.combination
-    return [
-        (
-            None if at_its_best else i,
-            title,
-            int(rows["seeds"].max()),
-            narrative.verdict(rows, evidence.grid.equivalent_within),
-        )
-        for i, (title, rows) in enumerate(evidence.combinations[: limits.MAX_ANSWERS])
-    ]
 
 
 def _ranking(evidence: Evidence) -> list[str]:
@@ -291,15 +326,14 @@ def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any
         for j, (_, row) in enumerate(stats.power_analysis(compared).iterrows()):
             needed = [numbers.whole(row[f"needed_{target:g}"]) for target in stats.TARGETS]
             cells = (
-                i,
                 title,
                 str(row["initializer"]),
                 int(row["pairs"]),
                 numbers.signed(row["detectable"], 2),
                 *needed,
             )
-            every.append(cells)
-            nearest += [cells] * (j == 0)
+            every.append((i, cells))
+            nearest += [(i, cells)] * (j == 0)
     return nearest, every[: limits.MAX_PLANNED]
 
 

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from initbench import __version__
-from initbench.reporting.numbers import in_points
+from initbench.reporting.numbers import in_points, uncapitalized
 
 
 def fill(template: str, colours: str = "", **values: Any) -> str:
@@ -17,7 +17,8 @@ def fill(template: str, colours: str = "", **values: Any) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FunctionLoader(asset)
     )
-    environment.filters |= {"breakable": _breakable, "digest": _digest, "points": in_points}
+    environment.filters |= {"breakable": _breakable, "digest": _digest, "points": in_points, "label": label}
+    environment.filters |= {"first_upper": _first_upper, "first_lower": uncapitalized}
     own = {"version": __version__, "style": Markup(asset("style.css")), "colours": Markup(colours)}
     return environment.get_template(template).render(**own, **values)
 
@@ -35,3 +36,12 @@ def _breakable(name: str) -> Markup:
 def _digest(script: str) -> str:
     """The SHA-256 of a script, as a content security policy names it."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def label(setting: str) -> str:
+    """A setting's name as a heading has it."""
+    return _first_upper(setting.replace("_", " "))
+
+
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -41,8 +41,8 @@ def test_the_page_marks_plateaus_and_says_what_they_are(without_figures):
         return 0.75 if short else 0.9
 
     text = Page(render(frame_of_grid(parsed, accuracy), parsed, [], "initbench run page.toml")).text
-    assert "he_normal with relu, mse (some seeds end far below the others: coverage at most about 91%)" in text
-    assert "he_normal with relu, cross_entropy (" not in text
+    assert "he_normal with relu, mse: some seeds end far below the others: coverage at most about 91%" in text
+    assert "he_normal with relu, cross_entropy: some" not in text
     # The five others with relu, and none with tanh.
     nearby = re.search(r"(\d+) configurations have no such gap, but runs of other initializers", text)
     assert nearby

@@ -1,6 +1,6 @@
 "use strict";
-// The page's script: the table's order, filters and metric, the permanent link to a view, light and dark, and the data
-// as files. Without it the page is complete, but static.
+// The page's script: the picked combination, the table's order, filters and metric, the link to a view, light and dark,
+// where explanations open, and the data as files. Without it the page is complete, but static.
 (() => {
   const root = document.documentElement;
   const read = (id) => document.getElementById(id);
@@ -22,13 +22,36 @@
   system.addEventListener("change", named);
   named();
 
-  // The controls.
+  // Where an explanation opens: below the button that was pressed, or above it where there is no room below.
+  for (const term of document.querySelectorAll(".term")) {
+    term.addEventListener("toggle", (event) => {
+      const button = document.activeElement?.closest?.(".tip");
+      if (event.newState !== "open" || !button) return;
+      const at = button.getBoundingClientRect(), box = term.getBoundingClientRect(), room = document.documentElement;
+      const left = Math.max(8, Math.min(at.left, room.clientWidth - box.width - 8));
+      const below = at.bottom + 6 + box.height < room.clientHeight || at.top < box.height + 6;
+      Object.assign(term.style, { position: "fixed", inset: "auto", margin: 0, left: `${left}px`, top: `${below ? at.bottom + 6 : at.top - box.height - 6}px` });
+    });
+  }
+  addEventListener("scroll", () => { for (const term of document.querySelectorAll(".term:popover-open")) term.hidePopover(); }, { passive: true });
+
+  // The section that is read is marked in the list of sections; on a phone a choice closes it.
+  const links = [...document.querySelectorAll("#sections a")];
+  const reading = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) {
+      for (const link of links) link.hash === `#${entry.target.id}` ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
+    }
+  }, { rootMargin: "-20% 0px -70% 0px" });
+  for (const section of document.querySelectorAll("main > section")) reading.observe(section);
+  for (const link of links) link.addEventListener("click", () => { if (read("sections").matches(":popover-open")) read("sections").hidePopover(); });
+
+  // The controls. Those of a setting stand in the answer too.
   const control = (label, name, options) => {
     const wrapper = document.createElement("div"), title = document.createElement("label"), select = document.createElement("select");
     title.textContent = label;
     title.htmlFor = select.id = `choose-${name}`;
     wrapper.append(title, select);
-    select.dataset.name = name;
+    select.dataset.setting = name;
     for (const [value, text] of options) select.append(new Option(text, value));
     read("controls").append(wrapper);
     return select;
@@ -36,7 +59,7 @@
   const unique = (values) => [...new Set(values)];
   const spoken = (setting) => setting.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
   const all = (values) => [["", "all"], ...values.map((value) => [value, value])];
-  const filters = [];
+  const filters = [...document.querySelectorAll(".picker select")];
   data.settings.forEach((setting, i) => {
     const values = unique(data.combinations.map((combination) => combination[i]));
     if (values.length > 1) filters.push(control(spoken(setting), setting, all(values)));
@@ -49,34 +72,30 @@
   // How far a row is behind the selected reference, as text and number; null: the reference is the leader.
   const behind = (i) => {
     if (!view.reference) return null;
-    const [combination, initializer] = data.rows[i], other = data.initializers.indexOf(view.reference);
+    const { combination, initializer } = data.rows[i], other = data.initializers.indexOf(view.reference);
     return initializer === other ? ["–", 0] : data.pairs[combination][initializer][other] || ["–", null];
   };
 
-  // What a row is sorted by, for each heading.
+  // What a row is sorted by, for the key of each heading.
   const number = () => data.metrics.findIndex(([name]) => name === view.metric);
-  const count = data.settings.length;
-  const key = (column, i) => {
-    const [combination, initializer, failed, difference, epochs, regret, worse, metrics] = data.rows[i];
-    const cells = metrics[number()];
-    if (column < count) return numeric[column] ? +data.combinations[combination][column] : orders[column].indexOf(data.combinations[combination][column]);
-    return [data.initializers[initializer], cells[1], cells[1], view.reference ? behind(i)[1] : difference, regret, worse, cells[5], failed, epochs][column - count];
+  const key = (name, i) => {
+    const { combination, initializer, keys, metrics } = data.rows[i], cells = metrics[number()];
+    if (name === "behind" && view.reference) return behind(i)[1];
+    return { combination, initializer: data.initializers[initializer], metric: cells[1], ...keys }[name];
   };
-  const orders = data.settings.map((_, i) => unique(data.combinations.map((combination) => combination[i])));
-  const numeric = orders.map((values) => values.every((value) => value !== "" && !isNaN(value))); // else the grid's order
   const compare = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b, "en", { numeric: true }) : a - b;
-  heads.forEach((head, column) => {
-    if (head.classList.contains("plot")) return;
-    const button = document.createElement("button");
+  const sortable = heads.filter((head) => head.dataset.key);
+  for (const head of sortable) {
+    const button = document.createElement("button"), { key: name } = head.dataset;
     button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
+    button.append(head.firstElementChild);
+    head.prepend(button);
     button.addEventListener("click", () => {
       const [now, order] = view.sort.split(".");
-      view.sort = now !== String(column) ? `${column}.up` : order === "up" ? `${column}.down` : "";
+      view.sort = now !== name ? `${name}.up` : order === "up" ? `${name}.down` : "";
       show(true);
     });
-  });
+  }
 
   const shape = (name, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -98,56 +117,87 @@
     cell.append(drawn);
   };
 
-  const titled = (id, text) => { read(id).firstElementChild.textContent = text; };
+  const titled = (id, text) => { read(id).querySelector("button > span").textContent = text; };
+  const field = (row, name) => row.querySelector(`[data-field="${name}"]`);
+
+  // The answer: the card of the only combination that is picked, else the table of those that match.
+  const matches = (card) => data.first_settings.every((setting, s) => !view.filters[setting] || data.cards[card][s] === view.filters[setting]);
+  const picked = () => {
+    const cards = data.cards.map((_, i) => i).filter(matches);
+    return cards.length === 1 ? cards[0] : null;
+  };
+  const pick = () => {
+    const only = picked(), table = read("all");
+    for (const element of document.querySelectorAll("[data-card]")) element.hidden = !matches(+element.dataset.card);
+    for (const card of document.querySelectorAll("article[data-card]")) card.classList.toggle("picked", +card.dataset.card === only);
+    if (!table) return;
+    for (const element of [table, read("general"), read("next")]) if (element) element.hidden = only !== null;
+    read("any").hidden = !data.first_settings.some((setting) => view.filters[setting]);
+  };
+  // Long lists show their beginning, until a button shows all or a filter is set.
+  for (const button of document.querySelectorAll(".expand")) button.addEventListener("click", () => {
+    button.parentElement.previousElementSibling.classList.add("whole");
+    (button.parentElement.previousElementSibling.querySelector(".expands") || button).classList.add("whole");
+    button.hidden = true;
+  });
+  read("any")?.addEventListener("click", () => { for (const setting of data.first_settings) delete view.filters[setting]; show(true); });
+  for (const link of document.querySelectorAll("#all a")) link.addEventListener("click", (event) => {
+    event.preventDefault();
+    data.first_settings.forEach((setting, s) => { view.filters[setting] = data.cards[+link.hash.slice(6)][s]; });
+    show(true);
+    document.querySelector(".card.picked").scrollIntoView({ block: "nearest" });
+  });
+
   const chosen = (i) => data.settings.every((setting, s) => !view.filters[setting] || data.combinations[i][s] === view.filters[setting]);
   const show = (store) => {
     const shown = data.combinations.map((_, i) => chosen(i));
     for (const element of marked) element.hidden = !shown[element.dataset.combination];
+    pick();
+    root.classList.toggle("filtered", Boolean(view.sort) || Object.values(view.filters).some(Boolean));
     const only = view.filters.initializer;
-    const visible = rows.map((_, i) => shown[data.rows[i][0]] && (!only || data.initializers[data.rows[i][1]] === only));
+    const visible = rows.map((_, i) => shown[data.rows[i].combination] && (!only || data.initializers[data.rows[i].initializer] === only));
     const which = number(), numbers = [];
     rows.forEach((row, i) => {
       row.hidden = !visible[i];
-      if (visible[i]) numbers.push(...data.rows[i].at(-1)[which].slice(1, 4).filter((value) => value !== null));
+      if (visible[i]) numbers.push(...data.rows[i].metrics[which].slice(1, 4).filter((value) => value !== null));
     });
     const low = Math.min(...numbers), high = Math.max(...numbers);
     rows.forEach((row, i) => {
-      const cells = data.rows[i].at(-1)[which], fields = row.cells;
-      const [mean, dagger] = fields[count + 2].children;
+      const cells = data.rows[i].metrics[which], trained = field(row, "trained"), difference = field(row, "behind");
+      const [mean, dagger] = field(row, "metric").children;
       mean.textContent = cells[0];
       if (dagger) dagger.hidden = which > 0; // it is about test accuracy
-      fields[count + 3].textContent = view.reference ? behind(i)[0] : fields[count + 3].dataset.leader;
-      fields[count + 6].textContent = cells[4];
-      if (visible[i]) plot(fields[count + 1], cells.slice(1, 4), low, high, `var(--c${data.rows[i][1]})`);
+      difference.textContent = view.reference ? behind(i)[0] : difference.dataset.leader;
+      if (trained) trained.textContent = cells[4];
+      if (visible[i]) plot(row.querySelector(".plot"), cells.slice(1, 4), low, high, `var(--c${data.rows[i].initializer})`);
     });
-    titled("metric-head", `${data.metrics[which][1]}, all runs`);
+    titled("metric-head", data.metrics[which][1]);
     titled("behind-head", `Behind ${view.reference || "the leader"}, points`);
     const [column, order] = view.sort.split(".");
     const indices = rows.map((_, i) => i);
     if (view.sort) {
       indices.sort((a, b) => {
-        const [left, right] = [key(+column, a), key(+column, b)];
+        const [left, right] = [key(column, a), key(column, b)];
         if (left === null || right === null) return (left === null) - (right === null); // nothing comes last
         return (order === "up" ? 1 : -1) * compare(left, right) || a - b;
       });
     }
     body.append(...indices.map((i) => rows[i]));
     read("explorer").toggleAttribute("data-sorted", Boolean(view.sort));
-    heads.forEach((head, i) => {
-      if (view.sort && i === +column) head.setAttribute("aria-sort", order === "up" ? "ascending" : "descending");
-      else head.removeAttribute("aria-sort");
-    });
-    for (const select of filters) select.value = view.filters[select.dataset.name] || "";
+    const sorted = sortable.find((head) => head.dataset.key === column);
+    for (const head of sortable) head.removeAttribute("aria-sort");
+    sorted?.setAttribute("aria-sort", order === "up" ? "ascending" : "descending");
+    for (const select of filters) select.value = view.filters[select.dataset.setting] || "";
     metric.value = view.metric;
     if (reference) reference.value = view.reference;
     const some = visible.filter(Boolean).length;
-    read("shown").textContent = `${some} of ${rows.length} rows` + (view.sort ? `, by ${heads[column].textContent.trim().toLowerCase()}` : "");
+    read("shown").textContent = `${some} of ${rows.length} rows` + (sorted ? `, by ${sorted.firstChild.textContent.trim().toLowerCase()}` : "");
     const parameters = new URLSearchParams();
     for (const [name, value] of Object.entries(view.filters)) if (value) parameters.set(name, value);
     if (which) parameters.set("metric", view.metric);
     if (view.reference) parameters.set("reference", view.reference);
     if (view.sort) parameters.set("sort", view.sort);
-    const address = "#" + (parameters.toString() ? "view?" + parameters : "explore");
+    const address = "#" + (parameters.toString() ? "view?" + parameters : "numbers");
     read("link").href = address;
     if (store) history.replaceState(null, "", address);
   };
@@ -158,19 +208,19 @@
     const parameters = new URLSearchParams(query);
     view.filters = {};
     for (const select of filters) {
-      const value = parameters.get(select.dataset.name);
-      if (value && [...select.options].some((option) => option.value === value)) view.filters[select.dataset.name] = value;
+      const value = parameters.get(select.dataset.setting);
+      if (value && [...select.options].some((option) => option.value === value)) view.filters[select.dataset.setting] = value;
     }
     const wanted = parameters.get("metric");
     view.metric = data.metrics.some(([name]) => name === wanted) ? wanted : data.metrics[0][0];
     view.reference = others.includes(parameters.get("reference")) ? parameters.get("reference") : "";
-    const sort = /^(0|[1-9]\d*)\.(up|down)$/.exec(parameters.get("sort") || "");
-    view.sort = sort && +sort[1] < heads.length && !heads[sort[1]].classList.contains("plot") ? sort[0] : "";
+    const sort = /^([a-z0-9-]+)\.(up|down)$/.exec(parameters.get("sort") || "");
+    view.sort = sort && sortable.some((head) => head.dataset.key === sort[1]) ? sort[0] : "";
     show(false);
-    read("explore").scrollIntoView();
+    read(picked() === null || view.sort || parameters.has("metric") || parameters.has("reference") ? "numbers" : "answer").scrollIntoView();
   };
 
-  for (const select of filters) select.addEventListener("change", () => { view.filters[select.dataset.name] = select.value; show(true); });
+  for (const select of filters) select.addEventListener("change", () => { view.filters[select.dataset.setting] = select.value; show(true); });
   metric.addEventListener("change", () => { view.metric = metric.value; show(true); });
   if (reference) reference.addEventListener("change", () => { view.reference = reference.value; show(true); });
   read("reset").addEventListener("click", () => { Object.assign(view, everything()); show(true); });
