@@ -48,7 +48,7 @@ MAX_COMPARED_ROWS = 1_000  # rows of the table, those that changed most
 MAX_COMPARED_DRAWN = 30  # rows of the figure, those that changed most
 
 # Letters, in widths of an ordinary character
-MAX_ROW_NAME = 17  # in a line of a name beside a row of a figure, at a panel's width; names have two lines
+MAX_ROW_NAME, MIN_ROW_NAME = 17, 13  # in a line of a name beside a row, at a panel's width and at less; two lines
 MAX_NUMBER_LINE = 12  # in a line of a number beside a row; longer ones have two lines
 MAX_NAME_LINE, MAX_NAME_LINES = 24, 6  # in a line of a name beside a heat map; and such lines
 MAX_COLUMN_LINES = 4  # above a column of a heat map

@@ -272,3 +272,23 @@ def test_a_name_is_broken_into_two_lines_that_fit(name):
         lines = two_lines(short, width)
         assert len(lines) <= 2
         assert "".join(lines).replace(" ", "") == short.replace(" ", "")
+
+
+@pytest.mark.parametrize("layout", [style.Layout(1.0, 3.25), style.Layout(0.8, 6.75), style.Layout(1.8)])
+def test_a_layout_sets_the_width_and_the_size_of_letters(runs, layout):
+    runs = runs.replace({"initializer": {NAMES[-1]: "zeros"}})
+    palette = figures.Palette.of([*NAMES[:-1], "zeros"])
+    means = pd.DataFrame(0.9, index=["zeros", "he_normal"], columns=["tanh", "relu"])
+    with style.laid_out(layout):
+        map_of_points = figures.points_behind(
+            1 - means, means, means.map(lambda _: "best"), 0 * means, [("", "tanh"), ("", "relu")]
+        )
+        drawn = [accuracies(runs, palette)[1].drawing, paired(runs, palette)[1].drawing, map_of_points]
+    for drawing in drawn:
+        assert drawing.size[0] == (round(96 * layout.width) if layout.width else pytest.approx(1.8 * 442, abs=220))
+        letters = {text.get_fontsize() for text in drawing.canvas.axes[0].texts}
+        assert 0.6 * layout.scale * 8 <= min(letters) <= max(letters) <= 10 * layout.scale
+        for text in drawing.canvas.axes[0].texts:
+            box = text.get_window_extent().transformed(drawing.canvas.transFigure.inverted())
+            assert box.x0 >= -0.005
+            assert box.x1 <= 1.005

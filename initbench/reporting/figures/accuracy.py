@@ -45,7 +45,7 @@ def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, palette: Pa
     draw_intervals(axes, names[:near], (middle, low, high), palette)
     for i in np.flatnonzero(cut):
         for end, arrow in ((low[i], "<"), (high[i], ">")):
-            axes.plot(end, i, color=palette.light[names[i]], marker=arrow, markersize=6, linestyle="none")
+            axes.plot(end, i, color=palette.light[names[i]], marker=arrow, linestyle="none")
     zoom(axes, [seeds, middle, low, high])
     axes.set_xlabel("Test accuracy")
     percent_axis(axes.xaxis, 3)

@@ -33,6 +33,24 @@ def blank(height: float, width: float = WIDTH) -> Figure:
     return canvas
 
 
+def asked_width() -> float | None:
+    """The width in pixels that the layout asks for, if letters had the page's size; None if each figure has its own."""
+    wanted = layout()
+    return 96 * wanted.width / wanted.scale if wanted.width else None
+
+
+def sized(width: float, height: float) -> tuple[Figure, float]:
+    """A figure without axes, of this size in pixels on the page, and how large its pixels and letters are.
+
+    That is the scale of the layout, or less where the layout is narrower than the figure can be.
+    """
+    wanted = layout()
+    unit = min(wanted.scale, 96 * wanted.width / width) if wanted.width else wanted.scale
+    canvas = Figure(figsize=(wanted.width or unit * width / 96, unit * height / 96))
+    FigureCanvasAgg(canvas)
+    return canvas, unit
+
+
 def page_width(canvas: Figure) -> float:
     """A figure's width in inches, if its letters had the page's size."""
     return float(canvas.get_figwidth()) / layout().scale

@@ -9,16 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from initbench.reporting.figures.axes import WIDTH, percent_axis, reference_line
+from initbench.reporting.figures.axes import WIDTH, asked_width, percent_axis, reference_line, sized
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, width_of, wrapped
 from initbench.reporting.figures.style import GRID, INK, Palette, report_style
-from initbench.reporting.limits import MAX_JOINED_SEEDS, MAX_NUMBER_LINE, MAX_ROW_NAME, MAX_VECTOR_DOTS
+from initbench.reporting.limits import MAX_JOINED_SEEDS, MAX_NUMBER_LINE, MAX_ROW_NAME, MAX_VECTOR_DOTS, MIN_ROW_NAME
 from initbench.reporting.numbers import percent
 
 # Pixels: an ordinary character, a row, what is above the rows and below them, the strip of what is far away and its
 # distance, and the mark at the right.
 LETTER, ROW, ABOVE, BELOW, STRIP, GAP, MARK = 6.4, 32.0, 4.0, 44.0, 40.0, 14.0, 12.0
+
+# How much wider bold letters are.
+BOLD = 1.12
+
+# The least width of the axes in pixels: in a figure that is too narrow for them, letters are smaller.
+MIN_PLOT = 110.0
 
 # How far below a row's interval the dots of its seeds are, in rows.
 DOTS = 0.26
@@ -54,51 +60,58 @@ def panel_of_rows(
     strips: tuple[bool, bool] = (False, False),
     width: float = WIDTH,
 ) -> tuple[Figure, Any]:
-    """A figure of this width in inches, and its axes: row i is at y = i.
+    """A figure of this width in inches on the page, and its axes: row i is at y = i.
 
     Each row has its name at the left and its number, and a mark behind it, at the right, both broken into two lines at
     most. With `strips`, room is left for them at the left and at the right of the axes.
     """
-    height = ROW * len(names) + ABOVE + BELOW
-    canvas = Figure(figsize=(width, height / 96))
-    total = 96 * width
-    letters = round(MAX_ROW_NAME * width / WIDTH)
-    left_texts = ["\n".join(two_lines(name, letters)) for name in shorten(names, [2 * letters - 4] * len(names))]
+    room = asked_width() or 96 * width
+    letters = max(MIN_ROW_NAME, round(MAX_ROW_NAME * room / (96 * WIDTH)))
+    marks = marks or [""] * len(names)
+    left_texts = ["\n".join(two_lines(name, letters)) for name in shorten(names, [2 * letters - 1] * len(names))]
     right_texts = [_number(number) for number in numbers]
     left, right = (
         LETTER * max((width_of(line) for text in texts for line in text.split("\n")), default=0)
         for texts in (left_texts, right_texts)
     )
-    marks = marks or [""] * len(names)
-    right += 8 + (MARK if any(marks) else 0)
-    begin, end = left + 12 + (STRIP + GAP) * strips[0], total - right - 6 - (STRIP + GAP) * strips[1]
-    rows = ROW * len(names) / height
-    axes = canvas.add_axes((begin / total, BELOW / height, (end - begin) / total, rows))
+    right *= BOLD if any(marks) else 1.0
+    begin, end = left + 12 + (STRIP + GAP) * strips[0], right + 14 + MARK * any(marks) + (STRIP + GAP) * strips[1]
+    total, height = max(room, begin + end + MIN_PLOT), ROW * len(names) + ABOVE + BELOW
+    canvas, unit = sized(total, height)
+    axes = canvas.add_axes((begin / total, BELOW / height, 1 - (begin + end) / total, ROW * len(names) / height))
     across = blended_transform_factory(canvas.transFigure, axes.transData)
     for i, (name, number, mark) in enumerate(zip(left_texts, right_texts, marks, strict=True)):
-        text: Any = {"transform": across, "va": "center", "fontsize": 9, "clip_on": False, "linespacing": 1.05}
+        text: Any = {"transform": across, "va": "center", "fontsize": 9 * unit, "clip_on": False, "linespacing": 1.05}
         axes.text(4 / total, i, name, **text)
         weight = "bold" if mark else "normal"
         axes.text(1 - (4 + MARK * any(marks)) / total, i, number, ha="right", fontweight=weight, **text)
         axes.text(1 - MARK / 2 / total, i, mark, ha="center", fontweight="bold", **text)
         if i:
-            line = Line2D([0, 1], [i - 0.5] * 2, transform=across, color=GRID, linewidth=0.6, clip_on=False, zorder=0)
-            axes.add_artist(line)
+            line: Any = {"color": GRID, "linewidth": 0.6 * unit, "clip_on": False, "zorder": 0}
+            axes.add_artist(Line2D([0, 1], [i - 0.5] * 2, transform=across, **line))
     axes.set(ylim=(len(names) - 0.5, -0.5), yticks=[], ylabel="")
     axes.grid(visible=False, axis="y")
-    axes.tick_params(labelsize=9)
-    axes.xaxis.label.set_fontsize(9)
+    axes.tick_params(labelsize=9 * unit)
+    axes.xaxis.label.set_fontsize(9 * unit)
     return canvas, axes
+
+
+def _unit(axes: Any) -> float:
+    """The size of the pixels and letters of a panel of rows: see `sized`."""
+    canvas = axes.figure
+    return float(96 * canvas.get_figheight() / (ROW * (axes.get_ylim()[0] + 0.5) + ABOVE + BELOW))
 
 
 def draw_intervals(axes: Any, initializers: Sequence[str], estimates: Sequence[Any], palette: Palette) -> None:
     """Draw a marker and an interval in each row: `estimates` are the means, and the lower and upper ends; NaN: none."""
+    unit = _unit(axes)
     for i, (name, middle, low, high) in enumerate(zip(initializers, *estimates, strict=True)):
         colour = palette.light.get(name, INK)
         if not (np.isnan(low) or np.isnan(high)):
-            axes.plot([low, high], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
+            axes.plot([low, high], [i, i], color=colour, linewidth=2 * unit, solid_capstyle="butt")
         if not np.isnan(middle):
-            axes.plot(middle, i, color=colour, marker=palette.markers.get(name, "o"), markersize=6, linestyle="none")
+            marker = palette.markers.get(name, "o")
+            axes.plot(middle, i, color=colour, marker=marker, markersize=6 * unit, linestyle="none")
 
 
 def draw_seeds(axes: Any, values: Any, initializers: Sequence[str], palette: Palette, *, joined: bool = False) -> None:
@@ -106,14 +119,14 @@ def draw_seeds(axes: Any, values: Any, initializers: Sequence[str], palette: Pal
 
     With `joined`, a thin line joins the dots of each seed, of `MAX_JOINED_SEEDS` at most.
     """
-    below = np.arange(len(values)) + DOTS
+    below, unit = np.arange(len(values)) + DOTS, _unit(axes)
     if joined and values.shape[1] <= MAX_JOINED_SEEDS:
         for seed in values.T:
             there = ~np.isnan(seed)
-            axes.plot(seed[there], below[there], color=INK, alpha=0.3, linewidth=0.7, zorder=1.5)
+            axes.plot(seed[there], below[there], color=INK, alpha=0.3, linewidth=0.7 * unit, zorder=1.5)
     for y, name, dots in zip(below, initializers, values, strict=False):
         axes.plot(
-            dots, np.full(len(dots), y), color=palette.light[name], alpha=0.55, marker="o", markersize=3.5,
+            dots, np.full(len(dots), y), color=palette.light[name], alpha=0.55, marker="o", markersize=3.5 * unit,
             markeredgewidth=0, linestyle="none", rasterized=values.size > MAX_VECTOR_DOTS,
         )  # fmt: skip
 
@@ -122,19 +135,19 @@ def draw_far(
     axes: Any, rows: Iterable[int], initializers: Sequence[str], palette: Palette, side: str, label: str
 ) -> None:
     """Draw the strip at the `side` of the axes, left or right: each of these rows has its marker and an arrow away."""
-    canvas = axes.figure
+    canvas, unit = axes.figure, _unit(axes)
     x0, y0, x1, y1 = axes.get_position().extents
-    width, gap = (pixels / (96 * canvas.get_figwidth()) for pixels in (STRIP, GAP))
+    width, gap = (unit * pixels / (96 * canvas.get_figwidth()) for pixels in (STRIP, GAP))
     strip = canvas.add_axes((x0 - gap - width if side == "left" else x1 + gap, y0, width, y1 - y0))
     strip.patch.set(facecolor=INK, alpha=0.06)
     strip.set(xlim=(0, 1) if side == "left" else (1, 0), ylim=axes.get_ylim(), xticks=[], yticks=[])
     strip.grid(visible=False)
     for i in rows:
         colour, marker = palette.light.get(initializers[i], INK), palette.markers.get(initializers[i], "")
-        strip.plot([0.2, 0.66], [i, i], color=colour, linewidth=1.5, solid_capstyle="butt")
-        strip.plot(0.2, i, color=colour, marker="<" if side == "left" else ">", markersize=5, linestyle="none")
-        strip.plot(0.66, i, color=colour, marker=marker, markersize=6, linestyle="none")
-    strip.set_xlabel(label, fontsize=8, labelpad=3)
+        strip.plot([0.2, 0.66], [i, i], color=colour, linewidth=1.5 * unit, solid_capstyle="butt")
+        strip.plot(0.2, i, color=colour, marker="<" if side == "left" else ">", markersize=5 * unit, linestyle="none")
+        strip.plot(0.66, i, color=colour, marker=marker, markersize=6 * unit, linestyle="none")
+    strip.set_xlabel(label, fontsize=8 * unit, labelpad=3 * unit)
 
 
 def zoom(axes: Any, values: Sequence[Any]) -> None:

@@ -12,17 +12,18 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from initbench.reporting.figures.axes import asked_width, sized
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, stacked, width_of, wrapped
-from initbench.reporting.figures.style import INK, luminance, report_style
+from initbench.reporting.figures.style import INK, Layout, laid_out, luminance, report_style, scaled
 from initbench.reporting.limits import MAX_COLOURED_POINTS, MAX_COLUMN_LINES, MAX_LARGE_COLUMNS
 from initbench.reporting.names import MARKS
 from initbench.reporting.numbers import percent
 
-# Pixels: a line of text, a cell's width at least and at most, a row's height at least, the space between groups of
-# columns, the figure's width at least, and at most with few and with many columns.
+# Pixels: a line of text, a cell's width at least, at least where there is room, and at most; a row's height at least,
+# the space between groups of columns, the figure's width at least, and at most with few and with many columns.
 LINE = 14.0
-MIN_CELL, MAX_CELL, MIN_ROW, GAP = 56.0, 84.0, 30.0, 8.0
+LEAST_CELL, MIN_CELL, MAX_CELL, MIN_ROW, GAP = 42.0, 56.0, 84.0, 30.0, 8.0
 LEAST, NARROW, WIDE = 330.0, 620.0, 912.0
 
 # Pixels that an ordinary character takes, by its size in points.
@@ -92,6 +93,7 @@ def points_behind(
         f"initializer, the best average rank first{signs}. {values}.",
         ["Initializer", *map(str, behind.columns)],
         rows,
+        title="Percentage points behind the best",
     )
 
 
@@ -104,7 +106,8 @@ def epochs_map(epochs: pd.DataFrame, columns: Sequence[tuple[str, str]], descrip
     canvas = _grid(texts, (epochs - low) / ((high - low) or 1.0), columns, scale)
     rows = [[str(name), *(text or "–" for text in texts.loc[name])] for name in epochs.index]
     values = describe_values([row[0] for row in rows], [row[1:] for row in rows], epochs.columns)
-    return Drawing(canvas, f"{description}. {values}.", ["Initializer", *map(str, epochs.columns)], rows)
+    headings = ["Initializer", *map(str, epochs.columns)]
+    return Drawing(canvas, f"{description}. {values}.", headings, rows, title="Median epochs until near the leader")
 
 
 def _grid(
@@ -129,48 +132,57 @@ def _grid(
     few = len(columns) <= MAX_LARGE_COLUMNS
     size = 9 if few else 8
     left = 8 + LETTERS[9] * max(width_of(line) for name in names for line in name.split("\n"))
-    widest = (NARROW if few else WIDE) - left - GAP * (len(groups) - 1) - 2
-    labels, cell = _labels([label for _, label in columns], widest / len(columns), LETTERS[size])
+    gaps, asked = GAP * (len(groups) - 1) + 2, asked_width()
+    room = asked or (NARROW if few else WIDE)
+    widest = max((room - left - gaps) / len(columns), LEAST_CELL)
+    labels, cell = _labels([label for _, label in columns], widest, LETTERS[size])
+    cell = widest if asked else cell
     starts = [left + cell * j + GAP * groups.index(group) for j, (group, _) in enumerate(columns)]
     spans = [[x for x, (of, _) in zip(starts, columns, strict=True) if of == group] for group in groups]
     heads = ["\n".join(wrapped(g, int((x[-1] + cell - x[0]) / LETTERS[9]))) for g, x in zip(groups, spans, strict=True)]
     rule = LINE * max(_lines(head) for head in heads) + 4 if any(heads) else 0.0
     top = rule + LINE * max(map(_lines, labels)) + 8
-    height = max(MIN_ROW, 6 + LINE * max(map(_lines, names)))
-    bottom = top + height * len(names)
-    width = max(starts[-1] + cell + 2, LEAST)
+    row = max(MIN_ROW, 6 + LINE * max(map(_lines, names)))
+    bottom = top + row * len(names)
+    width = max(starts[-1] + cell + 2, LEAST, asked or 0.0)
     key = _placed(meanings, width)
-    canvas = Figure(figsize=(width / 96, (bottom + 8 + 22 * bool(scale) + 20 * len({y for _, y in key})) / 96))
-    axes = canvas.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(canvas.get_figheight() * 96, 0))
+    height = bottom + 8 + 22 * bool(scale) + 20 * len({y for _, y in key})
+    canvas, unit = sized(width, height)
+    axes = canvas.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    for head, at in zip(heads, spans, strict=True):
-        if head:
-            middle = (at[0] + at[-1] + cell) / 2
-            axes.text(middle, rule - 3, head, ha="center", va="bottom", fontsize=9, fontweight="bold")
-            axes.plot([at[0] + 2, at[-1] + cell - 2], [rule, rule], color=INK, linewidth=0.8)
-    for x, text in zip(starts, labels, strict=True):
-        axes.text(x + cell / 2, top - 4, text, ha="center", va="bottom", fontsize=size)
-    for i, name in enumerate(names):
-        y = top + height * i
-        axes.text(left - 6, y + height / 2, name, ha="right", va="center", fontsize=9)
-        for j, x in enumerate(starts):
-            if written[i, j]:
-                colour = COLOURS(colours[i, j])
-                ink = _tile(axes, (x + 1, y + 1), (cell - 2, height - 2), colour, HATCHES[hatches[i, j]])
-                style: Any = {"fontsize": 10 if few else 8, "fontweight": "bold" if bold[i, j] else "normal"}
-                if hatches[i, j]:
-                    style["bbox"] = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
-                axes.text(x + cell / 2, y + height / 2, written[i, j], ha="center", va="center", color=ink, **style)
-    if scale:
-        _scale(axes, 4.0, bottom + 10, scale)
-    for (sign, text), (x, line) in zip(meanings, key, strict=True):
-        y = bottom + 32 + line
-        if sign in HATCHES:
-            _tile(axes, (x, y), (16, 12), COLOURS(1.0), sign)
-        else:
-            axes.text(x + 8, y + 6, sign, ha="center", va="center", fontsize=9, fontweight="bold")
-        axes.text(x + 22, y + 6, text, va="center", fontsize=8)
+    with laid_out(Layout(unit)):
+        for head, at in zip(heads, spans, strict=True):
+            if head:
+                middle = (at[0] + at[-1] + cell) / 2
+                _text(axes, middle, rule - 3, head, 9, ha="center", va="bottom", fontweight="bold")
+                axes.plot([at[0] + 2, at[-1] + cell - 2], [rule, rule], color=INK, linewidth=scaled(0.8))
+        for x, text in zip(starts, labels, strict=True):
+            _text(axes, x + cell / 2, top - 4, text, size, ha="center", va="bottom")
+        for i, name in enumerate(names):
+            y = top + row * i
+            _text(axes, left - 6, y + row / 2, name, 9, ha="right")
+            for j, x in enumerate(starts):
+                if written[i, j]:
+                    colour = COLOURS(colours[i, j])
+                    ink = _tile(axes, (x + 1, y + 1), (cell - 2, row - 2), colour, HATCHES[hatches[i, j]])
+                    style: Any = {"color": ink, "fontweight": "bold" if bold[i, j] else "normal", "ha": "center"}
+                    if hatches[i, j]:
+                        style["bbox"] = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
+                    _text(axes, x + cell / 2, y + row / 2, written[i, j], 10 if few else 8, **style)
+        if scale:
+            _scale(axes, 4.0, bottom + 10, scale)
+        for (sign, text), (x, line) in zip(meanings, key, strict=True):
+            y = bottom + 32 + line
+            if sign in HATCHES:
+                _tile(axes, (x, y), (16, 12), COLOURS(1.0), sign)
+            else:
+                _text(axes, x + 8, y + 6, sign, 9, ha="center", fontweight="bold")
+            _text(axes, x + 22, y + 6, text, 8)
     return canvas
+
+
+def _text(axes: Any, x: float, y: float, text: str, size: float, **style: Any) -> None:
+    axes.text(x, y, text, **{"va": "center", "fontsize": scaled(size), **style})
 
 
 def _labels(labels: Sequence[str], widest: float, letter: float) -> tuple[list[str], float]:
@@ -202,10 +214,10 @@ def _tile(axes: Any, corner: tuple[float, float], size: tuple[float, float], col
 def _scale(axes: Any, x: float, y: float, ends: tuple[str, str]) -> None:
     """Draw the colour bar between the texts of its ends."""
     first = x + LETTERS[8] * width_of(ends[0]) + 4
-    axes.text(x, y + 6, ends[0], va="center", fontsize=8)
+    _text(axes, x, y + 6, ends[0], 8)
     for step in np.linspace(0, 1, 25):
         axes.add_patch(Rectangle((first + 96 * step, y), 4.5, 12, facecolor=COLOURS(step), edgecolor="none"))
-    axes.text(first + 106, y + 6, ends[1], va="center", fontsize=8)
+    _text(axes, first + 106, y + 6, ends[1], 8)
 
 
 def _placed(meanings: Sequence[tuple[str, str]], width: float) -> list[tuple[float, float]]:
