@@ -11,6 +11,7 @@ from initbench.reporting import figures, names, numbers
 from initbench.reporting.figures import style
 from initbench.reporting.figures.forest import DOTS, two_lines
 from initbench.reporting.figures.style import INK
+from initbench.reporting.layout import Layout, laid_out
 from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_JOINED_SEEDS, MAX_VECTOR_DOTS
 
 ODD = "#222222 <!-- 1.23456 --> url(#x) & id=\"y\" font: 12px 'z' <metadata>"
@@ -274,12 +275,12 @@ def test_a_name_is_broken_into_two_lines_that_fit(name):
         assert "".join(lines).replace(" ", "") == short.replace(" ", "")
 
 
-@pytest.mark.parametrize("layout", [style.Layout(1.0, 3.25), style.Layout(0.8, 6.75), style.Layout(1.8)])
+@pytest.mark.parametrize("layout", [Layout(1.0, 3.25), Layout(0.8, 6.75), Layout(1.8)])
 def test_a_layout_sets_the_width_and_the_size_of_letters(runs, layout):
     runs = runs.replace({"initializer": {NAMES[-1]: "zeros"}})
     palette = figures.Palette.of([*NAMES[:-1], "zeros"])
     means = pd.DataFrame(0.9, index=["zeros", "he_normal"], columns=["tanh", "relu"])
-    with style.laid_out(layout):
+    with laid_out(layout):
         map_of_points = figures.points_behind(
             1 - means, means, means.map(lambda _: "best"), 0 * means, [("", "tanh"), ("", "relu")]
         )

@@ -15,7 +15,8 @@ from matplotlib.patches import Rectangle
 from initbench.reporting.figures.axes import asked_width, sized
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, stacked, width_of, wrapped
-from initbench.reporting.figures.style import INK, Layout, laid_out, luminance, report_style, scaled
+from initbench.reporting.figures.style import INK, luminance, report_style
+from initbench.reporting.layout import Layout, laid_out, scaled
 from initbench.reporting.limits import MAX_COLOURED_POINTS, MAX_COLUMN_LINES, MAX_LARGE_COLUMNS
 from initbench.reporting.names import MARKS
 from initbench.reporting.numbers import percent
