@@ -11,7 +11,7 @@ from initbench.api import rounds
 from initbench.api.outputs import Report, evidence_of, update_report
 from initbench.durations import duration
 from initbench.errors import CannotWrite, WorkerDied
-from initbench.execution import Finished, Lost, Progress, Untrained, WorkerPool, calibration, start
+from initbench.execution import Finished, Lost, Progress, Untrained, WorkerPool, start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
 from initbench.execution.events import Event, Planned
@@ -235,9 +235,7 @@ def _train_round(
     """Train cells, and call `on_event` with each event; returns the untrained ones."""
     untrained = []
     sources = experiment.grid.sources
-    stacks, speeds = start.planned_stacks(missing, sources, pool, config.width)
-    initialization = calibration.initialization(missing, sources, pool, measuring=False)
-    seconds = calibration.stack_seconds(stacks, speeds, initialization) if speeds else None
+    stacks, seconds = start.planned_stacks(missing, sources, pool, config.width)
     on_event(Planned(stacks, seconds, lambda: pool.slot_count))
     for event in experiment.train(stacks, pool):
         on_event(event)

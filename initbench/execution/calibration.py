@@ -115,17 +115,20 @@ def _measure(cells: Sequence[Cell], source: Source, pool: WorkerPool) -> list[Sp
 
 def stack_seconds(
     stacks: Sequence[Stack], speeds: Mapping[Kind, Speeds], initialization: Callable[[Cell], float]
-) -> list[tuple[float, float]]:
-    """Return for each stack the seconds that its training takes, and those of its cells' initial weights.
+) -> Callable[[Stack], tuple[float, float]]:
+    """Return a function of a stack: the seconds that its training takes, and those of its cells' initial weights.
 
-    A stack of a kind that was not measured is assumed to be as slow, for each operation, as the slowest measured one.
+    A stack of a kind that was not measured is assumed to be as slow, for each operation, as the slowest measured one of
+    `stacks`.
     """
-    times = [speeds[stack.kind].seconds(stack) if stack.kind in speeds else None for stack in stacks]
-    slowest = max((s / stack.operations for s, stack in zip(times, stacks, strict=True) if s is not None), default=0.0)
-    return [
-        (stack.operations * slowest if seconds is None else seconds, sum(map(initialization, stack.cells)))
-        for seconds, stack in zip(times, stacks, strict=True)
-    ]
+    measured = (stack for stack in stacks if stack.kind in speeds)
+    slowest = max((speeds[stack.kind].seconds(stack) / stack.operations for stack in measured), default=0.0)
+
+    def seconds(stack: Stack) -> tuple[float, float]:
+        training = speeds[stack.kind].seconds(stack) if stack.kind in speeds else stack.operations * slowest
+        return training, sum(map(initialization, stack.cells))
+
+    return seconds
 
 
 def initialization(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from initbench.execution import calibration, start
+from initbench.execution import start
 from initbench.execution.config import LOCAL, ExecutionConfig
 from initbench.execution.plan import training_bytes
 from initbench.execution.pool import WorkerPool
@@ -50,12 +50,11 @@ def estimates(
 
 
 def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: ExecutionConfig, pool: WorkerPool) -> Estimate:
-    stacks, speeds = start.planned_stacks(cells, grid.sources, pool, config.width, measuring=True)
-    initialization = calibration.initialization(cells, grid.sources, pool)
+    stacks, seconds = start.planned_stacks(cells, grid.sources, pool, config.width, measuring=True)
     count, device = min(pool.slot_count, len(stacks)), pool.device
     loads = [0.0] * count
-    # Longest first, each to the worker that is free first, as in a training.
-    for training, initial_weights in calibration.stack_seconds(stacks, speeds, initialization):
+    # In the order of the plan, each to the worker that is free first, as in a training.
+    for training, initial_weights in seconds or ():
         loads[loads.index(min(loads))] += training + initial_weights
     pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())
     stack_bytes = (len(s.cells) * training_bytes(s.cells[0], s.source) for s in stacks)

@@ -1,7 +1,8 @@
 """The plan: which cells train together, as stacks."""
 
 import heapq
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +18,10 @@ MIN_WIDTH, MAX_WIDTH = 6, 192
 
 # A GPU has memory for wide stacks, and only wide ones use it fully.
 GPU_STACK_BYTES, MAX_GPU_WIDTH = 1e9, 2048
+
+# The first stack of each worker takes about this many seconds, so that little work is lost if the run stops soon; and
+# the whole run takes at most this share longer for it.
+FIRST_SECONDS, FIRST_LOSS = 60.0, 0.015
 
 # The share of their time that workers may idle at the end before the last stacks are split.
 IDLE = 0.03
@@ -112,7 +117,7 @@ def plan(
         if memory:
             width = min(width, max(1, int(memory / 2 // training_bytes(group[0], source))))
         stacks += split(Stack(tuple(_neighbours(group)), source), -(-len(group) // width))
-    return _balanced(sorted(stacks, key=lambda stack: -stack.operations), workers)
+    return _balanced(_longest_first(stacks), workers)
 
 
 def _neighbours(cells: list[Cell]) -> list[Cell]:
@@ -150,6 +155,54 @@ def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
         halved = longest[worker]
         if end <= (1 + IDLE) * total / workers or len(halved.cells) < 2 * MIN_WIDTH:
             break
-        stacks = [stack for stack in stacks if stack is not halved] + split(halved, 2)
-        stacks.sort(key=lambda stack: -stack.operations)
+        stacks = _longest_first([stack for stack in stacks if stack is not halved] + split(halved, 2))
     return stacks
+
+
+def begin_small(stacks: list[Stack], workers: int, seconds: Callable[[Stack], float] | None = None) -> list[Stack]:
+    """Return the stacks, each worker's first one small, so that the results of about a minute's work are soon stored.
+
+    `stacks` are longest first, and `seconds` is the time that one takes. Where the first ones take longer, a part of
+    each comes before all others, as wide as trains in `FIRST_SECONDS`. Narrow stacks are slow, so that this may cost
+    more than `FIRST_LOSS` of the run; then the shortest stacks come first, and if that costs more too, nothing changes.
+    Without times the part is a few cells, if there are so many stacks that it costs little however long it takes.
+    """
+    workers = max(1, workers)  # a cluster may have none yet
+    first, others = stacks[:workers], stacks[workers:]
+    if seconds is None:
+        if len(stacks) < workers / FIRST_LOSS:
+            return stacks
+        return _with_parts_first(first, [MIN_WIDTH] * workers, others)
+    if max(map(seconds, first)) <= 1.5 * FIRST_SECONDS:
+        return stacks
+    longest_run = (1 + FIRST_LOSS) * _run_seconds(stacks, workers, seconds)
+    widths = [_width_within(FIRST_SECONDS, stack, seconds) for stack in first]
+    for order in (_with_parts_first(first, widths, others), stacks[-workers:] + stacks[:-workers]):
+        if _run_seconds(order, workers, seconds) <= longest_run:
+            return order
+    return stacks
+
+
+def _width_within(limit: float, stack: Stack, seconds: Callable[[Stack], float]) -> int:
+    """Return how many cells of a stack train together within this many seconds; one, if that takes longer."""
+    widths = range(1, len(stack.cells) + 1)
+    return max(1, bisect_right(widths, limit, key=lambda width: seconds(Stack(stack.cells[:width], stack.source))))
+
+
+def _with_parts_first(first: list[Stack], widths: list[int], others: list[Stack]) -> list[Stack]:
+    """Return a part of each of the first stacks, of these widths, and then all else, longest first."""
+    parts = [Stack(stack.cells[:width], stack.source) for stack, width in zip(first, widths, strict=True)]
+    rests = [Stack(stack.cells[width:], stack.source) for stack, width in zip(first, widths, strict=True)]
+    return parts + _longest_first([rest for rest in rests if rest.cells] + others)
+
+
+def _run_seconds(stacks: list[Stack], workers: int, seconds: Callable[[Stack], float]) -> float:
+    """Return how long the training of the stacks takes, if each goes to the worker that is free first."""
+    free = [0.0] * workers
+    for stack in stacks:
+        heapq.heapreplace(free, free[0] + seconds(stack))
+    return max(free)
+
+
+def _longest_first(stacks: list[Stack]) -> list[Stack]:
+    return sorted(stacks, key=lambda stack: -stack.operations)

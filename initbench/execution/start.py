@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from initbench.data.datasets import Source
 from initbench.execution import calibration
-from initbench.execution.calibration import WORTH_MEASURING, Speeds
+from initbench.execution.calibration import WORTH_MEASURING
 from initbench.execution.config import LOCAL, ExecutionConfig
 from initbench.execution.devices import device_for, gpu_memories
 from initbench.execution.events import Notice
-from initbench.execution.plan import Kind, Stack, plan
+from initbench.execution.plan import Stack, begin_small, plan
 from initbench.execution.pool import WorkerPool
 from initbench.execution.process_pool import ProcessPool
 from initbench.spec.cell import Cell
@@ -41,15 +41,22 @@ def planned_stacks(
     pool: WorkerPool,
     width: int | None = None,
     measuring: bool = False,
-) -> tuple[list[Stack], dict[Kind, Speeds]]:
-    """Return the stacks of these cells, and the speeds of their kinds on these workers.
+) -> tuple[list[Stack], list[tuple[float, float]] | None]:
+    """Return the stacks of these cells, and the seconds that the training and the initial weights of each take.
 
-    Speeds that are not in the cache are measured if `measuring`, or if the training is long enough to be worth it.
+    Times that are not in the cache are measured if `measuring`; the speed of training also if it is long enough to be
+    worth it. Without any speed the seconds are None.
     """
+    initialization = calibration.initialization(cells, sources, pool, measuring)
     if not measuring and width is None:
         sample = Stack((cells[0],), sources[cells[0].dataset])
         measuring = len(cells) * sample.operations > WORTH_MEASURING
     speeds = calibration.speeds(cells, sources, pool, measuring)
     fastest = {kind: speed.width for kind, speed in speeds.items()}
     widths = dict.fromkeys(calibration.kinds(cells), width) if width else fastest
-    return plan(cells, sources, pool.slot_count, widths, pool.device != "cpu", pool.memory), speeds
+    stacks = plan(cells, sources, pool.slot_count, widths, pool.device != "cpu", pool.memory)
+    if not speeds:
+        return begin_small(stacks, pool.slot_count), None
+    seconds = calibration.stack_seconds(stacks, speeds, initialization)
+    stacks = begin_small(stacks, pool.slot_count, lambda stack: sum(seconds(stack)))
+    return stacks, [seconds(stack) for stack in stacks]

@@ -199,7 +199,7 @@ def test_the_estimate_counts_what_initial_weights_take(monkeypatch):
     parsed = grid.parse(SMALL_GRID)
     cells = list(parsed.cells())
     plain = estimate.estimates([cells], 0, parsed, ExecutionConfig(workers=1))[0].seconds
-    monkeypatch.setattr(calibration, "initialization", lambda cells, sources, pool: lambda cell: 3.0)
+    monkeypatch.setattr(calibration, "initialization", lambda *_: lambda cell: 3.0)
     assert estimate.estimates([cells], 0, parsed, ExecutionConfig(workers=1))[0].seconds == pytest.approx(
         plain + 3.0 * len(cells), rel=0.2
     )
