@@ -63,7 +63,7 @@ class Evidence:
         table = self.verdicts_of(self.frame, self.combination, self.selected_from)
         keys = [*self.combination, "initializer"]
         columns = ["reached", "median", "share_reached", "share_low", "share_high"]
-        learned = stats.near_leader(self.frame, table, self.combination, chance=self.chance)[[*keys, *columns]]
+        learned = stats.near_leader(self.frame, self.combination, table, chance=self.chance)[[*keys, *columns]]
         return table.merge(learned, how="left", on=keys)
 
     def verdicts_of(self, frame: pd.DataFrame, combination: list[str], selected_from: int = 1) -> pd.DataFrame:
@@ -190,7 +190,7 @@ class Evidence:
         """The evidence for the first answer: with each initializer at its own best learning rate if that is an axis."""
         if self.rates is None:
             return self
-        chosen = at_rates(self.frame, self.rates, self.combination_without_rate, "own_best")
+        chosen = at_rates(self.frame, self.combination_without_rate, self.rates, "own_best")
         return Evidence(chosen, self.grid, self.combination_without_rate, len(self.grid.axes[RATE]))
 
 

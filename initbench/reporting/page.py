@@ -295,7 +295,7 @@ def _rates(evidence: Evidence) -> list[tuple[str, list[str]]]:
     has_others = set(keys) < set(evidence.combination)  # else the rate is the only setting of a combination
     at_each = evidence.verdicts if has_others else evidence.verdicts_of(evidence.frame, [*keys, RATE])
     within = evidence.grid.equivalent_within
-    common = stats.at_rates(evidence.frame, rates, keys, "common")
+    common = stats.at_rates(evidence.frame, keys, rates, "common")
     tables = [rates, evidence.verdicts_of(common, keys, evidence.first.selected_from), evidence.first.verdicts, at_each]
     by_title = [
         {names.title(keys, rows.iloc[0]): rows for rows in stats.by_combination(table, keys)} for table in tables

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from initbench.stats._coverage import gamma_coverage
     from initbench.stats._deciding import MAX_DECIDING_SEEDS, seeds_to_decide
     from initbench.stats._learning import epochs_to_reach, learning_speed, near_leader
-    from initbench.stats._means import METRIC, by_combination, curves, mean_interval, summary
-    from initbench.stats._outcomes import CONFIDENCE, baselines, final, outcomes, scored, share_interval
+    from initbench.stats._means import by_combination, curves, mean_interval, summary
+    from initbench.stats._outcomes import CONFIDENCE, METRIC, baselines, final, outcomes, scored, share_interval
     from initbench.stats._planning import (
         MAX_SEEDS,
         TARGETS,

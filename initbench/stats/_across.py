@@ -30,8 +30,10 @@ from numpy.typing import NDArray
 from scipy import stats as distributions
 from scipy.special import ndtri, stdtrit
 
-from initbench.stats._means import METRIC, by_combination, runs_by_seed
-from initbench.stats._outcomes import CONFIDENCE, outcomes
+from initbench.errors import nearest, shown
+from initbench.stats._arguments import check_frame, check_scores, combination_of
+from initbench.stats._means import by_combination, runs_by_seed
+from initbench.stats._outcomes import CONFIDENCE, METRIC, outcomes
 from initbench.stats.chance import Chance
 
 Floats = NDArray[np.float64]
@@ -62,6 +64,8 @@ def scores(
     seeds that all initializers have in all of the other combinations are used, in ascending order: the same index is
     the same seed in every array.
     """
+    check_frame(frame, metric)
+    combination = combination_of(frame, combination)
     rows = outcomes(frame, chance)
     names = list(dict.fromkeys(rows["initializer"].astype(str)))
     wide = []
@@ -90,6 +94,7 @@ def ranks(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 
     Source: Demšar 2006, section 3.2.2.
     """
+    check_scores(scores)
     rank_table = _ranks(scores)
     table = pd.DataFrame(
         {
@@ -150,6 +155,7 @@ def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
     Source: Demšar 2006, section 3.2.2; ranges and their levels: Einot & Gabriel 1975, Welsch 1977; rotations: Langsrud
     2005.
     """
+    check_scores(scores)
     by_seed, names = _ranks_by_seed(scores), list(scores)
     seeds, count = by_seed.shape
     mean = by_seed.mean(axis=0) if seeds else np.full(count, np.nan)
@@ -249,6 +255,7 @@ def interquartile_means(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
 
     Source: Agarwal et al. 2021, section 4.3; Efron & Stein 1981.
     """
+    check_scores(scores)
     rows = []
     for name, values in zip(scores, _values(scores), strict=True):
         if not values.size:
@@ -319,6 +326,7 @@ def profiles(scores: Mapping[str, Sequence[Floats]], thresholds: Sequence[float]
 
     Source: Agarwal et al. 2021, section 4.2 (run-score distributions); Dolan & Moré 2002; Wilson 1927.
     """
+    check_scores(scores)
     accuracies = np.asarray(thresholds, float)
     tables = []
     for name, values in zip(scores, _values(scores), strict=True):
@@ -351,7 +359,10 @@ def improvement(scores: Mapping[str, Sequence[Floats]], over: str | None = None)
 
     Source: Agarwal et al. 2021, section 4.3; Mann & Whitney 1947.
     """
+    check_scores(scores)
     rows = []
+    if over is not None and over not in scores:
+        raise ValueError(f"over = {shown(over)}; allowed: an initializer of these scores{nearest(over, scores)}")
     values = dict(zip(scores, _values(scores), strict=True))
     for name, other in itertools.permutations(scores, 2):
         x, y = values[name], values[other]

@@ -9,14 +9,21 @@ import pandas as pd
 from scipy import special
 
 from initbench.spec.columns import METRICS, SETTINGS
-from initbench.stats._means import METRIC, without_categories
-from initbench.stats._outcomes import CONFIDENCE, outcomes
+from initbench.stats._arguments import REQUIRED, check_frame, check_table
+from initbench.stats._means import without_categories
+from initbench.stats._outcomes import CONFIDENCE, METRIC, outcomes
 from initbench.stats._planning import MAX_SEEDS, POWER
 from initbench.stats._pooling import MIN_POOLED, Changes, pooled, separate
 from initbench.stats._resolution import resolution
 from initbench.stats.chance import Chance
 
 OVERALL = ("overall_change", "overall_low", "overall_high", "overall_bound", "overall_std", "overall_significant")
+
+# The columns of `changes` from which others are computed.
+CHANGES = (
+    *("seeds", "same", "change", "change_bound", "change_std", "significant", "failed_before", "failed_after"),
+    *("pooled", "missing", *OVERALL),
+)
 
 # Metrics are computed in float32: a change that is printed as the limit is at it, and one of one image is no more.
 ROUNDING = 1e-7
@@ -66,6 +73,8 @@ def changes(
     Source: Smyth 2004, "Linear models and empirical Bayes methods for assessing differential expression in microarray
     experiments", for the moderation of variances.
     """
+    for name, side in (("before", before), ("after", after)):
+        check_frame(side, metric, name=name, columns=dict.fromkeys([*REQUIRED, *SETTINGS, *METRICS]))
     keys = [setting for setting in SETTINGS if setting != "seed"]
     columns = [*SETTINGS, "failed", metric, f"scored_{metric}"]
     sides = [without_categories(outcomes(frame, chance))[columns] for frame in (before, after)]
@@ -144,6 +153,7 @@ def outcome(changes: pd.DataFrame, points: float) -> Literal["passed", "failed",
     configurations there are: to pass, the bound of that one must miss (Berger 1982, "Multiparameter hypothesis
     testing and acceptance sampling"). For what that assumes, see `changes`.
     """
+    _check(changes)
     if changes.empty:
         return "inconclusive"
     missing = int(changes["missing"].iloc[0])
@@ -163,6 +173,7 @@ def regressions(changes: pd.DataFrame, points: float) -> pd.DataFrame:
     - `significant`: true; or else `failed_after` is above `failed_before`, which counts without a test.
     - `same`: below `seeds`; where all cells are equal to the last bit, nothing is worse.
     """
+    _check(changes)
     worse = changes["change"] <= -points / 100 + ROUNDING
     counts = changes["significant"] | (changes["failed_after"] > changes["failed_before"])
     return changes[worse & counts & (changes["same"] < changes["seeds"])]
@@ -175,6 +186,7 @@ def overall_worse(changes: pd.DataFrame, points: float) -> bool:
 
     `changes` is the table that the function `changes` returns; its columns `overall_…` decide.
     """
+    _check(changes)
     overall = changes.iloc[0]
     return bool(overall["overall_significant"] and overall["overall_change"] <= -points / 100 + ROUNDING)
 
@@ -189,6 +201,7 @@ def open_losses(changes: pd.DataFrame, points: float) -> pd.DataFrame:
     - `change_bound`: at most −`points` / 100, a fraction, or NaN.
     - `same`: below `seeds`.
     """
+    _check(changes)
     return changes[~(changes["change_bound"] > -points / 100) & (changes["same"] < changes["seeds"])]
 
 
@@ -208,12 +221,17 @@ def seeds_to_pass(changes: pd.DataFrame, points: float) -> tuple[float, float]:
         Seeds that exclude it in every configuration, and seeds that exclude it in the mean over configurations.
         Infinite where more than 100,000 are needed (always at 0 points), NaN where the spread is unknown.
     """
+    _check(changes)
     rows = changes[(changes["same"] < changes["seeds"]) & (changes["change_std"] > 0)]
     overall = changes[changes["pooled"]].head(1)
     return (
         _seeds_to_pass(rows, points, "change", "change_bound", "change_std"),
         _seeds_to_pass(overall, points, "overall_change", "overall_bound", "overall_std"),
     )
+
+
+def _check(changes: pd.DataFrame) -> None:
+    check_table(changes, "changes", CHANGES, "the table that ib.compare and ib.stats.changes return")
 
 
 def _seeds_to_pass(rows: pd.DataFrame, points: float, mean: str, bound: str, spread: str) -> float:

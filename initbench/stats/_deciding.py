@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from initbench.stats._means import METRIC, by_combination
-from initbench.stats._outcomes import outcomes
+from initbench.stats._arguments import check_frame, combination_of
+from initbench.stats._means import by_combination
+from initbench.stats._outcomes import METRIC, outcomes
 from initbench.stats._planning import upper_std
 from initbench.stats._resolution import resolution
 from initbench.stats._sequential import ERROR, critical_t, log_e_value
@@ -63,7 +64,8 @@ def seeds_to_decide(
 
     Source: that of `decisions`; the estimate inverts its intervals.
     """
-    keys = list(combination)
+    check_frame(frame, metric)
+    keys = combination_of(frame, combination)
     rows = outcomes(frame, chance)
     columns = [*keys, "initializer", "seed", "dataset", "failed", metric, f"scored_{metric}"]
     rows = rows.assign(initializer=rows["initializer"].astype(str))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from initbench.stats._arguments import check_frame, check_table, combination_of, settings_of
 from initbench.stats._means import without_categories
 from initbench.stats._outcomes import chance_levels, share_interval
 from initbench.stats._verdicts import SELECTION_METRIC
@@ -16,7 +17,7 @@ NEAR = 0.01
 
 
 def epochs_to_reach(
-    frame: pd.DataFrame, target: "float | pd.Series[float]", metric: str = "validation_accuracy"
+    frame: pd.DataFrame, metric: str = SELECTION_METRIC, *, target: "float | pd.Series[float]"
 ) -> pd.DataFrame:
     """Return the first epoch of each cell at which its metric is at least the target.
 
@@ -27,6 +28,7 @@ def epochs_to_reach(
 
     It assumes nothing: it counts.
     """
+    check_frame(frame, metric, columns=("cell", "epoch", "epochs"))
     reached = frame[metric] >= target  # False for a null
     first = frame.loc[reached, ["cell", "epoch"]].groupby("cell", sort=False, observed=True)["epoch"].min()
     cells = frame.drop_duplicates("cell").drop(columns=["epoch", "status"], errors="ignore")
@@ -37,7 +39,7 @@ def epochs_to_reach(
 
 
 def learning_speed(
-    frame: pd.DataFrame, by: Sequence[str], target: "float | pd.Series[float]", metric: str = "validation_accuracy"
+    frame: pd.DataFrame, by: Sequence[str], metric: str = SELECTION_METRIC, *, target: "float | pd.Series[float]"
 ) -> pd.DataFrame:
     """Return how fast each group of runs learns: the median epochs to a target, and the share that reaches it.
 
@@ -53,10 +55,12 @@ def learning_speed(
     diverges, has not by the last: no run is lost before. So these are plain counts, and the Kaplan–Meier estimate is
     the same. The interval assumes independent runs.
     """
+    check_frame(frame, metric, columns=("cell", "epoch", "epochs"))
+    by = settings_of(frame, by)
     needed = list(dict.fromkeys([*by, "cell", "epoch", "epochs", metric]))
-    cells = epochs_to_reach(frame[needed], target, metric)
+    cells = epochs_to_reach(frame[needed], metric, target=target)
     cells["epochs_to_target"] = cells["epochs_to_target"].where(cells["reached"], math.inf)
-    groups = cells.groupby(list(by), sort=False, dropna=False, observed=True)
+    groups = cells.groupby(by, sort=False, dropna=False, observed=True)
     table = groups.agg(
         seeds=("cell", "size"), reached=("reached", "sum"), median=("epochs_to_target", _lower_median)
     ).reset_index()
@@ -72,15 +76,17 @@ def _lower_median(epochs: "pd.Series[float]") -> float:
 
 def near_leader(
     frame: pd.DataFrame,
-    verdicts: pd.DataFrame,
     combination: Sequence[str],
-    near: float = NEAR,
+    verdicts: pd.DataFrame,
     chance: Mapping[str, Chance] | None = None,
+    *,
+    near: float = NEAR,
 ) -> pd.DataFrame:
     """Return how fast each initializer comes near the last mean validation accuracy of its combination's leader.
 
     The target is that accuracy minus `near` (a fraction; default one percentage point), and at least just above the
-    limit of chance. `verdicts` names the leaders. A row for each initializer of each combination, with the columns of
+    limit of chance. `verdicts`, the table that the function `verdicts` returns of the same `combination`, names the
+    leaders. A row for each initializer of each combination, with the columns of
     `learning_speed`:
 
     - `seeds`, `reached`: numbers of runs; without a leader, `reached` is 0.
@@ -91,7 +97,10 @@ def near_leader(
     It assumes what `learning_speed` does, and takes the target as given: it is a mean of the leader's runs, and the
     intervals do not include how uncertain that is.
     """
-    keys = list(combination)
+    check_frame(frame)
+    keys = combination_of(frame, combination)
+    columns = [*keys, "leader", SELECTION_METRIC]
+    check_table(verdicts, "verdicts", columns, "the table that ib.stats.verdicts returns")
     leaders = verdicts[verdicts["leader"]]
     accuracies = {
         tuple(map(str, row)): accuracy for *row, accuracy in leaders[[*keys, SELECTION_METRIC]].itertuples(index=False)
@@ -108,7 +117,7 @@ def near_leader(
     lowest = frame["dataset"].map(limits).astype(float).groupby(number).max().to_numpy() + 1e-9
     near_accuracies = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
     targets = np.maximum(np.array(near_accuracies), lowest)
-    table = learning_speed(frame, [*keys, "initializer"], pd.Series(targets[number], frame.index))
+    table = learning_speed(frame, [*keys, "initializer"], target=pd.Series(targets[number], frame.index))
     unknown = frame.loc[lowest[number] == math.inf, [*keys, "initializer"]].drop_duplicates()
     of_unknown = table[[*keys, "initializer"]].merge(unknown, how="left", indicator=True)["_merge"] == "both"
     table.loc[of_unknown.to_numpy(), ["share_reached", "share_low", "share_high"]] = math.nan

@@ -12,9 +12,8 @@ import pandas as pd
 from scipy import stats as distributions
 
 from initbench.spec.columns import DIVERGED
-from initbench.stats._outcomes import CONFIDENCE, final
-
-METRIC = "test_accuracy"
+from initbench.stats._arguments import check_frame, check_metric, check_table, settings_of
+from initbench.stats._outcomes import CONFIDENCE, METRIC, final
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
@@ -64,25 +63,28 @@ def summary(frame: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> pd.
     - `std`: standard deviation (n − 1).
     - `low`, `high`: ends of the interval; NaN with fewer than two values.
     """
-    return _intervals(final(frame), list(by), metric)
+    return _intervals(final(frame), settings_of(frame, by), metric)
 
 
-def curves(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+def curves(frame: pd.DataFrame, by: Sequence[str], metric: str = METRIC) -> pd.DataFrame:
     """Return `summary` for every epoch, each on its own, with the same assumptions: its columns, and
 
     - `epoch`: number of the epoch; 0 is before training.
     """
-    return _intervals(frame, [*by, "epoch"], metric)
+    check_frame(frame)
+    return _intervals(frame, list(dict.fromkeys([*settings_of(frame, by), "epoch"])), metric)
 
 
-def by_combination(table: pd.DataFrame, keys: Sequence[str]) -> list[pd.DataFrame]:
+def by_combination(table: pd.DataFrame, combination: Sequence[str]) -> list[pd.DataFrame]:
     """Return the rows of each combination of these settings, in order of appearance; without settings, all rows.
 
     The columns of each are those of `table`.
     """
+    check_table(table, "table", (), "a table with a column for each setting")
+    keys = settings_of(table, combination, "combination")
     if not keys:
         return [table]
-    return [rows for _, rows in table.groupby(list(keys), sort=False, dropna=False, observed=True)]
+    return [rows for _, rows in table.groupby(keys, sort=False, dropna=False, observed=True)]
 
 
 def without_categories(table: pd.DataFrame) -> pd.DataFrame:
@@ -91,6 +93,7 @@ def without_categories(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
+    check_metric(rows, metric)
     grouped = rows.assign(_diverged=rows["status"] == DIVERGED).groupby(by, sort=False, dropna=False, observed=True)
     table = grouped.agg(
         seeds=("cell", "size"),

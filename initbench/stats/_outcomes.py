@@ -7,29 +7,29 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from initbench.errors import shown
 from initbench.spec.columns import DIVERGED
+from initbench.stats._arguments import check_frame
 from initbench.stats.chance import MNIST, Chance
 
 CONFIDENCE = 0.95
 
-# The columns that every table of runs has, besides its settings.
-REQUIRED = ("cell", "seed", "dataset", "epoch", "epochs", "status", "validation_accuracy", "test_accuracy")
+METRIC = "test_accuracy"
 
 
 def final(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of each cell's last epoch, with the columns of `frame`; ValueError where columns are missing."""
-    missing = [column for column in REQUIRED if column not in frame]
-    if missing:
-        raise ValueError(f"the table lacks the column {missing[0]!r}; required: {', '.join(REQUIRED)}, and settings")
+    check_frame(frame)
     return frame[frame["epoch"] == frame["epochs"]]
 
 
-def scored(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None = None) -> "pd.Series[float]":
+def scored(frame: pd.DataFrame, metric: str = METRIC, chance: Mapping[str, Chance] | None = None) -> "pd.Series[float]":
     """Return a metric in which diverged runs are scored at the majority-class accuracy.
 
     Accuracies are replaced from the epoch on at which the run diverged, and where they are not finite. A loss has no
     such value and is returned unchanged. `chance` has the chance level of each data set; that of MNIST is built in.
     """
+    check_frame(frame, metric, columns=("status", "dataset"))
     if not metric.endswith("accuracy"):
         return frame[metric]
     on_test = metric.startswith("test")
@@ -42,6 +42,10 @@ def scored(frame: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None
 
 def chance_levels(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:
     """Return the chance level of each data set of a table; ValueError where one is missing."""
+    if not isinstance(chance, Mapping | None):
+        raise TypeError(
+            f"chance = {shown(chance)}; allowed: a Chance for each data set, such as {{'mnist': Chance(…)}}"
+        )
     levels = {"mnist": MNIST, **(chance or {})}
     missing = sorted(set(map(str, frame["dataset"].unique())) - set(levels))
     if missing:

@@ -14,6 +14,8 @@ import pandas as pd
 from scipy import special
 from scipy.optimize import brentq
 
+from initbench.stats._arguments import check_table
+
 POWER = 0.8
 
 # The search for a number of seeds stops here.
@@ -140,6 +142,8 @@ def power_analysis(differences: pd.DataFrame, targets: Sequence[float] = TARGETS
 
     It assumes normal differences, and new seeds of the same population; checked by simulation.
     """
+    columns = ("pairs", "difference_std", "comparisons")
+    check_table(differences, "differences", columns, "the table that ib.stats.verdicts returns")
     table = differences.copy()
     rows = [
         (upper_std(std, int(pairs)), int(pairs), int(m))

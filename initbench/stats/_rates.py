@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from initbench.stats._means import METRIC, by_combination
-from initbench.stats._outcomes import outcomes
+from initbench.errors import nearest, shown
+from initbench.stats._arguments import check_frame, check_table, combination_of
+from initbench.stats._means import by_combination
+from initbench.stats._outcomes import METRIC, outcomes
 from initbench.stats._verdicts import SELECTION_METRIC, results_of, with_lower_ends
 from initbench.stats.chance import Chance
 
@@ -32,6 +34,9 @@ def rates(
     of 0.9 between the validation and the test accuracy of a run, the interval of the own best covers 98% (five seeds,
     simulated); with both ends at 2.5% it would cover 87%, and that of the common rate of two initializers 90%.
     """
+    check_frame(frame, metric)
+    combination = combination_of(frame, combination)
+    check_frame(frame, columns=(RATE,))
     keys = [*combination, "initializer", RATE]
     rows = outcomes(frame, chance)
     table = results_of(rows, keys, metric, chance)
@@ -48,13 +53,20 @@ def rates(
     return with_lower_ends(table, np.where(table["own_best"] | table["common"], count, 1))
 
 
-def at_rates(frame: pd.DataFrame, rates: pd.DataFrame, combination: Sequence[str], which: str) -> pd.DataFrame:
+def at_rates(frame: pd.DataFrame, combination: Sequence[str], rates: pd.DataFrame, which: str) -> pd.DataFrame:
     """Return the rows of an experiment's table at the selected learning rates, with its columns.
 
-    `which` is `own_best` or `common`: a column of `rates`, the table that the function `rates` returns. The means of
+    `which` is `own_best` or `common`: a column of `rates`, the table that the function `rates` returns of the same
+    `combination`. The means of
     these rows are too high by what selecting gains; `verdicts` corrects its intervals with `selected_from`.
     """
-    keys = [*combination, "initializer", RATE]
+    check_frame(frame)
+    keys = [*combination_of(frame, combination), "initializer", RATE]
+    check_table(rates, "rates", [*keys, "own_best", "common"], "the table that ib.stats.rates returns")
+    if which not in ("own_best", "common"):
+        raise ValueError(
+            f"which = {shown(which)}; allowed: 'own_best' or 'common'{nearest(which, ('own_best', 'common'))}"
+        )
     chosen = rates.loc[rates[which], keys]
     categories = dict.fromkeys([key for key in keys if frame[key].dtype == "category"], str)
     matches = frame[keys].astype(categories).merge(chosen.assign(_chosen=True), how="left", on=keys)["_chosen"].notna()
@@ -66,6 +78,7 @@ def at_the_edge(rates: pd.DataFrame) -> pd.DataFrame:
 
     `rates` has the rows of one combination, of the table that the function `rates` returns; the columns are the same.
     """
+    check_table(rates, "rates", [RATE], "the table that ib.stats.rates returns")
     return rates[rates[RATE].isin([rates[RATE].min(), rates[RATE].max()])]
 
 
@@ -76,6 +89,8 @@ def best_at_some_rates(verdicts: pd.DataFrame) -> pd.DataFrame:
     of every initializer failed are ignored. `verdicts` has the rows of one combination of the other settings, of a
     table of `verdicts` within learning rates. Returns rows of it, initializer by initializer, with its columns.
     """
+    columns = (RATE, "initializer", "leader", "standing", "significant", "failed", "seeds")
+    check_table(verdicts, "verdicts", columns, "the table that ib.stats.verdicts returns within learning rates")
     alive = verdicts[verdicts.groupby(RATE)["leader"].transform("any")]
     count = alive[RATE].nunique()
     tables = [verdicts.iloc[:0]]

@@ -6,21 +6,22 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from initbench.stats._outcomes import chance_levels
+from initbench.stats._arguments import check_frame
+from initbench.stats._outcomes import METRIC, chance_levels
 from initbench.stats.chance import Chance
 
 # Spacings below this are rounding errors of fractions that are equal.
 MIN_SPACING = 1e-9
 
 
-def resolution(rows: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | None = None) -> float:
+def resolution(frame: pd.DataFrame, metric: str = METRIC, chance: Mapping[str, Chance] | None = None) -> float:
     """Return the smallest standard deviation that differences of two accuracies can have: 1 / (N √6), a fraction.
 
     An accuracy is a multiple of 1/N, for N images, so it is rounded by up to half an image: a variance of 1 / (12 N²),
     and twice that for a difference. Where all differences are equal, for example at two seeds, this is their standard
     deviation, not 0.
 
-    `rows` has a row for each run, with the columns `dataset` and the metric. N is the number of images of the metric's
+    `frame` has a row for each run, with the columns `dataset` and the metric. N is the number of images of the metric's
     split, as `chance` has it (MNIST's are built in). Where it is 0, because it is unknown, 1/N is estimated as the
     smallest spacing of different accuracies: that is a multiple of 1/N, so it is never too small. Of several data sets,
     the largest value is returned. A loss is not rounded: 0.
@@ -34,12 +35,13 @@ def resolution(rows: pd.DataFrame, metric: str, chance: Mapping[str, Chance] | N
     >>> print(f"{resolution(rows, 'test_accuracy', {'mnist': Chance(0.1, 0.1, 0, 0)}):.2e}")
     4.08e-04
     """
+    check_frame(frame, metric, columns=("dataset",))
     if not metric.endswith("accuracy"):
         return 0.0
     on_test = metric.startswith("test")
-    levels = chance_levels(rows, chance)
+    levels = chance_levels(frame, chance)
     steps = [0.0]
-    for name, group in rows.groupby(rows["dataset"].astype(str), sort=False):
+    for name, group in frame.groupby(frame["dataset"].astype(str), sort=False):
         images = levels[str(name)].test_size if on_test else levels[str(name)].validation_size
         steps.append(1 / images if images else _spacing(group[metric].to_numpy(float)))
     return max(steps) / math.sqrt(6)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from initbench.stats._means import METRIC, by_combination, half_width
-from initbench.stats._outcomes import outcomes
+from initbench.stats._arguments import check_frame, check_table, combination_of, settings_of
+from initbench.stats._means import by_combination, half_width
+from initbench.stats._outcomes import METRIC, outcomes
 from initbench.stats._resolution import resolution
 from initbench.stats._verdicts import (
     COMPARISON,
@@ -72,7 +73,8 @@ def half_widths(
     - `excluded_share`: the smallest share of failing runs that n runs without a failure exclude with 95% probability,
       1 − 0.05^(1/n); a smaller share may have shown no failure yet.
     """
-    rows = outcomes(frame, chance)
+    check_frame(frame, metric)
+    by, rows = settings_of(frame, by), outcomes(frame, chance)
     table = results_of(rows, by, metric, chance)
     n = table["seeds"].to_numpy()
     half = ((table["all_high"] - table["all_low"]) / 2).to_numpy()
@@ -161,7 +163,8 @@ def decisions(
       not are settled: only one is left, or each pair's interval lies within ± `equivalent_within`, or every run of the
       combination failed.
     """
-    keys = list(combination)
+    check_frame(frame, metric)
+    keys = combination_of(frame, combination)
     rows = outcomes(frame, chance)
     rows = rows.assign(initializer=rows["initializer"].astype(str))
     margin = -np.inf if equivalent_within is None else equivalent_within / 100
@@ -236,7 +239,8 @@ def verdicts_at_every_look(
     - `significant_overall`: whether E also reaches m / 0.05 times the number of combinations.
     - `rotation_only`: False.
     """
-    keys = list(combination)
+    check_frame(frame, metric)
+    keys = combination_of(frame, combination)
     rows = outcomes(frame, chance)
     table = results_of(rows, [*keys, "initializer"], metric, chance)
     if table.empty:
@@ -306,6 +310,9 @@ def at_half_width(table: pd.DataFrame, half_width: float) -> pd.DataFrame:
     -------
     The columns of the table, of which `all_low`, `all_high`, `trained_low` and `trained_high` are changed.
     """
+    ends_of = [f"{runs}_{end}" for runs in ("all", "trained") for end in ("low", "high")]
+    columns = ("failed", "flag", "mean_all", "mean_trained", *ends_of)
+    check_table(table, "table", columns, "the table that ib.stats.verdicts returns")
     blocked = (table["failed"] > 0) | table["flag"].isin(TWO_KINDS)
     ends = {}
     for runs in ("all", "trained"):

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
+from initbench.stats._arguments import REQUIRED, check_frame, check_metric, check_table, combination_of, settings_of
 from initbench.stats._coverage import flags, gaps
-from initbench.stats._means import METRIC, by_combination, half_width, runs_by_seed, without_categories
-from initbench.stats._outcomes import CONFIDENCE, outcomes, share_interval
+from initbench.stats._means import by_combination, half_width, runs_by_seed, without_categories
+from initbench.stats._outcomes import CONFIDENCE, METRIC, outcomes, share_interval
 from initbench.stats._resolution import resolution
 from initbench.stats._stepdown import DRAWS, eliminate, step_down
 from initbench.stats.chance import Chance
@@ -25,6 +26,8 @@ SELECTION_METRIC = "validation_accuracy"
 # With a mean lower than the leader's by more than this, an initializer is not among the best, significant or not.
 OPEN_MARGIN = 0.01
 
+# The columns that `outcomes` adds to those of every tidy table.
+OUTCOMES = (*REQUIRED, "diverged", "failed", "scored_validation_accuracy", "scored_test_accuracy")
 
 COMPARISON = (
     *(SELECTION_METRIC, "leader", "pairs", "difference", "difference_low", "difference_high", "difference_std"),
@@ -54,6 +57,7 @@ def results(
     runs do not look so. Checked on samples of real trainings, with plateaus and without, in
     `tests/stats/test_coverage.py` (table in docs/method.md).
     """
+    check_frame(frame, metric)
     return results_of(outcomes(frame, chance), by, metric, chance)
 
 
@@ -66,10 +70,13 @@ def results_of(
 
     The columns of `results`.
     """
+    check_table(rows, "rows", OUTCOMES, "the table that ib.stats.outcomes returns")
+    check_metric(rows, metric)
+    by = settings_of(rows, by)
     score = f"scored_{metric}" if f"scored_{metric}" in rows else metric
     trained = rows[metric].astype(float).where(~rows["failed"])
     rows = rows.assign(_all=rows[score], _trained=trained, _failed=rows[score].where(rows["failed"]))
-    grouped = rows.groupby(list(by), sort=False, dropna=False, observed=True)
+    grouped = rows.groupby(by, sort=False, dropna=False, observed=True)
     named = {"seeds": ("cell", "size"), "diverged": ("diverged", "sum"), "failed": ("failed", "sum")}
     for name in ("all", "trained"):
         named |= {f"{statistic}_{name}": (f"_{name}", statistic) for statistic in ("count", "mean", "std")}
@@ -184,7 +191,8 @@ def verdicts(
       cannot be ruled out: high variance across seeds. An empty string if it is significantly worse, or has too few
       seeds for a test.
     """
-    keys = list(combination)
+    check_frame(frame, metric)
+    keys = combination_of(frame, combination)
     rows = outcomes(frame, chance)
     table = results_of(rows, [*keys, "initializer"], metric, chance)
     records: list[dict[str, Any]] = []
@@ -256,6 +264,8 @@ def selected(table: pd.DataFrame, selected_from: int) -> pd.DataFrame:
     -------
     The columns of the table, of which `all_low` and `trained_low` are changed.
     """
+    columns = ("seeds", "failed", "mean_all", "all_low", "mean_trained", "trained_low", "leader", "comparisons")
+    check_table(table, "table", columns, "the table that ib.stats.verdicts returns")
     initializers = np.where(table["leader"], (1 + np.sqrt(1 + 8 * table["comparisons"])) // 2, 1)
     return with_lower_ends(table, selected_from * initializers)
 
@@ -304,7 +314,8 @@ def pair_table(
     `compare` takes a combination's accuracies, `[seeds, initializers]`, and their resolution, and returns its matrices
     `[i, j]`, for i − j: number of seeds, mean difference, lower and upper end of its interval, and p-value.
     """
-    keys = list(combination)
+    check_frame(frame, metric)
+    keys = combination_of(frame, combination)
     records = []
     for rows in by_combination(outcomes(frame, chance), keys):
         names = list(dict.fromkeys(rows["initializer"].astype(str)))

@@ -320,7 +320,7 @@ def test_the_page_reports_how_fast_an_initializer_approaches_the_leader(without_
     parsed = grid.parse(TEXT)
     frame = made_up(parsed)
     verdicts = stats.verdicts(frame, ["activation", "loss"])
-    table = stats.near_leader(frame, verdicts, ["activation", "loss"]).set_index(["activation", "loss", "initializer"])
+    table = stats.near_leader(frame, ["activation", "loss"], verdicts).set_index(["activation", "loss", "initializer"])
     for (activation, loss), rows in verdicts.groupby(["activation", "loss"]):
         target = rows.loc[rows["leader"], "validation_accuracy"].item() - 0.01
         for name in rows["initializer"]:

@@ -19,7 +19,7 @@ def test_epochs_to_a_target_carry_those_that_never_reach_it():
         for epoch, value in enumerate(values)
     ]
     frame = pd.concat(rows, ignore_index=True)
-    table = stats.epochs_to_reach(frame, 0.9).set_index("initializer")
+    table = stats.epochs_to_reach(frame, target=0.9).set_index("initializer")
     assert table["epochs_to_target"].to_dict() == {"fast": 1, "slow": 3, "never": 3}
     assert table["reached"].to_dict() == {"fast": True, "slow": True, "never": False}
 
@@ -32,7 +32,7 @@ def test_the_speed_of_learning_is_counted_which_is_kaplan_and_meiers_estimate():
         for epoch in range(9):
             accuracy = 0.95 if at is not None and epoch >= at else 0.5
             rows.append(frame_of({"a": [accuracy]}).assign(epoch=epoch, epochs=8, seed=seed, cell=f"a{seed}"))
-    table = stats.learning_speed(pd.concat(rows, ignore_index=True), ["initializer"], 0.9).iloc[0]
+    table = stats.learning_speed(pd.concat(rows, ignore_index=True), ["initializer"], target=0.9).iloc[0]
     assert table[["seeds", "reached", "median", "share_reached"]].tolist() == ["a", 10, 7, 5.0, 0.7][1:]
     epochs = [8 if at is None else at for at in reached]
     survival = scipy_stats.ecdf(scipy_stats.CensoredData.right_censored(epochs, [at is None for at in reached])).sf
@@ -42,12 +42,12 @@ def test_the_speed_of_learning_is_counted_which_is_kaplan_and_meiers_estimate():
     assert table[["share_low", "share_high"]].tolist() == pytest.approx(list(wilson))
     for accuracy, share in ((0.1, 0.0), (0.99, 1.0)):
         reached_at_3 = frame_of({"a": [accuracy] * 5}).assign(epoch=3)
-        row = stats.learning_speed(reached_at_3, ["initializer"], 0.9).iloc[0]
+        row = stats.learning_speed(reached_at_3, ["initializer"], target=0.9).iloc[0]
         assert row["share_reached"] == share
         assert row["share_low"] <= share <= row["share_high"]
     for count, median in ((1, np.nan), (2, 3.0), (4, 3.0)):  # half of four is two
         some = frame_of({"a": [0.99] * count + [0.1] * (4 - count)}).assign(epoch=3)
-        assert stats.learning_speed(some, ["initializer"], 0.9)["median"].tolist() == pytest.approx(
+        assert stats.learning_speed(some, ["initializer"], target=0.9)["median"].tolist() == pytest.approx(
             [median], nan_ok=True
         )
 
@@ -71,7 +71,7 @@ def test_coming_near_a_leader_that_is_at_chance_asks_to_leave_chance():
     curve = [frame_of({"a": [0.15, 0.11], "b": [0.1, 0.1]}).assign(epoch=e, epochs=1) for e in range(2)]
     frame = pd.concat(curve, ignore_index=True)
     verdicts = stats.verdicts(frame, [])
-    table = stats.near_leader(frame, verdicts, []).set_index("initializer")
+    table = stats.near_leader(frame, [], verdicts).set_index("initializer")
     assert table["reached"].to_dict() == {"a": 1, "b": 0}
 
 
@@ -84,7 +84,7 @@ def test_chance_is_computed_for_each_data_set():
     ]
     frame = pd.concat(frames, ignore_index=True)
     verdicts = stats.verdicts(frame, ["dataset"], chance=chance)
-    table = stats.near_leader(frame, verdicts, ["dataset"], chance=chance).set_index(["dataset", "initializer"])
+    table = stats.near_leader(frame, ["dataset"], verdicts, chance=chance).set_index(["dataset", "initializer"])
     reached = {"mnist": (1, 0), "two": (1, 0), "sorted": (0, 0)}  # a split of one class shows nobody above chance
     assert {name: tuple(table.loc[name, "reached"]) for name in reached} == reached
     shares = table[["share_reached", "share_low", "share_high"]]

@@ -412,9 +412,9 @@ def test_learning_rates_are_chosen_on_validation_and_reported_on_test():
     assert best["learning_rate"].to_dict() == {"a": 0.1, "b": 0.01}
     assert best["mean_all"].to_dict() == pytest.approx({"a": 0.901, "b": 0.801})
     assert set(table.loc[table["common"], "learning_rate"]) == {0.1}
-    own = stats.verdicts(stats.at_rates(frame, table, [], "own_best"), []).set_index("initializer")
+    own = stats.verdicts(stats.at_rates(frame, [], table, "own_best"), []).set_index("initializer")
     assert own.loc["b", "difference"] == pytest.approx(0.1)
-    common = stats.verdicts(stats.at_rates(frame, table, [], "common"), []).set_index("initializer")
+    common = stats.verdicts(stats.at_rates(frame, [], table, "common"), []).set_index("initializer")
     assert common.loc["b", "difference"] == pytest.approx(0.2)
 
 
