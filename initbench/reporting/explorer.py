@@ -12,6 +12,7 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting import limits, names, numbers
 from initbench.reporting.evidence import Evidence
+from initbench.reporting.templates import label
 from initbench.results.table import csv_bytes
 
 LABELS = {
@@ -95,6 +96,7 @@ def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the page's script reads: settings, metrics, and for each row its combination, keys and numbers."""
     return {
         "settings": evidence.combination,
+        "labels": [label(setting) for setting in evidence.combination],
         "metrics": [[name, label] for name, label in LABELS.items()],
         "initializers": evidence.initializers,
         "pairs": _pairs(evidence),

@@ -26,7 +26,8 @@ class ReportFigure:
 
 def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     """Yield the figures, in the order of the page."""
-    yield ReportFigure("overview", "overview", _overview(evidence.first, palette))
+    if evidence.first is not evidence or len(evidence.combinations) > 1:  # else it is the only figure of accuracies
+        yield ReportFigure("overview", "overview", _overview(evidence.first, palette))
     for i, (title, rows) in enumerate(evidence.shown):
         drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, palette, title)
         yield ReportFigure("accuracy", title, drawing, i)

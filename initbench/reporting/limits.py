@@ -35,6 +35,7 @@ MIN_LOG_RATIO = 10  # of the highest loss to the lowest, on a logarithmic axis
 MAX_VECTOR_DOTS = 2_000  # dots drawn as marks of an SVG; beyond, as one image, or a page has hundreds of megabytes
 MAX_JOINED_SEEDS = 12  # seeds whose dots are joined across initializers
 MAX_FIGURE_ROWS = 24  # rows of a figure; beyond, those that are far behind share one
+MAX_FIRST_FIGURE = 700  # pixels of width of the first figure beside the answer; a wider one stands below
 MAX_NARROW_FIGURE = 460  # pixels of width of a figure beside another; a wider one fills a row, and scrolls on a phone
 
 # The figures of `initbench show`

@@ -140,7 +140,7 @@ def _overview_note(evidence: Evidence) -> str:
     count = len(evidence.initializers)
     sentences = []
     if len(evidence.combinations) > 1:
-        sentences.append("Percentage points of test accuracy behind the best of each column.")
+        sentences.append("Of mean test accuracy, in each column.")
     if evidence.selected_from > 1:
         sentences.append("Each initializer is at its own best learning rate.")
     if len(evidence.combinations) > limits.MAX_OVERVIEW_COLUMNS:
@@ -241,10 +241,18 @@ def _figures(evidence: Evidence) -> dict[str, Any]:
     sections: dict[str, list[dict[str, Any]]] = {}
     for number, shown in enumerate(gallery(evidence, palette)):
         sections.setdefault(shown.section, []).append(_figure(shown, palette, number))
-    by_combination: dict[int, list[dict[str, Any]]] = {}
-    for figure in (*sections.get("accuracy", []), *sections.get("differences", [])):
-        by_combination.setdefault(figure["combination"], []).append(figure)
-    return {"sections": sections, "side_by_side": list(by_combination.values()), "colours": palette.style}
+    decisive = sections.get("overview") or sections["accuracy"]
+    side_by_side: dict[int, list[dict[str, Any]]] = {}
+    for figure in (*sections["accuracy"], *sections.get("differences", [])):
+        if figure not in decisive:
+            side_by_side.setdefault(figure["combination"], []).append(figure)
+    return {
+        "sections": sections,
+        "decisive": decisive,
+        "stacked": any(figure["stacked"] for figure in decisive),
+        "side_by_side": list(side_by_side.values()),
+        "colours": palette.style,
+    }
 
 
 def _figure(shown: ReportFigure, palette: figures.Palette, number: int) -> dict[str, Any]:
@@ -255,6 +263,7 @@ def _figure(shown: ReportFigure, palette: figures.Palette, number: int) -> dict[
         "combination": shown.combination,
         "name": " ".join(dict.fromkeys(filter(None, (shown.section, shown.name)))),
         "wide": drawing.size[0] > limits.MAX_NARROW_FIGURE,
+        "stacked": drawing.size[0] > limits.MAX_FIRST_FIGURE,
         "headings": drawing.headings,
         "rows": drawing.rows,
     }

@@ -40,7 +40,7 @@ def _digest(script: str) -> str:
 
 def label(setting: str) -> str:
     """A setting's name as a heading has it."""
-    return _first_upper(setting.replace("_", " "))
+    return "Hidden layers" if setting == "hidden" else _first_upper(setting.replace("_", " "))
 
 
 def _first_upper(text: str) -> str:

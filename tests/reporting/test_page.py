@@ -80,7 +80,7 @@ def opened(chromium):
 def column(page, number):
     """The texts of a column of the table, of the rows that are shown."""
     rows = page.locator("#rows tr:not([hidden])")
-    return [row.locator("td, th").nth(number).inner_text() for row in rows.all()]
+    return [row.locator("td, th").nth(number).inner_text().strip() for row in rows.all()]
 
 
 def panels(page):

@@ -9,7 +9,7 @@
   const marked = [...document.querySelectorAll("[data-combination]")];
   const everything = () => ({ filters: {}, metric: data.metrics[0][0], sort: "", reference: "" });
   const view = everything();
-  const PLOT = { width: 96, height: 14, margin: 5 };
+  const PLOT = { width: 76, height: 14, margin: 5 };
   root.classList.add("scripted");
 
   // Light and dark: the system's preference, or the reader's.
@@ -57,12 +57,11 @@
     return select;
   };
   const unique = (values) => [...new Set(values)];
-  const spoken = (setting) => setting.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
   const all = (values) => [["", "all"], ...values.map((value) => [value, value])];
   const filters = [...document.querySelectorAll(".picker select")];
   data.settings.forEach((setting, i) => {
     const values = unique(data.combinations.map((combination) => combination[i]));
-    if (values.length > 1) filters.push(control(spoken(setting), setting, all(values)));
+    if (values.length > 1) filters.push(control(data.labels[i], setting, all(values)));
   });
   if (data.initializers.length > 1) filters.push(control("Initializer", "initializer", all(data.initializers)));
   const metric = control("Metric", "metric", data.metrics);
@@ -167,7 +166,8 @@
       const [mean, dagger] = field(row, "metric").children;
       mean.textContent = cells[0];
       if (dagger) dagger.hidden = which > 0; // it is about test accuracy
-      difference.textContent = view.reference ? behind(i)[0] : difference.dataset.leader;
+      const [value, interval = ""] = (view.reference ? behind(i)[0] : difference.dataset.leader).split(/ (?=\()/);
+      [difference.children[0].textContent, difference.children[1].textContent] = [value, interval];
       if (trained) trained.textContent = cells[4];
       if (visible[i]) plot(row.querySelector(".plot"), cells.slice(1, 4), low, high, `var(--c${data.rows[i].initializer})`);
     });
