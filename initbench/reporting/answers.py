@@ -320,7 +320,7 @@ def _warnings(part: _Combination) -> list[str]:
     names = list(part.best["initializer"])
     lines = []
     if part.no_hidden_layer and "zeros" in names and part.kind != "untested":
-        lines.append(f"zeros works only because the network has no hidden layer{_next_best(part)}.")
+        lines += ["zeros works only because the network has no hidden layer.", *_next_best(part)]
     lines += _edges(part)
     for _, row in part.best.iterrows():
         if 0 < row["failed"] < row["seeds"]:
@@ -330,15 +330,13 @@ def _warnings(part: _Combination) -> list[str]:
     return lines
 
 
-def _next_best(part: _Combination) -> str:
+def _next_best(part: _Combination) -> list[str]:
     """Name the best initializer besides zeros, where zeros is the only one that is recommended."""
-    if len(part.best) > 1:
-        return ""
     others = part.rows[(part.rows["initializer"] != "zeros") & (part.rows["failed"] < part.rows["seeds"])]
-    if not others["difference"].notna().any():
-        return ""
+    if len(part.best) > 1 or not others["difference"].notna().any():
+        return []
     row = others.sort_values("difference", kind="stable").iloc[0]
-    return f"; the next is {row['initializer']}, {narrative.points_of(row)} lower"
+    return [f"The best other than zeros is {row['initializer']}, {narrative.points_of(row)} lower."]
 
 
 def _edges(part: _Combination) -> list[str]:
@@ -468,26 +466,24 @@ def _mostly(evidence: Evidence, table: pd.DataFrame) -> str:
     counts = (table["standing"] == "best").groupby(table["initializer"], sort=False).sum()
     zeros = int(counts.get("zeros", 0)) if set(evidence.grid.axes["hidden"]) == {""} else 0
     others = counts.drop("zeros") if zeros else counts
-    note = ""
-    if zeros:
-        combinations = _of_all(zeros, total) if zeros == total else str(zeros)
-        note = f"; zeros is in {combinations}, but only because there is no hidden layer"
-    if not len(others) or not others.max():
-        return f"zeros alone is ever among the best{note}." if zeros else "No initializer is among the best anywhere."
-    most = int(others.max())
+    most = int(others.max()) if len(others) else 0
+    if not most:
+        only = f"Only zeros is best or tied, in {_of_all(zeros, total)} combinations"
+        return f"{only}, and only because there is no hidden layer." if zeros else "No initializer is best or tied."
     names = list(others.index[others == most])
     verb = "is" if len(names) == 1 else "are"
     text = f"{narrative.some(names)} {verb} best or tied in {_of_all(most, total)} combinations"
     if len(names) == 1:
-        left = (
-            (table["standing"] != "")
-            .groupby([table[key] for key in evidence.combination], observed=True)
-            .transform("sum")
-        )
-        alone = int(((left == 1) & (table["initializer"] == names[0]) & (table["standing"] == "best")).sum())
+        by_combination = (table["standing"] != "").groupby([table[key] for key in evidence.combination], observed=True)
+        is_alone = (by_combination.transform("sum") == 1) & (table["standing"] == "best")
+        alone = int((is_alone & (table["initializer"] == names[0])).sum())
         if alone:
             text += f" and significantly better than every other in {alone if alone < most else 'all of these'}"
-    return f"{text}, each tested at 5%{note}."
+    text += ", each tested at 5%"
+    if zeros:
+        combinations = _of_all(zeros, total) if zeros == total else str(zeros)
+        text += f"; zeros is in {combinations}, but only because there is no hidden layer"
+    return f"{text}."
 
 
 def _jointly(evidence: Evidence, table: pd.DataFrame) -> str:
@@ -521,14 +517,15 @@ def warnings(evidence: Evidence) -> list[str]:
     zeros = [part for part in parts if part.no_hidden_layer and "zeros" in set(part.best["initializer"])]
     if zeros:
         everywhere = set(evidence.grid.axes["hidden"]) == {""}
-        network_has = "the network has" if everywhere else "these networks have"
-        lines.append(f"zeros works only because {network_has} no hidden layer: do not use it in others.")
-    edges = sum(bool(_edges(part)) for part in parts)
-    if edges:
-        scope = f" in {_of_all(edges, len(parts))} combinations" * (len(parts) > 1)
+        reason = "because the network has" if everywhere else "where a network has"
+        lines.append(f"zeros works only {reason} no hidden layer.")
+    edges = [part for part in parts if _edges(part)]
+    if len(parts) == 1:
+        lines += _edges(parts[0])
+    elif edges:
         lines.append(
-            f"A recommended initializer is best at the lowest or highest learning rate of the grid{scope}: "
-            "one beyond may be better."
+            f"In {_of_all(len(edges), len(parts))} combinations a recommended initializer is best at the lowest or "
+            "highest learning rate of the grid: one beyond may be better."
         )
     return lines + _failures(evidence) + _few_seeds(first)
 

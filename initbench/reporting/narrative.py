@@ -16,15 +16,12 @@ from initbench.reporting.numbers import (
     in_points,
     listed,
     marked,
-    percent,
     plural,
     signed,
     uncapitalized,
 )
 from initbench.spec.columns import DIVERGED, SETTINGS
-from initbench.spec.grid import counted
 from initbench.spec.settings import is_initializer
-from initbench.stats import SELECTION_METRIC
 
 
 def verdict(rows: pd.DataFrame, equivalent_within: float | None = None) -> str:
@@ -158,92 +155,6 @@ def none_trained(rows: pd.DataFrame) -> str:
     if (rows["diverged"] == rows["seeds"]).all():
         return "Every run diverged"
     return "Every run stayed at chance" if not rows["diverged"].any() else "Every run diverged or stayed at chance"
-
-
-def headline(verdicts: pd.DataFrame, combination: Sequence[str]) -> list[str]:
-    """Answer first: which initializers are among the best, in how many combinations; then the best configuration."""
-    keys = list(combination)
-    n_led = int(verdicts["leader"].sum())
-    n_failed = len(verdicts.drop_duplicates(keys)) - n_led
-    if not n_led:
-        return [f"{none_trained(verdicts)}, so no initializer can be recommended."]
-    best = verdicts.sort_values(SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
-    if len(set(verdicts["initializer"])) == 1:
-        scope = f" with {title(combination, best)}" if n_led > 1 else ""
-        return [f"Only one initializer was trained, so there is nothing to compare: it reached {marked(best)}{scope}."]
-    led = verdicts.groupby(keys, observed=True)["leader"].transform("any")
-    alive = verdicts[led]
-    compared = alive[alive.groupby(keys, observed=True)["n_compared"].transform("max") > 0]
-    n_compared = len(compared.drop_duplicates(keys))
-    sentences = []
-    if not _any_tested(alive):
-        cause = "a single seed" if alive["seeds"].max() == 1 else "too few common seeds"
-        sentences.append(f"With {cause} no difference can be tested: any difference may be chance.")
-    elif not alive["significant"].any():
-        sentences.append("No significant differences between initializers: more seeds can detect smaller differences.")
-    elif n_compared == 1:
-        scope = f" with {title(combination, compared.iloc[0])}" if n_led + n_failed > 1 else ""
-        names = list(candidates(compared)["initializer"])
-        tested = "" if all_tested(compared) else " of those tested"
-        if len(names) == 1:
-            sentences.append(f"{names[0]} is the best{tested}{scope}.")
-        else:
-            them = "them" if len(names) <= MAX_NAMED else f"these {len(names)}"
-            sentences.append(
-                f"No significant differences among {some(names)}{scope}: the best{tested} is one of {them}."
-            )
-    else:
-        sentences += _across_combinations(compared, n_compared, keys)
-    if n_led > 1:
-        sentences.append(
-            f"Of all configurations, {best['initializer']} with {title(combination, best)} has the highest validation "
-            f"accuracy. Its mean test accuracy is {percent(best['mean_all'])} (slightly too high, because it "
-            f"is the best of {len(verdicts)} configurations)."
-        )
-    if n_failed:
-        sentences.append(f"In {plural(n_failed, 'combination')} {uncapitalized(none_trained(verdicts[~led]))}.")
-    return sentences
-
-
-def _across_combinations(alive: pd.DataFrame, count: int, keys: Sequence[str]) -> list[str]:
-    """Say which initializers are significantly worse in no combination, jointly; then in how many, separately."""
-    names = list(dict.fromkeys(alive["initializer"]))
-    settings = [setting.replace("_", " ") for setting in keys]
-    combinations = counted(count, keys[0]) if len(keys) == 1 else f"{count} combinations of {listed(settings)}"
-    trained = alive["failed"] < alive["seeds"]
-    rows = alive.assign(_tested=((alive["standing"] != "") & trained) | alive["significant"]).groupby("initializer")
-    worse_jointly, worse = rows["significant_overall"].sum(), rows["significant"].sum()
-    everywhere = rows["_tested"].sum() == count  # tested in every combination, and trained
-    never = [name for name in names if worse_jointly[name] == 0 and everywhere[name]]
-    always = [name for name in names if worse_jointly[name] == rows.size()[name]]
-    if len(never) == len(names):
-        sentences = [f"Over all {combinations}, no initializer is significantly worse than any other."]
-    elif never:
-        verb = "is" if len(never) == 1 else "are"
-        sentences = [
-            f"Over all {combinations}, {some(never)} {verb} never significantly worse than any other initializer."
-        ]
-    elif worse_jointly.all():
-        fewest = int(worse_jointly.min())
-        sentences = [
-            f"Over all {combinations}, every initializer is significantly worse than another at least once; "
-            f"least often: {some([name for name in names if worse_jointly[name] == fewest])} (in {fewest})."
-        ]
-    else:
-        sentences = [
-            f"No initializer was both tested in all {combinations} and never significantly worse than another."
-        ]
-    if always:
-        sentences.append(f"Never among the best: {some(always)}.")
-    if (alive["significant"] & ~alive["significant_overall"]).any():
-        order = sorted((name for name in names if worse[name]), key=lambda name: -worse[name])
-        counts = some([f"{name} in {worse[name]}" for name in order])
-        sentences.append(
-            "The chance that the statement over all combinations contains any false claim is at most 5%. In the list "
-            "below, the 5% applies to each combination separately, so more are significantly worse there: "
-            f"{counts} of {count} combinations."
-        )
-    return sentences
 
 
 def some(names: Sequence[str]) -> str:

@@ -141,7 +141,8 @@ def test_zeros_come_last_and_with_the_reason_where_there_is_no_hidden_layer():
     alone = answer_of({"zeros": around(0.9), "he_normal": around(0.8), "lecun_normal": around(0.5)}, hidden="[]")
     assert alone.names == ("zeros",)
     assert alone.warnings == (
-        "zeros works only because the network has no hidden layer; the next is he_normal, 10.0 points lower.",
+        "zeros works only because the network has no hidden layer.",
+        "The best other than zeros is he_normal, 10.0 points lower.",
     )
 
 
@@ -244,7 +245,9 @@ def test_each_initializer_is_recommended_at_its_own_best_learning_rate():
     assert "zeros is best at learning rate 0.01, the lowest of the grid: a lower one may be better." in first.warnings
     assert not any("he_normal" in line for line in first.warnings)
     assert headline(evidence)[0].startswith("With each initializer at its own best learning rate, ")
-    assert any("in both combinations: one beyond may be better" in line for line in warnings(evidence))
+    assert any(
+        line.startswith("In both combinations a recommended initializer is best at") for line in warnings(evidence)
+    )
     at_each = answers(evidence)
     assert len(at_each) == 6
     assert at_each[0].title == "tanh, learning rate 0.01"
@@ -288,6 +291,10 @@ def test_the_general_sentences_count_what_the_tables_hold():
     assert equal[0] == "zeros and he_normal are best or tied in both combinations, each tested at 5%."
     assert (
         equal[1] == "Tested at 5% for both combinations together, no initializer is significantly worse than another."
+    )
+    only = {name: {"zeros": 0.9, "he_normal": 0.5} for name in ("tanh", "relu")}
+    assert headline(several(only))[0] == (
+        "Only zeros is best or tied, in both combinations, and only because there is no hidden layer."
     )
     for sentences in (flat, deep, equal):
         assert len(sentences) <= 3
