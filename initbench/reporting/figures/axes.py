@@ -151,4 +151,4 @@ def log_axis(axis: Any) -> None:
 
 def reference_line(axes: Any, x: float) -> None:
     """Draw a dashed vertical line."""
-    axes.axvline(x, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.axvline(x, color=INK, linewidth=scaled(1), linestyle=(0, (4, 3)))

@@ -3,7 +3,10 @@
 Drawn in pixels, so that every label stands level and every number has its room, whatever the names.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,20 +15,23 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from initbench.reporting.figures.axes import asked_width, sized
+from initbench.reporting.figures.axes import asked_width
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, stacked, width_of, wrapped
 from initbench.reporting.figures.style import INK, luminance, report_style
-from initbench.reporting.layout import Layout, laid_out, scaled
+from initbench.reporting.layout import scaled
 from initbench.reporting.limits import MAX_COLOURED_POINTS, MAX_COLUMN_LINES, MAX_LARGE_COLUMNS
 from initbench.reporting.names import MARKS
 from initbench.reporting.numbers import percent
 
-# Pixels: a line of text, a cell's width at least, at least where there is room, and at most; a row's height at least,
-# the space between groups of columns, the figure's width at least, and at most with few and with many columns.
+# Pixels: a line of text, a cell's width at least and at most, a row's height at least, the space between groups of
+# columns, the figure's width at least, and at most with few and with many columns.
 LINE = 14.0
-LEAST_CELL, MIN_CELL, MAX_CELL, MIN_ROW, GAP = 42.0, 56.0, 84.0, 30.0, 8.0
+MIN_CELL, MAX_CELL, MIN_ROW, GAP = 56.0, 84.0, 30.0, 8.0
 LEAST, NARROW, WIDE = 330.0, 620.0, 912.0
+
+# Pixels of a column that a number needs in small letters, and in large ones.
+FIT, FIT_LARGE = 36.0, 44.0
 
 # Pixels that an ordinary character takes, by its size in points.
 LETTERS = {9: 6.7, 8: 6.0}
@@ -94,7 +100,6 @@ def points_behind(
         f"initializer, the best average rank first{signs}. {values}.",
         ["Initializer", *map(str, behind.columns)],
         rows,
-        title="Percentage points behind the best",
     )
 
 
@@ -107,8 +112,7 @@ def epochs_map(epochs: pd.DataFrame, columns: Sequence[tuple[str, str]], descrip
     canvas = _grid(texts, (epochs - low) / ((high - low) or 1.0), columns, scale)
     rows = [[str(name), *(text or "–" for text in texts.loc[name])] for name in epochs.index]
     values = describe_values([row[0] for row in rows], [row[1:] for row in rows], epochs.columns)
-    headings = ["Initializer", *map(str, epochs.columns)]
-    return Drawing(canvas, f"{description}. {values}.", headings, rows, title="Median epochs until near the leader")
+    return Drawing(canvas, f"{description}. {values}.", ["Initializer", *map(str, epochs.columns)], rows)
 
 
 def _grid(
@@ -125,65 +129,108 @@ def _grid(
     `strong` texts are bold, `hatched` has the index of a cell's hatch, `meanings` what marks and hatches mean.
     """
     names = stacked([str(name) for name in texts.index])
-    written, colours = texts.to_numpy(), shades.to_numpy(float)
-    bold, hatches = (
-        np.zeros(texts.shape, int) if table is None else table.to_numpy(int) for table in (strong, hatched)
-    )
-    groups = list(dict.fromkeys(group for group, _ in columns))
-    few = len(columns) <= MAX_LARGE_COLUMNS
-    size = 9 if few else 8
     left = 8 + LETTERS[9] * max(width_of(line) for name in names for line in name.split("\n"))
-    gaps, asked = GAP * (len(groups) - 1) + 2, asked_width()
-    room = asked or (NARROW if few else WIDE)
-    widest = max((room - left - gaps) / len(columns), LEAST_CELL)
-    labels, cell = _labels([label for _, label in columns], widest, LETTERS[size])
-    cell = widest if asked else cell
-    starts = [left + cell * j + GAP * groups.index(group) for j, (group, _) in enumerate(columns)]
-    spans = [[x for x, (of, _) in zip(starts, columns, strict=True) if of == group] for group in groups]
-    heads = ["\n".join(wrapped(g, int((x[-1] + cell - x[0]) / LETTERS[9]))) for g, x in zip(groups, spans, strict=True)]
-    rule = LINE * max(_lines(head) for head in heads) + 4 if any(heads) else 0.0
-    top = rule + LINE * max(map(_lines, labels)) + 8
-    row = max(MIN_ROW, 6 + LINE * max(map(_lines, names)))
-    bottom = top + row * len(names)
-    width = max(starts[-1] + cell + 2, LEAST, asked or 0.0)
-    key = _placed(meanings, width)
-    height = bottom + 8 + 22 * bool(scale) + 20 * len({y for _, y in key})
-    canvas, unit = sized(width, height)
-    axes = canvas.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    asked = asked_width()
+    limit = asked or (NARROW if len(columns) <= MAX_LARGE_COLUMNS else WIDE)
+    canvas = Figure()
+    axes = canvas.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    with laid_out(Layout(unit)):
-        for head, at in zip(heads, spans, strict=True):
-            if head:
-                middle = (at[0] + at[-1] + cell) / 2
-                _text(axes, middle, rule - 3, head, 9, ha="center", va="bottom", fontweight="bold")
-                axes.plot([at[0] + 2, at[-1] + cell - 2], [rule, rule], color=INK, linewidth=scaled(0.8))
-        for x, text in zip(starts, labels, strict=True):
-            _text(axes, x + cell / 2, top - 4, text, size, ha="center", va="bottom")
-        for i, name in enumerate(names):
-            y = top + row * i
-            _text(axes, left - 6, y + row / 2, name, 9, ha="right")
-            for j, x in enumerate(starts):
-                if written[i, j]:
-                    colour = COLOURS(colours[i, j])
-                    ink = _tile(axes, (x + 1, y + 1), (cell - 2, row - 2), colour, HATCHES[hatches[i, j]])
-                    style: Any = {"color": ink, "fontweight": "bold" if bold[i, j] else "normal", "ha": "center"}
-                    if hatches[i, j]:
-                        style["bbox"] = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
-                    _text(axes, x + cell / 2, y + row / 2, written[i, j], 10 if few else 8, **style)
-        if scale:
-            _scale(axes, 4.0, bottom + 10, scale)
-        for (sign, text), (x, line) in zip(meanings, key, strict=True):
-            y = bottom + 32 + line
-            if sign in HATCHES:
-                _tile(axes, (x, y), (16, 12), COLOURS(1.0), sign)
-            else:
-                _text(axes, x + 8, y + 6, sign, 9, ha="center", fontweight="bold")
-            _text(axes, x + 22, y + 6, text, 8)
+    right = bottom = 0.0
+    for block in _blocks(columns, int((limit - left) / FIT)):
+        cells = _Cells(
+            texts.to_numpy()[:, block],
+            shades.to_numpy(float)[:, block],
+            *(
+                np.zeros((len(names), len(block)), int) if table is None else table.to_numpy(int)[:, block]
+                for table in (strong, hatched)
+            ),
+        )
+        top = bottom + 2 * GAP if bottom else 0.0
+        edge, bottom = _draw_block(axes, top, (left, limit), names, [columns[j] for j in block], cells)
+        right = max(right, edge)
+    width = asked or max(right, LEAST)
+    key = _placed(meanings, width)
+    if scale:
+        _scale(axes, 4.0, bottom + 10, scale)
+    for (sign, text), (x, line) in zip(meanings, key, strict=True):
+        y = bottom + 32 + line
+        if sign in HATCHES:
+            _tile(axes, (x, y), (16, 12), COLOURS(1.0), sign)
+        else:
+            axes.text(x + 8, y + 6, sign, ha="center", va="center", fontsize=scaled(9), fontweight="bold")
+        axes.text(x + 22, y + 6, text, va="center", fontsize=scaled(8))
+    height = bottom + 8 + 22 * bool(scale) + 20 * len({y for _, y in key})
+    canvas.set_size_inches(scaled(width / 96), scaled(height / 96))
+    axes.set(xlim=(0, width), ylim=(height, 0))
     return canvas
 
 
-def _text(axes: Any, x: float, y: float, text: str, size: float, **style: Any) -> None:
-    axes.text(x, y, text, **{"va": "center", "fontsize": scaled(size), **style})
+@dataclass(frozen=True)
+class _Cells:
+    """Of some columns, the texts, shades from 0 to 1 and beyond, whether a text is bold, and the index of the hatch."""
+
+    texts: Any
+    shades: Any
+    bold: Any
+    hatches: Any
+
+
+def _blocks(columns: Sequence[tuple[str, str]], most: int) -> list[list[int]]:
+    """The columns in blocks of at most this number, below each other: by group if each fits, else of equal sizes."""
+    most = max(1, most)
+    if asked_width() is None or len(columns) <= most:
+        return [list(range(len(columns)))]
+    groups = [list(group) for _, group in itertools.groupby(range(len(columns)), lambda j: columns[j][0])]
+    if len(groups) > 1 and max(map(len, groups)) <= most:
+        return groups
+    return [part.tolist() for part in np.array_split(np.arange(len(columns)), math.ceil(len(columns) / most))]
+
+
+def _draw_block(
+    axes: Any,
+    top: float,
+    room: tuple[float, float],
+    names: Sequence[str],
+    columns: Sequence[tuple[str, str]],
+    cells: _Cells,
+) -> tuple[float, float]:
+    """Draw the columns between these ends, from a height on; returns where the block ends at the right and below."""
+    left, limit = room
+    groups = list(dict.fromkeys(group for group, _ in columns))
+    widest = limit - left - GAP * (len(groups) - 1) - 2
+    few = len(columns) <= MAX_LARGE_COLUMNS and widest / len(columns) >= FIT_LARGE
+    size = 9 if few else 8
+    labels, cell = _labels([label for _, label in columns], widest / len(columns), LETTERS[size])
+    cell = widest / len(columns) if asked_width() else cell
+    starts = [left + cell * j + GAP * groups.index(group) for j, (group, _) in enumerate(columns)]
+    spans = [[x for x, (of, _) in zip(starts, columns, strict=True) if of == group] for group in groups]
+    heads = ["\n".join(wrapped(g, int((x[-1] + cell - x[0]) / LETTERS[9]))) for g, x in zip(groups, spans, strict=True)]
+    rule = top + (LINE * max(_lines(head) for head in heads) + 4 if any(heads) else 0.0)
+    top = rule + LINE * max(map(_lines, labels)) + 8
+    height = max(MIN_ROW, 6 + LINE * max(map(_lines, names)))
+    for head, at in zip(heads, spans, strict=True):
+        if head:
+            middle = (at[0] + at[-1] + cell) / 2
+            axes.text(middle, rule - 3, head, ha="center", va="bottom", fontsize=scaled(9), fontweight="bold")
+            axes.plot([at[0] + 2, at[-1] + cell - 2], [rule, rule], color=INK, linewidth=scaled(0.8))
+    for x, text in zip(starts, labels, strict=True):
+        axes.text(x + cell / 2, top - 4, text, ha="center", va="bottom", fontsize=scaled(size))
+    for i, name in enumerate(names):
+        y = top + height * i
+        axes.text(left - 6, y + height / 2, name, ha="right", va="center", fontsize=scaled(9))
+        for j, x in enumerate(starts):
+            if cells.texts[i, j]:
+                colour = COLOURS(cells.shades[i, j])
+                ink = _tile(axes, (x + 1, y + 1), (cell - 2, height - 2), colour, HATCHES[cells.hatches[i, j]])
+                style: Any = {
+                    "fontsize": scaled(10 if few else 8),
+                    "fontweight": "bold" if cells.bold[i, j] else "normal",
+                }
+                if cells.hatches[i, j]:
+                    style["bbox"] = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
+                middle = x + cell / 2
+                axes.text(middle, y + height / 2, cells.texts[i, j], ha="center", va="center", color=ink, **style)
+    return starts[-1] + cell + 2, top + height * len(names)
 
 
 def _labels(labels: Sequence[str], widest: float, letter: float) -> tuple[list[str], float]:
@@ -215,10 +262,10 @@ def _tile(axes: Any, corner: tuple[float, float], size: tuple[float, float], col
 def _scale(axes: Any, x: float, y: float, ends: tuple[str, str]) -> None:
     """Draw the colour bar between the texts of its ends."""
     first = x + LETTERS[8] * width_of(ends[0]) + 4
-    _text(axes, x, y + 6, ends[0], 8)
+    axes.text(x, y + 6, ends[0], va="center", fontsize=scaled(8))
     for step in np.linspace(0, 1, 25):
         axes.add_patch(Rectangle((first + 96 * step, y), 4.5, 12, facecolor=COLOURS(step), edgecolor="none"))
-    _text(axes, first + 106, y + 6, ends[1], 8)
+    axes.text(first + 106, y + 6, ends[1], va="center", fontsize=scaled(8))
 
 
 def _placed(meanings: Sequence[tuple[str, str]], width: float) -> list[tuple[float, float]]:

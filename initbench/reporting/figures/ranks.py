@@ -10,6 +10,7 @@ from initbench.reporting.figures.axes import Ticks
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import draw_intervals, panel_of_rows
 from initbench.reporting.figures.style import INK, Palette, report_style
+from initbench.reporting.layout import scaled
 
 
 @report_style
@@ -28,7 +29,7 @@ def rank_diagram(
     draw_intervals(axes, names, [mean, no_interval, no_interval], palette)
     for i, (first, last) in enumerate(groups):
         x = len(names) + 0.25 + 0.2 * i
-        axes.plot([x, x], [first - 0.2, last + 0.2], color=INK, linewidth=4, solid_capstyle="butt", zorder=4)
+        axes.plot([x, x], [first - 0.2, last + 0.2], color=INK, linewidth=scaled(4), solid_capstyle="butt", zorder=4)
     axes.set(xlim=(0.8, len(names) + 0.4 + 0.2 * len(groups)), xlabel="Average rank, 1 is the best")
     ticks = np.asarray(ticker.MaxNLocator(integer=True, nbins=8).tick_values(1, len(names)))
     axes.set_xticks(ticks[(ticks >= 1) & (ticks <= len(names))])
