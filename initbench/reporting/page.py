@@ -241,9 +241,9 @@ def _figures(evidence: Evidence) -> dict[str, Any]:
     sections: dict[str, list[dict[str, Any]]] = {}
     for number, shown in enumerate(gallery(evidence, palette)):
         sections.setdefault(shown.section, []).append(_figure(shown, palette, number))
-    decisive = sections.get("overview") or sections["accuracy"]
+    decisive = sections.get("overview") or sections.get("accuracy", [])
     side_by_side: dict[int, list[dict[str, Any]]] = {}
-    for figure in (*sections["accuracy"], *sections.get("differences", [])):
+    for figure in (*sections.get("accuracy", []), *sections.get("differences", [])):
         if figure not in decisive:
             side_by_side.setdefault(figure["combination"], []).append(figure)
     return {

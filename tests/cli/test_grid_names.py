@@ -107,7 +107,7 @@ def test_a_preset_that_is_run_by_its_name_is_a_complete_experiment(here, monkeyp
 
     page = Page((folder / "report.html").read_text())
     assert "initbench run perceptron " in f"{page.text} "
-    assert "Save the grid below" not in page.text
+    assert "Save the grid" not in page.text
     frame = ib.run("perceptron", width=15, results=here / "again")  # the command that the page names
     assert set(frame["cell"]) == set(ib.load(folder)["cell"])
 
@@ -119,7 +119,7 @@ def test_a_preset_with_other_settings_is_reproduced_from_a_file(here, monkeypatc
     made_up.instantly(monkeypatch)
     assert ended(None, capsys, "run", "perceptron", "--width", "15", "--set", "seed=3")[0] == 0
     page = Page((here / "results" / "perceptron" / "report.html").read_text())
-    assert "Save the grid below as perceptron.toml and run: initbench run perceptron.toml" in page.text
+    assert "Save the grid as perceptron.toml and run: initbench run perceptron.toml" in page.text
 
 
 def test_an_interrupted_preset_resumes_by_its_name(here, capsys):
