@@ -100,13 +100,13 @@ def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequenc
             f"{expected - trained:,} of the {expected:,} cells are not trained yet, so these results are preliminary: "
             f"{command} trains the rest."
         ]
-    lines = [*missing, *answers.warnings(evidence), *cautions(grid.sources.values()), *added_seeds(grid, seeds_seen)]
     return {
         "title": answers.title(first),
         "network": answers.network(grid),
         "evidence": narrative.evidence(evidence.last, evidence.seeds),
         "headline": answers.headline(evidence),
-        "warnings": lines,
+        "notices": [*missing, *cautions(grid.sources.values()), *added_seeds(grid, seeds_seen)],
+        "warnings": answers.warnings(evidence),
         "findings": narrative.findings(evidence.last, evidence.verdicts),
         "answers": all_answers[: limits.MAX_ANSWERS],
         "combinations_left_out": max(0, len(all_answers) - limits.MAX_ANSWERS),
