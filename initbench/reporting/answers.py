@@ -92,7 +92,7 @@ def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
             settings=tuple(setting_text(setting, part.rows[setting].iloc[0]) for setting in evidence.combination),
             seeds=part.seeds,
             kind=part.kind,
-            names=tuple(part.best["initializer"]),
+            names=part.names,
             recommendation=_recommendation(part),
             accuracy=numbers.marked(part.first) if part.first is not None else "–",
             certainty=_certainty(part),
@@ -144,6 +144,10 @@ class _Combination:
         return "tie" if self.left["equivalent"].all() else "open"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(map(str, self.best["initializer"]))
+
+    @property
     def is_open(self) -> bool:
         return self.kind in ("open", "untested")
 
@@ -162,7 +166,7 @@ def _no_hidden_layer(evidence: Evidence, rows: pd.DataFrame) -> bool:
 
 def _recommendation(part: _Combination) -> str:
     """Say what to use, and what else cannot be ruled out."""
-    names = [f"{name}" for name in part.best["initializer"]]
+    names = part.names
     if part.kind == "failed":
         return f"{narrative.none_trained(part.rows)}: none can be recommended."
     if part.kind == "alone":
@@ -190,7 +194,7 @@ def _recommendation(part: _Combination) -> str:
 def _at_rate(part: _Combination) -> str:
     """Say at which learning rate of its own each is best, where that was selected; else an empty string."""
     rates = own_rates(part.evidence, part.rows)
-    chosen = [f"{rates[name]:g}" for name in part.best["initializer"] if name in rates][:MAX_NAMED]
+    chosen = [f"{rates[name]:g}" for name in part.names if name in rates][:MAX_NAMED]
     if not chosen:
         return ""
     if len(set(chosen)) == 1:
@@ -317,9 +321,8 @@ def _margin(part: _Combination, default: tuple[str, str] | None) -> dict[str, st
 
 def _warnings(part: _Combination) -> list[str]:
     """Return the facts that change the advice in one combination."""
-    names = list(part.best["initializer"])
     lines = []
-    if part.no_hidden_layer and "zeros" in names and part.kind != "untested":
+    if part.no_hidden_layer and "zeros" in part.names and part.kind != "untested":
         lines += ["zeros works only because the network has no hidden layer.", *_next_best(part)]
     lines += _edges(part)
     for _, row in part.best.iterrows():
@@ -344,7 +347,7 @@ def _edges(part: _Combination) -> list[str]:
     rates, grid = own_rates(part.evidence, part.rows), part.evidence.grid.axes[RATE]
     lines = []
     for edge, end, beyond in ((min(grid), "lowest", "lower"), (max(grid), "highest", "higher")):
-        names = [name for name in part.best["initializer"] if rates.get(name) == edge]
+        names = [name for name in part.names if rates.get(name) == edge]
         if names:
             lines.append(
                 f"{narrative.some(names)} {'is' if len(names) == 1 else 'are'} best at learning rate {edge:g}, "
@@ -356,15 +359,19 @@ def _edges(part: _Combination) -> list[str]:
 def _command(evidence: Evidence, parts: Sequence[_Combination], command: Sequence[str]) -> str:
     """Return the command that settles every combination that is open; it trains all combinations together.
 
-    Empty for initializers at learning rates of their own with the rule: it compares within each learning rate, so it
-    may have ended.
+    The rule compares within each learning rate. So for initializers at rates of their own, it trains the one rate at
+    which all that are recommended are best, as another experiment; empty if they are best at several.
     """
     unsettled = [part for part in parts if part.is_open]
     words = [*(command or ("initbench", "run", f"{evidence.grid.name}.toml"))]
     rule = evidence.grid.seed_rule if evidence.until_decided else None
-    if rule and evidence.selected_from > 1:
+    own = {rate for part in unsettled for name, rate in own_rates(evidence, part.rows).items() if name in part.names}
+    if len(own) > 1:
         return ""
-    if rule and all(part.seeds < rule.max_seeds for part in unsettled):
+    if own:
+        (rate,) = own
+        words += ["--set", f"name={evidence.grid.name}-{rate:g}", "--set", f"learning_rate={rate:g}"]
+    elif rule and all(part.seeds < rule.max_seeds for part in unsettled):
         return shlex.join(words)  # it goes on
     needed = [part.decided_at for part in unsettled]
     if evidence.grid.equivalent_within is None and any(n > MAX_SHOWN_SEEDS for n in needed):
@@ -444,8 +451,8 @@ def headline(evidence: Evidence) -> list[str]:
             sentences[0] = f"With each initializer at its own best learning rate, {sentences[0]}"
     best = alive.sort_values(stats.SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
     sentences.append(
-        f"By validation accuracy the best combination is {title_of(keys, best)} "
-        f"({numbers.percent(best['mean_all'])} on test; no test compares combinations)."
+        f"The best combination by validation accuracy is {title_of(keys, best)}, with a test accuracy of "
+        f"{numbers.percent(best['mean_all'])} (differences between combinations are not tested)."
     )
     return sentences
 
@@ -514,7 +521,7 @@ def warnings(evidence: Evidence) -> list[str]:
     first = evidence.first
     parts = [_Combination(first, i, title, rows) for i, (title, rows) in enumerate(first.combinations)]
     lines = []
-    zeros = [part for part in parts if part.no_hidden_layer and "zeros" in set(part.best["initializer"])]
+    zeros = [part for part in parts if part.no_hidden_layer and "zeros" in part.names]
     if zeros:
         everywhere = set(evidence.grid.axes["hidden"]) == {""}
         reason = "because the network has" if everywhere else "where a network has"

@@ -219,16 +219,20 @@ def test_an_experiment_with_the_rule_says_where_it_stands(maximum, expected):
     )
 
 
-def test_the_rule_names_no_command_for_initializers_at_rates_of_their_own():
-    """It compares within each learning rate, so it may have ended while these are open."""
-    rates = {"learning_rate": [0.1, 1.0], "loss": "mse", "activation": "tanh"}
-    parsed = grid.parse(TEXT, overrides=rates | {"seed": {"until": "decided", "max": 20}})
-    fixed = grid.parse(TEXT, overrides=rates | {"seed": 5})
-    frame = frame_of_grid(fixed, lambda c: 0.9)
-    for used, named in ((parsed, False), (fixed, True)):
-        (answer,) = answers(Evidence.of(frame, used).first)
-        assert answer.kind == "open"
-        assert bool(answer.command) == named
+@pytest.mark.parametrize("seed", [5, {"until": "decided", "max": 20}])
+@pytest.mark.parametrize("rate", [1.0, 0.1])
+def test_initializers_at_rates_of_their_own_are_settled_at_the_rate_that_they_share(seed, rate):
+    """The rule compares within each learning rate, so it does not settle what is best at several."""
+    best_at = {"zeros": rate, "he_normal": 1.0}
+    overrides = {"learning_rate": [0.1, 1.0], "loss": "mse", "activation": "tanh", "initializer": list(best_at)}
+    trained, parsed = (grid.parse(TEXT, overrides=overrides | {"seed": seeds}) for seeds in (5, seed))
+    frame = frame_of_grid(trained, lambda c: 0.9 if best_at[c.initializer] == c.learning_rate else 0.5)
+    (answer,) = answers(Evidence.of(frame, parsed).first)
+    assert answer.kind == "open"
+    settings = dict(word.split("=", 1) for word in shlex.split(answer.command) if "=" in word)
+    assert settings.pop("name", None) == ("page-1" if rate == 1 else None)
+    assert settings.get("learning_rate") == ("1" if rate == 1 else None)
+    assert ("seed" in settings) == (rate == 1)
 
 
 def of_rates(best):
@@ -282,7 +286,7 @@ def test_the_general_sentences_count_what_the_tables_hold():
         "Tested at 5% for all 3 combinations together, zeros is never significantly worse than another, and "
         "lecun_normal always is."
     )
-    assert flat[2].startswith("By validation accuracy the best combination is ")
+    assert flat[2].startswith("The best combination by validation accuracy is ")
     deep = headline(several(MEANS, "[128]"))
     assert deep[0] == (
         "zeros is best or tied in all 3 combinations and significantly better than every other in 2, each tested at 5%."
