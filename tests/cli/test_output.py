@@ -351,7 +351,7 @@ def test_ctrl_c_in_the_report_is_an_interrupt(trained_at_once, monkeypatch, caps
     [("write_report", ["report"]), ("write_figures", ["figures"]), ("changes", ["compare", "made"])],
 )
 def test_an_unforeseen_error_is_a_line_and_its_traceback_is_optional(tmp_path, monkeypatch, capsys, name, arguments):
-    def fail(*_):
+    def fail(*_, **__):
         raise OddError("a reason")
 
     untrusted.made_run(tmp_path)
