@@ -150,7 +150,7 @@ def _across(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     yield ReportFigure(
         "across",
         "interquartile means",
-        figures.intervals(means, "mean", palette, "Interquartile mean", "Interquartile mean of test accuracy"),
+        figures.intervals(means, "mean", palette, "Interquartile mean of test accuracy", "Interquartile mean"),
     )
     pooled = np.concatenate([values for accuracies in scores.values() for values in accuracies])
     table = stats.profiles(scores, np.unique(np.linspace(pooled.min(), pooled.max(), MAX_THRESHOLDS)))

@@ -5,14 +5,20 @@ import pandas as pd
 
 from initbench.reporting.figures.axes import interval_ends, percent_axis
 from initbench.reporting.figures.drawing import Drawing, describe_values
-from initbench.reporting.figures.forest import draw_far, draw_intervals, draw_seeds, panel_of_rows, zoom
+from initbench.reporting.figures.forest import (
+    FAR_BEHIND,
+    behind,
+    draw_far,
+    draw_intervals,
+    draw_seeds,
+    label_ticks,
+    panel_of_rows,
+    zoom,
+)
 from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_SEEDS
 from initbench.reporting.names import MARKS
 from initbench.reporting.numbers import interval, marked, percent
-
-# Points behind the highest mean that are never far behind; and where no interval says how near means can be.
-NEAR, NEAR_ALONE = 0.01, 0.05
 
 
 @report_style
@@ -48,31 +54,28 @@ def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, palette: Pa
             axes.plot(end, i, color=palette.light[names[i]], marker=arrow, linestyle="none")
     zoom(axes, [seeds, middle, low, high])
     axes.set_xlabel("Test accuracy")
-    percent_axis(axes.xaxis, 3)
+    label_ticks(axes, percent_axis)
     if not compete.all():
-        draw_far(axes, range(near, len(shown)), shown, palette, "left", "far\nbehind")
+        draw_far(axes, range(near, len(shown)), shown, palette, "left", FAR_BEHIND)
     return Drawing(canvas, alternative, *_by_seed(rows, table), title=title)
 
 
 def arranged(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows of `verdicts` of one combination in the order of figures, and which of them compete; these come first.
 
-    The others are far behind: significantly worse than another (or not tested), with a mean that is more than 1 point
-    and more than 4 times the half-width of its interval below the highest mean. Without an interval (one seed), 5
-    points. So what may be the best always has its place on the axis, and what nobody would choose does not squeeze it.
-    Both parts are in the order of the means.
+    The others are far behind: their means are as `behind` says, and they are significantly worse than another or not
+    tested. So what may be the best has its place on the axis, and what nobody would choose does not squeeze it. Both
+    parts are in the order of the means.
 
     >>> means = pd.DataFrame({"initializer": ["zeros", "a", "b"], "mean_all": [0.11, 0.935, 0.94], "all_high": 0.941})
     >>> table, compete = arranged(means.assign(standing=["", "", "best"]))
     >>> dict(zip(table["initializer"], compete.tolist()))
     {'b': True, 'a': True, 'zeros': False}
     """
-    mean = table["mean_all"]
-    half = (table["all_high"] - mean)[mean == mean.max()].max()
-    near = NEAR_ALONE if pd.isna(half) else max(NEAR, 4 * half)
-    compete = (table["standing"] != "") | (mean >= mean.max() - near) | mean.isna()
-    order = table.assign(far=~compete).sort_values(["far", "mean_all"], ascending=[True, False], kind="stable").index
-    return table.loc[order], compete.loc[order].to_numpy(bool)
+    means, high = (table[column].to_numpy(float) for column in ("mean_all", "all_high"))
+    far = behind(means, high) & (table["standing"] == "").to_numpy()
+    order = np.lexsort((-means, far))
+    return table.iloc[order], ~far[order]
 
 
 def drawn_rows(compete: np.ndarray) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """Forest plots: rows with a name at the left, a marker and its interval, and a number at the right."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,22 @@ from initbench.reporting.numbers import percent
 
 # Pixels: an ordinary character, a row, what is above the rows and below them, the strip of what is far away and its
 # distance, and the mark at the right.
-LETTER, ROW, ABOVE, BELOW, STRIP, GAP, MARK = 6.4, 32.0, 4.0, 44.0, 40.0, 14.0, 12.0
+LETTER, ROW, ABOVE, BELOW, STRIP, GAP, MARK = 6.4, 32.0, 4.0, 44.0, 40.0, 20.0, 12.0
 
 # How much wider bold letters are.
 BOLD = 1.12
 
 # The least width of the axes in pixels: in a figure that is too narrow for them, letters are smaller.
 MIN_PLOT = 110.0
+
+# Fractions: with a mean this much below the highest, none is far behind, and where no interval says how near means are.
+NEAR, NEAR_ALONE = 0.015, 0.05
+
+# What stands below the strip of those.
+FAR_BEHIND = "far\nbehind"
+
+# Ticks of an axis at most, less one, and the pixels between their labels.
+MAX_TICKS, TICK_ROOM = 6, 8.0
 
 # How far below a row's interval the dots of its seeds are, in rows.
 DOTS = 0.26
@@ -40,14 +49,19 @@ def intervals(
         percent(row[value]) + ("" if pd.isna(row["low"]) else f" ({percent(row['low'])} to {percent(row['high'])})")
         for _, row in table.iterrows()
     ]
-    canvas, axes = panel_of_rows(names, numbers)
-    draw_intervals(axes, names, [table[column].to_numpy(float) for column in (value, "low", "high")], palette)
-    axes.margins(x=0.05)
+    estimates = [table[column].to_numpy(float) for column in (value, "low", "high")]
+    far = np.zeros(len(names), bool) if line is not None else behind(estimates[0], estimates[2], NEAR_ALONE)
+    canvas, axes = panel_of_rows(names, numbers, strips=(bool(far.any()), False))
+    near = [np.where(far, np.nan, values) for values in estimates]
+    draw_intervals(axes, names, near, palette)
+    zoom(axes, near)
     if line is not None:
         reference_line(axes, line)
         axes.set_xlim(-0.03, 1.03)
     axes.set(xlabel=label)
-    percent_axis(axes.xaxis, 3)
+    label_ticks(axes, percent_axis)
+    if far.any():
+        draw_far(axes, np.flatnonzero(far), names, palette, "left", FAR_BEHIND)
     rows = [[name, number] for name, number in zip(names, numbers, strict=True)]
     headings = ["Initializer", f"{label}, and 95% interval"]
     return Drawing(canvas, f"{title}. {describe_values(names, numbers)}.", headings, rows, title=title)
@@ -158,6 +172,32 @@ def zoom(axes: Any, values: Sequence[Any]) -> None:
         low, high = float(drawn.min()), float(drawn.max())
         margin = 0.06 * (high - low) or max(abs(high) * 1e-3, 1e-9)
         axes.set_xlim(low - margin, high + margin)
+
+
+def behind(mean: np.ndarray, high: np.ndarray, near: float = NEAR) -> np.ndarray:
+    """Which means are far behind the highest: by more than `near`, and by more than 4 times the half of its interval.
+
+    `high` are the upper ends of the intervals; where that of the highest mean is unknown, `near` is 5 points at least.
+
+    >>> behind(np.array([0.11, 0.935, 0.94]), np.array([0.11, 0.94, 0.941])).tolist()
+    [True, False, False]
+    """
+    if not len(mean) or np.isnan(mean).all():
+        return np.zeros(len(mean), bool)
+    best = int(np.nanargmax(mean))
+    half = high[best] - mean[best]
+    return np.asarray(mean < mean[best] - max(near, NEAR_ALONE if np.isnan(half) else 4 * half))
+
+
+def label_ticks(axes: Any, label: Callable[..., None]) -> None:
+    """Label the axis with `percent_axis` or `number_axis`, at as many ticks as have room."""
+    room = axes.get_position().width * 96 * axes.figure.get_figwidth() / _unit(axes)
+    low, high = sorted(axes.get_xlim())
+    for bins in range(MAX_TICKS, 1, -1):
+        label(axes.xaxis, nbins=bins)
+        ticks = [tick for tick in axes.xaxis.get_majorticklocs() if low <= tick <= high]
+        if sum(TICK_ROOM + LETTER * len(text) for text in axes.xaxis.get_major_formatter().format_ticks(ticks)) <= room:
+            break
 
 
 def two_lines(name: str, width: int) -> list[str]:

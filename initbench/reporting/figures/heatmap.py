@@ -82,8 +82,9 @@ def points_behind(
         )
         if cells.any(axis=None)
     ]
-    scale = ("0", f"{MAX_COLOURED_POINTS} or more points behind the best")
-    canvas = _grid(texts, behind / MAX_COLOURED_POINTS, columns, scale, standing == "best", fates, meanings)
+    steps = [*((f"{points}", shade(points)) for points in range(MAX_COLOURED_POINTS)), (f"{MAX_COLOURED_POINTS}+", 1.0)]
+    scale = (steps, "points behind the best")
+    canvas = _grid(texts, behind.map(shade), columns, scale, standing == "best", fates, meanings)
     rows = [[str(name), *texts.loc[name]] for name in behind.index]
     for row, name in zip(rows, behind.index, strict=True):
         row[1:] = [
@@ -100,6 +101,7 @@ def points_behind(
         f"initializer, the best average rank first{signs}. {values}.",
         ["Initializer", *map(str, behind.columns)],
         rows,
+        title="Percentage points behind the best of each column",
     )
 
 
@@ -108,23 +110,35 @@ def epochs_map(epochs: pd.DataFrame, columns: Sequence[tuple[str, str]], descrip
     """Numbers of epochs by initializer and combination, fewer being better; NaN is blank. `columns` as above."""
     low, high = float(np.nanmin(epochs.to_numpy())), float(np.nanmax(epochs.to_numpy()))
     texts = epochs.map(lambda value: "" if pd.isna(value) else f"{value:.0f}")
-    scale = (f"{low:.0f}", f"{high:.0f} epochs") if high > low else None
-    canvas = _grid(texts, (epochs - low) / ((high - low) or 1.0), columns, scale)
+    shades = (epochs - low) / ((high - low) or 1.0)
+    some = np.unique(np.linspace(low, high, 6).round())
+    scale = ([(f"{value:.0f}", (value - low) / (high - low)) for value in some], "epochs") if high > low else ([], "")
+    canvas = _grid(texts, shades, columns, scale)
     rows = [[str(name), *(text or "–" for text in texts.loc[name])] for name in epochs.index]
     values = describe_values([row[0] for row in rows], [row[1:] for row in rows], epochs.columns)
-    return Drawing(canvas, f"{description}. {values}.", ["Initializer", *map(str, epochs.columns)], rows)
+    headings = ["Initializer", *map(str, epochs.columns)]
+    return Drawing(canvas, f"{description}. {values}.", headings, rows, title="Median epochs until near the leader")
+
+
+def shade(points: float) -> float:
+    """The place of points in the colours, from 0 to 1: small differences have more of them.
+
+    >>> shade(0.0), round(shade(1.0), 2), shade(5.0), shade(80.0)
+    (0.0, 0.38, 1.0, 1.0)
+    """
+    return float(min(points / MAX_COLOURED_POINTS, 1.0) ** 0.6)
 
 
 def _grid(
     texts: pd.DataFrame,
     shades: pd.DataFrame,
     columns: Sequence[tuple[str, str]],
-    scale: tuple[str, str] | None,
+    scale: tuple[Sequence[tuple[str, float]], str],
     strong: pd.DataFrame | None = None,
     hatched: pd.DataFrame | None = None,
     meanings: Sequence[tuple[str, str]] = (),
 ) -> Figure:
-    """Texts on colours: shades from 0, the first end of the `scale`, to 1 and beyond, the last end.
+    """Texts on colours: shades from 0 to 1. The `scale` is some texts with their shades, and what they are.
 
     `strong` texts are bold, `hatched` has the index of a cell's hatch, `meanings` what marks and hatches mean.
     """
@@ -150,8 +164,8 @@ def _grid(
         right = max(right, edge)
     width = asked or max(right, LEAST)
     key = _placed(meanings, width)
-    if scale:
-        _scale(axes, 4.0, bottom + 10, scale)
+    if scale[0]:
+        _scale(axes, 4.0, bottom + 8, *scale)
     for (sign, text), (x, line) in zip(meanings, key, strict=True):
         y = bottom + 32 + line
         if sign in HATCHES:
@@ -159,7 +173,7 @@ def _grid(
         else:
             axes.text(x + 8, y + 6, sign, ha="center", va="center", fontsize=scaled(9), fontweight="bold")
         axes.text(x + 22, y + 6, text, va="center", fontsize=scaled(8))
-    height = bottom + 8 + 22 * bool(scale) + 20 * len({y for _, y in key})
+    height = bottom + 8 + 22 * bool(scale[0]) + 20 * len({y for _, y in key})
     canvas.set_size_inches(scaled(width / 96), scaled(height / 96))
     axes.set(xlim=(0, width), ylim=(height, 0))
     return canvas
@@ -167,7 +181,7 @@ def _grid(
 
 @dataclass(frozen=True)
 class _Cells:
-    """Of some columns, the texts, shades from 0 to 1 and beyond, whether a text is bold, and the index of the hatch."""
+    """Of some columns, the texts, shades from 0 to 1, whether a text is bold, and the index of the hatch."""
 
     texts: Any
     shades: Any
@@ -259,13 +273,13 @@ def _tile(axes: Any, corner: tuple[float, float], size: tuple[float, float], col
     return ink
 
 
-def _scale(axes: Any, x: float, y: float, ends: tuple[str, str]) -> None:
-    """Draw the colour bar between the texts of its ends."""
-    first = x + LETTERS[8] * width_of(ends[0]) + 4
-    axes.text(x, y + 6, ends[0], va="center", fontsize=scaled(8))
-    for step in np.linspace(0, 1, 25):
-        axes.add_patch(Rectangle((first + 96 * step, y), 4.5, 12, facecolor=COLOURS(step), edgecolor="none"))
-    axes.text(first + 106, y + 6, ends[1], va="center", fontsize=scaled(8))
+def _scale(axes: Any, x: float, y: float, steps: Sequence[tuple[str, float]], meaning: str) -> None:
+    """Draw the colours of some numbers, with the numbers in them, and what they are."""
+    for text, part in steps:
+        ink = _tile(axes, (x, y), (23, 16), COLOURS(part), "")
+        axes.text(x + 11.5, y + 8, text, ha="center", va="center", fontsize=scaled(8), color=ink)
+        x += 24
+    axes.text(x + 5, y + 8, meaning, va="center", fontsize=scaled(8))
 
 
 def _placed(meanings: Sequence[tuple[str, str]], width: float) -> list[tuple[float, float]]:

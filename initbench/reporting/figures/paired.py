@@ -9,7 +9,15 @@ import pandas as pd
 from initbench.reporting.figures.accuracy import arranged, by_seed, drawn_rows
 from initbench.reporting.figures.axes import number_axis, reference_line
 from initbench.reporting.figures.drawing import Drawing, describe_values
-from initbench.reporting.figures.forest import draw_far, draw_intervals, draw_seeds, panel_of_rows, zoom
+from initbench.reporting.figures.forest import (
+    FAR_BEHIND,
+    draw_far,
+    draw_intervals,
+    draw_seeds,
+    label_ticks,
+    panel_of_rows,
+    zoom,
+)
 from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.names import MARKS
 from initbench.reporting.numbers import difference, difference_ends, p_value, signed
@@ -58,9 +66,9 @@ def differences(rows: pd.DataFrame, table: pd.DataFrame, palette: Palette, title
     zoom(axes, [seeds, middle, low, high])
     axes.invert_xaxis()
     axes.set_xlabel("Points behind the leader")
-    number_axis(axes.xaxis, nbins=4)
+    label_ticks(axes, number_axis)
     if not compete.all():
-        draw_far(axes, range(near, len(shown)), shown, palette, "left", "far\nbehind")
+        draw_far(axes, range(near, len(shown)), shown, palette, "left", FAR_BEHIND)
     others = [i for i, name in enumerate(names) if name != leader]
     return Drawing(
         canvas,
@@ -89,7 +97,7 @@ def changes(table: pd.DataFrame, names: Sequence[str], palette: Palette) -> Draw
     draw_intervals(axes, initializers, near, palette)
     zoom(axes, [0.0, *near])
     axes.set_xlabel("Change of test accuracy, percentage points")
-    number_axis(axes.xaxis, nbins=6)
+    label_ticks(axes, number_axis)
     for rows, side, word in ((worse, "left", "worse"), (better, "right", "better")):
         if len(rows):
             draw_far(axes, rows, initializers, palette, side, f"far\n{word}")
