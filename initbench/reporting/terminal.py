@@ -55,10 +55,12 @@ def summary_table(evidence: Evidence, command: Sequence[str] = ()) -> None:
         legend.append("±: 95% interval of the mean over seeds.")
     if "†" in "".join(accuracies):
         legend.append("†: contains the true mean less often (runs failed or on a plateau; skewed or all equal).")
-    legend.append("None under Use is significantly worse than another.")
+    kinds = {answer.kind for answer in by_combination}
+    if kinds & {"decided", "tie", "open"}:
+        legend.append("None under Use is significantly worse than another.")
     if is_open:
         legend.append("◦: more than a point lower, but not ruled out.")
-    if evidence.grid.equivalent_within is not None:
+    if "tie" in kinds and evidence.grid.equivalent_within is not None:
         within = numbers.in_points(evidence.grid.equivalent_within)
         legend.append(f"Tie: each costs at most {within}.")
     if own_best:
