@@ -234,7 +234,7 @@ def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Sid
             not_requested = set(after.grid.cells()) - set(after.rounds.cells)
             frame = frame[~frame["cell"].isin([cell.id for cell in before.cells if cell in not_requested])]
         frames.append(frame)
-        sides.append(Side(experiment.grid.name, frame["cell"].nunique(), environments))
+        sides.append(Side(experiment.grid.name, frame["cell"].nunique(), environments, str(experiment.folder)))
     table = stats.changes(frames[0], frames[1], chance={**chances(before.grid), **chances(after.grid)})
     if table.empty:
         raise UserError(

@@ -1,66 +1,171 @@
 """Two experiments side by side: which configurations changed significantly, in sentences and as a page."""
 
+import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from initbench import stats
 from initbench.errors import printable
 from initbench.reporting import figures, names, numbers
-from initbench.reporting.limits import MAX_COMPARED_DRAWN, MAX_COMPARED_ROWS
+from initbench.reporting.limits import MAX_COMPARED_DRAWN, MAX_COMPARED_ROWS, MAX_DIFFERING
 from initbench.reporting.page import ENVIRONMENT_LABELS, ENVIRONMENT_VALUES
 from initbench.reporting.templates import fill
 from initbench.spec.columns import SETTINGS
+from initbench.spec.settings import RULES
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two experiments: its name, its number of cells, and its environments."""
+    """One of the two experiments: its name, its number of cells, its environments, and its folder."""
 
     name: str
     cells: int
     environments: Sequence[Mapping[str, str]]
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The answer of a comparison, in sentences; those that do not apply are empty.
+
+    `kind` is the outcome: `failed`, `passed` or `inconclusive` where the user gave a limit, else `identical` (all bits
+    are equal), `changed`, `unchanged` or `untested`.
+    """
+
+    kind: str
+    outcome: str  # at the limit
+    extent: str  # what was compared
+    changed: str
+    overall: str  # of the mean over configurations
+    certainty: str
+    warnings: tuple[str, ...]
+    next_step: str
+    commands: tuple[str, ...]  # that take it
 
 
 def sentences(table: pd.DataFrame, before: Side, after: Side, limit: float | None = None) -> list[str]:
     """The outcome at a limit in percentage points, if there is one, and what changed, in sentences."""
+    answer = summary(table, before, after, limit)
+    return [text for text in (answer.outcome, answer.extent, answer.changed, answer.overall) if text] + [
+        *answer.warnings
+    ]
+
+
+def summary(table: pd.DataFrame, before: Side, after: Side, limit: float | None = None, command: str = "") -> Summary:
+    """Return the answer of a comparison, from a table of `stats.changes`.
+
+    `limit` is the loss in percentage points that is not acceptable, if there is one, and `command` compares the two.
+    """
     cells, same = int(table["seeds"].sum()), int(table["same"].sum())
-    changed = table[table["significant"]]
-    text = [] if limit is None else [_outcome(table, after, abs(limit))]
-    text.append(
+    kind = _kind(table, limit)
+    extent = (
         f"{numbers.plural(cells, 'cell')} in {numbers.plural(len(table), 'configuration')} are in both experiments."
     )
-    if same == cells:
-        text.append("All of them are bit-identical.")
-    else:
-        text.append(f"{same:,} of them are bit-identical.")
-        if (table["seeds"] < 2).all():
-            text.append("With one seed per configuration no change can be tested.")
-        elif changed.empty:
-            text.append("No configuration changed significantly.")
-        else:
-            sides = ((changed[changed["change"] > 0], "better"), (changed[changed["change"] < 0], "worse"))
-            parts = [f"{numbers.plural(len(rows), 'configuration')} {side}" for rows, side in sides if len(rows)]
-            largest = changed.iloc[int(changed["change"].abs().argmax())]
-            text.append(
-                f"Changed significantly: {numbers.listed(parts)}; the largest change is "
-                f"{numbers.signed(largest['change'], 2)} points ({name_of(largest, varying(table))})."
-            )
-        if table["pooled"].any():
-            overall = table.iloc[0]
-            change, interval = numbers.points(*overall[["overall_change", "overall_low", "overall_high"]])
-            significance = "significant" if overall["overall_significant"] else "not significant"
-            text.append(f"The mean over {_pooled(table)} changed by {change} points {interval}: {significance}.")
+    extent += " All of them are bit-identical." if same == cells else f" {same:,} of them are bit-identical."
     failed_before, failed_after = int(table["failed_before"].sum()), int(table["failed_after"].sum())
+    warnings = []
     if failed_before != failed_after:
-        text.append(f"{failed_before:,} of these cells failed before and {failed_after:,} after.")
+        warnings.append(f"{failed_before:,} of these cells failed before and {failed_after:,} after.")
     for side in (before, after):
         if side.cells > cells:
-            text.append(f"Only in {side.name}: {numbers.plural(side.cells - cells, 'cell')}.")
-    return text
+            warnings.append(f"Only in {side.name}: {numbers.plural(side.cells - cells, 'cell')}.")
+    next_step, commands = _next(table, before, after, kind, limit, command)
+    return Summary(
+        kind,
+        "" if limit is None else _outcome(table, after, abs(limit)),
+        extent,
+        "" if same == cells else _changed(table),
+        "" if same == cells else _overall(table),
+        "" if same == cells else _certainty(table),
+        tuple(warnings),
+        next_step,
+        commands,
+    )
+
+
+def _kind(table: pd.DataFrame, limit: float | None) -> str:
+    if limit is not None:
+        return stats.outcome(table, abs(limit))
+    if (table["same"] == table["seeds"]).all():
+        return "identical"
+    if (table["seeds"] < 2).all():
+        return "untested"
+    return "changed" if table["significant"].any() else "unchanged"
+
+
+def _changed(table: pd.DataFrame) -> str:
+    """How many configurations changed significantly, and which changed most."""
+    changed = table[table["significant"]]
+    if (table["seeds"] < 2).all():
+        return "With one seed per configuration no change can be tested."
+    if changed.empty:
+        return "No configuration changed significantly."
+    sides = ((changed[changed["change"] > 0], "better"), (changed[changed["change"] < 0], "worse"))
+    parts = [f"{numbers.plural(len(rows), 'configuration')} {side}" for rows, side in sides if len(rows)]
+    largest = changed.iloc[int(changed["change"].abs().argmax())]
+    return (
+        f"Changed significantly: {numbers.listed(parts)}; the largest change is "
+        f"{numbers.signed(largest['change'], 2)} points ({name_of(largest, varying(table))})."
+    )
+
+
+def _overall(table: pd.DataFrame) -> str:
+    if not table["pooled"].any():
+        return ""
+    overall = table.iloc[0]
+    change, interval = numbers.points(*overall[["overall_change", "overall_low", "overall_high"]])
+    significance = "significant" if overall["overall_significant"] else "not significant"
+    return f"The mean over {_pooled(table)} changed by {change} points {interval}: {significance}."
+
+
+def _certainty(table: pd.DataFrame) -> str:
+    """How large a loss can be, at most, where that is known of every configuration."""
+    tested = table[table["same"] < table["seeds"]]
+    if tested["change_bound"].isna().any():
+        return ""
+    text = f"No configuration lost more than {numbers.at_most(max(-tested['change_bound'].min(), 0.0))} points"
+    return f"{text} (95% confidence for each)."
+
+
+def _next(
+    table: pd.DataFrame, before: Side, after: Side, kind: str, limit: float | None, command: str
+) -> tuple[str, tuple[str, ...]]:
+    """What to do next, and the commands that do it."""
+    if kind == "identical" or (kind == "passed" and limit is not None):
+        return "", ()
+    runs = [f"initbench run {shlex.quote(side.folder)}" if side.folder else "initbench run" for side in (before, after)]
+    if kind in ("untested", "inconclusive"):
+        needed = stats.seeds_to_pass(table, abs(limit))[0] if limit is not None else np.nan
+        if needed > stats.MAX_SEEDS:
+            return "", ()
+        n_seeds = RULES["seed"].default if pd.isna(needed) else max(math.ceil(needed), int(table["seeds"].max()) + 1)
+        text = f"Train {n_seeds:,} seeds in both, a number that is fixed before the next look, and compare again."
+        return text, (*(f"{run} --set seed={n_seeds}" for run in runs), command)
+    if kind == "failed" and table["missing"].iloc[0] > 0:
+        return "Train the missing cells.", (runs[1],)
+    worse = table[table["significant"] & (table["change"] < 0)]
+    if kind == "failed" and worse.empty:
+        worse = stats.regressions(table, abs(limit or 0.0))
+    if len(worse):
+        row = worse.iloc[int(worse["change"].argmin())]
+        settings = " ".join(f"--set {shlex.quote(f'{s}={_as_toml(s, row[s])}')}" for s in varying(table))
+        text = "To find the cause, train the configuration that lost most, with one difference at a time."
+        return text, (f"{runs[1]} --set name=cause {settings}",)
+    bound = numbers.at_most(max(-table["change_bound"].min(), 0.0))
+    return f"To have an exit status, give the loss that is not acceptable (more than {bound} is excluded).", (
+        f"{command} --fail-if-worse {bound}",
+    )
+
+
+def _as_toml(setting: str, value: Any) -> str:
+    """A setting's value as `--set` takes it."""
+    return f"[{', '.join(filter(None, str(value).split('-')))}]" if setting == "hidden" else str(value)
 
 
 def _outcome(table: pd.DataFrame, after: Side, limit: float) -> str:
@@ -131,42 +236,67 @@ def name_of(row: Any, settings: Iterable[str]) -> str:
 
 def render(table: pd.DataFrame, before: Side, after: Side, limit: float | None, command: str) -> str:
     """Return the comparison of two experiments as one HTML page, from a table of `stats.changes`."""
-    table = names.shorten_initializers(names.show_datasets(table, names.datasets(map(str, table["dataset"].unique()))))
-    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
+    answer = summary(table, before, after, limit, command)
+    identical = bool((table["same"] == table["seeds"]).all())
+    table = names.shorten_initializers(table)
+    table = table.loc[table["change"].abs().sort_values(ascending=False, kind="stable").index]
     settings = varying(table)
-    drawn = table.loc[order[:MAX_COMPARED_DRAWN]]
+    drawn = table.head(MAX_COMPARED_DRAWN)
     palette = figures.Palette.of(list(dict.fromkeys(table["initializer"])))
-    figure = ""
-    if not (table["same"] == table["seeds"]).all():
+    figure = None
+    if not identical:
         drawing = figures.changes(drawn, [name_of(row, settings) for _, row in drawn.iterrows()], palette)
-        figure = Markup(figures.inline(drawing, palette, "c-"))
+        svg = Markup(figures.inline(drawing, palette, "c-"))
+        figure = {"svg": svg, "title": drawing.title or "Change of test accuracy", "name": "changes"}
+    environments = _environments(before, after)
     return fill(
         "comparison.html",
         palette.style,
         before=before,
         after=after,
-        sentences=sentences(table, before, after, limit),
-        settings=[setting.replace("_", " ") for setting in settings],
+        answer=answer,
+        headline=answer.outcome or answer.changed or "Nothing changed: all cells are bit-identical.",
         figure=figure,
-        shown=len(drawn),
-        rows=[_row(row, settings) for _, row in table.loc[order[:MAX_COMPARED_ROWS]].iterrows()],
+        n_drawn=len(drawn),
+        columns=_columns(table, identical),
+        rows=[_row(row, settings) for _, row in table.head(MAX_COMPARED_ROWS).iterrows()],
         count=len(table),
-        environments=_environments(before, after),
+        differing=[row for row in environments if row[1] != row[2]],
+        alike=[(label, value) for label, value, other in environments if value == other],
+        max_differing=MAX_DIFFERING,
         command=printable(command),
     )
 
 
+def _columns(table: pd.DataFrame, identical: bool) -> list[str]:
+    """The columns of the table that say something, of those of `_row`."""
+    if identical:
+        return ["after"]
+    failed = table["failed_before"].any() or table["failed_after"].any()
+    columns = {
+        "before": True,
+        "after": True,
+        "change": True,
+        "significance": table["significant"].any(),
+        "loss": table["change_bound"].notna().any(),
+        "same": table["same"].any(),
+        "failed": failed,
+    }
+    return [name for name, shown in columns.items() if shown]
+
+
 def _row(row: Any, settings: Iterable[str]) -> dict[str, Any]:
+    failed = row["failed_before"] or row["failed_after"]
     return {
-        "settings": [str(row[setting]) for setting in settings],
+        "name": name_of(row, settings),
         "before": numbers.percent(row["mean_before"], 2),
         "after": numbers.percent(row["mean_after"], 2),
         "change": numbers.difference(row, "change"),
-        "loss": "–" if pd.isna(row["change_bound"]) else numbers.signed(max(-row["change_bound"], 0.0), 2),
+        "loss": "–" if pd.isna(row["change_bound"]) else numbers.at_most(max(-row["change_bound"], 0.0)),
         "significance": ("better" if row["change"] > 0 else "worse") if row["significant"] else "–",
         "significant": bool(row["significant"]),
-        "same": f"{int(row['same'])} of {int(row['seeds'])}",
-        "failed": f"{int(row['failed_before'])} → {int(row['failed_after'])}",
+        "same": f"{int(row['same'])} of {int(row['seeds'])}" if row["same"] else "–",
+        "failed": f"{int(row['failed_before'])} → {int(row['failed_after'])}" if failed else "–",
     }
 
 

@@ -46,7 +46,8 @@ MAX_TILES = 6  # units, drawn as images, in a row and in a column
 
 # The page of a comparison
 MAX_COMPARED_ROWS = 1_000  # rows of the table, those that changed most
-MAX_COMPARED_DRAWN = 30  # rows of the figure, those that changed most
+MAX_COMPARED_DRAWN = 12  # rows of the figure and of its first table, those that changed most
+MAX_DIFFERING = 3  # differences of the environments in the answer
 
 # Letters, in widths of an ordinary character
 MAX_ROW_NAME, MIN_ROW_NAME = 17, 13  # in a line of a name beside a row, at a panel's width and at less; two lines

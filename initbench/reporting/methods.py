@@ -85,28 +85,28 @@ def _data(grid: Grid) -> str:
 
 def _training(grid: Grid) -> str:
     """How the networks were trained, as far as it does not vary."""
-    one = {setting: grid.axes[setting][0] for setting in SETTINGS if len(grid.axes[setting]) == 1}
-    parts = [f"by {one['optimizer']}"] if "optimizer" in one else []
-    parts += _rate(one)
-    parts += [f"in batches of {one['batch_size']:,}"] if "batch_size" in one else []
-    parts += [f"for {numbers.plural(one['epochs'], 'epoch')}"] if "epochs" in one else []
-    parts += [f"in {one['precision']}"] if "precision" in one else []
+    single = {setting: grid.axes[setting][0] for setting in SETTINGS if len(grid.axes[setting]) == 1}
+    parts = [f"by {single['optimizer']}"] if "optimizer" in single else []
+    parts += _rate(single)
+    parts += [f"in batches of {single['batch_size']:,}"] if "batch_size" in single else []
+    parts += [f"for {numbers.plural(single['epochs'], 'epoch')}"] if "epochs" in single else []
+    parts += [f"in {single['precision']}"] if "precision" in single else []
     return f"Networks were trained {', '.join(parts)}." if parts else ""
 
 
-def _rate(one: Mapping[str, object]) -> list[str]:
+def _rate(single: Mapping[str, object]) -> list[str]:
     """The learning rate in each epoch, from the settings with one value, where it has one."""
-    rate, decay, schedule = one.get(RATE), one.get("lr_decay"), one.get("lr_schedule")
+    rate, decay, schedule = single.get(RATE), single.get("lr_decay"), single.get("lr_schedule")
     if decay is None or (schedule is None and decay):
         return [] if rate is None else [f"with a learning rate of {numbers.exact(float(str(rate)))} before its decay"]
-    kept = 1 - float(str(decay))
-    if kept == 1:
+    factor = 1 - float(str(decay))
+    if factor == 1:
         return [] if rate is None else [f"with a constant learning rate of {numbers.exact(float(str(rate)))}"]
     base = "the learning rate" if rate is None else numbers.exact(float(str(rate)))
     if schedule == "constant":
-        value = f"{base} × {numbers.exact(kept)}" if rate is None else numbers.exact(float(str(rate)) * kept)
+        value = f"{base} × {numbers.exact(factor)}" if rate is None else numbers.exact(float(str(rate)) * factor)
         return [f"with a constant learning rate of {value}"]
-    return [f"with a learning rate of {base} × {numbers.exact(kept)}^(epoch − 1)"]
+    return [f"with a learning rate of {base} × {numbers.exact(factor)}^(epoch − 1)"]
 
 
 def _runs(evidence: Evidence) -> list[str]:
@@ -154,8 +154,8 @@ def _statistics(evidence: Evidence, seeds_seen: Sequence[int]) -> list[str]:
         "At one seed all initializers saw the same batches in the same order, so they were compared by paired "
         "differences of test accuracy."
     )
-    each = " separately" * (len(evidence.combinations) > 1)
-    family = f"in each combination{each}, the family-wise error is at most 5%"
+    separately = " separately" * (len(evidence.combinations) > 1)
+    family = f"in each combination{separately}, the family-wise error is at most 5%"
     if evidence.until_decided:
         sentences.append(
             "As seeds were added after looking at results, an initializer is significantly worse if the e-value of a "
@@ -191,8 +191,8 @@ def _software(environments: Sequence[Mapping[str, str]]) -> list[str]:
     machines = [text for text in (devices, listed("processor")) if text]
     sentences = []
     if versions:
-        where = f", on {' with '.join(machines)}" * bool(machines)
-        sentences.append(f"Software: {numbers.listed(versions)}{where}.")
+        machine = f", on {' with '.join(machines)}" * bool(machines)
+        sentences.append(f"Software: {numbers.listed(versions)}{machine}.")
     bits = {e.get("bits") for e in environments}
     if bits == {"exact"}:
         sentences.append("On one kind of processor and with these versions, results are reproducible bit for bit.")

@@ -13,14 +13,16 @@ from initbench.reporting import answers, explorer, figures, limits, names, narra
 from initbench.reporting.cautions import added_seeds, cautions
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import ReportFigure, gallery
+from initbench.reporting.methods import SOFTWARE, methods
 from initbench.reporting.templates import asset, fill
 from initbench.results.rounds import Rounds
 from initbench.spec import presets
 from initbench.spec.grid import Grid
 
-# Labels of keys of an environment that a reader would not understand.
+# Labels of keys of an environment, as people write them.
 ENVIRONMENT_LABELS = {
     "bits": "Reproducible", "blas": "NumPy's BLAS", "cpu_capability": "CPU capability", "processor": "CPU",
+    "device": "Device", "platform": "Platform", **SOFTWARE,
 }  # fmt: skip
 ENVIRONMENT_VALUES = {("bits", "exact"): "bit for bit", ("bits", "to rounding"): "up to rounding errors"}
 
@@ -76,6 +78,7 @@ def render(
         values |= {
             "speed": narrative.speed(timings),
             "initialization": narrative.initialization(timings, grid.axes["initializer"]),
+            "methods": methods(evidence, environments, seeds_seen),
             "script": Markup(asset("script.js")),
         }
     return fill("page.html", **values)

@@ -1,6 +1,7 @@
 """Two experiments side by side, and figures as files."""
 
 import re
+import shlex
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +18,7 @@ from scipy import stats as scipy_stats
 import initbench as ib
 from initbench import stats
 from initbench.cli import app
+from initbench.cli.options import pairs
 from initbench.reporting import comparison
 from initbench.results import store
 from initbench.results.experiment import Experiment
@@ -25,6 +27,16 @@ from initbench.spec import grid
 from initbench.spec.columns import METRICS
 
 KEYS = ["activation", "loss", "initializer"]
+SIDE = comparison.Side("a", 72, [])
+
+# The number of words that a reader sees without opening anything, besides those of tables.
+WORDS = """() => { const page = document.body.cloneNode(true);
+    for (const e of page.querySelectorAll("table, details > :not(summary), svg, [popover]")) e.remove();
+    return page.textContent.trim().split(/\\s+/).length }"""
+
+# What is wider than its box: on a phone every text and every table fits.
+CUT = """() => [...document.querySelectorAll("main *")].filter((e) => e.clientWidth && e.scrollWidth > e.clientWidth + 1
+    && !e.closest("svg, .hidden")).map((e) => e.outerHTML.slice(0, 80))"""
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +124,7 @@ def test_the_page_of_a_comparison_names_the_changes(before):
         "Only in <b>after</b>: 8 cells.",
         "Failed: 4 configurations significantly worse by 0.5 points or more.",
         "The mean over all configurations changed by −0.32 points (−0.34 to −0.29): significant.",
-        "relu mse he_normal 50.33% 49.36% −0.97 (−1.14 to −0.81) 1.04 worse 0 of 6 0 → 0",
+        "he_ normal, relu, mse 50.33% 49.36% −0.97 (−1.14 to −0.81) worse 1.04 he_ normal",
         "2.14.0",
         "initbench compare a b",
     ):
@@ -121,6 +133,112 @@ def test_the_page_of_a_comparison_names_the_changes(before):
     assert not Page(page).scripts
     assert len(stats.regressions(changes, 0.5)) == 4
     assert len(stats.regressions(changes, 2)) == 0
+
+
+def rendered(table, limit=None, before=SIDE, after=SIDE):
+    page = comparison.render(table, before, after, limit, "initbench compare a b")
+    return Page(page).text, re.findall(r'<th scope="col">([^<&]+)', page)
+
+
+def test_columns_that_say_nothing_new_are_not_shown(before):
+    always = ["Configuration", "Before", "After", "Change, points"]
+    assert rendered(stats.changes(before, before.assign(test_accuracy=before["test_accuracy"] + 1e-7)))[1] == [
+        *(*always, "Loss at most, points")
+    ]
+    moved = stats.changes(before, moved_by(before, -1))
+    assert rendered(moved)[1] == [*always, "Significant", "Loss at most, points"]
+    assert rendered(stats.changes(before[before["seed"] == 0], moved_by(before, -1)))[1] == always
+    partly = before.assign(test_accuracy=before["test_accuracy"].where(before["activation"] == "tanh", 0.4))
+    assert rendered(stats.changes(before, partly))[1][-1] == "Same bits"
+    failing = before.copy()
+    which = (failing["initializer"] == "zeros") & (failing["epoch"] == 2)
+    failing.loc[which, "status"] = "diverged"
+    failing.loc[which, list(METRICS)] = np.nan
+    text, headings = rendered(stats.changes(before, failing), after=comparison.Side("b", 48, []))
+    assert headings[-1] == "Failed runs"
+    assert "0 of these cells failed before and 24 after." in text
+    text, headings = rendered(stats.changes(before, before))
+    assert headings == ["Configuration", "Test accuracy"]
+    assert "Nothing changed: all cells are bit-identical." in text
+    assert "How sure?" not in text
+
+
+def test_the_environments_show_what_differs_and_fold_the_rest(before):
+    sides = [
+        comparison.Side(
+            name, 72, [{"torch": torch, "python": "3.11", "bits": "exact", "blas": blas, "initbench": torch}]
+        )
+        for name, torch, blas in (("a", "2.13", "x"), ("b", "2.14", "y"))
+    ]
+    text, _ = rendered(stats.changes(before, moved_by(before, -1)), None, *sides)
+    assert "Environment NumPy's BLAS x → y; initbench 2.13 → 2.14; PyTorch 2.13 → 2.14 Next" in text
+    assert "Property Before: a After: b NumPy's BLAS x y initbench 2.13 2.14 PyTorch 2.13 2.14" in text
+    assert "2 properties that are the same Reproducible bit for bit Python 3.11" in text
+    assert "Both were trained in the same environment." in rendered(stats.changes(before, before))[0]
+
+
+def test_the_loss_that_is_excluded_is_the_largest_one_sided_bound(before):
+    table = stats.changes(before, moved_by(before, -1))
+    answer = comparison.summary(table, SIDE, SIDE)
+    bound = float(re.search(r"lost more than ([\d.]+) points", answer.certainty)[1])
+    assert 0 <= bound / 100 - -table["change_bound"].min() < 1e-4
+    assert comparison.summary(stats.changes(before, before), SIDE, SIDE).certainty == ""
+
+
+AXES = {
+    "initializer": [{"name": "uniform", "low": -0.2, "high": 0.2}, "he_normal", {"first": "zeros", "hidden": "ones"}],
+    "hidden": [[32, 16], [64]],
+    "learning_rate": [0.1, 0.25],
+    "output_activation": "identity",
+    "bias_initializer": "zeros",
+}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_command_after_a_loss_trains_the_configuration_that_lost_most(number):
+    parsed = grid.parse(TEXT, overrides={**AXES, "seed": 4})
+    frame = made_up(parsed)
+    name = parsed.axes["initializer"][number]
+    lower = (frame["initializer"] == name) & (frame["hidden"] == "32-16") & (frame["learning_rate"] == 0.25)
+    lower &= (frame["activation"] == "tanh") & (frame["loss"] == "mse")
+    worse = frame.assign(test_accuracy=frame["test_accuracy"] - 0.05 * lower)
+    folder = comparison.Side("b", 1, [], "results/a b")
+    (command,) = comparison.summary(stats.changes(frame, worse), folder, folder).commands
+    words = shlex.split(command)
+    assert words[:3] == ["initbench", "run", "results/a b"]
+    overrides = pairs(words[4::2])
+    assert overrides.pop("name") == "cause"
+    single = grid.parse(TEXT, overrides={**AXES, "seed": 4, **overrides})
+    assert {cell.id for cell in single.cells()} == set(frame.loc[lower, "cell"])
+
+
+def test_the_next_step_of_each_outcome(before):
+    a, b = comparison.Side("a", 72, [], "x/a"), comparison.Side("b", 72, [], "x/b")
+
+    def steps(table, limit=None):
+        answer = comparison.summary(table, a, b, limit, "initbench compare x/a x/b")
+        return answer.kind, answer.next_step, answer.commands
+
+    same, moved = stats.changes(before, before), stats.changes(before, moved_by(before, -1))
+    assert steps(same) == ("identical", "", ())
+    assert steps(same, 0)[0] == "passed"
+    assert steps(moved, 3) == ("passed", "", ())
+    assert steps(moved, 0.5)[0] == "failed"
+    assert steps(stats.changes(before, before[before["seed"] > 0]), 0.5) == (
+        *("failed", "Train the missing cells.", ("initbench run x/b",)),
+    )
+    single = stats.changes(before[before["seed"] == 0], moved_by(before, -1))
+    again = ("initbench run x/a --set seed=5", "initbench run x/b --set seed=5", "initbench compare x/a x/b")
+    assert (steps(single)[0], steps(single)[2]) == ("untested", again)
+    better = stats.changes(moved_by(before, -1), before)
+    kind, text, commands = steps(better, 0.05)
+    assert kind == "inconclusive"
+    assert text.startswith("Train 51 seeds in both")  # as the outcome says
+    assert commands[1] == "initbench run x/b --set seed=51"
+    kind, _, (command,) = steps(better)
+    assert kind == "changed"
+    assert stats.outcome(better, float(command.removeprefix("initbench compare x/a x/b --fail-if-worse "))) == "passed"
+    assert steps(better, 0) == ("inconclusive", "", ())  # no number of seeds shows that
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +268,7 @@ def test_the_exit_status_is_1_for_a_regression(runs, tmp_path):
     result = invoke("compare", first, second, "--fail-if-worse", 0.5, "--out", out)
     assert result.exit_code == 1
     assert "Failed: 4 configurations significantly worse by 0.5 points or more." in result.output
-    assert "Which configurations changed significantly?" in out.read_text(encoding="utf-8")
+    assert "What changed from " in out.read_text(encoding="utf-8")
     assert invoke("compare", first, second, "--fail-if-worse", 2, "--out", out, "--force").exit_code == 0
     assert invoke("compare", first, second, "--out", out, "--force").exit_code == 0
     better = invoke("compare", second, first, "--fail-if-worse", 0.5, "--out", out, "--force")
@@ -313,4 +431,6 @@ def test_the_page_of_a_comparison_is_accessible(chromium, before, tmp_path, widt
     count, report = violations(page)
     assert count == 0, report
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(WORDS) < 300
+    assert not page.evaluate(CUT)
     page.close()

@@ -4,9 +4,11 @@ import pytest
 from frames import GRID as TEXT
 from frames import frame_of_grid as made_up
 from idx import write_folder
+from page import Page
 
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.methods import methods
+from initbench.reporting.page import render
 from initbench.spec import grid
 
 ENVIRONMENT = {
@@ -89,7 +91,7 @@ def test_what_is_not_done_is_not_claimed():
     assert "rotation" not in lone
 
 
-def test_runs_that_are_missing_and_seeds_that_were_added_are_said():
+def test_runs_that_are_missing_and_seeds_that_were_added_are_named():
     part = text_of(seed=5, rows=lambda frame: frame[(frame["seed"] < 3) | (frame["initializer"] == "zeros")])
     assert "trained with 3 to 5 seeds (0 to 4): 44 training runs of 60 planned." in part
     assert "planned" not in text_of(seed=5)
@@ -135,3 +137,10 @@ def test_several_data_sets_are_named_with_their_sizes(tmp_path):
 
 def test_a_damaged_environment_prints_no_control_characters():
     assert text_of(environments=[{"torch": "2\x1b[2J\n3"}]).endswith(r"Software: PyTorch 2\x1b[2J\n3.")
+
+
+def test_the_page_has_the_paragraph(without_figures):
+    parsed = grid.parse(TEXT)
+    frame = made_up(parsed)
+    text = methods(Evidence.of(frame, parsed), [ENVIRONMENT])
+    assert text in Page(render(frame, parsed, [ENVIRONMENT], "initbench run page.toml")).text

@@ -290,12 +290,12 @@ def test_the_command_writes_what_the_options_ask_for(tmp_path, monkeypatch, caps
 
     assert exported("a.md")[0] == "a.md: 3 rows"
     assert exported("b.md", "--layout", "long")[0] == "b.md: 6 rows"
-    said, text = exported("c.tex", "--metric", "train_loss", "--caption", "Losses", "--label", "tab:losses")
-    assert said == "c.tex: 3 rows"
+    printed, text = exported("c.tex", "--metric", "train_loss", "--caption", "Losses", "--label", "tab:losses")
+    assert printed == "c.tex: 3 rows"
     assert r"\caption{Losses}\label{tab:losses}" in checked(text)
     assert "mean training loss and 95" in text
-    said, text = exported("d.txt")
-    assert said == f"d.txt: {len(text.split())} words"
+    printed, text = exported("d.txt")
+    assert printed == f"d.txt: {len(text.split())} words"
     assert text.startswith(
         "We compared 3 weight initializers (zeros, he_normal and normal(std=0.2)) with 2 activations "
     )

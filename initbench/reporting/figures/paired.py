@@ -91,7 +91,7 @@ def changes(table: pd.DataFrame, names: Sequence[str], palette: Palette) -> Draw
     change, initializers = table["change"].to_numpy(float), [str(name) for name in table["initializer"]]
     limit = max(FAR, 4 * float(np.nanmedian(np.abs(change)))) if len(change) else FAR
     worse, better = np.flatnonzero(change < -limit), np.flatnonzero(change > limit)
-    canvas, axes = panel_of_rows(names, numbers, None, (len(worse) > 0, len(better) > 0), width=7.5)
+    canvas, axes = panel_of_rows(names, numbers, None, (len(worse) > 0, len(better) > 0), width=5.8)
     near = [np.where(np.abs(change) > limit, np.nan, values) for values in _in_points(table, "change")]
     reference_line(axes, 0)
     draw_intervals(axes, initializers, near, palette)
