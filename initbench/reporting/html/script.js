@@ -23,7 +23,9 @@
   named();
 
   // Where an explanation opens: below the button that was pressed, or above it where there is no room below.
+  let openedAt = 0;
   for (const term of document.querySelectorAll(".term")) {
+    term.addEventListener("beforetoggle", () => { openedAt = scrollY; });
     term.addEventListener("toggle", (event) => {
       const button = document.activeElement?.closest?.(".tip");
       if (event.newState !== "open" || !button) return;
@@ -33,7 +35,9 @@
       Object.assign(term.style, { position: "fixed", inset: "auto", margin: 0, left: `${left}px`, top: `${below ? at.bottom + 6 : at.top - box.height - 6}px` });
     });
   }
-  addEventListener("scroll", () => { for (const term of document.querySelectorAll(".term:popover-open")) term.hidePopover(); }, { passive: true });
+  addEventListener("scroll", () => {
+    if (Math.abs(scrollY - openedAt) > 60) for (const term of document.querySelectorAll(".term:popover-open")) term.hidePopover();
+  }, { passive: true });
 
   // The section that is read is marked in the list of sections; on a phone a choice closes it.
   const links = [...document.querySelectorAll("#sections a")];
