@@ -59,15 +59,16 @@ def slug(shown: ReportFigure) -> str:
 def _combinations(evidence: Evidence) -> tuple[list[tuple[str, pd.DataFrame]], list[tuple[str, str]]]:
     """The first combinations, and for each its group and its label in the group, as `points_behind` draws columns.
 
-    Groups are the values of the loss, or if it does not vary, of the last of several settings; without several, there
-    is one group without a name.
+    Groups are the values of the loss, or if it does not vary, of the last of several settings; without several, or
+    with one combination, there is one group without a name.
     """
     settings = evidence.combination
+    grouped = len(settings) > 1 and len(evidence.combinations) > 1
     by = "loss" if "loss" in settings else settings[-1]
-    others = [setting for setting in settings if setting != by] if len(settings) > 1 else settings
+    others = [setting for setting in settings if setting != by] if grouped else settings
     labelled = [
         (
-            names.title([by], rows.iloc[0]) if len(settings) > 1 else "",
+            names.title([by], rows.iloc[0]) if grouped else "",
             "\n".join(names.title([setting], rows.iloc[0]) for setting in others),
             title,
             rows,
@@ -109,17 +110,18 @@ def _best_first(means: pd.DataFrame) -> list[str]:
 
 def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
     combinations, columns = _combinations(evidence)
-    values = _by_combination(combinations, "median", evidence.initializers).astype(float)
+    values = _by_combination(combinations, "median", evidence.initializers).astype(float).dropna(how="all")
     headings = ["Initializer", "Combination", "Median epochs", "Runs that reach it", "Share of runs, 95% interval"]
     cells = [
         [str(row["initializer"]), title, *numbers.epochs(row), numbers.share_reached(row)]
         for title, rows in combinations
         for _, row in rows.iterrows()
     ]
-    if values.notna().any(axis=None):
+    if len(values):
         description = (
             "Median number of epochs until a run's validation accuracy is at most one point below the leader's final "
-            "one, by initializer and combination; blank where fewer than half of the runs reach it"
+            "one, by initializer and combination; blank where fewer than half of the runs reach it, "
+            "without the initializers for which that is so everywhere"
         )
         drawing = figures.epochs_map(values, columns, description)
         yield ReportFigure("speed", "", replace(drawing, headings=headings, rows=cells))

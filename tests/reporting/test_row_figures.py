@@ -51,8 +51,8 @@ def order_of(table):
     best = table.loc[table["mean_all"].idxmax()]
     half = best["all_high"] - best["mean_all"]
     reach = 0.05 if np.isnan(half) else max(0.015, 4 * half)
-    for _, row in table.sort_values("mean_all", ascending=False, kind="stable").iterrows():
-        near = best["mean_all"] - row["mean_all"] <= reach
+    for i, (_, row) in enumerate(table.sort_values("mean_all", ascending=False, kind="stable").iterrows()):
+        near = i < 2 or best["mean_all"] - row["mean_all"] <= reach
         (compete if near or row["standing"] in ("best", "open") else far).append(row["initializer"])
     return compete, far
 
@@ -295,3 +295,13 @@ def test_a_layout_sets_the_width_and_the_size_of_letters(runs, layout):
             box = text.get_window_extent().transformed(drawing.canvas.transFigure.inverted())
             assert box.x0 >= -0.005
             assert box.x1 <= 1.005
+
+
+def test_the_second_competes_in_any_case():
+    runs, palette = (
+        frame_of({"a": [0.95, 0.951], "b": [0.2, 0.201], "c": [0.1, 0.1]}),
+        figures.Palette.of(["a", "b", "c"]),
+    )
+    for table, picture in (accuracies(runs, palette), paired(runs, palette)):
+        assert order_of(table) == (["a", "b"], ["c"]) or table["standing"].ne("").any()
+        assert len(picture.labels_are_exact()) >= 2

@@ -63,9 +63,9 @@ def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, palette: Pa
 def arranged(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows of `verdicts` of one combination in the order of figures, and which of them compete; these come first.
 
-    The others are far behind: their means are as `behind` says, and they are significantly worse than another or not
-    tested. So what may be the best has its place on the axis, and what nobody would choose does not squeeze it. Both
-    parts are in the order of the means.
+    The others are far behind: their means are as `behind` says and not the second highest, and they are significantly
+    worse than another or not tested. So what may be the best has its place on the axis, and what nobody would choose
+    does not squeeze it. Both parts are in the order of the means.
 
     >>> means = pd.DataFrame({"initializer": ["zeros", "a", "b"], "mean_all": [0.11, 0.935, 0.94], "all_high": 0.941})
     >>> table, compete = arranged(means.assign(standing=["", "", "best"]))
@@ -74,6 +74,7 @@ def arranged(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """
     means, high = (table[column].to_numpy(float) for column in ("mean_all", "all_high"))
     far = behind(means, high) & (table["standing"] == "").to_numpy()
+    far[np.argsort(-means, kind="stable")[:2]] = False
     order = np.lexsort((-means, far))
     return table.iloc[order], ~far[order]
 

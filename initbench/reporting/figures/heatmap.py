@@ -34,7 +34,7 @@ LEAST, NARROW, WIDE = 330.0, 620.0, 912.0
 FIT, FIT_LARGE = 36.0, 44.0
 
 # Pixels that an ordinary character takes, by its size in points.
-LETTERS = {9: 6.7, 8: 6.0}
+LETTERS = {9: 6.9, 8: 6.1}
 
 # From the best, a strong blue, to a grey that recedes, ever lighter. All differ from a light and from a dark page.
 COLOURS = LinearSegmentedColormap.from_list("behind", ["#0a55a0", "#2e8bc4", "#86bcd2", "#b4b5b0"])
@@ -143,7 +143,7 @@ def _grid(
     `strong` texts are bold, `hatched` has the index of a cell's hatch, `meanings` what marks and hatches mean.
     """
     names = stacked([str(name) for name in texts.index])
-    left = 8 + LETTERS[9] * max(width_of(line) for name in names for line in name.split("\n"))
+    left = 10 + LETTERS[9] * max(width_of(line) for name in names for line in name.split("\n"))
     asked = asked_width()
     limit = asked or (NARROW if len(columns) <= MAX_LARGE_COLUMNS else WIDE)
     canvas = Figure()
