@@ -117,7 +117,7 @@ def run(
         bool, typer.Option("--no-report", help="Write no report; the summary in the terminal still comes.")
     ] = False,
 ) -> None:
-    """Train a grid and write its report. What is trained, or written, already is not trained or written again."""
+    """Train a grid and write its report. Cells that are trained already are not trained again."""
     from initbench.api import training
     from initbench.execution.config import ExecutionConfig, device_in
     from initbench.spec.gridfile import is_transient, label
