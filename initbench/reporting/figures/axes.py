@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib import ticker
@@ -104,20 +103,29 @@ class Ticks(ticker.Formatter):
 
 
 class Locator(ticker.MaxNLocator):
-    """At most `most` ticks at plain numbers, fewer where labels of this many letters would touch."""
+    """At most `most` intervals between ticks at plain numbers, and fewer where labels would touch."""
 
-    def __init__(self, most: int, letters: float = 5, **settings: Any) -> None:
+    def __init__(self, most: int, **settings: Any) -> None:
         super().__init__(most, steps=[1, 2, 2.5, 5, 10], **settings)
-        self.most, self.letters = most, letters
+        self.most = most
 
     def __call__(self) -> Any:
         """The ticks."""
         axis: Any = self.axis
-        size = axis.axes.get_position().size * axis.axes.figure.get_size_inches() * 72 / mpl.rcParams["font.size"]
-        # In widths of a line's height: a letter takes 0.65, the gap between two labels 1, a label above another 2.
-        room = size[0] / (0.65 * self.letters + 1) if axis.axis_name == "x" else size[1] / 2
-        self.set_params(nbins=max(1, min(self.most, int(room))))
-        return super().__call__()
+        across = axis.axis_name == "x"
+        low, high = sorted(axis.get_view_interval())
+        length = (axis.axes.get_position().size * axis.axes.figure.get_size_inches())[0 if across else 1] * 72
+        letter = axis.get_major_ticks(1)[0].label1.get_fontsize()
+        for bins in range(self.most, 0, -1):
+            self.set_params(nbins=bins)
+            values = np.asarray(super().__call__())
+            shown = values[(values >= low) & (values <= high)]
+            # A letter is about 0.65 times as wide as high, and labels are apart by as much as a letter is high.
+            widest = 0.65 * max(map(len, axis.get_major_formatter().format_ticks(shown)), default=0) + 1
+            apart = np.diff(shown).min() * length / (high - low) if len(shown) > 1 else np.inf
+            if apart >= letter * (widest if across else 1.6):
+                return values
+        return shown[[0, -1]]
 
 
 class AccuracyTicks(Locator):

@@ -66,7 +66,7 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palett
         first += 1  # all curves come from below
     room = 0.04 * (final - first or 1)
     lower.set_xlim(first - room, final + room)
-    number_axis(lower.xaxis, integer=True, letters=2)
+    number_axis(lower.xaxis, integer=True)
     name_curves(list(zip(panels, labels, strict=True)), palette)
     sentences = []
     for name, group in loss.groupby("initializer", sort=False):

@@ -24,7 +24,7 @@ LETTER, ROW, ABOVE, BELOW, STRIP, GAP, MARK = 6.4, 32.0, 4.0, 44.0, 40.0, 20.0, 
 BOLD = 1.12
 
 # The least width of the axes in pixels: in a figure that is too narrow for them, letters are smaller.
-MIN_PLOT = 110.0
+MIN_PLOT = 54.0
 
 # Fractions: with a mean this much below the highest, none is far behind, and where no interval says how near means are.
 NEAR, NEAR_ALONE = 0.015, 0.05
@@ -162,6 +162,8 @@ def draw_far(
         strip.plot(0.2, i, color=colour, marker="<" if side == "left" else ">", markersize=5 * unit, linestyle="none")
         strip.plot(0.66, i, color=colour, marker=marker, markersize=6 * unit, linestyle="none")
     strip.set_xlabel(label, fontsize=8 * unit, labelpad=3 * unit)
+    if side == "left" and LETTER * width_of(axes.get_xlabel()) * unit > (x1 - x0) * 96 * canvas.get_figwidth():
+        axes.xaxis.label.set(horizontalalignment="left", x=0)  # else it would touch the strip's
 
 
 def zoom(axes: Any, values: Sequence[Any]) -> None:

@@ -219,7 +219,7 @@ def _draw_block(
     starts = [left + cell * j + GAP * groups.index(group) for j, (group, _) in enumerate(columns)]
     spans = [[x for x, (of, _) in zip(starts, columns, strict=True) if of == group] for group in groups]
     heads = ["\n".join(wrapped(g, int((x[-1] + cell - x[0]) / LETTERS[9]))) for g, x in zip(groups, spans, strict=True)]
-    rule = top + (LINE * max(_lines(head) for head in heads) + 4 if any(heads) else 0.0)
+    rule = top + (LINE * max(_lines(head) for head in heads) + 8 if any(heads) else 0.0)
     top = rule + LINE * max(map(_lines, labels)) + 8
     height = max(MIN_ROW, 6 + LINE * max(map(_lines, names)))
     for head, at in zip(heads, spans, strict=True):
