@@ -143,7 +143,7 @@ def _overview_note(evidence: Evidence) -> str:
     count = len(evidence.initializers)
     sentences = []
     if len(evidence.combinations) > 1:
-        sentences.append("Of mean test accuracy, in each column.")
+        sentences.append("Mean test accuracy; rows by average rank.")
     if evidence.selected_from > 1:
         sentences.append("Each initializer is at its own best learning rate.")
     if len(evidence.combinations) > limits.MAX_OVERVIEW_COLUMNS:
@@ -172,7 +172,7 @@ def _certainty(evidence: Evidence, rounds: Rounds | None) -> dict[str, Any]:
             "Initializer",
             "Seeds",
             "Detects, points",
-            *(f"Seeds for {numbers.in_points(100 * target)}" for target in stats.TARGETS),
+            *(f"For {numbers.in_points(100 * target)}" for target in stats.TARGETS),
         ],
         "failed": failed,
         "failing": _failing(evidence),
