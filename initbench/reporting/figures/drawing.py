@@ -86,7 +86,7 @@ def inline(drawing: Drawing, palette: Palette, prefix: str = "") -> str:
 def save(drawing: Drawing, form: str, *, title: bool = False) -> bytes:
     """Return the figure as a file: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dots per inch).
 
-    Its title stands above it if asked for.
+    Its title stands above it if requested.
     """
     buffer = io.BytesIO()
     with style(**{"svg.fonttype": "path", "pdf.fonttype": 42}):
