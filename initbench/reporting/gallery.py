@@ -1,7 +1,7 @@
 """All figures of an experiment: those of the page, and those that `initbench figures` writes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,23 +11,34 @@ from initbench import stats
 from initbench.reporting import figures, names, numbers
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import Drawing, Palette
-from initbench.reporting.limits import MAX_OVERVIEW_COLUMNS, MAX_OVERVIEW_INITIALIZERS, MAX_THRESHOLDS
+from initbench.reporting.layout import PAGE, PHONE, laid_out, layout
+from initbench.reporting.limits import (
+    MAX_NARROW_FIGURE,
+    MAX_OVERVIEW_COLUMNS,
+    MAX_OVERVIEW_INITIALIZERS,
+    MAX_THRESHOLDS,
+)
 
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure in a section of the report; `combination` is the index of the combination that it shows, if of one."""
+    """A figure in a section of the report.
+
+    `combination` is the index of the combination that it shows, if of one; `narrow` is the same figure for a phone, if
+    it is wider.
+    """
 
     section: str
     name: str
     drawing: Drawing
     combination: int | None = None
+    narrow: Drawing | None = None
 
 
 def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     """Yield the figures, in the order of the page."""
     if evidence.first is not evidence or len(evidence.combinations) > 1:  # else it is the only figure of accuracies
-        yield ReportFigure("overview", "overview", _overview(evidence.first, palette))
+        yield _map("overview", "overview", lambda: _overview(evidence.first, palette))
     for i, (title, rows) in enumerate(evidence.shown):
         drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, palette, title)
         yield ReportFigure("accuracy", title, drawing, i)
@@ -44,6 +55,15 @@ def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     yield from _speed(evidence)
     yield from _rates(evidence, palette)
     yield from _across(evidence, palette)
+
+
+def _map(section: str, name: str, draw: Callable[[], Drawing]) -> ReportFigure:
+    """A figure of the page, drawn a second time if a phone has no room for it."""
+    drawing = draw()
+    if layout() is not PAGE or drawing.size[0] <= MAX_NARROW_FIGURE:
+        return ReportFigure(section, name, drawing)
+    with laid_out(PHONE):
+        return ReportFigure(section, name, drawing, narrow=draw())
 
 
 def slug(shown: ReportFigure) -> str:
@@ -123,8 +143,11 @@ def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
             "one, by initializer and combination; blank where fewer than half of the runs reach it, "
             "without the initializers for which that is so everywhere"
         )
-        drawing = figures.epochs_map(values, columns, description)
-        yield ReportFigure("speed", "", replace(drawing, headings=headings, rows=cells))
+        yield _map(
+            "speed",
+            "",
+            lambda: replace(figures.epochs_map(values, columns, description), headings=headings, rows=cells),
+        )
 
 
 def _rates(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:

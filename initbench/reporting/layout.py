@@ -27,7 +27,7 @@ class Layout:
     width: float | None = None
 
 
-PAGE = Layout()
+PAGE, PHONE = Layout(), Layout(width=3.7)
 
 # Letters of 8 to 10 points on the page have 7 to 8.75 points in a paper, and 12.8 to 16 points on a slide of 13.33 by
 # 7.5 inches.

@@ -262,6 +262,7 @@ def _figure(shown: ReportFigure, palette: figures.Palette, number: int) -> dict[
     drawing = shown.drawing
     return {
         "svg": Markup(figures.inline(drawing, palette, f"f{number}-")),
+        "narrow": Markup(figures.inline(shown.narrow, palette, f"n{number}-")) if shown.narrow else "",
         "title": drawing.title,
         "combination": shown.combination,
         "name": " ".join(dict.fromkeys(filter(None, (shown.section, shown.name)))),
