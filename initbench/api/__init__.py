@@ -91,7 +91,7 @@ def run(
 
     def warn_at_start(event: training.Started | training.Looked) -> None:
         if isinstance(event, training.Started):
-            _warn(event.experiment, stacklevel=6)  # before hours of training
+            _warn(event.experiment, stacklevel=7)  # before hours of training
 
     config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))
     with each_round(display_for(progress), warn_at_start) as on_event:

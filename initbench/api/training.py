@@ -1,6 +1,5 @@
 """Plan and train a grid: the work of `plan` and `run`, in Python and on the command line."""
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,24 +101,32 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run. Finished stacks are stored; the message is what was kept and what was lost."""
 
 
-class _Unfinished:
-    """The stacks that train, each with the time of its first event: what is lost if the run ends now."""
+class _Account:
+    """What is kept and what is lost of a run if it ends now: its stored cells, and the stacks that train.
+
+    Each of these has the time of its first event.
+    """
 
     def __init__(self) -> None:
+        self._total = self._missing = 0
         self._begun: dict[int, tuple[Stack, float]] = {}
 
-    def add(self, event: Looked | Event) -> None:
+    def add(self, event: Started | Looked | Event) -> None:
         """Update it with an event."""
-        if isinstance(event, Progress):
+        if isinstance(event, Started):
+            self._total, self._missing = len(event.experiment), len(event.missing)
+        elif isinstance(event, Looked):
+            self._total, self._missing = len(event.rounds.cells), len(event.rounds.missing)
+        elif isinstance(event, Progress):
             self._begun.setdefault(id(event.stack), (event.stack, time.monotonic()))
         elif isinstance(event, Finished | Lost):
             self._begun.pop(id(event.stack), None)
+            self._missing -= len(event.stack.cells) * isinstance(event, Finished)
 
-    def account(self, experiment: Experiment) -> str:
-        """Return what is kept and what is lost of a run that ends now."""
+    def text(self, folder: Path) -> str:
+        """Return it in words."""
         now = time.monotonic()
-        total = len(experiment)
-        kept = f"Kept: {total - len(experiment.missing()):,} of {total:,} cells, in {experiment.folder}."
+        kept = f"Kept: {self._total - self._missing:,} of {self._total:,} cells, in {folder}."
         if not self._begun:
             return f"{kept} Lost: nothing."
         cells = sum(len(stack.cells) for stack, _ in self._begun.values())
@@ -169,14 +176,14 @@ def train(
     with Experiment.writing(grid, results) as experiment:
         rounds.update(experiment)
         missing, n_unrelated = experiment.inventory()
-        unfinished = _Unfinished()
+        account = _Account()
 
-        def listen(event: Looked | Event) -> None:
-            unfinished.add(event)
+        def listen(event: Started | Looked | Event) -> None:
+            account.add(event)
             on_event(event)
 
         try:
-            on_event(Started(experiment, missing, n_unrelated))
+            listen(Started(experiment, missing, n_unrelated))
             untrained = train_all(experiment, missing, config, listen)
             if not report:
                 frame = experiment.frame()
@@ -191,10 +198,9 @@ def train(
                 return RunResult(experiment, untrained, report_error=error)
             return RunResult(experiment, untrained, frame, written, evidence=evidence)
         except KeyboardInterrupt:
-            raise Interrupted(unfinished.account(experiment)) from None
+            raise Interrupted(account.text(experiment.folder)) from None
         except (WorkerDied, CannotWrite) as error:
-            with contextlib.suppress(OSError):
-                error.add_note(unfinished.account(experiment))
+            error.add_note(account.text(experiment.folder))
             raise
 
 

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -153,12 +154,18 @@ def test_a_run_killed_repeatedly_makes_progress(grid, whole, tmp_path):
 
 def one_way_on(status, stderr):
     """Whether a run that could not write says how to go on: in a line if it began nothing or if all but the report is
-    done, in two if it stopped."""
+    done, in two or three if it stopped, before or after it began to train."""
     if "to write it: initbench report" in stderr:  # after a line for each part that could not be read for it
         return "to write it: initbench report" in stderr.splitlines()[-1]
     if status == 2:
         return len(stderr.splitlines()) == 1
-    return "Resume with: initbench run" in stderr and len(stderr.splitlines()) == 2
+    stopped, *accounts, resume = stderr.splitlines()
+    return (
+        stopped.startswith("Stopped: ")
+        and len(accounts) <= 1
+        and all(re.match(r"Kept: \d+ of \d+ cells, in .*\. Lost: ", account) for account in accounts)
+        and resume.startswith("Resume with: initbench run")
+    )
 
 
 ERRORS = [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE]
@@ -344,7 +351,7 @@ def test_workers_that_never_start_stop_the_run_with_a_line(grid, stand_in, tmp_p
     assert status == 1
     reason = f"ended with status {start}: it does not start" if start > 0 else f"was killed by signal {-start}"
     assert f"Stopped: a worker {reason}" in err
-    assert len(err.splitlines()) == 2
+    assert len(err.splitlines()) == 3
     assert log.read_text().count("process") <= 2 + 2 * process_pool.MAX_LOST_STARTS
     stand_in()
     assert worker_run(grid, tmp_path, capsys)[0] == 0
