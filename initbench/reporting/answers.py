@@ -11,6 +11,7 @@ from initbench import stats
 from initbench.reporting import narrative, numbers
 from initbench.reporting.evidence import EQUIVALENT_WITHIN, RATE, Evidence
 from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_NAMED, MAX_NETWORKS, MAX_OPEN_NAMED, MAX_SHOWN_SEEDS
+from initbench.reporting.names import setting as setting_name
 from initbench.reporting.names import setting_text
 from initbench.reporting.names import title as title_of
 from initbench.spec import seed_rule
@@ -394,7 +395,7 @@ def title(evidence: Evidence) -> str:
     """Return the question that the page answers: its title."""
     settings, combinations = evidence.combination, evidence.combinations
     if len(combinations) > 1:
-        words = ["hidden layers" if setting == "hidden" else setting.replace("_", " ") for setting in settings]
+        words = [setting_name(setting) for setting in settings]
         return f"Which weight initializer, with which {numbers.listed(words)}?"
     row = combinations[0][1].iloc[0]
     first, *rest = [title_of([setting], row) for setting in settings]

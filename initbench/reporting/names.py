@@ -72,6 +72,15 @@ def title(combination: Sequence[str], row: Any) -> str:
     return ", ".join(parts) or "all cells"
 
 
+def setting(name: str) -> str:
+    """A setting's name, for people.
+
+    >>> setting("learning_rate"), setting("dataset"), setting("hidden")
+    ('learning rate', 'data set', 'hidden layers')
+    """
+    return {"dataset": "data set", "hidden": "hidden layers"}.get(name, name.replace("_", " "))
+
+
 def setting_text(setting: str, value: Any) -> str:
     """A setting's value, for people."""
     if setting == "hidden" and value == "":

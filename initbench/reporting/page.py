@@ -118,7 +118,7 @@ def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequenc
         "initializers": len(evidence.initializers),
         "max_rows": limits.MAX_FIRST_ROWS,
         "max_panels": limits.MAX_FIRST_PANELS,
-        "question": numbers.listed([setting.replace("_", " ") for setting in first.combination]),
+        "question": numbers.listed([names.setting(setting) for setting in first.combination]),
         "default": default[0] if default else "",
         "picker": _picker(first),
         "equivalent_within": grid.equivalent_within,
@@ -360,7 +360,7 @@ def _fixed(grid: Grid) -> list[tuple[str, str]]:
                 value = "all: " + numbers.listed([f"{s.train_size:,}" for s in grid.sources.values()])
             if setting == "lr_schedule" and value == "constant":
                 value = _constant_rate(grid)
-            pairs.append((setting.replace("_", " "), names.setting_text(setting, value)))
+            pairs.append((names.setting(setting), names.setting_text(setting, value)))
     return pairs
 
 

@@ -175,7 +175,7 @@ def _long(evidence: Evidence, rows: pd.DataFrame, metric: str) -> Table:
     settings = evidence.combination if len(evidence.combinations) > 1 else []
     failing = bool((rows["failed"] > 0).any())
     compared = metric == METRIC and len(evidence.initializers) > 1
-    headings = [*(setting.replace("_", " ") for setting in settings), "initializer", _heading(metric)]
+    headings = [*(names.setting(setting) for setting in settings), "initializer", _heading(metric)]
     headings += ["without failed", "failed"] * failing + ["behind", "costs at most"] * compared
     cells = []
     for _, row in rows.iterrows():
@@ -211,7 +211,7 @@ def _mean(row: Any, metric: str, runs: str = "all") -> Cell:
 
 def _describe(evidence: Evidence, metric: str) -> str:
     """The caption of a table to which the user gave none."""
-    settings = [setting.replace("_", " ") for setting in evidence.combination if setting in evidence.grid.varying]
+    settings = [names.setting(setting) for setting in evidence.combination if setting in evidence.grid.varying]
     unit = " in percent" * metric.endswith("accuracy")
     return f"Mean {LABELS[metric].lower()}{unit} by {numbers.listed(['initializer', *settings])}."
 

@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from initbench import __version__
+from initbench.reporting import names
 from initbench.reporting.numbers import in_points, uncapitalized
 
 
@@ -40,7 +41,7 @@ def _digest(script: str) -> str:
 
 def label(setting: str) -> str:
     """A setting's name as a heading has it."""
-    return "Hidden layers" if setting == "hidden" else _first_upper(setting.replace("_", " "))
+    return _first_upper(names.setting(setting))
 
 
 def _first_upper(text: str) -> str:
