@@ -1,4 +1,4 @@
-"""Figures as files: laid out at the width that is asked for, in letters of the style's size, with nothing cut."""
+"""Figures as files: laid out at the width that is requested, in letters of the style's size, with nothing cut."""
 
 import itertools
 import re
@@ -121,7 +121,7 @@ def test_files_have_the_width_and_the_same_bytes_each_time(folder, tmp_path, for
         assert abs(inches - 3.25) < 0.004
 
 
-def test_titles_are_in_the_files_only_where_they_are_asked_for(folder, tmp_path):
+def test_titles_are_in_the_files_only_where_they_are_requested(folder, tmp_path):
     sizes = []
     for option in ("--no-title", "--title"):
         result = invoke("figures", folder, "--into", tmp_path / option, option, "--width", "one-column")

@@ -144,8 +144,8 @@ def _grid(
     """
     names = stacked([str(name) for name in texts.index])
     left = 10 + LETTERS[9] * max(width_of(line) for name in names for line in name.split("\n"))
-    asked = asked_width()
-    limit = asked or (NARROW if len(columns) <= MAX_LARGE_COLUMNS else WIDE)
+    requested = asked_width()
+    limit = requested or (NARROW if len(columns) <= MAX_LARGE_COLUMNS else WIDE)
     canvas = Figure()
     axes = canvas.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -162,7 +162,7 @@ def _grid(
         top = bottom + 2 * GAP if bottom else 0.0
         edge, bottom = _draw_block(axes, top, (left, limit), names, [columns[j] for j in block], cells)
         right = max(right, edge)
-    width = asked or max(right, LEAST)
+    width = requested or max(right, LEAST)
     key = _placed(meanings, width)
     if scale[0]:
         _scale(axes, 4.0, bottom + 8, *scale)
@@ -181,7 +181,7 @@ def _grid(
 
 @dataclass(frozen=True)
 class _Cells:
-    """Of some columns, the texts, shades from 0 to 1, whether a text is bold, and the index of the hatch."""
+    """Of some columns, the strings, shades from 0 to 1, whether a string is bold, and the index of the hatch."""
 
     texts: Any
     shades: Any
