@@ -237,6 +237,11 @@ def name_of(row: Any, settings: Iterable[str]) -> str:
 def render(table: pd.DataFrame, before: Side, after: Side, limit: float | None, command: str) -> str:
     """Return the comparison of two experiments as one HTML page, from a table of `stats.changes`."""
     answer = summary(table, before, after, limit, command)
+    headline = answer.outcome or answer.changed or "Nothing changed: all cells are bit-identical."
+    needed = ""
+    if answer.kind == "inconclusive":
+        headline, _, needed = headline.partition(". ")
+        headline += "."
     identical = bool((table["same"] == table["seeds"]).all())
     table = names.shorten_initializers(table)
     table = table.loc[table["change"].abs().sort_values(ascending=False, kind="stable").index]
@@ -255,7 +260,8 @@ def render(table: pd.DataFrame, before: Side, after: Side, limit: float | None, 
         before=before,
         after=after,
         answer=answer,
-        headline=answer.outcome or answer.changed or "Nothing changed: all cells are bit-identical.",
+        headline=headline,
+        needed=needed,
         figure=figure,
         n_drawn=len(drawn),
         columns=_columns(table, identical),
