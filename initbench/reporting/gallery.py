@@ -130,7 +130,8 @@ def _best_first(means: pd.DataFrame) -> list[str]:
 
 def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
     combinations, columns = _combinations(evidence)
-    values = _by_combination(combinations, "median", evidence.initializers).astype(float).dropna(how="all")
+    every = _by_combination(combinations, "median", evidence.initializers).astype(float)
+    values = every.dropna(how="all")
     headings = ["Initializer", "Combination", "Median epochs", "Runs that reach it", "Share of runs, 95% interval"]
     cells = [
         [str(row["initializer"]), title, *numbers.epochs(row), numbers.share_reached(row)]
@@ -140,9 +141,10 @@ def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
     if len(values):
         description = (
             "Median number of epochs until a run's validation accuracy is at most one point below the leader's final "
-            "one, by initializer and combination; blank where fewer than half of the runs reach it, "
-            "without the initializers for which that is so everywhere"
+            "one, by initializer and combination; blank where fewer than half of the runs reach it"
         )
+        if never := [str(name) for name in every.index.difference(values.index, sort=False)]:
+            description += f", as everywhere with {numbers.listed(never)}"
         yield _map(
             "speed",
             "",
