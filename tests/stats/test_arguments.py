@@ -159,8 +159,8 @@ def test_a_table_of_verdicts_in_place_of_a_tidy_one_names_the_columns_that_it_la
 def test_a_string_is_a_list_of_one_setting(name, call, frame, tables):
     argument, needed = TIDY[name]
     rows = frame[(frame["loss"] == "mse") & (frame["learning_rate"] == 0.1)]
-    made = {"verdicts": stats.verdicts(rows, ["activation"]), "rates": stats.rates(rows, ["activation"])}
-    keywords = {key: made[key] for key in needed if key in made}
+    derived = {"verdicts": stats.verdicts(rows, ["activation"]), "rates": stats.rates(rows, ["activation"])}
+    keywords = {key: derived[key] for key in needed if key in derived}
     alone = call(name, rows, **{argument: "activation"}, **keywords)
     same(alone, call(name, rows, **{argument: ["activation"]}, **keywords))
     same(alone, call(name, rows, **{argument: ("activation", "activation")}, **keywords))
