@@ -12,7 +12,7 @@ from initbench.reporting.figures import style
 from initbench.reporting.figures.forest import DOTS, two_lines
 from initbench.reporting.figures.style import INK
 from initbench.reporting.layout import Layout, laid_out
-from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_JOINED_SEEDS, MAX_VECTOR_DOTS
+from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_JOINED_SEEDS, MAX_SEEDS
 
 ODD = "#222222 <!-- 1.23456 --> url(#x) & id=\"y\" font: 12px 'z' <metadata>"
 LONG = "glorot_truncated_normal with first normal(std={}) and last uniform(low=-1.0, high=0.05)"
@@ -133,10 +133,24 @@ def test_dots_of_one_seed_are_joined(runs):
     assert not joined(paired(runs)[1])
 
 
-def test_many_dots_are_one_image():
-    values = {name: np.linspace(0.9, 0.91, MAX_VECTOR_DOTS // 2 + 1) for name in NAMES[:2]}
-    _, picture = accuracies(frame_of(values))
-    assert len(picture.markers) < 20
+def test_of_many_seeds_a_bar_shows_the_middle_half():
+    generator = np.random.default_rng(0)
+    for count in (MAX_SEEDS, MAX_SEEDS + 1):
+        runs = frame_of({name: generator.normal(0.9, 0.01, count) for name in NAMES[:2]})
+        wide = runs.pivot_table(index="initializer", columns="seed", values="test_accuracy")
+        table, picture = accuracies(runs)
+        for i, name in enumerate(order_of(table)[0]):
+            if count > MAX_SEEDS:
+                picture.has_bar(*wide.loc[name].quantile([0.25, 0.75]), i + DOTS)
+                assert len(picture.markers) < 20
+            else:
+                for accuracy in wide.loc[name]:
+                    picture.has_marker(accuracy, i + DOTS)
+        table, picture = paired(runs)
+        leader, other = (table.loc[table["leader"] == led, "initializer"].iloc[0] for led in (True, False))
+        if count > MAX_SEEDS:
+            quartiles = 100 * (wide.loc[leader] - wide.loc[other]).quantile([0.25, 0.75])
+            picture.has_bar(*quartiles, order_of(table)[0].index(other) + DOTS)
 
 
 def test_ticks_are_not_rounded():

@@ -47,12 +47,12 @@ def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, palette: Pa
     near = int(compete.sum())
     middle, low, high, cut = (values[:near] for values in interval_ends(table, "mean_all", "all_low", "all_high"))
     seeds = by_seed(rows).reindex(names[:near]).to_numpy(float)
-    draw_seeds(axes, seeds, names, palette, joined=True)
+    drawn_seeds = draw_seeds(axes, seeds, names, palette, joined=True)
     draw_intervals(axes, names[:near], (middle, low, high), palette)
     for i in np.flatnonzero(cut):
         for end, arrow in ((low[i], "<"), (high[i], ">")):
             axes.plot(end, i, color=palette.light[names[i]], marker=arrow, linestyle="none")
-    zoom(axes, [seeds, middle, low, high])
+    zoom(axes, [drawn_seeds, middle, low, high])
     axes.set_xlabel("Test accuracy")
     label_ticks(axes, percent_axis)
     if not compete.all():

@@ -13,7 +13,7 @@ from initbench.reporting.figures.axes import WIDTH, asked_width, percent_axis, r
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, width_of, wrapped
 from initbench.reporting.figures.style import GRID, INK, Palette, report_style
-from initbench.reporting.limits import MAX_JOINED_SEEDS, MAX_NUMBER_LINE, MAX_ROW_NAME, MAX_VECTOR_DOTS, MIN_ROW_NAME
+from initbench.reporting.limits import MAX_JOINED_SEEDS, MAX_NUMBER_LINE, MAX_ROW_NAME, MAX_SEEDS, MIN_ROW_NAME
 from initbench.reporting.numbers import percent
 
 # Pixels: an ordinary character, a row, what is above the rows and below them, the strip of what is far away and its
@@ -128,21 +128,29 @@ def draw_intervals(axes: Any, initializers: Sequence[str], estimates: Sequence[A
             axes.plot(middle, i, color=colour, marker=marker, markersize=6 * unit, linestyle="none")
 
 
-def draw_seeds(axes: Any, values: Any, initializers: Sequence[str], palette: Palette, *, joined: bool = False) -> None:
-    """Draw the dots of each row below its interval: `values` has the shape rows × seeds; NaN: no dot.
+def draw_seeds(
+    axes: Any, values: np.ndarray, initializers: Sequence[str], palette: Palette, *, joined: bool = False
+) -> np.ndarray:
+    """Draw each row's seeds below its interval, and return what is drawn: `values` is rows × seeds; NaN is no seed.
 
-    With `joined`, a thin line joins the dots of each seed, of `MAX_JOINED_SEEDS` at most.
+    Up to `MAX_SEEDS` seeds are dots; of more, a bar has their middle half. With `joined`, a thin line joins the dots of
+    each seed, of `MAX_JOINED_SEEDS` at most.
     """
     below, unit = np.arange(len(values)) + DOTS, _unit(axes)
-    if joined and values.shape[1] <= MAX_JOINED_SEEDS:
+    many = values.shape[1] > MAX_SEEDS
+    if many:
+        known = [row[np.isfinite(row)] for row in values]
+        values = np.array([np.quantile(row, [0.25, 0.75]) if len(row) else [np.nan, np.nan] for row in known])
+    elif joined and values.shape[1] <= MAX_JOINED_SEEDS:
         for seed in values.T:
             there = ~np.isnan(seed)
             axes.plot(seed[there], below[there], color=INK, alpha=0.3, linewidth=0.7 * unit, zorder=1.5)
-    for y, name, dots in zip(below, initializers, values, strict=False):
-        axes.plot(
-            dots, np.full(len(dots), y), color=palette.light[name], alpha=0.55, marker="o", markersize=3.5 * unit,
-            markeredgewidth=0, linestyle="none", rasterized=values.size > MAX_VECTOR_DOTS,
-        )  # fmt: skip
+    drawn: Any = {"linewidth": 4 * unit, "solid_capstyle": "butt", "alpha": 0.4}
+    if not many:
+        drawn = {"linestyle": "none", "marker": "o", "markersize": 3.5 * unit, "markeredgewidth": 0, "alpha": 0.55}
+    for y, name, row in zip(below, initializers, values, strict=False):
+        axes.plot(row, np.full(len(row), y), color=palette.light[name], **drawn)
+    return values
 
 
 def draw_far(

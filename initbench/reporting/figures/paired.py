@@ -25,12 +25,6 @@ from initbench.reporting.numbers import difference, difference_ends, p_value, si
 # Changes up to this are never far away, a fraction.
 FAR = 0.05
 
-# Why the intervals of two means can overlap while their difference is significant; for the page.
-PAIRED = (
-    "Two intervals of means can overlap while the difference is significant: initializers share their data order and "
-    "random numbers at each seed, and what all share cancels in the difference."
-)
-
 
 @report_style
 def differences(rows: pd.DataFrame, table: pd.DataFrame, palette: Palette, title: str) -> Drawing:
@@ -61,9 +55,9 @@ def differences(rows: pd.DataFrame, table: pd.DataFrame, palette: Palette, title
     seeds = 100 * (wide.loc[leader] - wide.reindex(names[:near])).to_numpy(float)
     seeds[names[:near].index(leader)] = np.nan
     reference_line(axes, 0)
-    draw_seeds(axes, seeds, names, palette)
+    drawn_seeds = draw_seeds(axes, seeds, names, palette)
     draw_intervals(axes, names[:near], (middle, low, high), palette)
-    zoom(axes, [seeds, middle, low, high])
+    zoom(axes, [drawn_seeds, middle, low, high])
     axes.invert_xaxis()
     axes.set_xlabel("Points behind the leader")
     label_ticks(axes, number_axis)
