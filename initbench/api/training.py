@@ -1,5 +1,6 @@
 """Plan and train a grid: the work of `plan` and `run`, in Python and on the command line."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,17 +124,21 @@ class _Account:
             self._begun.pop(id(event.stack), None)
             self._missing -= len(event.stack.cells) * isinstance(event, Finished)
 
-    def text(self, folder: Path) -> str:
-        """Return it in words."""
-        now = time.monotonic()
-        kept = f"Kept: {self._total - self._missing:,} of {self._total:,} cells, in {folder}."
-        if not self._begun:
+    def text(self, experiment: Experiment) -> str:
+        """Return it in words. The folder is read, because a part may be there whose event was not seen."""
+        now, missing, begun = time.monotonic(), self._missing, list(self._begun.values())
+        with contextlib.suppress(OSError):
+            cells_missing = {cell.id for cell in experiment.missing()}
+            missing = min(missing, len(cells_missing))
+            begun = [(stack, since) for stack, since in begun if stack.cells[0].id in cells_missing]
+        kept = f"Kept: {self._total - missing:,} of {self._total:,} cells, in {experiment.folder}."
+        if not begun:
             return f"{kept} Lost: nothing."
-        cells = sum(len(stack.cells) for stack, _ in self._begun.values())
-        seconds = round(max(now - since for _, since in self._begun.values()))
-        stacks = len(self._begun)
-        work = f"{duration(seconds)} of training" + " each, at most" * (stacks > 1)
-        return f"{kept} Lost: {stacks:,} unfinished {'stacks' if stacks > 1 else 'stack'} of {cells:,} cells ({work})."
+        cells = sum(len(stack.cells) for stack, _ in begun)
+        work = f"{duration(max(now - since for _, since in begun))} of training"
+        work += " each, at most" * (len(begun) > 1)
+        stacks = f"{len(begun):,} unfinished {'stacks' if len(begun) > 1 else 'stack'}"
+        return f"{kept} Lost: {stacks} of {cells:,} cells ({work})."
 
 
 def read_grid(
@@ -198,9 +203,9 @@ def train(
                 return RunResult(experiment, untrained, report_error=error)
             return RunResult(experiment, untrained, frame, written, evidence=evidence)
         except KeyboardInterrupt:
-            raise Interrupted(account.text(experiment.folder)) from None
+            raise Interrupted(account.text(experiment)) from None
         except (WorkerDied, CannotWrite) as error:
-            error.add_note(account.text(experiment.folder))
+            error.add_note(account.text(experiment))
             raise
 
 
