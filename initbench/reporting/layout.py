@@ -77,7 +77,7 @@ def layout_of(style: str = "paper", width: str | float | None = None) -> Layout:
     if inches is None:
         named = " or ".join(f"{name} ({length:g}in)" for name, length in WIDTHS.items())
         raise UserError(
-            f"width = {shown(width)} is not allowed; allowed: a length in {', '.join(UNITS)}, such as 3.25in; {named}"
+            f"width = {shown(width)} is not allowed; allowed: a length such as 3.25in, 8cm, 82mm or 240pt; {named}"
         )
     if not least <= inches <= MAX_WIDTH:
         allowed = f"from {least:g}in to {MAX_WIDTH:g}in"

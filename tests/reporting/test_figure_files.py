@@ -139,7 +139,7 @@ def test_titles_are_in_the_files_only_where_they_are_requested(folder, tmp_path)
         (
             "width",
             "3 inches",
-            "width = '3 inches' is not allowed; allowed: a length in in, cm, mm, pt, such as 3.25in;",
+            "width = '3 inches' is not allowed; allowed: a length such as 3.25in, 8cm, 82mm or 240pt;",
         ),
         ("width", "nan", "width = 'nan' is not allowed; allowed: a length"),
         ("width", "-3in", "width = '-3in' is not allowed; allowed: a length"),
