@@ -23,8 +23,9 @@ LETTER, ROW, ABOVE, BELOW, STRIP, GAP, MARK = 6.4, 32.0, 4.0, 44.0, 40.0, 20.0, 
 # How much wider bold letters are.
 BOLD = 1.12
 
-# The least width of the axes in pixels: in a figure that is too narrow for them, letters are smaller.
-MIN_PLOT = 54.0
+# The width of the axes in pixels for which names are broken earlier, and the least: in a figure that is too narrow for
+# it, letters are smaller.
+PLOT, MIN_PLOT = 90.0, 54.0
 
 # Fractions: with a mean this much below the highest, none is far behind, and where no interval says how near means are.
 NEAR, NEAR_ALONE = 0.015, 0.05
@@ -80,16 +81,15 @@ def panel_of_rows(
     most. With `strips`, room is left for them at the left and at the right of the axes.
     """
     room = asked_width() or 96 * width
-    letters = max(MIN_ROW_NAME, round(MAX_ROW_NAME * room / (96 * WIDTH)))
     marks = marks or [""] * len(names)
-    left_texts = ["\n".join(two_lines(name, letters)) for name in shorten(names, [2 * letters - 1] * len(names))]
     right_texts = [_number(number) for number in numbers]
-    left, right = (
-        LETTER * max((width_of(line) for text in texts for line in text.split("\n")), default=0)
-        for texts in (left_texts, right_texts)
-    )
-    right *= BOLD if any(marks) else 1.0
-    begin, end = left + 12 + (STRIP + GAP) * strips[0], right + 14 + MARK * any(marks) + (STRIP + GAP) * strips[1]
+    right = _width(right_texts) * (BOLD if any(marks) else 1.0)
+    end = right + 14 + MARK * any(marks) + (STRIP + GAP) * strips[1]
+    for letters in range(max(MAX_ROW_NAME, round(MAX_ROW_NAME * room / (96 * WIDTH))), MIN_ROW_NAME - 1, -1):
+        left_texts = ["\n".join(two_lines(name, letters)) for name in shorten(names, [2 * letters - 1] * len(names))]
+        begin = _width(left_texts) + 12 + (STRIP + GAP) * strips[0]
+        if room - begin - end >= PLOT:
+            break
     total, height = max(room, begin + end + MIN_PLOT), ROW * len(names) + ABOVE + BELOW
     canvas, unit = sized(total, height)
     axes = canvas.add_axes((begin / total, BELOW / height, 1 - (begin + end) / total, ROW * len(names) / height))
@@ -108,6 +108,11 @@ def panel_of_rows(
     axes.tick_params(labelsize=9 * unit)
     axes.xaxis.label.set_fontsize(9 * unit)
     return canvas, axes
+
+
+def _width(texts: Sequence[str]) -> float:
+    """The width of the longest line in pixels."""
+    return LETTER * max((width_of(line) for text in texts for line in text.split("\n")), default=0)
 
 
 def _unit(axes: Any) -> float:
