@@ -47,6 +47,8 @@ class Answer:
         `untested` (too few seeds for a test), `alone` (one initializer) or `failed` (none trained).
     names
         The recommended initializers, the leader first; zeros last where there is no hidden layer.
+    not_ruled_out
+        Those that are more than a point lower, but not significantly worse.
     recommendation, certainty, margin
         A sentence each: what to use, how sure that is, and how far it is from the usual default (or empty).
     accuracy
@@ -67,6 +69,7 @@ class Answer:
     seeds: int
     kind: str
     names: tuple[str, ...]
+    not_ruled_out: tuple[str, ...]
     recommendation: str
     accuracy: str
     certainty: str
@@ -94,6 +97,7 @@ def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
             seeds=part.seeds,
             kind=part.kind,
             names=part.names,
+            not_ruled_out=tuple(part.others["initializer"]),
             recommendation=_recommendation(part),
             accuracy=numbers.marked(part.first) if part.first is not None else "–",
             certainty=_certainty(part),
@@ -180,7 +184,8 @@ def _recommendation(part: _Combination) -> str:
         tested = "" if narrative.all_tested(part.rows) else " that was tested"
         return f"{use}: significantly better than every other{tested}."
     if not len(part.others):
-        return f"{use}: no significant difference."
+        equal = "" if part.kind == "tie" else ", which does not show that they are equal"
+        return f"{use}: no significant difference{equal}."
     behind = [
         narrative.named(row, f"{narrative.points_of(row)} lower")
         for _, row in part.others.head(MAX_OPEN_NAMED).iterrows()
@@ -227,7 +232,8 @@ def _certainty(part: _Combination) -> str:
         equivalent = part.rows[part.rows["equivalent"] & ~part.rows.index.isin(part.best.index)]
         costs = f"cost{'s' * (len(equivalent) == 1)} at most {numbers.at_most(equivalent['regret_bound'].max())} points"
         too = f"; {narrative.some(list(equivalent['initializer']))} {costs}" * bool(len(equivalent))
-        return f"Decided: the best of {tested} initializers with 95% confidence{at_looks}{too}."
+        assumed = ", if differences are normal" * bool((part.rows["rotation_only"] & part.rows["significant"]).any())
+        return f"Decided: the best of {tested} initializers with 95% confidence{at_looks}{assumed}{too}."
     if part.kind == "tie":
         which = "either" if len(part.left) == 2 else "any of them"
         most = numbers.at_most(part.left["regret_bound"].max())
@@ -266,11 +272,10 @@ def _safe(part: _Combination) -> str:
     shown = bounded.head(1)
     if not works_elsewhere.iloc[0]:
         shown = pd.concat([shown, bounded[works_elsewhere].head(1)])
-    costs = [
-        f"{row['initializer']} costs at most {numbers.at_most(row['regret_bound'])}" for _, row in shown.iterrows()
-    ]
+    bounds = [f"{row['initializer']}, at most {numbers.at_most(row['regret_bound'])}" for _, row in shown.iterrows()]
+    bounds[0] += " points below the best"
     until = "until then " * (part.decided_at <= MAX_SHOWN_SEEDS)
-    return f"; {until}{costs[0]} points" + "".join(f", {cost}" for cost in costs[1:]).replace(" costs", "")
+    return f"; {until}the safest is {' (or '.join(bounds)}{')' * (len(bounds) > 1)}, with 95% confidence"
 
 
 def _certainty_label(part: _Combination) -> str:
@@ -452,8 +457,8 @@ def headline(evidence: Evidence) -> list[str]:
             sentences[0] = f"With each initializer at its own best learning rate, {sentences[0]}"
     best = alive.sort_values(stats.SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
     sentences.append(
-        f"The best combination by validation accuracy is {title_of(keys, best)}, with a test accuracy of "
-        f"{numbers.percent(best['mean_all'])} (differences between combinations are not tested)."
+        f"{best['initializer']} with {title_of(keys, best)} has the highest validation accuracy of all {len(alive)} "
+        f"configurations: {numbers.percent(best['mean_all'])} on test (no test compares combinations)."
     )
     return sentences
 
@@ -487,34 +492,28 @@ def _mostly(evidence: Evidence, table: pd.DataFrame) -> str:
         alone = int((is_alone & (table["initializer"] == names[0])).sum())
         if alone:
             text += f" and significantly better than every other in {alone if alone < most else 'all of these'}"
-    text += ", each tested at 5%"
     if zeros:
         combinations = _of_all(zeros, total) if zeros == total else str(zeros)
         text += f"; zeros is in {combinations}, but only because there is no hidden layer"
-    return f"{text}."
+    return f"{text} (each combination on its own, at most 5% for any false claim)."
 
 
 def _jointly(evidence: Evidence, table: pd.DataFrame) -> str:
-    """Say which initializers are significantly worse nowhere, and which everywhere, in all combinations together."""
+    """Say in how many combinations each initializer is significantly worse, in all combinations together."""
     names = list(dict.fromkeys(table["initializer"]))
     total = len(table.drop_duplicates(evidence.combination))
-    trained = table["failed"] < table["seeds"]
-    tested = ((table["standing"] != "") & trained) | table["significant"]
-    by_name = table.assign(_tested=tested).groupby("initializer", observed=True)
-    worse, everywhere = by_name["significant_overall"].sum(), by_name["_tested"].sum()
-    never = _zeros_last(evidence, [name for name in names if worse[name] == 0 and everywhere[name] == total])
-    always = [name for name in names if worse[name] == total]
-    verbs = ["is" if len(listing) == 1 else "are" for listing in (never, always)]
+    together = f"Over {_of_all(total, total)} combinations together (at most 5% for any false claim), "
+    worse = table.groupby("initializer", observed=True)["significant_overall"].sum()
     if not worse.any():
-        text = "no initializer is significantly worse than another"
-    elif never:
-        text = f"{narrative.some(never)} {verbs[0]} never significantly worse than another"
-        text += f", and {narrative.some(always)} always {verbs[1]}" * bool(always)
-    elif always:
-        text = f"{narrative.some(always)} {verbs[1]} always significantly worse than another"
-    else:
-        text = "every initializer that has runs everywhere is significantly worse than another at least once"
-    return f"Tested at 5% for {_of_all(total, total)} combinations together, {text}."
+        return f"{together}no initializer is significantly worse than another."
+    tested = ((table["standing"] != "") & (table["failed"] < table["seeds"])) | table["significant"]
+    everywhere = tested.groupby(table["initializer"], observed=True).sum()
+    never = _zeros_last(evidence, [name for name in names if not worse[name] and everywhere[name] == total])
+    ordered = sorted((name for name in names if worse[name]), key=lambda name: -worse[name])
+    counts = [f"{name} in {worse[name]}" for name in ordered]
+    counts[0] = f"{ordered[0]} is significantly worse than another in {_of_all(int(worse[ordered[0]]), total)}"
+    none = f"; {narrative.some(never)} in none" * bool(never)
+    return f"{together}{narrative.some(counts)}{none}."
 
 
 def warnings(evidence: Evidence) -> list[str]:
@@ -544,7 +543,13 @@ def _failures(evidence: Evidence) -> list[str]:
     total, failed, diverged = len(last), int(last["failed"].sum()), int(last["diverged"].sum())
     if not failed:
         return []
-    outcome = "diverged" if failed == diverged else "diverged or stayed at chance" if diverged else "stayed at chance"
+    outcome = (
+        "diverged"
+        if failed == diverged
+        else "diverged or stayed at chance"
+        if diverged
+        else "learned nothing (stayed at chance)"
+    )
     counts = last.groupby(last["initializer"].astype(str), sort=False)["failed"].agg(["sum", "size"])
     counts = counts[counts["sum"] > 0].sort_values("sum", ascending=False, kind="stable")
     names = [f"{'all' if row['sum'] == row['size'] else row['sum']} of {name}" for name, row in counts.iterrows()]

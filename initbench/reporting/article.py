@@ -21,7 +21,8 @@ def finding(verdicts: pd.DataFrame) -> str:
         return ""
     row = rows.iloc[0]
     return (
-        f"The article's own configuration, truncated_normal(std=1.0) with tanh and mse, reaches {interval(row)}, "
+        f"The configuration of the article that the preset keepcoding repeats, truncated_normal(std=1.0) with tanh and "
+        f"mse, reaches {interval(row)}, "
         f"{100 * row['difference']:.0f} points below the leader. This is expected behaviour, not a bug. With weights "
         "this large, the weighted sum of an MNIST image’s pixels is typically about 8 in absolute value. There tanh is "
         "saturated and its gradient almost vanishes, so training hardly changes the weights."

@@ -122,6 +122,7 @@ def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequenc
         "default": default[0] if default else "",
         "picker": _picker(first),
         "equivalent_within": grid.equivalent_within,
+        "first_is_own_best": first is not evidence,
         "overview_note": _overview_note(first),
     }
 

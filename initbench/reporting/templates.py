@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from initbench import __version__
 from initbench.reporting import names
+from initbench.reporting.narrative import shortened
 from initbench.reporting.numbers import in_points, uncapitalized
 
 
@@ -19,7 +20,7 @@ def fill(template: str, colours: str = "", **values: Any) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FunctionLoader(asset)
     )
     environment.filters |= {"breakable": _breakable, "digest": _digest, "points": in_points, "label": label}
-    environment.filters |= {"first_upper": _first_upper, "first_lower": uncapitalized}
+    environment.filters |= {"first_upper": _first_upper, "first_lower": uncapitalized, "some": shortened}
     own = {"version": __version__, "style": Markup(asset("style.css")), "colours": Markup(colours)}
     return environment.get_template(template).render(**own, **values)
 

@@ -47,7 +47,7 @@ def test_one_that_is_left_is_decided():
     assert answer.kind == answer.certainty_label == "decided"
     assert answer.names == ("he_normal",)
     assert answer.recommendation == "Use he_normal: significantly better than every other."
-    assert answer.certainty == "Decided: the best of 3 initializers with 95% confidence."
+    assert answer.certainty == "Decided: the best of 3 initializers with 95% confidence, if differences are normal."
     assert answer.accuracy == "90.2% +0.1 −0.2"
     assert answer.margin == "he_normal is 10.00 points (10.00 to 10.00) better than glorot_uniform, Keras’s default."
     assert answer.margin_label == "+10.00 (10.00 to 10.00)"
@@ -62,8 +62,8 @@ def test_what_is_significantly_worse_and_equivalent_is_named_with_its_cost():
     answer = answer_of(values, top="equivalent_within = 0.2\n")
     assert answer.names == ("he_normal",)
     assert answer.certainty == (
-        "Decided: the best of 3 initializers with 95% confidence; lecun_normal costs at most "
-        f"{numbers.at_most(bound)} points."
+        "Decided: the best of 3 initializers with 95% confidence, if differences are normal; lecun_normal costs "
+        f"at most {numbers.at_most(bound)} points."
     )
 
 
@@ -89,7 +89,7 @@ def test_an_open_answer_states_the_seeds_that_would_decide_and_a_command_that_as
     more = int(table["decided_at"].iloc[0]) - 5
     assert answer.kind == "open"
     assert answer.certainty.startswith(
-        f"Open: about {more} more seeds would decide; until then he_normal costs at most "
+        f"Open: about {more} more seeds would decide; until then the safest is he_normal, at most "
     )
     assert answer.certainty_label == f"about {more} more seeds"
     *command, option, setting = shlex.split(answer.command)
@@ -245,7 +245,9 @@ def test_each_initializer_is_recommended_at_its_own_best_learning_rate():
     first, *_ = answers(evidence.first)
     by_name = {"zeros": "0.01", "he_normal": "0.1", "truncated_normal(std=1.0)": "0.1"}
     rates = numbers.listed([by_name[name] for name in first.names])
-    assert first.recommendation.endswith(f" (at learning rates {rates}): no significant difference.")
+    assert first.recommendation.endswith(
+        f" (at learning rates {rates}): no significant difference, which does not show that they are equal."
+    )
     assert "zeros is best at learning rate 0.01, the lowest of the grid: a lower one may be better." in first.warnings
     assert not any("he_normal" in line for line in first.warnings)
     assert headline(evidence)[0].startswith("With each initializer at its own best learning rate, ")
@@ -256,7 +258,7 @@ def test_each_initializer_is_recommended_at_its_own_best_learning_rate():
     assert len(at_each) == 6
     assert at_each[0].title == "tanh, learning rate 0.01"
     same = of_rates(dict.fromkeys(by_name, 1.0))
-    assert " at learning rate 1: no significant difference." in answers(same.first)[0].recommendation
+    assert " at learning rate 1: no significant difference" in answers(same.first)[0].recommendation
 
 
 def several(means, hidden="[]"):
@@ -279,23 +281,24 @@ MEANS = {
 def test_the_general_sentences_count_what_the_tables_hold():
     flat = headline(several(MEANS))
     assert flat[0] == (
-        "he_normal is best or tied in 1 of the 3 combinations, each tested at 5%; zeros is in all 3, but only because "
-        "there is no hidden layer."
+        "he_normal is best or tied in 1 of the 3 combinations; zeros is in all 3, but only because there is no hidden "
+        "layer (each combination on its own, at most 5% for any false claim)."
     )
     assert flat[1] == (
-        "Tested at 5% for all 3 combinations together, zeros is never significantly worse than another, and "
-        "lecun_normal always is."
+        "Over all 3 combinations together (at most 5% for any false claim), lecun_normal is significantly worse than "
+        "another in all 3 and he_normal in 2; zeros in none."
     )
-    assert flat[2].startswith("The best combination by validation accuracy is ")
+    assert " has the highest validation accuracy of all 9 configurations: " in flat[2]
     deep = headline(several(MEANS, "[128]"))
     assert deep[0] == (
-        "zeros is best or tied in all 3 combinations and significantly better than every other in 2, each tested at 5%."
+        "zeros is best or tied in all 3 combinations and significantly better than every other in 2 (each combination "
+        "on its own, at most 5% for any false claim)."
     )
     equal = headline(several({name: dict.fromkeys(("zeros", "he_normal"), 0.9) for name in ("tanh", "relu")}, "[128]"))
-    assert equal[0] == "zeros and he_normal are best or tied in both combinations, each tested at 5%."
-    assert (
-        equal[1] == "Tested at 5% for both combinations together, no initializer is significantly worse than another."
+    assert equal[0].startswith(
+        "zeros and he_normal are best or tied in both combinations (each combination on its own,"
     )
+    assert equal[1].endswith("for any false claim), no initializer is significantly worse than another.")
     only = {name: {"zeros": 0.9, "he_normal": 0.5} for name in ("tanh", "relu")}
     assert headline(several(only))[0] == (
         "Only zeros is best or tied, in both combinations, and only because there is no hidden layer."
@@ -332,14 +335,14 @@ def test_combinations_without_runs_of_an_initializer_are_not_said_to_test_it():
     frame = pd.concat([whole, part], ignore_index=True)
     sentences = headline(evidence_of(frame, combination=["activation"], activation=["tanh", "relu"]))
     assert "orthogonal" not in " ".join(sentences[:2])
-    assert "zeros is never significantly worse than another, and he_normal always is" in sentences[1]
+    assert "he_normal is significantly worse than another in both; zeros in none." in sentences[1]
 
 
 def test_a_leader_that_was_not_compared_is_not_recommended():
     answer = answer_of({"he_normal": around(0.9), "zeros": around(0.5), "orthogonal": [0.95]})
     assert answer.names == ("he_normal",)
     assert answer.recommendation == "Use he_normal: significantly better than every other that was tested."
-    assert answer.certainty == "Decided: the best of 2 initializers with 95% confidence."
+    assert answer.certainty == "Decided: the best of 2 initializers with 95% confidence, if differences are normal."
     assert answer.accuracy.startswith("90.2%")
 
 

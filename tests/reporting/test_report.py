@@ -75,7 +75,9 @@ def words_with_five_seeds():
 
 def test_the_answer_stands_first_in_words(without_figures):
     text = words_with_five_seeds()
-    answer = text.index("Tested at 5% for all 4 combinations together, zeros is never significantly worse than another")
+    answer = text.index(
+        "Over all 4 combinations together (at most 5% for any false claim), he_normal is significantly worse"
+    )
     assert (
         answer < text.index("Use zeros: significantly better than every other.") < text.index("Splits and the leader")
     )
@@ -102,7 +104,7 @@ def test_the_tables_hold_the_numbers_of_the_statistics(page):
 
 def test_the_articles_configuration_is_described_as_expected_behaviour(without_figures):
     text = words_with_five_seeds()
-    assert "The article's own configuration" in text
+    assert "The configuration of the article that the preset keepcoding repeats" in text
     assert "expected behaviour, not a bug" in text
     assert "zeros are a good start" in text
 
@@ -185,7 +187,7 @@ def test_divergence_is_counted_and_listed(without_figures):
     assert "2 of 5" in text
     dead = made_up(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse")
     text = Page(render(dead, parsed, [], "x")).text
-    assert "Tested at 5% for all 3 combinations together, zeros is never significantly worse than another" in text
+    assert "Over all 3 combinations together (at most 5% for any false claim), he_normal is significantly worse" in text
     assert text.count("Every run diverged: none can be recommended.") == 1
     everything = made_up(parsed, broken=lambda c: True)
     text = Page(render(everything, parsed, [], "x")).text
@@ -503,7 +505,7 @@ def test_results_are_reported_at_the_common_and_at_the_own_best_learning_rates(w
     frame = made_up(parsed, lambda c: 0.9 if own[c.initializer] == c.learning_rate else 0.6)
     text = Page(render(frame, parsed, [], "x")).text
     assert "With each initializer at its own best learning rate, he_normal and truncated_normal(std=1.0) are" in text
-    assert "Tested at 5% for both combinations together, no initializer is significantly worse than another." in text
+    assert "for any false claim), no initializer is significantly worse than another." in text
     assert "all at 0.1: " in text
     assert "each at its own best (zeros 0.01, he_normal 0.1 and truncated_normal(std=1.0) 0.1): " in text
     assert "zeros is among the best only at 0.01 and 1." in text
@@ -665,7 +667,7 @@ def test_the_terminal_names_those_that_are_among_the_best_and_no_others(capsys, 
     assert "he_normal, zeros" in table  # which comes last, because there is no hidden layer
     assert "truncated" not in table  # which failed at every seed
     assert "zeros works only because the network has no hidden layer" in out
-    assert "5 of 15 runs stayed at chance: all of truncated_normal(std=1.0)." in out
+    assert "5 of 15 runs learned nothing (stayed at chance): all of truncated_normal(std=1.0)." in out
 
 
 def test_the_terminal_names_what_is_not_ruled_out_and_breaks_no_name(capsys, monkeypatch):

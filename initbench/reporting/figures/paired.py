@@ -68,7 +68,7 @@ def differences(rows: pd.DataFrame, table: pd.DataFrame, palette: Palette, title
         canvas,
         f"Percentage points behind {leader}, paired by seed, {title}, with intervals: "
         f"{describe_values([names[i] for i in others], [numbers[i] for i in others])}.",
-        ["Initializer", "Behind, points, and interval", "p, adjusted"],
+        ["Initializer", "Behind, points, and interval", "p of being significantly worse than another, adjusted"],
         [[names[i], numbers[i], p_value(table["p"].iloc[i])] for i in others],
         title=f"{title}, behind {leader}",
     )
