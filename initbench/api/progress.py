@@ -163,7 +163,7 @@ def _key(cell: Cell) -> tuple[Kind, int, int]:
 
 
 Listener = Callable[[Event], None]
-Display = Callable[[int], AbstractContextManager[Listener]]  # of the training of so many cells
+Display = Callable[[int], AbstractContextManager[Listener]]  # of the training of this number of cells
 
 
 def display_for(progress: bool | None) -> Display:

@@ -131,14 +131,14 @@ class _Account:
             cells_missing = {cell.id for cell in experiment.missing()}
             missing = min(missing, len(cells_missing))
             begun = [(stack, since) for stack, since in begun if stack.cells[0].id in cells_missing]
-        kept = f"Kept: {self._total - missing:,} of {self._total:,} cells, in {experiment.folder}."
+        stored = f"Kept: {self._total - missing:,} of {self._total:,} cells, in {experiment.folder}."
         if not begun:
-            return f"{kept} Lost: nothing."
+            return f"{stored} Lost: nothing."
         cells = sum(len(stack.cells) for stack, _ in begun)
         work = f"{duration(max(now - since for _, since in begun))} of training"
         work += " each, at most" * (len(begun) > 1)
         stacks = f"{len(begun):,} unfinished {'stacks' if len(begun) > 1 else 'stack'}"
-        return f"{kept} Lost: {stacks} of {cells:,} cells ({work})."
+        return f"{stored} Lost: {stacks} of {cells:,} cells ({work})."
 
 
 def read_grid(

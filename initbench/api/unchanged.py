@@ -1,4 +1,4 @@
-"""Whether a report is as initbench wrote it, and what it was made from is unchanged, so that it is not made again.
+"""Whether a report is as initbench wrote it, and what it was made from is unchanged, so that it is not regenerated.
 
 What was written is recorded in the user's cache, not in the experiment's folder: a folder from someone else cannot say
 that its page is initbench's.
@@ -50,17 +50,17 @@ def _code() -> list[str]:
 
 def record(path: Path, made_from: str, page: bytes) -> None:
     """Record that a report was written, and what it was made from."""
-    place = _place(path)
-    records = {other: digest for other, digest in _records().items() if other != place}
+    address = _address(path)
+    records = {other: digest for other, digest in _records().items() if other != address}
     newest = list(records.items())[-MAX_RECORDS + 1 :]
-    with contextlib.suppress(OSError):  # without a cache it is made again
-        content = json.dumps({**dict(newest), place: _digest(made_from, page)}, indent=1)
+    with contextlib.suppress(OSError):  # without a cache it is regenerated
+        content = json.dumps({**dict(newest), address: _digest(made_from, page)}, indent=1)
         files.write_file(cache_folder() / "reports.json", content.encode(), synced=False)
 
 
 def is_current(path: Path, made_from: str) -> bool:
     """Return whether a report is there as it was written, and would be made from the same."""
-    recorded = _records().get(_place(path))
+    recorded = _records().get(_address(path))
     if recorded is None or not files.is_regular(path):
         return False
     with contextlib.suppress(OSError):
@@ -77,7 +77,7 @@ def _records() -> dict[str, object]:
     return {}
 
 
-def _place(path: Path) -> str:
+def _address(path: Path) -> str:
     return str(path.parent.resolve() / path.name)
 
 

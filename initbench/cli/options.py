@@ -72,7 +72,7 @@ Results = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
-UNCHANGED = " (unchanged)"  # after the path of a report that was not made again
+UNCHANGED = " (unchanged)"  # after the path of a report that was not regenerated
 
 
 def refuse_to_overwrite(path: Path, force: bool) -> None:

@@ -165,7 +165,7 @@ def begin_small(stacks: list[Stack], workers: int, seconds: Callable[[Stack], fl
     `stacks` are longest first, and `seconds` is the time that one takes. Where the first ones take longer, a part of
     each comes before all others, as wide as trains in `FIRST_SECONDS`. Narrow stacks are slow, so that this may cost
     more than `FIRST_LOSS` of the run; then the shortest stacks come first, and if that costs more too, nothing changes.
-    Without times the part is a few cells, if there are so many stacks that it costs little however long it takes.
+    Without times the part is a few cells, if there are enough stacks that it costs little however long it takes.
     """
     workers = max(1, workers)  # a cluster may have none yet
     first, others = stacks[:workers], stacks[workers:]

@@ -1,4 +1,4 @@
-"""What `ib.run` shows while it trains, and what is said to be kept and lost when a run stops."""
+"""What `ib.run` shows while it trains, and what it reports as kept and lost when a run stops."""
 
 import os
 import sys
@@ -121,16 +121,16 @@ def run_until(monkeypatch, error, events):
             self.sent.append((slot, task, request))
 
         def get(self):
-            number, what = next(self.script, (None, None))
-            if what is None:
+            number, action = next(self.script, (None, None))
+            if action is None:
                 clock[0] += 40.0
                 raise error
             slot, task, request = self.sent[number]
-            if what == "progress":
+            if action == "progress":
                 reply = {"event": "progress", "epochs": 0.5}
                 return WorkerMessage(task, reply, made_up.ENVIRONMENT, "nowhere")
             self.busy.discard(slot)
-            if what == "lost":
+            if action == "lost":
                 return TaskLost(task, "a worker ended", Cause.DIED)
             return WorkerMessage(task, made_up.reply_to(request), made_up.ENVIRONMENT, "nowhere")
 

@@ -1,4 +1,4 @@
-"""A report that is there, made from the same, is not made again; one that is not, is."""
+"""A report that is there, made from the same, is not regenerated; one that is not, is."""
 
 import os
 import shutil
@@ -115,7 +115,7 @@ CHANGES = [
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_report_is_made_again_once_where_anything_changed(folder, drawn, change):
+def test_a_report_is_regenerated_once_where_anything_changed(folder, drawn, change):
     change(folder)
     ib.report(folder)
     assert len(drawn) == 2
@@ -127,7 +127,7 @@ def test_a_report_is_made_again_once_where_anything_changed(folder, drawn, chang
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_look_that_is_known_later_makes_a_report_again(folder, drawn):
+def test_a_look_that_is_known_later_regenerates_a_report(folder, drawn):
     ib.run("g.toml", overrides={"seed": 3})
     (folder / "looks.json").unlink()  # as if nobody had looked at two seeds
     ib.report(folder)
@@ -139,7 +139,7 @@ def test_a_look_that_is_known_later_makes_a_report_again(folder, drawn):
     assert len(drawn) == 3
 
 
-def test_another_program_or_library_makes_a_report_again(folder, drawn, monkeypatch):
+def test_another_program_or_library_regenerates_a_report(folder, drawn, monkeypatch):
     code = unchanged._code()
     assert len(code) == 1 + len(unchanged.LIBRARIES)
     for i in range(len(code)):
@@ -150,7 +150,7 @@ def test_another_program_or_library_makes_a_report_again(folder, drawn, monkeypa
 
 
 def test_a_folder_cannot_say_that_its_page_is_unchanged(folder, drawn, monkeypatch, tmp_path):
-    """The page of someone else, with all the files that came with it, is made again; and a copy of one's own."""
+    """The page of someone else, with all the files that came with it, is regenerated; and a copy of one's own."""
     (folder / "report.html").write_text("mine")
     stolen = shutil.copytree(folder, tmp_path / "from someone" / "g")
     ib.report(stolen)

@@ -46,16 +46,16 @@ times = st.floats(0.01, 1000.0)
 
 @given(
     fixed=times,
-    each=times,
+    per_cell=times,
     seeds=st.integers(1, 30),
     workers=st.integers(1, 5),
     hidden=st.sampled_from(["[[16]]", "[[16], [64]]"]),
 )
-@example(fixed=1.0, each=20.0, seeds=30, workers=2, hidden="[[16]]")
-@example(fixed=100.0, each=1.0, seeds=5, workers=2, hidden="[[16]]")
-def test_a_run_trains_the_same_cells_in_about_the_same_time(fixed, each, seeds, workers, hidden):
+@example(fixed=1.0, per_cell=20.0, seeds=30, workers=2, hidden="[[16]]")
+@example(fixed=100.0, per_cell=1.0, seeds=5, workers=2, hidden="[[16]]")
+def test_a_run_trains_the_same_cells_in_about_the_same_time(fixed, per_cell, seeds, workers, hidden):
     def seconds(stack):
-        return fixed + each * stack.step_operations / 1e7
+        return fixed + per_cell * stack.step_operations / 1e7
 
     stacks = planned(seeds, workers, hidden)
     changed = plan.begin_small(stacks, workers, seconds)
