@@ -50,6 +50,7 @@ MAX_DIFFERING = 3  # differences of the environments in the answer
 
 # Letters, in widths of an ordinary character
 MAX_ROW_NAME, MIN_ROW_NAME = 17, 13  # in a line of a name beside a row, at a panel's width and at less; two lines
+MAX_LONG_NAME = 28  # in such a line where names have the values of settings too
 MAX_NUMBER_LINE = 12  # in a line of a number beside a row; longer ones have two lines
 MAX_NAME_LINE, MAX_NAME_LINES = 24, 6  # in a line of a name beside a heat map; and such lines
 MAX_COLUMN_LINES = 4  # above a column of a heat map

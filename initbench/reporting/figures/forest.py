@@ -74,19 +74,21 @@ def panel_of_rows(
     marks: Sequence[str] | None = None,
     strips: tuple[bool, bool] = (False, False),
     width: float = WIDTH,
+    letters: int = MAX_ROW_NAME,
 ) -> tuple[Figure, Any]:
     """A figure of this width in inches on the page, and its axes: row i is at y = i.
 
     Each row has its name at the left and its number, and a mark behind it, at the right, both broken into two lines at
-    most. With `strips`, room is left for them at the left and at the right of the axes.
+    most; a line of a name has this number of letters, or fewer in a narrower figure. With `strips`, room is left for
+    them at the left and at the right of the axes.
     """
     room = asked_width() or 96 * width
     marks = marks or [""] * len(names)
     right_texts = [_number(number) for number in numbers]
     right = _width(right_texts) * (BOLD if any(marks) else 1.0)
     end = right + 14 + MARK * any(marks) + (STRIP + GAP) * strips[1]
-    for letters in range(max(MAX_ROW_NAME, round(MAX_ROW_NAME * room / (96 * WIDTH))), MIN_ROW_NAME - 1, -1):
-        left_texts = ["\n".join(two_lines(name, letters)) for name in shorten(names, [2 * letters - 1] * len(names))]
+    for line in range(max(letters, round(letters * room / (96 * width))), MIN_ROW_NAME - 1, -1):
+        left_texts = ["\n".join(two_lines(name, line)) for name in shorten(names, [2 * line - 1] * len(names))]
         begin = _width(left_texts) + 12 + (STRIP + GAP) * strips[0]
         if room - begin - end >= PLOT:
             break
@@ -101,8 +103,8 @@ def panel_of_rows(
         axes.text(1 - (4 + MARK * any(marks)) / total, i, number, ha="right", fontweight=weight, **text)
         axes.text(1 - MARK / 2 / total, i, mark, ha="center", fontweight="bold", **text)
         if i:
-            line: Any = {"color": GRID, "linewidth": 0.6 * unit, "clip_on": False, "zorder": 0}
-            axes.add_artist(Line2D([0, 1], [i - 0.5] * 2, transform=across, **line))
+            rule: Any = {"color": GRID, "linewidth": 0.6 * unit, "clip_on": False, "zorder": 0}
+            axes.add_artist(Line2D([0, 1], [i - 0.5] * 2, transform=across, **rule))
     axes.set(ylim=(len(names) - 0.5, -0.5), yticks=[], ylabel="")
     axes.grid(visible=False, axis="y")
     axes.tick_params(labelsize=9 * unit)

@@ -19,6 +19,7 @@ from initbench.reporting.figures.forest import (
     zoom,
 )
 from initbench.reporting.figures.style import Palette, report_style
+from initbench.reporting.limits import MAX_LONG_NAME
 from initbench.reporting.names import MARKS
 from initbench.reporting.numbers import difference, difference_ends, p_value, signed
 
@@ -85,7 +86,9 @@ def changes(table: pd.DataFrame, names: Sequence[str], palette: Palette) -> Draw
     change, initializers = table["change"].to_numpy(float), [str(name) for name in table["initializer"]]
     limit = max(FAR, 4 * float(np.nanmedian(np.abs(change)))) if len(change) else FAR
     worse, better = np.flatnonzero(change < -limit), np.flatnonzero(change > limit)
-    canvas, axes = panel_of_rows(names, numbers, None, (len(worse) > 0, len(better) > 0), width=5.8)
+    canvas, axes = panel_of_rows(
+        names, numbers, None, (len(worse) > 0, len(better) > 0), width=5.8, letters=MAX_LONG_NAME
+    )
     near = [np.where(np.abs(change) > limit, np.nan, values) for values in _in_points(table, "change")]
     reference_line(axes, 0)
     draw_intervals(axes, initializers, near, palette)
