@@ -432,7 +432,7 @@ def _network(pixels: int, widths: str, classes: int) -> str:
 
 
 def headline(evidence: Evidence) -> list[str]:
-    """Return the general sentences of several combinations: at most three; empty for one, which its answer covers.
+    """Return the general sentences of several combinations: at most two; empty for one, which its answer covers.
 
     Where the learning rate is an axis, of each initializer at its own best rate.
     """
@@ -455,12 +455,20 @@ def headline(evidence: Evidence) -> list[str]:
         sentences += [_mostly(evidence, compared), _jointly(evidence, compared)]
         if evidence.selected_from > 1:
             sentences[0] = f"With each initializer at its own best learning rate, {sentences[0]}"
-    best = alive.sort_values(stats.SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
-    sentences.append(
-        f"{best['initializer']} with {title_of(keys, best)} has the highest validation accuracy of all {len(alive)} "
-        f"configurations: {numbers.percent(best['mean_all'])} on test (no test compares combinations)."
-    )
     return sentences
+
+
+def best_configuration(evidence: Evidence) -> str:
+    """Return the sentence on the configuration with the highest validation accuracy; empty for one combination."""
+    evidence = evidence.first
+    table = evidence.verdicts[evidence.verdicts["failed"] < evidence.verdicts["seeds"]]
+    if len(evidence.combinations) == 1 or not len(table):
+        return ""
+    best = table.sort_values(stats.SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
+    return (
+        f"{best['initializer']} with {title_of(evidence.combination, best)} has the highest validation accuracy of all "
+        f"{len(table)} configurations: {numbers.percent(best['mean_all'])} on test (no test compares combinations)."
+    )
 
 
 def _of_all(count: int, total: int) -> str:

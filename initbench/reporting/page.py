@@ -108,6 +108,7 @@ def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequenc
         "network": answers.network(grid),
         "evidence": narrative.evidence(evidence.last, evidence.seeds),
         "headline": answers.headline(evidence),
+        "best_configuration": answers.best_configuration(evidence),
         "notices": [*missing, *cautions(grid.sources.values()), *added_seeds(grid, seeds_seen)],
         "warnings": answers.warnings(evidence),
         "findings": narrative.findings(evidence.last, evidence.verdicts),
