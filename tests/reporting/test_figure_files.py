@@ -4,6 +4,8 @@ import itertools
 import re
 import struct
 
+import numpy as np
+import pandas as pd
 import pytest
 import untrusted
 from matplotlib.text import Text
@@ -183,3 +185,20 @@ def test_a_slide_has_room_for_the_figures(evidence):
             width, height = drawing.canvas.get_size_inches()
             assert width == pytest.approx(12)
             assert height < 6.75, name
+
+
+def test_columns_of_a_map_that_have_no_room_stand_below_each_other_by_group():
+    names, values = ["zeros", "he_normal"], range(12)
+    columns = [(loss, f"sigmoid\nhidden {width}") for loss in ("mse", "cross_entropy") for width in (16, 32, 64)]
+    means = pd.DataFrame(0.9, index=names, columns=[", ".join(column) for column in columns])
+    behind = pd.DataFrame(np.reshape(values, (2, 6)) / 10, names, means.columns)
+    tops = {}
+    for width in ("one-column", "two-column"):
+        with laid_out(layout_of("paper", width)):
+            drawing = figures.points_behind(behind, means, means.map(lambda _: ""), 0 * means, columns)
+        texts = [text for text in drawing.canvas.axes[0].texts if text.get_text() in {f"{v / 10:.1f}" for v in values}]
+        assert len(texts) == 12  # each number once
+        tops[width] = {text.get_text(): round(text.get_position()[1]) for text in texts}
+    assert len(set(tops["two-column"].values())) == 2  # a height for each row
+    assert len(set(tops["one-column"].values())) == 4  # a row in each of two blocks
+    assert max(tops["one-column"][f"0.{j}"] for j in (0, 1, 2)) < min(tops["one-column"][f"0.{j}"] for j in (3, 4, 5))

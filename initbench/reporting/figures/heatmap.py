@@ -33,6 +33,9 @@ LEAST, NARROW, WIDE = 330.0, 620.0, 912.0
 # Pixels of a column that a number needs in small letters, and in large ones.
 FIT, FIT_LARGE = 36.0, 44.0
 
+# Pixels of a column at most that a word of its label needs.
+MAX_FIT = 60.0
+
 # Pixels that an ordinary character takes, by its size in points.
 LETTERS = {9: 6.9, 8: 6.1}
 
@@ -150,7 +153,9 @@ def _grid(
     axes = canvas.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     right = bottom = 0.0
-    for block in _blocks(columns, int((limit - left) / FIT)):
+    word = max(width_of(word) for _, label in columns for word in label.replace("_", "_ ").split())
+    fit = min(max(FIT, LETTERS[8] * word + 4), MAX_FIT)  # so that a word of a label is whole
+    for block in _blocks(columns, int((limit - left) / fit)):
         cells = _Cells(
             texts.to_numpy()[:, block],
             shades.to_numpy(float)[:, block],
