@@ -188,7 +188,7 @@ def test_a_slide_has_room_for_the_figures(evidence):
 
 
 def test_columns_of_a_map_that_have_no_room_stand_below_each_other_by_group():
-    names, values = ["zeros", "he_normal"], range(12)
+    names, values = ["glorot_uniform", "truncated_normal"], range(12)
     columns = [(loss, f"sigmoid\nhidden {width}") for loss in ("mse", "cross_entropy") for width in (16, 32, 64)]
     means = pd.DataFrame(0.9, index=names, columns=[", ".join(column) for column in columns])
     behind = pd.DataFrame(np.reshape(values, (2, 6)) / 10, names, means.columns)
