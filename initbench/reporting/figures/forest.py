@@ -138,7 +138,7 @@ def draw_intervals(axes: Any, initializers: Sequence[str], estimates: Sequence[A
 def draw_seeds(
     axes: Any, values: np.ndarray, initializers: Sequence[str], palette: Palette, *, joined: bool = False
 ) -> np.ndarray:
-    """Draw each row's seeds below its interval, and return what is drawn: `values` is rows × seeds; NaN is no seed.
+    """Draw each row's seeds below its interval, and return what is drawn: `values` is rows × seeds; NaN where there is none.
 
     Up to `MAX_SEEDS` seeds are dots; of more, a bar has their middle half. With `joined`, a thin line joins the dots of
     each seed, of `MAX_JOINED_SEEDS` at most.
@@ -146,8 +146,8 @@ def draw_seeds(
     below, unit = np.arange(len(values)) + DOTS, _unit(axes)
     many = values.shape[1] > MAX_SEEDS
     if many:
-        known = [row[np.isfinite(row)] for row in values]
-        values = np.array([np.quantile(row, [0.25, 0.75]) if len(row) else [np.nan, np.nan] for row in known])
+        accuracies = [row[np.isfinite(row)] for row in values]
+        values = np.array([np.quantile(row, [0.25, 0.75]) if len(row) else [np.nan, np.nan] for row in accuracies])
     elif joined and values.shape[1] <= MAX_JOINED_SEEDS:
         for seed in values.T:
             there = ~np.isnan(seed)
