@@ -138,10 +138,10 @@ def draw_intervals(axes: Any, initializers: Sequence[str], estimates: Sequence[A
 def draw_seeds(
     axes: Any, values: np.ndarray, initializers: Sequence[str], palette: Palette, *, joined: bool = False
 ) -> np.ndarray:
-    """Draw each row's seeds below its interval, and return what is drawn: `values` is rows × seeds; NaN where there is none.
+    """Draw each row's seeds below its interval, and return what is drawn.
 
-    Up to `MAX_SEEDS` seeds are dots; of more, a bar has their middle half. With `joined`, a thin line joins the dots of
-    each seed, of `MAX_JOINED_SEEDS` at most.
+    `values` has the shape rows × seeds, with NaN where there is none. Up to `MAX_SEEDS` seeds are dots; of more, a bar
+    has their middle half. With `joined`, a thin line joins the dots of each seed, of `MAX_JOINED_SEEDS` at most.
     """
     below, unit = np.arange(len(values)) + DOTS, _unit(axes)
     many = values.shape[1] > MAX_SEEDS
