@@ -467,7 +467,7 @@ def best_configuration(evidence: Evidence) -> str:
     best = table.sort_values(stats.SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
     return (
         f"{best['initializer']} with {title_of(evidence.combination, best)} has the highest validation accuracy of all "
-        f"{len(table)} configurations: {numbers.percent(best['mean_all'])} on test (no test compares combinations)."
+        f"{len(evidence.verdicts)} configurations: {numbers.percent(best['mean_all'])} on test (no test compares combinations)."
     )
 
 
