@@ -171,7 +171,7 @@ def figures(
         own width, on slides 12in.
     style
         `paper`, with letters of 7 to 9 points, or `slides`, with letters of 12 to 16 points and thicker lines, for
-        slides of 13.33in by 7.5in. Letters have this size at every width.
+        slides of 13.33in by 7.5in; figures of many rows are higher. Letters have this size at every width.
 
     Raises UserError if the folder is not an experiment, or none of its cells is trained, or a format, width or style is
     not allowed.

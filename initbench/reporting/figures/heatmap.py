@@ -146,7 +146,7 @@ def _grid(
     `strong` texts are bold, `hatched` has the index of a cell's hatch, `meanings` what marks and hatches mean.
     """
     names = stacked([str(name) for name in texts.index])
-    left = 10 + LETTERS[9] * max(width_of(line) for name in names for line in name.split("\n"))
+    left = 14 + LETTERS[9] * max(width_of(line) for name in names for line in name.split("\n"))
     requested = asked_width()
     limit = requested or (NARROW if len(columns) <= MAX_LARGE_COLUMNS else WIDE)
     canvas = Figure()
