@@ -105,7 +105,7 @@ def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
             **_margin(part, default),
             warnings=tuple(_warnings(part)),
             details=narrative.verdict(part.rows, within),
-            command=settle if part.is_open else "",
+            command=settle if part.is_open or _edges(part) else "",
         )
         for part in parts
     ]
@@ -365,9 +365,13 @@ def _edges(part: _Combination) -> list[str]:
 def _command(evidence: Evidence, parts: Sequence[_Combination], command: Sequence[str]) -> str:
     """Return the command that settles every combination that is open; it trains all combinations together.
 
+    Where a recommended initializer is best at the lowest or highest learning rate, it adds a rate beyond that first.
     The rule compares within each learning rate. So for initializers at rates of their own, it trains the one rate at
     which all that are recommended are best, as another experiment; empty if they are best at several.
     """
+    if rates := _more_rates(evidence, parts):
+        words = [*(command or ("initbench", "run", f"{evidence.grid.name}.toml"))]
+        return shlex.join([*words, "--set", f"learning_rate={','.join(f'{rate:g}' for rate in rates)}"])
     unsettled = [part for part in parts if part.is_open]
     words = [*(command or ("initbench", "run", f"{evidence.grid.name}.toml"))]
     rule = evidence.grid.seed_rule if evidence.until_decided else None
@@ -388,6 +392,21 @@ def _command(evidence: Evidence, parts: Sequence[_Combination], command: Sequenc
     if most > seed_rule.MAX_SEEDS / 2 or rule:  # half of the experiments take more seeds than estimated
         limit = f",max={max(MAX_SHOWN_SEEDS, 2 * rule.max_seeds if rule else 0)}"
     return shlex.join([*words, "--set", f'seed={{until="decided"{limit}}}'])
+
+
+def _more_rates(evidence: Evidence, parts: Sequence[_Combination]) -> list[float]:
+    """Return the grid's learning rates, and one beyond each end at which a recommended initializer is best.
+
+    The ratio of the new rate to the end is that of the two rates at this end. Empty where no end is such.
+    """
+    best = {rate for part in parts for name, rate in own_rates(evidence, part.rows).items() if name in part.names}
+    rates = sorted(evidence.grid.axes[RATE])
+    beyond = [
+        float(f"{end**2 / neighbour:.3g}")
+        for end, neighbour in ((rates[0], rates[1]), (rates[-1], rates[-2]))
+        if end in best
+    ] if best else []  # fmt: skip
+    return sorted([*rates, *beyond]) if beyond else []
 
 
 def either(names: Sequence[str]) -> str:
@@ -467,7 +486,8 @@ def best_configuration(evidence: Evidence) -> str:
     best = table.sort_values(stats.SELECTION_METRIC, ascending=False, kind="stable").iloc[0]
     return (
         f"{best['initializer']} with {title_of(evidence.combination, best)} has the highest validation accuracy of all "
-        f"{len(evidence.verdicts)} configurations: {numbers.percent(best['mean_all'])} on test (no test compares combinations)."
+        f"{len(evidence.verdicts)} configurations: {numbers.percent(best['mean_all'])} on test (combinations are not "
+        "compared by a test)."
     )
 
 
@@ -500,17 +520,18 @@ def _mostly(evidence: Evidence, table: pd.DataFrame) -> str:
         alone = int((is_alone & (table["initializer"] == names[0])).sum())
         if alone:
             text += f" and significantly better than every other in {alone if alone < most else 'all of these'}"
+    text += ", tested one by one"
     if zeros:
         combinations = _of_all(zeros, total) if zeros == total else str(zeros)
         text += f"; zeros is in {combinations}, but only because there is no hidden layer"
-    return f"{text} (each combination on its own, at most 5% for any false claim)."
+    return f"{text}."
 
 
 def _jointly(evidence: Evidence, table: pd.DataFrame) -> str:
     """Say in how many combinations each initializer is significantly worse, in all combinations together."""
     names = list(dict.fromkeys(table["initializer"]))
     total = len(table.drop_duplicates(evidence.combination))
-    together = f"Over {_of_all(total, total)} combinations together (at most 5% for any false claim), "
+    together = f"Tested together (at most 5% for any false claim in {_of_all(total, total)} combinations), "
     worse = table.groupby("initializer", observed=True)["significant_overall"].sum()
     if not worse.any():
         return f"{together}no initializer is significantly worse than another."
@@ -538,9 +559,10 @@ def warnings(evidence: Evidence) -> list[str]:
     if len(parts) == 1:
         lines += _edges(parts[0])
     elif edges:
+        ends = [end for end in ("lowest", "highest") if any(end in line for part in edges for line in _edges(part))]
         lines.append(
-            f"In {_of_all(len(edges), len(parts))} combinations a recommended initializer is best at the lowest or "
-            "highest learning rate of the grid: one beyond may be better."
+            f"In {_of_all(len(edges), len(parts))} combinations a recommended initializer is best at the "
+            f"{' or '.join(ends)} learning rate of the grid: one beyond may be better."
         )
     return lines + _failures(evidence) + _few_seeds(first)
 

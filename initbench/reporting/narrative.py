@@ -186,7 +186,21 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
             "With hidden layers, zeros keep all units of a layer equal and pass no gradient down: such runs learn the "
             "output's bias and little else. This is expected behaviour, not a bug."
         )
-    return notes
+    return notes + _alike(frame)
+
+
+def _alike(frame: pd.DataFrame) -> list[str]:
+    """Name the initializers whose runs have the same results at every seed."""
+    keys = [setting for setting in SETTINGS if setting != "initializer"]
+    losses = frame.pivot_table(index=keys, columns="initializer", values="test_loss", observed=True, dropna=False)
+    names_by_losses: dict[tuple[float, ...], list[str]] = {}
+    for name, values in losses.dropna(axis=1).items():
+        names_by_losses.setdefault(tuple(values), []).append(str(name))
+    groups = [", ".join(names) for names in names_by_losses.values() if len(names) > 1]
+    if not groups:
+        return []
+    alike = "; ".join(groups)
+    return [f"These have the same results at every seed, because here they set the same weights: {alike}."]
 
 
 def failures(
@@ -224,9 +238,14 @@ def evidence(frame: pd.DataFrame, seeds: int) -> str:
     sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])
     data = listed(list(dict.fromkeys(frame["dataset"])))
     epochs = listed([str(n) for n in dict.fromkeys(frame["epochs"])])
+    optimizers, rates = (list(dict.fromkeys(frame[setting])) for setting in ("optimizer", "learning_rate"))
+    training = listed([str(name) for name in optimizers])
+    if len(rates) <= MAX_NAMED:
+        training += f" at learning rate {listed([f'{rate:g}' for rate in rates])}"
     return (
         f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training images), "
-        f"{upto}{plural(seeds, 'seed')} per configuration, {epochs} {'epoch' if epochs == '1' else 'epochs'} each."
+        f"{upto}{plural(seeds, 'seed')} per configuration, {epochs} {'epoch' if epochs == '1' else 'epochs'} each, "
+        f"{training}."
     )
 
 

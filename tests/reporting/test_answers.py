@@ -220,19 +220,40 @@ def test_an_experiment_with_the_rule_says_where_it_stands(maximum, expected):
 
 
 @pytest.mark.parametrize("seed", [5, {"until": "decided", "max": 20}])
-@pytest.mark.parametrize("rate", [1.0, 0.1])
+@pytest.mark.parametrize("rate", [0.1, 0.2])
 def test_initializers_at_rates_of_their_own_are_settled_at_the_rate_that_they_share(seed, rate):
     """The rule compares within each learning rate, so it does not settle what is best at several."""
-    best_at = {"zeros": rate, "he_normal": 1.0}
-    overrides = {"learning_rate": [0.1, 1.0], "loss": "mse", "activation": "tanh", "initializer": list(best_at)}
+    best_at = {"zeros": rate, "he_normal": 0.1}
+    rates = [0.01, 0.1, 0.2, 1.0]
+    overrides = {"learning_rate": rates, "loss": "mse", "activation": "tanh", "initializer": list(best_at)}
     trained, parsed = (grid.parse(TEXT, overrides=overrides | {"seed": seeds}) for seeds in (5, seed))
     frame = frame_of_grid(trained, lambda c: 0.9 if best_at[c.initializer] == c.learning_rate else 0.5)
     (answer,) = answers(Evidence.of(frame, parsed).first)
     assert answer.kind == "open"
     settings = dict(word.split("=", 1) for word in shlex.split(answer.command) if "=" in word)
-    assert settings.pop("name", None) == ("page-1" if rate == 1 else None)
-    assert settings.get("learning_rate") == ("1" if rate == 1 else None)
-    assert ("seed" in settings) == (rate == 1)
+    assert settings.pop("name", None) == ("page-0.1" if rate == 0.1 else None)
+    assert settings.get("learning_rate") == ("0.1" if rate == 0.1 else None)
+    assert ("seed" in settings) == (rate == 0.1)
+
+
+@pytest.mark.parametrize(
+    ("rates", "best", "wanted"),
+    [
+        ([0.1, 1.0], (1.0, 1.0), "0.1,1,10"),
+        ([0.03, 0.1, 0.2], (0.2, 0.2), "0.03,0.1,0.2,0.4"),
+        ([0.01, 0.1, 1.0], (0.01, 1.0), "0.001,0.01,0.1,1,10"),
+    ],
+)
+def test_a_rate_beyond_the_end_comes_before_more_seeds(rates, best, wanted):
+    best_at = dict(zip(("he_normal", "lecun_normal"), best, strict=True))
+    overrides = {"learning_rate": rates, "loss": "mse", "activation": "tanh", "initializer": list(best_at), "seed": 5}
+    parsed = grid.parse(TEXT, overrides=overrides)
+    frame = frame_of_grid(parsed, lambda c: 0.9 if best_at[c.initializer] == c.learning_rate else 0.5)
+    (answer,) = answers(Evidence.of(frame, parsed).first)
+    *command, option, setting = shlex.split(answer.command)
+    assert (command, option, setting) == (["initbench", "run", "page.toml"], "--set", f"learning_rate={wanted}")
+    more = grid.parse(TEXT, overrides=overrides | {"learning_rate": [float(rate) for rate in wanted.split(",")]})
+    assert {cell.id for cell in parsed.cells()} < {cell.id for cell in more.cells()}  # trained cells are used
 
 
 def of_rates(best):
@@ -281,24 +302,21 @@ MEANS = {
 def test_the_general_sentences_count_what_the_tables_hold():
     flat = headline(several(MEANS))
     assert flat[0] == (
-        "he_normal is best or tied in 1 of the 3 combinations; zeros is in all 3, but only because there is no hidden "
-        "layer (each combination on its own, at most 5% for any false claim)."
+        "he_normal is best or tied in 1 of the 3 combinations, tested one by one; zeros is in all 3, but only because "
+        "there is no hidden layer."
     )
     assert flat[1] == (
-        "Over all 3 combinations together (at most 5% for any false claim), lecun_normal is significantly worse than "
-        "another in all 3 and he_normal in 2; zeros in none."
+        "Tested together (at most 5% for any false claim in all 3 combinations), lecun_normal is significantly worse "
+        "than another in all 3 and he_normal in 2; zeros in none."
     )
     assert " has the highest validation accuracy of all 9 configurations: " in best_configuration(several(MEANS))
     deep = headline(several(MEANS, "[128]"))
     assert deep[0] == (
-        "zeros is best or tied in all 3 combinations and significantly better than every other in 2 (each combination "
-        "on its own, at most 5% for any false claim)."
+        "zeros is best or tied in all 3 combinations and significantly better than every other in 2, tested one by one."
     )
     equal = headline(several({name: dict.fromkeys(("zeros", "he_normal"), 0.9) for name in ("tanh", "relu")}, "[128]"))
-    assert equal[0].startswith(
-        "zeros and he_normal are best or tied in both combinations (each combination on its own,"
-    )
-    assert equal[1].endswith("for any false claim), no initializer is significantly worse than another.")
+    assert equal[0] == "zeros and he_normal are best or tied in both combinations, tested one by one."
+    assert equal[1].endswith("in both combinations), no initializer is significantly worse than another.")
     only = {name: {"zeros": 0.9, "he_normal": 0.5} for name in ("tanh", "relu")}
     assert headline(several(only))[0] == (
         "Only zeros is best or tied, in both combinations, and only because there is no hidden layer."

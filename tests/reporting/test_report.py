@@ -76,13 +76,15 @@ def words_with_five_seeds():
 def test_the_answer_stands_first_in_words(without_figures):
     text = words_with_five_seeds()
     answer = text.index(
-        "Over all 4 combinations together (at most 5% for any false claim), he_normal is significantly worse"
+        "Tested together (at most 5% for any false claim in all 4 combinations), he_normal is significantly worse"
     )
     assert (
         answer < text.index("Use zeros: significantly better than every other.") < text.index("Splits and the leader")
     )
     assert "zeros works only because the network has no hidden layer." in text[:answer]
-    assert "60 training runs on MNIST (55,000 training images), 5 seeds per configuration, 2 epochs each." in text
+    assert (
+        "60 training runs on MNIST (55,000 training images), 5 seeds per configuration, 2 epochs each, sgd at" in text
+    )
     for part in (
         "Method",
         "Environment",
@@ -107,6 +109,20 @@ def test_the_articles_configuration_is_described_as_expected_behaviour(without_f
     assert "The configuration of the article that the preset keepcoding repeats" in text
     assert "expected behaviour, not a bug" in text
     assert "zeros are a good start" in text
+
+
+def test_initializers_that_set_the_same_weights_are_named_together():
+    parsed = grid.parse(TEXT, overrides={"activation": "tanh"})
+    frame = made_up(parsed)
+    twin = frame[frame["initializer"] == "zeros"].assign(initializer="constant(value=0.0)")
+    other = twin.assign(initializer="nearly", test_loss=twin["test_loss"].where(twin["seed"] > 0, 0.123))
+    lacking = twin[twin["seed"] > 0].assign(initializer="lacking")
+    rows = stats.outcomes(pd.concat([frame, twin, other, lacking], ignore_index=True))
+    (note,) = [line for line in narrative.findings(rows, stats.verdicts(frame, ["loss"])) if "same results" in line]
+    assert note.endswith("because here they set the same weights: constant(value=0.0), zeros.")
+    assert not any(
+        "same results" in line for line in narrative.findings(stats.outcomes(frame), stats.verdicts(frame, ["loss"]))
+    )
 
 
 def test_per_layer_schemes_have_short_names_that_fit_the_figures(recwarn):
@@ -187,7 +203,10 @@ def test_divergence_is_counted_and_listed(without_figures):
     assert "2 of 5" in text
     dead = made_up(parsed, broken=lambda c: c.activation == "relu" and c.loss == "mse")
     text = Page(render(dead, parsed, [], "x")).text
-    assert "Over all 3 combinations together (at most 5% for any false claim), he_normal is significantly worse" in text
+    assert (
+        "Tested together (at most 5% for any false claim in all 3 combinations), he_normal is significantly worse"
+        in text
+    )
     assert text.count("Every run diverged: none can be recommended.") == 1
     everything = made_up(parsed, broken=lambda c: True)
     text = Page(render(everything, parsed, [], "x")).text
@@ -505,7 +524,7 @@ def test_results_are_reported_at_the_common_and_at_the_own_best_learning_rates(w
     frame = made_up(parsed, lambda c: 0.9 if own[c.initializer] == c.learning_rate else 0.6)
     text = Page(render(frame, parsed, [], "x")).text
     assert "With each initializer at its own best learning rate, he_normal and truncated_normal(std=1.0) are" in text
-    assert "for any false claim), no initializer is significantly worse than another." in text
+    assert "in both combinations), no initializer is significantly worse than another." in text
     assert "all at 0.1: " in text
     assert "each at its own best (zeros 0.01, he_normal 0.1 and truncated_normal(std=1.0) 0.1): " in text
     assert "zeros is among the best only at 0.01 and 1." in text

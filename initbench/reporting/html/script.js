@@ -155,6 +155,7 @@
   const show = (store) => {
     const shown = data.combinations.map((_, i) => chosen(i));
     for (const element of marked) element.hidden = !shown[element.dataset.combination];
+    for (const text of document.querySelectorAll(".lacking")) text.hidden = marked.some((element) => !element.hidden && element.tagName === "FIGURE");
     pick();
     root.classList.toggle("filtered", Boolean(view.sort) || Object.values(view.filters).some(Boolean));
     const only = view.filters.initializer;
