@@ -218,7 +218,8 @@ def _draw_block(
     groups = list(dict.fromkeys(group for group, _ in columns))
     widest = limit - left - GAP * (len(groups) - 1) - 2
     few = len(columns) <= MAX_LARGE_COLUMNS and widest / len(columns) >= FIT_LARGE
-    size = 9 if few else 8
+    words = [word for _, label in columns for word in label.replace("_", "_ ").split()]
+    size = 9 if few and LETTERS[9] * max(map(width_of, words)) + 4 <= widest / len(columns) else 8
     labels, cell = _labels([label for _, label in columns], widest / len(columns), LETTERS[size])
     cell = widest / len(columns) if asked_width() else cell
     starts = [left + cell * j + GAP * groups.index(group) for j, (group, _) in enumerate(columns)]
