@@ -345,7 +345,7 @@ def drawn(folder, monkeypatch):
 
     shown = [ReportFigure("accuracy", name, None) for name in ("tanh", "relu")]
     monkeypatch.setattr("initbench.reporting.gallery.gallery", lambda *_: shown)
-    monkeypatch.setattr("initbench.reporting.figures.save", lambda *_: b"a figure")
+    monkeypatch.setattr("initbench.reporting.figures.save", lambda *_, **__: b"a figure")
     monkeypatch.setattr("initbench.reporting.figures.undrawable", lambda *_: set())
     assert [path.name for path in ib.figures(folder)] == ["accuracy-tanh.svg", "accuracy-relu.svg"]
     assert ib.figures(folder, "pdf")
