@@ -107,7 +107,7 @@ def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "first_settings": evidence.first.combination,
         "cards": [
             [names.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.first.combination]
-            for _, rows in evidence.first.combinations
+            for _, rows in evidence.first.combinations[: limits.MAX_ANSWERS]
         ],
         "rows": [
             {

@@ -133,10 +133,9 @@ def _picker(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]]:
     firsts = [rows.iloc[0] for _, rows in evidence.combinations]
     picker = []
     for setting in evidence.combination:
-        values = dict.fromkeys(names.setting_text(setting, row[setting]) for row in firsts)
         texts = {names.setting_text(setting, row[setting]): names.title([setting], row) for row in firsts}
-        if len(values) > 1:
-            picker.append((setting, [(value, texts[value]) for value in values]))
+        if len(texts) > 1:
+            picker.append((setting, list(texts.items())))
     return picker
 
 
