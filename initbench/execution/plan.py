@@ -19,9 +19,9 @@ MIN_WIDTH, MAX_WIDTH = 6, 192
 # A GPU has memory for wide stacks, and only wide ones use it fully.
 GPU_STACK_BYTES, MAX_GPU_WIDTH = 1e9, 2048
 
-# The first stack of each worker takes about this many seconds, so that little work is lost if the run stops soon; and
-# the whole run takes at most this share longer for it.
-FIRST_SECONDS, FIRST_LOSS = 60.0, 0.015
+# The first stack of each worker takes about this many seconds, so that a minute's work is stored although a machine may
+# be slower than it was when it was measured; and the whole run takes at most this share longer for it.
+FIRST_SECONDS, FIRST_LOSS = 40.0, 0.015
 
 # The share of their time that workers may idle at the end before the last stacks are split.
 IDLE = 0.03
@@ -173,7 +173,7 @@ def begin_small(stacks: list[Stack], workers: int, seconds: Callable[[Stack], fl
         if len(stacks) < workers / FIRST_LOSS:
             return stacks
         return _with_parts_first(first, [MIN_WIDTH] * workers, others)
-    if max(map(seconds, first)) <= 1.5 * FIRST_SECONDS:
+    if max(map(seconds, first)) <= FIRST_SECONDS:
         return stacks
     longest_run = (1 + FIRST_LOSS) * _run_seconds(stacks, workers, seconds)
     widths = [_width_within(FIRST_SECONDS, stack, seconds) for stack in first]

@@ -51,8 +51,9 @@ class Answer:
         Those that are more than a point lower, but not significantly worse.
     recommendation, certainty, margin
         A sentence each: what to use, how sure that is, and how far it is from the usual default (or empty).
-    accuracy
-        The leader's mean test accuracy with its interval.
+    accuracy, accuracy_of
+        The mean test accuracy with its interval, and the initializer that has it: the leader, unless a test shows that
+        it is worse than another.
     certainty_label, margin_label
         The same for a table.
     warnings
@@ -72,6 +73,7 @@ class Answer:
     not_ruled_out: tuple[str, ...]
     recommendation: str
     accuracy: str
+    accuracy_of: str
     certainty: str
     certainty_label: str
     margin: str
@@ -99,6 +101,7 @@ def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
             names=part.names,
             not_ruled_out=tuple(part.others["initializer"]),
             recommendation=_recommendation(part),
+            accuracy_of="" if part.first is None else str(part.first["initializer"]),
             accuracy=numbers.marked(part.first) if part.first is not None else "–",
             certainty=_certainty(part),
             certainty_label=_certainty_label(part),
@@ -275,7 +278,8 @@ def _safe(part: _Combination) -> str:
     bounds = [f"{row['initializer']}, at most {numbers.at_most(row['regret_bound'])}" for _, row in shown.iterrows()]
     bounds[0] += " points below the best"
     until = "until then " * (part.decided_at <= MAX_SHOWN_SEEDS)
-    return f"; {until}the safest is {' (or '.join(bounds)}{')' * (len(bounds) > 1)}, with 95% confidence"
+    cause = f", because {either(list(part.others['initializer']))} is not ruled out" if len(part.others) else ""
+    return f"; {until}the safest is {' (or '.join(bounds)}{')' * (len(bounds) > 1)}, with 95% confidence{cause}"
 
 
 def _certainty_label(part: _Combination) -> str:

@@ -138,7 +138,7 @@ def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
         for title, rows in combinations
         for _, row in rows.iterrows()
     ]
-    if len(values):
+    if values.size > 1:
         description = (
             "Median number of epochs until a run's validation accuracy is at most one point below the leader's final "
             "one, by initializer and combination; blank where fewer than half of the runs reach it"

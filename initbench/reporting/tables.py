@@ -124,9 +124,10 @@ def latex(
     else:
         lines = [rf"\begin{{tabular}}{{{table.alignment}}}", *head, *body, r"\end{tabular}"]
         if captioned:
-            if wide:
-                lines = [r"\resizebox{\linewidth}{!}{%", *lines[:-1], r"\end{tabular}}"]
-                needs += r" and \usepackage{graphicx}"
+            # Scaled down to the width of the text if it is wider, and never up.
+            width = r"\ifdim\width>\linewidth\linewidth\else\width\fi"
+            lines = [rf"\resizebox{{{width}}}{{!}}{{%", *lines[:-1], r"\end{tabular}}"]
+            needs += r" and \usepackage{graphicx}"
             below = ["", r"\smallskip", rf"\begin{{minipage}}{{\linewidth}}\footnotesize {legend}\end{{minipage}}"]
             lines = [r"\begin{table}", r"\centering", *labelled, *style, *lines, *below, r"\end{table}"]
             needs += "; table* is as wide as two columns"

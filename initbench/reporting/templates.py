@@ -20,7 +20,12 @@ def fill(template: str, colours: str = "", **values: Any) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FunctionLoader(asset)
     )
     environment.filters |= {"breakable": _breakable, "digest": _digest, "points": in_points, "label": label}
-    environment.filters |= {"first_upper": _first_upper, "first_lower": uncapitalized, "some": shortened}
+    environment.filters |= {
+        "first_upper": _first_upper,
+        "first_lower": uncapitalized,
+        "some": shortened,
+        "words": _words,
+    }
     own = {"version": __version__, "style": Markup(asset("style.css")), "colours": Markup(colours)}
     return environment.get_template(template).render(**own, **values)
 
@@ -33,6 +38,11 @@ def asset(name: str) -> str:
 def _breakable(name: str) -> Markup:
     """A name that a narrow column may break before a parenthesis and after an underscore, and nowhere else."""
     return Markup(str(escape(name)).replace("(", "<wbr>(").replace("_", "_<wbr>"))
+
+
+def _words(command: str) -> Markup:
+    """A command whose lines break between its words: within one only where it is wider than a line."""
+    return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in command.split(" "))
 
 
 def _digest(script: str) -> str:

@@ -116,6 +116,6 @@ def test_the_plan_of_a_training_begins_small_and_has_the_times_of_its_stacks(mon
     monkeypatch.setattr(calibration, "speeds", lambda cells, *_: dict.fromkeys(calibration.kinds(cells), speed))
     stacks, seconds = start.planned_stacks(cells, parsed.sources, made_up.Instant())
     steps = 100 * cells[0].steps_per_epoch
-    assert [len(stack.cells) for stack in stacks[:3]] == [3, 3, 24]
+    assert [len(stack.cells) for stack in stacks[:3]] == [2, 2, 24]  # 18 s for each cell of a stack of two
     for stack, (training, initial_weights) in zip(stacks, seconds, strict=True):
         assert (training, initial_weights) == (pytest.approx(steps * 0.01 * len(stack.cells) / 24), 0.0)

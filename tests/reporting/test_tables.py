@@ -23,24 +23,13 @@ from initbench.spec.columns import METRICS
 LATEX = shutil.which("pdflatex")
 
 # All commands that a table may have; of one character, the escapes.
-COMMANDS = {
-    *(
-        "begin",
-        "end",
-        "toprule",
-        "midrule",
-        "bottomrule",
-        "addlinespace",
-        "multicolumn",
-        "cmidrule",
-        "textbf",
-        "mathbf",
-    ),
-    *("caption", "label", "centering", "small", "scriptsize", "footnotesize", "smallskip", "setlength", "tabcolsep"),
-    *("linewidth", "resizebox", "par", "noindent", "begingroup", "endgroup", "endhead", "endfirsthead"),
-    *("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"),
-    *("pm", "times", "dagger", "circ", "cdot", "\\", "&", "%", "$", "#", "_", "{", "}"),
-}
+COMMANDS = """
+    begin end toprule midrule bottomrule addlinespace multicolumn cmidrule textbf mathbf caption label centering small
+    scriptsize footnotesize smallskip setlength tabcolsep linewidth resizebox ifdim width else fi par noindent
+    begingroup endgroup endhead endfirsthead textbackslash textasciitilde textasciicircum textless textgreater textbar
+    pm times dagger circ cdot
+"""
+ALLOWED = {*COMMANDS.split(), *"\\&%$#_{}"}
 
 
 def scattered(cell):
@@ -87,7 +76,7 @@ def rows_of(markdown):
 def checked(latex):
     """A table of LaTeX: its commands are known, its braces match, and each row has as many cells as columns."""
     latex = re.sub(r"(?m)^%.*$", "", latex)
-    assert set(re.findall(r"\\([A-Za-z]+|.)", latex)) <= COMMANDS
+    assert set(re.findall(r"\\([A-Za-z]+|.)", latex)) <= ALLOWED
     text = re.sub(r"\\.", lambda m: m[0] if m[0][1].isalpha() else "  ", latex)
     depth = np.cumsum([(character == "{") - (character == "}") for character in text])
     assert depth.min() == 0 == depth[-1]
@@ -187,7 +176,7 @@ def test_the_layout_is_what_a_page_has_room_for():
     latex = checked(tables.latex(several, caption=""))
     assert r"\multicolumn{2}{c}{learning rate 0.1}" in latex
     assert latex.count(r"\multicolumn{8}{c}") == 2
-    assert r"\resizebox{\linewidth}{!}{%" in latex  # 17 columns
+    assert r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" in latex  # never wider than the text
     assert r"\begin{longtable}" in checked(tables.latex(several, "long", caption=""))  # 48 rows
 
 
@@ -253,6 +242,28 @@ def test_any_caption_leaves_a_table_as_it_is(evidence, text):
     assert latex.count("\n") == tables.latex(evidence, caption="").count("\n")
 
 
+def compiled(texts, folder, options=""):
+    """The tables, a page each, through pdflatex."""
+    packages = r"\usepackage{booktabs,graphicx,longtable}"
+    document = "\n\\clearpage\n".join(texts)
+    (folder / "paper.tex").write_text(
+        rf"\documentclass[{options}]{{article}}{packages}\begin{{document}}{document}\end{{document}}", encoding="utf-8"
+    )
+    command = [LATEX, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=120)
+
+
+@pytest.mark.skipif(not LATEX, reason="pdflatex is not installed")
+@pytest.mark.parametrize("options", ["", "twocolumn"])
+def test_no_complete_table_is_wider_than_the_text(evidence, tmp_path, options):
+    single, rates = evidence_of(activation="relu", loss="mse"), evidence_of(learning_rate=[0.1, 0.2, 0.3, 0.4])
+    texts = [tables.latex(of, caption="A caption.", label="tab:a") for of in (evidence, single, rates)]
+    texts.append(tables.latex(evidence, "long", caption="A caption."))
+    result = compiled(texts, tmp_path, options)
+    assert result.returncode == 0, result.stdout[-2000:].decode(errors="replace")
+    assert b"Overfull \\hbox" not in result.stdout
+
+
 @pytest.mark.skipif(not LATEX, reason="pdflatex is not installed")
 def test_latex_compiles_every_table(evidence, poisoned, tmp_path):
     texts = [tables.latex(evidence)]
@@ -263,18 +274,7 @@ def test_latex_compiles_every_table(evidence, poisoned, tmp_path):
             ]
     rates = evidence_of(learning_rate=[0.1, 0.2, 0.3, 0.4])
     texts += [tables.latex(rates, layout, caption=POISON) for layout in ("pivot", "long")]
-    packages = r"\usepackage{booktabs,graphicx,longtable}"
-    document = "\n\\clearpage\n".join(texts)
-    (tmp_path / "paper.tex").write_text(
-        rf"\documentclass{{article}}{packages}\begin{{document}}{document}\end{{document}}", encoding="utf-8"
-    )
-    result = subprocess.run(
-        [LATEX, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
+    result = compiled(texts, tmp_path)
     assert result.returncode == 0, result.stdout[-2000:].decode(errors="replace")
     assert b"Missing character" not in (tmp_path / "paper.log").read_bytes()
 

@@ -134,8 +134,10 @@
     for (const element of document.querySelectorAll("[data-card]")) element.hidden = !matches(+element.dataset.card);
     for (const card of document.querySelectorAll("article[data-card]")) card.classList.toggle("picked", +card.dataset.card === only);
     if (!table) return;
-    for (const element of [table, read("general"), read("next")]) if (element) element.hidden = only !== null;
-    read("any").hidden = !data.first_settings.some((setting) => view.filters[setting]);
+    const narrowed = data.first_settings.some((setting) => view.filters[setting]);
+    read("general").hidden = narrowed; // it is about all combinations
+    for (const element of [table, read("next")]) if (element) element.hidden = only !== null;
+    read("any").hidden = !narrowed;
   };
   // Long lists show their beginning, until a button shows all or a filter is set.
   for (const button of document.querySelectorAll(".expand")) button.addEventListener("click", () => {
