@@ -61,3 +61,12 @@ def test_the_table_of_commands_has_every_command_with_its_options():
     for name, usage in rows:
         options = {option for parameter in commands[name].params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", usage)) <= options, name
+
+
+def test_the_example_has_the_form_of_a_report_of_today():
+    html = ROOT / "initbench" / "reporting" / "html"
+    parts = [path.read_text() for path in html.glob("*.html") if path.name != "comparison.html"]
+    sections = {name for text in parts for name in re.findall(r'<section id="(\w+)">', text)}
+    example = (ROOT / "results" / "example-keepcoding" / "report.html").read_text()
+    assert len(sections) == 8
+    assert set(re.findall(r'<section id="(\w+)">', example)) == sections
