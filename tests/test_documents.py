@@ -59,7 +59,9 @@ def test_the_table_of_commands_has_every_command_with_its_options():
     commands = typer.main.get_command(app).commands
     assert {name for name, _ in rows} == set(commands)
     for name, usage in rows:
-        options = {option for parameter in commands[name].params for option in parameter.opts}
+        options = {
+            option for parameter in commands[name].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         assert set(re.findall(r"--[a-z-]+", usage)) <= options, name
 
 
