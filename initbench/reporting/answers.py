@@ -38,8 +38,6 @@ class Answer:
         Its index in `Evidence.combinations`.
     title
         Its name: `relu, cross_entropy`.
-    settings
-        The values of its settings as text, in the order of `Evidence.combination`.
     seeds
         The largest number of seeds of an initializer.
     kind
@@ -66,7 +64,6 @@ class Answer:
 
     combination: int
     title: str
-    settings: tuple[str, ...]
     seeds: int
     kind: str
     names: tuple[str, ...]
@@ -95,7 +92,6 @@ def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
         Answer(
             combination=part.index,
             title=part.title,
-            settings=tuple(setting_text(setting, part.rows[setting].iloc[0]) for setting in evidence.combination),
             seeds=part.seeds,
             kind=part.kind,
             names=part.names,

@@ -51,7 +51,7 @@ def test_one_that_is_left_is_decided():
     assert answer.accuracy == "90.2% +0.1 −0.2"
     assert answer.margin == "he_normal is 10.00 points (10.00 to 10.00) better than glorot_uniform, Keras’s default."
     assert answer.margin_label == "+10.00 (10.00 to 10.00)"
-    assert (answer.title, answer.settings, answer.seeds, answer.command) == ("relu, mse", ("relu", "mse"), 5, "")
+    assert (answer.title, answer.seeds, answer.command) == ("relu, mse", 5, "")
     assert answer.warnings == ()
     assert answer.details.startswith("the best: he_normal (90.2% ")
 
