@@ -12,7 +12,6 @@ from initbench.reporting import narrative, numbers
 from initbench.reporting.evidence import EQUIVALENT_WITHIN, RATE, Evidence
 from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_NAMED, MAX_NETWORKS, MAX_OPEN_NAMED, MAX_SHOWN_SEEDS
 from initbench.reporting.names import setting as setting_name
-from initbench.reporting.names import setting_text
 from initbench.reporting.names import title as title_of
 from initbench.spec import seed_rule
 from initbench.spec.grid import Grid
