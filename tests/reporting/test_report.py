@@ -623,7 +623,7 @@ def test_the_report_of_10_000_cells_is_small():
     assert len(many) == 9984
     page = render(made_up(many, lambda c: hash_of(c) / 16**6), many, [], "x")
     assert len(page.encode()) < 10_000_000
-    assert "This page contains the last epoch of each cell" in Page(page).text
+    assert "The data, the last epoch of each cell" in Page(page).text
 
 
 def judged(**values):
