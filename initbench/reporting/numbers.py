@@ -105,8 +105,12 @@ def loss_interval(row: Any, runs: str = "all") -> str:
 def loss_parts(row: Any, runs: str = "all") -> tuple[str, str]:
     """A row's mean loss, and half the width of its interval; an empty text where there is none.
 
+    A narrow interval has its first figure, up to seven decimals.
+
     >>> loss_parts({"mean_all": 0.31234, "all_low": 0.31, "all_high": 0.31468})
     ('0.3123', '0.0023')
+    >>> loss_parts({"mean_all": 1.61803, "all_low": 1.61798, "all_high": 1.61808})
+    ('1.61803', '0.00005')
     """
     mean = row[f"mean_{runs}"]
     if pd.isna(mean):
@@ -114,6 +118,8 @@ def loss_parts(row: Any, runs: str = "all") -> tuple[str, str]:
     half = (row[f"{runs}_high"] - row[f"{runs}_low"]) / 2
     if 0.001 <= abs(mean) < 1e6:
         digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 100 else 0
+        if 0 < half < 10**-digits:
+            digits = min(7, math.ceil(-math.log10(half) - 1e-9))
         return f"{mean:,.{digits}f}", "" if pd.isna(half) else f"{half:,.{digits}f}"
     return f"{mean:.3g}", "" if pd.isna(half) else f"{half:.2g}"
 
