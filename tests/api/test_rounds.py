@@ -312,9 +312,10 @@ def one_worker(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "config",
-    [{"workers": 2}, pytest.param({"workers": 2, "scheduler": "local"}, marks=pytest.mark.slow)],
+    [{"workers": 2}, {"workers": 2, "scheduler": "local"}],
     ids=["two workers", "cluster"],
 )
+@pytest.mark.slow
 def test_workers_stay_for_all_rounds_and_their_number_changes_no_cell(one_worker, config, tmp_path, monkeypatch):
     pools, start_pool = [], training.start.start_pool
 

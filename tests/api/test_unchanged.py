@@ -139,6 +139,7 @@ def test_a_look_that_is_known_later_regenerates_a_report(folder, drawn):
     assert len(drawn) == 3
 
 
+@pytest.mark.slow
 def test_another_program_or_library_regenerates_a_report(folder, drawn, monkeypatch):
     code = unchanged._code()
     assert len(code) == 1 + len(unchanged.LIBRARIES)

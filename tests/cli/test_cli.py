@@ -372,6 +372,7 @@ def run_into(folder, grid_file, *options):
     return [sys.executable, "-m", "initbench", "run", str(grid_file), "--results", str(folder), *options]
 
 
+@pytest.mark.slow
 def test_neither_width_nor_lost_standard_streams_change_a_result(tmp_path, grid_file, trained):
     closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
     done = subprocess.run([*closed, *run_into(tmp_path, grid_file, "--workers", "1", "--width", "5")], check=False)

@@ -274,6 +274,7 @@ OTHER_VERSION = "import initbench; initbench.__version__ = '0.0.9'"
 NO_INITBENCH = "import sys; sys.modules['initbench'] = None"
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_version_is_refused_by_name(cluster, grid_file, here, tmp_path):
     cluster.add("old", patch=OTHER_VERSION)
     cluster.add("none", patch=NO_INITBENCH)
@@ -322,6 +323,7 @@ dask_worker.serve = serve
 """
 
 
+@pytest.mark.slow
 def test_a_cell_that_kills_its_workers_is_reported_and_the_others_are_trained(tmp_path, grid_file, here):
     cluster = DaskCluster(tmp_path / "dask", seconds=0, scheduler__allowed_failures=1)
     stop = threading.Event()
@@ -397,7 +399,8 @@ dask_worker._write = write
 
 
 @pytest.mark.filterwarnings("ignore:.*does not separate learning from chance")  # of so few images
-@pytest.mark.parametrize("trains", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("trains", [False, True])
 def test_a_data_set_goes_to_a_worker_once(request, grid_file, tmp_path, trains):
     cluster = request.getfixturevalue("real_cluster" if trains else "cluster")
     write_folder(tmp_path / "tiny", images=2400, labels=2400)
@@ -520,8 +523,9 @@ dask_worker.serve = serve
 
 @pytest.mark.parametrize(
     ("sickness", "message"),
-    [(RAISES, "24 of 24"), pytest.param(CANNOT_START, "its processes do not start", marks=pytest.mark.slow)],
+    [(RAISES, "24 of 24"), (CANNOT_START, "its processes do not start")],
 )
+@pytest.mark.slow
 def test_a_sick_worker_beside_a_good_one_fails_no_cell(cluster, grid_file, here, tmp_path, sickness, message):
     cluster.add("sick", patch=sickness)
     cluster.add("good")

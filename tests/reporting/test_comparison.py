@@ -328,7 +328,11 @@ def test_runs_without_a_common_cell_cannot_be_compared(runs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("form", "first"), [("svg", b"<?xml"), ("pdf", b"%PDF"), pytest.param("png", b"\x89PNG", marks=pytest.mark.slow)]
+    ("form", "first"),
+    [
+        ("svg", b"<?xml"),
+        *(pytest.param(*form, marks=pytest.mark.slow) for form in (("pdf", b"%PDF"), ("png", b"\x89PNG"))),
+    ],
 )
 def test_figures_are_files_with_their_fonts_in_them(tmp_path, form, first):
     run = untrusted.made_run(tmp_path)

@@ -149,6 +149,7 @@ def test_labels_stand_level_within_their_columns(count, label):
         assert len({text.get_text() for text in labels[: count // 2]}) == count // 2
 
 
+@pytest.mark.slow
 def test_many_initializers_and_combinations_are_cut_to_those_with_the_best_ranks():
     names = [f"normal(std={i})" for i in range(1, MAX_OVERVIEW_INITIALIZERS + 4)]
     listed = ", ".join(f'{{ name = "normal", std = {i} }}' for i in range(1, len(names) + 1))

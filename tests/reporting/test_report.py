@@ -502,9 +502,7 @@ def test_degenerate_experiments_are_described_in_sentences(case, without_figures
 
 # Those whose figures lack what the others have: seeds, rows, rates, differences, accuracies, losses.
 DRAWN = {
-    "one seed, several rates",
     "a single cell",
-    "all values equal",
     "all diverged at every rate",
     "no rate that all have",
     "one initializer whose accuracies are no number",

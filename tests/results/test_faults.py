@@ -357,6 +357,7 @@ def test_workers_that_never_start_stop_the_run_with_a_line(grid, stand_in, tmp_p
     assert worker_run(grid, tmp_path, capsys)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_hung_worker_is_detected_by_its_silence(grid, whole, stand_in, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(processes, "SILENCE", 3.0)
     log = stand_in(stopped="glorot_uniform")

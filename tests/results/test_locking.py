@@ -111,6 +111,7 @@ def wait_for(true):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_second_run_is_rejected_naming_the_first_and_changes_nothing(grid, tmp_path):
     """With real processes, the second 0 to 300 ms after the first."""
     pauses = range(0, 301, 10) if THOROUGH else (0, 100)

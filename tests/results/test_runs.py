@@ -84,6 +84,7 @@ def test_two_runs_of_one_grid_are_equal_files(trained, tmp_path, grid_file):
     assert [p.name for p in part_files(tmp_path / "again" / "small")] == [p.name for p in part_files(trained[0])]
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(trained, tmp_path, grid_file):
     frame = ib.run(grid_file, results=tmp_path / "two", workers=2)
     pd.testing.assert_frame_equal(frame, trained[1], check_exact=True)
@@ -205,6 +206,7 @@ def test_a_loss_that_is_infinite_after_the_last_update_is_divergence_too():
     assert table([make_cell()], metrics).schema.equals(SCHEMA)
 
 
+@pytest.mark.slow
 def test_merge_drops_duplicates_and_lists_cells_that_differ(folder, trained, tmp_path, grid_file):
     ib.run(grid_file, results=tmp_path / "there", workers=1, overrides={"seed": [1, 2]})
     there = tmp_path / "there" / "small"
@@ -371,6 +373,7 @@ def test_workers_end_with_their_parent_and_import_nothing_from_the_working_direc
     until(lambda: not any(worker.exists() for worker in worker_folders), event="the end of the workers")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_path, grid_file):
     import os
     import signal

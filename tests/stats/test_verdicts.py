@@ -216,6 +216,7 @@ def test_an_initializer_with_a_run_that_is_missing_is_compared_over_the_common_s
     assert not stats.verdicts(lacking, [])["significant"].any()
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_leader_covers_although_it_was_selected():
     """Of 10 equal initializers, the leader's plain 95% interval covers about 87%."""
     generator = np.random.default_rng(5)

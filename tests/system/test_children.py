@@ -101,6 +101,7 @@ def recorded(monkeypatch):
     return started
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the marks are left by functions of POSIX")
 @pytest.mark.filterwarnings("ignore:NumPy draws the weights")  # `bench` says so here
 def test_no_command_runs_what_lies_in_the_working_directory(untrusted_folder, devices_anew, monkeypatch, tmp_path):
