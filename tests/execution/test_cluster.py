@@ -170,6 +170,7 @@ print(len(children), "children", len(listening), "listening")
 """
 
 
+@pytest.mark.slow
 def test_a_cluster_of_this_machine_listens_to_no_port_and_needs_no_guard(grid_file, trained_here, tmp_path):
     """Also where Dask's configuration asks for encryption, which concerns connections between processes."""
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -328,6 +328,7 @@ def test_a_users_own_grid_file_is_not_taken_for_an_experiment(tmp_path, grid_fil
     assert (own / "grid.toml").read_text() == SMALL_GRID
 
 
+@pytest.mark.slow
 def test_merge_treats_all_images_as_their_number(folder, tmp_path, grid_file):
     cheap = {"initializer": "zeros", "activation": "tanh", "seed": 1, "epochs": 1, "batch_size": 5000}
     (tmp_path / "all.toml").write_text(SMALL_GRID.replace("train_size = 640", ""))
@@ -352,6 +353,7 @@ def test_a_merge_keeps_what_counts_as_equivalent_where_the_experiments_agree(tmp
         assert merged.grid.equivalent_within == Experiment.open(merged.folder).grid.equivalent_within == expected
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent_and_import_nothing_from_the_working_directory(tmp_path, grid_file):
     (tmp_path / "random.py").write_text("raise SystemExit('an untrusted module was imported')")
     code = "import sys; sys.path.pop(0); from initbench.cli import main; main()"

@@ -237,6 +237,7 @@ def test_the_interval_of_the_leader_covers_although_it_was_selected():
     )
 
 
+@pytest.mark.slow
 def test_the_regret_bound_covers_whatever_was_selected():
     generator = np.random.default_rng(6)
     means = np.array([0.905, 0.904, 0.903, 0.9, 0.9, 0.89])
