@@ -497,7 +497,7 @@ def test_a_worker_whose_memory_is_limited_trains_the_same_bits_in_smaller_stacks
     """Its address space is limited when it begins to train: to what it has then, and a little."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     grid = tmp_path / "wide.toml"
-    grid.write_text(SMALL_GRID.replace("hidden = []", "hidden = [256]").replace('"same"', '"identity"'))
+    grid.write_text(SMALL_GRID.replace("hidden = []", "hidden = [1024]").replace('"same"', '"identity"'))
     more = {"train_size": 256, "epochs": 1, "seed": [0]}
     whole = ib.run(grid, results=tmp_path / "whole", workers=1, overrides=more)
     (tmp_path / "sitecustomize.py").write_text(LIMITED.format(log=str(tmp_path / "widths")))
