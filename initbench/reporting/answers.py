@@ -118,6 +118,7 @@ class _Combination:
         self.within = evidence.grid.equivalent_within
         self.no_hidden_layer = _no_hidden_layer(evidence, rows)
         self.decided_at, self.decided_at_if_declared = evidence.decided_at[index]
+        self.rates = _own_rates(evidence, rows)
         leaders = rows[rows["leader"]]
         self.leader = leaders.iloc[0] if len(leaders) else None
         self.left = narrative.candidates(rows)
@@ -151,6 +152,11 @@ class _Combination:
         return tuple(map(str, self.best["initializer"]))
 
     @property
+    def best_rates(self) -> set[float]:
+        """The learning rates at which the recommended initializers are best, where these were selected."""
+        return {self.rates[name] for name in self.names if name in self.rates}
+
+    @property
     def is_open(self) -> bool:
         return self.kind in ("open", "untested")
 
@@ -164,7 +170,12 @@ def _no_hidden_layer(evidence: Evidence, rows: pd.DataFrame) -> bool:
     """Return whether the networks of a combination have no hidden layer."""
     if "hidden" in evidence.combination:
         return not rows["hidden"].iloc[0]
-    return set(evidence.grid.axes["hidden"]) == {""}
+    return _is_flat(evidence.grid)
+
+
+def _is_flat(grid: Grid) -> bool:
+    """Return whether no network of a grid has a hidden layer."""
+    return set(grid.axes["hidden"]) == {""}
 
 
 def _recommendation(part: _Combination) -> str:
@@ -197,8 +208,7 @@ def _recommendation(part: _Combination) -> str:
 
 def _at_rate(part: _Combination) -> str:
     """Say at which learning rate of its own each is best, where that was selected; else an empty string."""
-    rates = own_rates(part.evidence, part.rows)
-    chosen = [f"{rates[name]:g}" for name in part.names if name in rates][:MAX_NAMED]
+    chosen = [f"{part.rates[name]:g}" for name in part.names if name in part.rates][:MAX_NAMED]
     if not chosen:
         return ""
     if len(set(chosen)) == 1:
@@ -206,7 +216,7 @@ def _at_rate(part: _Combination) -> str:
     return f" (at learning rates {numbers.listed(chosen)})"
 
 
-def own_rates(evidence: Evidence, rows: pd.DataFrame) -> dict[str, float]:
+def _own_rates(evidence: Evidence, rows: pd.DataFrame) -> dict[str, float]:
     """Return the learning rate of each initializer of a combination, where it was selected; else nothing."""
     if evidence.selected_from == 1:
         return {}
@@ -349,10 +359,10 @@ def _next_best(part: _Combination) -> list[str]:
 
 def _edges(part: _Combination) -> list[str]:
     """Name the recommended initializers whose own best learning rate is the lowest or the highest of the grid."""
-    rates, grid = own_rates(part.evidence, part.rows), part.evidence.grid.axes[RATE]
+    grid = part.evidence.grid.axes[RATE]
     lines = []
     for edge, end, beyond in ((min(grid), "lowest", "lower"), (max(grid), "highest", "higher")):
-        names = [name for name in part.names if rates.get(name) == edge]
+        names = [name for name in part.names if part.rates.get(name) == edge]
         if names:
             lines.append(
                 f"{narrative.some(names)} {'is' if len(names) == 1 else 'are'} best at learning rate {edge:g}, "
@@ -368,13 +378,12 @@ def _command(evidence: Evidence, parts: Sequence[_Combination], command: Sequenc
     The rule compares within each learning rate. So for initializers at rates of their own, it trains the one rate at
     which all that are recommended are best, as another experiment; empty if they are best at several.
     """
+    words = [*(command or ("initbench", "run", f"{evidence.grid.name}.toml"))]
     if rates := _more_rates(evidence, parts):
-        words = [*(command or ("initbench", "run", f"{evidence.grid.name}.toml"))]
         return shlex.join([*words, "--set", f"learning_rate={','.join(f'{rate:g}' for rate in rates)}"])
     unsettled = [part for part in parts if part.is_open]
-    words = [*(command or ("initbench", "run", f"{evidence.grid.name}.toml"))]
     rule = evidence.grid.seed_rule if evidence.until_decided else None
-    own = {rate for part in unsettled for name, rate in own_rates(evidence, part.rows).items() if name in part.names}
+    own: set[float] = set().union(*(part.best_rates for part in unsettled))
     if len(own) > 1:
         return ""
     if own:
@@ -398,13 +407,12 @@ def _more_rates(evidence: Evidence, parts: Sequence[_Combination]) -> list[float
 
     The ratio of the new rate to the end is that of the two rates at this end. Empty where no end is such.
     """
-    best = {rate for part in parts for name, rate in own_rates(evidence, part.rows).items() if name in part.names}
+    best: set[float] = set().union(*(part.best_rates for part in parts))
+    if not best:
+        return []
     rates = sorted(evidence.grid.axes[RATE])
-    beyond = [
-        float(f"{end**2 / neighbour:.3g}")
-        for end, neighbour in ((rates[0], rates[1]), (rates[-1], rates[-2]))
-        if end in best
-    ] if best else []  # fmt: skip
+    ends = ((rates[0], rates[1]), (rates[-1], rates[-2]))
+    beyond = [float(f"{end**2 / neighbour:.3g}") for end, neighbour in ends if end in best]
     return sorted([*rates, *beyond]) if beyond else []
 
 
@@ -429,7 +437,7 @@ def network(grid: Grid) -> str:
     """Return the networks in words: the widths of their layers, and how many are hidden."""
     hidden = grid.axes["hidden"]
     sizes = dict.fromkeys((source.pixels, source.classes) for source in grid.sources.values())
-    if set(hidden) == {""} and grid.axes["output_activation"] == ("same",):
+    if _is_flat(grid) and grid.axes["output_activation"] == ("same",):
         layers = "; ".join(_network(pixels, "", classes) for pixels, classes in sizes)
         return f"{layers}: the activation is that of the output."
     if len(hidden) * len(sizes) <= MAX_NETWORKS:
@@ -497,14 +505,14 @@ def _of_all(count: int, total: int) -> str:
 
 def _zeros_last(evidence: Evidence, names: Sequence[str]) -> list[str]:
     """Names with zeros last, where no network has a hidden layer."""
-    return sorted(names, key=lambda name: name == "zeros") if set(evidence.grid.axes["hidden"]) == {""} else list(names)
+    return sorted(names, key=lambda name: name == "zeros") if _is_flat(evidence.grid) else list(names)
 
 
 def _mostly(evidence: Evidence, table: pd.DataFrame) -> str:
     """Say which initializers are among the best in most combinations: each combination on its own."""
     total = len(table.drop_duplicates(evidence.combination))
     counts = (table["standing"] == "best").groupby(table["initializer"], sort=False).sum()
-    zeros = int(counts.get("zeros", 0)) if set(evidence.grid.axes["hidden"]) == {""} else 0
+    zeros = int(counts.get("zeros", 0)) if _is_flat(evidence.grid) else 0
     others = counts.drop("zeros") if zeros else counts
     most = int(others.max()) if len(others) else 0
     if not most:
@@ -551,8 +559,7 @@ def warnings(evidence: Evidence) -> list[str]:
     lines = []
     zeros = [part for part in parts if part.no_hidden_layer and "zeros" in part.names]
     if zeros:
-        everywhere = set(evidence.grid.axes["hidden"]) == {""}
-        reason = "because the network has" if everywhere else "where a network has"
+        reason = "because the network has" if _is_flat(evidence.grid) else "where a network has"
         lines.append(f"zeros works only {reason} no hidden layer.")
     edges = [part for part in parts if _edges(part)]
     if len(parts) == 1:
