@@ -9,6 +9,8 @@ from frames import frame_of
 from scipy import stats as scipy_stats
 
 from initbench import stats
+from initbench.spec import seed_rule
+from initbench.stats import _deciding
 from initbench.stats._sequential import critical_t, log_e_value
 
 COMBINATION = ["activation", "loss"]
@@ -116,3 +118,8 @@ def test_there_is_a_row_for_each_combination():
     assert table["decided_at"].tolist() == [estimated(frame) for frame in frames]
     empty = stats.seeds_to_decide(frames[0].iloc[:0], COMBINATION)
     assert empty.columns.tolist() == table.columns.tolist()
+
+
+def test_the_estimate_looks_where_the_rule_does():
+    """`stats` may not import `spec.seed_rule`."""
+    assert _deciding.BATCH == seed_rule.BATCH
