@@ -5,6 +5,10 @@ annotations and defaults are what the grid file may set; the first line of its d
 name with the values of all parameters. Its string, `uniform(low=-0.2, high=0.2)`, is canonical and stands in tables:
 parameters that keep their default are left out, so that a parameter added later does not rename existing calls; except
 the scale of a sampler, without which its name is ambiguous.
+
+The name of a plugin's function carries a digest of its code, `scaled_orthogonal@` and 20 hexadecimal digits. A grid
+file may use it without the digest while `naming` says what it means. A name with a digest whose code is not loaded is
+valid, too: it comes from stored results, which are read without the code.
 """
 
 import ast
@@ -13,6 +17,8 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -40,10 +46,45 @@ ALWAYS_SHOWN = frozenset({"std", "low", "high", "value"})
 # A message lists at most this many allowed names.
 MAX_NAMES = 24
 
+# The name of a plugin's function, with the digest of its code; people are shown the first digits of it.
+DIGEST_DIGITS, SHOWN_DIGITS = 20, 6
+OWN_NAME = re.compile(rf"([A-Za-z_]\w*)@([0-9a-f]{{{DIGEST_DIGITS}}})(?![0-9a-zA-Z_@])", re.ASCII)
+
+
+def digests_in(*texts: str) -> set[str]:
+    """Return the digests of the plugins whose functions are named in canonical strings.
+
+    >>> digests_in("he_normal", "mine@0123456789abcdef0123(gain=1.3)")
+    {'0123456789abcdef0123'}
+    """
+    return {digest for text in texts if "@" in text for _, digest in OWN_NAME.findall(text)}
+
+
+def shorten_digests(text: str) -> str:
+    """Return a text in which the digests of plugins are shortened, as people are shown them.
+
+    >>> shorten_digests("per_layer(first=mine@0123456789abcdef0123(gain=1.3), hidden=ones, last=ones)")
+    'per_layer(first=mine@012345(gain=1.3), hidden=ones, last=ones)'
+    """
+    return OWN_NAME.sub(lambda name: f"{name[1]}@{name[2][:SHOWN_DIGITS]}", text) if "@" in text else text
+
+
+_named: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("named", default={})
+
+
+@contextmanager
+def naming(full_names: Mapping[tuple[str, str], str]) -> Iterator[None]:
+    """Within it, plugins' functions are known by their short names: `full_names` has them by kind and short name."""
+    token = _named.set({**_named.get(), **full_names})
+    try:
+        yield
+    finally:
+        _named.reset(token)
+
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a registered function: its name, kind (float, int or str), default, and choices if it has any."""
+    """A parameter of a registered function: its name, kind (float, int, bool or str), default, and choices, if any."""
 
     name: str
     kind: type
@@ -55,6 +96,8 @@ class Parameter:
         """The allowed values, in words."""
         if self.choices:
             return "one of " + ", ".join(map(repr, self.choices))
+        if self.kind is bool:
+            return "true or false"
         return "an integer" if self.kind is int else "a finite number"
 
     def convert(self, value: object) -> Any:
@@ -63,6 +106,10 @@ class Parameter:
             if isinstance(value, str) and value in self.choices:
                 return value
             raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}{nearest(value, self.choices)}")
+        if self.kind is bool:
+            if isinstance(value, bool):
+                return value
+            raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}")
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         # NaN fails the comparison; denormal numbers, which training flushes to zero, are refused.
         finite = number and (value == 0 or sys.float_info.min <= abs(value) < sys.float_info.max)  # type: ignore[arg-type]
@@ -143,16 +190,20 @@ class Call:
 
 
 class Registry(Mapping[str, Record]):
-    """The functions of one kind, by name, in the order of their definitions; `record` is the class of their records."""
+    """The functions of one kind, by name, in the order of their definitions; `record` is the class of their records.
+
+    Iteration yields initbench's own. Those of plugins are found by their full names, too.
+    """
 
     def __init__(self, kind: str, record: type[Record]) -> None:
         self.kind = kind
-        self._record = record
+        self.record = record
         self._entries: dict[str, Record] = {}
+        self._of_plugins: dict[str, Record] = {}
         self.aliases: dict[str, Alias] = {}
 
     def __getitem__(self, name: str) -> Record:
-        return self._entries[name]
+        return self._of_plugins[name] if "@" in name else self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -169,7 +220,7 @@ class Registry(Mapping[str, Record]):
         def add(function: Function, /) -> Function:
             name, keywords = function.__name__, inspect.signature(function).parameters
             self._require_new(name)
-            self._entries[name] = self._record(
+            self._entries[name] = self.record(
                 name=name,
                 function=function,
                 parameters=_parameters(function),
@@ -180,6 +231,10 @@ class Registry(Mapping[str, Record]):
             return function
 
         return add
+
+    def add(self, record: Record) -> None:
+        """Add the record of a plugin's function, whose name carries the digest of its code."""
+        self._of_plugins[record.name] = record
 
     def _require_new(self, name: str) -> None:
         if name in self._entries or name in self.aliases:
@@ -227,6 +282,10 @@ class Registry(Mapping[str, Record]):
             With one line: the value, what is allowed, and the nearest valid name.
         """
         name, arguments = _name_and_arguments(value, self.article)
+        short_names = {short: full for (kind, short), full in _named.get().items() if kind == self.kind}
+        name = short_names.get(name, name)
+        if OWN_NAME.fullmatch(name):
+            return self._call_of_plugin(name, arguments, only)
         if alias := self.aliases.get(name):
             parameters = _converted(alias, arguments)
             try:
@@ -236,7 +295,7 @@ class Registry(Mapping[str, Record]):
             return self.resolve(alias.canonical if spelled == alias.spelling() else spelled, only, also)
         names = [n for n, e in self._entries.items() if not only or only in e.tags]
         if name not in names:
-            names += [also] * bool(also)
+            names += [*[also] * bool(also), *short_names]
             allowed = ", ".join(names) if len(names) <= MAX_NAMES else f"the names in `initbench list {self.kind}s`"
             kind = f"{only} {self.kind}" if only else self.kind
             registered = name in self._entries
@@ -245,13 +304,21 @@ class Registry(Mapping[str, Record]):
                 f"{problem}; allowed: {allowed}"
                 f"{nearest(name, [*names, *(alias.name for alias in self.aliases_of('', only))])}"
             )
-        entry = self._entries[name]
-        return Call(name, tuple(_converted(entry, arguments).items()), tuple(p.default for p in entry.parameters))
+        return _call(self._entries[name], arguments)
+
+    def _call_of_plugin(self, name: str, arguments: Mapping[str, object], only: str) -> Call:
+        """Return the call of a plugin's function; one whose code is not loaded takes any parameters."""
+        if name not in self._of_plugins:
+            return Call(name, tuple(arguments.items()), (None,) * len(arguments))
+        entry = self._of_plugins[name]
+        if only and only not in entry.tags:
+            raise ValueError(f"{shorten_digests(name)} is not {_with_article(f'{only} {self.kind}')}")
+        return _call(entry, arguments)
 
     def lookup(self, canonical: str) -> tuple[Record, dict[str, Any]]:
         """Return the record that a canonical string names, and its parameters as keyword arguments."""
         call = self.resolve(canonical)
-        return self._entries[call.name], call.keywords
+        return self[call.name], call.keywords
 
     def call(self, canonical: str, *positional: Any, **supplied: Any) -> Any:
         """Call the function that a canonical string names, with its parameters and what it takes of `supplied`."""
@@ -262,6 +329,10 @@ class Registry(Mapping[str, Record]):
 
 def _with_article(noun: str) -> str:
     return ("an " if noun[0] in "aeiou" else "a ") + noun
+
+
+def _call(entry: Entry, arguments: Mapping[str, object]) -> Call:
+    return Call(entry.name, tuple(_converted(entry, arguments).items()), tuple(p.default for p in entry.parameters))
 
 
 def _converted(entry: Entry | Alias, arguments: Mapping[str, object]) -> dict[str, Any]:
@@ -314,7 +385,7 @@ def _name_and_arguments(value: object, article: str) -> tuple[str, dict[str, obj
 
 
 # A call as tables write it: names, numbers, quoted strings, and as a value another call whose values are no calls.
-_CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
+_CALL = re.compile(r"\s*([\w@]+)\s*\((.*)\)\s*", re.DOTALL)
 _ARGUMENT = re.compile(r"""\s*(\w+)\s*=\s*('[^']*'|"[^"]*"|[^\s,()'"=]+(?:\([^()]*\))?)\s*(?:,|$)""")
 
 
@@ -340,10 +411,12 @@ def parsed_call(text: str) -> tuple[str, dict[str, str]]:
     return call[1], arguments
 
 
-def _literal(text: str) -> int | float | str:
-    """Return a number, or the content of a quoted string; ValueError of anything else."""
+def _literal(text: str) -> int | float | str | bool:
+    """Return a number, a truth value, or the content of a quoted string; ValueError of anything else."""
     if text[0] in "'\"":
         return text[1:-1]
+    if text in ("True", "False"):
+        return text == "True"
     try:
         return int(text)
     except ValueError:
