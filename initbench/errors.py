@@ -22,6 +22,10 @@ class UserError(Exception):
         self.lines = tuple(printed)
 
 
+class PluginError(ValueError):
+    """A plugin's function fails, or returns what it must not: the message has its file, the line and the reason."""
+
+
 class CannotWrite(OSError):  # noqa: N818
     """A file of an experiment cannot be written: the disk is full, read-only, or gone."""
 

@@ -10,6 +10,7 @@ from initbench.errors import UserError, WorkerDied
 from initbench.execution.events import Finished, Lost, Notice, Progress, Speed, Untrained
 from initbench.execution.plan import Stack, split
 from initbench.execution.pool import Cause, PoolChanged, TaskLost, WorkerMessage, WorkerPool
+from initbench.plugins import store
 
 # What a worker does with a stack: train it, or measure a time.
 Action = Literal["train", "speed", "initialization"]
@@ -160,7 +161,9 @@ def _recover(
 
 def _request(stack: Stack, task: int, action: Action) -> dict[str, Any]:
     cells = [cell.values() for cell in stack.cells]
-    return {"task": task, "action": action, "cells": cells, "source": asdict(stack.source)}
+    request = {"task": task, "action": action, "cells": cells, "source": asdict(stack.source)}
+    plugins = store.of(name for cell in stack.cells for name in cell.functions)
+    return {**request, "plugins": [bundle.to_json() for bundle in plugins]} if plugins else request
 
 
 def _to_event(stack: Stack, message: WorkerMessage) -> Finished:

@@ -63,6 +63,18 @@ class Cell(NamedTuple):
         return tuple(self)
 
     @property
+    def functions(self) -> tuple[str, ...]:
+        """The canonical strings of its functions: what the code of a plugin can be needed for."""
+        return (
+            self.initializer,
+            self.bias_initializer,
+            self.activation,
+            self.output_activation,
+            self.loss,
+            self.optimizer,
+        )
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """The widths of the hidden layers: `128-64` is (128, 64), an empty string is ()."""
         return widths(self.hidden)

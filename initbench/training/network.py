@@ -31,7 +31,7 @@ from initbench.models.perceptron import EVALUATION_BATCH
 from initbench.spec.cell import Cell
 from initbench.training import kernels
 from initbench.training.data import Batch, Block, Data
-from initbench.training.parameters import initial_parameters
+from initbench.training.parameters import Initialized, initial_parameters
 
 BIAS = 1  # the column of X that stands before the pixels', and the row of W
 WHITE = 255.0
@@ -51,7 +51,7 @@ class Network:
         cells: Sequence[Cell],
         data: Data,
         dtype: torch.dtype,
-        initialized: Callable[[Cell, float], None] = lambda cell, seconds: None,
+        initialized: Initialized = lambda cell, seconds, parameters: None,
     ) -> None:
         # A stack of one is padded with itself: a product of a single cell may take another path, with other bits.
         self.cells = [*cells, cells[0]] if len(cells) == 1 else list(cells)
@@ -90,10 +90,10 @@ class Network:
         """Return zeros of this shape, with the network's type and device."""
         return torch.zeros(*shape, dtype=self.dtype, device=self.device)
 
-    def _start(self, layers: Sequence[tuple[int, int]], initialized: Callable[[Cell, float], None]) -> None:
+    def _start(self, layers: Sequence[tuple[int, int]], initialized: Initialized) -> None:
         """Set the cells' initial parameters, which are always computed on the CPU.
 
-        `initialized` is called with each cell and the seconds that it took.
+        `initialized` is called with each cell, the seconds that it took, and its parameters.
         """
         dtype = str(self.dtype).removeprefix("torch.")
         arrays = [torch.zeros(array.shape, dtype=self.dtype) for array in (self.first, self.rare, *self.deeper)]
@@ -102,7 +102,7 @@ class Network:
             if n < self._count:
                 begin = time.perf_counter()
                 parameters = initial_parameters(cell, tuple(layers), self.data.read, dtype)
-                initialized(cell, time.perf_counter() - begin)
+                initialized(cell, time.perf_counter() - begin, parameters)
             (weights, bias), *others = parameters
             columns = slice(n * width, (n + 1) * width)
             lit = torch.from_numpy(weights[self.data.lit])

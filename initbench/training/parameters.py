@@ -12,6 +12,9 @@ from initbench.initializers.model import Array, Batch, Model, Parameters
 from initbench.random import streams
 from initbench.spec.cell import Cell
 
+# Called with each cell of a training, the seconds that its initial parameters took, and these.
+Initialized = Callable[[Cell, float, Parameters], None]
+
 
 @dataclass(frozen=True)
 class Batches:

@@ -16,6 +16,7 @@ from initbench.random import streams
 from initbench.spec.cell import Cell
 from initbench.training.data import Data
 from initbench.training.network import Network, PassBuffers
+from initbench.training.parameters import Initialized
 
 Floats = NDArray[np.float64]
 
@@ -56,12 +57,12 @@ def train(
     data: Data,
     dtype: torch.dtype = torch.float32,
     progress: Callable[[float], None] = lambda epochs: None,
-    initialized: Callable[[Cell, float], None] = lambda cell, seconds: None,
+    initialized: Initialized = lambda cell, seconds, parameters: None,
 ) -> Iterator[Epoch]:
     """Train a stack: yields epoch 0, before training, then every epoch after it.
 
     `progress` is called with the number of epochs done, in fractions, several times an epoch; `initialized`, for each
-    cell, with the seconds that its initial weights took.
+    cell, with the seconds that its initial parameters took, and these.
     """
     first, count = cells[0], len(cells)
     steps = Steps(cells, data, dtype, initialized)
@@ -93,7 +94,7 @@ class Steps:
         cells: Sequence[Cell],
         data: Data,
         dtype: torch.dtype = torch.float32,
-        initialized: Callable[[Cell, float], None] = lambda cell, seconds: None,
+        initialized: Initialized = lambda cell, seconds, parameters: None,
     ) -> None:
         first = cells[0]
         if data.device.type == "cuda":

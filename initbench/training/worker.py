@@ -29,6 +29,7 @@ import torch
 import initbench
 from initbench.data.datasets import Source
 from initbench.errors import UserError
+from initbench.initializers.model import Parameters
 from initbench.random import noise
 from initbench.spec.cell import Cell
 from initbench.spec.columns import METRICS
@@ -41,13 +42,14 @@ from initbench.training.stack import Steps, bits_hold, prepare_process, quickly_
 
 def main() -> None:
     """Serve until the input ends."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # a library's output must not mix with the replies
+    requests, replies = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # a library's output must not mix with the replies, nor what it reads with the tasks
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     device, idle = sys.argv[1], float((*sys.argv, "0")[2])
     prepare_process()
     _send(replies, event="ready", environment=environment(device), host=socket.gethostname())
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(tasks,), daemon=True).start()
+    threading.Thread(target=_receive, args=(requests, tasks), daemon=True).start()
     data: dict[str, Data] = {}
     exact: dict[Any, bool] = {}
     alive = False
@@ -63,7 +65,7 @@ def main() -> None:
             _serve(task, data, exact, replies, device)
         except UserError as error:
             _send(replies, event="failed", task=task["task"], lines=error.lines)
-        except Exception as error:
+        except BaseException as error:  # also of a plugin's sys.exit()
             traceback.print_exc()
             memory = _is_out_of_memory(error)
             why = "out of memory" if memory else f"{type(error).__name__}: {error}"
@@ -77,9 +79,9 @@ def _send_heartbeats(replies: IO[str], interval: float) -> None:
         _send(replies, event="alive", used=time.process_time())
 
 
-def _receive(tasks: "queue.SimpleQueue[str]") -> None:
+def _receive(requests: IO[str], tasks: "queue.SimpleQueue[str]") -> None:
     """Queue the lines of the input; at its end stop at once, even in a stack: no process waits for the result."""
-    for line in sys.stdin:
+    for line in requests:
         tasks.put(line)
     os._exit(0)
 
@@ -104,7 +106,7 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
 
     initialization: dict[str, dict[str, float]] = {}
 
-    def initialized(cell: Cell, seconds: float) -> None:
+    def initialized(cell: Cell, seconds: float, parameters: Parameters) -> None:
         total = initialization.setdefault(cell.initializer, {"cells": 0, "seconds": 0.0})
         total["cells"] += 1
         total["seconds"] = round(total["seconds"] + seconds, 6)
@@ -155,7 +157,7 @@ def _in_available_memory(work: Callable[[list[Cell]], list[Any]], cells: list[Ce
     return _in_available_memory(work, cells[:middle]) + _in_available_memory(work, cells[middle:])
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory is too small; PyTorch's for CPU memory is a plain RuntimeError."""
     phrases = ("can't allocate memory", "not enough memory", "std::bad_alloc", "ALLOC_FAILED")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(phrase in str(error) for phrase in phrases)

@@ -201,7 +201,7 @@ def test_cells_that_begin_from_data_keep_their_bits_in_any_stack_and_are_the_pla
 def test_a_stack_of_one_makes_its_initial_weights_once(small):
     initialized = []
     cells = [make_cell(initializer="lsuv", hidden="16")]
-    stack.Steps(cells, Data(small), initialized=lambda cell, seconds: initialized.append((cell, seconds > 0)))
+    stack.Steps(cells, Data(small), initialized=lambda cell, seconds, _: initialized.append((cell, seconds > 0)))
     assert initialized == [(cells[0], True)]
 
 
