@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from initbench.api import compare, figures, load, merge, report, run, verify
     from initbench.errors import CannotWrite, UserError, WorkerDied
     from initbench.functions import activations, losses, optimizers
+    from initbench.plugins.marks import activation, initializer, loss, optimizer
     from initbench.spec import grid
 
 _MODULES = {
@@ -37,6 +38,10 @@ _NAMES = {
     "report": "initbench.api",
     "run": "initbench.api",
     "verify": "initbench.api",
+    "activation": "initbench.plugins.marks",
+    "initializer": "initbench.plugins.marks",
+    "loss": "initbench.plugins.marks",
+    "optimizer": "initbench.plugins.marks",
     "UserError": "initbench.errors",
     "CannotWrite": "initbench.errors",
     "WorkerDied": "initbench.errors",
@@ -46,14 +51,18 @@ __all__ = [
     "CannotWrite",
     "UserError",
     "WorkerDied",
+    "activation",
     "activations",
     "compare",
     "figures",
     "grid",
+    "initializer",
     "initializers",
     "load",
+    "loss",
     "losses",
     "merge",
+    "optimizer",
     "optimizers",
     "report",
     "run",

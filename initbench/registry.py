@@ -139,6 +139,7 @@ class Entry:
     parameters: tuple[Parameter, ...]
     tags: frozenset[str]
     supplied: frozenset[str]  # the arguments of SUPPLIED that it takes
+    is_described: bool = False  # whether it only describes a plugin's function, which another process executes
 
     @property
     def summary(self) -> str:

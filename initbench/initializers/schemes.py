@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from initbench.errors import nearest, shown
+from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers._base import INITIALIZERS, Array, Initializer, Position
 from initbench.initializers.model import Model, NoBatches, Parameters, positions
 from initbench.random import streams
-from initbench.registry import documentation, parsed_call
+from initbench.registry import OWN_NAME, documentation, parsed_call
 
 if TYPE_CHECKING:
     from scipy.stats.distributions import rv_frozen
@@ -108,7 +109,6 @@ def by_position(value: object) -> dict[str, object] | None:
         raise ValueError(f"given {shown(value)}; allowed: {PER_LAYER}(first=…, hidden=…, last=…)") from None
 
 
-@lru_cache(maxsize=1024)
 def of_layers(initializer: str, depth: int) -> tuple[str, ...]:
     """Return the scheme of each of `depth` layers; of a scheme of whole networks its name, once.
 
@@ -117,6 +117,12 @@ def of_layers(initializer: str, depth: int) -> tuple[str, ...]:
     >>> of_layers("zeros", 2), of_layers("lsuv", 2)
     (('zeros', 'zeros'), ('lsuv',))
     """
+    # What a plugin's scheme is becomes known when its code is loaded.
+    return _of_layers(initializer, depth) if "@" not in initializer else _of_layers.__wrapped__(initializer, depth)
+
+
+@lru_cache(maxsize=1024)
+def _of_layers(initializer: str, depth: int) -> tuple[str, ...]:
     table = by_position(initializer)
     if table is not None:
         return tuple(str(table[position]) for position in positions(depth))
@@ -176,16 +182,29 @@ def _entry(scheme: str) -> Initializer:
     return INITIALIZERS[_name(scheme)]
 
 
+def runs_here(*names: str) -> bool:
+    """Return whether this process can call all functions of these canonical strings: it has the code of plugins'."""
+    for name in names:
+        for own_name, digest in OWN_NAME.findall(name):
+            full = f"{own_name}@{digest}"
+            records = [registry[full] for registry in (INITIALIZERS, ACTIVATIONS) if full in registry]
+            if not records or any(record.is_described for record in records):
+                return False
+    return True
+
+
 def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, bias: bool = False) -> str:
     """Return why an initializer cannot fill a network of these layers and this activation, or an empty string.
 
-    With `bias` the initializer is one of the biases.
+    With `bias` the initializer is one of the biases. A plugin's function that this process cannot call fits.
 
     >>> unfit("random_walk", ((784, 10),), "gelu")
     "random_walk: activation = 'gelu'; allowed: identity, relu, tanh"
     >>> unfit("he_normal", ((784, 10),), "relu")
     ''
     """
+    if not runs_here(initializer, activation):
+        return ""
     schemes = of_layers(initializer, len(layers))
     if is_network_scheme(initializer):
         return _refusal(initializer, activation, "hidden", len(layers))
@@ -238,6 +257,8 @@ def probe(initializer: str) -> None:
     for scheme in dict.fromkeys(of_layers(initializer, 3)):
         # Every scheme takes the identity, and without hidden layers the activation does not matter to the others.
         activation = "tanh" if is_network_scheme(scheme) else "identity"
+        if "@" in scheme:  # it is tried on the shapes of the grid
+            continue
         if refusal := _refusal(scheme, activation, "last", 1):
             raise ValueError(refusal)
 

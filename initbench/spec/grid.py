@@ -3,14 +3,18 @@
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from initbench.data import datasets
 from initbench.errors import UserError
-from initbench.spec import gridfile
+from initbench.plugins.bundle import Bundle
+from initbench.plugins.consent import refuse_unless_allowed
+from initbench.plugins.describe import described, hosting
+from initbench.registry import naming
+from initbench.spec import gridfile, own
 from initbench.spec.cell import Cell
 from initbench.spec.columns import SETTINGS
 from initbench.spec.contradictions import contradictions
@@ -27,6 +31,7 @@ class Grid:
     `equivalent_within`, in percentage points, is what choosing an initializer may cost so that the report calls it
     equivalent to the best; None if the file does not set it. It changes no cell and no result. With a `seed_rule`, the
     seeds are the most that the rule may take, and so are the cells: the results decide how many are trained.
+    `plugins` has the code of the plugins whose functions stand on the axes, by digest.
     """
 
     name: str
@@ -35,6 +40,7 @@ class Grid:
     text: str
     equivalent_within: float | None = None
     seed_rule: SeedRule | None = None
+    plugins: Mapping[str, Bundle] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return math.prod(len(values) for values in self.axes.values())
@@ -87,21 +93,36 @@ def read(
     name: str = "",
     sources: Mapping[str, datasets.Source] | None = None,
     smoke: bool = False,
+    plugins: Sequence[str | Path] = (),
+    bundles: Sequence[Bundle] = (),
+    allow: own.Allow | None = refuse_unless_allowed,
 ) -> Grid:
     """Read a grid file, with `overrides` (setting: value) applied; UserError lists every mistake.
 
     `name` is the experiment's name if the file does not set one; the default is the file's own name, or for an
-    experiment's `grid.toml` its folder's. `sources` as for `parse`; `smoke` makes the grid small, for a first look. The
-    file is read once: it may be a pipe.
+    experiment's `grid.toml` its folder's. `sources`, `plugins`, `bundles` and `allow` as for `parse`; `smoke` makes the
+    grid small, for a first look. The file is read once: it may be a pipe.
     """
     path = Path(path)
     text, origin = gridfile.read_text(path), gridfile.label(path)
     name = name or gridfile.default_name(path)
-    grid = parse(text, origin=origin, name=name, overrides=overrides, sources=sources)
-    if smoke:
-        small = {**(overrides or {}), **smoke_overrides(grid)}
-        grid = parse(text, origin=origin, name=name, overrides=small, sources=sources)
-    return grid
+    folder = None if gridfile.experiment_folder(path) else path.parent
+    small: dict[str, object] = {}
+    while True:
+        grid = parse(
+            text,
+            origin=origin,
+            name=name,
+            overrides={**(overrides or {}), **small},
+            sources=sources,
+            folder=folder,
+            plugins=plugins,
+            bundles=bundles,
+            allow=allow,
+        )
+        if not smoke or small:
+            return grid
+        small = smoke_overrides(grid)
 
 
 def parse(
@@ -111,28 +132,68 @@ def parse(
     name: str = "grid",
     overrides: Mapping[str, object] | None = None,
     sources: Mapping[str, datasets.Source] | None = None,
+    folder: Path | None = Path(),
+    plugins: Sequence[str | Path] = (),
+    bundles: Sequence[Bundle] = (),
+    allow: own.Allow | None = refuse_unless_allowed,
 ) -> Grid:
     """Return the grid of a TOML text; UserError lists every mistake.
 
-    `name` is the experiment's name if the text does not set one; if it is "", the text must. `sources` are data sets
-    that are not read from disk: those of an existing experiment.
+    Parameters
+    ----------
+    text, origin
+        The text, and what messages call it.
+    name
+        The experiment's name if the text does not set one; if it is "", the text must.
+    overrides
+        Settings to replace.
+    sources
+        Data sets that are not read from disk: those of an existing experiment.
+    folder
+        The folder to which the paths of the text's plugins are relative; None for a text in an experiment's folder,
+        which names none.
+    plugins
+        Paths of more plugins, relative to the working directory.
+    bundles
+        The code of more plugins, which may run.
+    allow
+        Called with the origin, the text and the code of the plugins in files, before it is executed: it raises
+        UserError unless the user gives leave. None for results that are read: no plugin is executed, and names that
+        carry a digest are valid.
     """
+    file_text = text
     text, document = gridfile.document(text, origin, overrides)
-    values, mistakes = gridfile.validated(document, sources)
-    if not name and "name" not in values and "name" not in document:
-        mistakes.append(
-            "name is missing, and a pipe has none; set it in the file, name = 'mine', or as --set name=mine"
-        )
-    values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100].strip(".-_") or "grid")
-    rule = values["seed"] if isinstance(values.get("seed"), SeedRule) else None
-    seeds = {"seed": range(rule.max_seeds)} if rule else {}
-    axes = {setting: tuple({**values, **seeds}.get(setting, _default(setting))) for setting in SETTINGS}
-    used = {source.name: source for source in axes["dataset"]}
-    axes["dataset"] = tuple(source.name for source in axes["dataset"])
-    mistakes += gridfile.misplaced(document) + contradictions(values, axes, used)
+    code: list[Bundle] = []
+    if allow is not None:
+        try:
+            if "plugins" in (overrides or {}):
+                folder = Path()
+            if folder is None and "plugins" in document:
+                raise UserError("plugins: an experiment's own grid names no code that runs; give --plugin PATH")
+            files = [*own.paths(document, folder or Path()), *map(Path, plugins)]
+        except UserError as error:
+            raise UserError(*(f"{origin}: {line}" for line in error.lines)) from None
+        of_files, code = own.code(files, bundles)
+        if of_files:
+            allow(origin, file_text, of_files)
+    with hosting() as host, naming(described(code, host)):
+        values, mistakes = gridfile.validated(document, sources)
+        if not name and "name" not in values and "name" not in document:
+            mistakes.append(
+                "name is missing, and a pipe has none; set it in the file, name = 'mine', or as --set name=mine"
+            )
+        values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100].strip(".-_") or "grid")
+        rule = values["seed"] if isinstance(values.get("seed"), SeedRule) else None
+        seeds = {"seed": range(rule.max_seeds)} if rule else {}
+        axes = {setting: tuple({**values, **seeds}.get(setting, _default(setting))) for setting in SETTINGS}
+        used = {source.name: source for source in axes["dataset"]}
+        axes["dataset"] = tuple(source.name for source in axes["dataset"])
+        mistakes += gridfile.misplaced(document) + contradictions(values, axes, used)
+        mistakes = mistakes or own.mistakes(axes, used, host)
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
-    return Grid(values["name"], axes, used, text, values.get("equivalent_within"), rule)
+    plugins_used = own.used(axes, code)
+    return Grid(values["name"], axes, used, text, values.get("equivalent_within"), rule, plugins_used)
 
 
 def _default(setting: str) -> list[Any]:

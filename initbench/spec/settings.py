@@ -52,7 +52,7 @@ def _named(registry: Registry[Any], probe: Callable[[str], None], only: str = ""
         return also if also and value == also else str(registry.resolve(value, only, also))
 
     def probe_entry(name: str) -> None:
-        if name != also:
+        if name != also and "@" not in name:  # a plugin's function is tried where its code is executed
             probe(name)
 
     schema = {
@@ -170,6 +170,9 @@ POSITIVE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 is the same se
 # What `equivalent_within` may be, a key at the top of the grid file.
 EQUIVALENT_WITHIN = "a number of percentage points above 0 and up to 100"
 
+# What `plugins` may be, another one.
+PLUGINS = "a list of paths of Python files, such as ['my_schemes.py']"
+
 
 class Setting(NamedTuple):
     """One setting: its type, the section where it is one value, its default, and the allowed values in words."""
@@ -281,6 +284,7 @@ GridFile = create_model(
     dataset=(Dataset, Field(None)),
     device=(Literal["auto", "cpu", "cuda"], Field(None)),
     equivalent_within=(Annotated[float, Real(gt=0, le=100)], Field(None, title=EQUIVALENT_WITHIN)),
+    plugins=(list[Annotated[str, Field(min_length=1)]] | Annotated[str, Field(min_length=1)], Field(None, title=PLUGINS)),
     **{section: (_section(section), Field(None)) for section in SECTIONS},  # type: ignore[call-overload]
 )
 

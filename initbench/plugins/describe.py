@@ -1,0 +1,224 @@
+"""Plugins as the process sees them that reads a grid file: their functions by name, and whether they can be used.
+
+Their code runs in the host, a child process (`initbench.plugins.host`): one that exits, sleeps or prints harms nothing.
+"""
+
+import base64
+import io
+import json
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from initbench.errors import UserError, printable
+from initbench.functions.activations import ACTIVATIONS, Activation
+from initbench.functions.losses import LOSSES, Loss
+from initbench.functions.optimizers import OPTIMIZERS, Optimizer
+from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIGHTS_OR_BIAS, Initializer
+from initbench.plugins import store
+from initbench.plugins.bundle import Bundle
+from initbench.plugins.records import OPTIMIZER_ARRAYS
+from initbench.registry import Entry, Parameter, Registry
+from initbench.system import children
+from initbench.system.threads import ENVIRONMENT
+
+# How long a plugin may take to load, and each of its functions to return, in seconds.
+MAX_SECONDS = 60.0
+
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    "initializer": INITIALIZERS,
+    "activation": ACTIVATIONS,
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+}
+
+Names = dict[tuple[str, str], str]  # full names by kind and short name
+
+_described: dict[str, dict[tuple[str, str], Entry]] = {}
+
+
+class Host:
+    """The process that executes plugins; it starts with the first request."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._known: set[str] = set()
+
+    def __enter__(self) -> "Host":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                with suppress(OSError):
+                    stream.close()  # type: ignore[union-attr]
+            self._errors.close()
+            self._process = None
+
+    def describe(self, bundle: Bundle) -> list[dict[str, Any]]:
+        """Execute a plugin and return its functions; UserError with the plugin's own mistake."""
+        functions: list[dict[str, Any]] = self._ask({"action": "describe", "bundle": bundle.to_json()}, bundle)[
+            "functions"
+        ]
+        self._known.add(bundle.digest)
+        return functions
+
+    def why_not(self, check: Mapping[str, Any]) -> str:
+        """Return why a function cannot be used as a grid says, or an empty string: see `trial.tried`."""
+        bundles = store.of(value for value in check.values() if isinstance(value, str))
+        self._load(bundles)
+        try:
+            return str(self._ask({"action": "try", "check": dict(check)}, bundles[0])["why"])
+        except UserError as error:
+            return "; ".join(error.lines)
+
+    def weights(self, name: str, shape: Sequence[int], supplied: Mapping[str, Any]) -> Any:
+        """Return the weights that an own initializer computes for a shape; UserError with its mistake."""
+        bundles = store.of([name])
+        self._load(bundles)
+        request = {"action": "weights", "name": name, "shape": list(shape), "supplied": dict(supplied)}
+        content = base64.b64decode(self._ask(request, bundles[0])["array"])
+        return np.load(io.BytesIO(content), allow_pickle=False)
+
+    def _load(self, bundles: Sequence[Bundle]) -> None:
+        for bundle in bundles:
+            if bundle.digest not in self._known:
+                self.describe(bundle)
+
+    def _ask(self, request: Mapping[str, Any], bundle: Bundle) -> dict[str, Any]:
+        if self._process is None:
+            self._start()
+        assert self._process and self._process.stdin
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._lines.get(timeout=MAX_SECONDS)
+        except OSError:
+            line = None
+        except queue.Empty:
+            self._end()
+            raise UserError(f"{bundle.path}: {_doing(request)} took longer than {MAX_SECONDS:.0f} seconds") from None
+        try:
+            reply = json.loads(line or "")
+        except ValueError:
+            status = self._process.wait()
+            last = self._last_line()
+            self._end()
+            raise UserError(f"{bundle.path}: {_doing(request)} ended the process (exit status {status}){last}") from None
+        if "mistake" in reply:
+            raise UserError(printable(reply["mistake"]))
+        return dict(reply)
+
+    def _start(self) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._lines = queue.SimpleQueue()
+        self._process = children.start(
+            "-m",
+            "initbench.plugins.host",
+            variables=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C in the terminal reaches the parent alone, which ends it
+        )
+        threading.Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True).start()
+
+    def _end(self) -> None:
+        self.__exit__()
+        self._known.clear()
+
+    def _last_line(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
+        return f": {printable(lines[-1], 200)}" if lines else ""
+
+
+def _read(stream: Any, lines: "queue.SimpleQueue[str | None]") -> None:
+    with suppress(OSError, ValueError):  # its streams are closed at the end
+        for line in stream:
+            lines.put(line)
+    lines.put(None)
+
+
+def _doing(request: Mapping[str, Any]) -> str:
+    """Return what a request does, for a message."""
+    if request["action"] == "describe":
+        return "loading it"
+    name = request["check"]["name"] if request["action"] == "try" else request["name"]
+    return f"trying {name.partition('@')[0]}"
+
+
+@contextmanager
+def hosting() -> Iterator[Host]:
+    """Yield a host for the time of reading a grid."""
+    with Host() as host:
+        yield host
+
+
+def described(bundles: Sequence[Bundle], host: Host) -> Names:
+    """Add the records of these plugins' functions, which say what they are but cannot be called; returns their names.
+
+    Raises UserError with a plugin's mistake: a name that another plugin or initbench itself has, among others.
+    """
+    names: Names = {}
+    origin: dict[tuple[str, str], str] = {}
+    for bundle in bundles:
+        if bundle.digest not in _described:
+            fields = host.describe(bundle)
+            _described[bundle.digest] = {(f["kind"], f["name"]): _record(f, bundle) for f in fields}
+        for (kind, name), record in _described[bundle.digest].items():
+            registry = REGISTRIES[kind]
+            if name in registry or name in registry.aliases or (kind == "initializer" and name == "per_layer"):
+                raise UserError(f"{bundle.path}: {name} is {registry.article} of initbench; use another name")
+            if (kind, name) in origin:
+                raise UserError(f"{bundle.path}: {name} is {registry.article} of {origin[kind, name]}, too; rename one")
+            origin[kind, name] = bundle.path
+            names[kind, name] = record.name
+            if record.name not in registry:
+                registry.add(record)
+        store.add(bundle)
+    return names
+
+
+def records(bundle: Bundle) -> Mapping[tuple[str, str], Entry]:
+    """Return the records of a described plugin, by kind and short name."""
+    return _described[bundle.digest]
+
+
+def _record(fields: Mapping[str, Any], bundle: Bundle) -> Entry:
+    """Return the record of a function that cannot be called here."""
+
+    def elsewhere(*_: object, **__: object) -> Any:
+        raise RuntimeError(f"{fields['name']} of {bundle.path} is executed by workers only")
+
+    elsewhere.__doc__ = fields["summary"] or "No description."
+    kinds = {kind.__name__: kind for kind in (float, int, bool, str)}
+    common: dict[str, Any] = {
+        "name": f"{fields['name']}@{bundle.digest}",
+        "function": elsewhere,
+        "parameters": tuple(
+            Parameter(p["name"], kinds[p["kind"]], p["default"], tuple(p["choices"])) for p in fields["parameters"]
+        ),
+        "tags": frozenset(fields["tags"]),
+        "supplied": frozenset(fields["supplied"]),
+        "is_described": True,
+    }
+    if fields["kind"] == "activation":
+        return Activation(**common, module=elsewhere)
+    if fields["kind"] == "loss":
+        return Loss(**common, torch=elsewhere)
+    if fields["kind"] == "optimizer":
+        return Optimizer(**common, torch=elsewhere, n_arrays=OPTIMIZER_ARRAYS)
+    tags = common["tags"]
+    fit = PERCEPTRON if "network" in tags else WEIGHTS_OR_BIAS if "bias" in tags else WEIGHTS
+    return Initializer(**common, fit=fit)

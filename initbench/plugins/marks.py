@@ -1,0 +1,128 @@
+"""The decorators that mark a function of a plugin as an initializer, an activation, a loss or an optimizer."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+Thing = TypeVar("Thing", bound=Callable[..., Any])
+
+KINDS = ("initializer", "activation", "loss", "optimizer")
+_MARK = "__initbench_kind__"
+
+
+def kind_of(thing: object) -> str:
+    """Return the kind that a function or class is marked as; empty if it is not marked, or inherits the mark."""
+    kind = vars(thing).get(_MARK, "") if hasattr(thing, "__dict__") else ""
+    return kind if kind in KINDS else ""
+
+
+@overload
+def initializer(function: Thing) -> Thing: ...
+@overload
+def initializer() -> Callable[[Thing], Thing]: ...
+def initializer(function: Thing | None = None) -> Thing | Callable[[Thing], Thing]:
+    """Mark a function as an own initializer, and return it unchanged.
+
+    Parameters
+    ----------
+    function
+        `function(shape, *, …)` returns the weights of one layer, a NumPy array of this shape, `[fan_in, fan_out]`. Of
+        the following arguments it is given those that it takes: `seed` (for `numpy.random.default_rng`, or for
+        initbench's initializers), `dtype` (the result has it; without this argument it is rounded to it),
+        `activation`, `position` (`"first"`, `"hidden"` or `"last"`), `depth` and `fan_in`. All others are its
+        parameters, which a grid file may set: each has a default and is a float, an int, a bool, or one of the
+        strings of a `typing.Literal`.
+
+        With the first argument `model` it is a scheme of whole networks: it takes an `ib.initializers.Model` and
+        returns for each layer the weights and the bias.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> @ib.initializer
+    ... def scaled_orthogonal(shape, *, gain: float = 1.1, seed=None, dtype="float32"):
+    ...     return gain * ib.initializers.orthogonal(shape, seed=seed, dtype=dtype)
+    """
+    return _marked("initializer", function)
+
+
+@overload
+def activation(function: Thing) -> Thing: ...
+@overload
+def activation() -> Callable[[Thing], Thing]: ...
+def activation(function: Thing | None = None) -> Thing | Callable[[Thing], Thing]:
+    """Mark a function or class as an own activation, and return it unchanged.
+
+    Parameters
+    ----------
+    function
+        `function(x, *, …)` takes a PyTorch tensor `[batch, units]` and returns one of the same shape and dtype; or a
+        class of `torch.nn.Module` that does. Its parameters are as those of an own initializer.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> @ib.activation
+    ... def squared_relu(x, *, scale: float = 1.0):
+    ...     return scale * x.clamp(min=0) ** 2
+    """
+    return _marked("activation", function)
+
+
+@overload
+def loss(function: Thing) -> Thing: ...
+@overload
+def loss() -> Callable[[Thing], Thing]: ...
+def loss(function: Thing | None = None) -> Thing | Callable[[Thing], Thing]:
+    """Mark a function or class as an own loss, and return it unchanged.
+
+    Parameters
+    ----------
+    function
+        `function(output, labels, *, …)` takes the values of the output activation, `[batch, classes]`, and the labels,
+        integers `[batch]`, as PyTorch tensors, and returns the mean loss of the batch, a tensor of one number; or a
+        class of `torch.nn.Module` that does. Its parameters are as those of an own initializer.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> @ib.loss
+    ... def smoothed(output, labels, *, smoothing: float = 0.1):
+    ...     from torch.nn.functional import cross_entropy
+    ...     return cross_entropy(output, labels, label_smoothing=smoothing)
+    """
+    return _marked("loss", function)
+
+
+@overload
+def optimizer(function: Thing) -> Thing: ...
+@overload
+def optimizer() -> Callable[[Thing], Thing]: ...
+def optimizer(function: Thing | None = None) -> Thing | Callable[[Thing], Thing]:
+    """Mark a function or class as an own optimizer, and return it unchanged.
+
+    Parameters
+    ----------
+    function
+        A class of `torch.optim.Optimizer`, called as `function(parameters, lr=learning_rate, …)`; or
+        `function(parameters, learning_rate, *, …)`, which returns such an optimizer. Its `param_groups` have the key
+        `lr`, which the learning-rate schedule sets. Its parameters are as those of an own initializer.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> @ib.optimizer
+    ... def heavy(parameters, learning_rate, *, momentum: float = 0.99):
+    ...     import torch
+    ...     return torch.optim.SGD(parameters, learning_rate, momentum=momentum)
+    """
+    return _marked("optimizer", function)
+
+
+def _marked(kind: str, function: Thing | None) -> Thing | Callable[[Thing], Thing]:
+    def mark(thing: Thing) -> Thing:
+        if not callable(thing):
+            raise TypeError(f"@ib.{kind}: given {thing!r}; allowed: a function or a class")
+        setattr(thing, _MARK, kind)
+        return thing
+
+    return mark if function is None else mark(function)

@@ -1,0 +1,365 @@
+"""The records of a plugin's functions, in a process that executes its code: a worker, or the host that tries it.
+
+A function is called as the records of initbench's own are, and what it returns is validated: a result of another shape
+or dtype, or with NaN, raises ValueError with the plugin's file and the reason.
+"""
+
+import ast
+import inspect
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import numpy as np
+
+from initbench.errors import UserError, shown
+from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIGHTS_OR_BIAS, Initializer, floating
+from initbench.initializers.model import Model
+from initbench.plugins import store
+from initbench.plugins.bundle import Bundle
+from initbench.plugins.loader import load, located
+from initbench.plugins.marks import kind_of
+from initbench.registry import SUPPLIED, Entry, Parameter, documentation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# The parameters of a function are its arguments of these types.
+PARAMETER_KINDS = (float, int, bool)
+
+# The arguments, by kind, that training supplies.
+SUPPLIED_BY_KIND: Mapping[str, frozenset[str]] = {
+    "initializer": SUPPLIED,
+    "activation": frozenset(),
+    "loss": frozenset(),
+    "optimizer": frozenset({"lr", "learning_rate"}),
+}
+
+# How many arrays as large as the weights an own optimizer is assumed to hold: as many as Adam.
+OPTIMIZER_ARRAYS = 6
+
+_registered: dict[str, dict[tuple[str, str], Entry]] = {}
+
+
+def register(bundle: Bundle) -> dict[tuple[str, str], Entry]:
+    """Execute a plugin and add the records of its functions; returns them by kind and short name.
+
+    A plugin is executed once in a process. Raises UserError with the plugin's file, the line and the message.
+    """
+    if bundle.digest not in _registered:
+        module = load(bundle)
+        records = {}
+        for (kind, name), function in functions(module, bundle).items():
+            record = records[kind, name] = _record(kind, name, function, bundle)
+            _registry(kind).add(record)
+        _registered[bundle.digest] = records
+        store.add(bundle)
+    return _registered[bundle.digest]
+
+
+def functions(module: ModuleType, bundle: Bundle) -> dict[tuple[str, str], Callable[..., Any]]:
+    """Return a plugin's functions by kind and name: the marked ones, and its own bare ones that take a shape first.
+
+    Raises UserError for a name that is defined twice, or if there is no such function.
+    """
+    found: dict[tuple[str, str], Callable[..., Any]] = {}
+    for name, thing in vars(module).items():
+        if not callable(thing):
+            continue
+        kind = kind_of(thing) or _kind_of_bare(name, thing, module)
+        if kind:
+            own_name = getattr(thing, "__name__", name)
+            if found.setdefault((kind, own_name), thing) is not thing:
+                raise UserError(f"{bundle.path}: registers two {kind}s as {own_name}; use different names")
+    definitions = _top_level_definitions(bundle)
+    for kind, name in found:
+        if definitions[name] > 1:
+            raise UserError(f"{bundle.path}: defines {name} {definitions[name]} times; use different names")
+        if "_" * 2 in name[:2] or not name.isascii() or not name.isidentifier():
+            raise UserError(f"{bundle.path}: {kind} {shown(name)}; allowed: a name of ASCII letters, digits and _")
+    if not found:
+        raise UserError(
+            f"{bundle.path}: defines no function that initbench can use; allowed: a function whose first argument is "
+            "shape, or one marked with @ib.initializer, @ib.activation, @ib.loss or @ib.optimizer"
+        )
+    return found
+
+
+def _kind_of_bare(name: str, thing: Callable[..., Any], module: ModuleType) -> str:
+    """Return `initializer` for a function of the module itself whose first argument is `shape`; else empty."""
+    own = inspect.isfunction(thing) and thing.__module__ == module.__name__ and not name.startswith("_")
+    return "initializer" if own and next(iter(inspect.signature(thing).parameters), "") == "shape" else ""
+
+
+def _top_level_definitions(bundle: Bundle) -> Counter[str]:
+    tree = ast.parse(bundle.files[bundle.main])
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return Counter(node.name for node in tree.body if isinstance(node, kinds))
+
+
+def _registry(kind: str) -> Any:
+    if kind == "initializer":
+        return INITIALIZERS
+    from initbench.functions.activations import ACTIVATIONS
+    from initbench.functions.losses import LOSSES
+    from initbench.functions.optimizers import OPTIMIZERS
+
+    return {"activation": ACTIVATIONS, "loss": LOSSES, "optimizer": OPTIMIZERS}[kind]
+
+
+def _record(kind: str, name: str, function: Callable[..., Any], bundle: Bundle) -> Entry:
+    fields: dict[str, Any] = {"name": f"{name}@{bundle.digest}", "tags": frozenset(), "supplied": frozenset()}
+    try:
+        arguments = _arguments(function)
+        fields["parameters"] = _parameters(kind, name, function, arguments)
+    except (ValueError, TypeError, NameError) as error:
+        raise UserError(f"{bundle.path}: {name}: {error}") from None
+    return {"initializer": _initializer, "activation": _activation, "loss": _loss, "optimizer": _optimizer}[kind](
+        function, arguments, bundle, fields
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments
+
+
+def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the arguments of a function, or of a class's constructor; annotations are evaluated."""
+    called: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    arguments = list(inspect.signature(called, eval_str=True).parameters.values())
+    return arguments[isinstance(function, type) :]
+
+
+def _parameters(
+    kind: str, name: str, function: Callable[..., Any], arguments: list[inspect.Parameter]
+) -> tuple[Parameter, ...]:
+    """Return the arguments that a grid file may set: of a class, those with a default of a suitable type."""
+    positional = {"initializer": 1, "activation": 1, "loss": 2, "optimizer": 2}[kind]
+    is_class = isinstance(function, type)
+    if is_class:
+        positional = 1 if kind == "optimizer" else 0
+    if len(arguments) < positional and not any(a.kind is a.VAR_POSITIONAL for a in arguments):
+        expected = {"initializer": "shape", "activation": "x", "loss": "output, labels"}
+        raise ValueError(f"takes {len(arguments)} arguments; allowed: {expected.get(kind, 'parameters, learning_rate')}")
+    parameters = []
+    for argument in arguments[positional:]:
+        if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+            continue
+        if argument.name in SUPPLIED_BY_KIND[kind]:
+            continue
+        if argument.kind is argument.POSITIONAL_ONLY or argument.default is argument.empty:
+            raise ValueError(f"its argument {argument.name} has no default; allowed: parameters with a default")
+        try:
+            parameters.append(_parameter(argument))
+        except ValueError:
+            if not is_class and argument.default is not None:
+                raise
+    return tuple(parameters)
+
+
+def _parameter(argument: inspect.Parameter) -> Parameter:
+    """Return a parameter; its type is its annotation, or without one that of its default."""
+    annotation, default = argument.annotation, argument.default
+    if get_origin(annotation) is Literal and all(isinstance(choice, str) for choice in get_args(annotation)):
+        parameter = Parameter(argument.name, str, default, get_args(annotation))
+    else:
+        kind = type(default) if annotation is argument.empty else annotation
+        if kind not in PARAMETER_KINDS:
+            given = getattr(kind, "__name__", kind)
+            raise ValueError(
+                f"its parameter {argument.name} is of type {given}; allowed: float, int, bool or Literal['a', 'b']"
+            )
+        parameter = Parameter(argument.name, kind, default)
+    try:
+        return Parameter(parameter.name, parameter.kind, parameter.convert(default), parameter.choices)
+    except ValueError as error:
+        raise ValueError(f"its default {error}") from None
+
+
+def _calling(function: Callable[..., Any], bundle: Bundle) -> Callable[..., Any]:
+    """Return the function with its errors as ValueError, with the plugin's file, the line and the message."""
+
+    @wraps(function, updated=())
+    def called(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return function(*arguments, **keywords)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, MemoryError):
+                raise
+            raise ValueError(located(error, bundle)) from error
+
+    return called
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Initializers
+
+
+def _initializer(
+    function: Callable[..., Any], arguments: list[inspect.Parameter], bundle: Bundle, fields: dict[str, Any]
+) -> Initializer:
+    called, name = _calling(function, bundle), fields["name"]
+    takes = {argument.name for argument in arguments}
+    where = f"{bundle.path}: {name.partition('@')[0]}"
+    if arguments[0].name == "model":
+
+        @wraps(called)
+        def of_network(model: Model, *, seed: Any = None, dtype: Any = np.float32, **keywords: Any) -> Any:
+            supplied = {"seed": seed, "dtype": dtype}
+            parameters = called(model, **keywords, **{key: v for key, v in supplied.items() if key in takes})
+            return _checked_layers(parameters, model, dtype if "dtype" in takes else None, dtype, where)
+
+        fields |= {"tags": frozenset({"network"}), "supplied": frozenset({"seed", "dtype"})}
+        return Initializer(**fields, function=of_network, fit=PERCEPTRON)
+
+    @wraps(called)
+    def of_layer(shape: tuple[int, ...], *, dtype: Any = np.float32, **keywords: Any) -> Any:
+        if "dtype" in takes:
+            keywords["dtype"] = dtype
+        W = called(shape, **keywords)
+        return _checked(W, tuple(shape), dtype if "dtype" in takes else None, dtype, where)
+
+    fields["supplied"] = frozenset(SUPPLIED & takes | {"dtype"})
+    fits_bias = _fits_bias(of_layer, fields)
+    fields["tags"] = frozenset({"single-layer", "bias"} if fits_bias else {"single-layer"})
+    return Initializer(**fields, function=of_layer, fit=WEIGHTS_OR_BIAS if fits_bias else WEIGHTS)
+
+
+def _fits_bias(scheme: Callable[..., Any], fields: Mapping[str, Any]) -> bool:
+    """Return whether a scheme takes the one dimension of a bias; it is tried."""
+    supplied = {"seed": 0, "activation": "relu", "position": "hidden", "depth": 3, "fan_in": 4}
+    try:
+        with np.errstate(all="ignore"):
+            scheme((3,), **{key: value for key, value in supplied.items() if key in fields["supplied"]})
+    except ValueError:
+        return False
+    return True
+
+
+def _checked(W: Any, shape: tuple[int, ...], required: Any, dtype: Any, where: str) -> Any:
+    """Return weights that a plugin computed, validated; ValueError with the reason.
+
+    `required` is the dtype that they must have, or None if they are to be rounded to `dtype`.
+    """
+    if not isinstance(W, np.ndarray):
+        hint = "; a tensor's array is tensor.detach().numpy()" if type(W).__module__.partition(".")[0] == "torch" else ""
+        raise ValueError(f"{where}: returned {type(W).__name__}; allowed: a NumPy array of shape {shape}{hint}")
+    if W.shape != shape:
+        raise ValueError(f"{where}: returned shape {W.shape} for shape = {shape}; allowed: the shape that it was given")
+    if required is not None and W.dtype != floating(required):
+        raise ValueError(
+            f"{where}: returned dtype {W.dtype} for dtype = {floating(required)}; allowed: the dtype that it was "
+            "given: end with .astype(dtype)"
+        )
+    if W.dtype.kind not in "fV":
+        raise ValueError(f"{where}: returned dtype {W.dtype}; allowed: a floating type")
+    with np.errstate(over="ignore"):
+        W = W.astype(floating(dtype), copy=False)
+    if not np.isfinite(W).all():
+        count = int((~np.isfinite(W)).sum())
+        raise ValueError(f"{where}: returned NaN or infinity in {count:,} of {W.size:,} weights of shape {shape}")
+    return W
+
+
+def _checked_layers(parameters: Any, model: Model, required: Any, dtype: Any, where: str) -> Any:
+    form = f"allowed: a list of {len(model.layers)} pairs, the weights and the bias of each layer"
+    if not isinstance(parameters, list | tuple) or len(parameters) != len(model.layers):
+        raise ValueError(f"{where}: returned {shown(parameters)}; {form}")
+    checked = []
+    for (fan_in, fan_out), pair in zip(model.layers, parameters, strict=True):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ValueError(f"{where}: returned {shown(pair)} for a layer; {form}")
+        shapes = (fan_in, fan_out), (fan_out,)
+        checked.append(tuple(_checked(a, s, required, dtype, where) for a, s in zip(pair, shapes, strict=True)))
+    return checked
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Activations, losses and optimizers, in PyTorch
+
+
+def _activation(
+    function: Callable[..., Any], arguments: list[inspect.Parameter], bundle: Bundle, fields: dict[str, Any]
+) -> Entry:
+    from initbench.functions.activations import Activation
+
+    module = partial(_module, function, bundle)
+
+    def of_array(x: Any, **parameters: Any) -> Any:
+        import torch
+
+        with torch.no_grad():
+            return module(**parameters).double()(torch.from_numpy(np.array(x, np.float64))).numpy()
+
+    of_array.__doc__ = documentation(function)
+    fields["tags"] = frozenset({"hidden", "output"})
+    return Activation(**fields, function=of_array, module=module)
+
+
+def _module(function: Callable[..., Any], bundle: Bundle, **parameters: Any) -> "nn.Module":
+    """Return the module of an own activation."""
+    from torch import nn
+
+    if isinstance(function, type):
+        module: nn.Module = _calling(function, bundle)(**parameters)
+        return module
+    called = _calling(function, bundle)
+
+    class OfFunction(nn.Module):
+        def forward(self, x: "Tensor") -> "Tensor":
+            value: Tensor = called(x, **parameters)
+            return value
+
+    return OfFunction()
+
+
+def _loss(
+    function: Callable[..., Any], arguments: list[inspect.Parameter], bundle: Bundle, fields: dict[str, Any]
+) -> Entry:
+    from initbench.functions.losses import Loss
+
+    called = _calling(function, bundle)
+
+    def of_tensors(output: "Tensor", labels: "Tensor", **parameters: Any) -> "Tensor":
+        if isinstance(function, type):
+            value: Tensor = called(**parameters)(output, labels)
+        else:
+            value = called(output, labels, **parameters)
+        return value
+
+    def of_arrays(output: Any, labels: Any, **parameters: Any) -> float:
+        import torch
+
+        return float(of_tensors(torch.from_numpy(np.asarray(output)), torch.from_numpy(np.asarray(labels)), **parameters))
+
+    of_arrays.__doc__ = documentation(function)
+    return Loss(**fields, function=of_arrays, torch=of_tensors)
+
+
+def _optimizer(
+    function: Callable[..., Any], arguments: list[inspect.Parameter], bundle: Bundle, fields: dict[str, Any]
+) -> Entry:
+    from initbench.functions.optimizers import Optimizer
+
+    called = _calling(function, bundle)
+    rate = "lr" if isinstance(function, type) else "learning_rate"
+
+    def of_parameters(parameters: Any, learning_rate: float, **keywords: Any) -> Any:
+        if isinstance(function, type):
+            return called(parameters, **{rate: learning_rate}, **keywords)
+        return called(parameters, learning_rate, **keywords)
+
+    def one_step(weights: Any, gradient: Any, state: dict[str, Any], *, learning_rate: float, **keywords: Any) -> Any:
+        import torch
+
+        if "weights" not in state:
+            state["weights"] = torch.nn.Parameter(torch.from_numpy(np.array(weights)))
+            state["optimizer"] = of_parameters([state["weights"]], learning_rate, **keywords)
+        state["weights"].grad = torch.from_numpy(np.array(gradient))
+        state["optimizer"].step()
+        return state["weights"].detach().numpy().copy()
+
+    one_step.__doc__ = documentation(function)
+    return Optimizer(**fields, function=one_step, torch=of_parameters, n_arrays=OPTIMIZER_ARRAYS)

@@ -1,0 +1,109 @@
+"""The plugins of a grid: their code, read after the user's leave, and trials of the functions that the grid names."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from initbench.data.datasets import Source
+from initbench.errors import UserError, shown
+from initbench.initializers import INITIALIZERS, schemes
+from initbench.models.perceptron import layers
+from initbench.plugins import bundle
+from initbench.plugins.bundle import Bundle
+from initbench.plugins.describe import REGISTRIES, Host
+from initbench.registry import OWN_NAME, digests_in, shorten_digests
+from initbench.spec.settings import PLUGINS
+
+# Returns if the code may run, and raises UserError if not; given are the grid's origin and text, and the code.
+Allow = Callable[[str, str, Sequence[Bundle]], None]
+
+# The settings that can name a plugin's function, by its kind.
+SETTINGS_BY_KIND = {
+    "initializer": ("initializer", "bias_initializer"),
+    "activation": ("activation", "output_activation"),
+    "loss": ("loss",),
+    "optimizer": ("optimizer",),
+}
+
+
+def paths(document: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Return the paths of a document's plugins, which are relative to a folder; UserError if they are invalid."""
+    value = document.get("plugins", [])
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(path, str) and path for path in values):
+        raise UserError(f"plugins = {shown(value)} is not allowed; allowed: {PLUGINS}")
+    return [folder / path for path in values]
+
+
+def code(files: Sequence[Path], bundles: Sequence[Bundle]) -> tuple[list[Bundle], list[Bundle]]:
+    """Return the plugins in these files, and all plugins, each once; none is executed."""
+    of_files = {b.digest: b for b in map(bundle.read, dict.fromkeys(files))}
+    return list(of_files.values()), list({**{b.digest: b for b in bundles}, **of_files}.values())
+
+
+def used(axes: Mapping[str, Sequence[Any]], bundles: Sequence[Bundle]) -> dict[str, Bundle]:
+    """Return the plugins whose functions stand on the axes, by digest."""
+    digests = digests_in(*(value for values in axes.values() for value in values if isinstance(value, str)))
+    return {b.digest: b for b in bundles if b.digest in digests}
+
+
+def mistakes(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source], host: Host) -> list[str]:
+    """Return a line for each function of a plugin that cannot be used in this grid, and why: it is tried."""
+    lines: dict[str, str] = {}  # by reason, each once
+    for setting, check in _checks(axes, sources):
+        if why := host.why_not(check):
+            lines.setdefault(why, f"{setting} = {shorten_digests(check['name'])!r}: {why}")
+    return list(lines.values())
+
+
+def _checks(
+    axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the trials of a grid's own functions, each once, with the setting."""
+    seen: set[tuple[object, ...]] = set()
+    for kind, settings in SETTINGS_BY_KIND.items():
+        for setting in settings if kind != "initializer" else ():
+            for name in axes[setting]:
+                if _is_loaded(name) and (kind, name) not in seen:
+                    seen.add((kind, name))
+                    yield setting, {"kind": kind, "name": name}
+    for hidden, source in itertools.product(axes["hidden"], sources.values()):
+        network = layers(hidden, source.pixels, source.classes)
+        functions = itertools.product(axes["activation"], axes["output_activation"])
+        for (activation, output), setting in itertools.product(functions, SETTINGS_BY_KIND["initializer"]):
+            output = activation if output == "same" else output
+            used_activation = activation if len(network) > 1 else output
+            for name in axes[setting]:
+                if not _is_loaded(name) and not _is_loaded(used_activation):
+                    continue
+                key = (setting, name, network if "@" in name else len(network), _relevant(name, activation, output))
+                if key not in seen:
+                    seen.add(key)
+                    yield (
+                        setting,
+                        {
+                            "kind": "initializer",
+                            "name": name,
+                            "layers": network,
+                            "activation": activation,
+                            "output_activation": output,
+                            "loss": axes["loss"][0],
+                            "bias": setting == "bias_initializer",
+                        },
+                    )
+
+
+def _relevant(name: str, activation: str, output: str) -> tuple[str, ...]:
+    """Return the activations that an initializer's weights may depend on."""
+    if schemes.is_network_scheme(name):
+        return activation, output
+    parts = {part.partition("(")[0] for part in schemes.of_layers(name, 3)}
+    takes = any(part in INITIALIZERS and "activation" in INITIALIZERS[part].supplied for part in parts)
+    return (activation, output) if takes else ()
+
+
+def _is_loaded(name: str) -> bool:
+    """Return whether a canonical string names a plugin's function whose code is there."""
+    own = [f"{own_name}@{digest}" for own_name, digest in OWN_NAME.findall(name)]
+    return any(full in registry for full in own for registry in REGISTRIES.values())
