@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin
 
 from initbench.errors import nearest, shown
@@ -61,7 +61,7 @@ def digests_in(*texts: str) -> set[str]:
 
 
 def shorten_digests(text: str) -> str:
-    """Return a text in which the digests of plugins are shortened, as people are shown them.
+    """Return a string in which the digests of plugins are shortened, as people are shown them.
 
     >>> shorten_digests("per_layer(first=mine@0123456789abcdef0123(gain=1.3), hidden=ones, last=ones)")
     'per_layer(first=mine@012345(gain=1.3), hidden=ones, last=ones)'
@@ -69,7 +69,7 @@ def shorten_digests(text: str) -> str:
     return OWN_NAME.sub(lambda name: f"{name[1]}@{name[2][:SHOWN_DIGITS]}", text) if "@" in text else text
 
 
-_named: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("named", default={})
+_named: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("named", default=MappingProxyType({}))
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from initbench.functions.optimizers import OPTIMIZERS, Optimizer
 from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIGHTS_OR_BIAS, Initializer
 from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
-from initbench.plugins.records import OPTIMIZER_ARRAYS
 from initbench.registry import Entry, Parameter, Registry
 from initbench.system import children
 from initbench.system.threads import ENVIRONMENT
@@ -49,7 +48,7 @@ class Host:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._known: set[str] = set()
+        self._loaded: set[str] = set()
 
     def __enter__(self) -> "Host":
         return self
@@ -69,7 +68,7 @@ class Host:
         functions: list[dict[str, Any]] = self._ask({"action": "describe", "bundle": bundle.to_json()}, bundle)[
             "functions"
         ]
-        self._known.add(bundle.digest)
+        self._loaded.add(bundle.digest)
         return functions
 
     def why_not(self, check: Mapping[str, Any]) -> str:
@@ -91,13 +90,14 @@ class Host:
 
     def _load(self, bundles: Sequence[Bundle]) -> None:
         for bundle in bundles:
-            if bundle.digest not in self._known:
+            if bundle.digest not in self._loaded:
                 self.describe(bundle)
 
     def _ask(self, request: Mapping[str, Any], bundle: Bundle) -> dict[str, Any]:
         if self._process is None:
             self._start()
-        assert self._process and self._process.stdin
+        assert self._process
+        assert self._process.stdin
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -113,7 +113,9 @@ class Host:
             status = self._process.wait()
             last = self._last_line()
             self._end()
-            raise UserError(f"{bundle.path}: {_doing(request)} ended the process (exit status {status}){last}") from None
+            raise UserError(
+                f"{bundle.path}: {_doing(request)} ended the process (exit status {status}){last}"
+            ) from None
         if "mistake" in reply:
             raise UserError(printable(reply["mistake"]))
         return dict(reply)
@@ -135,7 +137,7 @@ class Host:
 
     def _end(self) -> None:
         self.__exit__()
-        self._known.clear()
+        self._loaded.clear()
 
     def _last_line(self) -> str:
         self._errors.seek(0)
@@ -218,7 +220,7 @@ def _record(fields: Mapping[str, Any], bundle: Bundle) -> Entry:
     if fields["kind"] == "loss":
         return Loss(**common, torch=elsewhere)
     if fields["kind"] == "optimizer":
-        return Optimizer(**common, torch=elsewhere, n_arrays=OPTIMIZER_ARRAYS)
+        return Optimizer(**common, torch=elsewhere, n_arrays=fields["n_arrays"])
     tags = common["tags"]
     fit = PERCEPTRON if "network" in tags else WEIGHTS_OR_BIAS if "bias" in tags else WEIGHTS
     return Initializer(**common, fit=fit)

@@ -12,7 +12,6 @@ import base64
 import io
 import json
 import os
-import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -71,10 +70,11 @@ def describe(bundle: Bundle) -> list[dict[str, Any]]:
             "tags": sorted(record.tags),
             "supplied": sorted(record.supplied),
             "summary": record.summary,
+            "n_arrays": getattr(record, "n_arrays", 0),  # of an optimizer
         }
         for (kind, name), record in register(bundle).items()
     ]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

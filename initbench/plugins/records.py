@@ -37,7 +37,7 @@ SUPPLIED_BY_KIND: Mapping[str, frozenset[str]] = {
     "optimizer": frozenset({"lr", "learning_rate"}),
 }
 
-# How many arrays as large as the weights an own optimizer is assumed to hold: as many as Adam.
+# How many arrays as large as the weights an own optimizer is assumed to hold, the number of Adam's.
 OPTIMIZER_ARRAYS = 6
 
 _registered: dict[str, dict[tuple[str, str], Entry]] = {}
@@ -64,27 +64,27 @@ def functions(module: ModuleType, bundle: Bundle) -> dict[tuple[str, str], Calla
 
     Raises UserError for a name that is defined twice, or if there is no such function.
     """
-    found: dict[tuple[str, str], Callable[..., Any]] = {}
+    by_name: dict[tuple[str, str], Callable[..., Any]] = {}
     for name, thing in vars(module).items():
         if not callable(thing):
             continue
         kind = kind_of(thing) or _kind_of_bare(name, thing, module)
         if kind:
             own_name = getattr(thing, "__name__", name)
-            if found.setdefault((kind, own_name), thing) is not thing:
+            if by_name.setdefault((kind, own_name), thing) is not thing:
                 raise UserError(f"{bundle.path}: registers two {kind}s as {own_name}; use different names")
     definitions = _top_level_definitions(bundle)
-    for kind, name in found:
+    for kind, name in by_name:
         if definitions[name] > 1:
             raise UserError(f"{bundle.path}: defines {name} {definitions[name]} times; use different names")
         if "_" * 2 in name[:2] or not name.isascii() or not name.isidentifier():
             raise UserError(f"{bundle.path}: {kind} {shown(name)}; allowed: a name of ASCII letters, digits and _")
-    if not found:
+    if not by_name:
         raise UserError(
             f"{bundle.path}: defines no function that initbench can use; allowed: a function whose first argument is "
             "shape, or one marked with @ib.initializer, @ib.activation, @ib.loss or @ib.optimizer"
         )
-    return found
+    return by_name
 
 
 def _kind_of_bare(name: str, thing: Callable[..., Any], module: ModuleType) -> str:
@@ -142,7 +142,9 @@ def _parameters(
         positional = 1 if kind == "optimizer" else 0
     if len(arguments) < positional and not any(a.kind is a.VAR_POSITIONAL for a in arguments):
         expected = {"initializer": "shape", "activation": "x", "loss": "output, labels"}
-        raise ValueError(f"takes {len(arguments)} arguments; allowed: {expected.get(kind, 'parameters, learning_rate')}")
+        raise ValueError(
+            f"takes {len(arguments)} arguments; allowed: {expected.get(kind, 'parameters, learning_rate')}"
+        )
     parameters = []
     for argument in arguments[positional:]:
         if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
@@ -162,14 +164,14 @@ def _parameters(
 def _parameter(argument: inspect.Parameter) -> Parameter:
     """Return a parameter; its type is its annotation, or without one that of its default."""
     annotation, default = argument.annotation, argument.default
-    if get_origin(annotation) is Literal and all(isinstance(choice, str) for choice in get_args(annotation)):
+    if get_origin(annotation) is Literal and {*map(type, get_args(annotation))} == {str}:
         parameter = Parameter(argument.name, str, default, get_args(annotation))
     else:
         kind = type(default) if annotation is argument.empty else annotation
         if kind not in PARAMETER_KINDS:
-            given = getattr(kind, "__name__", kind)
+            type_name = getattr(kind, "__name__", kind)
             raise ValueError(
-                f"its parameter {argument.name} is of type {given}; allowed: float, int, bool or Literal['a', 'b']"
+                f"its parameter {argument.name} is of type {type_name}; allowed: float, int, bool or Literal['a', 'b']"
             )
         parameter = Parameter(argument.name, kind, default)
     try:
@@ -202,14 +204,14 @@ def _initializer(
 ) -> Initializer:
     called, name = _calling(function, bundle), fields["name"]
     takes = {argument.name for argument in arguments}
-    where = f"{bundle.path}: {name.partition('@')[0]}"
+    origin = f"{bundle.path}: {name.partition('@')[0]}"
     if arguments[0].name == "model":
 
         @wraps(called)
         def of_network(model: Model, *, seed: Any = None, dtype: Any = np.float32, **keywords: Any) -> Any:
             supplied = {"seed": seed, "dtype": dtype}
             parameters = called(model, **keywords, **{key: v for key, v in supplied.items() if key in takes})
-            return _checked_layers(parameters, model, dtype if "dtype" in takes else None, dtype, where)
+            return _checked_layers(parameters, model, dtype if "dtype" in takes else None, dtype, origin)
 
         fields |= {"tags": frozenset({"network"}), "supplied": frozenset({"seed", "dtype"})}
         return Initializer(**fields, function=of_network, fit=PERCEPTRON)
@@ -219,7 +221,7 @@ def _initializer(
         if "dtype" in takes:
             keywords["dtype"] = dtype
         W = called(shape, **keywords)
-        return _checked(W, tuple(shape), dtype if "dtype" in takes else None, dtype, where)
+        return _checked(W, tuple(shape), dtype if "dtype" in takes else None, dtype, origin)
 
     fields["supplied"] = frozenset(SUPPLIED & takes | {"dtype"})
     fits_bias = _fits_bias(of_layer, fields)
@@ -238,41 +240,45 @@ def _fits_bias(scheme: Callable[..., Any], fields: Mapping[str, Any]) -> bool:
     return True
 
 
-def _checked(W: Any, shape: tuple[int, ...], required: Any, dtype: Any, where: str) -> Any:
+def _checked(W: Any, shape: tuple[int, ...], required: Any, dtype: Any, origin: str) -> Any:
     """Return weights that a plugin computed, validated; ValueError with the reason.
 
     `required` is the dtype that they must have, or None if they are to be rounded to `dtype`.
     """
     if not isinstance(W, np.ndarray):
-        hint = "; a tensor's array is tensor.detach().numpy()" if type(W).__module__.partition(".")[0] == "torch" else ""
-        raise ValueError(f"{where}: returned {type(W).__name__}; allowed: a NumPy array of shape {shape}{hint}")
+        hint = (
+            "; a tensor's array is tensor.detach().numpy()" if type(W).__module__.partition(".")[0] == "torch" else ""
+        )
+        raise ValueError(f"{origin}: returned {type(W).__name__}; allowed: a NumPy array of shape {shape}{hint}")
     if W.shape != shape:
-        raise ValueError(f"{where}: returned shape {W.shape} for shape = {shape}; allowed: the shape that it was given")
+        raise ValueError(
+            f"{origin}: returned shape {W.shape} for shape = {shape}; allowed: the shape that it was given"
+        )
     if required is not None and W.dtype != floating(required):
         raise ValueError(
-            f"{where}: returned dtype {W.dtype} for dtype = {floating(required)}; allowed: the dtype that it was "
+            f"{origin}: returned dtype {W.dtype} for dtype = {floating(required)}; allowed: the dtype that it was "
             "given: end with .astype(dtype)"
         )
     if W.dtype.kind not in "fV":
-        raise ValueError(f"{where}: returned dtype {W.dtype}; allowed: a floating type")
+        raise ValueError(f"{origin}: returned dtype {W.dtype}; allowed: a floating type")
     with np.errstate(over="ignore"):
         W = W.astype(floating(dtype), copy=False)
     if not np.isfinite(W).all():
         count = int((~np.isfinite(W)).sum())
-        raise ValueError(f"{where}: returned NaN or infinity in {count:,} of {W.size:,} weights of shape {shape}")
+        raise ValueError(f"{origin}: returned NaN or infinity in {count:,} of {W.size:,} weights of shape {shape}")
     return W
 
 
-def _checked_layers(parameters: Any, model: Model, required: Any, dtype: Any, where: str) -> Any:
+def _checked_layers(parameters: Any, model: Model, required: Any, dtype: Any, origin: str) -> Any:
     form = f"allowed: a list of {len(model.layers)} pairs, the weights and the bias of each layer"
     if not isinstance(parameters, list | tuple) or len(parameters) != len(model.layers):
-        raise ValueError(f"{where}: returned {shown(parameters)}; {form}")
+        raise ValueError(f"{origin}: returned {shown(parameters)}; {form}")
     checked = []
     for (fan_in, fan_out), pair in zip(model.layers, parameters, strict=True):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise ValueError(f"{where}: returned {shown(pair)} for a layer; {form}")
+            raise ValueError(f"{origin}: returned {shown(pair)} for a layer; {form}")
         shapes = (fan_in, fan_out), (fan_out,)
-        checked.append(tuple(_checked(a, s, required, dtype, where) for a, s in zip(pair, shapes, strict=True)))
+        checked.append(tuple(_checked(a, s, required, dtype, origin) for a, s in zip(pair, shapes, strict=True)))
     return checked
 
 
@@ -332,7 +338,9 @@ def _loss(
     def of_arrays(output: Any, labels: Any, **parameters: Any) -> float:
         import torch
 
-        return float(of_tensors(torch.from_numpy(np.asarray(output)), torch.from_numpy(np.asarray(labels)), **parameters))
+        return float(
+            of_tensors(torch.from_numpy(np.asarray(output)), torch.from_numpy(np.asarray(labels)), **parameters)
+        )
 
     of_arrays.__doc__ = documentation(function)
     return Loss(**fields, function=of_arrays, torch=of_tensors)
@@ -344,11 +352,10 @@ def _optimizer(
     from initbench.functions.optimizers import Optimizer
 
     called = _calling(function, bundle)
-    rate = "lr" if isinstance(function, type) else "learning_rate"
 
     def of_parameters(parameters: Any, learning_rate: float, **keywords: Any) -> Any:
         if isinstance(function, type):
-            return called(parameters, **{rate: learning_rate}, **keywords)
+            return called(parameters, lr=learning_rate, **keywords)
         return called(parameters, learning_rate, **keywords)
 
     def one_step(weights: Any, gradient: Any, state: dict[str, Any], *, learning_rate: float, **keywords: Any) -> Any:

@@ -86,12 +86,12 @@ def _same(left: Any, right: Any) -> bool:
 
 def _not_repeated(name: str) -> str:
     return (
-        f"{where(name)}: returned other weights for the same seed; allowed: weights that depend on its arguments alone "
+        f"{origin_of(name)}: returned other weights for the same seed; allowed: weights that depend on its arguments alone "
         "(draw them from numpy.random.default_rng(seed))"
     )
 
 
-def where(name: str) -> str:
+def origin_of(name: str) -> str:
     """Return the plugin's file and the function that a canonical string names."""
     bundles = of([name])
     return f"{bundles[0].path}: {name.partition('@')[0]}" if bundles else name
@@ -109,11 +109,11 @@ def _activation(name: str) -> str:
         return why
     if value.shape != x.shape or value.dtype != x.dtype:
         return (
-            f"{where(name)}: returned shape {tuple(value.shape)} and {value.dtype} for shape {tuple(x.shape)} and "
+            f"{origin_of(name)}: returned shape {tuple(value.shape)} and {value.dtype} for shape {tuple(x.shape)} and "
             f"{x.dtype}; allowed: the shape and dtype that it was given"
         )
     if not torch.isfinite(value).all():
-        return f"{where(name)}: returned NaN or infinity for inputs from -3 to 3"
+        return f"{origin_of(name)}: returned NaN or infinity for inputs from -3 to 3"
     return _without_gradient(value, name)
 
 
@@ -129,23 +129,23 @@ def _loss(name: str) -> str:
         return why
     if value.numel() != 1 or not value.dtype.is_floating_point:
         return (
-            f"{where(name)}: returned shape {tuple(value.shape)}; allowed: a tensor of one number, the mean loss of the "
-            "batch"
+            f"{origin_of(name)}: returned shape {tuple(value.shape)}; allowed: a tensor of one number, the mean loss of "
+            "the batch"
         )
     if not torch.isfinite(value).all():
-        return f"{where(name)}: returned {value.item()} for outputs from -1 to 1"
+        return f"{origin_of(name)}: returned {value.item()} for outputs from -1 to 1"
     return _without_gradient(value, name)
 
 
 def _not_a_tensor(value: Any, name: str, allowed: str) -> str:
     import torch
 
-    return "" if isinstance(value, torch.Tensor) else f"{where(name)}: returned {type(value).__name__}; {allowed}"
+    return "" if isinstance(value, torch.Tensor) else f"{origin_of(name)}: returned {type(value).__name__}; {allowed}"
 
 
 def _without_gradient(value: Any, name: str) -> str:
     if not value.requires_grad:
-        return f"{where(name)}: its result has no gradient; allowed: PyTorch operations on what it was given"
+        return f"{origin_of(name)}: its result has no gradient; allowed: PyTorch operations on what it was given"
     value.sum().backward()
     return ""
 
@@ -158,11 +158,11 @@ def _optimizer(name: str) -> str:
     weights = torch.nn.Parameter(torch.ones(4, 3))
     optimizer = pytorch.optimizer(name, [weights], 0.1)
     if not isinstance(optimizer, torch.optim.Optimizer):
-        return f"{where(name)}: returned {type(optimizer).__name__}; allowed: a torch.optim.Optimizer"
+        return f"{origin_of(name)}: returned {type(optimizer).__name__}; allowed: a torch.optim.Optimizer"
     if not all("lr" in group for group in optimizer.param_groups):
-        return f"{where(name)}: its param_groups have no key lr; allowed: a learning rate that a schedule can set"
+        return f"{origin_of(name)}: its param_groups have no key lr; allowed: a learning rate that a schedule can set"
     weights.grad = torch.ones(4, 3)
     optimizer.step()
     if not torch.isfinite(weights).all():
-        return f"{where(name)}: a step with a gradient of ones from weights of ones is not finite"
+        return f"{origin_of(name)}: a step with a gradient of ones from weights of ones is not finite"
     return ""

@@ -150,7 +150,7 @@ def parse(
     sources
         Data sets that are not read from disk: those of an existing experiment.
     folder
-        The folder to which the paths of the text's plugins are relative; None for a text in an experiment's folder,
+        The folder to which the paths of the text's plugins are relative; None for that of an experiment's folder,
         which names none.
     plugins
         Paths of more plugins, relative to the working directory.

@@ -38,7 +38,7 @@ def paths(document: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def code(files: Sequence[Path], bundles: Sequence[Bundle]) -> tuple[list[Bundle], list[Bundle]]:
     """Return the plugins in these files, and all plugins, each once; none is executed."""
-    of_files = {b.digest: b for b in map(bundle.read, dict.fromkeys(files))}
+    of_files = {b.digest: b for b in (bundle.read(path) for path in dict.fromkeys(files))}
     return list(of_files.values()), list({**{b.digest: b for b in bundles}, **of_files}.values())
 
 
@@ -57,50 +57,39 @@ def mistakes(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source],
     return list(lines.values())
 
 
-def _checks(
-    axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the trials of a grid's own functions, each once, with the setting."""
-    seen: set[tuple[object, ...]] = set()
+def _checks(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the trials of a grid's own functions, each with its setting."""
     for kind, settings in SETTINGS_BY_KIND.items():
-        for setting in settings if kind != "initializer" else ():
-            for name in axes[setting]:
-                if _is_loaded(name) and (kind, name) not in seen:
-                    seen.add((kind, name))
-                    yield setting, {"kind": kind, "name": name}
-    for hidden, source in itertools.product(axes["hidden"], sources.values()):
-        network = layers(hidden, source.pixels, source.classes)
-        functions = itertools.product(axes["activation"], axes["output_activation"])
-        for (activation, output), setting in itertools.product(functions, SETTINGS_BY_KIND["initializer"]):
-            output = activation if output == "same" else output
-            used_activation = activation if len(network) > 1 else output
-            for name in axes[setting]:
-                if not _is_loaded(name) and not _is_loaded(used_activation):
-                    continue
-                key = (setting, name, network if "@" in name else len(network), _relevant(name, activation, output))
-                if key not in seen:
-                    seen.add(key)
-                    yield (
-                        setting,
-                        {
-                            "kind": "initializer",
-                            "name": name,
-                            "layers": network,
-                            "activation": activation,
-                            "output_activation": output,
-                            "loss": axes["loss"][0],
-                            "bias": setting == "bias_initializer",
-                        },
-                    )
+        names = {name: setting for setting in settings for name in axes[setting] if _is_loaded(name)}
+        for name, setting in names.items() if kind != "initializer" else ():
+            yield setting, {"kind": kind, "name": name}
+    activations = {
+        (activation, activation if output == "same" else output)
+        for activation, output in itertools.product(axes["activation"], axes["output_activation"])
+    }
+    networks = {layers(hidden, s.pixels, s.classes) for hidden in axes["hidden"] for s in sources.values()}
+    checks: dict[tuple[object, ...], tuple[str, dict[str, Any]]] = {}
+    for setting, network, functions in itertools.product(
+        SETTINGS_BY_KIND["initializer"], sorted(networks), sorted(activations)
+    ):
+        for name in axes[setting]:
+            if _is_loaded(name) or any(map(_is_loaded, functions)):
+                matters = network if "@" in name else len(network), functions if _sees_activations(name) else ()
+                check = {"kind": "initializer", "name": name, "layers": network, "loss": axes["loss"][0]}
+                check |= {
+                    "activation": functions[0],
+                    "output_activation": functions[1],
+                    "bias": setting != "initializer",
+                }
+                checks.setdefault((setting, name, *matters), (setting, check))
+    yield from checks.values()
 
 
-def _relevant(name: str, activation: str, output: str) -> tuple[str, ...]:
-    """Return the activations that an initializer's weights may depend on."""
-    if schemes.is_network_scheme(name):
-        return activation, output
-    parts = {part.partition("(")[0] for part in schemes.of_layers(name, 3)}
-    takes = any(part in INITIALIZERS and "activation" in INITIALIZERS[part].supplied for part in parts)
-    return (activation, output) if takes else ()
+def _sees_activations(initializer: str) -> bool:
+    """Return whether an initializer's weights may depend on the activations."""
+    names = {scheme.partition("(")[0] for scheme in schemes.of_layers(initializer, 3)}
+    takes = any(name in INITIALIZERS and "activation" in INITIALIZERS[name].supplied for name in names)
+    return takes or schemes.is_network_scheme(initializer)
 
 
 def _is_loaded(name: str) -> bool:

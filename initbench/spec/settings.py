@@ -284,7 +284,10 @@ GridFile = create_model(
     dataset=(Dataset, Field(None)),
     device=(Literal["auto", "cpu", "cuda"], Field(None)),
     equivalent_within=(Annotated[float, Real(gt=0, le=100)], Field(None, title=EQUIVALENT_WITHIN)),
-    plugins=(list[Annotated[str, Field(min_length=1)]] | Annotated[str, Field(min_length=1)], Field(None, title=PLUGINS)),
+    plugins=(
+        list[Annotated[str, Field(min_length=1)]] | Annotated[str, Field(min_length=1)],
+        Field(None, title=PLUGINS),
+    ),
     **{section: (_section(section), Field(None)) for section in SECTIONS},  # type: ignore[call-overload]
 )
 
