@@ -22,8 +22,11 @@ class UserError(Exception):
         self.lines = tuple(printed)
 
 
-class PluginError(ValueError):
-    """A plugin's function fails, or returns what it must not: the message has its file, the line and the reason."""
+class PluginError(UserError, ValueError):
+    """A plugin's code fails, or a function of it returns what it must not: one line with its own file and the reason.
+
+    Before training it is the user's mistake; in a worker it fails the cells that need the plugin, and no others.
+    """
 
 
 class CannotWrite(OSError):  # noqa: N818
