@@ -12,6 +12,7 @@ from initbench.execution.events import Notice
 from initbench.execution.plan import Stack, begin_small, plan
 from initbench.execution.pool import WorkerPool
 from initbench.execution.process_pool import ProcessPool
+from initbench.registry import digests_in
 from initbench.spec.cell import Cell
 from initbench.system.threads import available_cores
 
@@ -29,7 +30,10 @@ def start_pool(
     if config.scheduler is not None:
         from initbench.execution.cluster.dispatch import ClusterPool
 
-        return ClusterPool(config.scheduler, config.device, sources, config.workers, config.processor, on_event)
+        plugins = bool(digests_in(*{name for cell in cells for name in cell.functions}))
+        return ClusterPool(
+            config.scheduler, config.device, sources, config.workers, config.processor, plugins, on_event
+        )
     device = device_for(config.device)
     default = available_cores() if device == "cpu" else len(gpu_memories())
     return ProcessPool(min(config.workers or default, len(cells)), device)

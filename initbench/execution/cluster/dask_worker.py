@@ -6,6 +6,7 @@ heartbeats to the scheduler; and a process that dies takes no Dask worker with i
 
 import asyncio
 import contextlib
+import os
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -20,15 +21,29 @@ from initbench.execution.processes import FINAL_REPLIES, WorkerProcess
 # A process ends after this many seconds without a task, so that a client that is gone leaves nothing behind.
 IDLE_SECONDS = 60.0
 
+# The environment variable with which who starts a Dask worker allows it to run the code of plugins.
+LEAVE = "INITBENCH_ALLOW_PLUGINS"
+NO_LEAVE = f"it may not run plugins, which this grid has; to allow it, start it with {LEAVE}=1"
+
 _lock = threading.Lock()
 _idle: dict[str, list[WorkerProcess]] = {}  # by device
 _busy: dict[str, set[WorkerProcess]] = {}  # by client
 _data: dict[str, Path] = {}  # by name, the folders of data sets that were sent here
 
 
-async def prepare(device: str, sources: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return this worker's device and memory, and the data sets that it lacks; or in `refused` why it cannot train."""
+async def prepare(device: str, sources: list[Mapping[str, Any]], plugins: bool, dask_worker: Any) -> dict[str, Any]:
+    """Return this worker's device and memory, and the data sets that it lacks; or in `refused` why it cannot train.
+
+    `plugins` is whether there are cells that need the code of a plugin.
+    """
+    if plugins and not _may_run_plugins(dask_worker):
+        return {"refused": NO_LEAVE}
     return await asyncio.to_thread(_prepare, device, sources)
+
+
+def _may_run_plugins(dask_worker: Any) -> bool:
+    """Return whether this worker may: its owner has said so, or it is a thread of the process of who sends them."""
+    return os.environ.get(LEAVE) == "1" or str(dask_worker.address).startswith("inproc://")
 
 
 def _prepare(device: str, sources: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -81,6 +96,9 @@ def serve(request: dict[str, Any], device: str, client: str, topic: str, interva
 
     worker = get_worker()
     key = worker.get_current_task()
+    if "plugins" in request and not _may_run_plugins(worker):
+        reply = {"event": "failed", "task": request["task"], "why": f"worker {worker.address}: {NO_LEAVE}"}
+        return {"reply": {**reply, "memory": False}, "environment": {}, "host": ""}
     source = dict(request["source"])
     if source["name"] in _data:
         source["folder"] = str(_data[source["name"]])

@@ -39,6 +39,7 @@ class ClusterPool:
 
     `scheduler` is an address (`tcp://…`, `tls://…`), `file://` and the path of a scheduler file, or `local` for a
     scheduler and `workers` workers in this process; elsewhere `workers` limits how many stacks train at a time.
+    `plugins` is whether there are cells that need the code of a plugin: only workers that may run it are used.
     If there are no workers yet, it waits for the first; `on_event` receives the notices until there is one.
 
     Raises UserError if there is no scheduler, or none of its workers can be used. A slot is a worker's address.
@@ -51,12 +52,13 @@ class ClusterPool:
         sources: Mapping[str, Source],
         workers: int | None = None,
         processor: str = "",
+        plugins: bool = False,
         on_event: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
         self.events: queue.SimpleQueue[PoolEvent] = queue.SimpleQueue()
         self._on_event, self._started = on_event, False
         self._client, self._cluster = connect(scheduler, workers, self._note)
-        self._roster = Roster(self._client, sources, device, processor, workers, self._report, self._on_left)
+        self._roster = Roster(self._client, sources, device, processor, workers, plugins, self._report, self._on_left)
         self._topic = f"initbench-{self._client.id}"
         self._prefix = f"initbench-stack-{self._client.id}"  # Dask expects tasks of one prefix to take equally long
         self._futures: dict[int, Any] = {}

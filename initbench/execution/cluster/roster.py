@@ -65,8 +65,8 @@ class Worker:
 class Roster:
     """The workers that have the client's versions, and a CPU whose name contains `processor`, by address.
 
-    At most `max_count` of their slots are used. `report` receives what happens, `on_left` each worker that left. `lock`
-    guards `workers`.
+    At most `max_count` of their slots are used; with `plugins`, only those of workers that may run them. `report`
+    receives what happens, `on_left` each worker that left. `lock` guards `workers`.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Roster:
         device: str,
         processor: str,
         max_count: int | None,
+        plugins: bool,
         report: Callable[[PoolEvent], None],
         on_left: Callable[[str, Worker], None],
     ) -> None:
@@ -84,7 +85,7 @@ class Roster:
         self.allowed_failures = ALLOWED_DEATHS
         self.lock = threading.RLock()
         self._client, self._sources, self._device, self._processor = client, dict(sources), device, processor
-        self._max_count, self._report, self._on_left = max_count, report, on_left
+        self._max_count, self._plugins, self._report, self._on_left = max_count, plugins, report, on_left
         self._judged: set[str] = set()  # the addresses of workers that were taken, or refused
         self._unanswered: Counter[str] = Counter()  # by address: how often a worker did not answer
         self._files: dict[str, dict[str, bytes]] = {}
@@ -225,7 +226,7 @@ class Roster:
             descriptions = self._ask(list(states), probe.worker)
             fit = [address for address, description in descriptions.items() if self._fits(address, description)]
             sources = [asdict(source) for source in self._sources.values()]
-            for address, prepared in self._ask(fit, dask_worker.prepare, self._device, sources).items():
+            for address, prepared in self._ask(fit, dask_worker.prepare, self._device, sources, self._plugins).items():
                 if isinstance(prepared, BaseException):
                     self._no_answer(address, prepared)
                 elif "refused" in prepared:
