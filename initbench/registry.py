@@ -233,6 +233,10 @@ class Registry(Mapping[str, Record]):
 
         return add
 
+    def of_plugins(self, name: str) -> list[str]:
+        """Return the full names of the plugins' functions of this short name, the newest last."""
+        return [full for full in self._of_plugins if full.partition("@")[0] == name]
+
     def add(self, record: Record) -> None:
         """Add the record of a plugin's function, whose name carries the digest of its code."""
         self._of_plugins[record.name] = record

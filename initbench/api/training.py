@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 from initbench.api import rounds
 from initbench.api.outputs import Report, evidence_of, update_report
 from initbench.durations import duration
-from initbench.errors import CannotWrite, WorkerDied
+from initbench.errors import CannotWrite, UserError, WorkerDied
 from initbench.execution import Finished, Lost, Progress, Untrained, WorkerPool, start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
 from initbench.execution.events import Event, Planned
 from initbench.execution.plan import Stack
+from initbench.plugins.consent import refuse_unless_allowed
 from initbench.results import looks
 from initbench.results.experiment import Experiment
 from initbench.results.rounds import Rounds
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid, read
 from initbench.spec.gridfile import results_for
+from initbench.spec.own import Allow, code_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,11 +144,27 @@ class _Account:
 
 
 def read_grid(
-    path: Path, overrides: Mapping[str, object] | None = None, *, smoke: bool = False, results: Path | None = None
+    path: Path,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    smoke: bool = False,
+    results: Path | None = None,
+    plugins: Sequence[str | Path] = (),
+    allow: Allow = refuse_unless_allowed,
 ) -> tuple[Grid, Path]:
-    """Return the grid of a file (see `gridfile.find`), and the folder that holds its experiment's folder."""
-    grid = read(path, overrides, smoke=smoke)
+    """Return the grid of a file (see `gridfile.find`), and the folder that holds its experiment's folder.
+
+    `plugins` are paths of more plugins than the file names; `allow` raises UserError unless their code may run.
+    """
+    grid = read(path, overrides, smoke=smoke, plugins=plugins, allow=allow)
     return grid, results_for(path, grid.name) if results is None else results
+
+
+def _require_code(missing: Iterable[Cell], folder: Path) -> None:
+    """Raise UserError if cells that are to be trained name a plugin's function whose code is not loaded."""
+    names = {value for cell in missing for value in cell if isinstance(value, str)}
+    if lines := code_missing(sorted(names)):
+        raise UserError(*(f"{folder}: {line}" for line in lines))
 
 
 def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate:
@@ -154,6 +172,7 @@ def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate
     experiment = Experiment(results / grid.name, grid)
     state = rounds.update(experiment)
     missing = experiment.missing() if (experiment.folder / "grid.toml").is_file() else experiment.cells
+    _require_code(missing, experiment.folder)
     if not missing:
         return TrainingEstimate(experiment, missing, None)
     trainings = [missing]
@@ -178,6 +197,10 @@ def train(
     written is not raised but returned in `report_error`, because the training is already stored.
     """
     check_backend(config)
+    if any(code_missing(value for value in values if isinstance(value, str)) for values in grid.axes.values()):
+        experiment = Experiment(results / grid.name, grid)
+        rounds.update(experiment)
+        _require_code(experiment.missing(), experiment.folder)
     with Experiment.writing(grid, results) as experiment:
         rounds.update(experiment)
         missing, n_unrelated = experiment.inventory()

@@ -20,6 +20,8 @@ MAX_WEIGHTS = 2**22
 # The batch that functions are tried on.
 BATCH = 8
 
+MEAN_LOSS = "allowed: a tensor of one number, the mean loss of the batch"
+
 
 def tried(check: Mapping[str, Any]) -> str:
     """Return why a function cannot be used as a grid says, or an empty string.
@@ -86,8 +88,8 @@ def _same(left: Any, right: Any) -> bool:
 
 def _not_repeated(name: str) -> str:
     return (
-        f"{origin_of(name)}: returned other weights for the same seed; allowed: weights that depend on its arguments alone "
-        "(draw them from numpy.random.default_rng(seed))"
+        f"{origin_of(name)}: returned other weights for the same seed; allowed: weights that depend on its arguments "
+        "alone (draw them from numpy.random.default_rng(seed))"
     )
 
 
@@ -125,13 +127,10 @@ def _loss(name: str) -> str:
     torch.manual_seed(0)
     output = torch.linspace(-1, 1, 10 * BATCH).view(BATCH, 10).requires_grad_()
     value = pytorch.loss(name, "identity", output, torch.arange(BATCH) % 10)
-    if why := _not_a_tensor(value, name, "allowed: a tensor of one number, the mean loss of the batch"):
+    if why := _not_a_tensor(value, name, MEAN_LOSS):
         return why
     if value.numel() != 1 or not value.dtype.is_floating_point:
-        return (
-            f"{origin_of(name)}: returned shape {tuple(value.shape)}; allowed: a tensor of one number, the mean loss of "
-            "the batch"
-        )
+        return f"{origin_of(name)}: returned shape {tuple(value.shape)}; {MEAN_LOSS}"
     if not torch.isfinite(value).all():
         return f"{origin_of(name)}: returned {value.item()} for outputs from -1 to 1"
     return _without_gradient(value, name)

@@ -98,7 +98,7 @@ class Experiment:
         folder = Path(folder)
         if not os.path.lexists(folder / "grid.toml") or not (folder / "parts").is_dir():
             raise not_an_experiment(folder)
-        return cls(folder, read(folder / "grid.toml", sources=_stored_sources(folder)))
+        return cls(folder, read(folder / "grid.toml", sources=_stored_sources(folder), allow=None))
 
     @property
     def cells(self) -> Sequence[Cell]:

@@ -1,7 +1,7 @@
 """The plugins of a grid: their code, read after the user's leave, and trials of the functions that the grid names."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from initbench.data.datasets import Source
 from initbench.errors import UserError, shown
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.models.perceptron import layers
-from initbench.plugins import bundle
+from initbench.plugins import bundle, store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES, Host
 from initbench.registry import OWN_NAME, digests_in, shorten_digests
@@ -55,6 +55,29 @@ def mistakes(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source],
         if why := host.why_not(check):
             lines.setdefault(why, f"{setting} = {shorten_digests(check['name'])!r}: {why}")
     return list(lines.values())
+
+
+def code_missing(names: Iterable[str]) -> list[str]:
+    """Return a line for each plugin whose functions canonical strings name, and whose code this process does not have.
+
+    The functions of a file that has changed since are known by their names.
+    """
+    by_digest: dict[str, dict[str, None]] = {}
+    for name, digest in (pair for text in names for pair in OWN_NAME.findall(text)):
+        if store.missing([f"{name}@{digest}"]):
+            by_digest.setdefault(digest, {})[name] = None
+    lines = []
+    for digest, own_names in by_digest.items():
+        required = ", ".join(shorten_digests(f"{name}@{digest}") for name in own_names)
+        present = [full for name in own_names for r in REGISTRIES.values() for full in r.of_plugins(name)]
+        remedy = "give the path of its file: --plugin PATH"
+        if present:
+            remedy = (
+                f"the file has changed and is {shorten_digests(present[-1])} now; give it as it was, or train it anew "
+                f"with {next(iter(own_names))} in a grid file of your own"
+            )
+        lines.append(f"needs the code of {required}; {remedy}")
+    return lines
 
 
 def _checks(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source]) -> Iterator[tuple[str, dict[str, Any]]]:
