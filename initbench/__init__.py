@@ -5,8 +5,9 @@
 >>> W.shape, str(W.dtype)
 ((784, 256), 'float32')
 
-`ib.run("grid.toml")` trains a grid and returns its tidy table; `ib.load("results/NAME")` reads one; `ib.report(...)`
-writes its report. Everything is imported when it is first used, so that `import initbench` is fast.
+`ib.run("grid.toml")` trains a grid and returns its result, which `ib.result("results/NAME")` returns again; `ib.load`
+reads its tidy table, `ib.report` writes its report. Everything is imported when it is first used, so that `import
+initbench` is fast.
 """
 
 from importlib import import_module
@@ -16,7 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from initbench import initializers, stats
-    from initbench.api import compare, figures, load, merge, report, run, verify
+    from initbench.api import compare, figures, load, merge, report, result, run, verify
     from initbench.errors import CannotWrite, UserError, WorkerDied
     from initbench.functions import activations, losses, optimizers
     from initbench.plugins.marks import activation, initializer, loss, optimizer
@@ -36,6 +37,7 @@ _NAMES = {
     "load": "initbench.api",
     "merge": "initbench.api",
     "report": "initbench.api",
+    "result": "initbench.api",
     "run": "initbench.api",
     "verify": "initbench.api",
     "activation": "initbench.plugins.marks",
@@ -65,6 +67,7 @@ __all__ = [
     "optimizer",
     "optimizers",
     "report",
+    "result",
     "run",
     "stats",
     "verify",

@@ -101,7 +101,7 @@ def trained(tmp_path_factory):
     """A small experiment, trained once for all tests that read its folder, and its table; `copied` is for changes."""
     root = tmp_path_factory.mktemp("trained")
     (root / "small.toml").write_text(SMALL_GRID)
-    frame = ib.run(root / "small.toml", results=root / "results", workers=1)
+    frame = ib.run(root / "small.toml", results=root / "results", workers=1).frame
     return root / "results" / "small", frame
 
 

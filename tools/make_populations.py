@@ -33,7 +33,7 @@ def main() -> None:
     path = DATA / f"{name}.parquet"
     seeds = {"seed": int(sys.argv[2])} if len(sys.argv) > 2 else {}
     with tempfile.TemporaryDirectory() as folder:
-        frame = ib.run(DATA / f"{name}.toml", results=folder, overrides=seeds)
+        frame = ib.run(DATA / f"{name}.toml", results=folder, overrides=seeds).frame
     last = ib.stats.final(frame).astype({"initializer": str})
     keys = ["initializer", "activation", "loss"]
     cells = CELLS if name == "populations" else sorted(set(last[keys].itertuples(index=False, name=None)))

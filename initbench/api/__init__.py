@@ -1,4 +1,4 @@
-"""initbench from Python: `run`, `load`, `report`, `figures`, `compare`, `merge`, `verify`."""
+"""initbench from Python: `run`, `result`, `load`, `report`, `figures`, `compare`, `merge`, `verify`."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from initbench.api import folders as managed
 from initbench.api import outputs, rounds, training
 from initbench.api.outputs import write_report
 from initbench.api.progress import display_for, each_round
+from initbench.api.results import Result
 from initbench.errors import UserError
 from initbench.execution.config import ExecutionConfig, device_in
 from initbench.results.experiment import Experiment
@@ -18,7 +19,19 @@ from initbench.spec.gridfile import find
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["compare", "figures", "load", "merge", "report", "run", "take_notes", "verify", "write_report"]
+__all__ = [
+    "Result",
+    "compare",
+    "figures",
+    "load",
+    "merge",
+    "report",
+    "result",
+    "run",
+    "take_notes",
+    "verify",
+    "write_report",
+]
 
 
 def run(
@@ -31,8 +44,8 @@ def run(
     processor: str = "",
     overrides: Mapping[str, object] | None = None,
     progress: bool | None = None,
-) -> "pd.DataFrame":
-    """Train a grid's missing cells and return its tidy table.
+) -> Result:
+    """Train a grid's missing cells and return its result.
 
     With a rule for its seeds (`seed = { until = "decided" }`), cells are trained until the rule ends.
 
@@ -64,8 +77,10 @@ def run(
 
     Returns
     -------
-    DataFrame
-        One row for each cell and epoch: the settings, `cell`, `status`, `epoch`, and the metrics, as `load` returns.
+    Result
+        Its `frame` is the tidy table: one row for each cell and epoch, with the settings, `cell`, `status`, `epoch`,
+        and the metrics. `verdicts()`, `figure()` and `report()` are its comparisons, figures and report. A notebook
+        shows its answer.
 
     Raises
     ------
@@ -80,7 +95,8 @@ def run(
     Examples
     --------
     >>> import initbench as ib
-    >>> frame = ib.run("keepcoding", overrides={"seed": 10})  # doctest: +SKIP
+    >>> result = ib.run("keepcoding", overrides={"seed": 10})  # doctest: +SKIP
+    >>> result.frame  # doctest: +SKIP
     """
     if isinstance(grid, Grid):
         if overrides:
@@ -95,19 +111,37 @@ def run(
 
     config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))
     with each_round(display_for(progress), warn_at_start) as on_event:
-        result = training.train(grid, folder, config, on_event)
-    experiment = result.experiment
+        trained = training.train(grid, folder, config, on_event)
+    experiment = trained.experiment
     experiment.notes += [
         f"{experiment.folder}: {untrained.cell.label} could not be trained and is left out: {untrained.why}"
-        for untrained in result.untrained
+        for untrained in trained.untrained
     ]
     if (state := experiment.rounds) and (state.open or state.refused):
         from initbench.reporting import seeds
 
         experiment.notes.append(f"{experiment.folder}: {seeds.looked(state)}")
     _warn(experiment)
-    assert result.frame is not None
-    return result.frame
+    assert trained.frame is not None
+    return Result(experiment, trained.frame)
+
+
+def result(folder: str | Path) -> Result:
+    """Return the result of an experiment in its folder, as `run` returned it.
+
+    With a rule for the seeds, it has the cells that the rule has requested so far.
+
+    Raises UserError if the folder is not an experiment.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> ib.result("results/keepcoding").figure()  # doctest: +SKIP
+    """
+    experiment = rounds.opened(folder)
+    opened = Result(experiment, experiment.frame())
+    _warn(experiment)
+    return opened
 
 
 def load(folder: str | Path) -> "pd.DataFrame":

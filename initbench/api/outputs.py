@@ -104,7 +104,7 @@ def write_figures(
     frame = _trained(experiment, "draw")
     from initbench.reporting.evidence import Evidence
     from initbench.reporting.figures import Palette, save, undrawable
-    from initbench.reporting.gallery import gallery, slug
+    from initbench.reporting.gallery import named_gallery
 
     evidence = Evidence.of(frame, experiment.grid)
     if len(evidence.shown) < len(evidence.combinations):
@@ -116,12 +116,8 @@ def write_figures(
     palette = Palette.of(evidence.initializers)
     missing_glyphs: set[str] = set()
     with laid_out(layout):
-        for figure in gallery(evidence, palette):
-            name, path = slug(figure), folder / f"{slug(figure)}.{form}"
-            while path in contents:  # long names that are cut alike
-                name += "-again"
-                path = folder / f"{name}.{form}"
-            contents[path] = save(figure.drawing, form, title=title)
+        for name, figure in named_gallery(evidence, palette):
+            contents[folder / f"{name}.{form}"] = save(figure.drawing, form, title=title)
             missing_glyphs |= undrawable(figure.drawing)
     if not into:
         store.list_figures(experiment.folder, {path.name: content for path, content in contents.items()})
@@ -152,20 +148,20 @@ def write_table(experiment: Experiment, path: Path, **options: str) -> str:
             buffer = io.BytesIO()
             frame.to_parquet(buffer, index=False)
             content = buffer.getvalue()
-        _write(path, content)
+        write(path, content)
         return f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'}"
     from initbench.reporting import methods, tables
     from initbench.reporting.evidence import Evidence
 
     frame, environments = experiment.read()
-    _refuse_empty(frame, experiment, "describe" if path.suffix == ".txt" else "average")
+    refuse_empty(frame, experiment, "describe" if path.suffix == ".txt" else "average")
     evidence = Evidence.of(frame, experiment.grid)
     if path.suffix == ".txt":
         text = methods.methods(evidence, environments, experiment.seeds_seen)
-        _write(path, f"{text}\n".encode())
+        write(path, f"{text}\n".encode())
         return f"{len(text.split()):,} words"
     text = (tables.markdown if path.suffix == ".md" else tables.latex)(evidence, **options)
-    _write(path, text.encode())
+    write(path, text.encode())
     rows = tables.table_of(evidence, **{name: options[name] for name in ("layout", "metric") if name in options}).rows
     return f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}"
 
@@ -211,7 +207,7 @@ def write_comparison(
     command = ["initbench", "compare", str(before.folder), str(after.folder)]
     command += [] if worse is None else ["--fail-if-worse", f"{abs(worse):g}"]
     page = comparison.render(table, left, right, worse, shlex.join(command))
-    _write(path, page.encode(), "; give --out FILE.HTML")
+    write(path, page.encode(), "; give --out FILE.HTML")
     outcome = None if worse is None else stats.outcome(table, worse)
     return Comparison(path, comparison.sentences(table, left, right, worse), outcome)
 
@@ -229,7 +225,7 @@ def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Sid
     frames, sides = [], []
     for experiment in (before, after):
         frame, environments = experiment.read()
-        _refuse_empty(frame, experiment, "compare")
+        refuse_empty(frame, experiment, "compare")
         if after.rounds and experiment is before:
             not_requested = set(after.grid.cells()) - set(after.rounds.cells)
             frame = frame[~frame["cell"].isin([cell.id for cell in before.cells if cell in not_requested])]
@@ -251,16 +247,18 @@ def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Sid
 
 def _trained(experiment: Experiment, purpose: str) -> "pd.DataFrame":
     frame = experiment.frame()
-    _refuse_empty(frame, experiment, purpose)
+    refuse_empty(frame, experiment, purpose)
     return frame
 
 
-def _refuse_empty(frame: "pd.DataFrame", experiment: Experiment, purpose: str) -> None:
+def refuse_empty(frame: "pd.DataFrame", experiment: Experiment, purpose: str) -> None:
+    """Raise UserError if a table has no trained cell; `purpose` is what it is needed for: `compare`, `draw`."""
     if frame.empty:
         raise UserError(f"{experiment.folder}: no cell is trained yet, so there is nothing to {purpose}; run it first")
 
 
-def _write(path: Path, content: bytes, hint: str = "") -> None:
+def write(path: Path, content: bytes, hint: str = "") -> None:
+    """Write a file that the user named; UserError with the reason and a hint if it cannot be written."""
     try:
         files.write_file(path, content)
     except OSError as error:

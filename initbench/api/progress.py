@@ -1,4 +1,4 @@
-"""Progress of a training: a bar in a terminal, a line that is replaced in a notebook, or plain lines."""
+"""Progress of a training: a bar in a terminal or a notebook, or plain lines."""
 
 import heapq
 import sys
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TextIO
+from importlib import import_module
+from typing import Any, TextIO
 
 from initbench.api.training import Looked, Started
 from initbench.durations import duration
@@ -18,7 +19,7 @@ from initbench.spec.cell import Cell
 
 LINE_EVERY = 10.0  # seconds between two lines, where the output is not a terminal
 BAR_EVERY = 0.25  # seconds between two updates of the bar: there may be hundreds of events in between
-NOTEBOOK_EVERY = 1.0  # seconds between two updates of a notebook's line, each of which is a message to the browser
+NOTEBOOK_EVERY = 0.5  # seconds between two updates of a notebook's bar, each of which is a message to the browser
 
 # The plan's speeds weigh as much as this many seconds of training in every slot, so that the first moments of the
 # training do not decide.
@@ -171,7 +172,7 @@ def display_for(progress: bool | None) -> Display:
     if progress is False:
         return _nothing
     if _is_notebook():
-        return notebook_line
+        return notebook_bar
     if sys.stdout is not None and sys.stdout.isatty():
         return bar
     return partial(lines, stream=sys.stderr) if progress else _nothing
@@ -202,20 +203,38 @@ def bar(total: int) -> Iterator[Listener]:
             rate, left = forecast.rate_and_time_left(now)
             shown.update(task, completed=forecast.done, shown=f"{forecast.done:,.0f}", rate=rate, left=left)
 
-        yield _listener(total, BAR_EVERY, update, at_once=True)
+        yield _listener(Forecast(total, time.monotonic()), BAR_EVERY, update, at_once=True)
 
 
 @contextmanager
-def notebook_line(total: int) -> Iterator[Listener]:
-    """As `bar`, as a line below the cell of a notebook."""
-    from IPython.display import display  # type: ignore[import-not-found,unused-ignore]
+def notebook_bar(total: int) -> Iterator[Listener]:
+    """As `bar`, as HTML below the cell of a notebook, with a line of text for where HTML is not shown.
 
-    line = display({"text/plain": f"0 of {total:,} cells, starting"}, raw=True, display_id=True)
+    One output is updated in place, so its last state stays in the saved notebook: complete, or where it stopped.
+    """
+    display: Any = import_module("IPython.display").display
+    forecast = Forecast(total, time.monotonic())
+    output = display(_notebook_data(forecast, f"0 of {total:,} cells, starting"), raw=True, display_id=True)
 
     def update(forecast: Forecast, now: float) -> None:
-        line.update({"text/plain": _line(forecast, now)}, raw=True)
+        colour = "#2e7d32" if forecast.finished >= total else ""
+        output.update(_notebook_data(forecast, _line(forecast, now), colour), raw=True)
 
-    yield _listener(total, NOTEBOOK_EVERY, update, at_once=True)
+    try:
+        yield _listener(forecast, NOTEBOOK_EVERY, update, at_once=True)
+    finally:
+        if forecast.finished < total:
+            seconds = duration(time.monotonic() - forecast.created)
+            line = f"{forecast.finished:,} of {total:,} cells, stopped after {seconds}"
+            output.update(_notebook_data(forecast, line, "#c62828"), raw=True)
+
+
+def _notebook_data(forecast: Forecast, line: str, colour: str = "") -> dict[str, str]:
+    """Return a notebook's bar as HTML and as text."""
+    share = forecast.done / forecast.total
+    style = "width: 16em; vertical-align: middle" + f"; accent-color: {colour}" * bool(colour)
+    bar = f'<progress aria-label="cells trained" max="1" value="{share:.3f}" style="{style}"></progress>'
+    return {"text/html": f"<div>{bar} {int(100 * share)}%, {line}</div>", "text/plain": line}
 
 
 @contextmanager
@@ -225,7 +244,7 @@ def lines(total: int, stream: TextIO | None = None) -> Iterator[Listener]:
     def update(forecast: Forecast, now: float) -> None:
         print(_line(forecast, now), file=stream, flush=True)
 
-    yield _listener(total, LINE_EVERY, update)
+    yield _listener(Forecast(total, time.monotonic()), LINE_EVERY, update)
 
 
 def _line(forecast: Forecast, now: float) -> str:
@@ -234,18 +253,19 @@ def _line(forecast: Forecast, now: float) -> str:
 
 
 def _listener(
-    total: int, every: float, update: Callable[[Forecast, float], None], *, at_once: bool = False
+    forecast: Forecast, every: float, update: Callable[[Forecast, float], None], *, at_once: bool = False
 ) -> Listener:
-    """Return a function of an event that calls `update` after `every` seconds, and at the end."""
-    last = time.monotonic()
-    forecast = Forecast(total, last)
-    last -= every * at_once
+    """Return a function of an event that updates the forecast and calls `update` after `every` seconds and at the end.
+
+    With `at_once`, the first event is shown.
+    """
+    last = forecast.created - every * at_once
 
     def on_event(event: Event) -> None:
         nonlocal last
         now = time.monotonic()
         forecast.add(event, now)
-        if now - last >= every or forecast.finished >= total:
+        if now - last >= every or forecast.finished >= forecast.total:
             last = now
             update(forecast, now)
 

@@ -72,10 +72,7 @@ class Evidence:
         With a rule that adds seeds, the comparisons are those that hold at every look, or the intervals those of its
         half-width.
         """
-        rule, within = self.grid.seed_rule, self.grid.equivalent_within
-        verdicts = stats.verdicts_at_every_look if self.until_decided else stats.verdicts
-        table = verdicts(frame, combination, chance=self.chance, equivalent_within=within, selected_from=selected_from)
-        return stats.at_half_width(table, rule.half_width) if rule and rule.half_width is not None else table
+        return _verdicts(frame, self.grid, combination, self.chance, selected_from)
 
     def results_in(self, metric: str) -> pd.DataFrame:
         """Return `stats.results` in another metric: the rows of `verdicts`, with their `leader` and `standing`.
@@ -192,6 +189,24 @@ class Evidence:
             return self
         chosen = at_rates(self.frame, self.combination_without_rate, self.rates, "own_best")
         return Evidence(chosen, self.grid, self.combination_without_rate, len(self.grid.axes[RATE]))
+
+
+def verdicts(frame: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    """Return `stats.verdicts` of an experiment's tidy table as its grid requests it, with the names of the table."""
+    return _verdicts(frame, grid, combination_of(grid), chances(grid))
+
+
+def _verdicts(
+    frame: pd.DataFrame,
+    grid: Grid,
+    combination: list[str],
+    chance: Mapping[str, stats.Chance],
+    selected_from: int = 1,
+) -> pd.DataFrame:
+    rule, within = grid.seed_rule, grid.equivalent_within
+    compare = stats.verdicts_at_every_look if rule and rule.half_width is None else stats.verdicts
+    table = compare(frame, combination, chance=chance, equivalent_within=within, selected_from=selected_from)
+    return stats.at_half_width(table, rule.half_width) if rule and rule.half_width is not None else table
 
 
 def combination_of(grid: Grid) -> list[str]:

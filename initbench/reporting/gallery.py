@@ -57,6 +57,17 @@ def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     yield from _across(evidence, palette)
 
 
+def named_gallery(evidence: Evidence, palette: Palette) -> Iterator[tuple[str, ReportFigure]]:
+    """Yield the figures, each with the name of its file, without the ending."""
+    names = set()
+    for figure in gallery(evidence, palette):
+        name = slug(figure)
+        while name in names:  # long names that are cut alike
+            name += "-again"
+        names.add(name)
+        yield name, figure
+
+
 def _map(section: str, name: str, draw: Callable[[], Drawing]) -> ReportFigure:
     """A figure of the page, drawn a second time if a phone has no room for it."""
     drawing = draw()

@@ -15,7 +15,7 @@ from initbench.spec.columns import METRICS
 # The columns that every tidy table has, besides its settings.
 REQUIRED = ("cell", "seed", "dataset", "epoch", "epochs", "status", "validation_accuracy", "test_accuracy")
 
-TIDY = "a tidy table, as ib.load and ib.run return it"
+TIDY = "a tidy table, as ib.load returns it"
 
 
 def check_table(table: object, name: str, columns: Iterable[str], kind: str) -> None:

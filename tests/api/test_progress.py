@@ -1,6 +1,8 @@
 """What `ib.run` shows while it trains, and what it reports as kept and lost when a run stops."""
 
+import itertools
 import os
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -29,7 +31,7 @@ def folder(tmp_path, monkeypatch):
 
 def shown(capsys, **arguments):
     """What `ib.run` prints on both streams."""
-    assert len(ib.run("g.toml", **arguments)) == 3 * made_up.CELLS
+    assert len(ib.run("g.toml", **arguments).frame) == 3 * made_up.CELLS
     return capsys.readouterr()
 
 
@@ -74,23 +76,62 @@ def test_in_a_terminal_there_is_a_bar_unless_it_is_refused(folder, monkeypatch):
         assert "8 of 8 cells" in sys.stdout.text
 
 
-def test_in_a_notebook_one_line_is_replaced(folder, monkeypatch, capsys):
-    texts = []
-    handle = SimpleNamespace(update=lambda data, raw: texts.append(data["text/plain"]))
+@pytest.fixture
+def outputs(monkeypatch):
+    """The outputs of a notebook, each a list of its states."""
+    states = []
+
+    def display(data, raw, display_id):
+        assert raw
+        assert display_id
+        states.append([data])
+        return SimpleNamespace(update=lambda data, raw, output=states[-1]: output.append(data))
+
     notebook, displays = ModuleType("IPython"), ModuleType("IPython.display")
     notebook.get_ipython = lambda: SimpleNamespace(kernel=None)
-    displays.display = lambda data, raw, display_id: texts.append(data["text/plain"]) or handle
+    displays.display = display
     for module in (notebook, displays):
         monkeypatch.setitem(sys.modules, module.__name__, module)
+    return states
+
+
+def shares(output):
+    """The values of the bars of an output's states."""
+    return [
+        float(re.fullmatch(r'.*<progress .* max="1" value="([\d.]+)".*', state["text/html"])[1]) for state in output
+    ]
+
+
+def test_in_a_notebook_one_bar_is_updated_in_place(folder, outputs, capsys):
     assert shown(capsys) == ("", "")
-    assert texts[0] == "0 of 8 cells, starting"
-    assert texts[-1].startswith("8 of 8 cells, ")
+    (output,) = outputs
+    assert output[0]["text/plain"] == "0 of 8 cells, starting"
+    assert output[-1]["text/plain"].startswith("8 of 8 cells, ")
+    assert f">{'</progress>'} 100%, {output[-1]['text/plain']}</div>" in output[-1]["text/html"]
+    assert shares(output) == sorted(shares(output))
+    assert (shares(output)[0], shares(output)[-1]) == (0, 1)
+    assert not any("<script" in state["text/html"] for state in output)
+    assert shown(capsys) == ("", "")  # all is trained: no second output
     assert shown(capsys, results="again", progress=False) == ("", "")
-    assert texts[-1].startswith("8 of 8 cells, ")
-    notebook.get_ipython = SimpleNamespace  # IPython in a terminal, or a script that imports it
-    texts.clear()
+    assert len(outputs) == 1
+    sys.modules["IPython"].get_ipython = SimpleNamespace  # IPython in a terminal, or a script that imports it
     assert shown(capsys, results="once more") == ("", "")
-    assert texts == []
+    assert len(outputs) == 1
+
+
+def test_a_notebook_keeps_where_an_interrupted_training_stopped(folder, outputs, monkeypatch):
+    count = itertools.count()
+
+    def stop(task):
+        if next(count) == 1:
+            raise KeyboardInterrupt
+
+    made_up.instantly(monkeypatch, stop)
+    with pytest.raises(KeyboardInterrupt, match="Kept: "):
+        ib.run("g.toml", width=2)
+    ((*_, last),) = outputs
+    assert re.fullmatch(r"\d of 8 cells, stopped after .* s", last["text/plain"])
+    assert last["text/plain"] in last["text/html"]
 
 
 def test_the_warnings_of_a_run_name_the_line_that_called_it(folder, monkeypatch):

@@ -307,7 +307,7 @@ train_size = 640
 def one_worker(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     (folder / "real.toml").write_text(REAL)
-    return ib.run(folder / "real.toml", results=folder, workers=1)
+    return ib.run(folder / "real.toml", results=folder, workers=1).frame
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_workers_stay_for_all_rounds_and_their_number_changes_no_cell(one_worker
 
     monkeypatch.setattr(training.start, "start_pool", counted)
     (tmp_path / "real.toml").write_text(REAL)
-    frame = ib.run(tmp_path / "real.toml", results=tmp_path, **config)
+    frame = ib.run(tmp_path / "real.toml", results=tmp_path, **config).frame
     assert len(pools) == 1
     assert set(frame["seed"]) == set(range(10))  # two rounds
     assert list(frame["cell"]) == list(one_worker["cell"])

@@ -108,7 +108,7 @@ def test_a_preset_that_is_run_by_its_name_is_a_complete_experiment(here, monkeyp
     page = Page((folder / "report.html").read_text())
     assert "initbench run perceptron " in f"{page.text} "
     assert "Save the grid" not in page.text
-    frame = ib.run("perceptron", width=15, results=here / "again")  # the command that the page names
+    frame = ib.run("perceptron", width=15, results=here / "again").frame  # the command that the page names
     assert set(frame["cell"]) == set(ib.load(folder)["cell"])
 
     status, out, _ = ended(None, capsys, "run", "results/perceptron")  # it continues

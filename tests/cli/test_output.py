@@ -456,7 +456,7 @@ def test_a_runs_own_grid_goes_on_with_that_run(instant, monkeypatch, capsys, ear
         assert out.startswith(message)
         assert "nothing to train" in out
     monkeypatch.chdir(instant)
-    assert len(ib.run("there/mine/grid.toml", overrides={"seed": 3})) == 12 * 3
+    assert len(ib.run("there/mine/grid.toml", overrides={"seed": 3}).frame) == 12 * 3
     assert ended(monkeypatch, capsys, "run", "there/mine/grid.toml", "--results", "new")[0] == 0  # as it says
     assert [str(p.relative_to(instant)) for p in sorted(instant.glob("*/*"))] == ["new/mine", "there/mine"]
 

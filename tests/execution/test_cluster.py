@@ -58,14 +58,14 @@ def here(grid_file, tmp_path_factory):
 def trained_here(grid_file, tmp_path_factory):
     """The same, trained."""
     results = tmp_path_factory.mktemp("trained_here")
-    return results / "spread", ib.run(grid_file, results=results, workers=2, width=2)
+    return results / "spread", ib.run(grid_file, results=results, workers=2, width=2).frame
 
 
 def made_up_here(grid_file, **settings):
     """`ib.run` on this machine, by trainers that are made up."""
     with pytest.MonkeyPatch.context() as patch:
         made_up.instantly(patch)
-        return ib.run(grid_file, width=2, **settings)
+        return ib.run(grid_file, width=2, **settings).frame
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def watch():
         time.sleep(0.05)
 
 threading.Thread(target=watch, daemon=True).start()
-frame = ib.run(sys.argv[1], results=sys.argv[2], scheduler="local", workers=2, width=2)
+frame = ib.run(sys.argv[1], results=sys.argv[2], scheduler="local", workers=2, width=2).frame
 print(len(children), "children", len(listening), "listening")
 """
 
@@ -409,15 +409,15 @@ def test_a_data_set_goes_to_a_worker_once(request, grid_file, tmp_path, trains):
     cluster.add("two", patch=LACKS_THE_DATA)
     overrides = {"dataset": {"idx": str(tmp_path / "tiny")}, "train_size": 2000, "batch_size": 20, "hidden": [[5]]}
     settings = {"results": tmp_path / "spread", "overrides": overrides}
-    frame = ib.run(grid_file, scheduler=cluster.address, width=2, **settings)
+    frame = ib.run(grid_file, scheduler=cluster.address, width=2, **settings).frame
     for name in ("one", "two"):
         assert cluster.log(name).count("received tiny@") == 1
     more = settings | {"overrides": overrides | {"seed": 8}}
-    again = ib.run(grid_file, scheduler=cluster.address, width=2, **more)
+    again = ib.run(grid_file, scheduler=cluster.address, width=2, **more).frame
     for name in ("one", "two"):
         assert cluster.log(name).count("received tiny@") == 1
     settings["results"] = tmp_path / "here"
-    expected = ib.run(grid_file, workers=2, **settings) if trains else made_up_here(grid_file, **settings)
+    expected = ib.run(grid_file, workers=2, **settings).frame if trains else made_up_here(grid_file, **settings)
     pd.testing.assert_frame_equal(frame, expected, check_exact=True)
     assert again["seed"].nunique() == 8
 
@@ -478,7 +478,7 @@ def test_nothing_is_warned_of_on_the_way(cluster, grid_file, here, tmp_path):
     cluster.add("one")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        frame = ib.run(grid_file, results=tmp_path, scheduler=cluster.address, overrides={"seed": 1})
+        frame = ib.run(grid_file, results=tmp_path, scheduler=cluster.address, overrides={"seed": 1}).frame
     expected = here[1][here[1]["seed"] == 0].reset_index(drop=True)
     pd.testing.assert_frame_equal(frame, expected, check_exact=True)
 
@@ -499,7 +499,7 @@ def test_a_cluster_that_grows_with_its_work_gets_workers(grid_file, trained_here
                 most.append(len(grows.scheduler.workers))
 
         threading.Thread(target=watch, daemon=True).start()
-        frame = ib.run(grid_file, results=tmp_path, scheduler=grows.scheduler_address, width=2)
+        frame = ib.run(grid_file, results=tmp_path, scheduler=grows.scheduler_address, width=2).frame
         watching.set()
         assert max(most) == 2
         until(lambda: not grows.scheduler.tasks, event="the end of the placeholder tasks")

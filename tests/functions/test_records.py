@@ -114,7 +114,7 @@ def test_new_functions_stand_in_a_grid_and_its_report(added, tmp_path, monkeypat
     made_up.instantly(monkeypatch)
     path = tmp_path / "added.toml"
     path.write_text(GRID)
-    table = ib.run(path, results=tmp_path)
+    table = ib.run(path, results=tmp_path).frame
     assert set(table.optimizer) == {"decayed(decay=0.2)"}
     page = ib.report(tmp_path / "added").read_text()
     assert "cube" in page

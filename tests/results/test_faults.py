@@ -91,7 +91,7 @@ def instant(monkeypatch):
 @pytest.fixture
 def whole(grid, instant, tmp_path):
     """The table of an undisturbed run."""
-    return ib.run(grid, results=tmp_path / "whole")
+    return ib.run(grid, results=tmp_path / "whole").frame
 
 
 def command(grid, results, capsys):
@@ -112,7 +112,7 @@ def killed_at(grid, results, at):
 
 def check_end(grid, results, whole, before=None):
     """Run on, undisturbed: the table is that of a run that was never disturbed, and nothing else is left."""
-    frame = ib.run(grid, results=results)
+    frame = ib.run(grid, results=results).frame
     pd.testing.assert_frame_equal(frame, whole, check_exact=True)
     folder = results / "made-up"
     cells_by_part = check_folder(folder, before or {})
@@ -499,9 +499,9 @@ def test_a_worker_whose_memory_is_limited_trains_the_same_bits_in_smaller_stacks
     grid = tmp_path / "wide.toml"
     grid.write_text(SMALL_GRID.replace("hidden = []", "hidden = [1024]").replace('"same"', '"identity"'))
     more = {"train_size": 256, "epochs": 1, "seed": [0]}
-    whole = ib.run(grid, results=tmp_path / "whole", workers=1, overrides=more)
+    whole = ib.run(grid, results=tmp_path / "whole", workers=1, overrides=more).frame
     (tmp_path / "sitecustomize.py").write_text(LIMITED.format(log=str(tmp_path / "widths")))
-    frame = ib.run(grid, results=tmp_path / "limited", workers=1, overrides=more)
+    frame = ib.run(grid, results=tmp_path / "limited", workers=1, overrides=more).frame
     pd.testing.assert_frame_equal(frame, whole, check_exact=True)
     assert (tmp_path / "widths").read_text().split()[:2] == ["6", "3"]
 

@@ -284,7 +284,7 @@ def test_two_users_of_one_group_continue_each_others_experiment(shared, tmp_path
                 warnings.simplefilter("error")
                 warnings.filterwarnings("ignore", "Seeds were added after the results of 2 seeds")
                 made_up.instantly(patch, before)
-                return ib.run(grid, results=shared / "results", overrides={"seed": seeds})["cell"].nunique()
+                return ib.run(grid, results=shared / "results", overrides={"seed": seeds}).frame["cell"].nunique()
 
         return work
 

@@ -156,7 +156,7 @@ def test_after_the_writer_is_killed_the_next_run_starts_at_once(grid, tmp_path, 
         assert held.exists()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert ib.run(grid, results=tmp_path)["cell"].nunique() == made_up.CELLS
+            assert ib.run(grid, results=tmp_path).frame["cell"].nunique() == made_up.CELLS
         assert not held.exists()
 
 
@@ -178,7 +178,7 @@ def test_a_living_writer_of_another_host_is_respected_and_a_dead_one_is_not(
     assert json.loads((folder / lock.HEARTBEAT).read_text()) == ELSEWHERE
     heartbeat(folder, age=lock.STALE_SECONDS + 5)
     with pytest.warns(UserWarning, match=r"host elsewhere, .* not renewed its heartbeat for 1 min 5 s; going on"):
-        frame = ib.run(grid, results=tmp_path)
+        frame = ib.run(grid, results=tmp_path).frame
     assert frame["cell"].nunique() == made_up.CELLS
     assert not (folder / lock.HEARTBEAT).exists()
     assert capsys.readouterr().err == ""
@@ -241,7 +241,7 @@ def test_without_locks_the_heartbeat_decides(grid, folder, tmp_path, monkeypatch
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     heartbeat(folder, age=5, host=socket.gethostname(), process=ended.pid)
-    assert ib.run(grid, results=tmp_path)["cell"].nunique() == made_up.CELLS
+    assert ib.run(grid, results=tmp_path).frame["cell"].nunique() == made_up.CELLS
 
 
 def test_of_two_simultaneous_writers_without_locks_the_later_one_continues(folder, monkeypatch):

@@ -86,7 +86,7 @@ def test_two_runs_of_one_grid_are_equal_files(trained, tmp_path, grid_file):
 
 @pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(trained, tmp_path, grid_file):
-    frame = ib.run(grid_file, results=tmp_path / "two", workers=2)
+    frame = ib.run(grid_file, results=tmp_path / "two", workers=2).frame
     pd.testing.assert_frame_equal(frame, trained[1], check_exact=True)
 
 
@@ -104,12 +104,12 @@ def test_a_repeated_run_trains_nothing_and_one_more_seed_only_new_cells(folder, 
     assert counted == []
     assert part_files(folder) == before
     with pytest.warns(UserWarning, match="Seeds were added after the results of 2 seeds"):
-        frame = ib.run(grid_file, results=folder.parent, workers=1, overrides={"seed": 3})
+        frame = ib.run(grid_file, results=folder.parent, workers=1, overrides={"seed": 3}).frame
     assert {c.seed for c in counted} == {2}
     assert len(counted) == 6
     assert set(before) < set(part_files(folder))
     assert sorted(frame["seed"].unique()) == [0, 1, 2]
-    smaller = ib.run(grid_file, results=folder.parent, workers=1, overrides={"seed": [1], "activation": "relu"})
+    smaller = ib.run(grid_file, results=folder.parent, workers=1, overrides={"seed": [1], "activation": "relu"}).frame
     assert len(counted) == 6
     assert smaller["cell"].nunique() == 3
     assert Experiment.open(folder).inventory() == ([], 15)
@@ -135,7 +135,7 @@ def test_a_damaged_part_is_set_aside_reported_and_trained_again(folder, trained,
     if not trains:
         assert len(Experiment.open(folder).missing()) == 6
         return
-    frame = ib.run(grid_file, results=folder.parent, workers=1)
+    frame = ib.run(grid_file, results=folder.parent, workers=1).frame
     pd.testing.assert_frame_equal(frame, trained[1], check_exact=True)
 
 
@@ -181,7 +181,7 @@ def test_diverged_rows_exist_with_nulls_from_the_epoch_on(tmp_path, grid_file):
             "learning_rate": [0.1, 1e25],
             "seed": 1,
         },
-    )
+    ).frame
     assert len(frame) == 4 * 3
     wild = frame[(frame["learning_rate"] == 1e25) & (frame["activation"] == "relu")]
     assert wild["status"].tolist() == ["trained", "diverged", "diverged"]
@@ -190,7 +190,9 @@ def test_diverged_rows_exist_with_nulls_from_the_epoch_on(tmp_path, grid_file):
     calm = frame[frame["learning_rate"] == 0.1]
     assert (calm["status"] == "trained").all()
     assert calm["test_loss"].notna().all()
-    alone = ib.run(grid_file, results=tmp_path / "alone", workers=1, overrides={"initializer": "normal", "seed": 1})
+    alone = ib.run(
+        grid_file, results=tmp_path / "alone", workers=1, overrides={"initializer": "normal", "seed": 1}
+    ).frame
     columns = ["cell", "epoch", *METRICS]
     left, right = (f[columns].sort_values(["cell", "epoch"], ignore_index=True) for f in (calm, alone))
     pd.testing.assert_frame_equal(left, right, check_exact=True)
@@ -216,7 +218,7 @@ def test_merge_drops_duplicates_and_lists_cells_that_differ(folder, trained, tmp
     assert sorted(frame["seed"].unique()) == [0, 1, 2]
     assert frame["cell"].nunique() == 18
     assert merged.missing() == []
-    whole = ib.run(grid_file, results=tmp_path / "one", workers=1, overrides={"seed": 3})
+    whole = ib.run(grid_file, results=tmp_path / "one", workers=1, overrides={"seed": 3}).frame
     pd.testing.assert_frame_equal(frame, whole[frame.columns], check_exact=True)
     assert ib.load(tmp_path / "both").equals(frame)
 
@@ -268,7 +270,7 @@ def test_another_data_set_trains_and_its_experiment_is_readable_from_anywhere(
     monkeypatch.chdir(tmp_path)
     overrides = {"dataset": {"idx": "tiny"}, "train_size": 200, "batch_size": 20, "hidden": [[], [5]]}
     with pytest.warns(UserWarning, match="the test split of 6 images does not separate learning from chance"):
-        frame = ib.run(grid_file, results=tmp_path / "r", workers=1, overrides=overrides)
+        frame = ib.run(grid_file, results=tmp_path / "r", workers=1, overrides=overrides).frame
     assert frame["dataset"].str.startswith("tiny@").all()
     assert frame["cell"].nunique() == 24
     assert (frame["status"] == "trained").all()

@@ -217,7 +217,7 @@ def test_cells_of_an_earlier_version_are_trained_again_and_the_old_parts_stay(ve
     folder = shutil.copytree(EARLIER_RUNS[version], tmp_path / "old")
     old_parts = {path.name for path in (folder / "parts").iterdir()}
     with pytest.warns(UserWarning, match="8 cells were trained by an earlier version"):
-        frame = ib.run(folder / "grid.toml", results=tmp_path, workers=1, overrides={"name": "old"})
+        frame = ib.run(folder / "grid.toml", results=tmp_path, workers=1, overrides={"name": "old"}).frame
     assert frame["cell"].nunique() == 8
     assert old_parts < {path.name for path in (folder / "parts").iterdir()}
     with pytest.warns(UserWarning, match="earlier version"):

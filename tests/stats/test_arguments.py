@@ -139,7 +139,7 @@ def test_a_path_in_place_of_a_table_says_how_to_load_it(name, call):
 def test_what_is_not_a_table_is_one_line(name, wrong, kind, call):
     with pytest.raises(TypeError) as mistake:
         call(name, wrong)
-    assert str(mistake.value) == f"frame is {kind}; allowed: a tidy table, as ib.load and ib.run return it"
+    assert str(mistake.value) == f"frame is {kind}; allowed: a tidy table, as ib.load returns it"
 
 
 @pytest.mark.parametrize("name", sorted(set(TIDY) - {"resolution"}))
@@ -151,7 +151,7 @@ def test_a_table_of_verdicts_in_place_of_a_tidy_one_names_the_columns_that_it_la
     assert set(lacking) <= {"cell", "seed", "dataset", "epoch", "epochs", "status", "test_accuracy", "learning_rate"}
     assert lacking
     assert not set(lacking) & set(tables["verdicts"])
-    assert line.endswith("as in a tidy table, as ib.load and ib.run return it")
+    assert line.endswith("as in a tidy table, as ib.load returns it")
     assert "\n" not in line
 
 

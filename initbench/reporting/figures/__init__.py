@@ -12,7 +12,7 @@ import_matplotlib()  # before any module below does
 from initbench.reporting.figures.accuracy import accuracy_by_initializer
 from initbench.reporting.figures.axes import WIDTH
 from initbench.reporting.figures.curves import learning_curve
-from initbench.reporting.figures.drawing import Drawing, inline, save, undrawable
+from initbench.reporting.figures.drawing import Drawing, inline, save, titled, undrawable
 from initbench.reporting.figures.forest import intervals
 from initbench.reporting.figures.heatmap import epochs_map, points_behind
 from initbench.reporting.figures.paired import changes, differences
@@ -37,5 +37,6 @@ __all__ = [
     "rank_diagram",
     "save",
     "sensitivity",
+    "titled",
     "undrawable",
 ]

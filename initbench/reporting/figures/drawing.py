@@ -3,7 +3,7 @@
 import io
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from matplotlib import font_manager
@@ -83,20 +83,27 @@ def inline(drawing: Drawing, palette: Palette, prefix: str = "") -> str:
     return svg.for_page(buffer.getvalue(), colours, root, prefix)
 
 
-def save(drawing: Drawing, form: str, *, title: bool = False) -> bytes:
+def titled(drawing: Drawing) -> Drawing:
+    """Return the figure with its title above it, as a part of the picture."""
+    if drawing.title:
+        with style():
+            _draw_title(drawing.canvas, drawing.title)
+    return replace(drawing, title="")
+
+
+def save(drawing: Drawing, form: str, *, title: bool = False, dpi: int = 300) -> bytes:
     """Return the figure as a file: `svg` (letters as outlines), `pdf` (fonts embedded) or `png` (300 dots per inch).
 
     Its title stands above it if requested.
     """
     buffer = io.BytesIO()
+    drawing = titled(drawing) if title else drawing
     with style(**{"svg.fonttype": "path", "pdf.fonttype": 42}):
-        if title and drawing.title:
-            _draw_title(drawing.canvas, drawing.title)
         for text in drawing.canvas.findobj(Text):
             families = [family for char in sorted(_lacking(text.get_text())) if (family := _family_with(char))]
             if families:
                 text.set_fontfamily([FONT, *dict.fromkeys(families)])
-        drawing.canvas.savefig(buffer, format=form, dpi=300, facecolor="white", metadata=METADATA[form])
+        drawing.canvas.savefig(buffer, format=form, dpi=dpi, facecolor="white", metadata=METADATA[form])
     return buffer.getvalue()
 
 

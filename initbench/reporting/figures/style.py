@@ -90,12 +90,18 @@ class Palette:
         )
 
     @property
-    def style(self) -> str:
-        """The colours as a style sheet: light, dark where the reader prefers it, and light on paper."""
+    def variables(self) -> tuple[str, str]:
+        """The light and the dark colours, as declarations of a style sheet."""
         light, dark = (
             "".join(f"--c{i}: {colour}; " for i, colour in enumerate(colours.values()))
             for colours in (self.light, self.dark)
         )
+        return light, dark
+
+    @property
+    def style(self) -> str:
+        """The colours as a style sheet: light, dark where the reader prefers it, and light on paper."""
+        light, dark = self.variables
         return (
             f":root {{ {light}}}\n"
             f'@media (prefers-color-scheme: dark) {{ :root:not([data-theme="light"]) {{ {dark}}} }}\n'

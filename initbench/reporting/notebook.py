@@ -1,0 +1,83 @@
+"""The result of an experiment as a notebook shows it, and in a few lines of text: its answers and its main figure."""
+
+import hashlib
+
+from markupsafe import Markup
+
+from initbench.reporting import answers, figures, limits, narrative
+from initbench.reporting.cautions import added_seeds, cautions
+from initbench.reporting.evidence import Evidence
+from initbench.reporting.gallery import gallery
+from initbench.reporting.templates import fill
+from initbench.results.experiment import Experiment
+
+EMPTY = "No cell is trained."
+
+
+def text(experiment: Experiment, evidence: Evidence | None) -> str:
+    """Return the answers as a few lines of text; `evidence` is None if no cell is trained."""
+    if evidence is None:
+        return f"{experiment.folder}: {EMPTY}"
+    first = evidence.first
+    lines = [
+        f"{experiment.folder}: {narrative.evidence(evidence.last, evidence.seeds)}",
+        *_notices(experiment, evidence),
+    ]
+    combinations = answers.answers(first)
+    if len(combinations) == 1:
+        (answer,) = combinations
+        lines.append(f"{answer.title}: {answer.recommendation} {answer.certainty}")
+    else:
+        lines += [_line(answer) for answer in combinations[: limits.MAX_FIRST_ANSWERS]]
+    if len(combinations) > limits.MAX_FIRST_ANSWERS:
+        lines.append(
+            f"{len(combinations) - limits.MAX_FIRST_ANSWERS} more combinations are in verdicts() and in the report."
+        )
+    return "\n".join([*lines, *answers.warnings(evidence)])
+
+
+def _line(answer: answers.Answer) -> str:
+    return f"{answer.title}: {answers.either(answer.names) or '–'}, {answer.accuracy}; {answer.certainty_label}"
+
+
+def html(experiment: Experiment, evidence: Evidence | None) -> str:
+    """Return the answers and the main figure as a part of a page, with a style of its own and without scripts.
+
+    Its colours are dark where the notebook is; it has a ground of its own, so that it is readable in any theme.
+    """
+    if evidence is None:
+        return fill("notebook.html", folder=str(experiment.folder), empty=EMPTY, key="empty")
+    first = evidence.first
+    palette = figures.Palette.of(evidence.initializers)
+    drawing = next(gallery(evidence, palette)).drawing
+    light, dark = palette.variables
+    # Ids and the style are of this content alone, so that several results stand on one page.
+    key = hashlib.sha256("".join([light, drawing.alternative, drawing.title]).encode()).hexdigest()[:8]
+    combinations = answers.answers(first)
+    return fill(
+        "notebook.html",
+        folder=str(experiment.folder),
+        key=key,
+        light=Markup(light),
+        dark=Markup(dark),
+        title=answers.title(first),
+        evidence=narrative.evidence(evidence.last, evidence.seeds),
+        notices=_notices(experiment, evidence),
+        warnings=answers.warnings(evidence),
+        headline=answers.headline(evidence),
+        answers=combinations[: limits.MAX_FIRST_ANSWERS],
+        left_out=max(0, len(combinations) - limits.MAX_FIRST_ANSWERS),
+        caption=drawing.title,
+        figure=Markup(figures.inline(drawing, palette, f"ib{key}-")),
+    )
+
+
+def _notices(experiment: Experiment, evidence: Evidence) -> list[str]:
+    """Return a line for each thing that limits the results: missing cells, the data, seeds that were added."""
+    grid, trained, expected = experiment.grid, evidence.frame["cell"].nunique(), len(experiment)
+    missing = f"{expected - trained:,} of the {expected:,} cells are not trained, so these results are preliminary."
+    return [
+        *[missing] * (trained < expected),
+        *cautions(grid.sources.values()),
+        *added_seeds(grid, experiment.seeds_seen),
+    ]
