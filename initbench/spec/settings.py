@@ -305,12 +305,40 @@ def by_position(initializer: str) -> dict[str, object] | None:
     return schemes.by_position(initializer)
 
 
+# A plugin's function as a grid file names it: a name, with a digest or parameters, or a table.
+OWN_FORMS: tuple[dict[str, Any], ...] = (
+    {"type": "string", "pattern": r"^[A-Za-z_]\w*(@[0-9a-f]{20})?(\(.*\))?$"},
+    {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+)
+
+
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of the grid file, from the model that validates it."""
+    """Return the JSON schema of the grid file, from the model that validates it.
+
+    A grid file with plugins may name functions that are not initbench's.
+    """
     whole: dict[str, Any] = GridFile.model_json_schema()
     for table in (whole, *whole["$defs"].values()):
         for key, property_ in table["properties"].items():
             property_.pop("default", None)  # pydantic's None means only that the key may be missing
             if key in RULES and RULES[key].default is not None and table.get("title") != "grid":
                 property_["default"] = RULES[key].default
-    return whole
+    sections = {name: whole["properties"].pop(name) for name in SECTIONS}
+    with_plugins = {name: {"$ref": f"#/$defs/{name}_with_plugins"} for name in SECTIONS}
+    whole["$defs"] |= {f"{name}_with_plugins": _with_own_functions(whole["$defs"][name]) for name in SECTIONS}
+    whole["properties"] |= dict.fromkeys(SECTIONS, {"type": "object"})
+    whole["if"] = {"required": ["plugins"]}
+    return {**whole, "then": {"properties": with_plugins}, "else": {"properties": sections}}
+
+
+def _with_own_functions(node: Any) -> Any:
+    """Return a JSON schema in which whatever names a function may name one of a plugin, too."""
+    if isinstance(node, list):
+        return [_with_own_functions(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    changed = {key: _with_own_functions(value) for key, value in node.items()}
+    forms = changed.get("anyOf", [])
+    if forms and "enum" in forms[0]:
+        changed["anyOf"] = [*forms, *OWN_FORMS]
+    return changed
