@@ -16,14 +16,14 @@ from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
 from initbench.execution.events import Event, Planned
 from initbench.execution.plan import Stack
-from initbench.plugins.consent import refuse_unless_allowed
+from initbench.plugins.consent import Allow, refuse_unless_allowed
 from initbench.results import looks
 from initbench.results.experiment import Experiment
 from initbench.results.rounds import Rounds
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid, read
 from initbench.spec.gridfile import results_for
-from initbench.spec.own import Allow, code_missing
+from initbench.spec.own import code_missing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from initbench.cli import output
-from initbench.cli.options import Folder, Workers
+from initbench.cli.options import AllowPlugins, Folder, Plugins, Workers, load_plugins
 from initbench.cli.program import FAILED, app, plural, print_error, say
 from initbench.errors import CannotWrite, UserError, printable
 
@@ -30,6 +30,8 @@ def verify(
         str,
         typer.Option("--device", metavar="auto|cpu|cuda", help="Device that retrains; auto: a GPU if there is one."),
     ] = "auto",
+    plugins: Plugins = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Check the files of an experiment, and retrain a sample of its cells to compare their bits. Changes nothing."""
     import random
@@ -40,6 +42,7 @@ def verify(
 
     seed = random.randrange(10**6) if seed is None else seed
     experiment = rounds.opened(folder)
+    load_plugins(plugins, allow_plugins, "initbench verify")
 
     def on_checked(checked: "CheckResult") -> None:
         for line in (*lines(experiment, checked), *checked.problems):

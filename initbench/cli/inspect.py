@@ -3,18 +3,27 @@
 import json
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from initbench.cli import output
-from initbench.cli.options import Force, refuse_to_overwrite
+from initbench.cli.options import AllowPlugins, Force, Plugins, load_plugins, read_plugins, refuse_to_overwrite
 from initbench.cli.program import app, say
-from initbench.errors import UserError, nearest, shown
+from initbench.errors import UserError, nearest, printable, shown
+from initbench.registry import Entry, naming, shorten_digests
 from initbench.system import files
 
+if TYPE_CHECKING:
+    from initbench.plugins.bundle import Bundle
+    from initbench.plugins.describe import Host
+
 KINDS = ("initializers", "activations", "losses", "optimizers", "datasets", "presets")
+
+# The kinds of functions that a plugin can have, as records name them.
+OWN_KINDS = {"initializers": "initializer", "activations": "activation", "losses": "loss", "optimizers": "optimizer"}
 
 MAX_SHOWN_WEIGHTS = 2**24  # a matrix of 4096 × 4096
 MAX_SHOWN_VALUE = 1e12  # weights beyond it have no bins
@@ -29,14 +38,23 @@ def list_(
             help="initializers, activations, losses, optimizers, datasets or presets; default: the names of all.",
         ),
     ] = None,
+    plugins: Plugins = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """List what a grid file can name, with parameters and defaults."""
-    if kind is None:
+    if kind not in (None, *KINDS):
+        raise UserError(f"there is no list of {shown(kind)}; allowed: {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    bundles = load_plugins(plugins, allow_plugins, "initbench list")
+    if kind:
+        _print_list(kind)
+    else:
         for name in KINDS:
             say(f"{name}: {', '.join(_entries(name))}")
-        return
-    if kind not in KINDS:
-        raise UserError(f"there is no list of {shown(kind)}; allowed: {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    for bundle in bundles:
+        _print_own(kind, bundle)
+
+
+def _print_list(kind: str) -> None:
     headings: dict[str, str] = {}
     if kind == "initializers":
         from initbench.initializers.schemes import families
@@ -50,6 +68,31 @@ def list_(
         say(f"{indent}    {summary}")
         for alias in _aliases(kind, name):
             say(f"{indent}    Also {alias}, as in PyTorch.")
+
+
+def _print_own(kind: str | None, bundle: "Bundle") -> None:
+    """Print the functions of a plugin of a kind, under its name; without a kind, the names of all."""
+    for own_kind in OWN_KINDS if kind is None else [kind]:
+        entries = _own_entries(bundle, own_kind)
+        if entries and kind is None:
+            say(printable(f"{own_kind} of {bundle.path}: {', '.join(entries)}"))
+        elif entries:
+            say("\n" + printable(bundle.path))
+            for signature, summary in entries.values():
+                say(f"  {signature}")
+                say(f"      {summary}")
+
+
+def _own_entries(bundle: "Bundle", kind: str) -> dict[str, tuple[str, str]]:
+    """Return the signature and the summary of each function of a plugin of a kind, by its short name."""
+    from initbench.plugins.describe import records
+
+    entries = {}
+    for (singular, name), record in records(bundle).items():
+        if singular == OWN_KINDS.get(kind):
+            signature = replace(record, name=name).signature + _for_biases(record)
+            entries[name] = (printable(signature), printable(record.summary))
+    return entries
 
 
 def _aliases(kind: str, name: str) -> list[str]:
@@ -78,8 +121,11 @@ def _entries(kind: str) -> dict[str, tuple[str, str]]:
         from initbench.initializers.schemes import families
 
         names = [name for family in families().values() for name in family]
-    biases = {name: "  (also for biases)" * ("bias" in registry[name].tags) for name in names}
-    return {name: (registry[name].signature + biases[name], registry[name].summary) for name in names}
+    return {name: (registry[name].signature + _for_biases(registry[name]), registry[name].summary) for name in names}
+
+
+def _for_biases(record: Entry) -> str:
+    return "  (also for biases)" * ("bias" in record.tags)
 
 
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench show he_normal --shape 784,256 --activation relu")
@@ -99,15 +145,16 @@ def show(
         Path | None, typer.Option("--out", metavar="FILE.PNG", help="The figure; default: SCHEME-SHAPE.png.")
     ] = None,
     force: Force = False,
+    plugins: Plugins = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Draw a scheme's weights, in the terminal and as a figure: distribution, singular values, norms of the units.
 
     Schemes that depend on data or gradients need --shape 784,UNITS: the first layer of 784-UNITS-10 on MNIST is drawn.
     """
-    from initbench.functions.activations import ACTIVATIONS
-    from initbench.initializers import INITIALIZERS, schemes
+    from initbench.initializers import schemes
+    from initbench.plugins.describe import described, hosting
     from initbench.reporting.figures import weights
-    from initbench.training.parameters import first_layer_on_mnist
 
     if position not in schemes.POSITIONS:
         raise UserError(
@@ -119,36 +166,61 @@ def show(
     if out:
         refuse_to_overwrite(out, force)
     sizes = parse_shape(shape)
+    bundles = read_plugins(plugins, allow_plugins, "initbench show")
+    supplied = {"position": position, "depth": depth, "fan_in": sizes[0], "seed": seed}
     try:
-        initializer = INITIALIZERS.resolve(scheme)
-        network = schemes.is_network_scheme(str(initializer))
-        entry = INITIALIZERS[initializer.name]
-        context = {"activation": str(ACTIVATIONS.resolve(activation or ("tanh" if network else "relu")))}
-        context |= {} if network else {"position": position, "depth": str(depth)}
-        used = ", ".join(f"{n} {v}" for n, v in context.items() if network or n in entry.supplied)
-        title = f"{initializer}, {' × '.join(map(str, sizes))}"
-        say(f"{title}: {entry.summary}")
-        if network:
-            say(f"The first layer of 784-{sizes[-1]}-10 on MNIST, {used}")
-            W = first_layer_on_mnist(str(initializer), sizes, context["activation"], seed)
-        else:
-            if used:
-                say(f"For {used}")
-            supplied = context | {"depth": depth, "fan_in": sizes[0], "seed": seed}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # about weights too large, which are refused below
-                W = INITIALIZERS.call(str(initializer), sizes, **supplied)
+        with hosting() as host, naming(described(bundles, host)):
+            title, W, distribution, network = _weights(scheme, sizes, activation, supplied, host)
     except ValueError as error:
         raise UserError(f"{scheme}: {error}" if scheme not in str(error) else str(error)) from None
     if not abs(W).max() < MAX_SHOWN_VALUE:
         raise UserError(f"{scheme}: has weights as large as {abs(W).max():.3g}; allowed: below {MAX_SHOWN_VALUE:.0e}")
-    distribution = None if network else schemes.distribution(str(initializer), sizes, **supplied)
     for line in weights.lines(W, distribution):
         say(line)
     matrix = "images" if network else "weights"
     panels = ["histogram", matrix, "singular values", "norms"] if len(sizes) > 1 else ["histogram"]
     files.write_file(path, weights.picture(panels, W, distribution, title, form=path.suffix[1:]))
     say(f"Figure: {path}")
+
+
+def _weights(
+    scheme: str, sizes: tuple[int, ...], activation: str | None, supplied: dict[str, Any], host: "Host"
+) -> tuple[str, Any, Any, bool]:
+    """Print what a scheme is; return its title, weights and distribution, and whether it is one of whole networks.
+
+    The host computes what needs a plugin's code.
+    """
+    from initbench.functions.activations import ACTIVATIONS
+    from initbench.initializers import INITIALIZERS, schemes
+    from initbench.plugins import store
+    from initbench.training.parameters import first_layer_on_mnist
+
+    initializer = INITIALIZERS.resolve(scheme)
+    function = str(ACTIVATIONS.resolve(activation)) if activation else ""
+    if store.missing([str(initializer), function]):
+        raise UserError(f"{scheme}: its code is needed; give --plugin FILE")
+    network = schemes.is_network_scheme(str(initializer))
+    entry = INITIALIZERS[initializer.name]
+    context = {"activation": function or ("tanh" if network else "relu")}
+    context |= {} if network else {"position": supplied["position"], "depth": str(supplied["depth"])}
+    used = ", ".join(f"{n} {v}" for n, v in context.items() if network or n in entry.supplied)
+    title = shorten_digests(f"{initializer}, {' × '.join(map(str, sizes))}")
+    say(printable(f"{title}: {entry.summary}"))
+    here = schemes.runs_here(str(initializer), context["activation"])
+    if network:
+        say(shorten_digests(f"The first layer of 784-{sizes[-1]}-10 on MNIST, {used}"))
+        parameters = schemes.parameters if here else host.parameters
+        W = first_layer_on_mnist(str(initializer), sizes, context["activation"], supplied["seed"], parameters)
+        return title, W, None, True
+    if used:
+        say(shorten_digests(f"For {used}"))
+    supplied = {"activation": context["activation"], **supplied}
+    call = INITIALIZERS.call if here else host.weights
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # about weights too large, which are refused later
+        W = call(str(initializer), sizes, **supplied)
+        distribution = schemes.distribution(str(initializer), sizes, **supplied) if here else None
+    return title, W, distribution, False
 
 
 def parse_shape(shape: str) -> tuple[int, ...]:

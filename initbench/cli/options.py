@@ -2,6 +2,7 @@
 
 import contextlib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from initbench.cli.program import print_error, say
 from initbench.errors import UserError
 
 if TYPE_CHECKING:
+    from initbench.plugins.bundle import Bundle
     from initbench.results.experiment import Experiment
     from initbench.spec.grid import Grid
 
@@ -70,6 +72,13 @@ Results = Annotated[
         help="Folder in which the experiment's folder is; default: results, or the current one for its own grid.toml.",
     ),
 ]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="A Python file with own initializers or functions. Repeatable."),
+]
+AllowPlugins = Annotated[
+    bool, typer.Option("--allow-plugins", help="Run the code of plugins without a question; the leave is not kept.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
 UNCHANGED = " (unchanged)"  # after the path of a report that was not regenerated
@@ -103,17 +112,62 @@ def find_grid(path: Path | None) -> Path:
 
 
 def read_grid(
-    path: Path, overrides: list[str] | None, smoke: bool, device: str | None, results: Path | None
+    path: Path,
+    overrides: list[str] | None,
+    smoke: bool,
+    device: str | None,
+    results: Path | None,
+    plugins: list[Path] | None,
+    allow_plugins: bool,
 ) -> "tuple[Grid, Path]":
     """Return the grid of a file, and the folder that holds the experiment's folder."""
     from initbench.api import training
+    from initbench.plugins import consent
     from initbench.spec.gridfile import experiment_folder
 
     replaced = pairs(overrides or []) | ({"device": device} if device else {})
-    grid, folder = training.read_grid(path, replaced, smoke=smoke, results=results)
+    allow = consent.allow if allow_plugins else consent.ask
+    grid, folder = training.read_grid(
+        path, replaced, smoke=smoke, results=results, plugins=each_once(plugins), allow=allow
+    )
     if results is None and experiment_folder(path):
         say(f"{path} is an experiment's own grid: results go to {folder / grid.name} (or give --results DIR)")
     return grid, folder
+
+
+def each_once(plugins: list[Path] | None) -> Sequence[Path]:
+    """Return the files of all --plugin options; UserError if two are the same."""
+    resolved: dict[Path, Path] = {}
+    for path in plugins or ():
+        if (first := resolved.setdefault(path.resolve(), path)) is not path:
+            raise UserError(f"--plugin {path}: is the file of --plugin {first}; give it once")
+    return plugins or ()
+
+
+def read_plugins(plugins: list[Path] | None, allow_plugins: bool, command: str) -> "list[Bundle]":
+    """Return the code of all --plugin options, with leave to run it; `command`, which has no grid file, asks for it."""
+    if not plugins:
+        return []
+    from initbench.plugins import bundle, consent
+
+    bundles = [bundle.read(path) for path in each_once(plugins)]
+    (consent.allow if allow_plugins else consent.ask)(command, "", bundles)
+    return bundles
+
+
+def load_plugins(plugins: list[Path] | None, allow_plugins: bool, command: str) -> "list[Bundle]":
+    """Let the functions of all --plugin options be known; returns their code, see `read_plugins`."""
+    if bundles := read_plugins(plugins, allow_plugins, command):
+        from initbench.plugins.describe import described, hosting
+
+        with hosting() as host:
+            described(bundles, host)
+    return bundles
+
+
+def plugin_words(plugins: Sequence[Path | str] | None, allow_plugins: bool) -> list[str]:
+    """Return the options that a command with these plugins has."""
+    return [word for path in plugins or () for word in ("--plugin", str(path))] + ["--allow-plugins"] * allow_plugins
 
 
 def pairs(texts: list[str]) -> dict[str, Any]:

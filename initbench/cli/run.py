@@ -13,10 +13,12 @@ import typer
 from initbench.cli import output
 from initbench.cli.options import (
     UNCHANGED,
+    AllowPlugins,
     Device,
     Force,
     GridPath,
     Overrides,
+    Plugins,
     Processor,
     Results,
     Scheduler,
@@ -24,6 +26,7 @@ from initbench.cli.options import (
     Width,
     Workers,
     find_grid,
+    plugin_words,
     print_notes,
     read_grid,
     refuse_to_overwrite,
@@ -68,12 +71,14 @@ def plan(
     width: Width = None,
     device: Device = None,
     results: Results = None,
+    plugins: Plugins = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Show what `run` would train, and estimate its time and memory. Trains nothing."""
     from initbench.api import training
     from initbench.execution.config import ExecutionConfig, device_in
 
-    grid, results = read_grid(find_grid(path), overrides, smoke, device, results)
+    grid, results = read_grid(find_grid(path), overrides, smoke, device, results, plugins, allow_plugins)
     say(f"{'at most ' * (grid.seed_rule is not None)}{plural(len(grid), 'cell')}: {grid.shape}")
     planned = training.plan(grid, results, ExecutionConfig(workers, width, device=device_in(grid)))
     print_notes(planned.experiment)
@@ -116,6 +121,8 @@ def run(
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Write no report; the summary in the terminal still comes.")
     ] = False,
+    plugins: Plugins = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Train a grid and write its report. Cells that are trained already are not trained again."""
     from initbench.api import training
@@ -123,13 +130,15 @@ def run(
     from initbench.spec.gridfile import is_transient, label
 
     path = find_grid(path)
-    grid, folder = read_grid(path, overrides, smoke, device, results)
+    grid, folder = read_grid(path, overrides, smoke, device, results, plugins, allow_plugins)
     resume = ["initbench", "run"]
     if is_transient(path):  # the copy in the experiment's folder has the replaced settings
         resume.append(str(folder / grid.name / "grid.toml"))
+        resume += plugin_words([bundle.path for bundle in grid.plugins.values()], allow_plugins)
     else:
         resume += [label(path), *(word for pair in overrides or () for word in ("--set", pair)), *["--smoke"] * smoke]
         resume += _option("--device", device) + _option("--results", results)
+        resume += plugin_words(plugins, allow_plugins)
     resume += _option("--workers", workers) + _option("--width", width)
     resume += _option("--scheduler", scheduler) + _option("--processor", processor) + ["--no-report"] * no_report
     config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))

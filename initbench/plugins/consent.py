@@ -8,13 +8,16 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from initbench.errors import UserError, printable
 from initbench.plugins.bundle import Bundle
 from initbench.system import files
 from initbench.system.cache import cache_folder, private
+
+# Returns if the code may run, and raises UserError if not; given are the grid's origin and text, and the code.
+Allow = Callable[[str, str, Sequence[Bundle]], None]
 
 MAX_REMEMBERED = 1000  # of the newest
 MAX_BYTES = 100 * MAX_REMEMBERED

@@ -3,8 +3,6 @@
 Their code runs in the host, a child process (`initbench.plugins.host`): one that exits, sleeps or prints harms nothing.
 """
 
-import base64
-import io
 import json
 import queue
 import subprocess
@@ -14,14 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import numpy as np
-
 from initbench.errors import UserError, printable
 from initbench.functions.activations import ACTIVATIONS, Activation
 from initbench.functions.losses import LOSSES, Loss
 from initbench.functions.optimizers import OPTIMIZERS, Optimizer
 from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIGHTS_OR_BIAS, Initializer
-from initbench.plugins import store
+from initbench.initializers.model import Model, Parameters
+from initbench.plugins import arrays, store
 from initbench.plugins.bundle import Bundle
 from initbench.registry import Entry, Parameter, Registry
 from initbench.system import children
@@ -80,13 +77,26 @@ class Host:
         except UserError as error:
             return "; ".join(error.lines)
 
-    def weights(self, name: str, shape: Sequence[int], supplied: Mapping[str, Any]) -> Any:
+    def weights(self, name: str, shape: Sequence[int], **supplied: Any) -> Any:
         """Return the weights that an own initializer computes for a shape; UserError with its mistake."""
         bundles = store.of([name])
         self._load(bundles)
-        request = {"action": "weights", "name": name, "shape": list(shape), "supplied": dict(supplied)}
-        content = base64.b64decode(self._ask(request, bundles[0])["array"])
-        return np.load(io.BytesIO(content), allow_pickle=False)
+        request = {"action": "weights", "name": name, "shape": shape, "supplied": supplied}
+        return arrays.from_json(self._ask(request, bundles[0])["arrays"])[0]
+
+    def parameters(self, initializer: str, bias_initializer: str, model: Model, seed: int) -> Parameters:
+        """Return the weights and the bias of each layer, as `schemes.parameters`; UserError with a plugin's mistake."""
+        names, functions = (initializer, bias_initializer), (model.activation, model.output_activation, model.loss)
+        bundles = store.of([*names, *functions])
+        self._load(bundles)
+        request: dict[str, Any] = {"action": "parameters", "name": initializer, "names": names, "seed": seed}
+        request["model"] = dict(zip(("activation", "output_activation", "loss"), functions, strict=True))
+        request["model"]["layers"] = model.layers
+        batches = iter(model.batches)
+        while "arrays" not in (reply := self._ask(request, bundles[0])):
+            request = {"action": "batch", "name": initializer, "arrays": arrays.to_json(next(batches))}
+        values = arrays.from_json(reply["arrays"])
+        return list(zip(values[::2], values[1::2], strict=True))
 
     def _load(self, bundles: Sequence[Bundle]) -> None:
         for bundle in bundles:

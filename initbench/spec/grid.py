@@ -11,7 +11,7 @@ from typing import Any
 from initbench.data import datasets
 from initbench.errors import UserError
 from initbench.plugins.bundle import Bundle
-from initbench.plugins.consent import refuse_unless_allowed
+from initbench.plugins.consent import Allow, refuse_unless_allowed
 from initbench.plugins.describe import described, hosting
 from initbench.registry import naming
 from initbench.spec import gridfile, own
@@ -95,7 +95,7 @@ def read(
     smoke: bool = False,
     plugins: Sequence[str | Path] = (),
     bundles: Sequence[Bundle] = (),
-    allow: own.Allow | None = refuse_unless_allowed,
+    allow: Allow | None = refuse_unless_allowed,
 ) -> Grid:
     """Read a grid file, with `overrides` (setting: value) applied; UserError lists every mistake.
 
@@ -135,7 +135,7 @@ def parse(
     folder: Path | None = Path(),
     plugins: Sequence[str | Path] = (),
     bundles: Sequence[Bundle] = (),
-    allow: own.Allow | None = refuse_unless_allowed,
+    allow: Allow | None = refuse_unless_allowed,
 ) -> Grid:
     """Return the grid of a TOML text; UserError lists every mistake.
 

@@ -1,7 +1,7 @@
 """The plugins of a grid: their code, read after the user's leave, and trials of the functions that the grid names."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,6 @@ from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES, Host
 from initbench.registry import OWN_NAME, digests_in, shorten_digests
 from initbench.spec.settings import PLUGINS
-
-# Returns if the code may run, and raises UserError if not; given are the grid's origin and text, and the code.
-Allow = Callable[[str, str, Sequence[Bundle]], None]
 
 # The settings that can name a plugin's function, by its kind.
 SETTINGS_BY_KIND = {

@@ -50,11 +50,17 @@ def initial_parameters(
     return schemes.parameters(cell.initializer, cell.bias_initializer, model, cell.seed, dtype)
 
 
-def first_layer_on_mnist(scheme: str, shape: tuple[int, ...], activation: str, seed: int) -> Array:
+def first_layer_on_mnist(
+    scheme: str,
+    shape: tuple[int, ...],
+    activation: str,
+    seed: int,
+    parameters: Callable[[str, str, Model, int], Parameters] = schemes.parameters,
+) -> Array:
     """The first layer's weights, by a scheme of whole networks, of a network with one hidden layer on MNIST.
 
-    They are those of a cell with this seed, cross-entropy, batches of 128 and zero biases. Raises ValueError where the
-    shape is not that of such a layer, and where the scheme does.
+    They are those of a cell with this seed, cross-entropy, batches of 128 and zero biases. `parameters` computes them.
+    Raises ValueError where the shape is not that of such a layer, and where the scheme does.
     """
     data = datasets.load_mnist()
     images, labels = data.train_images[data.validation_size :], data.train_labels[data.validation_size :]
@@ -65,4 +71,4 @@ def first_layer_on_mnist(scheme: str, shape: tuple[int, ...], activation: str, s
         )
     batches = Batches(seed, len(images), 128, lambda rows: (images[rows] / 255.0, labels[rows].astype(np.int64)))
     model = Model(((pixels, shape[1]), (shape[1], data.classes)), batches, activation=activation)
-    return schemes.parameters(scheme, "zeros", model, seed)[0][0]
+    return parameters(scheme, "zeros", model, seed)[0][0]
