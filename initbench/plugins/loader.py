@@ -70,17 +70,17 @@ def located(error: BaseException, bundle: Bundle) -> str:
     package = _package(bundle)
     if isinstance(error, SyntaxError) and (label := _label(error.filename or "", bundle)):
         return printable(syntax_error(error, label))
-    place = bundle.path
+    position = bundle.path
     for frame, line in _frames(error):
         if label := _label(frame.f_code.co_filename, bundle):
             function = _function_name(frame.f_code)
-            place = f"{label}, line {line}" + (f", in {function}" if function else "")
+            position = f"{label}, line {line}" + (f", in {function}" if function else "")
     if isinstance(error, SystemExit):
-        return printable(f"{place}: it calls sys.exit")
+        return printable(f"{position}: it calls sys.exit")
     message = _first_line(error).replace(f"{package}.", "").replace(f"{package}/", "")
-    if isinstance(error, ModuleNotFoundError) and error.name and place != bundle.path:
+    if isinstance(error, ModuleNotFoundError) and error.name and position != bundle.path:
         message += _advice_on_import(error.name, bundle)
-    return printable(f"{place}: {type(error).__name__}" + (f": {message}" if message else ""))
+    return printable(f"{position}: {type(error).__name__}" + (f": {message}" if message else ""))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_a_bundle_has_what_the_file_imports_from_beside_itself(tmp_path, code, e
     assert names_of(tmp_path, {**BESIDE, "main.py": code}) == expected
 
 
-def test_a_file_of_a_package_that_is_no_python_is_kept_and_imports_nothing(tmp_path):
+def test_a_file_of_a_package_that_does_not_parse_is_kept_and_imports_nothing(tmp_path):
     assert names_of(tmp_path, {"main.py": "import p", "p/__init__.py": "", "p/old.py": "print 'x'"}) == {
         "p/__init__.py",
         "p/old.py",
@@ -141,7 +141,7 @@ def test_a_file_that_is_not_python_is_refused_with_its_line(tmp_path, content, m
     assert error_of(tmp_path / "other.py", "other.py") == message
 
 
-def test_what_is_no_regular_python_file_is_refused(tmp_path):
+def test_other_things_than_regular_python_files_are_refused(tmp_path):
     (tmp_path / "folder.py").mkdir()
     (tmp_path / "device.py").symlink_to("/dev/zero")
     (tmp_path / "broken.py").symlink_to("nowhere")
@@ -215,13 +215,13 @@ CONTENTS = st.dictionaries(NAMES, st.binary(max_size=6), max_size=5)
 
 @settings(max_examples=200)
 @given(CONTENTS, CONTENTS, st.randoms())
-def test_digests_are_equal_exactly_if_the_contents_are(one, other, random_order):
-    one, other = {"main.py": b"", **one}, {"main.py": b"", **other}
-    shuffled = list(one.items())
+def test_digests_are_equal_exactly_if_the_contents_are(first, second, random_order):
+    first, second = {"main.py": b"", **first}, {"main.py": b"", **second}
+    shuffled = list(first.items())
     random_order.shuffle(shuffled)
-    digest = Bundle("x/main.py", "main.py", one).digest
+    digest = Bundle("x/main.py", "main.py", first).digest
     assert digest == Bundle("main.py", "main.py", dict(shuffled)).digest
-    assert (digest == Bundle("main.py", "main.py", other).digest) == (one == other)
+    assert (digest == Bundle("main.py", "main.py", second).digest) == (first == second)
 
 
 def test_the_name_of_the_main_file_counts_only_where_another_file_uses_it():
@@ -285,13 +285,13 @@ def test_a_bundle_from_json_is_as_it_was():
 
 
 @pytest.mark.parametrize("value", BAD, ids=range(len(BAD)))
-def test_hostile_json_is_no_bundle(value):
+def test_hostile_json_is_refused(value):
     with pytest.raises(ValueError, match=r"."):
         Bundle.from_json(value)
 
 
 @given(st.recursive(st.none() | st.text() | st.integers(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
-def test_random_json_is_no_bundle(value):
+def test_random_json_is_read_exactly_or_refused(value):
     document = dict(GOOD)
     document[random.choice([*GOOD])] = value
     with contextlib.suppress(ValueError):
