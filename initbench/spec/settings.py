@@ -326,7 +326,7 @@ def schema() -> dict[str, Any]:
     sections = {name: whole["properties"].pop(name) for name in SECTIONS}
     with_plugins = {name: {"$ref": f"#/$defs/{name}_with_plugins"} for name in SECTIONS}
     whole["$defs"] |= {f"{name}_with_plugins": _with_own_functions(whole["$defs"][name]) for name in SECTIONS}
-    whole["properties"] |= dict.fromkeys(SECTIONS, {"type": "object"})
+    whole["properties"] |= {name: {"type": "object"} for name in SECTIONS}
     whole["if"] = {"required": ["plugins"]}
     return {**whole, "then": {"properties": with_plugins}, "else": {"properties": sections}}
 
