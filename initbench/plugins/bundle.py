@@ -144,6 +144,18 @@ def with_imports(main: str, content: bytes, folders: Sequence[Path], path: str) 
     return Bundle(path, main, contents)
 
 
+def read_package(main: str, content: bytes, package: Path) -> Bundle:
+    """Return the bundle of a main file's content and of all Python files of a package, or of a module that is a file.
+
+    `main` is the main file's name, and stands for its path. Raises UserError as `read` does.
+    """
+    of_package = _python_files(package) if package.is_dir() else [(package.name, package)]
+    contents = {main: content, **{name: _content(file, str(file)) for name, file in of_package}}
+    if problem := _problem_of_size(contents):
+        raise UserError(f"{package}: {problem}")
+    return Bundle(main, main, contents)
+
+
 def syntax_error(error: BaseException, label: str) -> str:
     """Return the message that a file is not Python: `my_schemes.py, line 3: SyntaxError: invalid syntax`."""
     if isinstance(error, SyntaxError):

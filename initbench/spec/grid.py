@@ -13,6 +13,7 @@ from initbench.errors import UserError
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
 from initbench.plugins.describe import described, hosting
+from initbench.plugins.installed import installed
 from initbench.registry import naming
 from initbench.spec import gridfile, own
 from initbench.spec.cell import Cell
@@ -173,7 +174,7 @@ def parse(
             files = [*own.paths(document, folder or Path()), *map(Path, plugins)]
         except UserError as error:
             raise UserError(*(f"{origin}: {line}" for line in error.lines)) from None
-        of_files, code = own.code(files, bundles)
+        of_files, code = own.code(files, [*installed(), *bundles])
         if of_files:
             allow(origin, file_text, of_files)
     with hosting() as host, naming(described(code, host)):
