@@ -11,6 +11,8 @@ from initbench.execution.events import Finished, Lost, Notice, Progress, Speed, 
 from initbench.execution.plan import Stack, split
 from initbench.execution.pool import Cause, PoolChanged, TaskLost, WorkerMessage, WorkerPool
 from initbench.plugins import store
+from initbench.registry import OWN_NAME, shorten_digests
+from initbench.spec.cell import Cell
 
 # What a worker does with a stack: train it, or measure a time.
 Action = Literal["train", "speed", "initialization"]
@@ -155,8 +157,16 @@ def _recover(
     if splitting and cause.memory and pool.shrink():
         return [_Job(job.index, job.stack)]
     if cause.raised or job.deaths > pool.allowed_deaths:
-        return [Untrained(cell, failure.why) for cell in cells]
+        return [Untrained(cell, _reason(cell, failure)) for cell in cells]
     return [job]
+
+
+def _reason(cell: Cell, failure: TaskLost) -> str:
+    """Return why a cell could not be trained; where its worker ended, with the plugins that may have ended it."""
+    names = sorted({own[0] for name in cell.functions for own in OWN_NAME.finditer(name)})
+    if failure.cause is not Cause.DIED or not names:
+        return failure.why
+    return f"{failure.why}; the code of {', '.join(map(shorten_digests, names))} may be the reason"
 
 
 def _request(stack: Stack, task: int, action: Action) -> dict[str, Any]:

@@ -16,15 +16,11 @@ from importlib.machinery import ModuleSpec
 from pathlib import PurePath
 from types import CodeType, FrameType, ModuleType
 
-from initbench.errors import UserError, printable
+from initbench.errors import PluginError, printable
 from initbench.plugins.bundle import RESERVED, Bundle, syntax_error
 
 # The package of a plugin's modules, and the folder of their files in tracebacks: neither is on a disk.
 PREFIX = "initbench_plugin_"
-
-
-class PluginError(UserError):
-    """A plugin's code failed: one line with its own file, line, function and message."""
 
 
 def load(bundle: Bundle) -> ModuleType:

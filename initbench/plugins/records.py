@@ -1,7 +1,7 @@
 """The records of a plugin's functions, in a process that executes its code: a worker, or the host that tries it.
 
 A function is called as the records of initbench's own are, and what it returns is validated: a result of another shape
-or dtype, or with NaN, raises ValueError with the plugin's file and the reason.
+or dtype, or with NaN, raises PluginError with the plugin's file and the reason.
 """
 
 import ast
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import numpy as np
 
-from initbench.errors import UserError, shown
+from initbench.errors import PluginError, UserError, shown
 from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIGHTS_OR_BIAS, Initializer, floating
 from initbench.initializers.model import Model
 from initbench.plugins import store
@@ -181,7 +181,7 @@ def _parameter(argument: inspect.Parameter) -> Parameter:
 
 
 def _calling(function: Callable[..., Any], bundle: Bundle) -> Callable[..., Any]:
-    """Return the function with its errors as ValueError, with the plugin's file, the line and the message."""
+    """Return the function with its errors as PluginError, with the plugin's file, the line and the message."""
 
     @wraps(function, updated=())
     def called(*arguments: Any, **keywords: Any) -> Any:
@@ -190,7 +190,7 @@ def _calling(function: Callable[..., Any], bundle: Bundle) -> Callable[..., Any]
         except (Exception, SystemExit) as error:
             if isinstance(error, MemoryError):
                 raise
-            raise ValueError(located(error, bundle)) from error
+            raise PluginError(located(error, bundle)) from error
 
     return called
 
@@ -241,7 +241,7 @@ def _fits_bias(scheme: Callable[..., Any], fields: Mapping[str, Any]) -> bool:
 
 
 def _checked(W: Any, shape: tuple[int, ...], required: Any, dtype: Any, origin: str) -> Any:
-    """Return weights that a plugin computed, validated; ValueError with the reason.
+    """Return weights that a plugin computed, validated; PluginError with the reason.
 
     `required` is the dtype that they must have, or None if they are to be rounded to `dtype`.
     """
@@ -249,34 +249,34 @@ def _checked(W: Any, shape: tuple[int, ...], required: Any, dtype: Any, origin: 
         hint = (
             "; a tensor's array is tensor.detach().numpy()" if type(W).__module__.partition(".")[0] == "torch" else ""
         )
-        raise ValueError(f"{origin}: returned {type(W).__name__}; allowed: a NumPy array of shape {shape}{hint}")
+        raise PluginError(f"{origin}: returned {type(W).__name__}; allowed: a NumPy array of shape {shape}{hint}")
     if W.shape != shape:
-        raise ValueError(
+        raise PluginError(
             f"{origin}: returned shape {W.shape} for shape = {shape}; allowed: the shape that it was given"
         )
     if required is not None and W.dtype != floating(required):
-        raise ValueError(
+        raise PluginError(
             f"{origin}: returned dtype {W.dtype} for dtype = {floating(required)}; allowed: the dtype that it was "
             "given: end with .astype(dtype)"
         )
     if W.dtype.kind not in "fV":
-        raise ValueError(f"{origin}: returned dtype {W.dtype}; allowed: a floating type")
+        raise PluginError(f"{origin}: returned dtype {W.dtype}; allowed: a floating type")
     with np.errstate(over="ignore"):
         W = W.astype(floating(dtype), copy=False)
     if not np.isfinite(W).all():
         count = int((~np.isfinite(W)).sum())
-        raise ValueError(f"{origin}: returned NaN or infinity in {count:,} of {W.size:,} weights of shape {shape}")
+        raise PluginError(f"{origin}: returned NaN or infinity in {count:,} of {W.size:,} weights of shape {shape}")
     return W
 
 
 def _checked_layers(parameters: Any, model: Model, required: Any, dtype: Any, origin: str) -> Any:
     form = f"allowed: a list of {len(model.layers)} pairs, the weights and the bias of each layer"
     if not isinstance(parameters, list | tuple) or len(parameters) != len(model.layers):
-        raise ValueError(f"{origin}: returned {shown(parameters)}; {form}")
+        raise PluginError(f"{origin}: returned {shown(parameters)}; {form}")
     checked = []
     for (fan_in, fan_out), pair in zip(model.layers, parameters, strict=True):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise ValueError(f"{origin}: returned {shown(pair)} for a layer; {form}")
+            raise PluginError(f"{origin}: returned {shown(pair)} for a layer; {form}")
         shapes = (fan_in, fan_out), (fan_out,)
         checked.append(tuple(_checked(a, s, required, dtype, origin) for a, s in zip(pair, shapes, strict=True)))
     return checked

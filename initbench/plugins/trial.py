@@ -57,7 +57,7 @@ def _initializer(
         chained = tuple(itertools.pairwise([min(size, 64) for size in (shapes[0][0], *(out for _, out in shapes))]))
         model = Model(chained, _batches(chained[0][0], chained[-1][1]), activation, output_activation, loss)
         runs = [INITIALIZERS.call(name, model, seed=0, dtype=np.float32) for _ in range(2)]
-        return "" if _same(*runs) else _not_repeated(name)
+        return "" if _same(*runs) else not_repeated(name)
     for scheme, shape, position in zip(
         schemes.of_layers(name, len(shapes)), shapes, positions(len(shapes)), strict=True
     ):
@@ -67,7 +67,7 @@ def _initializer(
             INITIALIZERS.call(scheme, size, **supplied, seed=streams.weights(0, 0), dtype=np.float32) for _ in range(2)
         ]
         if not _same([runs[:1]], [runs[1:]]):
-            return _not_repeated(scheme)
+            return not_repeated(scheme)
     return ""
 
 
@@ -86,7 +86,8 @@ def _same(left: Any, right: Any) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(*arrays, strict=True))
 
 
-def _not_repeated(name: str) -> str:
+def not_repeated(name: str) -> str:
+    """Return what is wrong with an own initializer that returns other weights when it is called again."""
     return (
         f"{origin_of(name)}: returned other weights for the same seed; allowed: weights that depend on its arguments "
         "alone (draw them from numpy.random.default_rng(seed))"

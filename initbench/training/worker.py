@@ -28,13 +28,14 @@ import torch
 
 import initbench
 from initbench.data.datasets import Source
-from initbench.errors import UserError
+from initbench.errors import PluginError, UserError
 from initbench.initializers.model import Parameters
 from initbench.random import noise
 from initbench.spec.cell import Cell
 from initbench.spec.columns import METRICS
 from initbench.system import threads
 from initbench.system.hardware import cpu_name
+from initbench.training import plugins
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
 from initbench.training.stack import Steps, bits_hold, prepare_process, quickly_initialized, train
@@ -63,13 +64,17 @@ def main() -> None:
             threading.Thread(target=_send_heartbeats, args=(replies, task["silence"] / 4), daemon=True).start()
         try:
             _serve(task, data, exact, replies, device)
-        except UserError as error:
-            _send(replies, event="failed", task=task["task"], lines=error.lines)
-        except BaseException as error:  # also of a plugin's sys.exit()
-            traceback.print_exc()
-            memory = _is_out_of_memory(error)
-            why = "out of memory" if memory else f"{type(error).__name__}: {error}"
-            _send(replies, event="failed", task=task["task"], why=why, memory=memory)
+        except BaseException as error:  # a plugin's sys.exit(), too
+            _send(replies, event="failed", task=task["task"], **_failure(error))
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    """Return why a task failed: `lines` if it is a mistake that ends the training, otherwise `why` and `memory`."""
+    if isinstance(error, UserError) and not isinstance(error, PluginError):
+        return {"lines": error.lines}
+    traceback.print_exc()
+    memory = _is_out_of_memory(error)
+    return {"why": "out of memory" if memory else plugins.reason(error), "memory": memory}
 
 
 def _send_heartbeats(replies: IO[str], interval: float) -> None:
@@ -90,6 +95,7 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     source = Source(**task["source"])
     cells = [Cell(*values) for values in task["cells"]]
     number = task["task"]
+    plugins.prepare(task.get("plugins", ()), cells)
     if source.name not in data:
         data.clear()  # one data set at a time
         data[source.name] = Data(source.load(), device)
@@ -105,11 +111,13 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
     progress_at = start
 
     initialization: dict[str, dict[str, float]] = {}
+    repeats = plugins.Repeats()
 
     def initialized(cell: Cell, seconds: float, parameters: Parameters) -> None:
         total = initialization.setdefault(cell.initializer, {"cells": 0, "seconds": 0.0})
         total["cells"] += 1
         total["seconds"] = round(total["seconds"] + seconds, 6)
+        repeats.add(cell, parameters)
         progress(0.0)
 
     def progress(epochs: float) -> None:
@@ -131,6 +139,7 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
         for m, name in enumerate(METRICS)
     }
     seconds = time.perf_counter() - start
+    repeats.check(data[source.name])
     rate = _product_rate(device)
     _send(
         replies,

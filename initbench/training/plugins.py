@@ -1,0 +1,115 @@
+"""Plugins in a worker: their code comes with each task, and no function of it may change what others train."""
+
+import hashlib
+import traceback
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from initbench.errors import PluginError, UserError
+from initbench.initializers.model import Parameters
+from initbench.plugins import records, store
+from initbench.plugins.bundle import Bundle
+from initbench.plugins.loader import PREFIX, located
+from initbench.plugins.trial import not_repeated
+from initbench.registry import OWN_NAME, digests_in, shorten_digests
+from initbench.spec.cell import Cell
+from initbench.training.data import Data
+from initbench.training.parameters import initial_parameters
+from initbench.training.stack import prepare_process
+
+_executed: dict[str, Bundle] = {}
+
+
+def prepare(bundles: Iterable[Mapping[str, Any]], cells: Sequence[Cell]) -> None:
+    """Execute the plugins that were sent with a task, each once in a process, and add their records.
+
+    A plugin's functions are named by the digest of the bytes that were sent, whatever the sender says. Raises
+    PluginError with the plugin's file, line and message if it cannot be executed, and if a cell's function is in none.
+    """
+    for value in bundles:
+        bundle = Bundle.from_json(value)
+        _executed[bundle.digest] = bundle
+        try:
+            with warnings.catch_warnings():
+                records.register(bundle)
+        except UserError as error:
+            raise PluginError(error.lines[0]) from None
+    names = {name for cell in cells for name in cell.functions}
+    if missing := store.missing(names):
+        lacking = sorted({own[0] for name in names for own in OWN_NAME.finditer(name) if own[2] in missing})
+        raise PluginError(f"the code of {', '.join(map(shorten_digests, lacking))} was not sent to this worker")
+    restore_process()
+
+
+def reason(error: BaseException) -> str:
+    """Return an error in a line: where a plugin's code raised it, with its own file, line and function."""
+    if isinstance(error, PluginError):
+        return error.lines[0]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if bundle := _executed.get(frame.filename.partition("/")[0].removeprefix(PREFIX)):
+            return located(error, bundle)
+    return f"{type(error).__name__}: {error}"
+
+
+def restore_process() -> None:
+    """Undo what a plugin may have set for the whole process: it would change the bits of other cells.
+
+    Without plugins there is nothing to undo.
+    """
+    if not _executed:
+        return
+    prepare_process()
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    torch.set_grad_enabled(True)
+    torch.set_float32_matmul_precision("highest")
+    torch.use_deterministic_algorithms(False)
+    np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
+
+
+# The first cell that this process has trained with each own initializer, on each data set and each network, and a
+# digest of the parameters that its training began with.
+_first: dict[tuple[str, ...], tuple[Cell, str]] = {}
+
+
+class Repeats:
+    """The check, for a stack, that own initializers are functions of their arguments alone.
+
+    One that reads a clock, a file or a random state of its own returns other weights when it is called again, in the
+    same stack or in a later one.
+    """
+
+    def __init__(self) -> None:
+        self._keys: set[tuple[str, ...]] = set()
+
+    def add(self, cell: Cell, parameters: Parameters) -> None:
+        """Take note of the parameters that a cell's training begins with."""
+        if digests_in(cell.initializer, cell.bias_initializer):
+            restore_process()
+            key = cell.initializer, cell.bias_initializer, cell.dataset, cell.hidden
+            self._keys.add(key)
+            _first.setdefault(key, (cell, _digest(parameters)))
+
+    def check(self, data: Data) -> None:
+        """Compute again the parameters of the first cell of each initializer of the stack; PluginError if they differ.
+
+        They are compared bit for bit.
+        """
+        for key in sorted(self._keys):
+            cell, digest = _first[key]
+            layers = cell.layers(data.pixels, data.classes)
+            if _digest(initial_parameters(cell, layers, data.read)) != digest:
+                names = (OWN_NAME.search(name) for name in key[:2])
+                raise PluginError(not_repeated(next(own[0] for own in names if own)))
+        restore_process()
+
+
+def _digest(parameters: Parameters) -> str:
+    content = hashlib.blake2b()
+    for array in (array for pair in parameters for array in pair):
+        content.update(array.tobytes())
+    return content.hexdigest()

@@ -1,0 +1,48 @@
+"""Plugins of tests: their bundles, and cells of their functions."""
+
+import textwrap
+
+from cells import SMALL_GRID, make_cell
+
+from initbench.plugins.bundle import Bundle
+
+
+def bundle(text, path="schemes.py", **beside):
+    """A plugin with this code, and the modules that it imports from beside itself."""
+    files = {path: textwrap.dedent(text), **{f"{name}.py": textwrap.dedent(code) for name, code in beside.items()}}
+    return Bundle(path, path, {name: code.encode() for name, code in files.items()})
+
+
+def cell_of(plugin, initializer="mine", **settings):
+    """A cell that takes a moment, of an own initializer."""
+    quick = {"train_size": 256, "hidden": "8"}
+    return make_cell(**{**quick, **settings}, initializer=f"{initializer}@{plugin.digest}")
+
+
+# An own initializer, which trains with the other cells of a stack, and an own activation, which has no fused form.
+PLUGIN = """
+import initbench as ib
+
+
+@ib.initializer
+def mine(shape, *, gain: float = 1.5, seed=None, dtype="float32"):
+    \"\"\"Normal, wider than He.\"\"\"
+    return ib.initializers.normal(shape, std=gain * (2 / shape[0]) ** 0.5, seed=seed, dtype=dtype)
+
+
+@ib.activation
+def bent(x, *, slope: float = 0.3):
+    \"\"\"A leaky relu.\"\"\"
+    return x.where(x > 0, slope * x)
+"""
+
+# As `cells.SMALL_GRID`: as many initializers, activations and seeds.
+OWN_GRID = SMALL_GRID.replace('"zeros"', '"mine"').replace('"relu"', '"bent"')
+OWN_GRID = f'plugins = ["schemes.py"]\n{OWN_GRID}'
+
+
+def write_grid(folder, text=OWN_GRID, name="small.toml", code=PLUGIN):
+    """Write a grid file, and its plugin beside it; return the path of the grid file."""
+    (folder / "schemes.py").write_text(code)
+    (folder / name).write_text(text)
+    return folder / name
