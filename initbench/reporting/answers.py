@@ -498,7 +498,7 @@ def best_configuration(evidence: Evidence) -> str:
     )
 
 
-def _of_all(count: int, total: int) -> str:
+def of_all(count: int, total: int) -> str:
     """A part of several: `both`, `all 3` or `2 of the 3`."""
     return f"{count} of the {total}" if count < total else "both" if total == 2 else f"all {total}"
 
@@ -516,11 +516,11 @@ def _mostly(evidence: Evidence, table: pd.DataFrame) -> str:
     others = counts.drop("zeros") if zeros else counts
     most = int(others.max()) if len(others) else 0
     if not most:
-        only = f"Only zeros is best or tied, in {_of_all(zeros, total)} combinations"
+        only = f"Only zeros is best or tied, in {of_all(zeros, total)} combinations"
         return f"{only}, and only because there is no hidden layer." if zeros else "No initializer is best or tied."
     names = list(others.index[others == most])
     verb = "is" if len(names) == 1 else "are"
-    text = f"{narrative.some(names)} {verb} best or tied in {_of_all(most, total)} combinations"
+    text = f"{narrative.some(names)} {verb} best or tied in {of_all(most, total)} combinations"
     if len(names) == 1:
         by_combination = (table["standing"] != "").groupby([table[key] for key in evidence.combination], observed=True)
         is_alone = (by_combination.transform("sum") == 1) & (table["standing"] == "best")
@@ -529,7 +529,7 @@ def _mostly(evidence: Evidence, table: pd.DataFrame) -> str:
             text += f" and significantly better than every other in {alone if alone < most else 'all of these'}"
     text += ", tested one by one"
     if zeros:
-        combinations = _of_all(zeros, total) if zeros == total else str(zeros)
+        combinations = of_all(zeros, total) if zeros == total else str(zeros)
         text += f"; zeros is in {combinations}, but only because there is no hidden layer"
     return f"{text}."
 
@@ -538,7 +538,7 @@ def _jointly(evidence: Evidence, table: pd.DataFrame) -> str:
     """Say in how many combinations each initializer is significantly worse, in all combinations together."""
     names = list(dict.fromkeys(table["initializer"]))
     total = len(table.drop_duplicates(evidence.combination))
-    together = f"Tested together (at most 5% for any false claim in {_of_all(total, total)} combinations), "
+    together = f"Tested together (at most 5% for any false claim in {of_all(total, total)} combinations), "
     worse = table.groupby("initializer", observed=True)["significant_overall"].sum()
     if not worse.any():
         return f"{together}no initializer is significantly worse than another."
@@ -547,7 +547,7 @@ def _jointly(evidence: Evidence, table: pd.DataFrame) -> str:
     never = _zeros_last(evidence, [name for name in names if not worse[name] and everywhere[name] == total])
     ordered = sorted((name for name in names if worse[name]), key=lambda name: -worse[name])
     counts = [f"{name} in {worse[name]}" for name in ordered]
-    counts[0] = f"{ordered[0]} is significantly worse than another in {_of_all(int(worse[ordered[0]]), total)}"
+    counts[0] = f"{ordered[0]} is significantly worse than another in {of_all(int(worse[ordered[0]]), total)}"
     none = f"; {narrative.some(never)} in none" * bool(never)
     return f"{together}{narrative.some(counts)}{none}."
 
@@ -567,7 +567,7 @@ def warnings(evidence: Evidence) -> list[str]:
     elif edges:
         ends = [end for end in ("lowest", "highest") if any(end in line for part in edges for line in _edges(part))]
         lines.append(
-            f"In {_of_all(len(edges), len(parts))} combinations a recommended initializer is best at the "
+            f"In {of_all(len(edges), len(parts))} combinations a recommended initializer is best at the "
             f"{' or '.join(ends)} learning rate of the grid: one beyond may be better."
         )
     return lines + _failures(evidence) + _few_seeds(first)

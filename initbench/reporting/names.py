@@ -63,13 +63,23 @@ def title(combination: Sequence[str], row: Any) -> str:
     for setting in combination:
         value = str(row[setting])
         if setting == "hidden":
-            value = f"hidden {value}" if value else "no hidden layer"
+            value = f"hidden {_widths(value)}" if value else "no hidden layer"
         elif setting == "dataset":
             value = dataset(value)
         elif setting not in CLEAR:
             value = f"{setting.replace('_', ' ')} {value}"
         parts.append(value)
     return ", ".join(parts) or "all cells"
+
+
+def _widths(hidden: str) -> str:
+    """The widths of hidden layers; of three and more of the same width, their number.
+
+    >>> _widths("128-128-128"), _widths("128-64")
+    ('3 × 128', '128-64')
+    """
+    widths = hidden.split("-")
+    return f"{len(widths)} × {widths[0]}" if len(widths) > 2 and len(set(widths)) == 1 else hidden
 
 
 def setting(name: str) -> str:

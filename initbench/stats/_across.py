@@ -34,6 +34,7 @@ from initbench.errors import nearest, shown
 from initbench.stats._arguments import check_frame, check_scores, combination_of
 from initbench.stats._means import by_combination, runs_by_seed
 from initbench.stats._outcomes import CONFIDENCE, METRIC, outcomes
+from initbench.stats._stepdown import step_down
 from initbench.stats.chance import Chance
 
 Floats = NDArray[np.float64]
@@ -53,6 +54,11 @@ Z2 = float(ndtri((1 + CONFIDENCE) / 2)) ** 2
 
 # Ranks that differ by less are ties.
 TIES = 1e-9
+
+MEAN_PAIRS = [
+    *("initializer", "other", "combinations", "seeds", "difference", "difference_low", "difference_high"),
+    *("difference_std", "comparisons", "significant"),
+]
 
 
 def scores(
@@ -233,6 +239,49 @@ def _values(scores: Mapping[str, Sequence[Floats]]) -> Floats:
         )
     values = np.array([list(arrays) for arrays in scores.values()], float)
     return values if lengths else values.reshape(len(scores), 0, 0)
+
+
+def mean_pairs(scores: Mapping[str, Sequence[Floats]], resolution: float = 0.0) -> pd.DataFrame:
+    """Compare pairs of initializers by their mean accuracy over all combinations together.
+
+    At each seed, the accuracies of an initializer are averaged over the combinations: one number for each initializer
+    and seed, whatever the combinations share. These are compared as `verdicts` compares the accuracies of a single
+    combination: by rotation and by permutation of the seeds' values, stepping down, at 5% for all pairs together. So a
+    statement about a pair that was selected after looking holds, too.
+
+    A row for each ordered pair of initializers; none without a combination:
+
+    - `initializer`, `other`: their names.
+    - `combinations`, `seeds`: their numbers.
+    - `difference`, `difference_low`, `difference_high`: mean of `initializer` minus that of `other`, with an interval
+      that holds for all pairs together; fractions. NaN ends with a single seed.
+    - `difference_std`: standard deviation over the seeds, at least `resolution`; NaN with a single seed.
+    - `comparisons`: number of pairs.
+    - `significant`: whether one of the two is significantly better than the other: the interval excludes zero.
+
+    `resolution` is the smallest standard deviation of the differences, as the function of that name returns it.
+
+    Assumes independent seeds, and for the intervals roughly normal means. It describes these combinations, not others;
+    each has the same weight, so that one with large differences may decide. Checked by simulation
+    (`tests/stats/test_across.py`).
+    """
+    check_scores(scores)
+    names = sorted(scores)  # as in `verdicts`: the result does not depend on the order of the rows
+    values = _values({name: scores[name] for name in names})
+    if not values.size or len(names) < 2:
+        return pd.DataFrame(columns=MEAN_PAIRS)
+    by_seed = values.mean(axis=1).T
+    compared, mean, rows = step_down(by_seed, resolution), by_seed.mean(axis=0), []
+    for i, j in itertools.permutations(range(len(names)), 2):
+        differences = by_seed[:, i] - by_seed[:, j]
+        std = max(float(differences.std(ddof=1)), resolution) if len(by_seed) > 1 else math.nan
+        better, worse = (i, j) if mean[i] > mean[j] else (j, i)
+        excludes_zero = compared.worse_than[worse] == better or compared.low[better, worse] > 0
+        difference = (mean[i] - mean[j], compared.low[i, j], compared.high[i, j], std)
+        significant = bool(excludes_zero and compared.worse_than[worse] >= 0)
+        comparisons = len(names) * (len(names) - 1) // 2
+        rows.append((names[i], names[j], values.shape[1], len(by_seed), *difference, comparisons, significant))
+    return pd.DataFrame(rows, columns=MEAN_PAIRS)
 
 
 def interquartile_means(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:

@@ -281,9 +281,17 @@ def with_lower_ends(table: pd.DataFrame, count: np.ndarray) -> pd.DataFrame:
 
 
 def pairs(
-    frame: pd.DataFrame, combination: Sequence[str], metric: str = METRIC, chance: Mapping[str, Chance] | None = None
+    frame: pd.DataFrame,
+    combination: Sequence[str],
+    metric: str = METRIC,
+    chance: Mapping[str, Chance] | None = None,
+    *,
+    combinations: int = 1,
 ) -> pd.DataFrame:
     """Compare every initializer with every other of its combination, as `verdicts` does, with the same assumptions.
+
+    The intervals of a combination are at 5% divided by `combinations`: with the number of combinations, they hold for
+    all of them together. From 101 on they are those of t-tests of all pairs, with Bonferroni's correction.
 
     A row for each ordered pair: the columns of `combination`, and
 
@@ -295,9 +303,15 @@ def pairs(
       step down, which finds more, and require a permutation test.
     """
 
+    level = (1 - CONFIDENCE) / combinations
+
     def compared(values: np.ndarray, floor: float) -> Matrices:
-        result = step_down(values, floor)
-        return paired(values, floor)["pairs"], result.mean, result.low, result.high, result.p_pairs
+        plain, result = paired(values, floor), step_down(values, floor, max(level, 1 / (DRAWS + 1)))
+        if level * (DRAWS + 1) >= 1:
+            return plain["pairs"], result.mean, result.low, result.high, result.p_pairs
+        n, k = np.maximum(plain["pairs"], 1), values.shape[1]
+        half = -stdtrit(np.maximum(n - 1, 1), level / (k * (k - 1))) * plain["std"] / np.sqrt(n)
+        return plain["pairs"], plain["mean"], plain["mean"] - half, plain["mean"] + half, result.p_pairs
 
     return pair_table(frame, combination, metric, chance, compared)
 

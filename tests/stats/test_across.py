@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from frames import experiments
 from scipy import stats as scipy_stats
 
 from initbench import stats
@@ -215,3 +216,50 @@ def test_ranks_of_many_initializers_a_point_apart_at_many_seeds_differ_significa
     table = stats.rank_pairs(scores)
     assert table["attainable"].all()
     assert table["significant"].all()
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize(("combinations", "together"), [(1, 0.0), (9, 0.9)])
+def test_means_over_combinations_of_equal_initializers_differ_significantly_in_at_most_5_percent(
+    count, combinations, together
+):
+    values = luck(np.random.default_rng(1), 80, count, combinations, 5, together)
+    tables = [stats.mean_pairs({f"n{i}": list(v) for i, v in enumerate(runs)}) for runs in values]
+    assert sum(table["significant"].any() for table in tables) <= scipy_stats.binom.ppf(0.99, 80, 0.05)
+    misses = [((table["difference_low"] > 0) | (table["difference_high"] < 0)).any() for table in tables]
+    assert sum(misses) <= scipy_stats.binom.ppf(0.99, 80, 0.05)
+
+
+def test_means_over_combinations_of_two_initializers_are_compared_by_the_paired_t_test():
+    for seed in range(5):
+        x, y = np.random.default_rng(seed).normal([[[0.5]], [[0.0]]], 1, (2, 6, 5))
+        table = stats.mean_pairs({"y": list(y), "x": list(x)}).set_index("initializer")
+        test = scipy_stats.ttest_rel(x.mean(axis=0), y.mean(axis=0))
+        ends = test.confidence_interval(0.95)
+        row = table.loc["x", ["difference", "difference_low", "difference_high"]].tolist()
+        assert row == pytest.approx([(x - y).mean(), *ends], abs=1e-12)
+        assert table.loc["y", "difference_low"] == pytest.approx(-ends[1], abs=1e-12)
+        assert table["significant"].tolist() == [test.pvalue <= 0.05] * 2
+        assert table["difference_std"].iloc[0] == pytest.approx((x - y).mean(axis=0).std(ddof=1), abs=1e-12)
+        assert table[["combinations", "seeds", "comparisons"]].to_numpy().tolist() == [[6, 5, 1]] * 2
+
+
+def test_means_over_combinations_find_which_of_several_initializers_differ():
+    values = luck(np.random.default_rng(3), 1, 5, 9, 5, 0.5)[0] - 8 * (np.arange(5) == 2)[:, None, None]
+    scores = {f"n{i}": list(v) for i, v in enumerate(values)}
+    table = stats.mean_pairs(scores)
+    assert table.equals(stats.mean_pairs(dict(reversed(scores.items()))))
+    with_the_worse = (table["initializer"] == "n2") | (table["other"] == "n2")
+    assert table.loc[with_the_worse, "significant"].all()
+    assert not table.loc[~with_the_worse, "significant"].any()
+
+
+def test_intervals_of_pairs_hold_for_several_combinations_together():
+    test = np.random.default_rng(2).normal(0.9, 0.01, (3, 2, 5))
+    frame = experiments(test)
+    for combinations in (1, 4, 200):  # from 101 on, by Bonferroni's correction, which of one pair is the same
+        table = stats.pairs(frame, ["activation"], combinations=combinations)
+        rows = table[table["initializer"] == "b"]
+        for (_, row), (a, b) in zip(rows.iterrows(), test, strict=True):
+            ends = scipy_stats.ttest_rel(a, b).confidence_interval(1 - 0.05 / combinations)
+            assert [row["difference_low"], row["difference_high"]] == pytest.approx(list(ends), abs=1e-9)

@@ -52,7 +52,8 @@ DERIVED = {
     "seeds_to_pass": ("changes", (0.5,)),
     "selected": ("verdicts", (1,)),
 }
-SCORES = {"improvement": (), "interquartile_means": (), "profiles": ([0.5],), "rank_pairs": (), "ranks": ()}
+SCORES = {"improvement": (), "interquartile_means": (), "mean_pairs": (), "profiles": ([0.5],), "rank_pairs": ()}
+SCORES |= {"ranks": ()}
 # Of numbers, of records of timings, and of two tidy tables.
 OTHERS = {"baselines", "changes", "detectable", "initialization_times", "mean_interval", "power", "seeds_needed"}
 OTHERS |= {"share_interval", "timings"}

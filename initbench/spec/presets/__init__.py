@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent
 
 def names() -> list[str]:
     """Return the presets' names; the article's experiment is the first."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return sorted((path.stem for path in FOLDER.glob("*.toml")), key=lambda name: (name != "keepcoding", name))
 
 
 def path(name: str) -> Path:

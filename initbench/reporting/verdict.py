@@ -1,0 +1,256 @@
+"""The verdict on one's own initializers: three sentences on each, which compare it with the others, the field."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from initbench import stats
+from initbench.reporting import narrative, numbers
+from initbench.reporting.answers import of_all
+from initbench.reporting.evidence import RATE, Evidence
+from initbench.reporting.names import title
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one initializer: its name, and the sentences, three at most."""
+
+    initializer: str
+    sentences: tuple[str, ...]
+
+
+def verdicts(evidence: Evidence, own: Sequence[str]) -> list[Verdict]:
+    """Return the verdict on each of one's own initializers, the one with the highest validation accuracy first.
+
+    The others of the experiment are the field. Where the learning rate is an axis, each initializer is at its own best
+    rate, which is selected on validation accuracy; what is compared is test accuracy.
+
+    1. In how many combinations it leads, shows no significant difference from the leader, is significantly worse than
+       another initializer, or failed: `stats.verdicts`, one combination at a time, and, where it says so, all together.
+    2. How far its mean over all combinations is from that of the best of the field: `stats.mean_pairs`. The best of the
+       field has the highest mean validation accuracy; the interval holds for all pairs, so also for this one.
+    3. In which combinations it gains and loses most against that one, with intervals that hold for all combinations
+       together (`stats.pairs`); which runs failed; and, where nothing is decided, how many seeds would decide.
+    """
+    first = evidence.first
+    field = [name for name in first.initializers if name not in own]
+    trained = [name for name in first.initializers if name in own]
+    accuracy = _mean_validation_accuracy(first)
+    trained.sort(key=lambda name: -accuracy.get(name, 0.0))
+    best_of_field = max(field, key=lambda name: accuracy.get(name, 0.0), default="")
+    written = [_verdict(_Comparison(evidence, first, name, field, best_of_field)) for name in trained]
+    untrained = [name for name in own if name not in trained]
+    return written + [Verdict(name, (f"No run of {name} was trained.",)) for name in untrained]
+
+
+def _mean_validation_accuracy(first: Evidence) -> dict[str, float]:
+    """Return the mean validation accuracy of each initializer over the combinations; a failed run counts as it is."""
+    rows = first.verdicts
+    alive = rows[rows.groupby(first.combination, observed=True, dropna=False)["leader"].transform("any")]
+    means = (alive if len(alive) else rows).groupby("initializer", sort=False)[stats.SELECTION_METRIC].mean()
+    return {str(name): float(value) for name, value in means.items()}
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """One initializer, `name`, with the field, and `rival`, the best of it; `first` has each at its own best rate."""
+
+    evidence: Evidence
+    first: Evidence
+    name: str
+    field: Sequence[str]
+    rival: str
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Its rows of `stats.verdicts`, one for each combination."""
+        return self.first.verdicts[self.first.verdicts["initializer"] == self.name]
+
+    @property
+    def total(self) -> int:
+        """The number of combinations."""
+        return len(self.first.combinations)
+
+    @cached_property
+    def overall(self) -> pd.DataFrame:
+        """Its rows of `stats.mean_pairs`, by the name of the other initializer."""
+        resolution = stats.resolution(self.first.outcomes, chance=self.first.chance)
+        table = stats.mean_pairs(self.first.scores, resolution)
+        return table[table["initializer"] == self.name].set_index("other")
+
+    @cached_property
+    def gains(self) -> pd.DataFrame:
+        """Its mean test accuracy minus that of the rival, a row for each combination, the largest first."""
+        first = self.first
+        if first.until_decided:
+            pairs = first.pairs
+        else:
+            pairs = stats.pairs(first.frame, first.combination, chance=first.chance, combinations=self.total)
+        rows = pairs[(pairs["initializer"] == self.rival) & (pairs["other"] == self.name)]
+        return rows[rows["difference"].notna()].sort_values("difference", ascending=False, kind="stable")
+
+
+def _verdict(part: _Comparison) -> Verdict:
+    sentences = [_combinations(part)]
+    if part.rival:
+        sentences += [_overall(part), _extremes(part)]
+    return Verdict(part.name, tuple(filter(None, sentences)))
+
+
+def _combinations(part: _Comparison) -> str:
+    """Say in how many combinations it leads, is not significantly different, significantly worse, or failed."""
+    rows, total = part.rows, part.total
+    failed = rows["failed"] == rows["seeds"]
+    worse = rows["significant"] & ~failed
+    leads = rows["leader"] & ~worse & ~failed
+    alike = (rows["standing"] != "") & ~leads & ~worse & ~failed
+    rates = ", each initializer at its own best learning rate" * (part.first is not part.evidence)
+    if not rows["p"].notna().any():
+        cause = "one seed" if narrative.has_one_seed(rows) else "too few common seeds"
+        leading = f"leads in {of_all(int(leads.sum()), total)} combinations" if total > 1 else "leads"
+        verb = leading if leads.any() else "does not lead"
+        return f"With {cause} no difference is tested, and any may be chance: {part.name} {verb}{rates}."
+    alone, behind = _alone(part), int((rows["standing"] == "open")[alike].sum())
+    together = int(rows["significant_overall"][worse].sum())
+    counts = (
+        ("leads", leads, f"in {alone} significantly better than every other" * (alone > 0)),
+        (
+            "is not significantly different from the leader",
+            alike,
+            f"in {behind} more than a point lower, but not ruled out" * (behind > 0),
+        ),
+        (
+            "is significantly worse than another",
+            worse,
+            f"{together or 'none'} of them also with {of_all(total, total)} tested together",
+        ),
+        ("failed in every run", failed, ""),
+        ("is not tested", ~(failed | worse | leads | alike), ""),
+    )
+    clauses: list[str] = []
+    for phrase, which, note in counts:
+        if not (count := int(which.sum())):
+            continue
+        if total > 1:
+            in_which = f" in {count}" if clauses else f" in {of_all(count, total)} combinations"
+            clauses.append(f"{phrase}{in_which}{f' ({note})' * bool(note)}")
+        else:  # what is tested together with nothing needs no note
+            of_one = note.removeprefix("in 1 ") * ("together" not in note)
+            clauses.append(f"{phrase}{f' ({of_one})' * bool(of_one)}")
+    return f"{part.name} {numbers.listed(clauses)}{rates}."
+
+
+def _alone(part: _Comparison) -> int:
+    """Return the number of combinations in which every other initializer is significantly worse than another."""
+    count = 0
+    for _, rows in part.first.combinations:
+        others = rows["initializer"] != part.name
+        count += bool((rows["standing"][~others] != "").any() and rows["significant"][others].all() and others.any())
+    return count
+
+
+def _overall(part: _Comparison) -> str:
+    """Say how far its mean over all combinations is from that of the best of the field."""
+    if part.rival not in part.overall.index:
+        return "Over all combinations it is not compared: an initializer lacks runs, or every run failed."
+    row: Any = part.overall.loc[part.rival]
+    count = int(row["combinations"])
+    over = f"Over {of_all(count, part.total)} combinations together, its" if part.total > 1 else "Its"
+    shown = _points(row).replace("(", "(95% interval ", 1)
+    best = part.rival + ", the best of the field by validation accuracy," * (len(part.field) > 1)
+    return (
+        f"{over} mean test accuracy differs from that of {best} by {shown}: {_significance(part, row)}{_others(part)}."
+    )
+
+
+def _significance(part: _Comparison, row: Any) -> str:
+    """Say whether a difference of means is significant, and whether it is shown to be within what does not matter."""
+    within = part.first.grid.equivalent_within
+    if pd.isna(row["difference_low"]):
+        return "with one seed there is no interval and no test"
+    margin = (within or 0.0) / 100
+    equivalent = within is not None and -margin <= row["difference_low"] and row["difference_high"] <= margin
+    same = f"equivalent within {numbers.in_points(within or 0.0)}"
+    if row["significant"]:
+        outcome = f"significantly {'better' if row['difference'] > 0 else 'worse'}"
+        return f"{outcome}, but {same}" if equivalent else outcome
+    return same if equivalent else "no significant difference, which does not show that they are equal"
+
+
+def _others(part: _Comparison) -> str:
+    """Name the others of the field from which it differs significantly over all combinations."""
+    table = part.overall[part.overall.index.isin(part.field) & part.overall["significant"].astype(bool)]
+    table = table.drop(part.rival, errors="ignore")
+    clauses = []
+    for outcome, rows in (("better", table[table["difference"] > 0]), ("worse", table[table["difference"] < 0])):
+        if len(rows):
+            clauses.append(f"significantly {outcome} than {narrative.some(list(map(str, rows.index)))}")
+    return f"; it is {numbers.listed(clauses)}" * bool(clauses)
+
+
+def _extremes(part: _Comparison) -> str:
+    """Say where it gains and loses most against the rival, which runs failed, and how many seeds would decide."""
+    clauses = [*_gains(part), *_failures(part), *_seeds(part)]
+    text = "; ".join(clauses)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _gains(part: _Comparison) -> list[str]:
+    """Say in which combinations it gains and loses most against the rival."""
+    table, rival = part.gains, part.rival
+    if len(table) and not table["difference"].any():
+        return [f"its test accuracy is that of {rival} at every seed: here it may set the same weights"]
+    if len(table) < 2:
+        return []
+    most, least = (f"{title(part.first.combination, row)}, {_points(row)}" for row in (table.iloc[0], table.iloc[-1]))
+    together = f" (intervals for {of_all(part.total, part.total)} combinations together)"
+    together *= bool(table["difference_low"].notna().any())
+    if table["difference"].iloc[-1] >= 0:
+        return [f"it is behind {rival} in no combination, and gains most with {most}{together}"]
+    if table["difference"].iloc[0] <= 0:
+        return [f"it is ahead of {rival} in no combination, and loses most with {least}{together}"]
+    return [f"against {rival} it gains most with {most}, and loses most with {least}{together}"]
+
+
+def _points(row: Any) -> str:
+    value, interval = numbers.points(row["difference"], row["difference_low"], row["difference_high"])
+    return f"{value} points {interval}".strip()
+
+
+def _failures(part: _Comparison) -> list[str]:
+    """Say how many of its runs failed, at all learning rates, and how many of the field's."""
+    last = part.evidence.last
+    names = last["initializer"].astype(str)
+    rows = last[names == part.name]
+    failed, diverged = int(rows["failed"].sum()), int(rows["diverged"].sum())
+    if not failed:
+        return []
+    outcome = (
+        "diverged" if failed == diverged else "stayed at chance" if not diverged else "diverged or stayed at chance"
+    )
+    others = last[names.isin(part.field)]
+    rates = ", over all learning rates," * (part.first is not part.evidence and RATE in part.evidence.combination)
+    of_field = f"of the field’s, {int(others['failed'].sum()):,} of {len(others):,}"
+    count = "all" if failed == len(rows) else f"{failed:,}"
+    return [f"{count} of its {numbers.plural(len(rows), 'run')}{rates} {outcome} ({of_field})"]
+
+
+def _seeds(part: _Comparison) -> list[str]:
+    """Say how many seeds would show the difference over all combinations, where nothing is decided."""
+    if part.rival not in part.overall.index or part.rows["significant"].any():
+        return []
+    row: Any = part.overall.loc[part.rival]
+    if row["significant"] or pd.isna(row["difference_std"]) or "equivalent" in _significance(part, row):
+        return []
+    compared = pd.DataFrame([row]).rename(columns={"seeds": "pairs"})
+    target = abs(float(row["difference"]))
+    analysis = stats.power_analysis(compared, [target]).iloc[0]
+    smallest = numbers.at_most(analysis["detectable"])
+    needed = analysis[f"needed_{target:g}"] if target else float("inf")
+    return [
+        f"{numbers.plural(int(row['seeds']), 'seed')} would show a difference of {smallest} points over all "
+        f"combinations, and one as small as this takes {numbers.about(needed)} seeds"
+    ]

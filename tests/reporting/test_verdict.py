@@ -1,0 +1,178 @@
+"""The verdict of `initbench try`: its sentences have the table's numbers, by pandas and scipy, and claim no more."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from frames import frame_of_grid, hash_of
+from scipy import stats as scipy_stats
+
+from initbench.reporting.evidence import Evidence
+from initbench.reporting.verdict import verdicts
+from initbench.spec import grid
+
+MINE = "lecun_uniform"  # stands for an initializer of one's own
+
+
+def grid_of(initializers, activations=("tanh", "relu"), rates=(0.1, 0.3), seeds=5, within=None):
+    lines = [f"equivalent_within = {within}"] * (within is not None)
+    lines += ["[grid]", f"initializer = {list(initializers)}", f"activation = {list(activations)}"]
+    lines += [f"learning_rate = {list(rates)}", f"seed = {seeds}", "[training]", "epochs = 2"]
+    return grid.parse("\n".join(lines))
+
+
+def table_of(parsed, means, spread=0.004, broken=lambda cell: False, seed=7):
+    """A table whose accuracies are a mean for each initializer, activation and rate, plus luck of each run."""
+    generator = np.random.default_rng(seed)
+    luck = {cell.id: spread * generator.standard_normal() for cell in parsed.cells()}
+    frame = frame_of_grid(parsed, lambda c: means(c) + luck[c.id] - 0.001 * (hash_of(c) % 7), broken)
+    last = frame["epoch"] == frame["epochs"]
+    frame.loc[last, "validation_accuracy"] += 0.001 * generator.standard_normal(int(last.sum()))
+    return frame
+
+
+def sentences_of(frame, parsed, own=(MINE,)):
+    return [verdict.sentences for verdict in verdicts(Evidence.of(frame, parsed), own)]
+
+
+def at_own_best(frame):
+    """Test accuracies at the rate with the highest mean validation accuracy: `[combination, seed]` by initializer."""
+    last = frame[frame["epoch"] == frame["epochs"]]
+    keys = ["activation", "initializer"]
+    by_rate = last.groupby([*keys, "learning_rate"])["validation_accuracy"].mean().reset_index()
+    best = by_rate.loc[by_rate.groupby(keys)["validation_accuracy"].idxmax(), [*keys, "learning_rate"]]
+    return last.merge(best, on=[*keys, "learning_rate"])
+
+
+def numbers_in(text):
+    return [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.\d+", text)]
+
+
+@pytest.mark.parametrize(("gain", "seed"), [(0.004, 1), (0.0, 2), (-0.006, 3), (0.002, 4)])
+def test_with_one_rival_differences_intervals_and_tests_are_those_of_the_paired_t_test(gain, seed):
+    parsed = grid_of([MINE, "he_normal"], ["tanh", "relu", "gelu", "sigmoid"])
+    by_activation = {"tanh": 0.002, "relu": -0.002, "gelu": 0.0, "sigmoid": 0.001}
+    frame = table_of(
+        parsed,
+        lambda c: (
+            0.9 + 0.01 * (c.learning_rate == 0.3) + (gain + by_activation[c.activation]) * (c.initializer == MINE)
+        ),
+        seed=seed,
+    )
+    ((first, second, third),) = sentences_of(frame, parsed)
+    wide = at_own_best(frame).pivot_table(index=["activation", "seed"], columns="initializer", values="test_accuracy")
+    difference = (wide[MINE] - wide["he_normal"]).unstack()  # activations × seeds
+
+    overall = scipy_stats.ttest_1samp(difference.mean(), 0)
+    expected = 100 * np.array([difference.mean().mean(), *overall.confidence_interval(0.95)])
+    assert numbers_in(second.replace("95%", "")) == pytest.approx(expected, abs=0.00501)
+    direction = "better" if expected[0] > 0 else "worse"
+    assert (f"significantly {direction}" in second) == (overall.pvalue <= 0.05)
+    assert ("no significant difference, which does not show that they are equal" in second) == (overall.pvalue > 0.05)
+
+    tests = [scipy_stats.ttest_1samp(row, 0) for row in difference.to_numpy()]
+    ends = [test.confidence_interval(1 - 0.05 / 4) for test in tests]  # for four combinations together
+    rows = pd.DataFrame(
+        {"mean": difference.mean(axis=1).to_numpy(), "low": [e[0] for e in ends], "high": [e[1] for e in ends]}
+    )
+    most, least = (100 * rows.loc[i].to_numpy() for i in (rows["mean"].idxmax(), rows["mean"].idxmin()))
+    if rows["mean"].max() > 0 > rows["mean"].min():
+        assert f"gains most with {difference.index[rows['mean'].argmax()]}," in third
+        assert numbers_in(third)[:6] == pytest.approx([*most, *least], abs=0.0501)
+
+    worse = int(
+        sum(test.pvalue <= 0.05 and row.mean() < 0 for test, row in zip(tests, difference.to_numpy(), strict=True))
+    )
+    counted = re.search(r"significantly worse than another in (?:all )?(\d)", first)
+    assert (int(counted[1]) if counted else 0) == worse
+
+
+def test_combinations_are_counted_once_each_and_failures_are_named():
+    parsed = grid_of(["he_normal", "orthogonal", MINE], ["tanh", "relu", "gelu", "sigmoid"], rates=(0.1,))
+    gains = {"tanh": 0.05, "relu": -0.05, "gelu": 0.0, "sigmoid": 0.0}
+    frame = table_of(
+        parsed,
+        lambda c: 0.9 + (c.initializer == MINE) * gains[c.activation] + 0.02 * (c.initializer == "orthogonal"),
+        broken=lambda c: c.initializer == MINE and c.activation == "sigmoid",
+    )
+    ((first, second, third),) = sentences_of(frame, parsed)
+    assert first == (
+        f"{MINE} leads in 1 of the 4 combinations (in 1 significantly better than every other), is significantly worse "
+        "than another in 2 (2 of them also with all 4 tested together) and failed in every run in 1."
+    )
+    last = frame[frame["epoch"] == 2]
+    scored = last["test_accuracy"].where(np.isfinite(last["test_accuracy"]), 0.1135)
+    means = scored.groupby(last["initializer"]).mean()
+    assert "that of orthogonal, the best of the field by validation accuracy, by" in second
+    assert numbers_in(second)[0] == pytest.approx(100 * (means[MINE] - means["orthogonal"]), abs=0.0501)
+    assert third.startswith("Against orthogonal it gains most with tanh, ")
+    assert "and loses most with sigmoid, −" in third
+    assert third.endswith("5 of its 20 runs diverged (of the field’s, 0 of 40).")
+
+
+def test_intervals_hold_for_all_pairs_and_contain_those_of_one_pair():
+    parsed = grid_of(["he_normal", "glorot_uniform", "orthogonal", "lsuv", MINE], rates=(0.1,))
+    frame = table_of(parsed, lambda c: 0.9 + 0.003 * (c.initializer == "lsuv"))
+    ((_, second, _),) = sentences_of(frame, parsed)
+    wide = at_own_best(frame).pivot_table(index="seed", columns="initializer", values="test_accuracy")
+    difference = wide[MINE] - wide["lsuv"]
+    assert "that of lsuv, the best of the field" in second
+    value, low, high = numbers_in(second.replace("95%", ""))[:3]
+    assert value == pytest.approx(100 * difference.mean(), abs=0.0501)
+    half_of_all_pairs = scipy_stats.t.ppf(1 - 0.05 / 20, 4) * difference.std() / np.sqrt(5) * 100  # Bonferroni
+    assert 0.2 * half_of_all_pairs < (high - low) / 2 < 2 * half_of_all_pairs
+
+
+def test_the_rate_is_selected_on_validation_and_reported_on_test():
+    parsed = grid_of([MINE, "he_normal"], ["relu"])
+    frame = table_of(parsed, lambda c: 0.9, spread=0.002)
+    lucky = (frame["initializer"] == MINE) & (frame["learning_rate"] == 0.1)
+    frame.loc[lucky, "test_accuracy"] += 0.03  # the higher test accuracy is at the rate that validation does not select
+    frame.loc[lucky, "validation_accuracy"] -= 0.03
+    ((first, second, _),) = sentences_of(frame, parsed)
+    assert first.endswith(", each initializer at its own best learning rate.")
+    assert abs(numbers_in(second)[0]) < 0.5
+
+
+def test_results_that_are_the_same_at_every_seed_are_called_the_same():
+    parsed = grid_of([MINE, "he_normal"], rates=(0.1,))
+    frame = table_of(parsed, lambda c: 0.9)
+    columns = ["test_accuracy", "validation_accuracy"]
+    own, other = frame["initializer"] == MINE, frame["initializer"] == "he_normal"
+    frame.loc[own, columns] = frame.loc[other, columns].to_numpy()
+    ((first, second, third),) = sentences_of(frame, parsed)
+    assert first.startswith(f"{MINE} leads in both combinations")
+    assert "by 0.00 points" in second
+    assert "no significant difference" in second
+    assert third.startswith("Its test accuracy is that of he_normal at every seed: here it may set the same weights")
+
+
+def test_equivalence_is_claimed_only_if_the_interval_lies_within_the_declared_margin():
+    for spread, within, equivalent in ((0.0005, 0.5, True), (0.02, 0.5, False), (0.0005, None, False)):
+        parsed = grid_of([MINE, "he_normal"], rates=(0.1,), within=within)
+        frame = table_of(parsed, lambda c: 0.9, spread=spread)
+        ((_, second, third),) = sentences_of(frame, parsed)
+        assert ("equivalent within 0.5 points" in second) == equivalent
+        assert "equal" not in second or "does not show that they are equal" in second
+        assert ("seeds would show a difference of" in third) == (not equivalent)
+
+
+def test_one_seed_shows_nothing_and_the_verdict_says_so():
+    parsed = grid_of([MINE, "he_normal"], rates=(0.1,), seeds=1)
+    ((first, second),) = sentences_of(table_of(parsed, lambda c: 0.9 + 0.05 * (c.initializer == MINE)), parsed)
+    assert first == f"With one seed no difference is tested, and any may be chance: {MINE} leads in both combinations."
+    assert second.endswith("points: with one seed there is no interval and no test.")
+    assert not re.search(r"\(|significant", first + second)
+
+
+def test_several_own_initializers_have_a_verdict_each_against_the_field_alone_the_best_first():
+    own = ["lecun_normal", MINE]
+    parsed = grid_of(["he_normal", *own], rates=(0.1,))
+    frame = table_of(parsed, lambda c: 0.9 + 0.02 * (c.initializer == MINE) - 0.02 * (c.initializer == "he_normal"))
+    evidence = Evidence.of(frame, parsed)
+    written = verdicts(evidence, [*own, "never_trained"])
+    assert [verdict.initializer for verdict in written] == [MINE, "lecun_normal", "never_trained"]
+    assert all("differs from that of he_normal by" in verdict.sentences[1] for verdict in written[:2])
+    assert all(len(verdict.sentences) <= 3 for verdict in written)
+    assert written[2].sentences == ("No run of never_trained was trained.",)
