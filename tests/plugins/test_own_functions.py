@@ -249,9 +249,9 @@ def test_classes_of_pytorch_are_functions_with_the_parameters_that_are_numbers(h
 
 
 def test_two_plugins_may_not_register_one_name(host):
-    one, other = bundle("def f(shape): return 1\n", "one.py"), bundle("def f(shape): return 2\n", "other.py")
+    first, other = bundle("def f(shape): return 1\n", "one.py"), bundle("def f(shape): return 2\n", "other.py")
     with pytest.raises(UserError, match=r"other.py: f is an initializer of one.py, too; rename one"):
-        described([one, other], host)
+        described([first, other], host)
 
 
 def test_what_a_plugin_prints_and_reads_harms_nothing(host):

@@ -1,0 +1,46 @@
+"""The page docs/own-parts.md: its plugins are described and tried, and its grids are trained."""
+
+import re
+from pathlib import Path
+
+import pytest
+from command import ended
+
+from initbench.plugins import consent
+from initbench.spec import grid
+
+PAGE = Path(__file__).parents[1] / "docs" / "own-parts.md"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The files that the page shows: the first line of each is a comment with its name."""
+    folder = tmp_path_factory.mktemp("page")
+    for block in re.findall(r"```(?:python|toml)\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        name = block.partition("\n")[0].removeprefix("# ")
+        if name.endswith((".py", ".toml")):
+            (folder / name).write_text(block)
+    return folder
+
+
+def test_every_function_of_the_page_can_be_used_as_its_grids_say(folder):
+    plugins = {plugin.main for name in ("grid", "functions") for plugin in read(folder, name).plugins.values()}
+    assert (
+        plugins == {"my_schemes.py", "my_data_schemes.py", "my_functions.py"} == {p.name for p in folder.glob("*.py")}
+    )
+    functions = read(folder, "functions")
+    assert len(functions) == 3 * 3 * 2 * 2 * 5
+    assert sum(name.count("@") for values in functions.axes.values() for name in map(str, values)) == 6
+
+
+def read(folder, name):
+    return grid.read(folder / f"{name}.toml", allow=consent.allow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["grid", "functions"])
+def test_the_grids_of_the_page_train(folder, name, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    status, printed, errors = ended(monkeypatch, capsys, "run", f"{name}.toml", "--smoke", "--allow-plugins")
+    assert status == 0, errors
+    assert "not trained" not in printed
