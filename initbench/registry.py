@@ -60,13 +60,13 @@ def digests_in(*texts: str) -> set[str]:
     return {digest for text in texts if "@" in text for _, digest in OWN_NAME.findall(text)}
 
 
-def shorten_digests(text: str) -> str:
-    """Return a string in which the digests of plugins are shortened, as people are shown them.
+def shorten_digests(text: str, digits: int = SHOWN_DIGITS) -> str:
+    """Return a string in which the digests of plugins are shortened to their first digits, as people are shown them.
 
     >>> shorten_digests("per_layer(first=mine@0123456789abcdef0123(gain=1.3), hidden=ones, last=ones)")
     'per_layer(first=mine@012345(gain=1.3), hidden=ones, last=ones)'
     """
-    return OWN_NAME.sub(lambda name: f"{name[1]}@{name[2][:SHOWN_DIGITS]}", text) if "@" in text else text
+    return OWN_NAME.sub(lambda name: f"{name[1]}@{name[2][:digits]}", text) if "@" in text else text
 
 
 _named: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("named", default=MappingProxyType({}))

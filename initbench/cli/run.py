@@ -33,6 +33,7 @@ from initbench.cli.options import (
 )
 from initbench.cli.program import FAILED, INTERRUPTED, app, plural, print_error, reason, say, unforeseen
 from initbench.errors import CannotWrite, UserError, WorkerDied, printable
+from initbench.registry import shorten_digests
 from initbench.system import files
 
 if TYPE_CHECKING:
@@ -234,7 +235,12 @@ def _print_start(event: "Started") -> None:
         others = (
             "of other grids" if event.experiment.rounds is None else "of other grids, or that the rule did not request"
         )
-        say(f"{folder}: leaving out {plural(event.n_unrelated, 'stored cell')} {others}")
+        earlier = [
+            f"{n_cells:,} of an earlier version, {printable(shorten_digests(name))}"
+            for name, n_cells in event.experiment.earlier_functions.items()
+        ]
+        cells = plural(event.n_unrelated, "stored cell")
+        say(f"{folder}: leaving out {cells} {others}{': ' * bool(earlier)}{'; '.join(earlier)}")
     if not event.missing:
         say(f"Nothing to train: all {plural(event.n_trained, 'cell')} are in {folder} already.")
         if event.experiment.rounds:

@@ -5,12 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from initbench.results import lock, looks, store
+from initbench.results import lock, looks, plugin_file, store
 from initbench.results.experiment import not_an_experiment
 from initbench.system import files
 
 # The files that initbench writes next to its folders; the grid is last, because with it the folder can be cleaned.
-OWN_FILES = ("report.html", store.MERGING, looks.LOOKS, "datasets.json", "grid.toml")
+OWN_FILES = ("report.html", store.MERGING, looks.LOOKS, "datasets.json", plugin_file.PLUGINS, "grid.toml")
 
 
 @dataclass(frozen=True)

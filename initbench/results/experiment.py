@@ -4,11 +4,15 @@ import json
 import os
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
 
 from initbench import execution
 from initbench.data.datasets import Source, from_stored, to_stored
@@ -16,12 +20,14 @@ from initbench.errors import UserError
 from initbench.execution import Finished, WorkerPool
 from initbench.execution.events import Event
 from initbench.execution.plan import Stack
-from initbench.results import lock, looks, store
+from initbench.registry import OWN_NAME, digests_in
+from initbench.results import lock, looks, plugin_file, store
+from initbench.results.plugin_file import StoredPlugin
 from initbench.results.rounds import Rounds
 from initbench.results.table import READ, frame, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.grid import Grid, read
-from initbench.spec.gridfile import MAX_BYTES, override
+from initbench.spec.gridfile import MAX_BYTES, override, without_plugins
 from initbench.system import files
 
 if TYPE_CHECKING:
@@ -43,7 +49,8 @@ class Experiment:
     aside; one that was only opened (`open`) changes nothing in its folder. `writer` holds the folder while it writes.
     `rounds` is the state of the grid's rule for its seeds; None without a rule.
     `seeds_seen` has the numbers of seeds at which results were complete before seeds were added, and `parts_read` the
-    ids of the valid parts, once they are read.
+    ids of the valid parts, once they are read. `earlier_functions` has the names of the grid's own functions with the
+    digests of other versions, and the number of the stored cells of each, once `inventory` has counted them.
     """
 
     folder: Path
@@ -54,6 +61,7 @@ class Experiment:
     rounds: Rounds | None = None
     seeds_seen: list[int] = field(default_factory=list)
     parts_read: list[str] = field(default_factory=list)
+    earlier_functions: Mapping[str, int] = field(default_factory=dict)
     _reported: set[str] = field(default_factory=set)
 
     def take_notes(self, more: Iterable[str] = ()) -> list[str]:
@@ -65,20 +73,21 @@ class Experiment:
 
     @classmethod
     def create(cls, grid: Grid, results: Path) -> "Experiment":
-        """Write `grid.toml` below `results`, and return the experiment; existing parts stay.
+        """Write `grid.toml` below `results`, with the code of its plugins, and return the experiment; parts stay.
 
         To train, use `writing`, which admits one process at a time.
         """
         folder = _folder_for(grid, results)
         grid = replace(grid, text=standalone_text(grid))
         try:
+            notes = plugin_file.write(folder, plugin_file.plugins_of(grid))
             files.write_file(folder / "grid.toml", grid.text.encode())
             sources = [to_stored(source) for source in grid.sources.values() if source.folder]
             if sources:
                 files.write_file(folder / "datasets.json", json.dumps(sources, indent=1).encode())
         except OSError as error:
             raise store.unwritable(folder, error) from None
-        return cls(folder, grid, writes=True)
+        return cls(folder, grid, writes=True, notes=notes)
 
     @classmethod
     @contextmanager
@@ -113,13 +122,22 @@ class Experiment:
         """Yield the valid parts, by `store.read_parts`; append a line to `notes` for each invalid one."""
         return store.read_parts(self.folder, self.notes, self.writes, columns, only)
 
+    @cached_property
+    def plugins(self) -> Mapping[str, StoredPlugin]:
+        """The plugins whose functions were trained here, by digest, the newest last; a line in `notes` for damage."""
+        return plugin_file.read(self.folder, self.notes)
+
     def missing(self) -> list[Cell]:
         """Return the experiment's cells that no part holds."""
         return self.inventory()[0]
 
     def inventory(self) -> tuple[list[Cell], int]:
         """Return the experiment's cells that no part holds, and the number of stored cells that are not in it."""
-        trained = store.trained_cells(self.parts(READ))
+        names = plugin_file.own_names(self.grid)
+        if names:
+            trained, self.earlier_functions = self._trained_with(names)
+        else:
+            trained = store.trained_cells(self.parts(READ))
         missing = [cell for cell in self.cells if cell.id not in trained]
         n_unrelated = len(trained) - (len(self) - len(missing))
         if n_unrelated:
@@ -130,6 +148,24 @@ class Experiment:
                     "results; they are trained again, and the earlier parts stay"
                 )
         return missing, n_unrelated
+
+    def _trained_with(self, names: Collection[str]) -> tuple[set[str], dict[str, int]]:
+        """Return the stored cells, and how many of them are of other versions of own functions with these names."""
+        short_names = {name.partition("@")[0] for name in names}
+
+        @cache
+        def other_versions(text: str) -> set[str]:
+            return {name[0] for name in OWN_NAME.finditer(text) if name[1] in short_names and name[0] not in names}
+
+        trained: set[str] = set()
+        counts: Counter[str] = Counter()
+        for part in self.parts((*READ, *plugin_file.SETTINGS)):
+            rows = part.table.filter(pc.equal(part.table["epoch"], 0)).select(["cell", *plugin_file.SETTINGS])
+            for cell, *texts in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                if cell not in trained:
+                    trained.add(cell)
+                    counts.update(set().union(*map(other_versions, texts)))
+        return trained, dict(sorted(counts.items()))
 
     def train(self, stacks: list[Stack], pool: WorkerPool) -> Iterator[Event]:
         """Train stacks, write a part for each that finishes, and yield each event after its part is written."""
@@ -243,13 +279,18 @@ def not_an_experiment(folder: Path) -> UserError:
 def standalone_text(grid: Grid) -> str:
     """Return a grid's TOML text for the experiment's folder: with its name, and absolute paths of its data sets.
 
-    It means the same in any working directory, and under any file name.
+    Own functions have their full names, and no file of code is named. It means the same in any working directory, and
+    under any file name.
     """
-    text = grid.text
+    text, values = without_plugins(grid.text), {}
     if any(source.folder for source in grid.sources.values()):
         sources = [grid.sources[name] for name in grid.axes["dataset"]]
-        values = [{"idx": source.folder} if source.folder else source.name for source in sources]
-        text = override(text, {"dataset": values if len(values) > 1 else values[0]})
+        values["dataset"] = [{"idx": source.folder} if source.folder else source.name for source in sources]
+    for setting in plugin_file.SETTINGS:
+        if any(map(digests_in, grid.axes[setting])):
+            values[setting] = list(grid.axes[setting])
+    if values:
+        text = override(text, {setting: items if len(items) > 1 else items[0] for setting, items in values.items()})
     return text if "name" in tomllib.loads(text) else f'name = "{grid.name}"\n{text}'
 
 

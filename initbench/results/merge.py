@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from initbench.errors import UserError, printable
-from initbench.results import lock, looks, store
+from initbench.registry import shorten_digests
+from initbench.results import lock, looks, plugin_file, store
 from initbench.results.experiment import Experiment, standalone_text
 from initbench.results.table import OUTCOMES, outcomes_by_cell
 from initbench.spec.grid import Grid, parse
@@ -35,6 +36,8 @@ def merge_experiments(folders: Sequence[Path], into: Path) -> tuple[Experiment, 
     _check_target(into, grid, merging)
     with Experiment.writing(grid, into.parent) as merged:
         files.write_file(into / store.MERGING, json.dumps(merging).encode())
+        plugins = {digest: plugin for experiment in experiments for digest, plugin in experiment.plugins.items()}
+        merged.notes += plugin_file.write(into, plugins)
         lines = _write_parts(experiments, merged)
     (into / store.MERGING).unlink(missing_ok=True)  # last, so that a stopped merge never lacks it
     return merged, lines
@@ -80,7 +83,7 @@ def _check_target(into: Path, grid: Grid, merging: Mapping[str, list[str]]) -> N
             return
         raise UserError(f"{into}: holds another merge that was stopped; repeat that one, or give --into a new folder")
     names = {entry.name for entry in files.entries(into) if not files.is_unfinished(entry.name)}
-    first_files = {lock.LOCK, lock.HEARTBEAT, "grid.toml", "datasets.json", "parts"}
+    first_files = {lock.LOCK, lock.HEARTBEAT, "grid.toml", "datasets.json", plugin_file.PLUGINS, "parts"}
     if into.is_dir() and names <= first_files and not files.entries(into / "parts"):
         if "grid.toml" not in names:
             return
@@ -149,7 +152,7 @@ def _digest(outcome: Any) -> tuple[bytes, float]:
 
 
 def _disagreement(settings: Mapping[str, Any], first: float, other: float, folder: Path, other_folder: Path) -> str:
-    cell = "{cell} ({initializer}, {activation}, {loss}, seed {seed})".format_map(settings)
+    cell = shorten_digests("{cell} ({initializer}, {activation}, {loss}, seed {seed})".format_map(settings))
     return printable(
         f"cell {cell} differs: test accuracy {first} in {folder}, which is kept, and {other} in {other_folder}, which "
         "is dropped"

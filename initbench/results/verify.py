@@ -14,8 +14,11 @@ import pyarrow.compute as pc
 from initbench import execution
 from initbench.execution import Finished, Untrained, start
 from initbench.execution.config import ExecutionConfig
+from initbench.plugins import store as code
+from initbench.registry import digests_in, shorten_digests
 from initbench.results import store
 from initbench.results.experiment import Experiment
+from initbench.results.plugin_file import PLUGINS, own_names
 from initbench.results.table import outcomes_by_cell, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.columns import DIVERGED, METRICS, SETTINGS
@@ -65,6 +68,7 @@ def check(experiment: Experiment) -> CheckResult:
             result.problems.append(
                 f"{experiment.folder / 'parts' / name}: is gone, but its timing exists; `initbench run` trains it again"
             )
+    _ = experiment.plugins  # notes what is damaged
     result.problems = list(dict.fromkeys([*experiment.notes, *result.problems]))
     return result
 
@@ -112,6 +116,7 @@ class RetrainResult:
     sampled: int = 0
     same: int = 0
     absent: list[str] = field(default_factory=list)  # data sets that are not on this machine: not sampled
+    absent_functions: list[str] = field(default_factory=list)  # own functions whose code is not loaded: not sampled
     problems: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)  # cells of another machine that agree to rounding
 
@@ -125,9 +130,18 @@ def retrain(
     """
     grid = experiment.grid
     absent = [name for name, source in grid.sources.items() if source.folder and not Path(source.folder).is_dir()]
-    trained = [cell for cell in experiment.cells if cell.id in checked.cells and cell.dataset not in absent]
+    names = own_names(grid)
+    not_loaded = code.missing(names)
+    trained = [
+        cell
+        for cell in experiment.cells
+        if cell.id in checked.cells
+        and cell.dataset not in absent
+        and not (not_loaded and not_loaded & digests_in(*cell.functions))
+    ]
     cells = random.Random(seed).sample(trained, min(sample, len(trained)))
-    result = RetrainResult(sampled=len(cells), absent=absent)
+    absent_functions = [_with_file(name, experiment) for name in sorted(names) if digests_in(name) & not_loaded]
+    result = RetrainResult(sampled=len(cells), absent=absent, absent_functions=absent_functions)
     if not cells:
         return result
     stored = _rows(experiment, checked, {cell.id for cell in cells})
@@ -138,6 +152,12 @@ def retrain(
             if isinstance(event, Finished):
                 _compare(event, stored, checked, result)
     return result
+
+
+def _with_file(name: str, experiment: Experiment) -> str:
+    """Return an own function's name for people, with the name of its file where that is known."""
+    stored = [plugin.bundle.main for digest, plugin in experiment.plugins.items() if digest in digests_in(name)]
+    return shorten_digests(name) + "".join(f" of {main}" for main in stored)
 
 
 def _rows(experiment: Experiment, checked: CheckResult, cells: set[str]) -> dict[str, pa.Table]:
@@ -219,6 +239,9 @@ def lines(experiment: Experiment, checked: CheckResult) -> Sequence[str]:
         sentences.append(f"{others:,} more stored cells are not of this grid{requested}")
     if missing > checked.earlier:
         sentences.append(f"{missing:,} cells are not trained, or no longer stored; `initbench run` trains them")
+    if unknown := sorted(name for name in own_names(experiment.grid) if not digests_in(name) & {*experiment.plugins}):
+        names = ", ".join(map(shorten_digests, unknown))
+        sentences.append(f"{folder / PLUGINS} does not have the code of {names}; the results do not depend on it")
     if aside := files.entries(folder / "set-aside"):
         sentences.append(f"set aside: {len(aside):,} damaged, in {folder / 'set-aside'}")
     return sentences

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from initbench.models.perceptron import layers, widths
+from initbench.registry import shorten_digests
 
 # Part of every cell's id. Raised whenever the same specification would train to a different result.
 TRAINING_VERSION = 3
@@ -56,7 +57,8 @@ class Cell(NamedTuple):
         """The cell in a few words, for messages."""
         network = f"hidden {self.hidden}" if self.hidden else "no hidden layer"
         training = f"{self.loss}, {self.optimizer} at {self.learning_rate}"
-        return f"cell {self.id} ({self.initializer}, {self.activation}, {network}, {training}, seed {self.seed})"
+        functions = shorten_digests(f"{self.initializer}, {self.activation}, {network}, {training}")
+        return f"cell {self.id} ({functions}, seed {self.seed})"
 
     def values(self) -> tuple[str | int | float, ...]:
         """Return the settings' values, in the order of the fields."""

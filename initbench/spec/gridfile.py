@@ -384,6 +384,17 @@ def override(text: str, overrides: Mapping[str, object]) -> str:
     return tomlkit.dumps(document)
 
 
+def without_plugins(text: str) -> str:
+    """Return the text of a grid file without the key `plugins`: the names of own functions say what they are."""
+    if "plugins" not in text or "plugins" not in tomllib.loads(text):
+        return text
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    del document["plugins"]
+    return tomlkit.dumps(document)
+
+
 def _as_toml(key: str, value: object) -> Any:
     """Return a value as TOML: tables on one line, NumPy's numbers as Python's."""
     import tomlkit
