@@ -132,7 +132,7 @@ class Result:
     def _evidence(self) -> "Evidence":
         from initbench.reporting.evidence import Evidence
 
-        return Evidence.of(self.frame, self._experiment.grid)
+        return Evidence.of(self.frame, self._experiment.grid, self._experiment.plugins)
 
     def __repr__(self) -> str:
         from initbench.reporting import notebook

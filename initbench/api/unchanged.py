@@ -33,7 +33,8 @@ def inputs(experiment: Experiment, timings: Sequence[Mapping[str, Any]]) -> str:
     """Return the SHA-256 of all that a report is made from; for an experiment whose table was read."""
     sources = [asdict(source) for source in experiment.grid.sources.values()]
     parts, seen = experiment.parts_read, experiment.seeds_seen
-    content = [_code(), experiment.grid.name, experiment.grid.text, sources, parts, seen, timings]
+    plugins = [plugin.to_json() for plugin in experiment.plugins.values()]
+    content = [_code(), experiment.grid.name, experiment.grid.text, sources, parts, seen, timings, plugins]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

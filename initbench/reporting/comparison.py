@@ -80,7 +80,7 @@ def summary(table: pd.DataFrame, before: Side, after: Side, limit: float | None 
         kind,
         "" if limit is None else _outcome(table, after, abs(limit)),
         extent,
-        "" if same == cells else _changed(table),
+        "" if same == cells else _changed(_shown(table)),
         "" if same == cells else _overall(table),
         "" if same == cells else _certainty(table),
         tuple(warnings),
@@ -234,16 +234,22 @@ def name_of(row: Any, settings: Iterable[str]) -> str:
     return str(row["initializer"]) + (f", {names.title(others, row)}" if others else "")
 
 
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with names for people."""
+    settings = [setting for setting in names.FUNCTIONS if setting in table]
+    return names.shorten_functions(table, names.digits_of(str(v) for s in settings for v in table[s].unique()))
+
+
 def render(table: pd.DataFrame, before: Side, after: Side, limit: float | None, command: str) -> str:
     """Return the comparison of two experiments as one HTML page, from a table of `stats.changes`."""
     answer = summary(table, before, after, limit, command)
+    table = _shown(table)
     headline = answer.outcome or answer.changed or "Nothing changed: all cells are bit-identical."
     needed = ""
     if answer.kind == "inconclusive":
         headline, _, needed = headline.partition(". ")
         headline += "."
     identical = bool((table["same"] == table["seeds"]).all())
-    table = names.shorten_initializers(table)
     table = table.loc[table["change"].abs().sort_values(ascending=False, kind="stable").index]
     settings = varying(table)
     drawn = table.head(MAX_COMPARED_DRAWN)

@@ -1,6 +1,6 @@
 """All derived tables of an experiment, computed once, for the page, the figures and the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,8 @@ from initbench import stats
 from initbench.reporting import names
 from initbench.reporting.cautions import chance_of
 from initbench.reporting.limits import MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
+from initbench.reporting.own_functions import OwnFunction, of_grid
+from initbench.results.plugin_file import StoredPlugin
 from initbench.spec.grid import Grid
 from initbench.stats import at_rates, rates
 
@@ -24,22 +26,26 @@ EQUIVALENT_WITHIN = 0.2
 class Evidence:
     """An experiment's tidy table with names for people, its grid, and the tables derived from them.
 
-    Initializers have short names, and data sets the names that `names.datasets` gives those of the grid.
+    Initializers have short names, own functions short digests (on the axes of the grid, too), and data sets the names
+    that `names.datasets` gives those of the grid.
 
     `combination` names the settings within whose values initializers are compared, and `selected_from` is the number of
-    learning rates from which that of each initializer was selected.
+    learning rates from which that of each initializer was selected. `own` are the own functions on the grid's axes.
     """
 
     frame: pd.DataFrame
     grid: Grid
     combination: list[str]
     selected_from: int = 1
+    own: Sequence[OwnFunction] = ()
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, grid: Grid) -> "Evidence":
-        """Return the evidence of an experiment's tidy table, which has at least one row."""
-        frame = names.show_datasets(names.shorten_initializers(frame), names.datasets(grid.sources))
-        return cls(frame, grid, combination_of(grid))
+    def of(cls, frame: pd.DataFrame, grid: Grid, plugins: Mapping[str, StoredPlugin] | None = None) -> "Evidence":
+        """Return the evidence of an experiment's tidy table, which has at least one row, and of its plugins."""
+        digits = names.digits_of(name for setting in names.FUNCTIONS for name in grid.axes[setting])
+        frame = names.show_datasets(names.shorten_functions(frame, digits), names.datasets(grid.sources))
+        own = of_grid(grid, plugins or {})
+        return cls(frame, names.shorten_axes(grid, digits), combination_of(grid), own=own)
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:
@@ -188,7 +194,7 @@ class Evidence:
         if self.rates is None:
             return self
         chosen = at_rates(self.frame, self.combination_without_rate, self.rates, "own_best")
-        return Evidence(chosen, self.grid, self.combination_without_rate, len(self.grid.axes[RATE]))
+        return Evidence(chosen, self.grid, self.combination_without_rate, len(self.grid.axes[RATE]), self.own)
 
 
 def verdicts(frame: pd.DataFrame, grid: Grid) -> pd.DataFrame:

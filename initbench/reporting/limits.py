@@ -20,6 +20,11 @@ MAX_PLANNED = 100  # comparisons in the table of seeds
 MAX_FAILURES = 100  # rows of each table of failures
 MAX_FLAGGED = 50  # configurations in the list of intervals that cover less
 
+# The code of plugins
+MAX_PLUGINS = 20  # plugins whose code is shown
+MAX_SOURCE_FILES = 50  # files of a plugin
+MAX_SOURCE, MAX_SOURCE_LINE = 50_000, 500  # characters of all files of a plugin, and of a line between tabs
+
 # Its figures
 MAX_OVERVIEW_INITIALIZERS = 16  # rows of the first figure
 MAX_OVERVIEW_COLUMNS = 16  # combinations in a heat map of all of them

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from initbench.errors import printable
-from initbench.reporting import names, numbers, seeds
+from initbench.reporting import names, numbers, own_functions, seeds
 from initbench.reporting.cautions import added_seeds
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.spec.columns import SETTINGS
@@ -28,7 +28,14 @@ def methods(evidence: Evidence, environments: Sequence[Mapping[str, str]], seeds
         The numbers of seeds at which results were complete before seeds were added.
     """
     grid = evidence.grid
-    sentences = [_question(evidence), _networks(grid), _data(grid), _training(grid), *_runs(evidence)]
+    sentences = [
+        _question(evidence),
+        *own_functions.sentences(evidence.own),
+        _networks(grid),
+        _data(grid),
+        _training(grid),
+        *_runs(evidence),
+    ]
     sentences += [*_statistics(evidence, seeds_seen), *_software(environments)]
     return printable(" ".join(filter(None, sentences)), MAX_LETTERS)
 

@@ -2,15 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from initbench.registry import DIGEST_DIGITS, OWN_NAME, SHOWN_DIGITS, shorten_digests
+from initbench.spec.grid import Grid
 from initbench.spec.settings import by_position
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# The columns of tables of results and of statistics that name an initializer.
-INITIALIZER_COLUMNS = ("initializer", "bias_initializer", "worse_than")
+# The settings that name initializers, and other functions; the column of tables of statistics that names a third one.
+INITIALIZERS = ("initializer", "bias_initializer")
+FUNCTIONS = (*INITIALIZERS, "activation", "output_activation", "loss", "optimizer")
+WORSE_THAN = "worse_than"
 
 # Data sets that are known by another spelling than that of their folder, by the letters and digits of their names.
 DATASETS = {
@@ -32,12 +37,37 @@ CLEAR = ("activation", "loss", "optimizer", "dataset")
 MARKS = {"best": "•", "open": "◦", "": ""}
 
 
-def shorten_initializers(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the table with short names of initializers: see `initializer`."""
-    names = {column: frame[column].unique() for column in INITIALIZER_COLUMNS if column in frame}
-    short = {setting: {name: initializer(str(name)) for name in values} for setting, values in names.items()}
-    changed = {s: frame[s].map(by_name) for s, by_name in short.items() if any(a != b for a, b in by_name.items())}
+def shorten_functions(frame: "pd.DataFrame", digits: int = SHOWN_DIGITS) -> "pd.DataFrame":
+    """Return the table with short names of initializers and short digests of own functions."""
+    changed = {}
+    for column in frame.columns.intersection([*FUNCTIONS, WORSE_THAN]):
+        is_initializer = column in (*INITIALIZERS, WORSE_THAN)
+        names = {name: shorten_digests(str(name), digits) for name in frame[column].unique()}
+        short = {name: initializer(text) if is_initializer else text for name, text in names.items()}
+        if any(name != text for name, text in short.items()):
+            changed[column] = frame[column].map(short)
     return frame.assign(**changed) if changed else frame
+
+
+def shorten_axes(grid: Grid, digits: int = SHOWN_DIGITS) -> Grid:
+    """Return the grid with short digests in the names on its axes, for people; it is not one to train."""
+    short = {setting: tuple(shorten_digests(name, digits) for name in grid.axes[setting]) for setting in FUNCTIONS}
+    return (
+        grid if all(grid.axes[s] == names for s, names in short.items()) else replace(grid, axes={**grid.axes, **short})
+    )
+
+
+def digits_of(texts: Iterable[str]) -> int:
+    """Return how many digits of their digests tell the own functions in these texts apart.
+
+    >>> digits_of(["mine@0123456789abcdef0123", "mine@0123456780abcdef0123(gain=2.0)", "relu"])
+    9
+    """
+    names = {name[0] for text in texts if "@" in text for name in OWN_NAME.finditer(text)}
+    digits = SHOWN_DIGITS
+    while digits < DIGEST_DIGITS and len({shorten_digests(name, digits) for name in names}) < len(names):
+        digits += 1
+    return digits
 
 
 def initializer(name: str) -> str:

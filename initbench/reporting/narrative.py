@@ -8,6 +8,7 @@ import pandas as pd
 
 from initbench import stats
 from initbench.durations import duration
+from initbench.registry import shorten_digests
 from initbench.reporting.article import finding
 from initbench.reporting.limits import MAX_FAILURES, MAX_HALF_WIDTH, MAX_NAMED, MAX_OPEN_NAMED
 from initbench.reporting.names import initializer, title
@@ -281,7 +282,8 @@ def initialization(timings: Sequence[Mapping[str, Any]], only: Collection[str] |
     training = sum(parts["training_seconds"]) / sum(parts["cells"])
     slow = times[times["seconds_per_cell"] >= 0.01 * training]
     clauses = [
-        f"{duration(row['seconds_per_cell'])} with {initializer(row['initializer'])}" for _, row in slow.iterrows()
+        f"{duration(row['seconds_per_cell'])} with {shorten_digests(initializer(row['initializer']))}"
+        for _, row in slow.iterrows()
     ]
     if len(slow) < len(times):
         clauses.append(

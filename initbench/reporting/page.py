@@ -9,12 +9,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from initbench import stats
-from initbench.reporting import answers, explorer, figures, limits, names, narrative, numbers, seeds
+from initbench.reporting import answers, explorer, figures, limits, names, narrative, numbers, own_functions, seeds
 from initbench.reporting.cautions import added_seeds, cautions
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import ReportFigure, gallery
 from initbench.reporting.methods import SOFTWARE, methods
 from initbench.reporting.templates import asset, fill
+from initbench.results.plugin_file import StoredPlugin
 from initbench.results.rounds import Rounds
 from initbench.spec import presets
 from initbench.spec.grid import Grid
@@ -36,6 +37,7 @@ def render(
     evidence: Evidence | None = None,
     seeds_seen: Sequence[int] = (),
     rounds: Rounds | None = None,
+    plugins: Mapping[str, StoredPlugin] | None = None,
 ) -> str:
     """Return the report of an experiment as one HTML page.
 
@@ -57,6 +59,8 @@ def render(
         The numbers of seeds at which results were complete before seeds were added.
     rounds
         The state of the grid's rule for its seeds, if it has one.
+    plugins
+        The plugins whose functions were trained, by digest, the newest last.
     """
     environments = list(environments)
     values: dict[str, Any] = {
@@ -69,10 +73,12 @@ def render(
         "environments": [list(pairs) for pairs in dict.fromkeys(map(_labelled, environments))],
         "mixed": narrative.mixed(environments),
         "datasets": [(shown, full) for full, shown in names.datasets(grid.sources).items() if "@" in full],
+        "plugins": (described := own_functions.described(grid, plugins or {})),
+        "plugin_files": list(dict.fromkeys(plugin["main"] for plugin in described if plugin["main"])),
         "empty": frame.empty,
     }
     if not frame.empty:
-        evidence = evidence or Evidence.of(frame, grid)
+        evidence = evidence or Evidence.of(frame, grid, plugins)
         values |= _answer(evidence, command, values["expected"], seeds_seen)
         values |= _figures(evidence) | _table(evidence, frame) | _certainty(evidence, rounds) | _method(evidence)
         values |= {

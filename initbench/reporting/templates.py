@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -36,8 +37,8 @@ def asset(name: str) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """A name that a narrow column may break before a parenthesis and after an underscore, and nowhere else."""
-    return Markup(str(escape(name)).replace("(", "<wbr>(").replace("_", "_<wbr>"))
+    """A name that a narrow column may break before a parenthesis or a digest, and after an underscore only."""
+    return Markup(re.sub(r"(?=[(@])|(?<=_)", "<wbr>", str(escape(name))))
 
 
 def _words(command: str) -> Markup:

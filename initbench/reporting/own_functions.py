@@ -1,0 +1,121 @@
+"""The own functions of an experiment's grid, from plugins: their names for people, what they are, and their code."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from initbench.errors import printable
+from initbench.registry import shorten_digests
+from initbench.reporting import limits, names
+from initbench.results.plugin_file import Function, StoredPlugin, own_functions
+from initbench.spec.grid import Grid
+
+
+@dataclass(frozen=True)
+class OwnFunction:
+    """An own function on a grid's axes: its kind, its name for people, its digest, and its docstring's first line."""
+
+    kind: str
+    name: str
+    digest: str
+    summary: str = ""
+    signature: str = ""
+
+
+def of_grid(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[OwnFunction]:
+    """Return the own functions on a grid's axes; what they are from `plugins`, as far as it has them."""
+    by_digest = own_functions(grid)
+    full_names = [f"{name}@{digest}" for digest, functions in by_digest.items() for _, name in functions]
+    digits = names.digits_of(full_names)
+    functions = []
+    for digest, named in by_digest.items():
+        stored = {(f.kind, f.name): f for f in plugins[digest].functions} if digest in plugins else {}
+        for kind, name in named:
+            function = stored.get((kind, name), Function(kind, name, name, ""))
+            shown = shorten_digests(f"{name}@{digest}", digits)
+            functions.append(OwnFunction(kind, shown, digest, function.summary, function.signature))
+    return functions
+
+
+def sentences(functions: Iterable[OwnFunction]) -> list[str]:
+    """Say which functions are own ones, each with its docstring's first line."""
+    return [
+        f"{function.name} is our own {function.kind}{f': {_unpunctuated(function.summary)}' * bool(function.summary)}."
+        for function in functions
+    ]
+
+
+def _unpunctuated(text: str) -> str:
+    return text.rstrip(". ")
+
+
+def options(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[str]:
+    """Return the options of `initbench run` that give the files of a grid's plugins, by their names alone.
+
+    Of several versions of a function only the present one can run.
+    """
+    digests = own_functions(grid)
+    mains = []
+    for digest, functions in digests.items():
+        versions = [version for version in _versions(functions, plugins) if version in digests]
+        if digest in plugins and digest == (versions or [digest])[-1]:
+            mains.append(plugins[digest].bundle.main)
+    return [word for main in dict.fromkeys(mains) for word in ("--plugin", f"./{main}" if main[0] == "-" else main)]
+
+
+def _versions(functions: Iterable[tuple[str, str]], plugins: Mapping[str, StoredPlugin]) -> list[str]:
+    """Return the digests of the plugins that have one of these functions, by kind and name; the newest last."""
+    wanted = {*functions}
+    return [d for d, plugin in plugins.items() if wanted & {(f.kind, f.name) for f in plugin.functions}]
+
+
+def described(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[dict[str, Any]]:
+    """Return what the page shows of each plugin whose functions are on a grid's axes.
+
+    The present one is that which was trained last, of those with a function of the same kind and name.
+    """
+    shown: dict[str, list[OwnFunction]] = {}
+    for function in of_grid(grid, plugins):
+        shown.setdefault(function.digest, []).append(function)
+    described = []
+    for digest, functions in list(own_functions(grid).items())[: limits.MAX_PLUGINS]:
+        versions = _versions(functions, plugins)
+        plugin = plugins.get(digest)
+        earlier = versions[: versions.index(digest)] if digest in versions else []
+        described.append(
+            {
+                "digest": digest,
+                "main": plugin.bundle.main if plugin else "",
+                "functions": shown[digest],
+                "present": versions[-1] if versions else "",
+                "earlier": earlier[::-1],
+                "files": _files(plugin) if plugin else [],
+            }
+        )
+    return described
+
+
+def _files(plugin: StoredPlugin) -> list[tuple[str, str, int]]:
+    """Return of each file of a plugin its name, its text, and how many of its lines are left out; the main file first.
+
+    What a page or a terminal would not print as it is, is escaped.
+    """
+    left, shown = limits.MAX_SOURCE, []
+    bundle = plugin.bundle
+    for name in sorted(bundle.files, key=lambda name: (name != bundle.main, name))[: limits.MAX_SOURCE_FILES]:
+        lines = bundle.files[name].decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+        shown_lines: list[str] = []
+        for line in lines:
+            text = "\t".join(printable(part, limits.MAX_SOURCE_LINE) for part in line.split("\t"))
+            if len(text) > left:
+                break
+            left -= len(text) + 1
+            shown_lines.append(text)
+        shown.append((name, "\n".join(shown_lines), len(lines) - len(shown_lines)))
+    return shown
+
+
+def command(words: Sequence[str], grid: Grid, plugins: Mapping[str, StoredPlugin]) -> str:
+    """Return a command that runs a grid, with the options for its plugins."""
+    return shlex.join([*words, *options(grid, plugins)])
