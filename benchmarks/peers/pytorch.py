@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.peers.work import Data, Split, prepared, to_logits
 from initbench.data.datasets import Arrays
 from initbench.spec.cell import Cell
-from initbench.training import reference
+from initbench.training import plain
+from initbench.training.parameters import initial_parameters
 
 LOSSES = {"mse": F.mse_loss, "cross_entropy": F.cross_entropy}
 
@@ -30,7 +31,7 @@ EVALUATION_BATCH = 1000
 
 def network(cell: Cell) -> nn.Sequential:
     """The cell's network from its initial weights, to the logits where the loss wants these."""
-    model = reference.network(cell, 784, 10, torch.float32)
+    model = plain.network(cell, initial_parameters(cell, cell.layers(784, 10)))
     return model[:-1] if to_logits(cell) else model
 
 

@@ -26,7 +26,7 @@ class Step:
         datasets, plan, grid = (
             module(f"{p}.{m}", m) for p, m in (("data", "datasets"), ("execution", "plan"), ("spec", "grid"))
         )
-        from initbench.training import data, reference, stack
+        from initbench.training import data, plain, stack
 
         stack.prepare_process()
         text = f"""
@@ -44,11 +44,11 @@ class Step:
         self.cells = plan.plan(parsed.cells(), parsed.sources)[0].cells
         self.steps = stack.Steps(self.cells, data.Data(arrays)).take(1)
         cell = self.cells[0]
-        model = reference.network(cell, 784, 10, torch.float32)
+        loop = plain.Loop(cell, plain.PlainData(arrays))
         x = torch.from_numpy(arrays.train_images[: cell.batch_size]).float() / 255
         labels = torch.from_numpy(arrays.train_labels[: cell.batch_size]).long()
-        self.loop = cell, model, reference.optimizer(cell, model), x, labels
-        self.descend = reference.descend
+        self.loop = loop.model, loop.loss, loop.optimizer, x, labels
+        self.descend = plain.descend
 
     def time_stack(self, network):
         self.steps.take(20)

@@ -86,7 +86,7 @@ class Forecast:
 
     def _plan(self, event: Planned, now: float) -> None:
         self.begun, self._slots, self._has_speeds = now, event.slots, event.seconds is not None
-        seconds = event.seconds or [(stack.operations, 0.0) for stack in event.stacks]
+        seconds = event.seconds or [(stack.cost, 0.0) for stack in event.stacks]
         works: dict[tuple[Kind, int, int], list[float]] = {}
         for stack, (training, initial_weights) in zip(event.stacks, seconds, strict=True):
             sums = works.setdefault(_key(stack.cells[0]), [0.0, 0.0])

@@ -35,8 +35,9 @@ from initbench.system.cache import cache_folder
 # The sizes of stacks that are measured, in bytes of weights: about an L2 cache, several, a share of an L3 cache.
 MEASURED_BYTES = (1e6, 3e6, 8e6)
 
-# Kinds beyond these are assumed to be as fast, for each operation, as the slowest of these.
-MAX_KINDS = 4
+# Kinds beyond these are assumed to be as fast, for each operation, as the slowest of these: fused ones, and those of
+# the plain loop, whose functions may take any time.
+MAX_KINDS, MAX_PLAIN_KINDS = 4, 12
 
 # At most this many workers measure at once.
 MAX_MEASURING = 16
@@ -89,8 +90,12 @@ def speeds(
     groups = kinds(cells)
     cached = {kind: _valid_speeds(cache.get(_key(kind, pool), [])) for kind in groups}
     speeds = {kind: Speeds(measured) for kind, measured in cached.items() if measured}
-    missing = [kind for kind in groups if kind not in speeds]
-    for kind in missing[: max(0, MAX_KINDS - len(speeds))] if measuring else []:
+    missing: list[Kind] = []
+    for limit, plain in ((MAX_KINDS, False), (MAX_PLAIN_KINDS, True)):
+        alike = [kind for kind in groups if bool(kind.functions) is plain]
+        unknown = [kind for kind in alike if kind not in speeds]
+        missing += unknown[: max(0, limit - (len(alike) - len(unknown)))]
+    for kind in missing if measuring else []:
         if measured := _measure(groups[kind], sources[kind.dataset], pool):
             speeds[kind] = Speeds(tuple(measured))
             _store(_key(kind, pool), [asdict(speed) for speed in measured])
@@ -102,8 +107,9 @@ def _measure(cells: Sequence[Cell], source: Source, pool: WorkerPool) -> list[Sp
     gpu = pool.device != "cpu"
     bytes_tried = [GPU_STACK_BYTES / part for part in (16, 4, 1)] if gpu else MEASURED_BYTES
     widest = MAX_GPU_WIDTH if gpu else MAX_WIDTH
+    widths = {min(widest, max(MIN_WIDTH, width_for(cells[0], source, size))) for size in bytes_tried}
     speeds = []
-    for width in sorted({min(widest, max(MIN_WIDTH, width_for(cells[0], source, size))) for size in bytes_tried}):
+    for width in sorted(widths) if cells[0].is_fused else [1]:
         stack = Stack(tuple(sorted((cells[i % len(cells)] for i in range(width)), key=_functions)), source)
         times = scheduling.measure_speeds(pool, [stack] * min(pool.slot_count, MAX_MEASURING))
         if not times:
@@ -119,13 +125,20 @@ def stack_seconds(
     """Return a function of a stack: the seconds that its training takes, and those of its cells' initial weights.
 
     A stack of a kind that was not measured is assumed to be as slow, for each operation, as the slowest measured one of
-    `stacks`.
+    `stacks`: among fused ones or among those of the plain loop, if one was measured.
     """
-    measured = (stack for stack in stacks if stack.kind in speeds)
-    slowest = max((speeds[stack.kind].seconds(stack) / stack.operations for stack in measured), default=0.0)
+    slowest = {True: 0.0, False: 0.0}  # by whether they are fused: seconds for an operation
+    for stack in stacks:
+        if stack.kind in speeds:
+            fused = stack.cells[0].is_fused
+            slowest[fused] = max(slowest[fused], speeds[stack.kind].seconds(stack) / stack.cost)
 
     def seconds(stack: Stack) -> tuple[float, float]:
-        training = speeds[stack.kind].seconds(stack) if stack.kind in speeds else stack.operations * slowest
+        if stack.kind in speeds:
+            training = speeds[stack.kind].seconds(stack)
+        else:
+            fused = stack.cells[0].is_fused
+            training = stack.cost * (slowest[fused] or slowest[not fused])
         return training, sum(map(initialization, stack.cells))
 
     return seconds
@@ -190,7 +203,8 @@ def file() -> Path:
 
 
 def _key(kind: Kind, pool: WorkerPool) -> str:
-    return " | ".join(map(str, (pool.processor, pool.device, pool.slot_count, __version__, version("torch"), *kind)))
+    machine = pool.processor, pool.device, pool.slot_count, __version__, version("torch")
+    return " | ".join(map(str, (*machine, *(kind if kind.functions else kind[:-1]))))
 
 
 def _read() -> dict[str, list[dict[str, float]]]:

@@ -23,6 +23,9 @@ GPU_STACK_BYTES, MAX_GPU_WIDTH = 1e9, 2048
 # be slower than it was when it was measured; and the whole run takes at most this share longer for it.
 FIRST_SECONDS, FIRST_LOSS = 40.0, 0.015
 
+# The plain loop's step takes longer than its arithmetic by the time of this many operations: 350 µs (measured).
+PLAIN_STEP_OPERATIONS = 6e7
+
 # The share of their time that workers may idle at the end before the last stacks are split.
 IDLE = 0.03
 
@@ -35,16 +38,23 @@ class Kind(NamedTuple):
     optimizer: str
     batch_size: int
     precision: str
+    functions: str = ""  # of a cell that the plain loop trains: a user's functions may take any time
 
 
 def kind_of(cell: Cell) -> Kind:
     """Return the kind of the stacks that a cell can be in."""
-    return Kind(cell.dataset, cell.hidden, cell.optimizer, cell.batch_size, cell.precision)
+    kind = Kind(cell.dataset, cell.hidden, cell.optimizer, cell.batch_size, cell.precision)
+    if cell.is_fused:
+        return kind
+    return kind._replace(functions=f"{cell.activation}, {cell.output_activation}, {cell.loss}")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Cells that train as one program: they share data, order, shapes and optimizer."""
+    """Cells that train as one program: they share data, order, shapes and optimizer.
+
+    A cell that the plain loop trains is alone.
+    """
 
     cells: tuple[Cell, ...]
     source: Source
@@ -71,6 +81,13 @@ class Stack:
         images = self.source.validation_size + self.source.test_size
         evaluation = len(self.cells) * perceptron.evaluation_flops(self.layers, images)
         return first.epochs * first.steps_per_epoch * self.step_operations + (first.epochs + 1) * evaluation
+
+    @cached_property
+    def cost(self) -> float:
+        """What the training takes, in operations: its own, and of the plain loop those that its overhead is worth."""
+        first = self.cells[0]
+        steps = len(self.cells) * first.epochs * first.steps_per_epoch
+        return self.operations + (0.0 if first.is_fused else steps * PLAIN_STEP_OPERATIONS)
 
 
 def width_for(cell: Cell, source: Source, size: float) -> int:
@@ -102,18 +119,19 @@ def plan(
     shapes of all layers, the optimizer and the precision. Within a stack they are sorted so that those with the same
     activations, and those with the same loss, are neighbours. A stack's width is that of its kind in `widths`, by
     default what fits into the cache, and it takes at most half of `memory`, the bytes of a worker (0: unknown). The
-    last stacks are split where workers would idle. None of this changes a cell's result.
+    last stacks are split where workers would idle. A cell that has no fused form is a stack of its own. None of this
+    changes a cell's result.
     """
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for c in cells:
-        key = (c.dataset, c.train_size, c.hidden, c.optimizer, c.batch_size, c.epochs, c.precision, c.seed)
+        key = (c.dataset, c.train_size, c.hidden, c.optimizer, c.batch_size, c.epochs, c.precision, c.seed, c.is_fused)
         groups.setdefault(key, []).append(c)
     size, widest = (GPU_STACK_BYTES, MAX_GPU_WIDTH) if gpu else (STACK_BYTES, MAX_WIDTH)
     stacks = []
     for group in groups.values():
         source = sources[group[0].dataset]
         usual = min(widest, max(MIN_WIDTH, width_for(group[0], source, size)))
-        width = max(1, (widths or {}).get(kind_of(group[0]), usual))
+        width = max(1, (widths or {}).get(kind_of(group[0]), usual)) if group[0].is_fused else 1
         if memory:
             width = min(width, max(1, int(memory / 2 // training_bytes(group[0], source))))
         stacks += split(Stack(tuple(_neighbours(group)), source), -(-len(group) // width))
@@ -143,14 +161,14 @@ def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
     Each goes to the worker that is free first, as in a training; while one would train on alone, the longest stack of
     the worker that ends last is halved, down to `MIN_WIDTH`.
     """
-    total = sum(stack.operations for stack in stacks)
+    total = sum(stack.cost for stack in stacks)
     while workers > 1:
         free = [(0.0, worker) for worker in range(workers)]
         longest: dict[int, Stack] = {}  # by worker
         for stack in stacks:
             end, worker = heapq.heappop(free)
             longest.setdefault(worker, stack)
-            heapq.heappush(free, (end + stack.operations, worker))
+            heapq.heappush(free, (end + stack.cost, worker))
         end, worker = max(free)
         halved = longest[worker]
         if end <= (1 + IDLE) * total / workers or len(halved.cells) < 2 * MIN_WIDTH:
@@ -205,4 +223,4 @@ def _run_seconds(stacks: list[Stack], workers: int, seconds: Callable[[Stack], f
 
 
 def _longest_first(stacks: list[Stack]) -> list[Stack]:
-    return sorted(stacks, key=lambda stack: -stack.operations)
+    return sorted(stacks, key=lambda stack: -stack.cost)

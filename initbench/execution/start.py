@@ -54,7 +54,7 @@ def planned_stacks(
     initialization = calibration.initialization(cells, sources, pool, measuring)
     if not measuring and width is None:
         sample = Stack((cells[0],), sources[cells[0].dataset])
-        measuring = len(cells) * sample.operations > WORTH_MEASURING
+        measuring = len(cells) * sample.cost > WORTH_MEASURING
     speeds = calibration.speeds(cells, sources, pool, measuring)
     fastest = {kind: speed.width for kind, speed in speeds.items()}
     widths = dict.fromkeys(calibration.kinds(cells), width) if width else fastest

@@ -1,13 +1,17 @@
 """A cell's activation, loss and optimizer in ordinary PyTorch, by their canonical strings."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from initbench.errors import UserError
 from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES, computed_output
 from initbench.functions.optimizers import OPTIMIZERS
+from initbench.registry import shorten_digests
 
 
 def activation(name: str) -> nn.Module:
@@ -16,14 +20,46 @@ def activation(name: str) -> nn.Module:
     return record.module(**parameters)
 
 
+def loss_function(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss, a function of the output `[batch, classes]` and the labels `[batch]`."""
+    record, parameters = LOSSES.lookup(name)
+    return partial(record.torch, **parameters)
+
+
 def loss(name: str, output_activation: str, pre_activations: Tensor, labels: Tensor) -> Tensor:
     """Return the loss of pre-activations `[batch, classes]` and labels `[batch]`."""
-    record, parameters = LOSSES.lookup(name)
     output = activation(computed_output(name, output_activation))(pre_activations)
-    return record.torch(output, labels, **parameters)
+    return loss_function(name)(output, labels)
+
+
+# What a training loop uses of an optimizer.
+OPTIMIZER_ATTRIBUTES = ("step", "zero_grad", "param_groups")
 
 
 def optimizer(name: str, weights: Iterable[Tensor], learning_rate: float) -> torch.optim.Optimizer:
-    """Return PyTorch's optimizer of some parameter arrays."""
+    """Return PyTorch's optimizer of some parameter arrays.
+
+    Raises UserError for a user's that cannot be used as one of PyTorch's, or whose step needs a closure.
+    """
     record, parameters = OPTIMIZERS.lookup(name)
-    return record.torch(weights, learning_rate, **parameters)
+    optimizer: torch.optim.Optimizer = record.torch(weights, learning_rate, **parameters)
+    refusal = f"optimizer = {shorten_digests(name)!r} cannot train"
+    missing = [attribute for attribute in OPTIMIZER_ATTRIBUTES if not hasattr(optimizer, attribute)]
+    if missing:
+        raise UserError(
+            f"{refusal}: it has no {', '.join(missing)}; required: step(), zero_grad(), and param_groups, dictionaries "
+            "with the key 'lr'"
+        )
+    if not all("lr" in group for group in optimizer.param_groups):
+        raise UserError(f"{refusal}: a group of its param_groups has no 'lr'; give each its learning rate")
+    required = [
+        argument.name
+        for argument in inspect.signature(optimizer.step).parameters.values()
+        if argument.default is argument.empty and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+    ]
+    if required:
+        raise UserError(
+            f"{refusal}: its step needs {', '.join(required)}; allowed: an optimizer that steps from one gradient, "
+            "without a closure"
+        )
+    return optimizer

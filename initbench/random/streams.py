@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import PCG64, SeedSequence
 from numpy.typing import NDArray
 
-WEIGHTS, BIASES, ORDER, DRAWS = 0, 1, 2, 3
+WEIGHTS, BIASES, ORDER, DRAWS, FUNCTIONS = 0, 1, 2, 3, 4
 
 Seed = int | Sequence[int] | SeedSequence | None
 
@@ -31,6 +31,15 @@ def biases(seed: int, layer: int) -> SeedSequence:
 def draws(seed: int, index: int) -> SeedSequence:
     """Return the stream of what a scheme draws beside its weights, such as synthetic images; indices count from 0."""
     return SeedSequence(seed, spawn_key=(DRAWS, index))
+
+
+def of_functions(seed: int, epoch: int) -> int:
+    """Return a seed for what functions draw at random in an epoch; 0 for what their modules draw when they are built.
+
+    >>> of_functions(0, 1) == of_functions(0, 1) != of_functions(0, 2)
+    True
+    """
+    return int(SeedSequence(seed, spawn_key=(FUNCTIONS, epoch)).generate_state(1, np.uint64)[0])
 
 
 def order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from initbench.functions.forms import has_fused_forms
 from initbench.models.perceptron import layers, widths
 from initbench.registry import shorten_digests
 
@@ -90,6 +91,14 @@ class Cell(NamedTuple):
         ((784, 128), (128, 64), (64, 10))
         """
         return layers(self.hidden, pixels, classes)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether it trains in stacks; otherwise one of its functions has no fused form, and the plain loop trains it.
+
+        A cell without a hidden layer has its output activation alone.
+        """
+        return has_fused_forms(self.activation, self.output_activation, self.loss, self.optimizer)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -9,8 +9,10 @@ from typing import Any
 
 from initbench.data import datasets
 from initbench.errors import shown
+from initbench.functions.forms import has_fused_forms
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.models.perceptron import layers
+from initbench.registry import shorten_digests
 from initbench.spec.gridfile import too_many_cells
 from initbench.spec.seed_rule import SeedRule
 from initbench.spec.settings import MAX_CELLS
@@ -19,6 +21,9 @@ RESERVED_NAMES = ("asv", "asv-html", "example-keepcoding")
 
 # On Windows these name devices, with any extension, and a dot at the end is dropped.
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+# The settings that name functions, which may have no fused form, and for each a function that has.
+BUILT_IN = {"activation": "relu", "output_activation": "identity", "loss": "cross_entropy", "optimizer": "sgd"}
 
 Axes = Mapping[str, tuple[Any, ...]]
 Sources = Mapping[str, datasets.Source]
@@ -53,6 +58,8 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
         lines += _of_activations(axes["hidden"], axes["activation"], axes["output_activation"])
         if not lines and not {"dataset", "initializer", "bias_initializer"} & wrong:
             lines += _of_initializers(axes, sources)
+    if not {*BUILT_IN, "precision"} & wrong:
+        lines += _of_plain_cells(axes)
     if not {"dataset", "train_size", "batch_size"} & wrong:
         for source in sources.values():
             lines += _of_sizes(source, axes["train_size"], axes["batch_size"])
@@ -84,6 +91,21 @@ def _of_activations(hidden: tuple[str, ...], activations: tuple[str, ...], outpu
             for output in fixed
             if output in activations
         ]
+    return lines
+
+
+def _of_plain_cells(axes: Axes) -> list[str]:
+    """Return lines about functions without fused forms, which train in float32 alone."""
+    rounded = [precision for precision in axes["precision"] if precision != "float32"]
+    lines = []
+    for setting in BUILT_IN if rounded else ():
+        for name in axes[setting]:
+            functions = {**BUILT_IN, setting: name}
+            if name != "same" and not has_fused_forms(**functions):
+                lines.append(
+                    f"precision = {rounded[0]!r} with {setting} = {shorten_digests(name)!r} is not allowed: a function "
+                    "without a fused form trains in float32 alone; set precision = 'float32'"
+                )
     return lines
 
 

@@ -1,1 +1,1 @@
-"""Training: the stacked trainer, the reference trainer that the tests compare it with, and the worker process."""
+"""Training: the stacked trainer, the plain loop, which trains what has no fused form, and the worker process."""

@@ -19,6 +19,7 @@ from initbench.registry import OWN_NAME, digests_in, shorten_digests
 from initbench.spec.cell import Cell
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
+from initbench.training.plain import PlainData
 from initbench.training.stack import prepare_process
 
 _executed: dict[str, Bundle] = {}
@@ -94,7 +95,7 @@ class Repeats:
             self._keys.add(key)
             _first.setdefault(key, (cell, _digest(parameters)))
 
-    def check(self, data: Data) -> None:
+    def check(self, data: Data | PlainData) -> None:
         """Compute again the parameters of the first cell of each initializer of the stack; PluginError if they differ.
 
         They are compared bit for bit.

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import IO, Any
 
@@ -30,15 +30,17 @@ import initbench
 from initbench.data.datasets import Source
 from initbench.errors import PluginError, UserError
 from initbench.initializers.model import Parameters
+from initbench.models.perceptron import EVALUATION_BATCH
 from initbench.random import noise
 from initbench.spec.cell import Cell
 from initbench.spec.columns import METRICS
 from initbench.system import threads
 from initbench.system.hardware import cpu_name
-from initbench.training import plugins
+from initbench.training import plain, plugins
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
-from initbench.training.stack import Steps, bits_hold, prepare_process, quickly_initialized, train
+from initbench.training.plain import Loop, PlainData
+from initbench.training.stack import Epoch, Steps, bits_hold, prepare_process, quickly_initialized, train
 
 
 def main() -> None:
@@ -51,7 +53,7 @@ def main() -> None:
     _send(replies, event="ready", environment=environment(device), host=socket.gethostname())
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests, tasks), daemon=True).start()
-    data: dict[str, Data] = {}
+    data: dict[tuple[str, bool], Data | PlainData] = {}
     exact: dict[Any, bool] = {}
     alive = False
     while True:
@@ -91,23 +93,32 @@ def _receive(requests: IO[str], tasks: "queue.SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], replies: IO[str], device: str) -> None:
+def _serve(
+    task: dict[str, Any],
+    data_sets: dict[tuple[str, bool], Data | PlainData],
+    exact: dict[Any, bool],
+    replies: IO[str],
+    device: str,
+) -> None:
     source = Source(**task["source"])
     cells = [Cell(*values) for values in task["cells"]]
     number = task["task"]
     plugins.prepare(task.get("plugins", ()), cells)
-    if source.name not in data:
-        data.clear()  # one data set at a time
-        data[source.name] = Data(source.load(), device)
+    form = source.name, cells[0].is_fused
+    if form not in data_sets:
+        if any(name != source.name for name, _ in data_sets):
+            data_sets.clear()  # one data set at a time
+        data_sets[form] = (Data if cells[0].is_fused else PlainData)(source.load(), device)
+    data = data_sets[form]
     if task["action"] != "train":
-        measured = {"speed": _speed, "initialization": _initialization}[task["action"]](cells, data[source.name])
+        measured = {"speed": _speed, "initialization": _initialization}[task["action"]](cells, data)
         _send(replies, event="done", task=number, **{task["action"]: measured})
         return
     functions = tuple((cell.activation, cell.output_activation, cell.loss) for cell in cells)
     shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, cells[0].precision, source.name, functions)
     start = time.perf_counter()
     if shape not in exact:
-        exact[shape] = all(_in_available_memory(lambda part: [bits_hold(part, data[source.name])] * len(part), cells))
+        exact[shape] = all(_in_available_memory(lambda part: [_bits_hold(part, data)] * len(part), cells))
     progress_at = start
 
     initialization: dict[str, dict[str, float]] = {}
@@ -127,11 +138,10 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
             _send(replies, event="progress", task=number, epochs=epochs)
 
     def metrics(part: list[Cell]) -> list[list[list[float]]]:  # [cell][epoch][metric]
-        rows = [
-            [getattr(epoch, name).tolist() for name in METRICS]
-            for epoch in train(part, data[source.name], progress=progress, initialized=initialized)
-        ]
-        return [[[values[i] for values in epoch] for epoch in rows] for i in range(len(part))]
+        if isinstance(data, Data):
+            return _metrics(train(part, data, progress=progress, initialized=initialized))
+        trainings = (plain.train(cell, data, progress=progress, initialized=initialized) for cell in part)
+        return [cell_metrics for epochs in trainings for cell_metrics in _metrics(epochs)]
 
     trained = _in_available_memory(metrics, cells)
     by_name = {
@@ -139,7 +149,7 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
         for m, name in enumerate(METRICS)
     }
     seconds = time.perf_counter() - start
-    repeats.check(data[source.name])
+    repeats.check(data)
     rate = _product_rate(device)
     _send(
         replies,
@@ -152,6 +162,19 @@ def _serve(task: dict[str, Any], data: dict[str, Data], exact: dict[Any, bool], 
         product_rate=rate,
         notes=noise.notes,
     )
+
+
+def _metrics(epochs: Iterable[Epoch]) -> list[list[list[float]]]:
+    """Return the metrics of the cells that train together, `[cell][epoch][metric]`."""
+    rows = [[getattr(epoch, name).tolist() for name in METRICS] for epoch in epochs]
+    return [[[values[i] for values in epoch] for epoch in rows] for i in range(len(rows[0][0]))]
+
+
+def _bits_hold(cells: list[Cell], data: Data | PlainData) -> bool:
+    """Return whether the cells' bits depend on nothing but their specifications."""
+    if isinstance(data, Data):
+        return bits_hold(cells, data)
+    return all(plain.repeats(cell, data) for cell in cells)
 
 
 def _in_available_memory(work: Callable[[list[Cell]], list[Any]], cells: list[Cell]) -> list[Any]:
@@ -187,23 +210,34 @@ def _product_rate(device: str) -> float:
     return 2 * 2048**3 / best
 
 
-# How long a time is measured after a warm-up, in seconds.
-MEASURED_SECONDS = 0.1
+# How long a time is measured after a warm-up, in seconds, and on how many images an evaluation.
+MEASURED_SECONDS, MEASURED_IMAGES = 0.1, 4 * EVALUATION_BATCH
 
 
-def _speed(cells: list[Cell], data: Data) -> dict[str, float]:
-    """Return the seconds of a step of this stack, of the evaluation of an image, and of the start of a training."""
+def _speed(cells: list[Cell], data: Data | PlainData) -> dict[str, float]:
+    """Return the seconds of a step of this stack, of the evaluation of an image, and of the start of a training.
+
+    The cells of a stack that is not fused have one kind, and train one after the other.
+    """
+    cells = [quickly_initialized(cell) for cell in cells]
     begin = time.perf_counter()
-    steps = Steps([quickly_initialized(cell) for cell in cells], data)
+    if isinstance(data, PlainData):
+        loop = Loop(cells[0], data)
+        start = time.perf_counter() - begin
+        split = plain.Split(*(array[:MEASURED_IMAGES] for array in data.test))
+        evaluation = _mean_seconds(lambda: loop.evaluate(split)) / len(split.labels)  # before a step can diverge
+        step = _mean_seconds(lambda: loop.take(4).finish()) / 4
+        return {"step": step * len(cells), "evaluation": evaluation * len(cells), "start": start * len(cells)}
+    steps = Steps(cells, data)
     start = time.perf_counter() - begin
     step = _mean_seconds(lambda: steps.take(4).finish()) / 4
-    blocks = data.test[:4]
-    images = sum(len(block.images) for block in blocks)
-    evaluation = _mean_seconds(lambda: [array.cpu() for array in steps.network.evaluate(blocks)]) / images
+    blocks = data.test[: MEASURED_IMAGES // EVALUATION_BATCH]
+    n_images = sum(len(block.images) for block in blocks)
+    evaluation = _mean_seconds(lambda: [array.cpu() for array in steps.network.evaluate(blocks)]) / n_images
     return {"step": step, "evaluation": evaluation, "start": start}
 
 
-def _initialization(cells: list[Cell], data: Data) -> float:
+def _initialization(cells: list[Cell], data: Data | PlainData) -> float:
     """Return the seconds that the initial weights of a cell take."""
     layers = cells[0].layers(data.pixels, data.classes)
     seconds = 0.0

@@ -3,6 +3,7 @@
 import importlib.util
 
 import numpy as np
+import oracle
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -10,7 +11,6 @@ from benchmarks.peers import __main__ as command
 from benchmarks.peers import jax_scan, pytorch, work
 from initbench.data import datasets
 from initbench.execution import plan
-from initbench.training import reference
 
 STEPS = 4
 PEERS = {"loop": pytorch.Loop, "loader": pytorch.LoaderLoop, "func": pytorch.Func, "jax": jax_scan.Scan}
@@ -26,10 +26,10 @@ def groups(network, models):
 
 
 def hold(cells, small, losses, metrics):
-    """Losses `[steps, cells]` and metrics `[cells, 4]` are those of the reference trainer."""
+    """Losses `[steps, cells]` and metrics `[cells, 4]` are those of the plain loop."""
     assert losses.shape == (STEPS, len(cells))
     for i, cell in enumerate(cells):
-        _, (expected, end) = reference.train(cell, small)
+        _, (expected, end) = oracle.trained(cell, small)
         np.testing.assert_allclose(losses[:, i], expected, rtol=1e-5, err_msg=str(cell))
         loss, accuracy, test_loss, test_accuracy = metrics[i]
         assert (loss, test_loss) == pytest.approx((end["validation_loss"], end["test_loss"]), rel=1e-5)

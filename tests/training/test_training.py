@@ -4,6 +4,7 @@ import itertools
 import time
 
 import numpy as np
+import oracle
 import pytest
 import torch
 from cells import exact, make_cell
@@ -15,7 +16,7 @@ from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.random import streams
 from initbench.spec import grid
-from initbench.training import kernels, reference, stack, worker
+from initbench.training import kernels, plain, stack, worker
 from initbench.training.data import Data
 from initbench.training.network import PassBuffers
 from initbench.training.parameters import initial_parameters
@@ -63,7 +64,7 @@ def test_the_first_ten_losses_are_the_plain_trainers_to_1e_5_in_float32(small, o
     cells = cells_of(optimizer, hidden, pairs)
     epochs = list(stack.train(cells, Data(small), torch.float32))
     for i, cell in enumerate(cells):
-        (_, start), (losses, _) = reference.train(cell, small, torch.float32)
+        (_, start), (losses, _) = oracle.trained(cell, small, torch.float32)
         assert len(losses) == 10
         # At a kink, to rounding, the two may take the slope of either side, and Adam, which divides by the slope's
         # size, makes whole steps of that: 6e-5 in one of three seeds.
@@ -80,7 +81,7 @@ def test_an_epochs_losses_are_the_plain_trainers_to_1e_10_in_float64(small, opti
     )  # 12 steps, a batch that is not a multiple of a block
     epochs = list(stack.train(cells, Data(small), torch.float64))
     for i, cell in enumerate(cells):
-        _, (losses, end) = reference.train(cell, small, torch.float64)
+        _, (losses, end) = oracle.trained(cell, small, torch.float64)
         assert len(losses) == 12
         np.testing.assert_allclose(epochs[1].step_losses[:, i], losses, rtol=1e-10, err_msg=str(cell))
         for metric, expected in end.items():
@@ -96,7 +97,7 @@ def test_an_epoch_of_the_whole_mnist_is_the_plain_trainers_to_1e_10_in_float64(m
     for stacked in (cells, [make_cell(hidden="16", train_size=train_size, loss="mse", learning_rate=0.05)]):
         _, epoch = stack.train(stacked, Data(mnist), torch.float64)
         for i, cell in enumerate(stacked):
-            _, (losses, end) = reference.train(cell, mnist, torch.float64)
+            _, (losses, end) = oracle.trained(cell, mnist, torch.float64)
             assert len(losses) == steps
             np.testing.assert_allclose(epoch.step_losses[:, i], losses, rtol=1e-10)
             assert epoch.test_loss[i] == pytest.approx(end["test_loss"], rel=1e-10)
@@ -110,7 +111,7 @@ def test_both_schedules_and_all_biases_are_the_plain_trainers(small):
     ]
     epochs = list(stack.train(cells, Data(small), torch.float64))
     for i, cell in enumerate(cells):
-        for epoch, (losses, end) in enumerate(reference.train(cell, small, torch.float64)):
+        for epoch, (losses, end) in enumerate(oracle.trained(cell, small, torch.float64)):
             np.testing.assert_allclose(epochs[epoch].step_losses[:, i], losses, rtol=1e-10)
             assert epochs[epoch].validation_accuracy[i] == pytest.approx(end["validation_accuracy"])
 
@@ -194,8 +195,8 @@ def test_cells_that_begin_from_data_keep_their_bits_in_any_stack_and_are_the_pla
         for array, other in zip(whole, alone, strict=True):
             assert array[n].numpy().tobytes() == other[0].numpy().tobytes()
         steps = stack.Steps([cell], data, torch.float64).take(3)
-        _, (losses, _) = list(reference.train(cell, small, torch.float64, steps=3))
-        np.testing.assert_allclose(steps.losses[:3, 0].numpy(), losses, rtol=1e-10)
+        loop = plain.Loop(cell, plain.PlainData(small), torch.float64).take(3)
+        np.testing.assert_allclose(steps.losses[:3, 0].numpy(), loop.losses[:3, 0], rtol=1e-10)
 
 
 def test_a_stack_of_one_makes_its_initial_weights_once(small):
@@ -349,7 +350,7 @@ def test_on_a_gpu_losses_are_the_plain_trainers(small, optimizer, hidden):
     cells = cells_of(optimizer, hidden, epochs=2)
     epochs = list(stack.train(cells, Data(small, "cuda")))
     for i, cell in enumerate(cells):
-        for epoch, (losses, end) in enumerate(reference.train(cell, small)):
+        for epoch, (losses, end) in enumerate(oracle.trained(cell, small)):
             np.testing.assert_allclose(epochs[epoch].step_losses[:, i], losses, rtol=1e-3, err_msg=str(cell))
             assert epochs[epoch].test_loss[i] == pytest.approx(end["test_loss"], rel=1e-3)
 
@@ -374,8 +375,7 @@ def test_a_step_of_a_stack_costs_less_than_its_cells_one_by_one(benchmark, mnist
         )
     ]
     steps = stack.Steps(cells, Data(mnist)).take(5)
-    model = reference.network(cells[0], 784, 10, torch.float32)
-    descent = reference.optimizer(cells[0], model)
+    loop = plain.Loop(cells[0], plain.PlainData(mnist))
     x = torch.from_numpy(mnist.train_images[:128]).float() / 255
     labels = torch.from_numpy(mnist.train_labels[:128]).long()
     times = {"stack": [], "loop": []}
@@ -383,7 +383,7 @@ def test_a_step_of_a_stack_costs_less_than_its_cells_one_by_one(benchmark, mnist
         start = time.perf_counter()
         steps.take(1)
         middle = time.perf_counter()
-        reference.descend(cells[0], model, descent, x, labels)
+        plain.descend(loop.model, loop.loss, loop.optimizer, x, labels)
         times["stack"].append(middle - start)
         times["loop"].append(time.perf_counter() - middle)
     ratio = np.median(times["loop"]) * len(cells) / np.median(times["stack"])

@@ -1,0 +1,271 @@
+"""The plain loop: one cell in ordinary PyTorch, `nn.Module`, autograd and an optimizer.
+
+It trains the cells of which a function has no fused form, and shows what every setting means: the tests compare the
+stacked trainer with it. The initial weights and the batches are the same in both. What PyTorch draws at random (in a
+module's parameters, or in `nn.RReLU`) is drawn from the cell's seed and the epoch alone.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from initbench.data.datasets import Arrays
+from initbench.data.idx import Bytes
+from initbench.functions import pytorch
+from initbench.functions.losses import computed_output
+from initbench.initializers.model import Array, Batch, Parameters
+from initbench.models.perceptron import EVALUATION_BATCH
+from initbench.random import streams
+from initbench.spec.cell import Cell
+from initbench.training.parameters import Initialized, initial_parameters
+from initbench.training.stack import Epoch, prepare_process, quickly_initialized
+
+# Steps between two calls of `progress`: a step with a user's functions may take long.
+STEPS_BETWEEN_PROGRESS = 8
+
+
+class Split(NamedTuple):
+    """Images of a data set, bytes `[images, pixels]`, and their labels, integers `[images]`."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class PlainData:
+    """A data set as the plain loop reads it: the images as bytes, with all their pixels, and labels, on a device.
+
+    A batch is scaled when it is gathered: bytes take a quarter of the memory of float32, and gathering them and
+    dividing takes no longer than gathering floats (55 and 80 to 110 µs for 128 images of MNIST).
+    """
+
+    def __init__(self, arrays: Arrays, device: str = "cpu") -> None:
+        split = arrays.validation_size
+        self.device = torch.device(device)
+        self.pixels, self.classes = arrays.train_images.shape[1], arrays.classes
+        self.train = self._split(arrays.train_images[split:], arrays.train_labels[split:])
+        self.validation = self._split(arrays.train_images[:split], arrays.train_labels[:split])
+        self.test = self._split(arrays.test_images, arrays.test_labels)
+
+    def _split(self, images: Bytes, labels: Bytes) -> Split:
+        writable = np.require(images, requirements=["C", "W"])  # PyTorch warns of others
+        return Split(
+            torch.from_numpy(writable).to(self.device), torch.from_numpy(labels.astype(np.int64)).to(self.device)
+        )
+
+    def read(self, rows: Array) -> Batch:
+        """Return some of the training images, `[rows, pixels]` from 0 to 1, and their labels."""
+        indices = torch.from_numpy(rows).to(self.device)
+        images, labels = (array.index_select(0, indices).cpu().numpy() for array in self.train)
+        return images / 255.0, labels
+
+
+def network(cell: Cell, parameters: Parameters, dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    """Return linear layers with these initial weights and biases, and after each its activation, a module of its own.
+
+    The last one is the output activation, unless the loss applies it: the network returns what the loss takes.
+    """
+    modules: list[nn.Module] = []
+    for weights, bias in parameters:
+        linear: nn.Linear = nn.utils.skip_init(nn.Linear, *weights.shape, dtype=dtype)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weights).T)  # PyTorch stores [fan_out, fan_in]
+            linear.bias.copy_(torch.from_numpy(bias))
+        modules += [linear, pytorch.activation(cell.activation)]
+    modules[-1] = pytorch.activation(computed_output(cell.loss, cell.output_activation))
+    return nn.Sequential(*modules).to(dtype)
+
+
+def descend(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    labels: Tensor,
+) -> Tensor:
+    """Take one step on a batch; returns its loss before the step."""
+    value = loss(model(x), labels)
+    optimizer.zero_grad()
+    value.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value.detach()
+
+
+class Loop:
+    """The optimizer steps of one cell, through an epoch's batches; after the last one, the epoch starts over.
+
+    A loss that is not finite ends the training: no further step is taken, and all losses and evaluations that follow
+    are NaN.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        data: PlainData,
+        dtype: torch.dtype = torch.float32,
+        initialized: Initialized = lambda cell, seconds, parameters: None,
+    ) -> None:
+        prepare_process()  # the functions of an earlier cell may have changed the settings
+        torch.backends.cuda.matmul.allow_tf32 = False
+        self.cell, self.data, self.dtype = cell, data, dtype
+        _seed_generators(cell.seed, 0)
+        layers = cell.layers(data.pixels, data.classes)
+        begin = time.perf_counter()
+        parameters = initial_parameters(cell, layers, data.read, str(dtype).removeprefix("torch."))
+        initialized(cell, time.perf_counter() - begin, parameters)
+        self.model = network(cell, parameters, dtype).to(data.device)
+        self.loss = pytorch.loss_function(cell.loss)
+        self.optimizer = pytorch.optimizer(cell.optimizer, self.model.parameters(), cell.rate(1))
+        self._initial_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._losses = torch.empty(cell.steps_per_epoch, dtype=dtype, device=data.device)
+        self._images = torch.empty(max(cell.batch_size, EVALUATION_BATCH), data.pixels, dtype=dtype, device=data.device)
+        self.diverged = False
+        self._set_order(1)
+
+    def begin(self, epoch: int) -> None:
+        """Set an epoch's order of the data, its random draws and its learning rates."""
+        self._set_order(epoch)
+        _seed_generators(self.cell.seed, epoch)
+        if self.cell.rate(epoch) != self.cell.rate(1):  # an optimizer with a schedule of its own is left alone
+            for group, rate in zip(self.optimizer.param_groups, self._initial_rates, strict=True):
+                group["lr"] = rate * (self.cell.rate(epoch) / self.cell.rate(1))
+
+    def _set_order(self, epoch: int) -> None:
+        cell = self.cell
+        order = streams.order(cell.seed, epoch, cell.train_size)[: cell.steps_per_epoch * cell.batch_size]
+        self._batches = torch.from_numpy(order).to(self.data.device).view(-1, cell.batch_size)
+        self._done = 0
+        self._losses.fill_(torch.nan)
+
+    def take(self, count: int) -> "Loop":
+        """Take `count` optimizer steps, unless the training has diverged."""
+        images, labels = self.data.train
+        self.model.train()
+        with _deterministic(), self._errors_after_divergence_ignored():
+            for _ in range(0 if self.diverged else count):
+                if self._done == len(self._batches):
+                    self._done = 0
+                rows = self._batches[self._done]
+                x = self._scaled(images.index_select(0, rows))
+                value = descend(self.model, self.loss, self.optimizer, x, labels.index_select(0, rows))
+                self._losses[self._done] = value
+                self._done += 1
+        return self
+
+    @contextmanager
+    def _errors_after_divergence_ignored(self) -> Iterator[None]:
+        """Within it, an error counts as divergence where a loss or a weight is not finite: a function may refuse it."""
+        try:
+            yield
+        except Exception:
+            if self._is_finite():
+                raise
+            self.diverged = True
+
+    def _is_finite(self) -> bool:
+        arrays = [self._losses[: self._done], *self.model.parameters()]
+        return all(bool(array.isfinite().all()) for array in arrays)
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """The losses before the steps of the epoch, `[steps, 1]`."""
+        return self._losses.to("cpu", torch.float64, copy=True).numpy().reshape(-1, 1)
+
+    def evaluate(self, split: Split) -> tuple[float, float]:
+        """Return the loss and the accuracy on a split; the loss is the mean over blocks, weighted by their images."""
+        self.diverged = self.diverged or not bool(self._losses[: self._done].isfinite().all())
+        if self.diverged:
+            return np.nan, np.nan
+        loss = torch.zeros((), dtype=torch.float64, device=self.data.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.data.device)
+        self.model.eval()
+        # Not in inference mode: a module may keep a tensor that it makes here, and could then not train with it.
+        with _deterministic(), torch.no_grad(), self._errors_after_divergence_ignored():
+            for images, labels in zip(*(torch.split(array, EVALUATION_BATCH) for array in split), strict=True):
+                output = self.model(self._scaled(images))
+                loss += self.loss(output, labels).double() * len(labels)
+                correct += (output.argmax(1) == labels).sum()
+        count = len(split.labels)
+        mean = loss.item() / count
+        self.diverged = self.diverged or not np.isfinite(mean)
+        return (np.nan, np.nan) if self.diverged else (mean, correct.item() / count)
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """Return images as numbers from 0 to 1, in memory that is used again."""
+        return self._images[: len(images)].copy_(images).div_(255)
+
+    def finish(self) -> "Loop":
+        """Wait until the GPU has done the steps."""
+        if self.data.device.type == "cuda":
+            torch.cuda.synchronize()
+        return self
+
+    @property
+    def numbers(self) -> list[Tensor]:
+        """The parameters, the losses, and an evaluation."""
+        evaluated = self.evaluate(Split(*(array[: 2 * EVALUATION_BATCH] for array in self.data.validation)))
+        return [*self.model.parameters(), self._losses, torch.tensor(evaluated, dtype=torch.float64)]
+
+
+def train(
+    cell: Cell,
+    data: PlainData,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[float], None] = lambda epochs: None,
+    initialized: Initialized = lambda cell, seconds, parameters: None,
+) -> Iterator[Epoch]:
+    """Train one cell: yields epoch 0, before training, then every epoch after it, as `stack.train` does for a stack.
+
+    `progress` is called with the number of epochs done, in fractions; `initialized` with the cell, the seconds that
+    its initial weights took, and these.
+    """
+    loop = Loop(cell, data, dtype, initialized)
+
+    def evaluated() -> list[NDArray[np.float64]]:
+        return [np.array([value]) for split in (data.validation, data.test) for value in loop.evaluate(split)]
+
+    yield Epoch(0, np.empty((0, 1)), *evaluated())
+    for epoch in range(1, cell.epochs + 1):
+        loop.begin(epoch)
+        for done in range(0, cell.steps_per_epoch, STEPS_BETWEEN_PROGRESS):
+            loop.take(min(STEPS_BETWEEN_PROGRESS, cell.steps_per_epoch - done))
+            progress(epoch - 1 + done / cell.steps_per_epoch)
+        progress(epoch)
+        yield Epoch(epoch, loop.losses, *evaluated())
+
+
+def repeats(cell: Cell, data: PlainData) -> bool:
+    """Return whether two steps and an evaluation, done twice, give the same bits: a user's functions may not."""
+    first, second = (Loop(quickly_initialized(cell), data).take(2).numbers for _ in range(2))
+    return all(
+        left.detach().cpu().numpy().tobytes() == right.detach().cpu().numpy().tobytes()
+        for left, right in zip(first, second, strict=True)
+    )
+
+
+def _seed_generators(seed: int, epoch: int) -> None:
+    """Seed every generator that a user's function may draw from without one of its own."""
+    drawn = streams.of_functions(seed, epoch)
+    torch.manual_seed(drawn)
+    np.random.seed(drawn % 2**32)  # noqa: NPY002
+    random.seed(drawn)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Within it, PyTorch takes algorithms that give the same bits each time, where it has them."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    settings: Any = torch.utils.deterministic
+    fills, settings.fill_uninitialized_memory = settings.fill_uninitialized_memory, False  # it takes time
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        settings.fill_uninitialized_memory = fills
