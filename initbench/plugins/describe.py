@@ -20,7 +20,7 @@ from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIG
 from initbench.initializers.model import Model, Parameters
 from initbench.plugins import arrays, store
 from initbench.plugins.bundle import Bundle
-from initbench.registry import Entry, Parameter, Registry
+from initbench.registry import Entry, Parameter, Registry, shorten_digests
 from initbench.system import children
 from initbench.system.threads import ENVIRONMENT
 
@@ -73,13 +73,13 @@ class Host:
         bundles = store.of(value for value in check.values() if isinstance(value, str))
         self._load(bundles)
         try:
-            return str(self._ask({"action": "try", "check": dict(check)}, bundles[0])["why"])
+            return shorten_digests(self._ask({"action": "try", "check": dict(check)}, bundles[0])["why"])
         except UserError as error:
             return "; ".join(error.lines)
 
     def weights(self, name: str, shape: Sequence[int], **supplied: Any) -> Any:
-        """Return the weights that an own initializer computes for a shape; UserError with its mistake."""
-        bundles = store.of([name])
+        """Return the weights that an initializer computes for a shape; UserError with a plugin's mistake."""
+        bundles = store.of([name, *(value for value in supplied.values() if isinstance(value, str))])
         self._load(bundles)
         request = {"action": "weights", "name": name, "shape": shape, "supplied": supplied}
         return arrays.from_json(self._ask(request, bundles[0])["arrays"])[0]
@@ -127,7 +127,7 @@ class Host:
                 f"{bundle.path}: {_doing(request)} ended the process (exit status {status}){last}"
             ) from None
         if "mistake" in reply:
-            raise UserError(printable(reply["mistake"]))
+            raise UserError(shorten_digests(printable(reply["mistake"])))
         return dict(reply)
 
     def _start(self) -> None:
@@ -165,7 +165,7 @@ def _read(stream: Any, lines: "queue.SimpleQueue[str | None]") -> None:
 def _doing(request: Mapping[str, Any]) -> str:
     """Return what a request does, for a message."""
     if request["action"] == "describe":
-        return "loading it"
+        return "loading it and trying its functions"
     name = request["check"]["name"] if request["action"] == "try" else request["name"]
     return f"trying {name.partition('@')[0]}"
 
