@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from dask_cluster import DaskCluster, trainers, until
 from idx import write_folder
+from plugin_code import PLUGIN
 
 import initbench as ib
 from initbench.errors import UserError
@@ -591,3 +592,61 @@ def test_no_task_gets_the_answer_of_an_earlier_one(cluster, grid_file):
             width = 1 + turn % 3
             (speed,) = measure_speeds(pool, [Stack(cells[:width], grid.sources["mnist"])])
             assert speed.step == width
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Plugins
+
+WITH_LEAVE = "import os; os.environ['INITBENCH_ALLOW_PLUGINS'] = '1'"
+
+
+@pytest.fixture
+def own_grid(tmp_path):
+    """A grid with an own initializer, in a folder that no worker reads from."""
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / "schemes.py").write_text(PLUGIN)
+    text = GRID.replace('"glorot_uniform"', '"mine"')
+    (tmp_path / "grid" / "spread.toml").write_text(f'plugins = ["schemes.py"]\n{text}')
+    return tmp_path / "grid" / "spread.toml"
+
+
+@pytest.mark.slow
+def test_plugins_train_only_on_workers_that_were_started_with_leave(cluster, grid_file, own_grid, here, tmp_path):
+    cluster.add("without")
+    until(lambda: "Registered to" in cluster.log("without"))
+    _, err = ended(command(own_grid, tmp_path, cluster, "--allow-plugins"), status=2)
+    refusal = (
+        "is refused: it may not run plugins, which this grid has; to allow it, start it with INITBENCH_ALLOW_PLUGINS"
+    )
+    assert "none of its workers can be used" in err
+    assert refusal in err
+    ended(command(grid_file, tmp_path, cluster))
+    same_and_once(tmp_path / "spread", here)
+    cluster.add("with", patch=WITH_LEAVE)
+    until(lambda: "Registered to" in cluster.log("with"))
+    out, _ = ended(command(own_grid, tmp_path / "own", cluster, "--allow-plugins"))
+    assert out.count(refusal) == 1
+    assert "1 stack at a time" in out
+    assert pd.read_parquet(tmp_path / "own" / "spread" / "parts")["cell"].nunique() == 24
+
+
+def test_a_worker_without_leave_starts_no_process_for_a_plugin(monkeypatch):
+    """Also if it was not prepared for one."""
+    from initbench.execution.cluster import dask_worker
+
+    class Worker:
+        address = "tcp://127.0.0.1:1234"
+
+        def get_current_task(self):
+            return "a key"
+
+    monkeypatch.delenv(dask_worker.LEAVE, raising=False)
+    monkeypatch.setattr("distributed.get_worker", Worker)
+    monkeypatch.setattr(dask_worker, "WorkerProcess", pytest.fail)
+    request = {"task": 3, "cells": [], "source": {}, "plugins": [{}]}
+    reply = dask_worker.serve(request, "cpu", "a client", "a topic", 1.0)["reply"]
+    assert (reply["event"], reply["task"], reply["memory"]) == ("failed", 3, False)
+    assert reply["why"].startswith("worker tcp://127.0.0.1:1234: it may not run plugins")
+    Worker.address = "inproc://127.0.0.1/1/2"  # of this process, whose user has given leave
+    with pytest.raises(KeyError):  # it goes on, with a request that has no data set
+        dask_worker.serve(request, "cpu", "a client", "a topic", 1.0)
