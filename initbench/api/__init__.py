@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from initbench.api import folders as managed
 from initbench.api import outputs, rounds, training
+from initbench.api.grids import grid_of
 from initbench.api.outputs import write_report
 from initbench.api.progress import display_for, each_round
 from initbench.api.results import Result
-from initbench.errors import UserError
 from initbench.execution.config import ExecutionConfig, device_in
 from initbench.results.experiment import Experiment
 from initbench.spec.grid import Grid
-from initbench.spec.gridfile import find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +34,7 @@ __all__ = [
 
 
 def run(
-    grid: str | Path | Grid,
+    grid: str | Path | Mapping[str, object] | Grid,
     *,
     results: str | Path | None = None,
     workers: int | None = None,
@@ -44,6 +43,7 @@ def run(
     processor: str = "",
     overrides: Mapping[str, object] | None = None,
     progress: bool | None = None,
+    allow_plugins: bool = False,
 ) -> Result:
     """Train a grid's missing cells and return its result.
 
@@ -54,7 +54,13 @@ def run(
     Parameters
     ----------
     grid
-        The path of a grid file; or the name of a preset (`initbench list presets`), if there is no such file; or a
+        A dict with the settings of a grid file: `{"initializer": ["he_normal", "orthogonal"], "activation": "relu"}`.
+        A list is an axis, also a tuple, a range or an array; `hidden` is a list of widths, or as an axis a list of such
+        lists. Where it names an initializer, an activation, a loss or an optimizer, a function or class of your own may
+        stand (see `ib.initializer`), with parameters as `{"name": my_function, "gain": 1.3}`. The experiment's name is
+        `experiment`, unless the dict has another `name`.
+
+        Or the path of a grid file; or the name of a preset (`initbench list presets`), if there is no such file; or a
         `Grid` (from `initbench.spec.grid.parse`). An experiment's folder stands for its `grid.toml`.
     results
         The folder that holds the experiment's folder; default `results` in the working directory. For the `grid.toml`
@@ -69,11 +75,15 @@ def run(
     processor
         Use only cluster workers whose CPU has this in its name.
     overrides
-        Settings to replace: `{"seed": 10, "epochs": 3}` or `{"seed": {"until": "decided"}}`; also `{"device": "cpu"}`.
+        Settings to replace, as in a dict: `{"seed": 10, "epochs": 3}` or `{"seed": {"until": "decided"}}`; also
+        `{"device": "cpu"}`.
     progress
         Whether to show how far the training is and the time left: a bar in a terminal, a line in a notebook. Default:
         if standard output is a terminal or a notebook. Elsewhere, True prints a line to standard error every ten
         seconds. False prints nothing.
+    allow_plugins
+        Whether the code of the files that the grid names as `plugins` may run. Functions and classes that are given
+        need no leave.
 
     Returns
     -------
@@ -97,13 +107,11 @@ def run(
     >>> import initbench as ib
     >>> result = ib.run("keepcoding", overrides={"seed": 10})  # doctest: +SKIP
     >>> result.frame  # doctest: +SKIP
+    >>> def halved(shape, *, gain: float = 0.5, seed=None, dtype="float32"):
+    ...     return gain * ib.initializers.he_normal(shape, seed=seed, dtype=dtype)
+    >>> ib.run({"initializer": ["he_normal", halved], "hidden": [128], "epochs": 2})  # doctest: +SKIP
     """
-    if isinstance(grid, Grid):
-        if overrides:
-            raise UserError("overrides are for a grid file: give its path, or put them into the Grid")
-        folder = Path(results or "results")
-    else:
-        grid, folder = training.read_grid(find(grid), overrides, results=Path(results) if results else None)
+    grid, folder = grid_of(grid, overrides, Path(results) if results else None, allow_plugins=allow_plugins)
 
     def warn_at_start(event: training.Started | training.Looked) -> None:
         if isinstance(event, training.Started):

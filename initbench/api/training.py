@@ -16,6 +16,7 @@ from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
 from initbench.execution.events import Event, Planned
 from initbench.execution.plan import Stack
+from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
 from initbench.results import looks
 from initbench.results.experiment import Experiment
@@ -150,13 +151,15 @@ def read_grid(
     smoke: bool = False,
     results: Path | None = None,
     plugins: Sequence[str | Path] = (),
+    bundles: Sequence[Bundle] = (),
     allow: Allow = refuse_unless_allowed,
 ) -> tuple[Grid, Path]:
     """Return the grid of a file (see `gridfile.find`), and the folder that holds its experiment's folder.
 
     `plugins` are paths of more plugins than the file names; `allow` raises UserError unless their code may run.
+    `bundles` is the code of more, which may run.
     """
-    grid = read(path, overrides, smoke=smoke, plugins=plugins, allow=allow)
+    grid = read(path, overrides, smoke=smoke, plugins=plugins, bundles=bundles, allow=allow)
     return grid, results_for(path, grid.name) if results is None else results
 
 

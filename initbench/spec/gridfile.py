@@ -396,20 +396,29 @@ def without_plugins(text: str) -> str:
 
 
 def _as_toml(key: str, value: object) -> Any:
-    """Return a value as TOML: tables on one line, NumPy's numbers as Python's."""
+    """Return a value as TOML, on one line."""
+    import tomlkit
+
+    try:
+        return tomlkit.value(_toml(value))
+    except (ValueError, TypeError):
+        raise UserError(f"{key}: given {shown(value)}; allowed: a value that TOML supports") from None
+
+
+def _toml(value: object) -> str:
+    """Return the TOML of a value; NumPy's numbers are as Python's. (`tomlkit.item` takes quadratic time for lists.)"""
     import tomlkit
 
     value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, list) and all(type(number) is int for number in value):
-        return tomlkit.value(str(value))  # thousands of seeds: `item` takes quadratic time
-    try:
-        if not isinstance(value, dict):
-            return tomlkit.item(value)
-        table = tomlkit.inline_table()
-        table.update({name: item.item() if isinstance(item, np.generic) else item for name, item in value.items()})
-    except (ValueError, TypeError):
-        raise UserError(f"{key}: given {shown(value)}; allowed: a value that TOML supports") from None
-    return table
+    if isinstance(value, int | float):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return (
+            f"{{{', '.join(f'{tomlkit.key(str(name)).as_string()} = {_toml(item)}' for name, item in value.items())}}}"
+        )
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return str(tomlkit.item(value).as_string())
 
 
 def to_toml(

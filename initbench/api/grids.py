@@ -1,0 +1,133 @@
+"""The grid that `ib.run` is given: a path, a preset's name, a `Grid`, or a dict in which own functions may stand."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from initbench.api.training import read_grid
+from initbench.errors import UserError, shown
+from initbench.plugins import consent
+from initbench.plugins.bundle import Bundle
+from initbench.plugins.describe import REGISTRIES
+from initbench.registry import shorten_digests
+from initbench.spec.grid import Grid, parse
+from initbench.spec.gridfile import find, override
+from initbench.spec.own import SETTINGS_BY_KIND
+from initbench.spec.settings import SECTIONS
+
+# The name of an experiment whose dict has none.
+DEFAULT_NAME = "experiment"
+
+# What messages about a dict begin with.
+ORIGIN = "ib.run"
+
+KINDS = {setting: kind for kind, settings in SETTINGS_BY_KIND.items() for setting in settings}
+
+
+def grid_of(
+    grid: str | Path | Mapping[str, object] | Grid,
+    overrides: Mapping[str, object] | None,
+    results: Path | None,
+    *,
+    allow_plugins: bool = False,
+) -> tuple[Grid, Path]:
+    """Return the grid, with settings replaced, and the folder that holds its experiment's folder."""
+    if isinstance(grid, Grid):
+        if overrides:
+            raise UserError("overrides are for a grid file or a dict: put them into the Grid")
+        return grid, results or Path("results")
+    allow = consent.allow if allow_plugins else consent.refuse_unless_allowed
+    code: dict[str, Bundle] = {}
+    plain_overrides = _plain_settings(overrides or {}, code)
+    if not isinstance(grid, Mapping):
+        if not isinstance(grid, str | Path):
+            raise UserError(
+                f"{ORIGIN}: given {shown(grid)}; allowed: a path, the name of a preset, a dict such as "
+                "{'initializer': ['he_normal', 'orthogonal'], 'activation': 'relu'}, or a Grid"
+            )
+        return read_grid(find(grid), plain_overrides, results=results, bundles=list(code.values()), allow=allow)
+    settings = _plain_settings(_flat(grid), code) | plain_overrides
+    try:
+        text = override("", settings)
+        parsed = parse(text, origin=ORIGIN, name=DEFAULT_NAME, bundles=list(code.values()), allow=allow)
+    except UserError as error:
+        raise UserError(*map(_line, error.lines)) from None
+    return parsed, results or Path("results")
+
+
+def _line(line: str) -> str:
+    """Return the line of a message about a grid file as one about a dict, which has no sections."""
+    line = re.sub(rf"^({re.escape(ORIGIN)}: )?(({'|'.join(SECTIONS)})\.)?", f"{ORIGIN}: ", line)
+    return shorten_digests(line)
+
+
+def _flat(settings: Mapping[str, object]) -> dict[str, object]:
+    """Return a dict's settings: those in the sections of a grid file, too."""
+    flat: dict[str, object] = {}
+    for key, value in settings.items():
+        inside = value if key in SECTIONS and isinstance(value, Mapping) else {key: value}
+        for name in inside:
+            if name in flat:
+                raise UserError(f"{ORIGIN}: {name}: given twice, in a section and outside of it; keep one of the two")
+        flat |= inside
+    return flat
+
+
+def _plain_settings(settings: Mapping[str, object], code: dict[str, Bundle]) -> dict[str, object]:
+    """Return settings as a grid file has them; the code of own functions is added to `code`, by digest."""
+    mistakes = [f"{ORIGIN}: {shown(key)}: allowed: the name of a setting" for key in settings if type(key) is not str]
+    plain = {}
+    for key, value in settings.items() if not mistakes else ():
+        try:
+            plain[key] = _plain(value, KINDS.get(key, ""), code)
+        except UserError as error:
+            mistakes += [f"{ORIGIN}: {key}: {line}" for line in error.lines]
+    if mistakes:
+        raise UserError(*mistakes)
+    return plain
+
+
+def _plain(value: Any, kind: str, code: dict[str, Bundle]) -> object:
+    """Return a value as TOML has it; UserError says what is allowed instead.
+
+    `kind` is that of the functions that may stand here: `initializer`, `activation`, … or empty.
+    """
+    if isinstance(value, np.generic) or (hasattr(value, "tolist") and not isinstance(value, type)):
+        value = value.tolist()  # an array, a tensor, a column
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple | range):
+        return [_plain(item, kind, code) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, kind, code) for key, item in value.items()}
+    if callable(value) and kind:
+        return _name(value, kind, code)
+    if callable(value):
+        raise UserError(f"given {shown(value)}; functions and classes are allowed for {', '.join(KINDS)}")
+    hint = ", or leave the key out" if value is None else ""
+    raise UserError(f"given {shown(value)}; allowed: text, a number, a list or a dict{hint}")
+
+
+def _name(function: Any, kind: str, code: dict[str, Bundle]) -> str:
+    """Return the name of an own function, or of one of initbench."""
+    if not (inspect.isfunction(function) or inspect.isclass(function)):
+        is_object = "class" if type(function).__module__ != "functools" else "function"
+        raise UserError(
+            f"given {shown(function)}; allowed: a function or a class; with parameters: "
+            f"{{'name': the {is_object}, 'parameter': value}}"
+        )
+    registry, name = REGISTRIES[kind], function.__name__
+    is_ours = function.__module__.partition(".")[0] == "initbench"
+    if is_ours and (name in registry or name in registry.aliases):
+        return str(name)
+    from initbench.plugins.source import bundle_of  # type: ignore[import-not-found,unused-ignore]
+
+    bundle, name = bundle_of(function)
+    code[bundle.digest] = bundle
+    return f"{name}@{bundle.digest}"
