@@ -117,18 +117,18 @@ def read(path: str | Path, shown: str | None = None) -> Bundle:
     label = printable(str(path) if shown is None else shown)
     if path.suffix != ".py" and not path.is_dir():
         raise UserError(f"{label}: a plugin is a Python file, and its name ends in .py")
-    return with_imports(path.name, _content(path, label), [path.parent], label)
+    return with_imports(path.name, {path.name: _content(path, label)}, [path.parent], label)
 
 
-def with_imports(main: str, content: bytes, folders: Sequence[Path], path: str) -> Bundle:
-    """Return the bundle of a main file's content and of what it imports from folders, of which the first is preferred.
+def with_imports(main: str, contents: Mapping[str, bytes], folders: Sequence[Path], path: str) -> Bundle:
+    """Return the bundle of a main file, of other files, and of what they import from folders: the first that has it.
 
     `path` is the path of the main file as messages show it. Raises UserError as `read` does.
     """
-    if problem := _problem_of_name(main):
+    if problem := _problem_of_name(main) or _problem_of_size(contents):
         raise UserError(f"{path}: {problem}")
-    contents = {main: content}
-    unread = [main]
+    contents = dict(contents)
+    unread = list(contents)
     while unread:
         name = unread.pop()
         label = _label(path, main, name)

@@ -1,0 +1,421 @@
+"""The code of a function that a user passes is that of its file, its package or its cell, and does the same."""
+
+import functools
+import importlib
+import inspect
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from initbench.errors import UserError
+from initbench.plugins import bundle, loader
+from initbench.plugins.marks import kind_of
+from initbench.plugins.records import functions
+from initbench.plugins.source import bundle_of
+from initbench.system import children
+
+shell = pytest.importorskip("IPython.core.interactiveshell", reason="IPython is not installed")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Write a user's modules into a folder from which they can be imported; they are forgotten at the end."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def write(files):
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(exist_ok=True, parents=True)
+            path.write_text(textwrap.dedent(text), encoding="utf-8")
+        importlib.invalidate_caches()
+
+    yield write
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+class Notebook:
+    """An IPython shell whose module is `__main__`, as in a notebook."""
+
+    def __init__(self, monkeypatch):
+        self.shell = shell.InteractiveShell()
+        monkeypatch.setitem(sys.modules, "__main__", self.shell.user_module)
+
+    def run(self, text):
+        result = self.shell.run_cell(textwrap.dedent(text))
+        result.raise_error()
+
+    def __getitem__(self, name):
+        return self.shell.user_ns[name]
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    return Notebook(monkeypatch)
+
+
+def loaded(thing, kind=""):
+    """Return the function as a worker has it, which must be the only one that its bundle registers."""
+    code, name = bundle_of(thing, kind)
+    module = loader.load(bundle.Bundle.from_json(code.to_json()))
+    registered = functions(module, code)
+    assert [key[1] for key in registered] == [name]
+    return next(iter(registered.values()))
+
+
+def error_of(thing, kind=""):
+    with pytest.raises(UserError) as caught:
+        bundle_of(thing, kind)
+    (line,) = caught.value.lines
+    return line
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files and packages
+
+
+def test_a_marked_function_of_a_file_has_the_bundle_of_that_file(project, tmp_path):
+    project({"own.py": "import initbench as ib\nimport extra\n@ib.initializer\ndef f(shape): ...", "extra.py": ""})
+    code, name = bundle_of(importlib.import_module("own").f)
+    assert name == "f"
+    assert code == bundle.read("own.py")
+    assert set(code.files) == {"own.py", "extra.py"}
+
+
+def test_a_function_that_is_not_marked_is_marked_by_the_main_file_as_what_it_is_used(project):
+    project({"own.py": "def f(x): return 2 * x\ndef zeros(shape): ...\ndef g(output, labels): ..."})
+    own = importlib.import_module("own")
+    f = loaded(own.f, "activation")
+    assert kind_of(f) == "activation"
+    assert f(3) == 6
+    assert kind_of(own.f) == ""
+    assert bundle_of(own.f, "activation")[0].digest != bundle_of(own.f, "loss")[0].digest
+    assert bundle_of(own.f, "activation")[0].path == "own.py"
+
+
+def test_a_function_of_a_package_comes_with_the_files_of_the_package(project):
+    files = {
+        "pack/__init__.py": "def top(shape): return 'top'",
+        "pack/deep/inits.py": "from ..scales import two\nimport beside\ndef f(shape): return two * beside.x",
+        "pack/scales.py": "two = 2",
+        "beside.py": "x = 4",
+        "unrelated.py": "",
+    }
+    project(files)
+    f = importlib.import_module("pack.deep.inits").f
+    assert loaded(f)(None) == 8
+    code, _ = bundle_of(f)
+    assert set(code.files) == files.keys() - {"unrelated.py"} | {"pack.deep.inits.f.py"}
+    assert loaded(importlib.import_module("pack").top)(None) == "top"
+
+
+def test_an_error_in_a_function_of_a_file_has_that_files_name_and_line(project):
+    project({"sub/pack/own.py": "\ndef f(shape): 1 / 0"})
+    sys.path.insert(0, "sub")
+    f = importlib.import_module("pack.own").f
+    sys.path.remove("sub")
+    code, _ = bundle_of(f)
+    with pytest.raises(ZeroDivisionError) as caught:
+        loaded(f)(None)
+    assert loader.located(caught.value, code) == "sub/pack/own.py, line 2, in f: ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize(
+    ("thing", "kind"),
+    [(torch.nn.Mish, "activation"), (torch.optim.RAdam, "optimizer"), (torch.nn.functional.celu, "activation")],
+)
+def test_a_function_of_an_installed_package_is_imported_and_not_marked_itself(thing, kind):
+    code, name = bundle_of(thing, kind)
+    (content,) = code.files.values()
+    version = torch.__version__.partition("+")[0]
+    assert content.decode().splitlines()[0] == f"# {name} of torch {version}, marked as {kind}"
+    own = loaded(thing, kind)
+    assert inspect.signature(own) == inspect.signature(thing)
+    assert kind_of(own) == kind
+    assert kind_of(thing) == ""
+    if kind == "activation":
+        x = torch.linspace(-2, 2, 9)
+        ours, theirs = (f()(x) if isinstance(f, type) else f(x) for f in (own, thing))
+        assert torch.equal(ours, theirs)
+
+
+def test_another_version_of_the_package_has_another_digest(monkeypatch):
+    before = bundle_of(torch.nn.Mish, "activation")[0]
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0+cu99")
+    after = bundle_of(torch.nn.Mish, "activation")[0]
+    assert b"torch 1.0," in after.files[after.main]
+    assert before.digest != after.digest
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0+cpu")
+    assert bundle_of(torch.nn.Mish, "activation")[0].digest == after.digest
+
+
+def test_functions_that_are_not_written_in_python_are_imported_too():
+    x = torch.linspace(-1, 1, 5)
+    for thing in (torch.sin, torch.nn.functional.hardshrink, torch.nn.functional.softplus):
+        assert torch.equal(loaded(thing, "activation")(x), thing(x))
+
+
+MISTAKES = [
+    (lambda x: x, "given a lambda; define it with def, so that it has a name"),
+    (functools.partial(np.zeros, 3), "given a functools.partial of zeros; define a function with def that calls it"),
+    ("".join, "join: its source is not available; "),
+    (3, "given 3; allowed: a function or a class"),
+    (torch.nn.Mish(), "given Mish(); allowed: a function or a class"),
+    (
+        Notebook.run.__get__(object()),
+        "given the method Notebook.run of an object; define a function with def that calls it",
+    ),
+    (Notebook.run, "run: it is defined in the class Notebook; define it at the top of the file or the cell"),
+]
+
+
+@pytest.mark.parametrize(("thing", "message"), MISTAKES, ids=[m for _, m in MISTAKES])
+def test_what_has_no_name_in_a_file_is_refused_with_the_remedy(thing, message):
+    assert error_of(thing).startswith(message)
+
+
+def test_a_nested_function_is_refused_with_the_variables_that_it_uses():
+    gain, table = 2, []
+
+    def closure(shape):
+        return gain, table
+
+    def nested(shape):
+        return shape
+
+    assert error_of(closure) == (
+        "closure: it uses local variables of the function that defines it (gain, table); define it at the top of the "
+        "file or the cell, and make them keyword arguments with defaults"
+    )
+    outer = "test_a_nested_function_is_refused_with_the_variables_that_it_uses"
+    assert error_of(nested) == f"nested: it is defined inside {outer}; define it at the top of the file or the cell"
+
+
+def test_a_function_marked_as_another_kind_is_refused(project):
+    project({"own.py": "import initbench as ib\n@ib.loss\ndef f(a, b): ..."})
+    assert error_of(importlib.import_module("own").f, "activation") == (
+        "f: it is marked as loss; allowed: functions and classes marked as activation, or not marked"
+    )
+
+
+def test_a_name_that_means_something_else_by_now_is_refused(project):
+    project({"own.py": "def f(shape): ..."})
+    own = importlib.import_module("own")
+    old, own.f = own.f, None
+    assert error_of(old) == "f: own.f is something else; pass what is defined there as f"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Notebooks
+
+
+def test_a_function_of_a_cell_comes_with_all_that_it_uses(notebook, project):
+    project({"helper.py": "def triple(x): return 3 * x\nimport lower", "lower.py": "", "unrelated.py": ""})
+    notebook.run("""
+        import numpy as np
+        import math, xml
+        import xml.etree.ElementTree
+        import helper
+        import torch.nn.functional as F
+        from math import sqrt as root
+        from typing import Literal
+        from helper import triple
+        import initbench as ib
+        GAIN, SIZES, NAME, UNUSED = 2.5, (1, (True, None)), "é'", [1]
+        LIMIT = float("inf")
+        HALF = np.sqrt(np.float32(0.25))
+        """)
+    notebook.run("""
+        def base(shape):
+            return np.full(shape, GAIN) if shape else other(shape)
+
+        class Table:
+            '''A table.'''
+            size = 3
+
+            def cells(self):
+                return helper.triple(self.size)
+        """)
+    notebook.run("""
+        def other(shape):
+            return base(shape)  # each calls the other
+
+        def decorated(function):
+            return function
+
+        again = base
+        """)
+    notebook.run("""
+        x = 1  # a comment
+
+        @ib.initializer
+        @decorated
+        def own(shape, *, mode: Literal["a", "b"] = "a", gain: "float" = GAIN, **_: "np.ndarray") -> np.ndarray:
+            '''Own weights.'''
+            assert xml.etree.ElementTree.fromstring("<a/>").tag == "a"
+            values = [base(shape) * root(4), again(shape), Table().cells(), triple(1), SIZES, NAME, LIMIT, HALF]
+            return values, [np for np in range(2)], len(values), F.relu(ib.losses and _torch().ones(1)), __name__
+
+        def _torch():
+            import torch
+            return torch
+        """)
+    assert bundle_of(notebook["own"])[1] == "own"
+    own, original = loaded(notebook["own"]), notebook["own"]
+    ours, theirs = own((2,)), original((2,))
+    np.testing.assert_equal(ours[:-1], theirs[:-1])
+    assert [type(value) for value in ours[0]] == [type(value) for value in theirs[0]]
+    assert inspect.signature(own, eval_str=True) == inspect.signature(original, eval_str=True)
+    code, _ = bundle_of(original)
+    assert set(code.files) == {"notebook_cell.own.py", "notebook_cell.py", "helper.py", "lower.py"}
+    text = code.files["notebook_cell.py"].decode()
+    assert "UNUSED" not in text
+    assert "x = 1" not in text
+    assert code.path == "notebook"
+
+
+def test_the_same_source_has_the_same_digest_whichever_cell_it_is_in(notebook, monkeypatch):
+    cell = "def f(shape, *, gain: float = 1.0):\n    return g(shape) * gain + A + B\n"
+    notebook.run("def g(x): return x\nA, B = 1, 2")
+    notebook.run(cell)
+    first = bundle_of(notebook["f"])[0].digest
+    notebook.run("B = 2\n\nprint('other')\n" + cell + "\ndef g(x): return x\nA = 1")
+    assert bundle_of(notebook["f"])[0].digest == first
+    other = Notebook(monkeypatch)
+    other.run("A = 1\n" + cell + "def g(x): return x\nB = 2")
+    assert bundle_of(other["f"])[0].digest == first
+    other.run("A = 2")
+    assert bundle_of(other["f"])[0].digest != first
+
+
+def test_classes_of_cells_are_taken_with_their_bases(notebook):
+    notebook.run("""
+        import torch
+        from dataclasses import dataclass
+
+        @dataclass
+        class Options:
+            slope: float = 0.5
+
+        class Base(torch.nn.Module):
+            def forward(self, x):
+                return self.slope * x
+        """)
+    notebook.run("""
+        class Own(Base):
+            def __init__(self, slope: float = Options().slope):
+                super().__init__()
+                self.slope = slope
+        """)
+    own = loaded(notebook["Own"], "activation")
+    assert own()(2.0) == 1.0
+    assert own(3.0)(2.0) == 6.0
+
+
+def test_a_compiled_function_and_one_with_lazy_annotations_are_taken_from_a_cell(notebook):
+    notebook.run("""
+        from __future__ import annotations
+        import numba
+
+        @numba.njit
+        def double(x):
+            return 2 * x
+
+        def f(shape: Undefined, *, gain: float = 1.0) -> numba.Nothing:
+            return double(shape)
+        """)
+    assert loaded(notebook["f"])(4) == 8
+    assert loaded(notebook["double"], "activation")(4) == 8
+
+
+CELLS = [
+    ("f = lambda shape: shape", "given a lambda"),
+    ("values = [1]\ndef f(shape): return values", "f: it uses the global variable values (list), which"),
+    (
+        "import torch\nt = torch.ones(2)\ndef g(shape): return t\ndef f(shape): return g(shape)",
+        "g: it uses the global variable t (Tensor), which cannot be written to a file; make it a keyword argument with "
+        "a default, or define it inside the function",
+    ),
+    ("g = lambda x: x\ndef f(shape): return g(shape)", "f: it uses the global variable g (a lambda), which"),
+    ("def f(shape): return missing(shape)", "f: it uses missing, which is not defined"),
+    ("def f(shape): display(shape)", "f: it uses display, which is not defined"),
+    ("n = 0\ndef f(shape):\n    global n\n    n += 1", "f: it assigns the global variable n; return the value"),
+    (
+        "def make(gain):\n    def f(shape): return gain\n    return f\nf = make(1)",
+        "f: it uses local variables of the function that defines it (gain); define it at the top of the file or the",
+    ),
+    ("def g(shape): ...\nf = g\ndef g(): ...", "g: "),
+    ("exec('def f(shape): return 1')", "f: its source is not available; define it in a notebook cell, or in a file"),
+]
+
+
+@pytest.mark.parametrize(("cell", "message"), CELLS, ids=[c for c, _ in CELLS])
+def test_what_a_cell_cannot_give_is_refused_with_the_remedy(notebook, cell, message):
+    notebook.run(cell)
+    if cell.startswith("def g(shape)"):  # an older function of the name, with its own source
+        assert b"def g(shape)" in bundle_of(notebook["f"])[0].files["notebook_cell.py"]
+    else:
+        assert error_of(notebook["f"]).startswith(message)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scripts
+
+
+def test_a_function_of_a_script_is_taken_without_running_the_script_again(tmp_path):
+    (tmp_path / "helper.py").write_text("x = 3")
+    (tmp_path / "script.py").write_text(
+        textwrap.dedent("""
+        import json
+        import helper
+        from initbench.plugins.source import bundle_of
+
+        GAIN = 2
+
+        def own(shape, *, gain: float = 1.0):
+            return GAIN * helper.x
+
+        class Plain:
+            size = GAIN
+
+        print(json.dumps([bundle_of(thing)[0].to_json() for thing in (own, Plain)]))
+        """)
+    )
+    printed = subprocess.check_output(
+        [sys.executable, tmp_path / "script.py"], env=children.environment({}) | {"PYTHONSAFEPATH": ""}, text=True
+    )
+    own, plain = map(bundle.Bundle.from_json, __import__("json").loads(printed))
+    assert loader.load(own).own(None) == 6
+    assert loader.load(plain).Plain.size == 2
+    assert set(own.files) == {"script_code.py", "script_code.own.py", "helper.py"}
+    assert b"print" not in b"".join(own.files.values())
+    assert own.path == "script.py"
+
+
+def test_a_script_that_changed_since_it_started_is_refused(tmp_path):
+    (tmp_path / "script.py").write_text(
+        textwrap.dedent("""
+        import pathlib
+        from initbench.errors import UserError
+        from initbench.plugins.source import bundle_of
+
+        def own(shape):
+            return 1 * shape
+
+        path = pathlib.Path(__file__)
+        path.write_text(path.read_text().replace("1 * shape", "2 + shape"))
+        try:
+            bundle_of(own)
+        except UserError as error:
+            print(error)
+        """)
+    )
+    printed = subprocess.check_output([sys.executable, tmp_path / "script.py"], env=children.environment({}), text=True)
+    assert printed == "own: its source has changed since it was defined; run it again\n"
