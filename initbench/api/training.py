@@ -163,11 +163,12 @@ def read_grid(
     return grid, results_for(path, grid.name) if results is None else results
 
 
-def _require_code(missing: Iterable[Cell], folder: Path) -> None:
+def _require_code(missing: Iterable[Cell], experiment: Experiment) -> None:
     """Raise UserError if cells that are to be trained name a plugin's function whose code is not loaded."""
-    names = {value for cell in missing for value in cell if isinstance(value, str)}
-    if lines := code_missing(sorted(names)):
-        raise UserError(*(f"{folder}: {line}" for line in lines))
+    names = sorted({value for cell in missing for value in cell if isinstance(value, str)})
+    if code_missing(names):
+        stored_files = {digest: stored.bundle.main for digest, stored in experiment.plugins.items()}
+        raise UserError(*(f"{experiment.folder}: {line}" for line in code_missing(names, stored_files)))
 
 
 def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate:
@@ -175,7 +176,7 @@ def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate
     experiment = Experiment(results / grid.name, grid)
     state = rounds.update(experiment)
     missing = experiment.missing() if (experiment.folder / "grid.toml").is_file() else experiment.cells
-    _require_code(missing, experiment.folder)
+    _require_code(missing, experiment)
     if not missing:
         return TrainingEstimate(experiment, missing, None)
     trainings = [missing]
@@ -203,7 +204,7 @@ def train(
     if any(code_missing(value for value in values if isinstance(value, str)) for values in grid.axes.values()):
         experiment = Experiment(results / grid.name, grid)
         rounds.update(experiment)
-        _require_code(experiment.missing(), experiment.folder)
+        _require_code(experiment.missing(), experiment)
     with Experiment.writing(grid, results) as experiment:
         rounds.update(experiment)
         missing, n_unrelated = experiment.inventory()

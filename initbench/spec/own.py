@@ -54,10 +54,11 @@ def mistakes(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source],
     return list(lines.values())
 
 
-def code_missing(names: Iterable[str]) -> list[str]:
+def code_missing(names: Iterable[str], files: Mapping[str, str] | None = None) -> list[str]:
     """Return a line for each plugin whose functions canonical strings name, and whose code this process does not have.
 
-    The functions of a file that has changed since are known by their names.
+    `files` has the names of plugins' files, by digest. The functions of a file that has changed since are known by
+    their names.
     """
     by_digest: dict[str, dict[str, None]] = {}
     for name, digest in (pair for text in names for pair in OWN_NAME.findall(text)):
@@ -66,14 +67,16 @@ def code_missing(names: Iterable[str]) -> list[str]:
     lines = []
     for digest, own_names in by_digest.items():
         required = ", ".join(shorten_digests(f"{name}@{digest}") for name in own_names)
+        file = f" ({files[digest]})" if files and digest in files else ""
         present = [full for name in own_names for r in REGISTRIES.values() for full in r.of_plugins(name)]
-        remedy = "give the path of its file: --plugin PATH"
+        remedy = "give its path: --plugin PATH"
         if present:
+            path = store.of(present[-1:])[0].path
             remedy = (
-                f"the file has changed and is {shorten_digests(present[-1])} now; give it as it was, or train it anew "
-                f"with {next(iter(own_names))} in a grid file of your own"
+                f"{path} has {shorten_digests(present[-1])}: give the file as it was, or train the new version with "
+                f"{next(iter(own_names))} in a grid file of your own"
             )
-        lines.append(f"needs the code of {required}; {remedy}")
+        lines.append(f"needs the code of {required}{file}; {remedy}")
     return lines
 
 

@@ -106,7 +106,7 @@ def test_results_are_read_by_names_whose_code_is_not_there():
     assert read.axes["loss"] == ("mse", f"{full}(smoothing=0.1)")
     assert len({cell.id for cell in read.cells()}) == 3 * 2 * 2 * 5
     lines = code_missing([*read.axes["initializer"], *read.axes["loss"]])
-    assert lines == ["needs the code of gone@012345; give the path of its file: --plugin PATH"]
+    assert lines == ["needs the code of gone@012345; give its path: --plugin PATH"]
 
 
 @pytest.mark.parametrize(
