@@ -12,6 +12,7 @@ from initbench.api.outputs import write_report
 from initbench.api.progress import display_for, each_round
 from initbench.api.results import Result
 from initbench.execution.config import ExecutionConfig, device_in
+from initbench.plugins import consent
 from initbench.results.experiment import Experiment
 from initbench.spec.grid import Grid
 
@@ -265,7 +266,15 @@ def merge(folders: Sequence[str | Path], into: str | Path) -> "pd.DataFrame":
     return frame
 
 
-def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int | None = None) -> list[str]:
+def verify(
+    folder: str | Path,
+    sample: int = 10,
+    seed: int = 0,
+    *,
+    workers: int | None = None,
+    plugins: Sequence[str | Path] = (),
+    allow_plugins: bool = False,
+) -> list[str]:
     """Check an experiment's files, and retrain a sample of its cells to compare them bit for bit.
 
     The checks are each part's checksum and columns, the ids of its cells, and whether its rows can come from a
@@ -282,6 +291,11 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
         The seed of that choice. (The command line uses another one each time.)
     workers
         The number of processes that train; default one per CPU core or GPU.
+    plugins
+        The files of own functions. Cells whose functions are of other code are checked, but not retrained: the code
+        that the experiment's folder has is never executed.
+    allow_plugins
+        Whether the code in these files may run, if it was not allowed in a terminal before.
 
     Returns
     -------
@@ -290,8 +304,11 @@ def verify(folder: str | Path, sample: int = 10, seed: int = 0, *, workers: int 
 
     Raises UserError if the folder is not an experiment.
     """
+    experiment = rounds.opened(folder)
+    if plugins:
+        managed.load_plugins(plugins, consent.allow if allow_plugins else consent.refuse_unless_allowed, "ib.verify")
     # On any device: the one that the grid names may not be here.
-    return managed.verify(rounds.opened(folder), sample, seed, ExecutionConfig(workers)).problems
+    return managed.verify(experiment, sample, seed, ExecutionConfig(workers)).problems
 
 
 def take_notes(experiment: Experiment) -> list[str]:

@@ -55,8 +55,8 @@ def verify(
     if retrained := verification.retrained:
         for name in retrained.absent:
             say(f"{name}: not found, so its cells cannot be retrained")
-        for name in retrained.absent_functions:
-            say(f"{name}: its code is not loaded, so its cells cannot be retrained; give it with --plugin FILE")
+        for line in retrained.code_missing:
+            say(f"Some cells cannot be retrained: {folder} {line}")
         say(f"{retrained.same:,} of {plural(retrained.sampled, 'retrained cell')} have the same bits")
         for line in (*retrained.problems, *retrained.elsewhere):
             say(line)

@@ -4,7 +4,7 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +35,8 @@ from initbench.cli.program import FAILED, INTERRUPTED, app, plural, print_error,
 from initbench.errors import CannotWrite, UserError, WorkerDied, printable
 from initbench.registry import shorten_digests
 from initbench.system import files
+
+MAX_EARLIER = 3  # earlier versions of own functions that a line names
 
 if TYPE_CHECKING:
     from initbench.api.training import Looked, RunResult, Started
@@ -232,15 +234,9 @@ def _print_start(event: "Started") -> None:
     folder = event.experiment.folder
     print_notes(event.experiment)
     if event.n_unrelated:
-        others = (
-            "of other grids" if event.experiment.rounds is None else "of other grids, or that the rule did not request"
-        )
-        earlier = [
-            f"{n_cells:,} of an earlier version, {printable(shorten_digests(name))}"
-            for name, n_cells in event.experiment.earlier_functions.items()
-        ]
+        others = "of other grids" + ", or that the rule did not request" * (event.experiment.rounds is not None)
         cells = plural(event.n_unrelated, "stored cell")
-        say(f"{folder}: leaving out {cells} {others}{': ' * bool(earlier)}{'; '.join(earlier)}")
+        say(f"{folder}: leaving out {cells} {others}{_earlier(event.experiment.earlier_functions)}")
     if not event.missing:
         say(f"Nothing to train: all {plural(event.n_trained, 'cell')} are in {folder} already.")
         if event.experiment.rounds:
@@ -250,6 +246,14 @@ def _print_start(event: "Started") -> None:
         return
     trained = f", {event.n_trained:,} are trained already" if event.n_trained else ""
     say(f"{folder}: {plural(len(event.missing), 'cell')} to train{trained}")
+
+
+def _earlier(counts: Mapping[str, int]) -> str:
+    """Return in parentheses how many cells are of earlier versions of own functions; empty if there are none."""
+    shown = list(counts.items())[:MAX_EARLIER]
+    parts = [f"{count:,} of {printable(shorten_digests(name), 100)}, an earlier version" for name, count in shown]
+    parts += [f"{plural(len(counts) - len(shown), 'earlier version')} more"] * (len(counts) > len(shown))
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def interrupt_once() -> None:

@@ -22,6 +22,7 @@ from initbench.results.plugin_file import PLUGINS, own_names
 from initbench.results.table import outcomes_by_cell, table
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.columns import DIVERGED, METRICS, SETTINGS
+from initbench.spec.own import code_missing
 from initbench.system import files
 
 # The metadata of a part that affect the bits of its cells, in addition to their specifications.
@@ -116,7 +117,7 @@ class RetrainResult:
     sampled: int = 0
     same: int = 0
     absent: list[str] = field(default_factory=list)  # data sets that are not on this machine: not sampled
-    absent_functions: list[str] = field(default_factory=list)  # own functions whose code is not loaded: not sampled
+    code_missing: list[str] = field(default_factory=list)  # lines about plugins: cells that need them are not sampled
     problems: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)  # cells of another machine that agree to rounding
 
@@ -140,8 +141,7 @@ def retrain(
         and not (not_loaded and not_loaded & digests_in(*cell.functions))
     ]
     cells = random.Random(seed).sample(trained, min(sample, len(trained)))
-    absent_functions = [_with_file(name, experiment) for name in sorted(names) if digests_in(name) & not_loaded]
-    result = RetrainResult(sampled=len(cells), absent=absent, absent_functions=absent_functions)
+    result = RetrainResult(sampled=len(cells), absent=absent, code_missing=code_missing(sorted(names)))
     if not cells:
         return result
     stored = _rows(experiment, checked, {cell.id for cell in cells})
@@ -152,12 +152,6 @@ def retrain(
             if isinstance(event, Finished):
                 _compare(event, stored, checked, result)
     return result
-
-
-def _with_file(name: str, experiment: Experiment) -> str:
-    """Return an own function's name for people, with the name of its file where that is known."""
-    stored = [plugin.bundle.main for digest, plugin in experiment.plugins.items() if digest in digests_in(name)]
-    return shorten_digests(name) + "".join(f" of {main}" for main in stored)
 
 
 def _rows(experiment: Experiment, checked: CheckResult, cells: set[str]) -> dict[str, pa.Table]:

@@ -162,8 +162,6 @@ def test_a_damaged_file_is_a_line_for_verify_and_nothing_is_lost(tmp_path, conte
     (problem,) = verify.check(experiment).problems
     assert problem.startswith(f"{folder / PLUGINS}: cannot be read (damaged")
     assert len(experiment.frame()) == 54
-    with pytest.warns(UserWarning, match="cannot be read"):
-        ib.report(folder)
     assert plugin_file.write(folder, {BUNDLE.digest: PLUGIN})  # with the line, and written again
     assert read(folder) == ({BUNDLE.digest: PLUGIN}, [])
 
@@ -183,7 +181,10 @@ def test_cells_of_code_that_is_not_loaded_are_not_sampled(tmp_path):
     text = TEXT.replace('"zeros", ', "")
     own_only = made(tmp_path / "own", PLUGIN, text=text)
     result = ib.api.folders.verify(Experiment.open(own_only), 10, 0).retrained
-    assert (result.sampled, result.absent_functions) == (0, [f"mine@{BUNDLE.digest[:6]} of my_schemes.py"])
+    (line,) = result.code_missing
+    assert result.sampled == 0
+    assert line.startswith(f"needs the code of mine@{BUNDLE.digest[:6]}; ")
+    assert "--plugin" in line
     assert ib.verify(own_only) == []
     assert [cell for cell in experiment.cells if cell.id in checked.cells]
 
