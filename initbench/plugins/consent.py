@@ -1,4 +1,4 @@
-"""Leave to run the code of plugins: asked for in the terminal, and remembered for all of their files together.
+"""Leave to run the code of plugins: a question in the terminal, whose yes is remembered for exactly these files.
 
 What is remembered is a digest of the grid file's text and of the content of every file of its plugins, so that one
 changed byte asks again. It stands in a folder that only the user can write to.

@@ -303,7 +303,7 @@ def test_what_a_plugin_prints_does_not_harm(here, initbench):
         (["inside.py"], "inside.py: it is in the folder of an experiment ("),
     ],
 )
-def test_a_path_that_is_no_plugin_is_one_line(here, initbench, arguments, line):
+def test_a_path_that_cannot_be_a_plugin_is_one_line(here, initbench, arguments, line):
     (here / "folder").mkdir()
     (here / "folder.py").mkdir()
     (here / "zero.py").symlink_to("/dev/zero")
@@ -365,7 +365,7 @@ def in_terminal(folder, typed, *arguments):
 
 
 @pytest.mark.slow
-def test_in_a_terminal_the_code_is_shown_and_asked_for_until_a_yes(here):
+def test_in_a_terminal_the_files_are_shown_with_a_question_until_a_yes(here):
     shown = f"grid.toml runs code:\n  {here}/my_schemes.py, 30 lines\n  {here}/scales.py, 1 line\nRun this code? [y/N] "
     no = "grid.toml: nothing was done, because its code may not run\n"
     for typed in (b"n\n", b"\n", b"\x04", b"\x03"):  # the last two are the end of the input, and Ctrl-C

@@ -1,4 +1,4 @@
-"""Leave to run a plugin's code: asked for once, remembered for exactly these bytes."""
+"""Leave to run a plugin's code: one question, whose yes is remembered for exactly these bytes."""
 
 import io
 import json
@@ -50,7 +50,7 @@ def cache(tmp_path, monkeypatch):
 def typing(monkeypatch):
     """A function that asks for leave in a terminal with an answer; it returns what was printed."""
 
-    def asked(typed, bundles, grid_text=GRID):
+    def output_of(typed, bundles, grid_text=GRID):
         printed = Terminal()
         with monkeypatch.context() as patch:
             patch.setattr("sys.stdin", Terminal(typed) if isinstance(typed, str) else typed)
@@ -58,10 +58,10 @@ def typing(monkeypatch):
             consent.ask("grid.toml", grid_text, bundles)
         return printed.getvalue()
 
-    return asked
+    return output_of
 
 
-def test_the_question_shows_each_file_where_it_is_and_how_long_and_a_yes_is_asked_for_once(typing):
+def test_the_question_shows_each_file_where_it_is_and_how_long_and_one_yes_is_enough(typing):
     folder = Path("own").absolute()
     assert typing("y\n", [bundle()]) == (
         f"grid.toml runs code:\n  {folder}/my_schemes.py, 3 lines\n  {folder}/scales.py, 1 line\nRun this code? [y/N] "
@@ -124,24 +124,24 @@ def test_equal_digests_are_equal_files(first_text, first, second_text, second):
     def content(folders):
         return [Bundle("x", "main.py", {"main.py": b"", **contents}) for contents in folders]
 
-    def known(folders):
+    def sorted_files(folders):
         return sorted(sorted(contents.items()) for contents in folders)
 
     equal = consent.digest(first_text, content(first)) == consent.digest(second_text, content(second))
-    assert equal == ((first_text, known(first)) == (second_text, known(second)))
+    assert equal == ((first_text, sorted_files(first)) == (second_text, sorted_files(second)))
 
 
 def test_the_newest_thousand_are_remembered(typing, cache):
     for n in range(3):
         typing("y\n", [bundle()], str(n))
     path = cache / "plugins" / "plugins.json"
-    kept = json.loads(path.read_text())
-    assert kept == [consent.digest(str(n), [bundle()]) for n in range(3)]
+    digests = json.loads(path.read_text())
+    assert digests == [consent.digest(str(n), [bundle()]) for n in range(3)]
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    path.write_text(json.dumps(kept[:1] + ["0" * 64] * 999))
+    path.write_text(json.dumps(digests[:1] + ["0" * 64] * 999))
     typing("y\n", [bundle()], "newest")
-    kept = json.loads(path.read_text())
-    assert (len(kept), kept[-1], kept[0]) == (1000, consent.digest("newest", [bundle()]), "0" * 64)
+    digests = json.loads(path.read_text())
+    assert (len(digests), digests[-1], digests[0]) == (1000, consent.digest("newest", [bundle()]), "0" * 64)
     assert path.stat().st_size < consent.MAX_BYTES
     assert typing("", [bundle()], "newest") == ""
 
