@@ -1,6 +1,5 @@
 """The grid that `ib.run` is given: a path, a preset's name, a `Grid`, or a dict in which own functions may stand."""
 
-import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from initbench.errors import UserError, shown
 from initbench.plugins import consent
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES
+from initbench.plugins.source import bundle_of
 from initbench.registry import shorten_digests
 from initbench.spec.grid import Grid, parse
 from initbench.spec.gridfile import find, override
@@ -116,18 +116,10 @@ def _plain(value: Any, kind: str, code: dict[str, Bundle]) -> object:
 
 def _name(function: Any, kind: str, code: dict[str, Bundle]) -> str:
     """Return the name of an own function, or of one of initbench."""
-    if not (inspect.isfunction(function) or inspect.isclass(function)):
-        is_object = "class" if type(function).__module__ != "functools" else "function"
-        raise UserError(
-            f"given {shown(function)}; allowed: a function or a class; with parameters: "
-            f"{{'name': the {is_object}, 'parameter': value}}"
-        )
-    registry, name = REGISTRIES[kind], function.__name__
-    is_ours = function.__module__.partition(".")[0] == "initbench"
+    registry, name = REGISTRIES[kind], getattr(function, "__name__", "")
+    is_ours = str(getattr(function, "__module__", "")).partition(".")[0] == "initbench"
     if is_ours and (name in registry or name in registry.aliases):
         return str(name)
-    from initbench.plugins.source import bundle_of  # type: ignore[import-not-found,unused-ignore]
-
-    bundle, name = bundle_of(function)
+    bundle, name = bundle_of(function, kind)
     code[bundle.digest] = bundle
     return f"{name}@{bundle.digest}"

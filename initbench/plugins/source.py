@@ -102,11 +102,15 @@ def _checked_name(thing: Any) -> str:
     """Return the name of a function or a class that can be imported by it; UserError says what is allowed instead."""
     if isinstance(thing, functools.partial):
         wrapped = getattr(thing.func, "__name__", shown(thing.func))
-        raise UserError(f"given a functools.partial of {wrapped}; define a function with def that calls it")
+        raise UserError(
+            f"given a functools.partial of {wrapped}; with parameters: {{'name': {wrapped}, 'parameter': value}}, or "
+            "define a function with def that calls it"
+        )
     if isinstance(thing, types.MethodType):
         raise UserError(f"given the method {thing.__qualname__} of an object; define a function with def that calls it")
     if not callable(thing) or not isinstance(getattr(thing, "__name__", None), str):
-        raise UserError(f"given {shown(thing)}; allowed: a function or a class")
+        hint = f"; with parameters: {{'name': {type(thing).__name__}, 'parameter': value}}" if callable(thing) else ""
+        raise UserError(f"given {shown(thing)}; allowed: a function or a class{hint}")
     name: str = thing.__name__
     function = inspect.unwrap(thing)
     if name == "<lambda>":

@@ -126,12 +126,12 @@ BAD = {
     "a partial function": (
         {"initializer": functools.partial(ib.initializers.normal, std=0.2)},
         {},
-        "ib.run: initializer: given functools.partial(",
+        "ib.run: initializer: given a functools.partial of normal; with parameters: {'name': normal, ",
     ),
     "a module": (
         {**HE, "activation": torch.nn.ReLU()},
         {},
-        "ib.run: activation: given ReLU(); allowed: a function or a class; with parameters: {'name': the class, ",
+        "ib.run: activation: given ReLU(); allowed: a function or a class; with parameters: {'name': ReLU, ",
     ),
     "a key": ({**HE, 5: 1}, {}, "ib.run: 5: allowed: the name of a setting"),
     "a key given twice": (

@@ -164,10 +164,13 @@ def test_functions_that_are_not_written_in_python_are_imported_too():
 
 MISTAKES = [
     (lambda x: x, "given a lambda; define it with def, so that it has a name"),
-    (functools.partial(np.zeros, 3), "given a functools.partial of zeros; define a function with def that calls it"),
+    (functools.partial(np.zeros, 3), "given a functools.partial of zeros; with parameters: {'name': zeros, 'p"),
     ("".join, "join: its source is not available; "),
     (3, "given 3; allowed: a function or a class"),
-    (torch.nn.Mish(), "given Mish(); allowed: a function or a class"),
+    (
+        torch.nn.Mish(),
+        "given Mish(); allowed: a function or a class; with parameters: {'name': Mish, 'parameter': value}",
+    ),
     (
         Notebook.run.__get__(object()),
         "given the method Notebook.run of an object; define a function with def that calls it",
