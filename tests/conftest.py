@@ -24,7 +24,7 @@ import initbench as ib
 from initbench.data import datasets
 from initbench.errors import UserError
 from initbench.spec import grid
-from initbench.training import stack
+from initbench.training import process
 
 # A loaded machine generates examples slowly, and that is not a failure.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -35,7 +35,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.w
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    stack.prepare_process()
+    process.prepare_process()
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ def main() -> None:
     from initbench.data import datasets
     from initbench.spec import grid
     from initbench.training.data import Data
-    from initbench.training.stack import prepare_process, train
+    from initbench.training.process import prepare_process
+    from initbench.training.stack import train
 
     prepare_process()
     data = Data(datasets.load_mnist())

@@ -26,9 +26,9 @@ class Step:
         datasets, plan, grid = (
             module(f"{p}.{m}", m) for p, m in (("data", "datasets"), ("execution", "plan"), ("spec", "grid"))
         )
-        from initbench.training import data, plain, stack
+        from initbench.training import data, plain, process, stack
 
-        stack.prepare_process()
+        process.prepare_process()
         text = f"""
             [grid]
             initializer = ["glorot_uniform", "he_normal", "lecun_normal"]

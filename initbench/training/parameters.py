@@ -10,7 +10,9 @@ from initbench.data import datasets
 from initbench.initializers import schemes
 from initbench.initializers.model import Array, Batch, Model, Parameters
 from initbench.random import streams
+from initbench.registry import digests_in
 from initbench.spec.cell import Cell
+from initbench.training.process import prepare_process
 
 # Called with each cell of a training, the seconds that its initial parameters took, and these.
 Initialized = Callable[[Cell, float, Parameters], None]
@@ -47,7 +49,10 @@ def initial_parameters(
     """
     batches = Batches(cell.seed, cell.train_size, cell.batch_size, read) if read else ()
     model = Model(layers, batches, cell.activation, cell.output_activation, cell.loss)
-    return schemes.parameters(cell.initializer, cell.bias_initializer, model, cell.seed, dtype)
+    parameters = schemes.parameters(cell.initializer, cell.bias_initializer, model, cell.seed, dtype)
+    if digests_in(cell.initializer, cell.bias_initializer):  # a plugin's code has run
+        prepare_process()
+    return parameters
 
 
 def first_layer_on_mnist(

@@ -25,7 +25,8 @@ from initbench.models.perceptron import EVALUATION_BATCH
 from initbench.random import streams
 from initbench.spec.cell import Cell
 from initbench.training.parameters import Initialized, initial_parameters
-from initbench.training.stack import Epoch, prepare_process, quickly_initialized
+from initbench.training.process import prepare_process
+from initbench.training.stack import Epoch, quickly_initialized
 
 # Steps between two calls of `progress`: a step with a user's functions may take long.
 STEPS_BETWEEN_PROGRESS = 8

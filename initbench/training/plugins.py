@@ -1,13 +1,10 @@
-"""Plugins in a worker: their code comes with each task, and no function of it may change what others train."""
+"""Plugins in a worker: their code, which comes with a task, the place of its errors, and the check of its weights."""
 
 import hashlib
 import traceback
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
-import torch
 
 from initbench.errors import PluginError, UserError
 from initbench.initializers.model import Parameters
@@ -20,7 +17,6 @@ from initbench.spec.cell import Cell
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
 from initbench.training.plain import PlainData
-from initbench.training.stack import prepare_process
 
 _executed: dict[str, Bundle] = {}
 
@@ -43,7 +39,6 @@ def prepare(bundles: Iterable[Mapping[str, Any]], cells: Sequence[Cell]) -> None
     if missing := store.missing(names):
         lacking = sorted({own[0] for name in names for own in OWN_NAME.finditer(name) if own[2] in missing})
         raise PluginError(f"the code of {', '.join(map(shorten_digests, lacking))} was not sent to this worker")
-    restore_process()
 
 
 def reason(error: BaseException) -> str:
@@ -54,22 +49,6 @@ def reason(error: BaseException) -> str:
         if bundle := _executed.get(frame.filename.partition("/")[0].removeprefix(PREFIX)):
             return located(error, bundle)
     return f"{type(error).__name__}: {error}"
-
-
-def restore_process() -> None:
-    """Undo what a plugin may have set for the whole process: it would change the bits of other cells.
-
-    Without plugins there is nothing to undo.
-    """
-    if not _executed:
-        return
-    prepare_process()
-    torch.set_default_dtype(torch.float32)
-    torch.set_default_device(None)
-    torch.set_grad_enabled(True)
-    torch.set_float32_matmul_precision("highest")
-    torch.use_deterministic_algorithms(False)
-    np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
 
 
 # The first cell that this process has trained with each own initializer, on each data set and each network, and a
@@ -90,7 +69,6 @@ class Repeats:
     def add(self, cell: Cell, parameters: Parameters) -> None:
         """Take note of the parameters that a cell's training begins with."""
         if digests_in(cell.initializer, cell.bias_initializer):
-            restore_process()
             key = cell.initializer, cell.bias_initializer, cell.dataset, cell.hidden
             self._keys.add(key)
             _first.setdefault(key, (cell, _digest(parameters)))
@@ -106,7 +84,6 @@ class Repeats:
             if _digest(initial_parameters(cell, layers, data.read)) != digest:
                 names = (OWN_NAME.search(name) for name in key[:2])
                 raise PluginError(not_repeated(next(own[0] for own in names if own)))
-        restore_process()
 
 
 def _digest(parameters: Parameters) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from initbench.initializers import schemes
 from initbench.random import streams
+from initbench.registry import digests_in
 from initbench.spec.cell import Cell
 from initbench.training.data import Data
 from initbench.training.network import Network, PassBuffers
@@ -22,15 +23,6 @@ Floats = NDArray[np.float64]
 
 # A graph is recorded after some steps: by then libraries have chosen their algorithms and allocated their memory.
 STEPS_BEFORE_RECORDING = 3
-
-
-def prepare_process() -> None:
-    """Settings of torch that are part of the training semantics: one thread, and denormal numbers flushed to zero.
-
-    Denormals (below 10⁻³⁸) change nothing that is measured, and slow a saturated network's products tenfold.
-    """
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
 
 
 @dataclass(frozen=True)
@@ -97,9 +89,9 @@ class Steps:
         initialized: Initialized = lambda cell, seconds, parameters: None,
     ) -> None:
         first = cells[0]
+        self.network = Network(cells, data, dtype, initialized)
         if data.device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = first.precision != "float32"
-        self.network = Network(cells, data, dtype, initialized)
         self.losses = torch.zeros(first.steps_per_epoch, len(self.network.cells), dtype=dtype, device=data.device)
         self._cells, self._data = cells, data
         self._buffers = PassBuffers(self.network, first.batch_size, training=True)
@@ -191,8 +183,12 @@ def bits_hold(cells: Sequence[Cell], data: Data) -> bool:
 
 
 def quickly_initialized(cell: Cell) -> Cell:
-    """Return the cell with a fast initializer in place of one that uses data or gradients: its steps take as long."""
-    return cell._replace(initializer="he_normal") if schemes.is_network_scheme(cell.initializer) else cell
+    """Return the cell with a fast initializer in place of one that uses data or gradients, or of an own one.
+
+    Its steps take as long.
+    """
+    slow = schemes.is_network_scheme(cell.initializer) or bool(digests_in(cell.initializer))
+    return cell._replace(initializer="he_normal") if slow else cell
 
 
 def _same_bits(left: Tensor, right: Tensor) -> bool:

@@ -40,7 +40,8 @@ from initbench.training import plain, plugins
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
 from initbench.training.plain import Loop, PlainData
-from initbench.training.stack import Epoch, Steps, bits_hold, prepare_process, quickly_initialized, train
+from initbench.training.process import prepare_process
+from initbench.training.stack import Epoch, Steps, bits_hold, quickly_initialized, train
 
 
 def main() -> None:
@@ -104,6 +105,7 @@ def _serve(
     cells = [Cell(*values) for values in task["cells"]]
     number = task["task"]
     plugins.prepare(task.get("plugins", ()), cells)
+    prepare_process()
     form = source.name, cells[0].is_fused
     if form not in data_sets:
         if any(name != source.name for name, _ in data_sets):

@@ -5,16 +5,20 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from cells import exact, make_cell
-from plugin_code import bundle, cell_of
+from plugin_code import OWN_GRID, bundle, cell_of, write_grid
 
+from initbench.api import training
 from initbench.data import datasets
 from initbench.execution import Finished, ProcessPool, Untrained, processes, run_stacks
+from initbench.execution.config import ExecutionConfig
 from initbench.execution.plan import Stack
 from initbench.execution.scheduling import _request
 from initbench.plugins import store
+from initbench.spec import grid
 from initbench.training import worker
 
 MNIST = datasets.find("mnist")
@@ -135,6 +139,21 @@ def test_a_mistake_in_a_plugin_fails_its_cells_with_its_place(reply, text, why):
     assert failure["why"].startswith(why)
     assert failure["memory"] is False
     assert "\n" not in failure["why"]
+
+
+def test_an_error_in_a_method_has_its_place_too(reply):
+    plugin = bundle(f"""
+        {HEAD.replace(chr(10), chr(10) + " " * 8)}
+        from torch import nn
+
+        @ib.activation
+        class Odd(nn.Module):
+            def forward(self, x):
+                return x.no_such_method()
+    """)
+    cell = make_cell(train_size=256, hidden="8", activation=f"Odd@{plugin.digest}")
+    why = reply([cell], plugin)["why"]
+    assert why.startswith("schemes.py, line 10, in Odd.forward: AttributeError: 'Tensor' object has no attribute")
 
 
 IMPURE = {
@@ -301,3 +320,25 @@ def test_what_a_plugin_prints_and_reads_does_not_mix_with_the_tasks(trained):
     metrics, reasons = trained([own, plain], plugin)
     assert reasons == {}
     assert metrics[own] == metrics[plain]
+
+
+@pytest.mark.slow
+def test_all_stacks_of_a_run_train_with_the_bytes_that_were_read_at_its_start(tmp_path):
+    """The plugin's file changes as soon as the first stack is trained, and is gone when the second one is."""
+    path = write_grid(tmp_path, OWN_GRID.replace("seed = 2", "seed = 3"))
+    read = {"allow": lambda *_: None}
+    whole = training.train(grid.read(path, **read), tmp_path / "whole", ExecutionConfig(1), lambda event: None)
+    finished = []
+
+    def change(event):
+        if isinstance(event, Finished):
+            finished.append(event)
+            if len(finished) == 1:
+                (tmp_path / "schemes.py").write_text("raise SystemExit")
+            else:
+                (tmp_path / "schemes.py").unlink(missing_ok=True)
+
+    changed = training.train(grid.read(path, **read), tmp_path / "changed", ExecutionConfig(1, width=3), change)
+    assert len(finished) > 2
+    assert changed.untrained == []
+    pd.testing.assert_frame_equal(changed.frame, whole.frame, check_exact=True)
