@@ -221,6 +221,7 @@ def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Sid
     missing.
     """
     from initbench import stats
+    from initbench.reporting import own_functions
     from initbench.reporting.comparison import Side
     from initbench.reporting.evidence import chances
 
@@ -232,12 +233,14 @@ def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Sid
             not_requested = set(after.grid.cells()) - set(after.rounds.cells)
             frame = frame[~frame["cell"].isin([cell.id for cell in before.cells if cell in not_requested])]
         frames.append(frame)
-        sides.append(Side(experiment.grid.name, frame["cell"].nunique(), environments, str(experiment.folder)))
+        options = own_functions.options(experiment.grid, experiment.plugins)
+        folder = str(experiment.folder)
+        sides.append(Side(experiment.grid.name, frame["cell"].nunique(), environments, folder, options))
     table = stats.changes(frames[0], frames[1], chance={**chances(before.grid), **chances(after.grid)})
     if table.empty:
         raise UserError(
             f"{before.folder} and {after.folder}: have no cell in common; allowed: experiments of one grid, or of "
-            "grids that overlap in all settings, the seed too"
+            f"grids that overlap in all settings, the seed too{own_functions.changed(before.grid, after.grid)}"
         )
     if sides[0].name == sides[1].name:  # two experiments of one grid are named by their folders
         sides = [

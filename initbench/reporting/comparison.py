@@ -22,12 +22,13 @@ from initbench.spec.settings import RULES
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two experiments: its name, its number of cells, its environments, and its folder."""
+    """One of the two experiments: its name, number of cells, environments, folder, and options of `initbench run`."""
 
     name: str
     cells: int
     environments: Sequence[Mapping[str, str]]
     folder: str = ""
+    options: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _next(
     """What to do next, and the commands that do it."""
     if kind == "identical" or (kind == "passed" and limit is not None):
         return "", ()
-    runs = [f"initbench run {shlex.quote(side.folder)}" if side.folder else "initbench run" for side in (before, after)]
+    runs = [shlex.join(["initbench", "run", *filter(None, [side.folder]), *side.options]) for side in (before, after)]
     if kind in ("untested", "inconclusive"):
         needed = stats.seeds_to_pass(table, abs(limit))[0] if limit is not None else np.nan
         if needed > stats.MAX_SEEDS:

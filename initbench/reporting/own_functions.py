@@ -1,5 +1,6 @@
 """The own functions of an experiment's grid, from plugins: their names for people, what they are, and their code."""
 
+import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +8,8 @@ from typing import Any
 
 from initbench.errors import printable
 from initbench.registry import shorten_digests
-from initbench.reporting import limits, names
-from initbench.results.plugin_file import Function, StoredPlugin, own_functions
+from initbench.reporting import limits, names, numbers
+from initbench.results.plugin_file import Function, StoredPlugin, own_functions, own_names
 from initbench.spec.grid import Grid
 
 
@@ -64,6 +65,17 @@ def options(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[str]:
     return [word for main in dict.fromkeys(mains) for word in ("--plugin", f"./{main}" if main[0] == "-" else main)]
 
 
+def changed(before: Grid, after: Grid) -> str:
+    """Return the end of a message: the own functions whose code is not the same in two grids; empty if it is."""
+    names_before, names_after = sorted(own_names(before)), sorted(own_names(after))
+    pairs = [(a, b) for a in names_before for b in names_after if a.partition("@")[0] == b.partition("@")[0]]
+    if not pairs or any(a == b for a, b in pairs):
+        return ""
+    digits = names.digits_of(itertools.chain(*pairs))
+    shown = [f"{shorten_digests(a, digits)} and {shorten_digests(b, digits)}" for a, b in pairs[: limits.MAX_NAMED]]
+    return f"; own functions have other code in each of them: {', '.join(shown)}"
+
+
 def _versions(functions: Iterable[tuple[str, str]], plugins: Mapping[str, StoredPlugin]) -> list[str]:
     """Return the digests of the plugins that have one of these functions, by kind and name; the newest last."""
     wanted = {*functions}
@@ -96,7 +108,7 @@ def described(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[dict[str,
     return described
 
 
-def _files(plugin: StoredPlugin) -> list[tuple[str, str, int]]:
+def _files(plugin: StoredPlugin) -> list[tuple[str, str, str]]:
     """Return of each file of a plugin its name, its text, and how many of its lines are left out; the main file first.
 
     What a page or a terminal would not print as it is, is escaped.
@@ -112,7 +124,8 @@ def _files(plugin: StoredPlugin) -> list[tuple[str, str, int]]:
                 break
             left -= len(text) + 1
             shown_lines.append(text)
-        shown.append((name, "\n".join(shown_lines), len(lines) - len(shown_lines)))
+        left_out = len(lines) - len(shown_lines)
+        shown.append((name, "\n".join(shown_lines), numbers.plural(left_out, "line") * bool(left_out)))
     return shown
 
 
