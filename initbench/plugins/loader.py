@@ -37,15 +37,16 @@ def load(bundle: Bundle) -> ModuleType:
         With the line of `located`, for any exception but KeyboardInterrupt. None of its modules is loaded then.
     """
     package = _package(bundle)
-    if package in _loaders:
-        return sys.modules[_loaders[package].main]
+    if package in _modules:
+        return _modules[package]
     loader = _BundleLoader(package, bundle)
     path = list(sys.path)
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     _loaders[package] = loader
     try:
-        return importlib.import_module(loader.main)
+        _modules[package] = importlib.import_module(loader.main)
+        return _modules[package]
     except BaseException as error:
         del _loaders[package]
         for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
@@ -66,16 +67,20 @@ def located(error: BaseException, bundle: Bundle) -> str:
     package = _package(bundle)
     if isinstance(error, SyntaxError) and (label := _label(error.filename or "", bundle)):
         return printable(syntax_error(error, label))
-    position = bundle.path
+    position, is_own_line = bundle.path, False
     for frame, line in _frames(error):
-        if label := _label(frame.f_code.co_filename, bundle):
+        label = _label(frame.f_code.co_filename, bundle)
+        if label:
             function = _function_name(frame.f_code)
             position = f"{label}, line {line}" + (f", in {function}" if function else "")
+        is_own_line = bool(label) or (is_own_line and frame.f_code.co_filename in _OF_IMPORT)
     if isinstance(error, SystemExit):
         return printable(f"{position}: it calls sys.exit")
     message = _first_line(error).replace(f"{package}.", "").replace(f"{package}/", "")
-    if isinstance(error, ModuleNotFoundError) and error.name and position != bundle.path:
-        message += _advice_on_import(error.name, bundle)
+    if is_own_line and isinstance(error, ModuleNotFoundError):
+        message += _advice_on_import(str(error.name).removeprefix(f"{package}."), bundle)
+    elif message.startswith("cannot cache function"):  # numba's
+        message = f"{message.partition(':')[0]}; leave out cache=True: what a plugin compiles is not kept"
     return printable(f"{position}: {type(error).__name__}" + (f": {message}" if message else ""))
 
 
@@ -166,8 +171,12 @@ class _Finder(MetaPathFinder):
         return loader.find(fullname) if loader else None
 
 
+# Files of functions that import, and of the error that they cannot.
+_OF_IMPORT = frozenset({__file__, importlib.__file__, "<frozen importlib._bootstrap>"})
+
 _FINDER = _Finder()
 _loaders: dict[str, _BundleLoader] = {}
+_modules: dict[str, ModuleType] = {}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -210,9 +219,9 @@ def _first_line(error: BaseException) -> str:
 
 def _advice_on_import(name: str, bundle: Bundle) -> str:
     """Return the end of the message that a module was not found: what to do if it stands beside the plugin."""
-    name = name.removeprefix(f"{_package(bundle)}.")
-    top = name.partition(".")[0]
-    if top in _imported_by_statement(bundle):
+    if "." in name:
+        return ""
+    if name in _imported_by_statement(bundle):
         return f"; it is neither beside {PurePath(bundle.path).name} nor installed"
     return "; a module beside the plugin is imported by an import statement, which is found without running it"
 

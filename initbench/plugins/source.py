@@ -139,7 +139,8 @@ def _checked_name(thing: Any) -> str:
 
 def _is_session(module: ModuleType) -> bool:
     """Return whether a module cannot be imported elsewhere: that of a notebook, a script or an interactive session."""
-    is_python = str(getattr(module, "__file__", None) or "").endswith(".py")
+    file = getattr(module, "__file__", None)
+    is_python = str(file).endswith(".py") if file else hasattr(module, "__path__")
     return module.__name__ == "__main__" or not (is_python or _is_installed(module))
 
 
@@ -254,7 +255,7 @@ class _Session:
         self._define(thing, name)
         parts = [
             ["from __future__ import annotations"] * self._has_lazy_annotations,
-            sorted(self._imports),
+            sorted(line for line in self._imports if not any(other.startswith(f"{line}.") for other in self._imports)),
             [f"{name} = {text}" for name, text in sorted(self._constants.items())],
         ]
         blocks = ["\n".join(lines) for lines in parts if lines]

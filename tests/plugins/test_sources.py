@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import subprocess
 import sys
@@ -215,17 +216,34 @@ def test_a_name_that_means_something_else_by_now_is_refused(project):
     assert error_of(old) == "f: own.f is something else; pass what is defined there as f"
 
 
+def test_a_module_that_was_imported_under_another_name_is_refused(project, tmp_path):
+    project({"own.py": "def f(shape): ..."})
+    spec = importlib.util.spec_from_file_location("renamed", tmp_path / "own.py")
+    module = sys.modules["renamed"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert error_of(module.f) == "own.py: it was not imported as a file of that name, but as renamed"
+
+
+def test_a_function_of_a_file_that_no_longer_parses_is_refused_with_its_line(project):
+    project({"own.py": "def f(shape): ..."})
+    f = importlib.import_module("own").f
+    project({"own.py": "\ndef f(shape) ..."})
+    assert error_of(f) == "own.py, line 2: SyntaxError: expected ':'"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Notebooks
 
 
 def test_a_function_of_a_cell_comes_with_all_that_it_uses(notebook, project):
     project({"helper.py": "def triple(x): return 3 * x\nimport lower", "lower.py": "", "unrelated.py": ""})
+    project({"space/inner.py": "x = 5"})
     notebook.run("""
         import numpy as np
         import math, xml
         import xml.etree.ElementTree
         import helper
+        import space.inner
         import torch.nn.functional as F
         from math import sqrt as root
         from typing import Literal
@@ -263,8 +281,9 @@ def test_a_function_of_a_cell_comes_with_all_that_it_uses(notebook, project):
         def own(shape, *, mode: Literal["a", "b"] = "a", gain: "float" = GAIN, **_: "np.ndarray") -> np.ndarray:
             '''Own weights.'''
             assert xml.etree.ElementTree.fromstring("<a/>").tag == "a"
-            values = [base(shape) * root(4), again(shape), Table().cells(), triple(1), SIZES, NAME, LIMIT, HALF]
-            return values, [np for np in range(2)], len(values), F.relu(ib.losses and _torch().ones(1)), __name__
+            values = [base(shape) * root(4), again(shape), Table().cells(), triple(1), space.inner.x]
+            values += [SIZES, NAME, LIMIT, HALF]
+            return values, [np for np in range(2)], len(values), F.relu(ib.losses and _torch().ones(1)).item(), __name__
 
         def _torch():
             import torch
@@ -277,9 +296,10 @@ def test_a_function_of_a_cell_comes_with_all_that_it_uses(notebook, project):
     assert [type(value) for value in ours[0]] == [type(value) for value in theirs[0]]
     assert inspect.signature(own, eval_str=True) == inspect.signature(original, eval_str=True)
     code, _ = bundle_of(original)
-    assert set(code.files) == {"notebook_cell.own.py", "notebook_cell.py", "helper.py", "lower.py"}
+    assert set(code.files) == {"notebook_cell.own.py", "notebook_cell.py", "helper.py", "lower.py", "space/inner.py"}
     text = code.files["notebook_cell.py"].decode()
     assert "UNUSED" not in text
+    assert text.count("import xml") == 1
     assert "x = 1" not in text
     assert code.path == "notebook"
 
