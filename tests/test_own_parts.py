@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from command import ended
 
+from initbench.api import battery
 from initbench.plugins import consent
 from initbench.spec import grid
 
@@ -25,9 +26,10 @@ def folder(tmp_path_factory):
 
 def test_every_function_of_the_page_can_be_used_as_its_grids_say(folder):
     plugins = {plugin.main for name in ("grid", "functions") for plugin in read(folder, name).plugins.values()}
-    assert (
-        plugins == {"my_schemes.py", "my_data_schemes.py", "my_functions.py"} == {p.name for p in folder.glob("*.py")}
-    )
+    tried = battery.of_file(folder / "try_this.py", quick=True)
+    assert [name.partition("@")[0] for name in tried.own] == ["coin"]
+    assert plugins == {"my_schemes.py", "my_data_schemes.py", "my_functions.py"}
+    assert {p.name for p in folder.glob("*.py")} == {*plugins, "try_this.py"}
     functions = read(folder, "functions")
     assert len(functions) == 3 * 3 * 2 * 2 * 5
     assert sum(name.count("@") for values in functions.axes.values() for name in map(str, values)) == 6

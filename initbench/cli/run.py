@@ -4,7 +4,7 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,8 +40,11 @@ MAX_EARLIER = 3  # earlier versions of own functions that a line names
 
 if TYPE_CHECKING:
     from initbench.api.training import Looked, RunResult, Started
+    from initbench.execution.config import ExecutionConfig
     from initbench.execution.estimate import Estimate
     from initbench.execution.events import Event
+    from initbench.reporting.evidence import Evidence
+    from initbench.spec.grid import Grid
 
 
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench new --preset keepcoding grid.toml")
@@ -91,9 +94,9 @@ def plan(
         on_gpu = "" if guess.device == "cpu" else ", on the GPU"
         least = "" if planned.most is None else f"at least {plural(guess.cells, 'cell')}, "
         say(f"{least}{plural(guess.stacks, 'stack')} to train, by {plural(guess.workers, 'worker')}{on_gpu}")
-        say(f"{_cost(guess)} (estimated on this machine)")
+        say(f"{cost(guess)} (estimated on this machine)")
         if most := planned.most:
-            say(f"at most {plural(most.cells, 'cell')}, {plural(most.stacks, 'stack')}: {_cost(most)}")
+            say(f"at most {plural(most.cells, 'cell')}, {plural(most.stacks, 'stack')}: {cost(most)}")
     else:
         say("nothing to train")
     if planned.too_few_seeds:
@@ -102,7 +105,8 @@ def plan(
         say(f"Warning: {seeds} too few for any conclusion: {why}. Use five or more: --set seed=5")
 
 
-def _cost(guess: "Estimate") -> str:
+def cost(guess: "Estimate") -> str:
+    """Return what a training takes, in words."""
     from initbench.durations import duration
 
     return f"about {duration(round(guess.seconds))} and {guess.memory / 1e9:.1f} GB of memory"
@@ -128,7 +132,6 @@ def run(
     allow_plugins: AllowPlugins = False,
 ) -> None:
     """Train a grid and write its report. Cells that are trained already are not trained again."""
-    from initbench.api import training
     from initbench.execution.config import ExecutionConfig, device_in
     from initbench.spec.gridfile import is_transient, label
 
@@ -140,11 +143,29 @@ def run(
         resume += plugin_words([bundle.path for bundle in grid.plugins.values()], allow_plugins)
     else:
         resume += [label(path), *(word for pair in overrides or () for word in ("--set", pair)), *["--smoke"] * smoke]
-        resume += _option("--device", device) + _option("--results", results)
+        resume += option("--device", device) + option("--results", results)
         resume += plugin_words(plugins, allow_plugins)
-    resume += _option("--workers", workers) + _option("--width", width)
-    resume += _option("--scheduler", scheduler) + _option("--processor", processor) + ["--no-report"] * no_report
-    config = ExecutionConfig(workers, width, scheduler, processor, device_in(grid))
+    resume += option("--workers", workers) + option("--width", width)
+    resume += option("--scheduler", scheduler) + option("--processor", processor) + ["--no-report"] * no_report
+    train_and_print(
+        grid, folder, ExecutionConfig(workers, width, scheduler, processor, device_in(grid)), resume, no_report
+    )
+
+
+def train_and_print(
+    grid: "Grid",
+    folder: Path,
+    config: "ExecutionConfig",
+    resume: Sequence[str],
+    no_report: bool,
+    conclusion: "Callable[[Evidence], Iterable[str]]" = lambda _: (),
+) -> None:
+    """Train a grid, and print the progress, the summary, the lines of a conclusion, and the report's path.
+
+    `resume` is the command that does it, in words.
+    """
+    from initbench.api import training
+
     interrupt_once()
     try:
         with _listener() as on_event:
@@ -160,7 +181,7 @@ def run(
             print_error(note)
         print_error(f"Resume with: {shlex.join(resume)}")
         raise typer.Exit(FAILED) from None
-    _print_summary(result, resume)
+    _print_summary(result, resume, conclusion)
     if result.report_error:
         print_error(
             f"The report could not be written: {_why(result.report_error)}. The results are kept; to write it: "
@@ -173,7 +194,9 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def _print_summary(result: "RunResult", command: Sequence[str]) -> None:
+def _print_summary(
+    result: "RunResult", command: Sequence[str], conclusion: "Callable[[Evidence], Iterable[str]]"
+) -> None:
     from initbench.api.outputs import evidence_of
     from initbench.reporting.terminal import summary_table
 
@@ -182,6 +205,8 @@ def _print_summary(result: "RunResult", command: Sequence[str]) -> None:
         return
     if evidence := result.evidence or evidence_of(result.experiment, result.frame):
         summary_table(evidence, command)
+        for line in conclusion(evidence):
+            say(line)
     if result.report:
         say(f"Report: {result.report.path}{UNCHANGED * result.report.unchanged}")
     else:
@@ -189,7 +214,8 @@ def _print_summary(result: "RunResult", command: Sequence[str]) -> None:
         say(f"No report was written (--no-report); to write it: {again}")
 
 
-def _option(name: str, value: object) -> list[str]:
+def option(name: str, value: object) -> list[str]:
+    """Return an option of a command in words; nothing if it is not given."""
     return [name, str(value)] if value else []
 
 
