@@ -28,6 +28,9 @@ class Estimate:
 # Besides the training: the start of the workers, and the report.
 START_SECONDS, REPORT_SECONDS, REPORT_SECONDS_PER_CELL = 2.5, 4.0, 1e-4
 
+# What PyTorch loads in a worker at its first optimizer, which only the plain loop has: seconds and bytes (measured).
+PLAIN_START_SECONDS, PLAIN_BYTES = 1.2, 45e6
+
 # Measured, in bytes: the parent with tables and figures, and each cell in it; a worker with torch and MNIST, which it
 # holds twice while it reads.
 PARENT_BYTES, CELL_BYTES, WORKER_BYTES, MNIST_BYTES = 300e6, 1.5e3, 450e6, 55e6
@@ -59,12 +62,16 @@ def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: Executi
     pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())
     stack_bytes = (len(s.cells) * training_bytes(s.cells[0], s.source) for s in stacks)
     worker_bytes = WORKER_BYTES + max(stack_bytes) + 2 * max(0.0, pixels - MNIST_BYTES)
+    start_seconds = START_SECONDS
+    if plain := [stack for stack in stacks if not stack.cells[0].is_fused]:
+        start_seconds += PLAIN_START_SECONDS
+        worker_bytes += PLAIN_BYTES + pixels * (len(plain) < len(stacks))  # each form of the data
     # Images that initializers use, in float64, twice.
     images_used = [
         min(MAX_IMAGES, BATCHES_USED * c.batch_size) for c in cells if schemes.is_network_scheme(c.initializer)
     ]
     worker_bytes += 16.0 * max(images_used, default=0) * max(s.pixels for s in grid.sources.values())
     in_report = n_trained + len(cells)
-    total = START_SECONDS + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * in_report
+    total = start_seconds + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * in_report
     memory = PARENT_BYTES + CELL_BYTES * in_report + count * worker_bytes
     return Estimate(len(cells), len(stacks), total, memory, count, device)

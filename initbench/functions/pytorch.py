@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from initbench.errors import UserError
+from initbench.errors import PluginError
 from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES, computed_output
 from initbench.functions.optimizers import OPTIMIZERS
@@ -39,26 +39,26 @@ OPTIMIZER_ATTRIBUTES = ("step", "zero_grad", "param_groups")
 def optimizer(name: str, weights: Iterable[Tensor], learning_rate: float) -> torch.optim.Optimizer:
     """Return PyTorch's optimizer of some parameter arrays.
 
-    Raises UserError for a user's that cannot be used as one of PyTorch's, or whose step needs a closure.
+    Raises PluginError for a user's that cannot be used as one of PyTorch's, or whose step needs a closure.
     """
     record, parameters = OPTIMIZERS.lookup(name)
     optimizer: torch.optim.Optimizer = record.torch(weights, learning_rate, **parameters)
     refusal = f"optimizer = {shorten_digests(name)!r} cannot train"
     missing = [attribute for attribute in OPTIMIZER_ATTRIBUTES if not hasattr(optimizer, attribute)]
     if missing:
-        raise UserError(
+        raise PluginError(
             f"{refusal}: it has no {', '.join(missing)}; required: step(), zero_grad(), and param_groups, dictionaries "
             "with the key 'lr'"
         )
     if not all("lr" in group for group in optimizer.param_groups):
-        raise UserError(f"{refusal}: a group of its param_groups has no 'lr'; give each its learning rate")
+        raise PluginError(f"{refusal}: a group of its param_groups has no 'lr'; give each its learning rate")
     required = [
         argument.name
         for argument in inspect.signature(optimizer.step).parameters.values()
         if argument.default is argument.empty and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
     ]
     if required:
-        raise UserError(
+        raise PluginError(
             f"{refusal}: its step needs {', '.join(required)}; allowed: an optimizer that steps from one gradient, "
             "without a closure"
         )

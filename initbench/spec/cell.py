@@ -94,10 +94,7 @@ class Cell(NamedTuple):
 
     @property
     def is_fused(self) -> bool:
-        """Whether it trains in stacks; otherwise one of its functions has no fused form, and the plain loop trains it.
-
-        A cell without a hidden layer has its output activation alone.
-        """
+        """Whether it trains in stacks; otherwise one of its functions has no fused form: the plain loop trains it."""
         return has_fused_forms(self.activation, self.output_activation, self.loss, self.optimizer)
 
     @property

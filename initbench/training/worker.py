@@ -222,20 +222,22 @@ def _speed(cells: list[Cell], data: Data | PlainData) -> dict[str, float]:
     The cells of a stack that is not fused have one kind, and train one after the other.
     """
     cells = [quickly_initialized(cell) for cell in cells]
-    begin = time.perf_counter()
     if isinstance(data, PlainData):
+        Loop(cells[0], data)  # the first of a process loads a second's worth of PyTorch
+        begin = time.perf_counter()
         loop = Loop(cells[0], data)
         start = time.perf_counter() - begin
         split = plain.Split(*(array[:MEASURED_IMAGES] for array in data.test))
         evaluation = _mean_seconds(lambda: loop.evaluate(split)) / len(split.labels)  # before a step can diverge
         step = _mean_seconds(lambda: loop.take(4).finish()) / 4
         return {"step": step * len(cells), "evaluation": evaluation * len(cells), "start": start * len(cells)}
+    begin = time.perf_counter()
     steps = Steps(cells, data)
     start = time.perf_counter() - begin
     step = _mean_seconds(lambda: steps.take(4).finish()) / 4
     blocks = data.test[: MEASURED_IMAGES // EVALUATION_BATCH]
-    n_images = sum(len(block.images) for block in blocks)
-    evaluation = _mean_seconds(lambda: [array.cpu() for array in steps.network.evaluate(blocks)]) / n_images
+    images = sum(len(block.images) for block in blocks)
+    evaluation = _mean_seconds(lambda: [array.cpu() for array in steps.network.evaluate(blocks)]) / images
     return {"step": step, "evaluation": evaluation, "start": start}
 
 
