@@ -167,8 +167,7 @@ def _require_code(missing: Iterable[Cell], experiment: Experiment) -> None:
     """Raise UserError if cells that are to be trained name a plugin's function whose code is not loaded."""
     names = sorted({value for cell in missing for value in cell if isinstance(value, str)})
     if code_missing(names):
-        stored_files = {digest: stored.bundle.main for digest, stored in experiment.plugins.items()}
-        raise UserError(*(f"{experiment.folder}: {line}" for line in code_missing(names, stored_files)))
+        raise UserError(*(f"{experiment.folder}: {line}" for line in code_missing(names, experiment.plugin_files)))
 
 
 def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate:

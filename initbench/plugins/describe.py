@@ -4,7 +4,9 @@ Their code runs in the host, a child process (`initbench.plugins.host`): one tha
 """
 
 import json
+import os
 import queue
+import signal
 import subprocess
 import tempfile
 import threading
@@ -52,11 +54,13 @@ class Host:
 
     def __exit__(self, *_: object) -> None:
         if self._process:
+            if os.name == "posix":
+                with suppress(OSError):
+                    os.killpg(self._process.pid, signal.SIGKILL)  # and the processes that a plugin started
             self._process.kill()
             self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
-                with suppress(OSError):
-                    stream.close()  # type: ignore[union-attr]
+            with suppress(OSError):
+                self._process.stdin.close()  # type: ignore[union-attr]
             self._errors.close()
             self._process = None
 
@@ -156,7 +160,8 @@ class Host:
 
 
 def _read(stream: Any, lines: "queue.SimpleQueue[str | None]") -> None:
-    with suppress(OSError, ValueError):  # its streams are closed at the end
+    """Read a host's replies until no process has the pipe; only this thread closes it, since a reader blocks others."""
+    with stream, suppress(OSError, ValueError):
         for line in stream:
             lines.put(line)
     lines.put(None)

@@ -127,6 +127,11 @@ class Experiment:
         """The plugins whose functions were trained here, by digest, the newest last; a line in `notes` for damage."""
         return plugin_file.read(self.folder, self.notes)
 
+    @property
+    def plugin_files(self) -> dict[str, str]:
+        """The names of the files of these plugins, by digest."""
+        return {digest: stored.bundle.main for digest, stored in self.plugins.items()}
+
     def missing(self) -> list[Cell]:
         """Return the experiment's cells that no part holds."""
         return self.inventory()[0]

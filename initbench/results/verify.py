@@ -141,7 +141,9 @@ def retrain(
         and not (not_loaded and not_loaded & digests_in(*cell.functions))
     ]
     cells = random.Random(seed).sample(trained, min(sample, len(trained)))
-    result = RetrainResult(sampled=len(cells), absent=absent, code_missing=code_missing(sorted(names)))
+    result = RetrainResult(
+        sampled=len(cells), absent=absent, code_missing=code_missing(sorted(names), experiment.plugin_files)
+    )
     if not cells:
         return result
     stored = _rows(experiment, checked, {cell.id for cell in cells})

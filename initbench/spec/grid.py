@@ -107,7 +107,8 @@ def read(
     path = Path(path)
     text, origin = gridfile.read_text(path), gridfile.label(path)
     name = name or gridfile.default_name(path)
-    folder = None if gridfile.experiment_folder(path) else path.parent
+    own_folder = Path() if gridfile.is_transient(path) else path.parent  # a pipe is in no folder
+    folder = None if gridfile.experiment_folder(path) else own_folder
     small: dict[str, object] = {}
     while True:
         grid = parse(

@@ -336,8 +336,11 @@ OF_TERMINAL = (
 )
 
 
-def in_terminal(folder, typed, *arguments):
-    """The status and the output of a process of the command line in a terminal, in which a question is answered."""
+def in_terminal(folder, typed, *arguments, then=b""):
+    """The status and the output of a process of the command line in a terminal, in which a question is answered.
+
+    `then` is typed two seconds later.
+    """
     parent, terminal = pty.openpty()
     with contextlib.ExitStack() as closing:
         closing.callback(os.close, parent)
@@ -361,6 +364,9 @@ def in_terminal(folder, typed, *arguments):
             if not answered and b"[y/N] " in output:
                 answered = True
                 os.write(parent, typed)
+                if then:
+                    time.sleep(2)
+                    os.write(parent, then)
         return process.wait(60), output.decode().replace("\r\n", "\n")
 
 
@@ -380,3 +386,23 @@ def test_in_a_terminal_the_files_are_shown_with_a_question_until_a_yes(here):
     assert (status, "[y/N]" in output, "6 cells" in output) == (0, False, True)
     (here / "scales.py").write_text("GAIN = 1.2\n")
     assert in_terminal(here, b"n\n", "plan", "grid.toml")[1].endswith(no)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_what_a_plugin_does(here):
+    (here / "my_schemes.py").write_text(plugin(before="time.sleep(600)"))
+    begin = time.monotonic()
+    status, output = in_terminal(here, b"y\n", "plan", "grid.toml", then=b"\x03")
+    assert (status, "Traceback" in output) == (130, False), output
+    assert time.monotonic() - begin < 30
+
+
+@pytest.mark.slow
+def test_processes_that_a_plugin_starts_do_not_hold_the_command(here, initbench):
+    for own_session in ("", "os.setsid(); "):
+        child = f"if os.fork() == 0:\n    {own_session}time.sleep(40)\n    os._exit(0)"
+        (here / "my_schemes.py").write_text(plugin(before=child))
+        begin = time.monotonic()
+        status, listed, _ = initbench("list", "initializers", "--plugin", "my_schemes.py", "--allow-plugins")
+        assert (status, listed.endswith("  scaled_orthogonal  (also for biases)\n      No description.\n")) == (0, True)
+        assert time.monotonic() - begin < 20
