@@ -159,13 +159,13 @@ def test_the_weights_are_those_of_the_function(host, names):
     shape = (12, 7)
     full = names["initializer", "scaled_orthogonal"]
     expected = np.float32(1.3) * initializers.orthogonal(shape, seed=3)
-    W = host.weights(f"{full}(gain=1.3)", shape, {"seed": 3})
+    W = host.weights(f"{full}(gain=1.3)", shape, seed=3)
     assert W.dtype == np.float32
     np.testing.assert_allclose(W, expected, rtol=1e-6)
-    W = host.weights(names["initializer", "bare"], shape, {"seed": 3})
+    W = host.weights(names["initializer", "bare"], shape, seed=3)
     assert np.array_equal(W, np.random.default_rng(3).normal(0, 0.05, shape).astype(np.float32))
     supplied = {"position": "last", "depth": 4, "activation": "tanh"}
-    assert (host.weights(names["initializer", "by_position"], shape, supplied) == 24).all()
+    assert (host.weights(names["initializer", "by_position"], shape, **supplied) == 24).all()
     assert seed.spawn_key  # what training supplies is a sequence, which default_rng takes
 
 
