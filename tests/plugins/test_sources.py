@@ -4,14 +4,17 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from initbench.api.grids import grid_of
 from initbench.errors import UserError
 from initbench.plugins import bundle, loader
 from initbench.plugins.marks import kind_of
@@ -20,6 +23,8 @@ from initbench.plugins.source import bundle_of
 from initbench.system import children
 
 shell = pytest.importorskip("IPython.core.interactiveshell", reason="IPython is not installed")
+
+PAGE = Path(__file__).parents[2] / "docs" / "own-parts.md"
 
 
 @pytest.fixture
@@ -302,6 +307,15 @@ def test_a_function_of_a_cell_comes_with_all_that_it_uses(notebook, project):
     assert text.count("import xml") == 1
     assert "x = 1" not in text
     assert code.path == "notebook"
+
+
+def test_the_cell_of_the_page_is_a_grid_whose_functions_can_be_used(notebook):
+    cell = re.search(r"```python\nimport torch\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    notebook.run("import torch\n" + cell[1])
+    grid, _ = grid_of(notebook["grid"], None, None, allow_plugins=True)
+    names = {re.sub("@.*?(?=$|\\()", "", str(value)) for values in grid.axes.values() for value in values}
+    assert {"scaled_orthogonal", "scaled_orthogonal(gain=1.3)", "Mish", "sin"} <= names
+    assert len(grid.plugins) == 3
 
 
 def test_the_same_source_has_the_same_digest_whichever_cell_it_is_in(notebook, monkeypatch):
