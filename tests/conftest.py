@@ -1,5 +1,6 @@
 """What the tests share: MNIST whole and cut small, disks that can be full, and a watch over what a program does."""
 
+import functools
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported, which rea
 import hypothesis
 import pytest
 import watch
-from cells import SMALL_GRID
+from plugin_code import small_grid
 
 # A shell ignores Ctrl-C for what it starts in the background, and so would the runs that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -55,10 +56,14 @@ def small(mnist):
 
 
 @pytest.fixture
-def grid_file(tmp_path):
-    path = tmp_path / "small.toml"
-    path.write_text(SMALL_GRID)
-    return path
+def kind(request):
+    """Whose functions an experiment has, `built-in` or of a `plugin`; `plugin_code.both_kinds` parametrizes it."""
+    return getattr(request, "param", "built-in")
+
+
+@pytest.fixture
+def grid_file(kind, tmp_path):
+    return small_grid(tmp_path, kind)
 
 
 @pytest.fixture
@@ -97,12 +102,23 @@ def hook():
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """A small experiment, trained once for all tests that read its folder, and its table; `copied` is for changes."""
-    root = tmp_path_factory.mktemp("trained")
-    (root / "small.toml").write_text(SMALL_GRID)
-    frame = ib.run(root / "small.toml", results=root / "results", workers=1).frame
-    return root / "results" / "small", frame
+def experiments(tmp_path_factory):
+    """A function that returns the folder and the table of a small experiment of a kind, trained once."""
+
+    @functools.cache
+    def experiment(kind):
+        root = tmp_path_factory.mktemp("trained")
+        path = small_grid(root, kind)
+        frame = ib.run(path, results=root / "results", workers=1, allow_plugins=True).frame
+        return root / "results" / "small", frame
+
+    return experiment
+
+
+@pytest.fixture
+def trained(kind, experiments):
+    """A small experiment that tests only read: its folder, and its table; `copied` is for changes."""
+    return experiments(kind)
 
 
 @pytest.fixture

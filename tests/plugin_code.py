@@ -2,6 +2,7 @@
 
 import textwrap
 
+import pytest
 from cells import SMALL_GRID, make_cell
 
 from initbench.plugins.bundle import Bundle
@@ -41,8 +42,15 @@ OWN_GRID = SMALL_GRID.replace('"zeros"', '"mine"').replace('"relu"', '"bent"')
 OWN_GRID = f'plugins = ["schemes.py"]\n{OWN_GRID}'
 
 
-def write_grid(folder, text=OWN_GRID, name="small.toml", code=PLUGIN):
-    """Write a grid file, and its plugin beside it; return the path of the grid file."""
-    (folder / "schemes.py").write_text(code)
-    (folder / name).write_text(text)
+def small_grid(folder, kind="plugin", text="", name="small.toml"):
+    """Write the small grid of a kind, and its plugin beside it, and return its path."""
+    if kind == "plugin":
+        (folder / "schemes.py").write_text(PLUGIN)
+    (folder / name).write_text(text or (OWN_GRID if kind == "plugin" else SMALL_GRID))
     return folder / name
+
+
+# A test of the contract of results, for experiments without and with plugins; the second ones are slow.
+both_kinds = pytest.mark.parametrize(
+    "kind", ["built-in", pytest.param("plugin", marks=pytest.mark.slow)], indirect=True
+)

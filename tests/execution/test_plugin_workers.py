@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from cells import exact, make_cell
-from plugin_code import OWN_GRID, bundle, cell_of, write_grid
+from plugin_code import OWN_GRID, bundle, cell_of, small_grid
 
 from initbench.api import training
 from initbench.data import datasets
@@ -325,7 +325,7 @@ def test_what_a_plugin_prints_and_reads_does_not_mix_with_the_tasks(trained):
 @pytest.mark.slow
 def test_all_stacks_of_a_run_train_with_the_bytes_that_were_read_at_its_start(tmp_path):
     """The plugin's file changes as soon as the first stack is trained, and is gone when the second one is."""
-    path = write_grid(tmp_path, OWN_GRID.replace("seed = 2", "seed = 3"))
+    path = small_grid(tmp_path, text=OWN_GRID.replace("seed = 2", "seed = 3"))
     read = {"allow": lambda *_: None}
     whole = training.train(grid.read(path, **read), tmp_path / "whole", ExecutionConfig(1), lambda event: None)
     finished = []

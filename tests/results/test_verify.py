@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cells import exact
+from plugin_code import both_kinds
 from typer.testing import CliRunner
 
 import initbench as ib
@@ -43,24 +44,39 @@ def rewritten(folder, change, metadata=None):
     return store.write_part(folder, table, part.metadata if metadata is None else metadata)
 
 
+@pytest.fixture
+def code(kind, grid_file):
+    """The files of the plugins of a small experiment."""
+    return [grid_file.parent / "schemes.py"] if kind == "plugin" else []
+
+
+def verified(folder, code, *options):
+    """The result of the command `verify`."""
+    plugins = [option for path in code for option in ("--plugin", str(path))]
+    allow = ["--allow-plugins"] * bool(code)
+    return CliRunner().invoke(app, ["verify", str(folder), "--workers", "1", *options, *plugins, *allow])
+
+
 def problems(folder):
     return verify.check(Experiment.open(folder)).problems
 
 
 @exact
-def test_a_sound_experiment_verifies_and_does_not_change(folder):
+@both_kinds
+def test_a_sound_experiment_verifies_and_does_not_change(folder, code):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert ib.verify(folder, sample=5, seed=1, workers=1) == []
-    result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "4", "--seed", "3", "--workers", "1"])
+    assert ib.verify(folder, sample=5, seed=1, workers=1, plugins=code, allow_plugins=True) == []
+    result = verified(folder, code, "--sample", "4", "--seed", "3")
     assert result.exit_code == 0, result.output
-    assert "12 of 12 cells, in 2 parts" in result.output
+    assert f"12 of 12 cells, in {len(list((folder / 'parts').iterdir()))} parts" in result.output
     assert "4 of 4 retrained cells have the same bits" in result.output
     assert result.output.splitlines()[-1] == "Sound"
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 @exact
-def test_training_again_detects_a_changed_number_with_a_valid_checksum(folder):
+@both_kinds
+def test_training_again_detects_a_changed_number_with_a_valid_checksum(folder, code):
     def change(rows):
         rows.loc[rows["epoch"] == 2, "test_accuracy"] += 1e-9
         return rows
@@ -70,16 +86,17 @@ def test_training_again_detects_a_changed_number_with_a_valid_checksum(folder):
         metadata["cpu_capability"],
         metadata["blas"],
     )  # earlier versions do not record these
-    rewritten(folder, change, metadata)
+    part = rewritten(folder, change, metadata)
     assert problems(folder) == []
-    lines = ib.verify(folder, sample=12, workers=1)
-    assert len(lines) == 6
+    count = pd.read_parquet(folder / "parts" / f"{part}.parquet")["cell"].nunique()
+    lines = ib.verify(folder, sample=12, workers=1, plugins=code, allow_plugins=True)
+    assert len(lines) == count
     assert all("rows differ from epoch 2 on" in line for line in lines)
     assert all("same kind of processor with the same versions" in line for line in lines)
-    result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "12", "--workers", "1"])
+    result = verified(folder, code, "--sample", "12")
     assert result.exit_code == 1
-    assert "6 of 12 retrained cells have the same bits" in result.output
-    assert result.output.splitlines()[-1] == "Not sound: 6 problems"
+    assert f"{12 - count} of 12 retrained cells have the same bits" in result.output
+    assert result.output.splitlines()[-1] == f"Not sound: {count} problem{'s' * (count > 1)}"
 
 
 def test_a_cell_of_another_processor_may_differ_and_is_listed_separately(folder):
