@@ -12,7 +12,7 @@ from initbench.api.outputs import write_report
 from initbench.api.progress import display_for, each_round
 from initbench.api.results import Result
 from initbench.execution.config import ExecutionConfig, device_in
-from initbench.plugins import consent
+from initbench.plugins import consent, describe
 from initbench.results.experiment import Experiment
 from initbench.spec.grid import Grid
 
@@ -305,8 +305,7 @@ def verify(
     Raises UserError if the folder is not an experiment.
     """
     experiment = rounds.opened(folder)
-    if plugins:
-        managed.load_plugins(plugins, consent.allow if allow_plugins else consent.refuse_unless_allowed, "ib.verify")
+    describe.load(plugins, consent.allow if allow_plugins else consent.refuse_unless_allowed, "ib.verify")
     # On any device: the one that the grid names may not be here.
     return managed.verify(experiment, sample, seed, ExecutionConfig(workers)).problems
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from initbench.api import rounds
 from initbench.errors import UserError, shown
 from initbench.execution.config import LOCAL, ExecutionConfig, check_backend
-from initbench.plugins import bundle, consent
-from initbench.plugins.describe import described, hosting
 from initbench.results.experiment import Experiment
 from initbench.results.merge import merge_experiments
 from initbench.results.verify import CheckResult, RetrainResult, check, retrain
@@ -30,14 +28,6 @@ class Verification:
     def reproduced(self) -> bool:
         """Whether cells were retrained, and all have the same bits."""
         return self.retrained is not None and self.retrained.same == self.retrained.sampled > 0
-
-
-def load_plugins(paths: Sequence[str | Path], allow: consent.Allow, origin: str) -> None:
-    """Let the functions of plugins be known to this process; `allow` raises UserError unless their code may run."""
-    bundles = [bundle.read(path) for path in paths]
-    allow(origin, "", bundles)
-    with hosting() as host:
-        described(bundles, host)
 
 
 def verify(

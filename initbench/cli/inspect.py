@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench.cli import output
-from initbench.cli.options import AllowPlugins, Force, Plugins, load_plugins, read_plugins, refuse_to_overwrite
+from initbench.cli.options import AllowPlugins, Force, Plugins, load_plugins, refuse_to_overwrite
 from initbench.cli.program import app, say
 from initbench.errors import UserError, nearest, printable, shown
 from initbench.registry import Entry, naming, shorten_digests
@@ -44,7 +44,7 @@ def list_(
     """List what a grid file can name, with parameters and defaults."""
     if kind not in (None, *KINDS):
         raise UserError(f"there is no list of {shown(kind)}; allowed: {', '.join(KINDS)}{nearest(kind, KINDS)}")
-    bundles = load_plugins(plugins, allow_plugins, "initbench list")
+    bundles = load_plugins(plugins, allow_plugins, "initbench list")[0] if plugins else []
     if kind:
         _print_list(kind)
     else:
@@ -153,7 +153,7 @@ def show(
     Schemes that depend on data or gradients need --shape 784,UNITS: the first layer of 784-UNITS-10 on MNIST is drawn.
     """
     from initbench.initializers import schemes
-    from initbench.plugins.describe import described, hosting
+    from initbench.plugins.describe import hosting
     from initbench.reporting.figures import weights
 
     if position not in schemes.POSITIONS:
@@ -166,10 +166,10 @@ def show(
     if out:
         refuse_to_overwrite(out, force)
     sizes = parse_shape(shape)
-    bundles = read_plugins(plugins, allow_plugins, "initbench show")
+    names = load_plugins(plugins, allow_plugins, "initbench show")[1]
     supplied = {"position": position, "depth": depth, "fan_in": sizes[0], "seed": seed}
     try:
-        with hosting() as host, naming(described(bundles, host)):
+        with hosting() as host, naming(names):
             title, W, distribution, network = _weights(scheme, sizes, activation, supplied, host)
     except ValueError as error:
         raise UserError(f"{scheme}: {error}" if scheme not in str(error) else str(error)) from None

@@ -13,6 +13,7 @@ from initbench.errors import UserError
 
 if TYPE_CHECKING:
     from initbench.plugins.bundle import Bundle
+    from initbench.plugins.describe import Names
     from initbench.results.experiment import Experiment
     from initbench.spec.grid import Grid
 
@@ -144,25 +145,11 @@ def each_once(plugins: list[Path] | None) -> Sequence[Path]:
     return plugins or ()
 
 
-def read_plugins(plugins: list[Path] | None, allow_plugins: bool, command: str) -> "list[Bundle]":
-    """Return the code of all --plugin options, with leave to run it; `command`, which has no grid file, asks for it."""
-    if not plugins:
-        return []
-    from initbench.plugins import bundle, consent
+def load_plugins(plugins: list[Path] | None, allow_plugins: bool, command: str) -> "tuple[list[Bundle], Names]":
+    """Let the functions of all --plugin options be known to a command without a grid file: see `describe.load`."""
+    from initbench.plugins import consent, describe
 
-    bundles = [bundle.read(path) for path in each_once(plugins)]
-    (consent.allow if allow_plugins else consent.ask)(command, "", bundles)
-    return bundles
-
-
-def load_plugins(plugins: list[Path] | None, allow_plugins: bool, command: str) -> "list[Bundle]":
-    """Let the functions of all --plugin options be known; returns their code, see `read_plugins`."""
-    if bundles := read_plugins(plugins, allow_plugins, command):
-        from initbench.plugins.describe import described, hosting
-
-        with hosting() as host:
-            described(bundles, host)
-    return bundles
+    return describe.load(each_once(plugins), consent.allow if allow_plugins else consent.ask, command)
 
 
 def plugin_words(plugins: Sequence[Path | str] | None, allow_plugins: bool) -> list[str]:

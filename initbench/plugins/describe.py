@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from initbench.errors import UserError, printable
@@ -21,7 +22,8 @@ from initbench.functions.optimizers import OPTIMIZERS, Optimizer
 from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIGHTS_OR_BIAS, Initializer
 from initbench.initializers.model import Model, Parameters
 from initbench.plugins import arrays, store
-from initbench.plugins.bundle import Bundle
+from initbench.plugins.bundle import Bundle, read
+from initbench.plugins.consent import Allow
 from initbench.registry import Entry, Parameter, Registry, shorten_digests
 from initbench.system import children
 from initbench.system.threads import ENVIRONMENT
@@ -205,6 +207,19 @@ def described(bundles: Sequence[Bundle], host: Host) -> Names:
                 registry.add(record)
         store.add(bundle)
     return names
+
+
+def load(paths: Sequence[str | Path], allow: Allow, origin: str) -> tuple[list[Bundle], Names]:
+    """Read the plugins in files and let their functions be known; returns their code, and the names of the functions.
+
+    It is for a command without a grid file, `origin`; `allow` raises UserError unless the code may run.
+    """
+    bundles = [read(path) for path in paths]
+    if not bundles:
+        return [], {}
+    allow(origin, "", bundles)
+    with hosting() as host:
+        return bundles, described(bundles, host)
 
 
 def records(bundle: Bundle) -> Mapping[tuple[str, str], Entry]:
