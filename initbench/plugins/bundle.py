@@ -140,7 +140,7 @@ def with_imports(main: str, contents: Mapping[str, bytes], folders: Sequence[Pat
                 contents[file_name] = _content(file, _label(path, main, file_name))
                 unread.append(file_name)
                 if problem := _problem_of_size(contents):
-                    raise UserError(f"{path} and what it imports from beside itself: {problem}")
+                    raise UserError(f"{path} and what it imports from beside itself (now {module[0]}): {problem}")
     return Bundle(path, main, contents)
 
 

@@ -40,7 +40,7 @@ def load(bundle: Bundle) -> ModuleType:
     if package in _modules:
         return _modules[package]
     loader = _BundleLoader(package, bundle)
-    path = list(sys.path)
+    path, entries = sys.path, list(sys.path)
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     _loaders[package] = loader
@@ -55,7 +55,8 @@ def load(bundle: Bundle) -> ModuleType:
             raise
         raise PluginError(located(error, bundle)) from error
     finally:
-        sys.path[:] = path
+        path[:] = entries
+        sys.path = path
 
 
 def located(error: BaseException, bundle: Bundle) -> str:
@@ -65,7 +66,7 @@ def located(error: BaseException, bundle: Bundle) -> str:
     `my_schemes.py, line 7, in scaled_orthogonal: ZeroDivisionError: division by zero`.
     """
     package = _package(bundle)
-    if isinstance(error, SyntaxError) and (label := _label(error.filename or "", bundle)):
+    if isinstance(error, SyntaxError) and (label := _label(str(error.filename), bundle)):
         return printable(syntax_error(error, label))
     position, is_own_line = bundle.path, False
     for frame, line in _frames(error):
@@ -79,6 +80,8 @@ def located(error: BaseException, bundle: Bundle) -> str:
     message = _first_line(error).replace(f"{package}.", "").replace(f"{package}/", "")
     if is_own_line and isinstance(error, ModuleNotFoundError):
         message += _advice_on_import(str(error.name).removeprefix(f"{package}."), bundle)
+    elif isinstance(error, FileNotFoundError) and package in str(error.filename):
+        message += "; workers have no files of a plugin but its code: write the numbers into it"
     elif message.startswith("cannot cache function"):  # numba's
         message = f"{message.partition(':')[0]}; leave out cache=True: what a plugin compiles is not kept"
     return printable(f"{position}: {type(error).__name__}" + (f": {message}" if message else ""))

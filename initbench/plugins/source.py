@@ -119,9 +119,10 @@ def _checked_name(thing: Any) -> str:
     hint = "define it at the top of the file or the cell"
     if getattr(function, "__closure__", None):
         names = ", ".join(function.__code__.co_freevars)
+        of_decorator = any(isinstance(cell.cell_contents, FunctionType) for cell in function.__closure__)
         raise UserError(
             f"{name}: it uses local variables of the function that defines it ({names}); {hint}, and make them keyword "
-            "arguments with defaults"
+            "arguments with defaults" + "; if a decorator returned it, that needs functools.wraps" * of_decorator
         )
     if "<locals>" in qualified:
         outer = qualified.partition(".<locals>")[0]
@@ -266,6 +267,13 @@ class _Session:
         node, text = _source(thing, name)
         if node.name != name:
             raise UserError(f"{name}: it is defined as {node.name}; pass and use it by that name")
+        if self._values.get(name, thing) is not thing or (
+            inspect.unwrap(thing) is not thing and not node.decorator_list
+        ):
+            raise UserError(
+                f"{name}: it is not what def {name} defines; write what wraps it as a decorator above def, or run the "
+                "definition again"
+            )
         code = getattr(inspect.unwrap(thing), "__code__", None)
         flags = code.co_flags & LAZY_ANNOTATIONS if code else 0
         self._has_lazy_annotations |= bool(flags)
@@ -373,12 +381,17 @@ def _literal(value: Any) -> str | None:
         return repr(value)
     if type(value) is tuple:
         items = [_literal(item) for item in value]
-        if None in items:
-            return None
-        return f"({', '.join(map(str, items))}{',' * (len(items) == 1)})"
+        return None if None in items else f"({', '.join(map(str, items))}{',' * (len(items) == 1)})"
+    return _number_or_dtype(value)
+
+
+def _number_or_dtype(value: Any) -> str | None:
+    """Return a number of NumPy, such as `numpy.sqrt(2)`, or a dtype of PyTorch as Python writes it; None for others."""
     numpy = sys.modules.get("numpy")
     if numpy and isinstance(value, numpy.generic) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
-        return f'__import__("numpy").dtype({value.dtype.name!r}).type({_literal(value.item())})'  # such as of sqrt(2)
+        return f'__import__("numpy").dtype({value.dtype.name!r}).type({_literal(value.item())})'
+    if type(value).__module__ == "torch" and type(value).__name__ == "dtype":
+        return f'__import__("torch").{str(value).removeprefix("torch.")}'
     return None
 
 

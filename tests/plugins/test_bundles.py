@@ -189,7 +189,7 @@ def test_the_files_together_have_limits(tmp_path):
     write_files(tmp_path, {"main.py": "import p", "p/__init__.py": ""})
     write_files(tmp_path, {f"p/m{n}.py": "" for n in range(999)})
     assert error_of(tmp_path / "main.py", "main.py") == (
-        "main.py and what it imports from beside itself: they are more than 1,000 files"
+        "main.py and what it imports from beside itself (now p): they are more than 1,000 files"
     )
     (tmp_path / "p" / "m0.py").unlink()
     assert len(bundle.read(tmp_path / "main.py").files) == 1000

@@ -172,7 +172,10 @@ def test_the_block_of_a_script_does_not_run(plugin):
 
 def test_a_plugin_does_not_change_the_path_of_others(plugin, tmp_path):
     before = list(sys.path)
-    loader.load(plugin(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nsys.path.append('x')"))
+    entries = sys.path
+    loader.load(plugin(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nsys.path.append('x')\nprint(1)"))
+    load_error(plugin("import sys\nsys.path = None\n1 / 0"))
+    assert sys.path is entries
     assert sys.path == before
 
 
@@ -228,6 +231,15 @@ ERRORS = [
         "import unittest.mock as m\nwith m.patch.dict('sys.modules', {'zoneinfo': None}):\n    from zoneinfo import x",
         "my_schemes.py, line 3: ModuleNotFoundError: import of zoneinfo halted; None in sys.modules; it is neither",
     ),
+    (
+        "from pathlib import Path\nPath(__file__).resolve().with_name('w.npy').read_bytes()",
+        "my_schemes.py, line 2: FileNotFoundError: [Errno 2] No such file or directory: '",
+    ),
+    (
+        "open(__file__)",
+        "my_schemes.py, line 1: FileNotFoundError: [Errno 2] No such file or directory: 'my_schemes.py'; w",
+    ),
+    ("raise SyntaxError('m', (5, 1, 1, 't'))", "my_schemes.py, line 1: SyntaxError: m (line 1)"),
     ("import sys\ndel sys.modules[__name__]", "my_schemes.py: KeyError: 'my_schemes'$"),
     ("import sys\n\nsys.exit(3)", "my_schemes.py, line 3: it calls sys.exit"),
     ("def f(): exit()\nf()", "my_schemes.py, line 1, in f: it calls sys.exit"),
