@@ -22,11 +22,15 @@ from watch import watched
 import initbench as ib
 from initbench.data import datasets
 from initbench.errors import UserError
+from initbench.initializers import INITIALIZERS
+from initbench.plugins.bundle import Bundle
 from initbench.reporting import terminal
 from initbench.reporting.evidence import Evidence
+from initbench.results import plugin_file
 from initbench.results.experiment import Experiment
+from initbench.results.plugin_file import Function, StoredPlugin
 from initbench.results.table import csv_bytes
-from initbench.spec import grid
+from initbench.spec import grid, gridfile
 from initbench.system.cache import cache_folder
 
 # As long as the others and with the same line breaks, but without characters that are active on a page.
@@ -191,6 +195,61 @@ def test_reading_and_reporting_an_untrusted_folder_runs_unpickles_and_sends_noth
     assert written  # the watch sees
     own = str(folder), str(cache_folder())  # where it is recorded which reports were written
     assert [event for event in written if not any(map(" ".join(event).count, own)) and not event[1].isdigit()] == []
+
+
+@pytest.fixture
+def trapped(tmp_path):
+    """An experiment's folder with own functions, in which every file of code leaves a mark when it is executed."""
+    folder, mark = tmp_path / "made", tmp_path / "executed"
+    trap = f"open({str(mark)!r}, 'w')\ndef mine(shape, *, seed=None):\n    open({str(mark)!r}, 'w')\n"
+    bundle = Bundle("my_schemes.py", "my_schemes.py", {"my_schemes.py": trap.encode()})
+    text = untrusted.GRID.replace('"he_normal"', f'"mine@{bundle.digest}"')
+    assert untrusted.made_run(tmp_path, text) == folder
+    function = Function("initializer", "mine", "mine", "A trap.")
+    plugin_file.write(folder, {bundle.digest: StoredPlugin(bundle, (function,))})
+    for name in ("my_schemes", "conftest", "__init__", "sitecustomize", "usercustomize", "numpy", "initbench"):
+        (folder / f"{name}.py").write_text(trap)
+    (folder / "grid.toml").write_text('plugins = ["my_schemes.py"]\n' + (folder / "grid.toml").read_text())
+    return folder, mark
+
+
+def test_no_code_in_an_experiments_folder_runs_when_it_is_read(trapped, tmp_path, monkeypatch):
+    """Neither the stored code of plugins, nor a file that its grid names, nor one that Python would import there."""
+    folder, mark = trapped
+    monkeypatch.chdir(folder)
+    ib.load(folder)
+    assert ib.verify(folder, sample=0) == []
+    ib.compare(folder, ".")
+    ib.merge([folder], tmp_path / "both" / "made")
+    assert json.loads((tmp_path / "both" / "made" / "plugins.json").read_text())
+    assert not mark.exists()
+    assert "mine" not in INITIALIZERS
+
+
+def test_a_grid_in_an_experiments_folder_that_names_a_plugin_is_refused_for_a_run(trapped, monkeypatch):
+    folder, mark = trapped
+    monkeypatch.chdir(folder)
+    for path in (folder, folder / "grid.toml", "grid.toml"):
+        with pytest.raises(UserError, match=r"grid\.toml: plugins: .* give --plugin PATH"):
+            grid.read(gridfile.find(path), allow=lambda *_: None)
+    for name in ("my_schemes.py", folder / "conftest.py"):
+        with pytest.raises(UserError, match="in the folder of an experiment"):
+            grid.parse(untrusted.GRID, plugins=[name], allow=lambda *_: None)
+    assert not mark.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", ["report .", "verify . --sample 3", "figures .", "export . made.csv", "compare . .", "plan .", "run ."]
+)
+def test_no_command_runs_code_in_an_experiments_folder(trapped, command):
+    folder, mark = trapped
+    words = [sys.executable, "-P", "-m", "initbench", *command.split()]
+    if command.startswith(("plan", "run")):
+        words.append("--allow-plugins")
+    done = subprocess.run(words, check=False, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == (2 if "--allow-plugins" in words else 0), done.stdout + done.stderr
+    assert not mark.exists()
 
 
 # Modules that unpickle, or run a string.

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import re
 import zlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from initbench.data import datasets
-from initbench.results import store
+from initbench.plugins.bundle import Bundle
+from initbench.results import plugin_file, store
 from initbench.results.experiment import Experiment
+from initbench.results.plugin_file import Function, StoredPlugin
 from initbench.results.table import table
 from initbench.spec import grid
 from initbench.spec.columns import METRICS
@@ -45,8 +48,8 @@ TIMING = {
 
 
 def made_table(cells):
-    """The rows of these cells, with possible values; some diverge."""
-    luck = [zlib.crc32(repr(cell[2:]).encode()) for cell in cells]
+    """The rows of these cells, with possible values; some diverge. Those of an own loss are cross_entropy's."""
+    luck = [zlib.crc32(re.sub(r"\w+@[0-9a-f]{20}", "cross_entropy", repr(cell[2:])).encode()) for cell in cells]
     metrics = {name: [] for name in METRICS}
     for epoch in range(cells[0].epochs + 1):
         for name in METRICS:
@@ -107,8 +110,22 @@ PAYLOADS = (
 UNPRINTABLE = ("\u2028window.pwned=9//", "\x1b]0;owned\x07", "a\0b", "\u202e", "\ud800")
 
 
+def poisoned_plugins(payloads=PAYLOADS):
+    """A plugin, by digest, whose code, names and descriptions are these strings, and an earlier version of it."""
+    plugins = {}
+    for version in ("earlier", "present"):
+        names = [f"{re.sub(r'[/:]', '', payload)}.py" for payload in payloads]
+        texts = {name: "\n".join((version, *payloads, " ".join(payloads))) for name in names}
+        bundle = Bundle(" ".join(payloads), names[0], {name: text.encode() for name, text in texts.items()})
+        function = Function("loss", "fair", payloads[0], " ".join(payloads))
+        plugins[bundle.digest] = StoredPlugin(bundle, (function,))
+    return plugins
+
+
 def poisoned(results, payloads=PAYLOADS):
     """An experiment's folder in which every free string is one of these."""
+    plugins = poisoned_plugins(payloads)
+    text = GRID.replace("[training]", f'[training]\nloss = "fair@{[*plugins][-1]}"', 1)
     sources = {}
     for i, payload in enumerate(" ".join(payloads[i::3]) for i in range(3)):
         source = datasets.Source(
@@ -116,10 +133,11 @@ def poisoned(results, payloads=PAYLOADS):
         )
         sources[source.name] = source
     folders = ", ".join(f"{{ idx = {json.dumps(source.folder)} }}" for source in sources.values())
-    text = GRID.replace("[grid]", f"[grid]\ndataset = [{folders}]\n# {' '.join(payloads)}", 1)
+    text = text.replace("[grid]", f"[grid]\ndataset = [{folders}]\n# {' '.join(payloads)}", 1)
     environment = {**ENVIRONMENT, "processor": payloads[0], "torch": " ".join(payloads), payloads[1]: payloads[2]}
     timing = {**TIMING, "host": payloads[0], "device": payloads[1], "processor": payloads[2], payloads[3]: payloads[4]}
     folder = made_run(results, text, environment, timing, sources=sources)
+    plugin_file.write(folder, plugins)
     for number, path in enumerate(part_files(folder)):
         rows = pq.read_table(path)
         for name in ("dataset", "initializer", "bias_initializer", "activation", "loss", "hidden", "optimizer"):

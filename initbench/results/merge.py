@@ -63,7 +63,7 @@ def _merged_grid(experiments: Sequence[Experiment], into: Path) -> Grid:
     same = first.name == into.name and all(experiment.grid.axes == union for experiment in experiments)
     same = same and first.equivalent_within == within
     text = first.text if same else to_toml(into.name, union, sources, within, first.seed_rule)
-    return parse(text, origin="the merged grid", name=into.name, sources=sources)
+    return parse(text, origin="the merged grid", name=into.name, sources=sources, allow=None)
 
 
 def _check_target(into: Path, grid: Grid, merging: Mapping[str, list[str]]) -> None:

@@ -39,7 +39,7 @@ TEXT = untrusted.GRID.replace(
 )
 
 
-def made(results, *plugins, text=TEXT, **keywords):
+def folder_with(results, *plugins, text=TEXT, **keywords):
     """An experiment with own functions, whose code was stored by `plugins`."""
     folder = untrusted.made_run(results, text, **keywords)
     plugin_file.write(folder, {plugin.bundle.digest: plugin for plugin in plugins})
@@ -56,7 +56,7 @@ def read(folder):
 
 
 def test_the_code_of_a_grids_plugins_is_stored_and_that_of_earlier_versions_stays(tmp_path):
-    folder = made(tmp_path, EARLIER_PLUGIN)
+    folder = folder_with(tmp_path, EARLIER_PLUGIN)
     parsed = replace(grid.parse(TEXT, allow=None), plugins={BUNDLE.digest: BUNDLE})
     for _ in range(2):
         Experiment.create(parsed, tmp_path)
@@ -97,7 +97,7 @@ optimizer = {{ name = "slow{own}", beta = 0.5 }}
 
 
 def test_beyond_its_limit_the_oldest_versions_are_dropped_with_a_line(tmp_path, monkeypatch):
-    folder = made(tmp_path)
+    folder = folder_with(tmp_path)
     versions = [StoredPlugin(bundle_of(f"{SOURCE}# {i}"), (FUNCTION,)) for i in range(9)]
     for plugin in versions[:-1]:
         plugin_file.write(folder, {plugin.bundle.digest: plugin})
@@ -135,7 +135,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_damaged_record_is_left_out_with_a_line_and_the_others_are_read(tmp_path, kind):
-    folder = made(tmp_path, EARLIER_PLUGIN, PLUGIN)
+    folder = folder_with(tmp_path, EARLIER_PLUGIN, PLUGIN)
     content = json.loads((folder / PLUGINS).read_text())
     HOSTILE[kind](content[EARLIER.digest])
     (folder / PLUGINS).write_text(json.dumps(content))
@@ -147,7 +147,7 @@ def test_a_damaged_record_is_left_out_with_a_line_and_the_others_are_read(tmp_pa
 
 def test_unprintable_signatures_and_summaries_are_escaped(tmp_path):
     function = Function("initializer", "mine", "mine\x1b[2J", "a\u202eb" * 10_000)
-    folder = made(tmp_path, StoredPlugin(BUNDLE, (function,)))
+    folder = folder_with(tmp_path, StoredPlugin(BUNDLE, (function,)))
     (stored,) = read(folder)[0][BUNDLE.digest].functions
     assert stored.signature.isprintable()
     assert stored.summary.isprintable()
@@ -156,7 +156,7 @@ def test_unprintable_signatures_and_summaries_are_escaped(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, '{"a": NaN}', "\xff", '{"a": 1, "a": 2}', "7"])
 def test_a_damaged_file_is_a_line_for_verify_and_nothing_is_lost(tmp_path, content):
-    folder = made(tmp_path, PLUGIN)
+    folder = folder_with(tmp_path, PLUGIN)
     (folder / PLUGINS).write_text(content, encoding="latin-1")
     experiment = Experiment.open(folder)
     (problem,) = verify.check(experiment).problems
@@ -167,7 +167,7 @@ def test_a_damaged_file_is_a_line_for_verify_and_nothing_is_lost(tmp_path, conte
 
 
 def test_verify_says_whose_code_is_not_stored_and_that_the_results_are_sound(tmp_path):
-    experiment = Experiment.open(made(tmp_path))
+    experiment = Experiment.open(folder_with(tmp_path))
     checked = verify.check(experiment)
     assert checked.problems == []
     assert any(
@@ -176,10 +176,10 @@ def test_verify_says_whose_code_is_not_stored_and_that_the_results_are_sound(tmp
 
 
 def test_cells_of_code_that_is_not_loaded_are_not_sampled(tmp_path):
-    experiment = Experiment.open(made(tmp_path, PLUGIN))
+    experiment = Experiment.open(folder_with(tmp_path, PLUGIN))
     checked = verify.check(experiment)
     text = TEXT.replace('"zeros", ', "")
-    own_only = made(tmp_path / "own", PLUGIN, text=text)
+    own_only = folder_with(tmp_path / "own", PLUGIN, text=text)
     result = ib.api.folders.verify(Experiment.open(own_only), 10, 0).retrained
     (line,) = result.code_missing
     assert result.sampled == 0
@@ -194,8 +194,8 @@ def test_cells_of_code_that_is_not_loaded_are_not_sampled(tmp_path):
 
 
 def test_merged_experiments_have_the_code_of_all(tmp_path):
-    here = made(tmp_path / "here", PLUGIN)
-    there = made(tmp_path / "there", EARLIER_PLUGIN, text=TEXT.replace(BUNDLE.digest, EARLIER.digest))
+    here = folder_with(tmp_path / "here", PLUGIN)
+    there = folder_with(tmp_path / "there", EARLIER_PLUGIN, text=TEXT.replace(BUNDLE.digest, EARLIER.digest))
     frame = ib.merge([here, there], tmp_path / "both" / "made")
     assert frame["initializer"].nunique() == 5
     plugins, notes = read(tmp_path / "both" / "made")
@@ -204,13 +204,13 @@ def test_merged_experiments_have_the_code_of_all(tmp_path):
 
 
 def test_experiments_with_own_functions_are_compared(tmp_path):
-    table = ib.compare(made(tmp_path / "here", PLUGIN), made(tmp_path / "there"))
+    table = ib.compare(folder_with(tmp_path / "here", PLUGIN), folder_with(tmp_path / "there"))
     assert (table["same"] == table["seeds"]).all()
     assert f"mine@{BUNDLE.digest}" in set(table["initializer"])
 
 
 def test_clean_removes_the_code(tmp_path):
-    folder = made(tmp_path, PLUGIN)
+    folder = folder_with(tmp_path, PLUGIN)
     assert PLUGINS in clean.clean(folder).removed
     assert not folder.exists()
 
@@ -220,7 +220,7 @@ def test_clean_removes_the_code(tmp_path):
 
 
 def test_cells_of_an_earlier_version_stay_and_are_counted(tmp_path):
-    made(tmp_path, text=TEXT.replace(BUNDLE.digest, EARLIER.digest))
+    folder_with(tmp_path, text=TEXT.replace(BUNDLE.digest, EARLIER.digest))
     experiment = Experiment.create(grid.parse(TEXT, allow=None), tmp_path)
     missing, n_unrelated = experiment.inventory()
     assert {cell.initializer for cell in missing} == {f"mine@{BUNDLE.digest}", f"mine@{BUNDLE.digest}(gain=1.3)"}
@@ -230,7 +230,7 @@ def test_cells_of_an_earlier_version_stay_and_are_counted(tmp_path):
 
 def test_a_grid_may_name_two_versions_and_both_are_in_its_tables(tmp_path):
     text = TEXT.replace('"zeros"', f'"mine@{EARLIER.digest}"')
-    folder = made(tmp_path, EARLIER_PLUGIN, PLUGIN, text=text)
+    folder = folder_with(tmp_path, EARLIER_PLUGIN, PLUGIN, text=text)
     experiment = Experiment.open(folder)
     assert experiment.inventory() == ([], 0)
     assert experiment.earlier_functions == {}
