@@ -1,6 +1,8 @@
 """A plugin's modules are executed from the bytes of its bundle, apart from all others, and errors show their place."""
 
 import inspect
+import json
+import subprocess
 import sys
 import textwrap
 import traceback
@@ -297,3 +299,62 @@ def test_a_module_beside_of_the_name_that_the_main_file_gets_is_another():
         "my-schemes.py", "my-schemes.py", {"my-schemes.py": b"import my_schemes\n", "my_schemes.py": b"x = 1"}
     )
     assert loader.load(code).my_schemes.x == 1
+
+
+# Imports that modules of a random folder contain, each of which may fail because modules import one another.
+STATEMENTS = (
+    *("import a", "import b as x", "import a, b", "from a import value", "from b import value as v, nothing"),
+    *("import p", "import p.m", "import p.m as x", "from p import m", "from p.m import value", "from p import *"),
+    *("import p.q.deep", "from p.q import deep as d", "import p.nothing", "import s.n", "from s import n"),
+)
+RELATIVE = (
+    "from . import m",
+    "from .m import value",
+    "from .q import deep",
+    "from .q.deep import value",
+    "from . import x",
+)
+FILES = ("main.py", "a.py", "b.py", "p/__init__.py", "p/m.py", "p/q/__init__.py", "p/q/deep.py", "s/n.py")
+AS_SCRIPTS = """
+import json, runpy, sys
+traces = []
+for folder in sys.argv[1:]:
+    before, path = set(sys.modules), list(sys.path)
+    sys.initbench_trace = []
+    sys.path.insert(0, folder)
+    runpy.run_path(folder + "/main.py")
+    traces.append(sys.initbench_trace)
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+print(json.dumps(traces))
+"""
+
+
+def random_folder(folder, rng):
+    """Write modules that import one another at random, and trace in which order they run and what they see."""
+    for name in FILES:
+        choices = STATEMENTS + RELATIVE * (name.startswith("p/") and name != "p/q/deep.py")
+        lines = [f"import sys  # {folder.name}", f"sys.initbench_trace.append('begin {name}')"]
+        for statement in rng.choice(choices, rng.integers(0, 5)):
+            is_inside = rng.random() < 0.3 and "*" not in statement
+            lines += ["def f():" if is_inside else "try:", f"    {statement}"]
+            lines += ["try: f()"] * is_inside + ["except ImportError: sys.initbench_trace.append('not found')"]
+        seen = "sorted(k for k in globals() if len(k) == 1 or k == 'deep')"
+        lines += [f"value = '{name}'", f"sys.initbench_trace.append([value, {seen}])"]
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines))
+
+
+def test_imports_of_a_plugin_do_what_they_do_in_a_script(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    folders = [tmp_path / str(n) for n in range(40)]
+    for folder in folders:
+        random_folder(folder, rng)
+    expected = json.loads(subprocess.check_output([sys.executable, "-P", "-c", AS_SCRIPTS, *folders], text=True))
+    for folder, trace in zip(folders, expected, strict=True):
+        monkeypatch.setattr(sys, "initbench_trace", [], raising=False)
+        loader.load(bundle.read(folder / "main.py"))
+        assert json.loads(json.dumps(sys.initbench_trace)) == trace
+    assert max(map(len, expected)) > 20
