@@ -107,48 +107,49 @@ def _combinations(part: _Comparison) -> str:
     worse = rows["significant"] & ~failed
     leads = rows["leader"] & ~worse & ~failed
     alike = (rows["standing"] != "") & ~leads & ~worse & ~failed
-    rates = ", each initializer at its own best learning rate" * (part.first is not part.evidence)
+    rates = "With each initializer at its own best learning rate, " * (part.first is not part.evidence)
     if not rows["p"].notna().any():
         cause = "one seed" if narrative.has_one_seed(rows) else "too few common seeds"
         leading = f"leads in {of_all(int(leads.sum()), total)} combinations" if total > 1 else "leads"
         verb = leading if leads.any() else "does not lead"
-        return f"With {cause} no difference is tested, and any may be chance: {part.name} {verb}{rates}."
-    alone, behind = _alone(part), int((rows["standing"] == "open")[alike].sum())
-    together = int(rows["significant_overall"][worse].sum())
+        return f"With {cause} no difference is tested, and any may be chance: {part.name} {verb}."
+    open_ = int((rows["standing"] == "open")[alike].sum())
+    better, better_together = _alone(part, "significant"), _alone(part, "significant_overall")
+    behind = f"in {open_} more than a point lower, but not ruled out"
     counts = (
-        ("leads", leads, f"in {alone} significantly better than every other" * (alone > 0)),
-        (
-            "is not significantly different from the leader",
-            alike,
-            f"in {behind} more than a point lower, but not ruled out" * (behind > 0),
-        ),
-        (
-            "is significantly worse than another",
-            worse,
-            f"{together or 'none'} of them also with {of_all(total, total)} tested together",
-        ),
-        ("failed in every run", failed, ""),
-        ("is not tested", ~(failed | worse | leads | alike), ""),
+        ("leads", leads, f"in {better} significantly better than every other", better, better_together),
+        ("is not significantly different from the leader", alike, behind, open_, None),
+        ("is significantly worse than another", worse, "", total, int(rows["significant_overall"][worse].sum())),
+        ("failed in every run", failed, "", 0, None),
+        ("is not tested", ~(failed | worse | leads | alike), "", 0, None),
     )
     clauses: list[str] = []
-    for phrase, which, note in counts:
+    for phrase, which, note, noted, together in counts:
         if not (count := int(which.sum())):
             continue
-        if total > 1:
-            in_which = f" in {count}" if clauses else f" in {of_all(count, total)} combinations"
-            clauses.append(f"{phrase}{in_which}{f' ({note})' * bool(note)}")
-        else:  # what is tested together with nothing needs no note
-            of_one = note.removeprefix("in 1 ") * ("together" not in note)
-            clauses.append(f"{phrase}{f' ({of_one})' * bool(of_one)}")
-    return f"{part.name} {numbers.listed(clauses)}{rates}."
+        notes = [note] * bool(note and noted)
+        if together is not None and noted and total > 1:
+            notes.append(f"{together or 'none'} of them also with {of_all(total, total)} tested together")
+        if total == 1:
+            clauses.append(f"{part.name} {phrase}{f' ({note})'.replace('in 1 ', '') * bool(notes)}")
+        elif not clauses:
+            clauses.append(f"in {of_all(count, total)} combinations {part.name} {phrase}{_in_parentheses(notes)}")
+        else:
+            clauses.append(f"in {count} it {phrase}{_in_parentheses(notes)}")
+    text = f"{rates}{numbers.listed(clauses)}."
+    return text if total == 1 and not rates else text[0].upper() + text[1:]
 
 
-def _alone(part: _Comparison) -> int:
-    """Return the number of combinations in which every other initializer is significantly worse than another."""
+def _in_parentheses(notes: Sequence[str]) -> str:
+    return f" ({', '.join(notes)})" * bool(notes)
+
+
+def _alone(part: _Comparison, significant: str) -> int:
+    """Return the number of combinations in which it trained and every other is worse by this column of `verdicts`."""
     count = 0
     for _, rows in part.first.combinations:
         others = rows["initializer"] != part.name
-        count += bool((rows["standing"][~others] != "").any() and rows["significant"][others].all() and others.any())
+        count += bool((rows["standing"][~others] != "").any() and rows[significant][others].all() and others.any())
     return count
 
 
@@ -159,11 +160,11 @@ def _overall(part: _Comparison) -> str:
     row: Any = part.overall.loc[part.rival]
     count = int(row["combinations"])
     over = f"Over {of_all(count, part.total)} combinations together, its" if part.total > 1 else "Its"
+    first_seeds = f" at the first {int(row['seeds'])} seeds" * part.first.until_decided  # the tests of a fixed number
     shown = _points(row).replace("(", "(95% interval ", 1)
     best = part.rival + ", the best of the field by validation accuracy," * (len(part.field) > 1)
-    return (
-        f"{over} mean test accuracy differs from that of {best} by {shown}: {_significance(part, row)}{_others(part)}."
-    )
+    outcome = f"{_significance(part, row)}{_others(part)}"
+    return f"{over} mean test accuracy{first_seeds} differs from that of {best} by {shown}: {outcome}."
 
 
 def _significance(part: _Comparison, row: Any) -> str:
@@ -206,8 +207,8 @@ def _gains(part: _Comparison) -> list[str]:
     if len(table) < 2:
         return []
     most, least = (f"{title(part.first.combination, row)}, {_points(row)}" for row in (table.iloc[0], table.iloc[-1]))
-    together = f" (intervals for {of_all(part.total, part.total)} combinations together)"
-    together *= bool(table["difference_low"].notna().any())
+    together = f", in intervals for {of_all(part.total, part.total)} combinations together"
+    together *= bool(table["difference_low"].notna().any() and not part.first.until_decided)
     if table["difference"].iloc[-1] >= 0:
         return [f"it is behind {rival} in no combination, and gains most with {most}{together}"]
     if table["difference"].iloc[0] <= 0:
@@ -252,5 +253,5 @@ def _seeds(part: _Comparison) -> list[str]:
     needed = analysis[f"needed_{target:g}"] if target else float("inf")
     return [
         f"{numbers.plural(int(row['seeds']), 'seed')} would show a difference of {smallest} points over all "
-        f"combinations, and one as small as this takes {numbers.about(needed)} seeds"
+        f"combinations, and one as small as this would take {numbers.about(needed)} seeds"
     ]

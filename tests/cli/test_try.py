@@ -136,7 +136,7 @@ def test_what_is_printed_is_the_plan_the_table_the_verdict_and_the_report(here, 
     ]
     starts = [i for i, line in enumerate(lines) if line.startswith("Verdict on ")]
     assert {lines[i] for i in starts} == {f"Verdict on {name}:" for name in own}
-    assert all(lines[i + 1].startswith(lines[i][len("Verdict on ") : -1]) for i in starts)
+    assert all(f" combinations {lines[i][len('Verdict on ') : -1]} " in lines[i + 1] for i in starts)
     assert all(lines[i + 2].startswith("Over both combinations together, its mean test accuracy") for i in starts)
     assert lines[-2:] == ["", "Report: results/try-my_schemes-small-quick/report.html"]
     stored = tomllib.loads((here / "results/try-my_schemes-small-quick/grid.toml").read_text())
@@ -219,5 +219,5 @@ def test_a_file_is_tried_end_to_end_and_the_verdict_has_the_numbers_of_the_store
     difference = 100 * (means["test_accuracy"][best] - means["test_accuracy"][own])
     assert float(value[1]) == pytest.approx(difference, abs=0.051)
     assert "thirty@" in verdict.splitlines()[1]
-    assert "significantly worse than another" in verdict.splitlines()[1]
+    assert verdict.splitlines()[1].endswith(" is significantly worse than another.")
     assert verdict.splitlines()[-1].startswith("Report: results/try-mine-quick/report.html")

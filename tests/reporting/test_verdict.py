@@ -84,7 +84,7 @@ def test_with_one_rival_differences_intervals_and_tests_are_those_of_the_paired_
     worse = int(
         sum(test.pvalue <= 0.05 and row.mean() < 0 for test, row in zip(tests, difference.to_numpy(), strict=True))
     )
-    counted = re.search(r"significantly worse than another in (?:all )?(\d)", first)
+    counted = re.search(r"[Ii]n (?:all )?(\d)(?: of the 4)?(?: combinations \w+| it) is significantly worse", first)
     assert (int(counted[1]) if counted else 0) == worse
 
 
@@ -98,8 +98,9 @@ def test_combinations_are_counted_once_each_and_failures_are_named():
     )
     ((first, second, third),) = sentences_of(frame, parsed)
     assert first == (
-        f"{MINE} leads in 1 of the 4 combinations (in 1 significantly better than every other), is significantly worse "
-        "than another in 2 (2 of them also with all 4 tested together) and failed in every run in 1."
+        f"In 1 of the 4 combinations {MINE} leads (in 1 significantly better than every other, 1 of them also with all "
+        "4 tested together), in 2 it is significantly worse than another (2 of them also with all 4 tested together) "
+        "and in 1 it failed in every run."
     )
     last = frame[frame["epoch"] == 2]
     scored = last["test_accuracy"].where(np.isfinite(last["test_accuracy"]), 0.1135)
@@ -131,7 +132,7 @@ def test_the_rate_is_selected_on_validation_and_reported_on_test():
     frame.loc[lucky, "test_accuracy"] += 0.03  # the higher test accuracy is at the rate that validation does not select
     frame.loc[lucky, "validation_accuracy"] -= 0.03
     ((first, second, _),) = sentences_of(frame, parsed)
-    assert first.endswith(", each initializer at its own best learning rate.")
+    assert first.startswith(f"With each initializer at its own best learning rate, {MINE} ")
     assert abs(numbers_in(second)[0]) < 0.5
 
 
@@ -142,7 +143,7 @@ def test_results_that_are_the_same_at_every_seed_are_called_the_same():
     own, other = frame["initializer"] == MINE, frame["initializer"] == "he_normal"
     frame.loc[own, columns] = frame.loc[other, columns].to_numpy()
     ((first, second, third),) = sentences_of(frame, parsed)
-    assert first.startswith(f"{MINE} leads in both combinations")
+    assert first == f"In both combinations {MINE} leads."
     assert "by 0.00 points" in second
     assert "no significant difference" in second
     assert third.startswith("Its test accuracy is that of he_normal at every seed: here it may set the same weights")
@@ -176,3 +177,19 @@ def test_several_own_initializers_have_a_verdict_each_against_the_field_alone_th
     assert all("differs from that of he_normal by" in verdict.sentences[1] for verdict in written[:2])
     assert all(len(verdict.sentences) <= 3 for verdict in written)
     assert written[2].sentences == ("No run of never_trained was trained.",)
+
+
+def test_with_a_rule_for_the_seeds_the_overall_comparison_has_the_seeds_that_the_rule_begins_with():
+    text = f"[grid]\ninitializer = ['{MINE}', 'he_normal']\nactivation = ['relu', 'tanh']\n"
+    parsed = grid.parse(text + "seed = { until = 'decided', min = 5, max = 15 }\n[training]\nepochs = 2")
+    frame = table_of(parsed, lambda c: 0.9)
+    ((_, second, third),) = sentences_of(frame, parsed)
+    wide = frame[(frame["epoch"] == 2) & (frame["seed"] < 5)].pivot_table(
+        index="seed", columns="initializer", values="test_accuracy"
+    )
+    test = scipy_stats.ttest_rel(wide[MINE], wide["he_normal"])
+    assert "mean test accuracy at the first 5 seeds differs" in second
+    difference = 100 * (wide[MINE] - wide["he_normal"]).mean()
+    expected = [difference, *(100 * end for end in test.confidence_interval(0.95))]
+    assert numbers_in(second.replace("95%", "")) == pytest.approx(expected, abs=0.00501)
+    assert "together" not in third
