@@ -52,17 +52,30 @@ def _unpunctuated(text: str) -> str:
 
 
 def options(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[str]:
-    """Return the options of `initbench run` that give the files of a grid's plugins, by their names alone.
+    """Return the options of `initbench run` that give the files of a grid's plugins, by their names alone."""
+    mains = dict.fromkeys(plugin.bundle.main for plugin in _present(grid, plugins))
+    return [word for main in mains for word in ("--plugin", f"./{main}" if main[0] == "-" else main)]
 
-    Of several versions of a function only the present one can run.
-    """
+
+def files(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[str]:
+    """Return the names of the files that `options` need, the main file of each plugin first."""
+    return list(dict.fromkeys(name for plugin in _present(grid, plugins) for name in _in_order(plugin)))
+
+
+def _present(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[StoredPlugin]:
+    """Return the plugins of a grid without those of earlier versions: of several only one can run."""
     digests = own_functions(grid)
-    mains = []
+    present = []
     for digest, functions in digests.items():
         versions = [version for version in _versions(functions, plugins) if version in digests]
         if digest in plugins and digest == (versions or [digest])[-1]:
-            mains.append(plugins[digest].bundle.main)
-    return [word for main in dict.fromkeys(mains) for word in ("--plugin", f"./{main}" if main[0] == "-" else main)]
+            present.append(plugins[digest])
+    return present
+
+
+def _in_order(plugin: StoredPlugin) -> list[str]:
+    """Return the names of a plugin's files, the main file first."""
+    return sorted(plugin.bundle.files, key=lambda name: (name != plugin.bundle.main, name))
 
 
 def changed(before: Grid, after: Grid) -> str:
@@ -114,9 +127,8 @@ def _files(plugin: StoredPlugin) -> list[tuple[str, str, str]]:
     What a page or a terminal would not print as it is, is escaped.
     """
     left, shown = limits.MAX_SOURCE, []
-    bundle = plugin.bundle
-    for name in sorted(bundle.files, key=lambda name: (name != bundle.main, name))[: limits.MAX_SOURCE_FILES]:
-        lines = bundle.files[name].decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+    for name in _in_order(plugin)[: limits.MAX_SOURCE_FILES]:
+        lines = plugin.bundle.files[name].decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
         shown_lines: list[str] = []
         for line in lines:
             text = "\t".join(printable(part, limits.MAX_SOURCE_LINE) for part in line.split("\t"))

@@ -73,8 +73,8 @@ def render(
         "environments": [list(pairs) for pairs in dict.fromkeys(map(_labelled, environments))],
         "mixed": narrative.mixed(environments),
         "datasets": [(shown, full) for full, shown in names.datasets(grid.sources).items() if "@" in full],
-        "plugins": (described := own_functions.described(grid, plugins or {})),
-        "plugin_files": list(dict.fromkeys(plugin["main"] for plugin in described if plugin["main"])),
+        "plugins": own_functions.described(grid, plugins or {}),
+        "plugin_files": own_functions.files(grid, plugins or {}),
         "empty": frame.empty,
     }
     if not frame.empty:
