@@ -456,10 +456,25 @@ def _last_cell_with(name: str) -> str:
 
 
 def _is_same(code: CodeType, text: str, flags: int) -> bool:
-    """Return whether a function's code is what its source compiles to."""
-    module = compile(text, "<source>", "exec", flags=flags, dont_inherit=True)
-    codes = [c for c in module.co_consts if isinstance(c, CodeType) and c.co_name == code.co_name]
+    """Return whether a function's code is what its source compiles to.
+
+    What calls on a name compile to depends on whether the same file or cell imports it, so that is compiled, too.
+    """
+    codes = [c for c in _codes(text, flags) if c.co_name == code.co_name]
+    whole = "".join(linecache.getlines(code.co_filename))
+    codes += [
+        c for c in _codes(whole, flags) if c.co_qualname == code.co_qualname and c.co_firstlineno == code.co_firstlineno
+    ]
     return any((c.co_code, c.co_names, c.co_varnames) == (code.co_code, code.co_names, code.co_varnames) for c in codes)
+
+
+def _codes(source: str, flags: int) -> list[CodeType]:
+    """Return the codes of all functions that a source defines outside of others; none if it does not compile."""
+    try:
+        module = compile(source, "<source>", "exec", flags=flags, dont_inherit=True)
+    except (SyntaxError, ValueError):  # a cell with `await` outside of functions
+        return []
+    return [c for c in module.co_consts if isinstance(c, CodeType)]
 
 
 def _names_used(text: str, node: Definition, has_lazy_annotations: bool) -> dict[str, bool]:

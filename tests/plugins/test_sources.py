@@ -337,6 +337,14 @@ def test_the_same_source_has_the_same_digest_whichever_cell_it_is_in(notebook, m
     assert bundle_of(other["f"])[0].digest != first
 
 
+def test_a_function_may_stand_in_the_cell_with_the_import_that_it_uses(notebook):
+    cell = "def f(shape):\n    return np.zeros(3) + shape\n"
+    notebook.run("import numpy as np\n" + cell)  # what this call compiles to depends on the import in the same cell
+    first = bundle_of(notebook["f"])[0].digest
+    notebook.run(cell)
+    assert bundle_of(notebook["f"])[0].digest == first
+
+
 def test_classes_of_cells_are_taken_with_their_bases(notebook):
     notebook.run("""
         import torch
