@@ -1,6 +1,8 @@
 """The page docs/own-parts.md: its plugins are described and tried, and its grids are trained."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ def test_every_function_of_the_page_can_be_used_as_its_grids_say(folder):
     tried = battery.of_file(folder / "try_this.py", quick=True)
     assert [name.partition("@")[0] for name in tried.own] == ["coin"]
     assert plugins == {"my_schemes.py", "my_data_schemes.py", "my_functions.py"}
-    assert {p.name for p in folder.glob("*.py")} == {*plugins, "try_this.py"}
+    assert {p.name for p in folder.glob("*.py")} == {*plugins, "try_this.py", "from_python.py"}
     functions = read(folder, "functions")
     assert len(functions) == 3 * 3 * 2 * 2 * 5
     assert sum(name.count("@") for values in functions.axes.values() for name in map(str, values)) == 6
@@ -46,3 +48,19 @@ def test_the_grids_of_the_page_train(folder, name, monkeypatch, capsys):
     status, printed, errors = ended(monkeypatch, capsys, "run", f"{name}.toml", "--smoke", "--allow-plugins")
     assert status == 0, errors
     assert "not trained" not in printed
+
+
+SMALL = """
+import functools, runpy
+import initbench as ib
+ib.run = functools.partial(ib.run, overrides={"train_size": 640, "seed": 2, "hidden": [8]})
+runpy.run_path("from_python.py", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_the_script_of_the_page_runs(folder):
+    printed = subprocess.check_output([sys.executable, "-c", SMALL], cwd=folder, text=True)
+    assert re.findall(r"^(\w+)\S*: ", printed, re.MULTILINE) == ["results", "relu", "squared_relu", "Hardswish"]
+    assert (folder / "relu.svg").is_file()
+    assert (folder / "results" / "from-python" / "report.html").is_file()

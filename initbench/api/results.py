@@ -55,7 +55,7 @@ class Figure:
         from initbench.reporting.figures import save
 
         width, height = self._drawing.size
-        return save(self._drawing, "png", dpi=192), {"width": width, "height": height}
+        return save(self._drawing, "png", dpi=144), {"width": width, "height": height}
 
 
 class Result:

@@ -54,6 +54,7 @@ def html(experiment: Experiment, evidence: Evidence | None) -> str:
     # Ids and the style are of this content alone, so that several results stand on one page.
     key = hashlib.sha256("".join([light, drawing.alternative, drawing.title]).encode()).hexdigest()[:8]
     combinations = answers.answers(first)
+    figure = figures.inline(drawing, palette, f"ib{key}-")
     return fill(
         "notebook.html",
         folder=str(experiment.folder),
@@ -66,10 +67,20 @@ def html(experiment: Experiment, evidence: Evidence | None) -> str:
         warnings=answers.warnings(evidence),
         headline=answers.headline(evidence),
         answers=combinations[: limits.MAX_FIRST_ANSWERS],
+        legend=_legend("".join(answer.accuracy for answer in combinations), figure),
         left_out=max(0, len(combinations) - limits.MAX_FIRST_ANSWERS),
         caption=drawing.title,
-        figure=Markup(figures.inline(drawing, palette, f"ib{key}-")),
+        figure=Markup(figure),
     )
+
+
+def _legend(accuracies: str, figure: str) -> list[str]:
+    """Return what the marks of accuracies in the answers and in the figure mean."""
+    interval, few = "±: 95% interval of the mean over seeds.", "†: contains the true mean less often"
+    return [
+        *[interval] * ("±" in accuracies or "+" in accuracies),
+        *[f"{few} (runs failed or on a plateau; skewed or all equal)."] * ("†" in accuracies + figure),
+    ]
 
 
 def _notices(experiment: Experiment, evidence: Evidence) -> list[str]:

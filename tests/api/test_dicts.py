@@ -1,6 +1,8 @@
 """`ib.run` with a dict: the same keys, values and messages as a grid file."""
 
 import functools
+import importlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import torch
 import initbench as ib
 from initbench.api import grids
 from initbench.errors import UserError
+from initbench.registry import OWN_NAME
 from initbench.spec import grid
+from initbench.spec.columns import SETTINGS
 
 
 def parsed(settings, **options):
@@ -194,3 +198,103 @@ def test_the_files_of_plugins_need_leave(here):
     first, second = parsed(settings, allow_plugins=True).axes["initializer"]
     assert second == f"{first}(gain=2.0)"
     assert first.startswith("mine@")
+
+
+OWN = '''
+import numpy as np
+
+def mine(shape, *, gain: float = 1.0, seed=None):
+    """Normal weights."""
+    return gain * np.random.default_rng(seed).normal(0, 0.1, shape)
+
+def wrong(shape):
+    """Of another shape."""
+    return np.zeros(3)
+
+'''
+
+OWN_ACTIVATION = '''
+from torch import nn
+
+class Doubled(nn.Module):
+    """2 x."""
+
+    def forward(self, x):
+        return 2 * x
+'''
+
+
+@pytest.fixture
+def own(here, monkeypatch):
+    """A module with own functions; called with a text, it is defined anew."""
+    monkeypatch.syspath_prepend(here)
+
+    def define(text=OWN):
+        path = here / f"own_{len(list(here.glob('own_*.py')))}.py"
+        path.write_text(text)
+        return importlib.import_module(path.stem)
+
+    return define
+
+
+def test_functions_and_classes_stand_for_names_and_need_no_leave(own):
+    module = own()
+    settings = {
+        "initializer": [
+            "zeros",
+            module.mine,
+            {"name": module.mine, "gain": np.float64(2)},
+            {"first": module.mine, "hidden": "zeros", "last": {"name": module.mine, "gain": 3}},
+        ],
+        "bias_initializer": module.mine,
+        "activation": [own(OWN_ACTIVATION).Doubled, "relu"],
+        "hidden": [8],
+    }
+    mine = parsed(settings)
+    assert [shorten(name) for name in mine.axes["initializer"]] == [
+        "zeros",
+        "mine",
+        "mine(gain=2.0)",
+        "per_layer(first=mine, hidden=zeros, last=mine(gain=3.0))",
+    ]
+    assert [shorten(name) for name in (*mine.axes["bias_initializer"], *mine.axes["activation"])] == [
+        "mine",
+        "Doubled",
+        "relu",
+    ]
+    assert set(mine.plugins) == {digest for _, digest in OWN_NAME.findall(str(mine.axes))}
+    named = parsed({"initializer": "zeros"}, overrides={"initializer": ("zeros", module.mine)})
+    assert [shorten(name) for name in named.axes["initializer"]] == ["zeros", "mine"]
+    (line,) = mistakes({"initializer": {"name": module.mine, "gian": 2}})
+    assert re.fullmatch(r"ib\.run: initializer: mine@\w{6} has no parameter 'gian'; it takes gain; did you .*", line)
+
+
+def shorten(name):
+    return OWN_NAME.sub(lambda match: match[1], name)
+
+
+def test_a_function_that_cannot_be_used_stops_before_anything_is_written(own, here):
+    (line,) = mistakes({"initializer": ["zeros", own().wrong], "hidden": [8]})
+    assert re.match(r"ib\.run: initializer = 'wrong@\w{6}': .*returned shape \(3,\) for shape = \(784, 8\)", line)
+    with pytest.raises(UserError, match="returned shape"):
+        ib.run({"initializer": ["zeros", own().wrong], "hidden": [8]})
+    assert not (here / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_changed_function_trains_again_and_old_results_stay(own, monkeypatch):
+    settings = {"hidden": [8], "seed": 2, "epochs": 1}
+    first = ib.run({**settings, "initializer": ["zeros", own().mine]}).frame
+    trained = []
+    made_up.instantly(
+        monkeypatch, lambda task: trained.extend(cell[SETTINGS.index("initializer")] for cell in task["cells"])
+    )
+    changed = own(OWN.replace("0.1", "0.2")).mine
+    second = ib.run({**settings, "initializer": ["zeros", changed]}).frame
+    assert len(trained) == 2
+    assert set(trained) == set(second["initializer"]) - {"zeros"}
+    assert set(first["initializer"]) & set(second["initializer"]) == {"zeros"}
+    stored = pd.read_parquet("results/experiment/parts")
+    assert set(stored["initializer"]) == {*first["initializer"], *second["initializer"]}
+    ib.run({**settings, "initializer": ["zeros", changed]})
+    assert len(trained) == 2

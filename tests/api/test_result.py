@@ -102,7 +102,7 @@ def test_a_figure_is_shown_and_saved_with_one_title(result, tmp_path):
     height = float(ElementTree.fromstring(first).get("height").removesuffix("pt"))
     png, size = figure._repr_png_()
     width_in_file, height_in_file = struct.unpack(">2I", png[16:24])
-    assert (width_in_file, height_in_file) == pytest.approx((2 * size["width"], 2 * size["height"]), abs=2)
+    assert (width_in_file, height_in_file) == pytest.approx((1.5 * size["width"], 1.5 * size["height"]), abs=2)
     assert size["height"] == pytest.approx(height * 96 / 72, abs=1)
     without_title = ElementTree.parse(ib.figures(result.folder, into=tmp_path, width=size["width"] / 96)[1]).getroot()
     assert without_title.get("height") != height
