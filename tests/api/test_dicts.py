@@ -230,8 +230,9 @@ def own(here, monkeypatch):
     monkeypatch.syspath_prepend(here)
 
     def define(text=OWN):
-        path = here / f"own_{len(list(here.glob('own_*.py')))}.py"
+        path = here / f"{here.name}_{len(list(here.glob('*.py')))}.py"
         path.write_text(text)
+        importlib.invalidate_caches()
         return importlib.import_module(path.stem)
 
     return define
