@@ -301,7 +301,11 @@ class Registry(Mapping[str, Record]):
         names = [n for n, e in self._entries.items() if not only or only in e.tags]
         if name not in names:
             names += [*[also] * bool(also), *short_names]
-            allowed = ", ".join(names) if len(names) <= MAX_NAMES else f"the names in `initbench list {self.kind}s`"
+            if len(names) <= MAX_NAMES:
+                allowed = ", ".join(names)
+            else:
+                listed = f"the names in `initbench list {self.kind}s`"
+                allowed = ", ".join([*list(short_names)[: MAX_NAMES - 1], listed])
             kind = f"{only} {self.kind}" if only else self.kind
             registered = name in self._entries
             problem = f"{name} is not {_with_article(kind)}" if registered else f"unknown {kind} {shown(name)}"
@@ -342,15 +346,15 @@ def _call(entry: Entry, arguments: Mapping[str, object]) -> Call:
 
 def _converted(entry: Entry | Alias, arguments: Mapping[str, object]) -> dict[str, Any]:
     """Return all parameters, as the function takes them; ValueError, with the name, for one that is invalid."""
-    parameters = {p.name: p for p in entry.parameters}
+    parameters, name = {p.name: p for p in entry.parameters}, shorten_digests(entry.name)
     for key in arguments:
         if key not in parameters:
             takes = f"takes {', '.join(parameters)}" if parameters else "takes no parameters"
-            raise ValueError(f"{entry.name} has no parameter {shown(key)}; it {takes}{nearest(key, parameters)}")
+            raise ValueError(f"{name} has no parameter {shown(key)}; it {takes}{nearest(key, parameters)}")
     try:
         return {key: p.convert(arguments.get(key, p.default)) for key, p in parameters.items()}
     except ValueError as error:
-        raise ValueError(f"{entry.name}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _signature(name: str, parameters: Iterable[Parameter]) -> str:

@@ -52,11 +52,13 @@ def verify(
 
     config = ExecutionConfig(workers, device=device)  # not the grid's device: this machine may lack it
     verification = folders.verify(experiment, sample, seed, config, on_checked)
-    if retrained := verification.retrained:
+    retrained = verification.retrained
+    if retrained:
         for name in retrained.absent:
             say(f"{name}: not found, so its cells cannot be retrained")
         for line in retrained.code_missing:
             say(f"Some cells cannot be retrained: {folder} {line}")
+    if retrained and retrained.sampled:
         say(f"{retrained.same:,} of {plural(retrained.sampled, 'retrained cell')} have the same bits")
         for line in (*retrained.problems, *retrained.elsewhere):
             say(line)

@@ -172,7 +172,8 @@ def show(
         with hosting() as host, naming(names):
             title, W, distribution, network = _weights(scheme, sizes, activation, supplied, host)
     except ValueError as error:
-        raise UserError(f"{scheme}: {error}" if scheme not in str(error) else str(error)) from None
+        line = shorten_digests(str(error))
+        raise UserError(line if scheme in line else f"{scheme}: {line}") from None
     if not abs(W).max() < MAX_SHOWN_VALUE:
         raise UserError(f"{scheme}: has weights as large as {abs(W).max():.3g}; allowed: below {MAX_SHOWN_VALUE:.0e}")
     for line in weights.lines(W, distribution):
