@@ -17,16 +17,10 @@ def has_fused_forms(activation: str, output_activation: str, loss: str, optimize
     >>> has_fused_forms("relu", "identity", "mine@0123456789abcdef0123", "sgd")
     False
     """
-    functions = activation, output_activation, loss, optimizer
     # initbench's own records are there from the start; that of a plugin's function may be added later.
-    if any("@" in name for name in functions):
-        return _have_fused_forms(*functions)
-    return _cached(functions)
-
-
-@lru_cache(maxsize=4096)  # a grid may have a million cells, of few functions
-def _cached(functions: tuple[str, str, str, str]) -> bool:
-    return _have_fused_forms(*functions)
+    if "@" in activation or "@" in output_activation or "@" in loss or "@" in optimizer:
+        return _have_fused_forms(activation, output_activation, loss, optimizer)
+    return _cached(activation, output_activation, loss, optimizer)
 
 
 def _have_fused_forms(activation: str, output_activation: str, loss: str, optimizer: str) -> bool:
@@ -42,3 +36,6 @@ def _have_fused_forms(activation: str, output_activation: str, loss: str, optimi
 
 def _name(canonical: str) -> str:
     return canonical.partition("(")[0]
+
+
+_cached = lru_cache(maxsize=4096)(_have_fused_forms)  # a grid may have a million cells, of few functions
