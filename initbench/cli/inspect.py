@@ -44,7 +44,7 @@ def list_(
     """List what a grid file can name, with parameters and defaults."""
     if kind not in (None, *KINDS):
         raise UserError(f"there is no list of {shown(kind)}; allowed: {', '.join(KINDS)}{nearest(kind, KINDS)}")
-    bundles = load_plugins(plugins, allow_plugins, "initbench list")[0] if plugins else []
+    bundles = load_plugins(plugins, allow_plugins, "initbench list")[0]
     if kind:
         _print_list(kind)
     else:

@@ -24,6 +24,7 @@ from initbench.initializers.model import Model, Parameters
 from initbench.plugins import arrays, store
 from initbench.plugins.bundle import Bundle, read
 from initbench.plugins.consent import Allow
+from initbench.plugins.installed import installed
 from initbench.registry import Entry, Parameter, Registry, shorten_digests
 from initbench.system import children
 from initbench.system.threads import ENVIRONMENT
@@ -210,14 +211,14 @@ def described(bundles: Sequence[Bundle], host: Host) -> Names:
 
 
 def load(paths: Sequence[str | Path], allow: Allow, origin: str) -> tuple[list[Bundle], Names]:
-    """Read the plugins in files and let their functions be known; returns their code, and the names of the functions.
+    """Let the functions of plugins in files and in installed packages be known; returns their code, and their names.
 
-    It is for a command without a grid file, `origin`; `allow` raises UserError unless the code may run.
+    It is for a command without a grid file, `origin`; `allow` raises UserError unless the code in the files may run.
     """
-    bundles = [read(path) for path in paths]
-    if not bundles:
-        return [], {}
-    allow(origin, "", bundles)
+    of_files = [read(path) for path in paths]
+    if of_files:
+        allow(origin, "", of_files)
+    bundles = [*installed(), *of_files]
     with hosting() as host:
         return bundles, described(bundles, host)
 

@@ -16,7 +16,7 @@ import pytest
 from command import ended
 
 import initbench as ib
-from initbench.plugins import consent, describe
+from initbench.plugins import bundle, consent, describe
 from initbench.random import streams
 
 SCHEMES = '''"""Own schemes."""
@@ -137,6 +137,17 @@ def test_a_list_has_the_functions_of_a_plugin_after_the_others_under_its_name(in
     assert initbench("list", "presets", *own)[1] == initbench("list", "presets")[1]
 
 
+@pytest.mark.slow
+def test_functions_of_installed_packages_are_listed_and_drawn_without_leave(initbench, monkeypatch):
+    monkeypatch.setattr(describe, "installed", lambda: [bundle.read("my_schemes.py", "a package")])
+    assert initbench("list", "activations")[1].endswith(
+        "\na package\n  double_relu(scale=2.0)\n      Twice the ReLU.\n"
+    )
+    status, drawn, _ = initbench("show", "coin(std=0.2)", "--shape", "8,4")
+    assert (status, "from -0.2 to 0.2\n" in drawn) == (0, True)
+
+
+@pytest.mark.slow
 def test_show_draws_the_weights_that_the_child_computes(here, initbench):
     own = ["--plugin", "my_schemes.py", "--allow-plugins", "--shape", "64,32"]
     status, drawn, _ = initbench("show", "scaled_orthogonal(gain=1.3)", *own)
@@ -156,6 +167,7 @@ def test_show_draws_the_weights_that_the_child_computes(here, initbench):
     assert initbench("show", full) == (2, "", f"{full}: its code is needed; give --plugin FILE\n")
 
 
+@pytest.mark.slow
 def test_show_draws_own_schemes_of_networks_on_the_batches_of_mnist(here, initbench, mnist):
     own = ["--plugin", "my_schemes.py", "--allow-plugins"]
     status, drawn, _ = initbench("show", "first_image", *own, "--shape", "784,16", "--seed", "3")
