@@ -7,11 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from initbench.errors import PluginError
 from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES, computed_output
 from initbench.functions.optimizers import OPTIMIZERS
-from initbench.registry import shorten_digests
 
 
 def activation(name: str) -> nn.Module:
@@ -39,27 +37,22 @@ OPTIMIZER_ATTRIBUTES = ("step", "zero_grad", "param_groups")
 def optimizer(name: str, weights: Iterable[Tensor], learning_rate: float) -> torch.optim.Optimizer:
     """Return PyTorch's optimizer of some parameter arrays.
 
-    Raises PluginError for a user's that cannot be used as one of PyTorch's, or whose step needs a closure.
+    Raises ValueError if it cannot be used as one of PyTorch's, or if its step needs a closure.
     """
     record, parameters = OPTIMIZERS.lookup(name)
     optimizer: torch.optim.Optimizer = record.torch(weights, learning_rate, **parameters)
-    refusal = f"optimizer = {shorten_digests(name)!r} cannot train"
-    missing = [attribute for attribute in OPTIMIZER_ATTRIBUTES if not hasattr(optimizer, attribute)]
-    if missing:
-        raise PluginError(
-            f"{refusal}: it has no {', '.join(missing)}; required: step(), zero_grad(), and param_groups, dictionaries "
-            "with the key 'lr'"
+    if not all(hasattr(optimizer, attribute) for attribute in OPTIMIZER_ATTRIBUTES):
+        raise ValueError(
+            f"returned {type(optimizer).__name__}; allowed: a torch.optim.Optimizer, or another object with "
+            f"{', '.join(OPTIMIZER_ATTRIBUTES)}"
         )
     if not all("lr" in group for group in optimizer.param_groups):
-        raise PluginError(f"{refusal}: a group of its param_groups has no 'lr'; give each its learning rate")
+        raise ValueError("its param_groups have no key lr; allowed: a learning rate that a schedule can set")
     required = [
         argument.name
         for argument in inspect.signature(optimizer.step).parameters.values()
         if argument.default is argument.empty and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
     ]
     if required:
-        raise PluginError(
-            f"{refusal}: its step needs {', '.join(required)}; allowed: an optimizer that steps from one gradient, "
-            "without a closure"
-        )
+        raise ValueError(f"its step needs {', '.join(required)}; allowed: a step() from the gradients of one batch")
     return optimizer

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from initbench.errors import PluginError
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.initializers.model import Model, positions
 from initbench.plugins.loader import located
@@ -156,11 +157,12 @@ def _optimizer(name: str) -> str:
     from initbench.functions import pytorch
 
     weights = torch.nn.Parameter(torch.ones(4, 3))
-    optimizer = pytorch.optimizer(name, [weights], 0.1)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        return f"{origin_of(name)}: returned {type(optimizer).__name__}; allowed: a torch.optim.Optimizer"
-    if not all("lr" in group for group in optimizer.param_groups):
-        return f"{origin_of(name)}: its param_groups have no key lr; allowed: a learning rate that a schedule can set"
+    try:
+        optimizer = pytorch.optimizer(name, [weights], 0.1)
+    except PluginError:
+        raise
+    except ValueError as error:
+        return f"{origin_of(name)}: {error}"
     weights.grad = torch.ones(4, 3)
     optimizer.step()
     if not torch.isfinite(weights).all():

@@ -224,6 +224,11 @@ def test_a_plugin_with_a_mistake_is_refused_with_its_file_and_the_reason(host, c
         ("loss", "def f(output, labels): return output", "returned shape (8, 10); allowed: a tensor of one number"),
         ("loss", "def f(output): return output.mean()", "f: takes 1 arguments; allowed: output, labels"),
         ("optimizer", "def f(parameters, learning_rate): return 1", "returned int; allowed: a torch.optim.Optimizer"),
+        (
+            "optimizer",
+            "def f(parameters, learning_rate):\n    import torch\n    return torch.optim.LBFGS(parameters)",
+            "my_schemes.py: f: its step needs closure; allowed: a step() from the gradients of one batch",
+        ),
     ],
 )
 def test_own_functions_in_pytorch_are_tried_too(host, kind, code, message):
