@@ -20,8 +20,8 @@ from initbench.reporting.numbers import percent
 # distance, and the mark at the right.
 LETTER, ROW, ABOVE, BELOW, STRIP, GAP, MARK = 6.4, 32.0, 4.0, 44.0, 40.0, 20.0, 12.0
 
-# How much wider bold letters are.
-BOLD = 1.12
+# How much wider bold letters are, and by how many letters an @ is wider than one.
+BOLD, WIDE = 1.12, 0.9
 
 # The width of the axes in pixels for which names are broken earlier, and the least: in a figure that is too narrow for
 # it, letters are smaller.
@@ -88,7 +88,8 @@ def panel_of_rows(
     right = _width(right_texts) * (BOLD if any(marks) else 1.0)
     end = right + 14 + MARK * any(marks) + (STRIP + GAP) * strips[1]
     for line in range(max(letters, round(letters * room / (96 * width))), MIN_ROW_NAME - 1, -1):
-        left_texts = ["\n".join(two_lines(name, line)) for name in shorten(names, [2 * line - 1] * len(names))]
+        fitting = [width_of(name) if _lines(name, line) else 2 * line - 1 for name in names]
+        left_texts = ["\n".join(two_lines(name, line)) for name in shorten(names, fitting)]
         begin = _width(left_texts) + 12 + (STRIP + GAP) * strips[0]
         if room - begin - end >= PLOT:
             break
@@ -114,7 +115,8 @@ def panel_of_rows(
 
 def _width(texts: Sequence[str]) -> float:
     """The width of the longest line in pixels."""
-    return LETTER * max((width_of(line) for text in texts for line in text.split("\n")), default=0)
+    lines = [line for text in texts for line in text.split("\n")]
+    return LETTER * max((width_of(line) + WIDE * line.count("@") for line in lines), default=0)
 
 
 def _unit(axes: Any) -> float:
@@ -220,17 +222,29 @@ def label_ticks(axes: Any, label: Callable[..., None]) -> None:
 def two_lines(name: str, width: int) -> list[str]:
     """Break a name of less than twice this width into two lines at most, before its parameters if both have room.
 
+    An own function's name is broken before its digest, if its parameters have no line of their own.
+
     >>> two_lines("uniform(low=-0.2, high=0.2)", 22), two_lines("torch_linear_default", 17)
     (['uniform', '(low=-0.2, high=0.2)'], ['torch_linear_', 'default'])
+    >>> two_lines("scaled_orthogonal@3f2a91(gain=1.3)", 17)
+    ['scaled_orthogonal', '@3f2a91(gain=1.3)']
     """
-    if width_of(name) <= width:
-        return [name]
-    head, bracket, parameters = name.partition("(")
-    for parts in ([head, bracket + parameters], wrapped(name, width)):
-        if len(parts) == 2 and max(map(width_of, parts)) <= width:
-            return parts
+    if lines := _lines(name, width):
+        return lines
     end = next(end for end in range(len(name), 0, -1) if width_of(name[:end]) <= width)
     return [name[:end], name[end:]]
+
+
+def _lines(name: str, width: int) -> list[str]:
+    """Return a name in one line or two of this width, broken where a reader expects it; none if there is no such."""
+    if width_of(name) <= width:
+        return [name]
+    for mark in "(@":
+        head, found, rest = name.partition(mark)
+        if found and max(width_of(head), width_of(found + rest)) <= width:
+            return [head, found + rest]
+    parts = wrapped(name, width)
+    return parts if len(parts) == 2 and max(map(width_of, parts)) <= width else []
 
 
 def _number(text: str) -> str:
