@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from dask_cluster import DaskCluster, trainers, until
 from idx import write_folder
-from plugin_code import PLUGIN
+from plugin_code import small_grid
 
 import initbench as ib
 from initbench.errors import UserError
@@ -67,6 +67,17 @@ def made_up_here(grid_file, **settings):
     with pytest.MonkeyPatch.context() as patch:
         made_up.instantly(patch)
         return ib.run(grid_file, width=2, **settings).frame
+
+
+WITH_LEAVE = "import os; os.environ['INITBENCH_ALLOW_PLUGINS'] = '1'"
+
+
+@pytest.fixture
+def own_grid(tmp_path):
+    """A grid with an own initializer and an own activation, in a folder that no worker reads from."""
+    (tmp_path / "grid").mkdir()
+    text = GRID.replace('"glorot_uniform"', '"mine"').replace('"relu"', '"bent"')
+    return small_grid(tmp_path / "grid", text=f'plugins = ["schemes.py"]\n{text}', name="spread.toml")
 
 
 @pytest.fixture
@@ -208,14 +219,19 @@ def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(gr
 
 
 @pytest.mark.slow
-def test_workers_that_are_killed_again_and_again_lose_no_cell(cluster, grid_file, here, tmp_path):
+@pytest.mark.parametrize("kind", ["built-in", "plugin"])
+def test_workers_that_are_killed_again_and_again_lose_no_cell(kind, cluster, grid_file, own_grid, here, tmp_path):
     """A worker is killed, whole, in the middle of a stack, and another one joins; three times."""
-    cluster.add("0")
-    running = command(grid_file, tmp_path, cluster)
+    patch, allow = "", ()
+    if kind == "plugin":
+        grid_file, patch, allow = own_grid, WITH_LEAVE, ["--allow-plugins"]
+        here = tmp_path, made_up_here(own_grid, results=tmp_path / "here", allow_plugins=True)
+    cluster.add("0", patch=patch)
+    running = command(grid_file, tmp_path, cluster, *allow)
     for number in range(3):
         until(lambda name=str(number): cluster.training(name), event="a stack that trains")
         done = len(parts(tmp_path / "spread"))
-        cluster.add(str(number + 1))
+        cluster.add(str(number + 1), patch=patch)
         if number:
             until(lambda most=done: len(parts(tmp_path / "spread")) > most or running.poll() is not None)
         cluster.signal(str(number))
@@ -597,18 +613,6 @@ def test_no_task_gets_the_answer_of_an_earlier_one(cluster, grid_file):
 # ---------------------------------------------------------------------------------------------------------------------
 # Plugins
 
-WITH_LEAVE = "import os; os.environ['INITBENCH_ALLOW_PLUGINS'] = '1'"
-
-
-@pytest.fixture
-def own_grid(tmp_path):
-    """A grid with an own initializer, in a folder that no worker reads from."""
-    (tmp_path / "grid").mkdir()
-    (tmp_path / "grid" / "schemes.py").write_text(PLUGIN)
-    text = GRID.replace('"glorot_uniform"', '"mine"')
-    (tmp_path / "grid" / "spread.toml").write_text(f'plugins = ["schemes.py"]\n{text}')
-    return tmp_path / "grid" / "spread.toml"
-
 
 @pytest.mark.slow
 def test_plugins_train_only_on_workers_that_were_started_with_leave(cluster, grid_file, own_grid, here, tmp_path):
@@ -628,6 +632,18 @@ def test_plugins_train_only_on_workers_that_were_started_with_leave(cluster, gri
     assert out.count(refusal) == 1
     assert "1 stack at a time" in out
     assert pd.read_parquet(tmp_path / "own" / "spread" / "parts")["cell"].nunique() == 24
+
+
+@pytest.mark.slow
+def test_plugins_train_on_a_cluster_to_the_bits_of_one_machine(real_cluster, experiments, tmp_path):
+    """Also where a process is killed while it trains."""
+    cluster = real_cluster
+    cluster.add("one", patch=WITH_LEAVE, threads=2)
+    running = command(small_grid(tmp_path), tmp_path / "results", cluster, "--allow-plugins")
+    until(lambda: parts(tmp_path / "results" / "small"))
+    os.kill(cluster.training("one")[0], signal.SIGKILL)
+    ended(running)
+    same_and_once(tmp_path / "results" / "small", experiments("plugin"))
 
 
 def test_a_worker_without_leave_starts_no_process_for_a_plugin(monkeypatch):

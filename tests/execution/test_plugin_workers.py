@@ -272,22 +272,16 @@ def trained(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_plugin_that_ends_the_process_fails_its_cells_and_no_others(trained):
-    plugin = bundle("import os\ndef mine(shape):\n    print('farewell', flush=True)\n    os._exit(7)\n")
-    own, other = cell_of(plugin), make_cell(train_size=256, hidden="8")
-    metrics, reasons = trained([own, other], plugin)
+def test_plugins_that_end_the_process_fail_their_cells_and_no_others(trained):
+    """One when its initializer is called, one when it is loaded."""
+    exits = bundle("import os\ndef mine(shape):\n    print('farewell', flush=True)\n    os._exit(7)\n")
+    crashes = bundle("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\ndef mine(shape): ...\n")
+    own, other = [cell_of(exits), cell_of(crashes)], make_cell(train_size=256, hidden="8")
+    metrics, reasons = trained([*own, other], exits, crashes)
     assert list(metrics) == [other]
-    name = f"mine@{plugin.digest[:6]}"
-    assert reasons == {own: f"a worker ended with status 7: farewell; the code of {name} may be the reason"}
-
-
-@pytest.mark.slow
-def test_a_plugin_that_ends_the_process_when_it_is_loaded_fails_its_cells_and_no_others(trained):
-    plugin = bundle("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\ndef mine(shape): ...\n")
-    own, other = cell_of(plugin), make_cell(train_size=256, hidden="8")
-    metrics, reasons = trained([own, other], plugin)
-    assert list(metrics) == [other]
-    assert reasons[own].startswith("a worker was killed by signal 11")
+    name = f"mine@{exits.digest[:6]}"
+    assert reasons[own[0]] == f"a worker ended with status 7: farewell; the code of {name} may be the reason"
+    assert reasons[own[1]].startswith("a worker was killed by signal 11; the code of mine@")
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ import pytest
 from cells import SMALL_GRID, exact, make_cell
 from command import status_of
 from disk import Disk, forked
+from plugin_code import OWN_GRID, both_kinds, small_grid
 from soak import KILLS, SEED, THOROUGH
 
 import initbench as ib
@@ -29,8 +30,10 @@ from initbench.errors import CannotWrite
 from initbench.execution import ProcessPool, process_pool, processes
 from initbench.execution.scheduling import MAX_UNTRAINED
 from initbench.execution.start import start_pool as START_POOL
+from initbench.plugins import consent
 from initbench.results.table import COLUMNS
 from initbench.spec.columns import METRICS
+from initbench.spec.grid import read
 from initbench.system import files
 from initbench.training.data import Data
 from initbench.training.stack import train
@@ -70,7 +73,12 @@ def unfinished(folder):
 
 
 @pytest.fixture
-def grid(tmp_path):
+def grid(kind, tmp_path):
+    """The path of a grid file; with a plugin the grid that was read from it, which takes a second."""
+    if kind == "plugin":
+        text = made_up.GRID.replace('"he_normal"', '"mine"')
+        path = small_grid(tmp_path, kind, f'plugins = ["schemes.py"]\n{text}', "made-up.toml")
+        return read(path, allow=consent.allow)
     path = tmp_path / "made-up.toml"
     path.write_text(made_up.GRID)
     return path
@@ -121,6 +129,7 @@ def check_end(grid, results, whole, before=None):
     assert not (folder / "set-aside").exists()
 
 
+@both_kinds
 def test_a_run_killed_at_any_write_continues_and_loses_nothing_finished(grid, whole, tmp_path):
     at, counts = 0, []
     while True:
@@ -136,7 +145,7 @@ def test_a_run_killed_at_any_write_continues_and_loses_nothing_finished(grid, wh
         at += 1
     assert at > 40  # the number of operations of a run
     assert counts == sorted(counts)
-    assert set(counts) == set(range(STACKS + 1))
+    assert set(counts) == set(range(len(sound(tmp_path / "whole" / "made-up")) + 1))
 
 
 def test_a_run_killed_repeatedly_makes_progress(grid, whole, tmp_path):
@@ -413,7 +422,7 @@ def launched(grid, results, silence=None):
     command = [sys.executable, "-c", code, "run", str(grid), "--results", str(results), "--workers", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen([*command, "--width", "2"], env=environment, text=True, **pipes)
+    return subprocess.Popen([*command, "--width", "2", "--allow-plugins"], env=environment, text=True, **pipes)
 
 
 def children(process):
@@ -430,10 +439,12 @@ def signalled(process, by):
 
 @exact
 @pytest.mark.slow
-def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_the_same_bits(tmp_path, capsys):
+@pytest.mark.parametrize("kind", ["built-in", "plugin"])
+def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_the_same_bits(kind, tmp_path, capsys):
     """Half of the instants are spread over the whole life of a run, and half are soon after it has written a part."""
-    grid, draw = tmp_path / "small.toml", random.Random(SEED)
-    grid.write_text(SMALL_GRID.replace("640", "256"))
+    text = OWN_GRID if kind == "plugin" else SMALL_GRID
+    grid, draw = small_grid(tmp_path, kind, text.replace("640", "256")), random.Random(SEED)
+    kills = -(-KILLS // 3) if kind == "plugin" else KILLS  # it takes longer
     begin = time.monotonic()
     whole = launched(grid, tmp_path / "whole")
     assert whole.wait(timeout=300) == 0, whole.stderr.read()
@@ -441,7 +452,7 @@ def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_t
     expected = ib.load(tmp_path / "whole" / "small")
     results, tally, stopped = tmp_path / "0", Counter(), []
     before: dict[str, frozenset[str]] = {}
-    for number in range(KILLS):
+    for number in range(kills):
         run = launched(grid, results, silence=15)
         target = "worker stopped" if number % 20 == 6 else "worker killed" if number % 5 == 3 else "run"
         if number % 2:
@@ -478,17 +489,11 @@ def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_t
     pd.testing.assert_frame_equal(ib.load(folder), expected, check_exact=True)
     assert sum(map(len, check_folder(folder, before).values())) == 12
     assert not unfinished(folder)
-    assert sorted(p.name for p in folder.iterdir()) == [
-        ".lock",
-        "grid.toml",
-        "looks.json",
-        "parts",
-        "report.html",
-        "timings",
-    ]
+    names = {".lock", "grid.toml", "looks.json", "parts", "report.html", "timings"}
+    assert {p.name for p in folder.iterdir()} == names | ({"plugins.json"} if kind == "plugin" else set())
     with capsys.disabled():
         if THOROUGH:
-            sys.stdout.write(f"\n{KILLS} kills, a run of {life:.1f} s: {sorted(tally.items(), key=str)}\n")
+            sys.stdout.write(f"\n{kills} kills, a run of {life:.1f} s: {sorted(tally.items(), key=str)}\n")
 
 
 @exact

@@ -82,16 +82,14 @@ def test_a_part_is_named_by_its_bytes_and_carries_its_environment(trained):
 
 
 @exact
-@both_kinds
 def test_two_runs_of_one_grid_are_equal_files(trained, tmp_path, grid_file):
-    ib.run(grid_file, results=tmp_path / "again", workers=1, allow_plugins=True)
+    ib.run(grid_file, results=tmp_path / "again", workers=1)
     assert [p.name for p in part_files(tmp_path / "again" / "small")] == [p.name for p in part_files(trained[0])]
 
 
 @pytest.mark.slow
-@both_kinds
 def test_the_number_of_workers_changes_nothing(trained, tmp_path, grid_file):
-    frame = ib.run(grid_file, results=tmp_path / "two", workers=2, allow_plugins=True).frame
+    frame = ib.run(grid_file, results=tmp_path / "two", workers=2).frame
     pd.testing.assert_frame_equal(frame, trained[1], check_exact=True)
 
 
@@ -123,7 +121,6 @@ def test_a_repeated_run_trains_nothing_and_one_more_seed_only_new_cells(folder, 
     assert Experiment.open(folder).inventory() == ([], 15)
 
 
-@both_kinds
 @pytest.mark.parametrize(
     ("damage", "trains"),
     [
@@ -145,7 +142,7 @@ def test_a_damaged_part_is_set_aside_reported_and_trained_again(folder, trained,
     if not trains:
         assert len(Experiment.open(folder).missing()) == cells
         return
-    frame = ib.run(grid_file, results=folder.parent, workers=1, allow_plugins=True).frame
+    frame = ib.run(grid_file, results=folder.parent, workers=1).frame
     pd.testing.assert_frame_equal(frame, trained[1], check_exact=True)
 
 

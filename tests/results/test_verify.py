@@ -50,13 +50,6 @@ def code(kind, grid_file):
     return [grid_file.parent / "schemes.py"] if kind == "plugin" else []
 
 
-def verified(folder, code, *options):
-    """The result of the command `verify`."""
-    plugins = [option for path in code for option in ("--plugin", str(path))]
-    allow = ["--allow-plugins"] * bool(code)
-    return CliRunner().invoke(app, ["verify", str(folder), "--workers", "1", *options, *plugins, *allow])
-
-
 def problems(folder):
     return verify.check(Experiment.open(folder)).problems
 
@@ -66,7 +59,9 @@ def problems(folder):
 def test_a_sound_experiment_verifies_and_does_not_change(folder, code):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert ib.verify(folder, sample=5, seed=1, workers=1, plugins=code, allow_plugins=True) == []
-    result = verified(folder, code, "--sample", "4", "--seed", "3")
+    plugins = [option for path in code for option in ("--plugin", str(path))]
+    options = ["--sample", "4", "--seed", "3", "--workers", "1", *plugins, *["--allow-plugins"] * bool(code)]
+    result = CliRunner().invoke(app, ["verify", str(folder), *options])
     assert result.exit_code == 0, result.output
     assert f"12 of 12 cells, in {len(list((folder / 'parts').iterdir()))} parts" in result.output
     assert "4 of 4 retrained cells have the same bits" in result.output
@@ -75,8 +70,7 @@ def test_a_sound_experiment_verifies_and_does_not_change(folder, code):
 
 
 @exact
-@both_kinds
-def test_training_again_detects_a_changed_number_with_a_valid_checksum(folder, code):
+def test_training_again_detects_a_changed_number_with_a_valid_checksum(folder):
     def change(rows):
         rows.loc[rows["epoch"] == 2, "test_accuracy"] += 1e-9
         return rows
@@ -86,17 +80,16 @@ def test_training_again_detects_a_changed_number_with_a_valid_checksum(folder, c
         metadata["cpu_capability"],
         metadata["blas"],
     )  # earlier versions do not record these
-    part = rewritten(folder, change, metadata)
+    rewritten(folder, change, metadata)
     assert problems(folder) == []
-    count = pd.read_parquet(folder / "parts" / f"{part}.parquet")["cell"].nunique()
-    lines = ib.verify(folder, sample=12, workers=1, plugins=code, allow_plugins=True)
-    assert len(lines) == count
+    lines = ib.verify(folder, sample=12, workers=1)
+    assert len(lines) == 6
     assert all("rows differ from epoch 2 on" in line for line in lines)
     assert all("same kind of processor with the same versions" in line for line in lines)
-    result = verified(folder, code, "--sample", "12")
+    result = CliRunner().invoke(app, ["verify", str(folder), "--sample", "12", "--workers", "1"])
     assert result.exit_code == 1
-    assert f"{12 - count} of 12 retrained cells have the same bits" in result.output
-    assert result.output.splitlines()[-1] == f"Not sound: {count} problem{'s' * (count > 1)}"
+    assert "6 of 12 retrained cells have the same bits" in result.output
+    assert result.output.splitlines()[-1] == "Not sound: 6 problems"
 
 
 def test_a_cell_of_another_processor_may_differ_and_is_listed_separately(folder):
