@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench.cli import output
-from initbench.cli.options import AllowPlugins, Device, Overrides, Results, Scheduler, Workers, pairs, print_notes
-from initbench.cli.program import app, plural, say
-from initbench.cli.run import cost, option, train_and_print
+from initbench.cli.options import AllowPlugins, Device, Overrides, Results, Scheduler, Workers, pairs
+from initbench.cli.program import app, say
+from initbench.cli.run import option, print_estimate, print_size, train_and_print
 
 if TYPE_CHECKING:
     from initbench.api.battery import Battery
@@ -73,14 +73,13 @@ def _print_plan(tried: "Battery", folder: Path, config: "ExecutionConfig") -> No
 
     own, others = (", ".join(map(shorten_digests, names)) for names in (tried.own, tried.others))
     say(f"Comparing {own} with {others}")
-    say(f"{'at most ' * (tried.grid.seed_rule is not None)}{plural(len(tried.grid), 'cell')}: {tried.grid.shape}")
+    print_size(tried.grid)
     if tried.omitted:
         say(f"--quick leaves out {_left_out(tried)}")
     if config.scheduler is None:
         planned = training.plan(tried.grid, folder, config)
-        print_notes(planned.experiment)
-        if planned.estimate:
-            say(f"{cost(planned.estimate)} (estimated on this machine)")
+        if planned.missing:
+            print_estimate(planned)
 
 
 def _left_out(tried: "Battery") -> str:

@@ -39,7 +39,7 @@ from initbench.system import files
 MAX_EARLIER = 3  # earlier versions of own functions that a line names
 
 if TYPE_CHECKING:
-    from initbench.api.training import Looked, RunResult, Started
+    from initbench.api.training import Looked, RunResult, Started, TrainingEstimate
     from initbench.execution.config import ExecutionConfig
     from initbench.execution.estimate import Estimate
     from initbench.execution.events import Event
@@ -85,18 +85,28 @@ def plan(
     from initbench.execution.config import ExecutionConfig, device_in
 
     grid, results = read_grid(find_grid(path), overrides, smoke, device, results, plugins, allow_plugins)
-    say(f"{'at most ' * (grid.seed_rule is not None)}{plural(len(grid), 'cell')}: {grid.shape}")
+    print_size(grid)
     planned = training.plan(grid, results, ExecutionConfig(workers, width, device=device_in(grid)))
     print_notes(planned.experiment)
+    print_estimate(planned)
+
+
+def print_size(grid: "Grid") -> None:
+    """Print the number of cells, and the axes."""
+    say(f"{'at most ' * (grid.seed_rule is not None)}{plural(len(grid), 'cell')}: {grid.shape}")
+
+
+def print_estimate(planned: "TrainingEstimate") -> None:
+    """Print what is trained already, what is missing, and what that takes."""
     if planned.n_trained:
         say(f"{planned.n_trained:,} of them are trained already in {planned.experiment.folder}")
     if guess := planned.estimate:
         on_gpu = "" if guess.device == "cpu" else ", on the GPU"
         least = "" if planned.most is None else f"at least {plural(guess.cells, 'cell')}, "
         say(f"{least}{plural(guess.stacks, 'stack')} to train, by {plural(guess.workers, 'worker')}{on_gpu}")
-        say(f"{cost(guess)} (estimated on this machine)")
+        say(f"{_cost(guess)} (estimated on this machine)")
         if most := planned.most:
-            say(f"at most {plural(most.cells, 'cell')}, {plural(most.stacks, 'stack')}: {cost(most)}")
+            say(f"at most {plural(most.cells, 'cell')}, {plural(most.stacks, 'stack')}: {_cost(most)}")
     else:
         say("nothing to train")
     if planned.too_few_seeds:
@@ -105,8 +115,7 @@ def plan(
         say(f"Warning: {seeds} too few for any conclusion: {why}. Use five or more: --set seed=5")
 
 
-def cost(guess: "Estimate") -> str:
-    """Return what a training takes, in words."""
+def _cost(guess: "Estimate") -> str:
     from initbench.durations import duration
 
     return f"about {duration(round(guess.seconds))} and {guess.memory / 1e9:.1f} GB of memory"

@@ -206,14 +206,21 @@ def _gains(part: _Comparison) -> list[str]:
         return [f"its test accuracy is that of {rival} at every seed: here it may set the same weights"]
     if len(table) < 2:
         return []
-    most, least = (f"{title(part.first.combination, row)}, {_points(row)}" for row in (table.iloc[0], table.iloc[-1]))
     together = f", in intervals for {of_all(part.total, part.total)} combinations together"
     together *= bool(table["difference_low"].notna().any() and not part.first.until_decided)
+    shown = [(_points(row), f"{title(part.first.combination, row)}, {_points(row)}") for _, row in table.iterrows()]
+    (best, most), (worst, least) = shown[0], shown[-1]
     if table["difference"].iloc[-1] >= 0:
         return [f"it is behind {rival} in no combination, and gains most with {most}{together}"]
     if table["difference"].iloc[0] <= 0:
         return [f"it is ahead of {rival} in no combination, and loses most with {least}{together}"]
-    return [f"against {rival} it gains most with {most}, and loses most with {least}{together}"]
+    ends = [f"gains most with {most}"] * _differs(best) + [f"loses most with {least}"] * _differs(worst)
+    return [f"against {rival} it {', and '.join(ends)}{together}"] * bool(ends)
+
+
+def _differs(points: str) -> bool:
+    """Return whether a difference does not round to zero."""
+    return float(points.split(maxsplit=1)[0].replace("−", "-")) != 0
 
 
 def _points(row: Any) -> str:

@@ -127,10 +127,11 @@ def test_what_is_printed_is_the_plan_the_table_the_verdict_and_the_report(here, 
     assert (status, err) == (0, "")
     lines = out.splitlines()
     own = [OWN.sub(lambda name: name[0][: len(name[1]) + 7], name) for name in battery.of_file("my_schemes.py").own]
-    assert lines[:5] == [
+    assert lines[:6] == [
         f"Comparing {own[0]}, {own[1]} with zeros, he_normal",
         "40 cells: 4 initializers × 2 activations × 5 seeds",
         "--quick leaves out hidden 4 and hidden 8-8",
+        "1 stack to train, by 2 workers",
         "about 1 min 15 s and 2.0 GB of memory (estimated on this machine)",
         "results/try-my_schemes-small-quick: 40 cells to train",
     ]

@@ -193,3 +193,15 @@ def test_with_a_rule_for_the_seeds_the_overall_comparison_has_the_seeds_that_the
     expected = [difference, *(100 * end for end in test.confidence_interval(0.95))]
     assert numbers_in(second.replace("95%", "")) == pytest.approx(expected, abs=0.00501)
     assert "together" not in third
+
+
+def test_a_gain_or_a_loss_that_rounds_to_zero_is_not_named():
+    parsed = grid_of([MINE, "he_normal"], ["tanh", "relu", "gelu"], rates=(0.1,))
+    frame = table_of(parsed, lambda c: 0.9)
+    gain = {"tanh": 0.02, "relu": 0.01, "gelu": -0.000004}
+    own = frame["initializer"] == MINE
+    other = frame.loc[frame["initializer"] == "he_normal", "test_accuracy"].to_numpy()
+    frame.loc[own, "test_accuracy"] = other + frame.loc[own, "activation"].map(gain)
+    ((_, _, third),) = sentences_of(frame, parsed)
+    assert third.startswith("Against he_normal it gains most with tanh, 2.00 points (")
+    assert "loses" not in third
