@@ -277,7 +277,7 @@ class _Session:
         code = getattr(inspect.unwrap(thing), "__code__", None)
         flags = code.co_flags & LAZY_ANNOTATIONS if code else 0
         self._has_lazy_annotations |= bool(flags)
-        if code and not _is_same(code, text, flags):
+        if code and _has_changed(code):
             raise UserError(f"{name}: its source has changed since it was defined; run it again")
         for used, is_optional in _names_used(text, node, bool(flags)).items():
             if used not in self._visited:
@@ -455,26 +455,23 @@ def _last_cell_with(name: str) -> str:
     raise OSError(f"the source of {name} is not available")
 
 
-def _is_same(code: CodeType, text: str, flags: int) -> bool:
-    """Return whether a function's code is what its source compiles to.
-
-    What calls on a name compile to depends on whether the same file or cell imports it, so that is compiled, too.
-    """
-    codes = [c for c in _codes(text, flags) if c.co_name == code.co_name]
-    whole = "".join(linecache.getlines(code.co_filename))
-    codes += [
-        c for c in _codes(whole, flags) if c.co_qualname == code.co_qualname and c.co_firstlineno == code.co_firstlineno
-    ]
-    return any((c.co_code, c.co_names, c.co_varnames) == (code.co_code, code.co_names, code.co_varnames) for c in codes)
-
-
-def _codes(source: str, flags: int) -> list[CodeType]:
-    """Return the codes of all functions that a source defines outside of others; none if it does not compile."""
+def _has_changed(code: CodeType) -> bool:
+    """Return whether the file of a function was edited since it was compiled; a notebook's cell never is."""
+    file = code.co_filename
+    if not Path(file).is_file():
+        return False
     try:
-        module = compile(source, "<source>", "exec", flags=flags, dont_inherit=True)
-    except (SyntaxError, ValueError):  # a cell with `await` outside of functions
-        return []
-    return [c for c in module.co_consts if isinstance(c, CodeType)]
+        codes = [compile("".join(linecache.getlines(file)), file, "exec", dont_inherit=True)]
+    except (SyntaxError, ValueError):
+        return True
+    for compiled in codes:
+        codes += [constant for constant in compiled.co_consts if isinstance(constant, CodeType)]
+    return _instructions(code) not in map(_instructions, codes)
+
+
+def _instructions(code: CodeType) -> tuple[object, ...]:
+    constants = [repr(constant) for constant in code.co_consts if not isinstance(constant, CodeType)]
+    return code.co_firstlineno, code.co_qualname, code.co_code, code.co_names, code.co_varnames, constants
 
 
 def _names_used(text: str, node: Definition, has_lazy_annotations: bool) -> dict[str, bool]:

@@ -424,7 +424,7 @@ def test_what_a_cell_cannot_give_is_refused_with_the_remedy(notebook, cell, mess
 
 
 def test_a_function_of_a_script_is_taken_without_running_the_script_again(tmp_path):
-    (tmp_path / "helper.py").write_text("x = 3")
+    (tmp_path / "helper.py").write_text("x = 3\ndef function(shape): return shape")
     (tmp_path / "script.py").write_text(
         textwrap.dedent("""
         import json
@@ -434,7 +434,10 @@ def test_a_function_of_a_script_is_taken_without_running_the_script_again(tmp_pa
         GAIN = 2
 
         def own(shape, *, gain: float = 1.0):
-            return GAIN * helper.x
+            return GAIN * helper.x + helper.function(shape)
+
+        for _ in range(100):  # specializes its instructions
+            own(0)
 
         class Plain:
             size = GAIN
@@ -446,17 +449,18 @@ def test_a_function_of_a_script_is_taken_without_running_the_script_again(tmp_pa
         [sys.executable, tmp_path / "script.py"], env=children.environment({}) | {"PYTHONSAFEPATH": ""}, text=True
     )
     own, plain = map(bundle.Bundle.from_json, __import__("json").loads(printed))
-    assert loader.load(own).own(None) == 6
+    assert loader.load(own).own(0) == 6
     assert loader.load(plain).Plain.size == 2
     assert set(own.files) == {"script_code.py", "script_code.own.py", "helper.py"}
     assert b"print" not in b"".join(own.files.values())
     assert own.path == "script.py"
 
 
-def test_a_script_that_changed_since_it_started_is_refused(tmp_path):
+@pytest.mark.parametrize("change", ["2 * shape", "1 + shape", "1 * shape\nx ="])
+def test_a_script_that_changed_since_it_started_is_refused(tmp_path, change):
     (tmp_path / "script.py").write_text(
         textwrap.dedent("""
-        import pathlib
+        import pathlib, sys
         from initbench.errors import UserError
         from initbench.plugins.source import bundle_of
 
@@ -464,12 +468,14 @@ def test_a_script_that_changed_since_it_started_is_refused(tmp_path):
             return 1 * shape
 
         path = pathlib.Path(__file__)
-        path.write_text(path.read_text().replace("1 * shape", "2 + shape"))
+        path.write_text(path.read_text().replace("1 * shape", sys.argv[1]))
         try:
             bundle_of(own)
         except UserError as error:
             print(error)
         """)
     )
-    printed = subprocess.check_output([sys.executable, tmp_path / "script.py"], env=children.environment({}), text=True)
+    printed = subprocess.check_output(
+        [sys.executable, tmp_path / "script.py", change], env=children.environment({}), text=True
+    )
     assert printed == "own: its source has changed since it was defined; run it again\n"
