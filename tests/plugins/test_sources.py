@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +22,6 @@ from initbench.plugins.source import bundle_of
 from initbench.system import children
 
 shell = pytest.importorskip("IPython.core.interactiveshell", reason="IPython is not installed")
-
-PAGE = Path(__file__).parents[2] / "docs" / "own-parts.md"
 
 
 @pytest.fixture
@@ -314,10 +311,23 @@ def test_a_function_of_a_cell_comes_with_all_that_it_uses(notebook, project):
     assert code.path == "notebook"
 
 
-def test_the_cell_of_the_page_is_a_grid_whose_functions_can_be_used(notebook):
-    cell = re.search(r"```python\nimport torch\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    notebook.run("import torch\n" + cell[1])
-    grid, _ = grid_of(notebook["grid"], None, None, allow_plugins=True)
+def test_functions_of_a_cell_and_of_pytorch_can_stand_in_a_grid(notebook):
+    notebook.run("""
+        import torch
+        import initbench as ib
+
+        GAIN = 1.1
+
+        def scaled_orthogonal(shape, *, gain: float = GAIN, seed=None):
+            return gain * ib.initializers.orthogonal(shape, seed=seed)
+
+        settings = {
+            "initializer": ["he_normal", scaled_orthogonal, {"name": scaled_orthogonal, "gain": 1.3}],
+            "activation": ["relu", torch.nn.Mish, torch.sin],
+            "hidden": [4],
+        }
+        """)
+    grid, _ = grid_of(notebook["settings"], None, None)
     names = {re.sub("@.*?(?=$|\\()", "", str(value)) for values in grid.axes.values() for value in values}
     assert {"scaled_orthogonal", "scaled_orthogonal(gain=1.3)", "Mish", "sin"} <= names
     assert len(grid.plugins) == 3
