@@ -83,7 +83,7 @@ def _print_plan(tried: "Battery", folder: Path, config: "ExecutionConfig") -> No
 
 
 def _left_out(tried: "Battery") -> str:
-    """Return what `--quick` leaves out, in words: `hidden 128 and hidden 10 × 128, learning rate 0.1 and …`."""
+    """Return what `--quick` leaves out, in words: `hidden 128 and hidden 10×128; learning rate 0.1 and …`."""
     from initbench.reporting import names, numbers
 
     def shown(setting: str, value: Any) -> str:

@@ -106,10 +106,10 @@ def _widths(hidden: str) -> str:
     """The widths of hidden layers; of three and more of the same width, their number.
 
     >>> _widths("128-128-128"), _widths("128-64")
-    ('3 × 128', '128-64')
+    ('3×128', '128-64')
     """
     widths = hidden.split("-")
-    return f"{len(widths)} × {widths[0]}" if len(widths) > 2 and len(set(widths)) == 1 else hidden
+    return f"{len(widths)}×{widths[0]}" if len(widths) > 2 and len(set(widths)) == 1 else hidden
 
 
 def setting(name: str) -> str:
