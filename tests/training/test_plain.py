@@ -308,3 +308,14 @@ def test_the_data_are_the_bytes_of_the_file_without_a_copy(small):
     images, labels = data.read(rows)
     np.testing.assert_array_equal(images, small.train_images[small.validation_size :][rows] / 255)
     np.testing.assert_array_equal(labels, small.train_labels[small.validation_size :][rows])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+@pytest.mark.parametrize("name", ["own_relu", "Drawn"])
+def test_on_a_gpu_a_cell_trains_to_the_same_numbers_each_time(small, name):
+    cell, data = make_cell(activation=own(name), hidden="24-16", epochs=2), PlainData(small, "cuda")
+    assert bits(cell, data) == bits(cell, data)
+    if name == "own_relu":
+        for epoch, expected in zip(plain.train(cell, data), plain.train(cell, PlainData(small)), strict=True):
+            np.testing.assert_allclose(epoch.step_losses, expected.step_losses, rtol=1e-3)
+            assert epoch.test_loss == pytest.approx(expected.test_loss, rel=1e-3)
