@@ -286,12 +286,14 @@ def test_plugins_that_end_the_process_fail_their_cells_and_no_others(trained):
 
 @pytest.mark.slow
 def test_a_plugin_that_sleeps_is_stopped(trained, monkeypatch):
-    monkeypatch.setattr(processes, "SILENCE", 3.0)
+    monkeypatch.setattr(processes, "SILENCE", 15.0)  # longer than a process takes to start
     plugin = bundle("import time\ndef mine(shape):\n    time.sleep(1000)\n")
     own, other = cell_of(plugin), make_cell(train_size=256, hidden="8")
     metrics, reasons = trained([own, other], plugin)
     assert list(metrics) == [other]
-    assert reasons[own].startswith("a worker hung: for 3 s it made no progress and used no CPU time; the code of mine@")
+    assert reasons[own].startswith(
+        "a worker hung: for 15 s it made no progress and used no CPU time; the code of mine@"
+    )
 
 
 @pytest.mark.slow
