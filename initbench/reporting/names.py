@@ -61,7 +61,7 @@ def digits_of(texts: Iterable[str]) -> int:
     """Return how many digits of their digests tell the own functions in these texts apart.
 
     >>> digits_of(["mine@0123456789abcdef0123", "mine@0123456780abcdef0123(gain=2.0)", "relu"])
-    9
+    10
     """
     names = {name[0] for text in texts if "@" in text for name in OWN_NAME.finditer(text)}
     digits = SHOWN_DIGITS
