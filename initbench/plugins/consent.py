@@ -22,6 +22,8 @@ Allow = Callable[[str, str, Sequence[Bundle]], None]
 MAX_REMEMBERED = 1000  # of the newest
 MAX_BYTES = 100 * MAX_REMEMBERED
 
+_given: set[str] = set()  # in this process
+
 
 def allow(origin: str, grid_text: str, bundles: Sequence[Bundle]) -> None:
     """Let the code run, as `--allow-plugins` says: nothing is asked, and nothing is remembered."""
@@ -45,11 +47,12 @@ def refuse_unless_allowed(origin: str, grid_text: str, bundles: Sequence[Bundle]
 def ask(origin: str, grid_text: str, bundles: Sequence[Bundle]) -> None:
     """Ask in the terminal, unless the user gave leave earlier; UserError for a no, and where there is no terminal.
 
-    A yes is remembered. Ctrl-C and the end of the input are a no.
+    A yes is remembered, where that is possible, and holds in this process anyway: a grid is read twice for `--smoke`.
+    Ctrl-C and the end of the input are a no.
     """
     consent = digest(grid_text, bundles)
     remembered = _remembered()
-    if consent in remembered:
+    if consent in _given or consent in remembered:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         refuse_unless_allowed(origin, grid_text, bundles)
@@ -62,6 +65,7 @@ def ask(origin: str, grid_text: str, bundles: Sequence[Bundle]) -> None:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         raise UserError(f"{origin}: nothing was done, because its code may not run")
+    _given.add(consent)
     content = json.dumps([*remembered, consent][-MAX_REMEMBERED:], indent=0)
     with contextlib.suppress(OSError):  # then it is asked again
         files.write_file(private(_folder()) / "plugins.json", content.encode())

@@ -39,10 +39,18 @@ class Undecodable(Terminal):
         return b"\xff\n".decode()
 
 
+class Forgetful(set):
+    """What was given in this process, as another process sees it."""
+
+    def __contains__(self, _):
+        return False
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """The user's cache folder, empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(consent, "_given", Forgetful())
     return tmp_path / "initbench"
 
 
@@ -168,7 +176,7 @@ def test_leave_in_a_folder_that_others_can_write_to_does_not_count(typing, cache
         typing("", [bundle()])
 
 
-def test_where_nothing_can_be_written_a_yes_counts_once(typing, monkeypatch):
+def test_where_nothing_can_be_written_a_yes_counts_in_this_process(typing, monkeypatch):
     def full(*_):
         raise files.CannotWrite(28, "No space left on device", "plugins.json")
 
@@ -176,6 +184,9 @@ def test_where_nothing_can_be_written_a_yes_counts_once(typing, monkeypatch):
     typing("y\n", [bundle()])
     with pytest.raises(UserError, match="nothing was done"):
         typing("", [bundle()])
+    monkeypatch.setattr(consent, "_given", set())
+    typing("y\n", [bundle()])
+    assert typing("", [bundle()]) == ""
 
 
 def test_a_name_cannot_control_the_terminal(typing):
