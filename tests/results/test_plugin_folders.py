@@ -1,10 +1,14 @@
 """The code of plugins in experiments' folders: what is stored, what is read without it, and what is damaged."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import untrusted
+from plugin_code import small_grid
 
 import initbench as ib
 from initbench.plugins.bundle import Bundle
@@ -235,3 +239,63 @@ def test_a_grid_may_name_two_versions_and_both_are_in_its_tables(tmp_path):
     assert experiment.inventory() == ([], 0)
     assert experiment.earlier_functions == {}
     assert {f"mine@{d}" for d in (BUNDLE.digest, EARLIER.digest)} < set(experiment.frame()["initializer"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The whole way, each command in a process of its own
+
+
+def initbench(folder, *words):
+    """What a command prints; it runs in a folder, and must succeed."""
+    command = [sys.executable, "-m", "initbench", *map(str, words)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_results_of_a_plugin_are_read_without_it_and_a_changed_file_trains_again(tmp_path):
+    path = small_grid(tmp_path)
+    results = tmp_path / "results" / "small"
+    initbench(tmp_path, "run", path.name, "--allow-plugins", "--no-report")
+    before = ib.load(results)
+    path.unlink()
+    (tmp_path / "schemes.py").rename(tmp_path / "away.txt")
+
+    initbench(tmp_path, "report", results)
+    text = (results / "report.html").read_text(encoding="utf-8")
+    assert "Normal, wider than He." in text
+    assert "--plugin schemes.py" in text
+    assert sum(1 for _ in plugin_file.read(results, [])) == 1
+    initbench(tmp_path, "figures", results)
+    initbench(tmp_path, "export", results, "small.csv")
+    assert set(pd.read_csv(tmp_path / "small.csv")["initializer"]) == set(before["initializer"])
+    initbench(tmp_path, "export", results, "small.md")
+    assert "bit-identical" in initbench(tmp_path, "compare", results, results)
+    initbench(tmp_path, "merge", results, "--into", tmp_path / "both" / "small")
+    assert read(tmp_path / "both" / "small") == read(results)
+    printed = initbench(tmp_path, "verify", results, "--sample", 20)
+    assert "Some cells cannot be retrained: " in printed
+    assert "4 of 4 retrained cells have the same bits" in printed  # those of glorot_uniform and normal with tanh
+    assert "Sound" in printed
+
+    # Under another name, and given back: it is the same code.
+    (tmp_path / "away.txt").rename(tmp_path / "renamed.py")
+    printed = initbench(tmp_path, "verify", results, "--sample", 20, "--plugin", "renamed.py", "--allow-plugins")
+    assert "12 of 12 retrained cells have the same bits" in printed
+    assert "Nothing to train" in initbench(tmp_path, "run", results, "--plugin", "renamed.py", "--allow-plugins")
+
+    # Changed, it trains again, and the earlier results stay.
+    source = (tmp_path / "renamed.py").read_text()
+    small_grid(tmp_path)
+    (tmp_path / "schemes.py").write_text(source.replace("gain *", "0.5 * gain *"))
+    printed = initbench(tmp_path, "run", path.name, "--allow-plugins", "--no-report")
+    assert "8 cells to train, 4 are trained already" in printed
+    assert "an earlier version)" in printed
+    after = ib.load(results)
+    assert len(after) == len(before)
+    assert len(read(results)[0]) == 2
+    own = before["initializer"].str.startswith("mine") | before["activation"].str.startswith("bent")
+    assert not set(after["cell"]) & set(before.loc[own, "cell"])
+    assert set(before.loc[~own, "cell"]) < set(after["cell"])
+    assert ib.verify(results, sample=0) == []
