@@ -34,8 +34,8 @@ from watch import limited, watched
 from initbench.data import datasets, idx
 from initbench.errors import MAX_LINE_LENGTH, MAX_LINES, UserError
 from initbench.execution.plan import plan
-from initbench.reporting import narrative
-from initbench.results import parts, store
+from initbench.reporting import narrative, own_functions
+from initbench.results import parts, plugin_file, store
 from initbench.results.experiment import Experiment
 from initbench.spec import grid, gridfile
 from initbench.spec.settings import MAX_CELLS
@@ -471,6 +471,39 @@ def test_a_mutated_part_yields_a_table_or_a_line(folder, numbers):
         assert listing(folder) == before
         sound += bool(environments)
     assert 0 < sound < len(numbers)
+
+
+@pytest.mark.parametrize("numbers", chunks(CASES))
+def test_mutated_code_of_plugins_is_read_or_left_out(folder, numbers):
+    plugins = untrusted.poisoned_plugins()
+    content = json.dumps({digest: plugin.to_json() for digest, plugin in plugins.items()}).encode()
+    text = untrusted.GRID.replace("[training]", f'[training]\nloss = "fair@{[*plugins][-1]}"')
+    parsed = grid.parse(text, allow=None)
+    own_functions.described(parsed, plugins)
+    n_left_out = 0
+    for number in numbers:
+        (folder / plugin_file.PLUGINS).write_bytes(mutate.json_file(number, content))
+        notes = []
+        try:
+            with limited(), watched() as events, warnings.catch_warnings():
+                warnings.simplefilter("error")
+                stored = plugin_file.read(folder, notes)
+                described = own_functions.described(parsed, stored)
+                words = own_functions.options(parsed, stored)
+        except BaseException as error:
+            error.add_note(f"mutant {number}")
+            raise
+        assert not events, number
+        assert all(plugin.bundle.digest == digest for digest, plugin in stored.items())
+        assert len(notes) <= 1
+        assert all(note.isprintable() for note in notes)
+        for plugin in described:
+            for name, code, _ in plugin["files"]:
+                assert name.isprintable()
+                assert all(part.isprintable() for line in code.split("\n") for part in line.split("\t"))
+        assert all(word.isprintable() for word in words)
+        n_left_out += bool(notes)
+    assert n_left_out > len(numbers) // 2
 
 
 @pytest.mark.parametrize("numbers", chunks(CASES))
