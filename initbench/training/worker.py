@@ -75,7 +75,8 @@ def _failure(error: BaseException) -> dict[str, Any]:
     """Return why a task failed: `lines` if it is a mistake that ends the training, otherwise `why` and `memory`."""
     if isinstance(error, UserError) and not isinstance(error, PluginError):
         return {"lines": error.lines}
-    traceback.print_exc()
+    if not isinstance(error, PluginError):  # whose reason is complete
+        traceback.print_exc()
     memory = _is_out_of_memory(error)
     return {"why": "out of memory" if memory else plugins.reason(error), "memory": memory}
 

@@ -133,9 +133,10 @@ HEAD = "import initbench as ib\nimport numpy as np\n"
         ),
     ],
 )
-def test_a_mistake_in_a_plugin_fails_its_cells_with_its_place(reply, text, why):
+def test_a_mistake_in_a_plugin_fails_its_cells_with_its_place(reply, capfd, text, why):
     plugin = bundle(text)
     failure = reply([cell_of(plugin)], plugin)
+    assert capfd.readouterr().err == ""  # of which the last line says how a process ended
     assert failure["why"].startswith(why)
     assert failure["memory"] is False
     assert "\n" not in failure["why"]
