@@ -263,7 +263,8 @@ def mean_pairs(scores: Mapping[str, Sequence[Floats]], resolution: float = 0.0) 
 
     Assumes independent seeds, and for the intervals roughly normal means. It describes these combinations, not others;
     each has the same weight, so that one with large differences may decide. Checked by simulation
-    (`tests/stats/test_across.py`).
+    (`tests/stats/test_across.py`): of equal initializers, some pair differs significantly in at most 5% of experiments;
+    in 1% if each has its own learning rate of three, selected on validation (five initializers, nine combinations).
     """
     check_scores(scores)
     names = sorted(scores)  # as in `verdicts`: the result does not depend on the order of the rows

@@ -121,8 +121,8 @@ def test_the_code_of_another_plugin_of_the_grid_needs_leave(here):
         battery.of_file("my_schemes.py", "own.toml")
 
 
-def test_what_is_printed_is_the_plan_the_table_the_verdict_and_the_report(here, capsys, without_figures):
-    command = ["try", "my_schemes.py", "--grid", "small.toml", "--quick"]
+def test_what_is_printed_is_the_plan_the_table_and_the_verdict(here, capsys):
+    command = ["try", "my_schemes.py", "--grid", "small.toml", "--quick", "--no-report"]
     status, out, err = ended(None, capsys, *command)
     assert (status, err) == (0, "")
     lines = out.splitlines()
@@ -139,7 +139,8 @@ def test_what_is_printed_is_the_plan_the_table_the_verdict_and_the_report(here, 
     assert {lines[i] for i in starts} == {f"Verdict on {name}:" for name in own}
     assert all(f" combinations {lines[i][len('Verdict on ') : -1]} " in lines[i + 1] for i in starts)
     assert all(lines[i + 2].startswith("Over both combinations together, its mean test accuracy") for i in starts)
-    assert lines[-2:] == ["", "Report: results/try-my_schemes-small-quick/report.html"]
+    again = "initbench report results/try-my_schemes-small-quick"
+    assert lines[-2:] == ["", f"No report was written (--no-report); to write it: {again}"]
     stored = tomllib.loads((here / "results/try-my_schemes-small-quick/grid.toml").read_text())
     assert "plugins" not in stored
     frame = ib.load("results/try-my_schemes-small-quick")
