@@ -309,8 +309,9 @@ class Registry(Mapping[str, Record]):
             kind = f"{only} {self.kind}" if only else self.kind
             registered = name in self._entries
             problem = f"{name} is not {_with_article(kind)}" if registered else f"unknown {kind} {shown(name)}"
+            digest = f"; after @ are the {DIGEST_DIGITS} digits of a digest, as the report has them" * ("@" in name)
             raise ValueError(
-                f"{problem}; allowed: {allowed}"
+                f"{problem}; allowed: {allowed}{digest}"
                 f"{nearest(name, [*names, *(alias.name for alias in self.aliases_of('', only))])}"
             )
         return _call(self._entries[name], arguments)

@@ -14,7 +14,7 @@ from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
 from initbench.plugins.describe import described, hosting
 from initbench.plugins.installed import installed
-from initbench.registry import naming
+from initbench.registry import naming, shorten_digests
 from initbench.spec import gridfile, own
 from initbench.spec.cell import Cell
 from initbench.spec.columns import SETTINGS
@@ -190,7 +190,7 @@ def parse(
         axes = {setting: tuple({**values, **seeds}.get(setting, _default(setting))) for setting in SETTINGS}
         used = {source.name: source for source in axes["dataset"]}
         axes["dataset"] = tuple(source.name for source in axes["dataset"])
-        mistakes += gridfile.misplaced(document) + contradictions(values, axes, used)
+        mistakes += [*gridfile.misplaced(document), *map(shorten_digests, contradictions(values, axes, used))]
         mistakes = mistakes or own.mistakes(axes, used, host)
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
