@@ -21,6 +21,10 @@ class UserError(Exception):
         super().__init__("\n".join(printed))
         self.lines = tuple(printed)
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of the traceback: the lines alone."""
+        return [f"{type(self).__name__}: {line}" for line in self.lines]
+
 
 class PluginError(UserError, ValueError):
     """A plugin's code fails, or a function of it returns what it must not: one line with its own file and the reason.

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 nbformat = pytest.importorskip("nbformat")
-make_notebooks = pytest.importorskip("tools.make_notebooks", reason="nbclient is not installed")
+NotebookClient = pytest.importorskip("nbclient").NotebookClient
+make_notebooks = pytest.importorskip("tools.make_notebooks", reason="a package for notebooks is missing")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.ipynb"))
@@ -76,3 +77,22 @@ def test_a_notebook_runs_and_shows_as_many_pictures_as_are_stored(name, tmp_path
     shown = [output for cell in cells for output in cell.outputs if output.output_type != "stream"]
     assert sum(map(is_picture, shown)) == PICTURES[name]
     assert (tmp_path / "results").is_dir()
+
+
+MISTAKE = """
+import initbench as ib
+ib.run({"initializer": ["zeros", "he_norml"], "epochs": 0})
+"""
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_a_mistake_in_its_lines_alone(tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(MISTAKE)])
+    NotebookClient(
+        notebook, allow_errors=True, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    ((output,),) = (cell.outputs for cell in notebook.cells)
+    assert [line.partition(";")[0] for line in output.traceback] == [
+        "UserError: ib.run: initializer[1]: unknown initializer 'he_norml'",
+        "UserError: ib.run: epochs = 0 is not allowed",
+    ]

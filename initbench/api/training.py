@@ -104,6 +104,10 @@ class RunResult:
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run. Finished stacks are stored; the message is what was kept and what was lost."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of the traceback: the message alone."""
+        return [f"Interrupted. {self}"]
+
 
 class _Account:
     """What is kept and what is lost of a run if it ends now: its stored cells, and the stacks that train.

@@ -127,8 +127,9 @@ def test_a_notebook_keeps_where_an_interrupted_training_stopped(folder, outputs,
             raise KeyboardInterrupt
 
     made_up.instantly(monkeypatch, stop)
-    with pytest.raises(KeyboardInterrupt, match="Kept: "):
+    with pytest.raises(KeyboardInterrupt, match="Kept: ") as interrupt:
         ib.run("g.toml", width=2)
+    assert interrupt.value._render_traceback_() == [f"Interrupted. {interrupt.value}"]
     ((*_, last),) = outputs
     assert re.fullmatch(r"\d of 8 cells, stopped after .* s", last["text/plain"])
     assert last["text/plain"] in last["text/html"]
