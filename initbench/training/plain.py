@@ -261,12 +261,12 @@ def _seed_generators(seed: int, epoch: int) -> None:
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Within it, PyTorch takes algorithms that give the same bits each time, where it has them."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = torch.get_deterministic_debug_mode()
     settings: Any = torch.utils.deterministic
     fills, settings.fill_uninitialized_memory = settings.fill_uninitialized_memory, False  # it takes time
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # `use_deterministic_algorithms` imports a compiler, for 1.4 s
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_deterministic_debug_mode(before)
         settings.fill_uninitialized_memory = fills

@@ -16,5 +16,5 @@ def prepare_process() -> None:
     torch.set_default_device(None)
     torch.set_grad_enabled(True)
     torch.set_float32_matmul_precision("highest")
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")  # `use_deterministic_algorithms` imports a compiler, for 1.4 s
     np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
