@@ -32,7 +32,7 @@ help:
 	@echo "make bench-local  time the hot paths, and compare with the previous time"
 	@echo "make performance  compare initbench with PyTorch and JAX (ten to fifteen minutes on an idle machine)"
 	@echo "make scaling      simulate training on a Dask cluster of 1,000 workers (five minutes)"
-	@echo "make docs         regenerate the pages of docs/ and, after make demo, results/example-keepcoding"
+	@echo "make docs         regenerate the pages of docs/, examples/ and, after make demo, results/example-keepcoding"
 	@echo "make clean        remove the environment and the caches"
 
 $(RUN): pyproject.toml constraints.txt
@@ -102,6 +102,7 @@ docs: $(DEV)
 	$(BIN)/python -m tools.make_initializers_page
 	$(BIN)/python -m tools.make_architecture_page
 	$(BIN)/python tools/make_example.py
+	$(BIN)/python -m tools.make_notebooks
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .asv

@@ -226,7 +226,7 @@ class Doubled(nn.Module):
 
 @pytest.fixture
 def own(here, monkeypatch):
-    """A module with own functions; called with a text, it is defined anew."""
+    """A module with own functions; called with another source, it is defined anew."""
     monkeypatch.syspath_prepend(here)
 
     def define(text=OWN):
