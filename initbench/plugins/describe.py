@@ -135,6 +135,8 @@ class Host:
             ) from None
         if "mistake" in reply:
             raise UserError(shorten_digests(printable(reply["mistake"])))
+        if "failure" in reply:
+            raise UserError(f"{bundle.path}: {_doing(request)} failed: {reply['failure']}")
         return dict(reply)
 
     def _start(self) -> None:

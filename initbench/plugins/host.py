@@ -6,8 +6,8 @@ to standard output. What a plugin prints goes to standard error. It ends with it
 Requests are `{"action": "describe", "bundle": …}`, which returns the functions; `{"action": "try", "check": …}` (see
 `trial.tried`); `{"action": "weights", "name": …, "shape": …, "supplied": …}`, which returns an array; and
 `{"action": "parameters", "names": …, "model": …, "seed": …}`, which returns those of each layer. A reply has the key
-`mistake` if the request failed because of the plugin, or `needs` if it needs a batch of the model: it is the next
-request, `{"arrays": …}`.
+`mistake` if the request failed because of the plugin, `failure` if it failed without a place in it, or `needs` if it
+needs a batch of the model: that is the next request, `{"arrays": …}`.
 """
 
 import itertools
@@ -50,7 +50,7 @@ def main() -> None:
             reply = {"mistake": str(error)}
         except Exception as error:
             traceback.print_exc()
-            reply = {"mistake": f"{type(error).__name__}: {error}"}
+            reply = {"failure": f"{type(error).__name__}: {error}"}
         write(reply)
     os._exit(0)  # threads of a plugin do not keep it
 

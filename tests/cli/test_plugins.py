@@ -262,6 +262,15 @@ WRONG = {  # a plugin, and the line about it
     "no function": ("x = 1", r"my_schemes\.py: "),
     "empty": ("", r"my_schemes\.py: "),
     "kills itself": (plugin("os.kill(os.getpid(), 9)"), r"my_schemes\.py: .* ended the process"),
+    "needs all memory": (plugin("return np.zeros((10**7, 10**7))"), r"my_schemes\.py: .* failed: MemoryError: Unable"),
+    "crashes": (plugin("import ctypes; ctypes.string_at(0)"), r"my_schemes\.py: .* ended the process"),
+    "waits for input": (plugin("input()"), r"my_schemes\.py, line 5, in scaled_orthogonal: EOFError"),
+    "interrupts": (
+        plugin(before="raise KeyboardInterrupt"),
+        r"my_schemes\.py: .* ended the process.*KeyboardInterrupt",
+    ),
+    "closes its files": (plugin(before="os.closerange(0, 100)"), r"my_schemes\.py: .* ended the process"),
+    "no such module": (plugin(before="import nosuchmodule"), r"my_schemes\.py, line 3: ModuleNotFoundError: No module"),
     "no default": (plugin(arguments="shape, *, gain: float"), r"my_schemes\.py.*gain"),
     "an odd type": (plugin(arguments="shape, *, gain: list = []"), r"my_schemes\.py.*gain"),
 }
