@@ -23,6 +23,9 @@ MAX_NAME_LENGTH = 1_000
 # modules import, too; and weights are NumPy's, networks are PyTorch's.
 RESERVED = sys.stdlib_module_names | {"initbench", "numpy", "torch"}
 
+# A name of a hundred parts, `a.b.c.…`: Python's parser takes memory quadratic in their number.
+LONG_NAME = re.compile(rb"(?<![\w\x80-\xff])(?:[\w\x80-\xff]++[ \t\\\r\n]*+\.[ \t\\\r\n]*+){100}")
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -201,6 +204,8 @@ def _imports(content: bytes, name: str, label: str | None) -> Iterator[tuple[str
     UserError; without a `label` it imports nothing.
     """
     try:
+        if LONG_NAME.search(content):
+            raise RecursionError
         with warnings.catch_warnings(action="ignore"):  # such as of invalid escapes
             tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -128,6 +128,8 @@ MISTAKES = [
     (b"x = 1\ny = '\xe9'\n", "main.py, line 2: it is not UTF-8; save it in that encoding"),
     (b"x = 1\0", "main.py: SyntaxError: source code string cannot contain null bytes"),
     ("x = " + "-" * 200_000 + "1", "main.py: SyntaxError: it is nested too deeply"),
+    ("import " + "a." * 400_000 + "a", "main.py: SyntaxError: it is nested too deeply"),
+    ("import " + "a \\\n . " * 100_000 + "a", "main.py: SyntaxError: it is nested too deeply"),
     ("# -*- coding: nothing -*-", "main.py: SyntaxError: unknown encoding: nothing"),
     (b"#" * 1_000_001, "main.py: is larger than 1,000,000 bytes"),
 ]
