@@ -22,7 +22,7 @@ Allow = Callable[[str, str, Sequence[Bundle]], None]
 MAX_REMEMBERED = 1000  # of the newest
 MAX_BYTES = 100 * MAX_REMEMBERED
 
-_given: set[str] = set()  # in this process
+_allowed_here: set[str] = set()  # in this process
 
 
 def allow(origin: str, grid_text: str, bundles: Sequence[Bundle]) -> None:
@@ -52,7 +52,7 @@ def ask(origin: str, grid_text: str, bundles: Sequence[Bundle]) -> None:
     """
     consent = digest(grid_text, bundles)
     remembered = _remembered()
-    if consent in _given or consent in remembered:
+    if consent in _allowed_here or consent in remembered:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         refuse_unless_allowed(origin, grid_text, bundles)
@@ -65,7 +65,7 @@ def ask(origin: str, grid_text: str, bundles: Sequence[Bundle]) -> None:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         raise UserError(f"{origin}: nothing was done, because its code may not run")
-    _given.add(consent)
+    _allowed_here.add(consent)
     content = json.dumps([*remembered, consent][-MAX_REMEMBERED:], indent=0)
     with contextlib.suppress(OSError):  # then it is asked again
         files.write_file(private(_folder()) / "plugins.json", content.encode())

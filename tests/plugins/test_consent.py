@@ -50,7 +50,7 @@ class Forgetful(set):
 def cache(tmp_path, monkeypatch):
     """The user's cache folder, empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(consent, "_given", Forgetful())
+    monkeypatch.setattr(consent, "_allowed_here", Forgetful())
     return tmp_path / "initbench"
 
 
@@ -184,7 +184,7 @@ def test_where_nothing_can_be_written_a_yes_counts_in_this_process(typing, monke
     typing("y\n", [bundle()])
     with pytest.raises(UserError, match="nothing was done"):
         typing("", [bundle()])
-    monkeypatch.setattr(consent, "_given", set())
+    monkeypatch.setattr(consent, "_allowed_here", set())
     typing("y\n", [bundle()])
     assert typing("", [bundle()]) == ""
 
