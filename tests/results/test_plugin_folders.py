@@ -187,7 +187,7 @@ def test_cells_of_code_that_is_not_loaded_are_not_sampled(tmp_path):
     result = ib.api.folders.verify(Experiment.open(own_only), 10, 0).retrained
     (line,) = result.code_missing
     assert result.sampled == 0
-    assert line.startswith(f"needs the code of mine@{BUNDLE.digest[:6]}; ")
+    assert line.startswith(f"needs the code of mine@{BUNDLE.digest[:6]} (my_schemes.py); ")
     assert "--plugin" in line
     assert ib.verify(own_only) == []
     assert [cell for cell in experiment.cells if cell.id in checked.cells]
