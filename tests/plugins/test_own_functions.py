@@ -183,6 +183,10 @@ NUMPY = "import numpy as np\n"
         ("def xavier_uniform(shape): return 1\n", "xavier_uniform is an initializer of initbench; use another name"),
         ("def f(shape, *, gain: float): return 1\n", "f: its argument gain has no default"),
         (
+            "def f(shape, rng): return 1\n",
+            "allowed: parameters with a default; if it is no initializer, begin its name",
+        ),
+        (
             "def f(shape, *, gain: list = []): return 1\n",
             "its parameter gain is of type list; allowed: float, int, bool",
         ),
