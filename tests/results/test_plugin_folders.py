@@ -11,6 +11,7 @@ import untrusted
 from plugin_code import small_grid
 
 import initbench as ib
+from initbench.api import folders
 from initbench.plugins.bundle import Bundle
 from initbench.results import clean, plugin_file, verify
 from initbench.results.experiment import Experiment, standalone_text
@@ -184,7 +185,7 @@ def test_cells_of_code_that_is_not_loaded_are_not_sampled(tmp_path):
     checked = verify.check(experiment)
     text = TEXT.replace('"zeros", ', "")
     own_only = folder_with(tmp_path / "own", PLUGIN, text=text)
-    result = ib.api.folders.verify(Experiment.open(own_only), 10, 0).retrained
+    result = folders.verify(Experiment.open(own_only), 10, 0).retrained
     (line,) = result.code_missing
     assert result.sampled == 0
     assert line.startswith(f"needs the code of mine@{BUNDLE.digest[:6]} (my_schemes.py); ")
