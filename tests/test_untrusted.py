@@ -261,6 +261,13 @@ FORBIDDEN = {
 CALLS = {"eval", "exec", "compile", "__import__", "read_pickle", "to_pickle", "unsafe_load", "literal_eval", "popen"}
 # A function of this package's own is sent to a Dask cluster as code; nothing is read that way.
 SENT = [("connection.py", "cloudpickle")]
+# The code of plugins, which the user allowed, is compiled and executed by their loader alone; `source` compiles that of
+# a notebook to find what it uses; and PyTorch's modules have a method of this name.
+RUNS = [
+    *(("plugins/loader.py", name) for name in ("exec", "compile", "__import__")),
+    ("plugins/source.py", "compile"),
+    ("training/plain.py", "eval"),
+]
 PACKAGE = Path(ib.__file__).parent
 
 
@@ -275,7 +282,8 @@ def test_no_module_of_the_package_unpickles_or_runs_a_string(path):
             assert module not in FORBIDDEN or (path.name, module) in SENT
         if isinstance(node, ast.Call):
             owner, name = called(node.func)
-            assert name not in CALLS or owner == "re", (name, node.lineno)
+            where = path.relative_to(PACKAGE).as_posix()
+            assert name not in CALLS or owner == "re" or (where, name) in RUNS, (name, node.lineno)
             assert (owner, name) != ("os", "system")
             keywords = {keyword.arg: keyword.value for keyword in node.keywords}
             if (owner, name) in (("np", "load"), ("numpy", "load")):

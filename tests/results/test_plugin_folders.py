@@ -1,6 +1,7 @@
 """The code of plugins in experiments' folders: what is stored, what is read without it, and what is damaged."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import untrusted
 from plugin_code import small_grid
+from watch import limited
 
 import initbench as ib
 from initbench.api import folders
@@ -169,6 +171,21 @@ def test_a_damaged_file_is_a_line_for_verify_and_nothing_is_lost(tmp_path, conte
     assert len(experiment.frame()) == 54
     assert plugin_file.write(folder, {BUNDLE.digest: PLUGIN})  # with the line, and written again
     assert read(folder) == ({BUNDLE.digest: PLUGIN}, [])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices as POSIX has them")
+@pytest.mark.parametrize(
+    "irregular",
+    [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)],
+    ids=["a pipe", "a folder", "a device", "a loop"],
+)
+def test_an_irregular_file_is_a_line(tmp_path, irregular):
+    folder = folder_with(tmp_path)
+    irregular(folder / PLUGINS)
+    with limited():
+        plugins, (line,) = read(folder)
+    assert plugins == {}
+    assert "cannot be read" in line
 
 
 def test_verify_says_whose_code_is_not_stored_and_that_the_results_are_sound(tmp_path):
