@@ -142,6 +142,7 @@ def run(
 ) -> None:
     """Train a grid and write its report. Cells that are trained already are not trained again."""
     from initbench.execution.config import ExecutionConfig, device_in
+    from initbench.plugins.installed import installed
     from initbench.spec.gridfile import is_transient, label
 
     path = find_grid(path)
@@ -149,7 +150,8 @@ def run(
     resume = ["initbench", "run"]
     if is_transient(path):  # the copy in the experiment's folder has the replaced settings
         resume.append(str(folder / grid.name / "grid.toml"))
-        resume += plugin_words([bundle.path for bundle in grid.plugins.values()], allow_plugins)
+        of_packages = {bundle.digest for bundle in installed()}
+        resume += plugin_words([b.path for d, b in grid.plugins.items() if d not in of_packages], allow_plugins)
     else:
         resume += [label(path), *(word for pair in overrides or () for word in ("--set", pair)), *["--smoke"] * smoke]
         resume += option("--device", device) + option("--results", results)

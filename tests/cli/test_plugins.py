@@ -7,6 +7,7 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -190,6 +191,23 @@ def test_a_run_with_own_functions_resumes_with_the_options_that_it_had(here, ini
         status, out, _ = initbench("run", *arguments)
     assert status == 130
     assert "Resume with: initbench run grid.toml --plugin my_schemes.py --allow-plugins --workers 1\n" in out
+
+
+@pytest.mark.slow
+def test_a_run_of_a_pipe_resumes_with_the_files_that_it_named(here, initbench):
+    def interrupt(task):
+        raise KeyboardInterrupt
+
+    os.mkfifo(here / "pipe")
+    writer = threading.Thread(target=(here / "pipe").write_text, args=(GRID,))
+    writer.start()
+    with pytest.MonkeyPatch.context() as patch:
+        made_up.instantly(patch, interrupt)
+        status, out, _ = initbench("run", "pipe", "--allow-plugins", "--no-report")
+    writer.join()
+    assert status == 130
+    resume = "initbench run results/own/grid.toml --plugin my_schemes.py --allow-plugins --no-report"
+    assert f"Resume with: {resume}\n" in out
 
 
 @pytest.mark.slow
