@@ -8,9 +8,9 @@ from cells import SMALL_GRID, make_cell
 from initbench.plugins.bundle import Bundle
 
 
-def bundle(text, path="schemes.py", **beside):
+def bundle(text, path="schemes.py", **modules):
     """A plugin with this code, and the modules that it imports from beside itself."""
-    files = {path: textwrap.dedent(text), **{f"{name}.py": textwrap.dedent(code) for name, code in beside.items()}}
+    files = {path: textwrap.dedent(text), **{f"{name}.py": textwrap.dedent(code) for name, code in modules.items()}}
     return Bundle(path, path, {name: code.encode() for name, code in files.items()})
 
 

@@ -190,7 +190,7 @@ def test_a_scheme_that_depends_on_more_than_its_arguments_fails(reply, text):
 
 
 def test_a_scheme_whose_weights_change_between_two_stacks_fails_the_second(reply, tmp_path):
-    """It reads a file when it is called, and each stack by itself has equal weights."""
+    """It reads a file when it is called, and within each stack its weights repeat."""
     scale = tmp_path / "scale"
     plugin = bundle(f"""
 import numpy as np
