@@ -273,11 +273,13 @@ def test_what_a_plugin_prints_and_reads_harms_nothing(host):
 def test_a_plugin_that_ends_its_process_or_takes_too_long_is_refused_and_the_next_one_is_tried(monkeypatch):
     sleeps = "import time\ndef f(shape): time.sleep(60)\n"
     with Host() as host:
-        assert "loading it ended the process (exit status 7)" in mistake(host, "import os\nos._exit(7)\n")
+        assert "loading it and trying its functions ended the process (exit status 7)" in mistake(
+            host, "import os\nos._exit(7)\n"
+        )
         only_when_tried = (
             NUMPY + "import os\ndef f(shape):\n    if len(shape) > 1: os._exit(0)\n    return np.zeros(shape)\n"
         )
         assert "trying f ended the process (exit status 0)" in mistake(host, only_when_tried)
         monkeypatch.setattr(describe, "MAX_SECONDS", 3.0)
-        assert "my_schemes.py: loading it took longer than 3 seconds" in mistake(host, sleeps)
+        assert "my_schemes.py: loading it and trying its functions took longer than 3 seconds" in mistake(host, sleeps)
         assert mistake(host, NUMPY + "def f(shape): return np.zeros(shape)\n") == ""
