@@ -171,7 +171,7 @@ def _significance(part: _Comparison, row: Any) -> str:
     """Say whether a difference of means is significant, and whether it is shown to be within what does not matter."""
     within = part.first.grid.equivalent_within
     if pd.isna(row["difference_low"]):
-        return "with one seed there is no interval and no test"
+        return f"with one {'common ' * (part.first.seeds > 1)}seed there is no interval and no test"
     margin = (within or 0.0) / 100
     equivalent = within is not None and -margin <= row["difference_low"] and row["difference_high"] <= margin
     same = f"equivalent within {numbers.in_points(within or 0.0)}"
@@ -242,8 +242,8 @@ def _failures(part: _Comparison) -> list[str]:
     others = last[names.isin(part.field)]
     rates = ", over all learning rates," * (part.first is not part.evidence and RATE in part.evidence.combination)
     of_field = f"of the field’s, {int(others['failed'].sum()):,} of {len(others):,}"
-    count = "all" if failed == len(rows) else f"{failed:,}"
-    return [f"{count} of its {numbers.plural(len(rows), 'run')}{rates} {outcome} ({of_field})"]
+    count = f"{'all' if failed == len(rows) else f'{failed:,}'} of " * (len(rows) > 1)
+    return [f"{count}its {numbers.plural(len(rows), 'run')}{rates} {outcome} ({of_field})"]
 
 
 def _seeds(part: _Comparison) -> list[str]:
