@@ -89,6 +89,40 @@ def test_an_own_initializer_that_calls_a_built_in_one_trains_to_its_bits(reply):
         assert [epoch[0] for epoch in result["metrics"][name]] == [epoch[0] for epoch in values]
 
 
+FORMS = bundle("""
+import initbench as ib
+import numpy as np
+
+@ib.initializer
+def half(shape):
+    return np.full(shape, 0.5)
+
+@ib.initializer
+def whole(model, *, seed=None, dtype="float32"):
+    return ib.initializers.lsuv(model, seed=seed, dtype=dtype)
+""")
+
+
+@exact
+@pytest.mark.parametrize(
+    ("own", "built_in"),
+    [
+        ({"bias_initializer": "half@"}, {"bias_initializer": "constant(value=0.5)"}),
+        ({"initializer": "whole@"}, {"initializer": "lsuv"}),
+        (
+            {"initializer": "per_layer(first=half@, hidden=zeros, last=he_normal)"},
+            {"initializer": "per_layer(first=constant(value=0.5), hidden=zeros, last=he_normal)"},
+        ),
+    ],
+    ids=["biases", "a whole network", "a layer position"],
+)
+def test_every_form_of_an_own_initializer_trains_to_the_bits_of_a_built_in_one(reply, own, built_in):
+    own = {setting: name.replace("@", f"@{FORMS.digest}") for setting, name in own.items()}
+    quick = {"train_size": 256, "hidden": "8"}
+    result, expected = reply([make_cell(**quick, **own)], FORMS), reply([make_cell(**quick, **built_in)])
+    assert result["metrics"] == expected["metrics"]
+
+
 def test_a_parameter_of_an_own_initializer_has_its_effect(reply):
     zero = cell_of(MINE)._replace(initializer=f"mine@{MINE.digest}(gain=0.0)")
     result = reply([zero], MINE)
