@@ -115,7 +115,7 @@ def _record(kind: str, name: str, function: Callable[..., Any], bundle: Bundle) 
         arguments = _arguments(function)
         fields["parameters"] = _parameters(kind, name, function, arguments)
     except (ValueError, TypeError, NameError) as error:
-        helper = "" if kind_of(function) else "; if it is no initializer, begin its name with _"
+        helper = "" if kind_of(function) else "; if it is not an initializer, begin its name with _"
         raise UserError(f"{bundle.path}: {name}: {error}{helper}") from None
     return {"initializer": _initializer, "activation": _activation, "loss": _loss, "optimizer": _optimizer}[kind](
         function, arguments, bundle, fields

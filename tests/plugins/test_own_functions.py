@@ -184,7 +184,7 @@ NUMPY = "import numpy as np\n"
         ("def f(shape, *, gain: float): return 1\n", "f: its argument gain has no default"),
         (
             "def f(shape, rng): return 1\n",
-            "allowed: parameters with a default; if it is no initializer, begin its name",
+            "allowed: parameters with a default; if it is not an initializer, begin",
         ),
         (
             "def f(shape, *, gain: list = []): return 1\n",
