@@ -15,13 +15,17 @@ from initbench.spec.grid import Grid
 
 @dataclass(frozen=True)
 class OwnFunction:
-    """An own function on a grid's axes: its kind, its name for people, its digest, and its docstring's first line."""
+    """An own function on a grid's axes: its kind, its name for people, its digest, and its docstring's first line.
+
+    `library` is its full name in Python if it is from an installed package, such as `torch.nn.modules.activation.Mish`.
+    """
 
     kind: str
     name: str
     digest: str
     summary: str = ""
     signature: str = ""
+    library: str = ""
 
 
 def of_grid(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[OwnFunction]:
@@ -35,15 +39,18 @@ def of_grid(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[OwnFunction
         for kind, name in named:
             function = stored.get((kind, name), Function(kind, name, name, ""))
             shown = shorten_digests(f"{name}@{digest}", digits)
-            functions.append(OwnFunction(kind, shown, digest, function.summary, function.signature))
+            path = plugins[digest].bundle.path if digest in plugins else ""
+            library = path if path.rpartition(".")[2] == name and path != name else ""
+            functions.append(OwnFunction(kind, shown, digest, function.summary, function.signature, library))
     return functions
 
 
 def sentences(functions: Iterable[OwnFunction]) -> list[str]:
-    """Say which functions are own ones, each with its docstring's first line."""
+    """Say which functions are own ones or from a library, each with its docstring's first line."""
     return [
-        f"{function.name} is our own {function.kind}{f': {_unpunctuated(function.summary)}' * bool(function.summary)}."
-        for function in functions
+        f"{f.name} is {f'the {f.kind} {f.library}' if f.library else f'our own {f.kind}'}"
+        f"{f': {_unpunctuated(f.summary)}' * bool(f.summary)}."
+        for f in functions
     ]
 
 

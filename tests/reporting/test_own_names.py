@@ -141,6 +141,13 @@ def test_the_methods_name_own_functions_with_what_their_docstrings_say(experimen
     )
 
 
+def test_the_methods_name_a_function_of_a_library_by_its_full_name(experiment):
+    library = replace(PRESENT, bundle=replace(PRESENT.bundle, path="torch.nn.modules.activation.bump"))
+    text = methods.methods(Evidence.of(*experiment, {DIGEST: library}), [])
+    assert f" bump@{SHORT} is the activation torch.nn.modules.activation.bump. " in text
+    assert f" mine@{SHORT} is our own initializer: " in text
+
+
 def test_the_terminal_and_messages_have_short_digests(experiment, capsys):
     terminal.summary_table(Evidence.of(*experiment, PLUGINS))
     printed = capsys.readouterr().out
