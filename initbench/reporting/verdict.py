@@ -105,7 +105,8 @@ def _combinations(part: _Comparison) -> str:
     rows, total = part.rows, part.total
     failed = rows["failed"] == rows["seeds"]
     worse = rows["significant"] & ~failed
-    leads = rows["leader"] & ~worse & ~failed
+    left = _alone(part, "significant")  # also where the leader by validation accuracy is worse on test
+    leads = (rows["leader"] | left) & ~worse & ~failed
     alike = (rows["standing"] != "") & ~leads & ~worse & ~failed
     rates = "With each initializer at its own best learning rate, " * (part.first is not part.evidence)
     if not part.first.verdicts["p"].notna().any():
@@ -114,7 +115,7 @@ def _combinations(part: _Comparison) -> str:
         verb = leading if leads.any() else "does not lead"
         return f"With {cause} no difference is tested, and any may be chance: {part.name} {verb}."
     open_ = int((rows["standing"] == "open")[alike].sum())
-    better, better_together = _alone(part, "significant"), _alone(part, "significant_overall")
+    better, better_together = int(left.sum()), int(_alone(part, "significant_overall").sum())
     behind = f"in {open_} more than a point lower, but not ruled out"
     counts = (
         ("leads", leads, f"in {better} significantly better than every other", better, better_together),
@@ -144,13 +145,14 @@ def _in_parentheses(notes: Sequence[str]) -> str:
     return f" ({', '.join(notes)})" * bool(notes)
 
 
-def _alone(part: _Comparison, significant: str) -> int:
-    """Return the number of combinations in which it trained and every other is worse by this column of `verdicts`."""
-    count = 0
+def _alone(part: _Comparison, significant: str) -> pd.Series:
+    """Return for each of its rows whether it is left, and every other is worse by this column of `verdicts`."""
+    alone = pd.Series(False, index=part.rows.index)
     for _, rows in part.first.combinations:
-        others = rows["initializer"] != part.name
-        count += bool((rows["standing"][~others] != "").any() and rows[significant][others].all() and others.any())
-    return count
+        own = rows["initializer"] == part.name
+        if own.any() and not own.all() and rows["standing"][own].iloc[0] and rows[significant][~own].all():
+            alone[rows.index[own]] = True
+    return alone
 
 
 def _overall(part: _Comparison) -> str:

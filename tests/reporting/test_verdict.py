@@ -88,13 +88,13 @@ def test_with_one_rival_differences_intervals_and_tests_are_those_of_the_paired_
         assert f"gains most with {difference.index[rows['mean'].argmax()]}," in third
         assert numbers_in(third)[:6] == pytest.approx([*most, *least], abs=0.0501)
 
-    lost = [test.pvalue for test, row in zip(tests, difference.to_numpy(), strict=True) if row.mean() < 0]
-    won = [test.pvalue for test, row in zip(tests, difference.to_numpy(), strict=True) if row.mean() > 0]
+    p_of_losses = [test.pvalue for test, row in zip(tests, difference.to_numpy(), strict=True) if row.mean() < 0]
+    p_of_gains = [test.pvalue for test, row in zip(tests, difference.to_numpy(), strict=True) if row.mean() > 0]
     worse, better = (
         clause_of(first, "is significantly worse"),
         clause_of(first, "significantly better than every other"),
     )
-    for counts, p_values in ((worse[:1] + worse[-2:-1], lost), (better[-3:-1], won)):
+    for counts, p_values in ((worse[:1] + worse[-2:-1], p_of_losses), (better[-3:-1], p_of_gains)):
         assert (counts or [0, 0]) == [sum(p <= level for p in p_values) for level in (0.05, 0.05 / 4)]
 
 
@@ -215,3 +215,11 @@ def test_a_gain_or_a_loss_that_rounds_to_zero_is_not_named():
     ((_, _, third),) = sentences_of(frame, parsed)
     assert third.startswith("Against he_normal it gains most with tanh, 2.00 points (")
     assert "loses" not in third
+
+
+def test_one_that_is_better_than_every_other_on_test_counts_as_leading_though_another_leads_on_validation():
+    parsed = grid_of([MINE, "he_normal"], ["relu"], rates=(0.1,))
+    frame = table_of(parsed, lambda c: 0.9 + 0.03 * (c.initializer == MINE))
+    frame.loc[frame["initializer"] == MINE, "validation_accuracy"] -= 0.1
+    first = sentences_of(frame, parsed)[0][0]
+    assert first == f"{MINE} leads (significantly better than every other)."
