@@ -282,8 +282,8 @@ def test_no_module_of_the_package_unpickles_or_runs_a_string(path):
             assert module not in FORBIDDEN or (path.name, module) in SENT
         if isinstance(node, ast.Call):
             owner, name = called(node.func)
-            where = path.relative_to(PACKAGE).as_posix()
-            assert name not in CALLS or owner == "re" or (where, name) in RUNS, (name, node.lineno)
+            module = path.relative_to(PACKAGE).as_posix()
+            assert name not in CALLS or owner == "re" or (module, name) in RUNS, (name, node.lineno)
             assert (owner, name) != ("os", "system")
             keywords = {keyword.arg: keyword.value for keyword in node.keywords}
             if (owner, name) in (("np", "load"), ("numpy", "load")):

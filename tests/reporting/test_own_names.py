@@ -116,9 +116,9 @@ def test_the_evidence_leaves_the_table_and_the_grid_as_they_are(experiment):
     assert parsed.axes == axes
 
 
-def test_names_that_are_alike_have_as_many_digits_as_tell_them_apart():
-    one, other = f"mine@{'0' * 20}", f"mine@{'0' * 9}1{'0' * 10}"
-    parsed = grid.parse(GRID.replace('"zeros", "he_normal"', f'"{one}", "{other}"'), allow=None)
+def test_names_that_are_alike_have_more_digits():
+    first, second = f"mine@{'0' * 20}", f"mine@{'0' * 9}1{'0' * 10}"
+    parsed = grid.parse(GRID.replace('"zeros", "he_normal"', f'"{first}", "{second}"'), allow=None)
     evidence = Evidence.of(frame_of_grid(parsed), parsed)
     assert evidence.initializers[:2] == [f"mine@{'0' * 10}", f"mine@{'0' * 9}1"]
     assert [function.name for function in evidence.own] == evidence.initializers[:2]
@@ -233,7 +233,7 @@ def test_a_file_whose_name_looks_like_an_option_or_a_command_is_quoted(experimen
         assert "$(" not in command.replace("'$(reboot).py'", "")
 
 
-def test_code_that_is_not_stored_is_said_to_be_so(experiment):
+def test_the_page_reports_code_that_is_not_stored(experiment):
     text = Page(page_of(experiment[1], {})).text
     assert f"The code of mine@{SHORT}, bump@{SHORT}, fair@{SHORT} The code with the digest {DIGEST} is not in" in text
     assert "--plugin" not in text

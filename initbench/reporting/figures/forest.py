@@ -240,9 +240,9 @@ def _lines(name: str, width: int) -> list[str]:
     if width_of(name) <= width:
         return [name]
     for mark in "(@":
-        head, found, rest = name.partition(mark)
-        if found and max(width_of(head), width_of(found + rest)) <= width:
-            return [head, found + rest]
+        head, _, rest = name.partition(mark)
+        if rest and max(width_of(head), width_of(mark + rest)) <= width:
+            return [head, mark + rest]
     parts = wrapped(name, width)
     return parts if len(parts) == 2 and max(map(width_of, parts)) <= width else []
 
