@@ -48,7 +48,7 @@ class Host:
     """The process that executes plugins; it starts with the first request."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Any = None  # a `Popen`, from the first request on
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._loaded: set[str] = set()
 
@@ -63,7 +63,7 @@ class Host:
             self._process.kill()
             self._process.wait()
             with suppress(OSError):
-                self._process.stdin.close()  # type: ignore[union-attr]
+                self._process.stdin.close()
             self._errors.close()
             self._process = None
 
@@ -113,8 +113,6 @@ class Host:
     def _ask(self, request: Mapping[str, Any], bundle: Bundle) -> dict[str, Any]:
         if self._process is None:
             self._start()
-        assert self._process
-        assert self._process.stdin
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()

@@ -221,7 +221,8 @@ def test_settings_that_matplotlib_cannot_read_change_no_byte_of_a_page(tmp_path,
 
 
 def test_every_figure_is_drawn_in_our_own_settings():
-    drawing = [f for f in vars(figures).values() if getattr(f, "__annotations__", {}).get("return") is figures.Drawing]
+    annotated = [(f, getattr(f, "__annotations__", {})) for f in vars(figures).values()]
+    drawing = [f for f, kinds in annotated if kinds.get("return") is figures.Drawing and "drawing" not in kinds]
     assert len(drawing) == 10
     assert all(f.__code__ is figures.profile.__code__ for f in drawing)  # of the wrapper
 
@@ -233,7 +234,7 @@ def test_files_say_once_which_characters_no_font_has(monkeypatch, tmp_path):
     monkeypatch.setattr(drawing_module, "_family_with", lambda char: None if char == "\U0001bc00" else some(char))
     odd = "\U0001bc00 \N{RIGHTWARDS TWO-HEADED ARROW WITH VERTICAL STROKE}"  # the second is in DejaVu Serif
     monkeypatch.setattr(
-        names, "shorten_initializers", lambda frame: frame.replace({"initializer": {"he_uniform": odd}})
+        names, "shorten_functions", lambda frame, digits: frame.replace({"initializer": {"he_uniform": odd}})
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
