@@ -114,7 +114,8 @@ class Parameter:
         # NaN fails the comparison; denormal numbers, which training flushes to zero, are refused.
         finite = number and (value == 0 or sys.float_info.min <= abs(value) < sys.float_info.max)  # type: ignore[arg-type]
         if not finite or (self.kind is int and value != int(value)):  # type: ignore[call-overload]
-            raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}")
+            hint = "; for several values write a table for each" * isinstance(value, list)
+            raise ValueError(f"{self.name} = {shown(value)}; allowed: {self.allowed}{hint}")
         return self.kind(value) + self.kind(0)  # the sum makes -0.0 the same as 0.0
 
 

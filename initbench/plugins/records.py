@@ -6,7 +6,6 @@ or dtype, or with NaN, raises PluginError with the plugin's file and the reason.
 
 import ast
 import inspect
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from types import ModuleType
@@ -73,10 +72,10 @@ def functions(module: ModuleType, bundle: Bundle) -> dict[tuple[str, str], Calla
             own_name = getattr(thing, "__name__", name)
             if by_name.setdefault((kind, own_name), thing) is not thing:
                 raise UserError(f"{bundle.path}: registers two {kind}s as {own_name}; use different names")
-    definitions = _top_level_definitions(bundle)
+    lines = _definitions(bundle)
     for kind, name in by_name:
-        if definitions[name] > 1:
-            raise UserError(f"{bundle.path}: defines {name} {definitions[name]} times; use different names")
+        if len(lines.get(name, ())) > 1:
+            raise UserError(f"{place(name, bundle)}: {name} is defined {len(lines[name])} times; use different names")
         if "_" * 2 in name[:2] or not name.isascii() or not name.isidentifier():
             raise UserError(f"{bundle.path}: {kind} {shown(name)}; allowed: a name of ASCII letters, digits and _")
     if not by_name:
@@ -93,10 +92,23 @@ def _kind_of_bare(name: str, thing: Callable[..., Any], module: ModuleType) -> s
     return "initializer" if own and next(iter(inspect.signature(thing).parameters), "") == "shape" else ""
 
 
-def _top_level_definitions(bundle: Bundle) -> Counter[str]:
-    tree = ast.parse(bundle.files[bundle.main])
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return Counter(node.name for node in tree.body if isinstance(node, kinds))
+def place(name: str, bundle: Bundle) -> str:
+    """Return where a plugin defines a function, as tracebacks do: `my_schemes.py, line 5, in scaled_orthogonal`.
+
+    `name` is a canonical string. A function that the plugin imports has no line.
+    """
+    short = name.partition("@")[0]
+    lines = _definitions(bundle).get(short)
+    return f"{bundle.path}, line {lines[-1]}, in {short}" if lines else f"{bundle.path}: {short}"
+
+
+def _definitions(bundle: Bundle) -> dict[str, list[int]]:
+    """Return the lines of the definitions at the top level of a plugin's main file, by name."""
+    lines: dict[str, list[int]] = {}
+    for node in ast.parse(bundle.files[bundle.main]).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            lines.setdefault(node.name, []).append(node.lineno)
+    return lines
 
 
 def _registry(kind: str) -> Any:
@@ -116,7 +128,7 @@ def _record(kind: str, name: str, function: Callable[..., Any], bundle: Bundle) 
         fields["parameters"] = _parameters(kind, name, function, arguments)
     except (ValueError, TypeError, NameError) as error:
         helper = "" if kind_of(function) else "; if it is not an initializer, begin its name with _"
-        raise UserError(f"{bundle.path}: {name}: {error}{helper}") from None
+        raise UserError(f"{place(name, bundle)}: {error}{helper}") from None
     return {"initializer": _initializer, "activation": _activation, "loss": _loss, "optimizer": _optimizer}[kind](
         function, arguments, bundle, fields
     )
@@ -153,7 +165,9 @@ def _parameters(
         if argument.name in SUPPLIED_BY_KIND[kind]:
             continue
         if argument.kind is argument.POSITIONAL_ONLY or argument.default is argument.empty:
-            raise ValueError(f"its argument {argument.name} has no default; allowed: parameters with a default")
+            raise ValueError(
+                f"its argument {argument.name} has no default; allowed: arguments with a default, as gain=1.0"
+            )
         try:
             parameters.append(_parameter(argument))
         except ValueError:
@@ -205,7 +219,7 @@ def _initializer(
 ) -> Initializer:
     called, name = _calling(function, bundle), fields["name"]
     takes = {argument.name for argument in arguments}
-    origin = f"{bundle.path}: {name.partition('@')[0]}"
+    origin = place(name, bundle)
     if arguments[0].name == "model":
 
         @wraps(called)
@@ -254,6 +268,7 @@ def _checked(W: Any, shape: tuple[int, ...], required: Any, dtype: Any, origin: 
     if W.shape != shape:
         raise PluginError(
             f"{origin}: returned shape {W.shape} for shape = {shape}; allowed: the shape that it was given"
+            f"{', [fan_in, fan_out]' * (W.shape == shape[::-1])}"
         )
     if required is not None and W.dtype != floating(required):
         raise PluginError(

@@ -262,7 +262,7 @@ WRONG = {  # a plugin, and the line about it
     ),
     "another shape": (
         plugin("return np.zeros(3)"),
-        r"my_schemes\.py: scaled_orthogonal: returned shape \(3,\) for shape = \(784, 10\)",
+        r"my_schemes\.py, line \d+, in scaled_orthogonal: returned shape \(3,\) for shape = \(784, 10\)",
     ),
     "another dtype": (plugin("return np.zeros(shape, int)"), r"scaled_orthogonal: returned dtype int64"),
     "no array": (plugin("return None"), r"scaled_orthogonal: returned NoneType"),

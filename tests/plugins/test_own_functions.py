@@ -178,13 +178,19 @@ NUMPY = "import numpy as np\n"
         ("x = 1\n", "my_schemes.py: defines no function that initbench can use; allowed: a function whose first"),
         (NUMPY + "raise ValueError('not today')", "my_schemes.py, line 2: ValueError: not today"),
         ("import sys\nsys.exit(3)", "my_schemes.py, line 2: it calls sys.exit"),
-        ("def f(shape): return 1\ndef f(shape): return 2\n", "my_schemes.py: defines f 2 times; use different names"),
+        (
+            "def f(shape): return 1\ndef f(shape): return 2\n",
+            "my_schemes.py, line 2, in f: f is defined 2 times; use different names",
+        ),
         ("def he_normal(shape): return 1\n", "he_normal is an initializer of initbench; use another name"),
         ("def xavier_uniform(shape): return 1\n", "xavier_uniform is an initializer of initbench; use another name"),
-        ("def f(shape, *, gain: float): return 1\n", "f: its argument gain has no default"),
+        (
+            "def f(shape, *, gain: float): return 1\n",
+            "line 1, in f: its argument gain has no default; allowed: arguments with a default, as gain=1.0",
+        ),
         (
             "def f(shape, rng): return 1\n",
-            "allowed: parameters with a default; if it is not an initializer, begin",
+            "as gain=1.0; if it is not an initializer, begin",
         ),
         (
             "def f(shape, *, gain: list = []): return 1\n",
@@ -193,9 +199,12 @@ NUMPY = "import numpy as np\n"
         ("def f(shape, *, n: int = 1.5): return 1\n", "its default n = 1.5; allowed: an integer"),
         (
             "def f(shape): return [[0.0]]\n",
-            "my_schemes.py: f: returned list; allowed: a NumPy array of shape (784, 16)",
+            "my_schemes.py, line 1, in f: returned list; allowed: a NumPy array of shape (784, 16)",
         ),
-        (NUMPY + "def f(shape): return np.zeros(shape[::-1])\n", "returned shape (16, 784) for shape = (784, 16)"),
+        (
+            NUMPY + "def f(shape): return np.zeros(shape[::-1])\n",
+            "returned shape (16, 784) for shape = (784, 16); allowed: the shape that it was given, [fan_in, fan_out]",
+        ),
         (NUMPY + "def f(shape, *, dtype): return np.zeros(shape)\n", "returned dtype float64 for dtype = float32"),
         (NUMPY + "def f(shape): return np.zeros(shape, int)\n", "returned dtype int64; allowed: a floating type"),
         (NUMPY + "def f(shape): return np.full(shape, np.nan)\n", "NaN or infinity in 12,544 of 12,544 weights"),
@@ -226,12 +235,12 @@ def test_a_plugin_with_a_mistake_is_refused_with_its_file_and_the_reason(host, c
             "line 3, in f: AttributeError: 'Tensor' object has no attribute",
         ),
         ("loss", "def f(output, labels): return output", "returned shape (8, 10); allowed: a tensor of one number"),
-        ("loss", "def f(output): return output.mean()", "f: takes 1 arguments; allowed: output, labels"),
+        ("loss", "def f(output): return output.mean()", "in f: takes 1 arguments; allowed: output, labels"),
         ("optimizer", "def f(parameters, learning_rate): return 1", "returned int; allowed: a torch.optim.Optimizer"),
         (
             "optimizer",
             "def f(parameters, learning_rate):\n    import torch\n    return torch.optim.LBFGS(parameters)",
-            "my_schemes.py: f: its step needs closure; allowed: a step() from the gradients of one batch",
+            "my_schemes.py, line 3, in f: its step needs closure; allowed: a step() from the gradients of one batch",
         ),
     ],
 )
