@@ -75,7 +75,7 @@ def functions(module: ModuleType, bundle: Bundle) -> dict[tuple[str, str], Calla
     lines = _definitions(bundle)
     for kind, name in by_name:
         if len(lines.get(name, ())) > 1:
-            raise UserError(f"{place(name, bundle)}: {name} is defined {len(lines[name])} times; use different names")
+            raise UserError(f"{defined_at(name, bundle)}: {name} is defined {len(lines[name])} times; use different names")
         if "_" * 2 in name[:2] or not name.isascii() or not name.isidentifier():
             raise UserError(f"{bundle.path}: {kind} {shown(name)}; allowed: a name of ASCII letters, digits and _")
     if not by_name:
@@ -92,7 +92,7 @@ def _kind_of_bare(name: str, thing: Callable[..., Any], module: ModuleType) -> s
     return "initializer" if own and next(iter(inspect.signature(thing).parameters), "") == "shape" else ""
 
 
-def place(name: str, bundle: Bundle) -> str:
+def defined_at(name: str, bundle: Bundle) -> str:
     """Return where a plugin defines a function, as tracebacks do: `my_schemes.py, line 5, in scaled_orthogonal`.
 
     `name` is a canonical string. A function that the plugin imports has no line.
@@ -128,7 +128,7 @@ def _record(kind: str, name: str, function: Callable[..., Any], bundle: Bundle) 
         fields["parameters"] = _parameters(kind, name, function, arguments)
     except (ValueError, TypeError, NameError) as error:
         helper = "" if kind_of(function) else "; if it is not an initializer, begin its name with _"
-        raise UserError(f"{place(name, bundle)}: {error}{helper}") from None
+        raise UserError(f"{defined_at(name, bundle)}: {error}{helper}") from None
     return {"initializer": _initializer, "activation": _activation, "loss": _loss, "optimizer": _optimizer}[kind](
         function, arguments, bundle, fields
     )
@@ -219,7 +219,7 @@ def _initializer(
 ) -> Initializer:
     called, name = _calling(function, bundle), fields["name"]
     takes = {argument.name for argument in arguments}
-    origin = place(name, bundle)
+    origin = defined_at(name, bundle)
     if arguments[0].name == "model":
 
         @wraps(called)

@@ -11,7 +11,7 @@ from initbench.errors import PluginError
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.initializers.model import Model, positions
 from initbench.plugins.loader import located
-from initbench.plugins.records import place
+from initbench.plugins.records import defined_at
 from initbench.plugins.store import of
 from initbench.random import streams
 from initbench.registry import digests_in
@@ -99,7 +99,7 @@ def not_repeated(name: str) -> str:
 def origin_of(name: str) -> str:
     """Return where a plugin defines the function that a canonical string names."""
     bundles = of([name])
-    return place(name, bundles[0]) if bundles else name
+    return defined_at(name, bundles[0]) if bundles else name
 
 
 def _activation(name: str) -> str:
