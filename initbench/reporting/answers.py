@@ -380,7 +380,7 @@ def _command(evidence: Evidence, parts: Sequence[_Combination], command: Sequenc
     """
     words = [*(command or ("initbench", "run", f"{evidence.grid.name}.toml"))]
     if rates := _more_rates(evidence, parts):
-        return shlex.join([*words, "--set", f"learning_rate={','.join(f'{rate:g}' for rate in rates)}"])
+        return shlex.join(_with(words, "learning_rate", ",".join(f"{rate:g}" for rate in rates)))
     unsettled = [part for part in parts if part.is_open]
     rule = evidence.grid.seed_rule if evidence.until_decided else None
     own: set[float] = set().union(*(part.best_rates for part in unsettled))
@@ -388,18 +388,29 @@ def _command(evidence: Evidence, parts: Sequence[_Combination], command: Sequenc
         return ""
     if own:
         (rate,) = own
-        words += ["--set", f"name={evidence.grid.name}-{rate:g}", "--set", f"learning_rate={rate:g}"]
+        words = _with(_with(words, "name", f"{evidence.grid.name}-{rate:g}"), "learning_rate", f"{rate:g}")
     elif rule and all(part.seeds < rule.max_seeds for part in unsettled):
         return shlex.join(words)  # it goes on
     needed = [part.decided_at for part in unsettled]
     if evidence.grid.equivalent_within is None and any(n > MAX_SHOWN_SEEDS for n in needed):
-        words += ["--set", f"equivalent_within={EQUIVALENT_WITHIN:g}"]
+        words = _with(words, "equivalent_within", f"{EQUIVALENT_WITHIN:g}")
         needed = [part.decided_at_if_declared for part in unsettled]
     most = max([n for n in needed if not math.isnan(n)], default=0.0)
     limit = ""
     if most > seed_rule.MAX_SEEDS / 2 or rule:  # half of the experiments take more seeds than estimated
         limit = f",max={max(MAX_SHOWN_SEEDS, 2 * rule.max_seeds if rule else 0)}"
-    return shlex.join([*words, "--set", f'seed={{until="decided"{limit}}}'])
+    return shlex.join(_with(words, "seed", f'{{until="decided"{limit}}}'))
+
+
+def _with(words: Sequence[str], key: str, value: str) -> list[str]:
+    """Return a command with a setting replaced: `--set KEY=VALUE` at the end, in place of an earlier one of this key."""
+    kept: list[str] = []
+    for word in words:
+        if kept and kept[-1] == "--set" and word.partition("=")[0].rpartition(".")[2] == key:
+            kept.pop()
+        else:
+            kept.append(word)
+    return [*kept, "--set", f"{key}={value}"]
 
 
 def _more_rates(evidence: Evidence, parts: Sequence[_Combination]) -> list[float]:
