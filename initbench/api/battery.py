@@ -81,7 +81,8 @@ def of_file(
     Raises
     ------
     UserError
-        With a line for each mistake in the file or the grid; if the file defines no initializer.
+        With a line for each mistake in the file or the grid; if the file defines no initializer, or the grid has no
+        other to compare with.
     """
     code = bundle.read(file)
     replaced = dict(overrides or {})
@@ -122,7 +123,13 @@ def of_file(
         allow=allow_others,
     )
     own = [name for name in whole.axes["initializer"] if code.digest in digests_in(name)]
-    return Battery(whole, own, omitted)
+    battery = Battery(whole, own, omitted)
+    if not battery.others:
+        raise UserError(
+            f"{origin}: no initializer to compare those of {file} with; name others in the grid's initializer, such as "
+            'initializer = ["he_normal", "orthogonal"]'
+        )
+    return battery
 
 
 def _initializers(code: Bundle) -> list[str]:

@@ -60,6 +60,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     (tmp_path / "my_schemes.py").write_text(SCHEMES)
     (tmp_path / "small.toml").write_text(SMALL)
+    (tmp_path / "none.toml").write_text(SMALL.replace('initializer = ["zeros", "he_normal"]\n', ""))
     made_up.instantly(monkeypatch)
     guess = Estimate(cells=1, stacks=1, workers=2, seconds=75.0, memory=2e9, device="cpu")
     monkeypatch.setattr(training, "estimates", lambda trainings, *_: [guess] * len(trainings))
@@ -177,6 +178,11 @@ def test_a_changed_file_trains_again_and_the_earlier_results_stay(here, capsys, 
             r"--set initializer: not allowed here: those of ",
         ),
         ("def f(shape):\n    return\n", ["--grid", "missing.toml"], r"missing\.toml: No such file or directory"),
+        (
+            "def f(shape):\n    return 0 * __import__('numpy').ones(shape)\n",
+            ["--grid", "none.toml"],
+            r"none\.toml: no initializer to compare those of f\.py with; name others in the grid's initializer",
+        ),
         ("def f(:\n", [], r"f\.py, line 1: SyntaxError"),
         (None, [], r"f\.py: No such file or directory"),
     ],
