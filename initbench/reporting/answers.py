@@ -403,14 +403,14 @@ def _command(evidence: Evidence, parts: Sequence[_Combination], command: Sequenc
 
 
 def _with(words: Sequence[str], key: str, value: str) -> list[str]:
-    """Return a command with a setting replaced: `--set KEY=VALUE` at the end, in place of an earlier one of this key."""
-    kept: list[str] = []
+    """Return a command with `--set KEY=VALUE` at its end, in place of an earlier one of this key."""
+    remaining: list[str] = []
     for word in words:
-        if kept and kept[-1] == "--set" and word.partition("=")[0].rpartition(".")[2] == key:
-            kept.pop()
+        if remaining and remaining[-1] == "--set" and word.partition("=")[0].rpartition(".")[2] == key:
+            remaining.pop()
         else:
-            kept.append(word)
-    return [*kept, "--set", f"{key}={value}"]
+            remaining.append(word)
+    return [*remaining, "--set", f"{key}={value}"]
 
 
 def _more_rates(evidence: Evidence, parts: Sequence[_Combination]) -> list[float]:

@@ -29,6 +29,7 @@ def text(experiment: Experiment, evidence: Evidence | None) -> str:
         lines.append(f"{answer.title}: {answer.recommendation} {answer.certainty}")
     else:
         lines += [_line(answer) for answer in combinations[: limits.MAX_FIRST_ANSWERS]]
+        lines += _legend("".join(answer.accuracy for answer in combinations[: limits.MAX_FIRST_ANSWERS]), "")
     if len(combinations) > limits.MAX_FIRST_ANSWERS:
         lines.append(
             f"{len(combinations) - limits.MAX_FIRST_ANSWERS} more combinations are in verdicts() and in the report."

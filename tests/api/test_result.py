@@ -53,6 +53,9 @@ def test_its_text_has_a_line_for_the_answer_of_each_combination(result, folder):
     leaders = result.verdicts().query("leader").set_index("activation")["initializer"]
     for line in lines[:2]:
         assert leaders[line.partition(":")[0]] in line
+    for marks in "±+", "†":
+        explained = [line for line in lines[2:] if line.startswith(f"{marks[0]}: ")]
+        assert len(explained) == bool({*marks} & {*"".join(lines[:2])})
 
 
 def test_its_html_has_the_answers_and_the_main_figure_and_runs_nothing(result):

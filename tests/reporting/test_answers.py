@@ -102,9 +102,9 @@ def test_an_open_answer_states_the_seeds_that_would_decide_and_a_command_that_as
 
 def test_the_command_that_settles_replaces_settings_in_place_of_adding_them_again():
     rule = 'grid.seed={until="decided",max=20}'
-    given = ["initbench", "try", "my.py", "--set", "seed=7", "--set", "epochs=1", "--set", rule, "--quick"]
+    command_before = ["initbench", "try", "my.py", "--set", "seed=7", "--set", "epochs=1", "--set", rule, "--quick"]
     values = {"he_normal": around(0.905), "lecun_normal": around(0.9, 0.02), "zeros": around(0.5)}
-    command = shlex.split(answers(evidence_of(frame_of(values)), given)[0].command)
+    command = shlex.split(answers(evidence_of(frame_of(values)), command_before)[0].command)
     assert command[:6] == ["initbench", "try", "my.py", "--set", "epochs=1", "--quick"]
     settings = [word.partition("=")[0] for word in command if "=" in word]
     assert sorted(settings) == sorted({*settings})
