@@ -75,7 +75,9 @@ def functions(module: ModuleType, bundle: Bundle) -> dict[tuple[str, str], Calla
     lines = _definitions(bundle)
     for kind, name in by_name:
         if len(lines.get(name, ())) > 1:
-            raise UserError(f"{defined_at(name, bundle)}: {name} is defined {len(lines[name])} times; use different names")
+            raise UserError(
+                f"{defined_at(name, bundle)}: {name} is defined {len(lines[name])} times; use different names"
+            )
         if "_" * 2 in name[:2] or not name.isascii() or not name.isidentifier():
             raise UserError(f"{bundle.path}: {kind} {shown(name)}; allowed: a name of ASCII letters, digits and _")
     if not by_name:

@@ -256,6 +256,12 @@ def _open(part: _Combination) -> str:
     return f"Open {'after' if part.seeds < rule.max_seeds else 'at the maximum of'} {part.seeds} seeds"
 
 
+def seeds_missing(evidence: Evidence, index: int) -> str:
+    """Say how many seeds would decide one of `evidence.combinations`; empty unless it is open."""
+    part = _Combination(evidence, index, *evidence.combinations[index])
+    return _seeds_missing(part) if part.kind == "open" else ""
+
+
 def _seeds_missing(part: _Combination) -> str:
     """Say how many seeds would decide."""
     if math.isnan(part.decided_at):

@@ -9,17 +9,29 @@ import pandas as pd
 
 from initbench import stats
 from initbench.reporting import narrative, numbers
-from initbench.reporting.answers import of_all
+from initbench.reporting.answers import either, of_all, seeds_missing
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.names import title
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one initializer: its name, and the sentences, three at most."""
+    """The verdict on one initializer.
+
+    Its name; the sentences, three at most; `differences`, of its mean over all combinations from that of each of the
+    field: the other's name, the difference with its interval, and whether it is significant; and what they are.
+    """
 
     initializer: str
     sentences: tuple[str, ...]
+    differences: tuple[tuple[str, str, str], ...] = ()
+    note: str = ""
+
+
+def own_initializers(evidence: Evidence) -> list[str]:
+    """Return the initializers of an experiment that are functions of one's own, not of a library."""
+    own = {function.name for function in evidence.own if function.kind == "initializer" and not function.library}
+    return [name for name in evidence.initializers if name.partition("(")[0] in own]
 
 
 def verdicts(evidence: Evidence, own: Sequence[str]) -> list[Verdict]:
@@ -34,6 +46,10 @@ def verdicts(evidence: Evidence, own: Sequence[str]) -> list[Verdict]:
        field has the highest mean validation accuracy; the interval holds for all pairs, so also for this one.
     3. In which combinations it gains and loses most against that one, with intervals that hold for all combinations
        together (`stats.pairs`); which runs failed; and, where nothing is decided, how many seeds would decide.
+
+    With a rule that adds seeds until all is decided, tests of a fixed number of seeds do not hold. Then all is from
+    `stats.verdicts_at_every_look` and `pairs_at_every_look`. Of several combinations, the second sentence has the
+    number in which it is significantly better or worse than the best of the field, in place of the mean.
     """
     first = evidence.first
     field = [name for name in first.initializers if name not in own]
@@ -41,7 +57,9 @@ def verdicts(evidence: Evidence, own: Sequence[str]) -> list[Verdict]:
     accuracy = _mean_validation_accuracy(first)
     trained.sort(key=lambda name: -accuracy.get(name, 0.0))
     best_of_field = max(field, key=lambda name: accuracy.get(name, 0.0), default="")
-    written = [_verdict(_Comparison(evidence, first, name, field, best_of_field)) for name in trained]
+    pairs = _pairs(first)
+    overall = _overall_pairs(first, pairs)
+    written = [_verdict(_Comparison(evidence, first, name, field, best_of_field, pairs, overall)) for name in trained]
     untrained = [name for name in own if name not in trained]
     return written + [Verdict(name, (f"No run of {name} was trained.",)) for name in untrained]
 
@@ -54,6 +72,28 @@ def _mean_validation_accuracy(first: Evidence) -> dict[str, float]:
     return {str(name): float(value) for name, value in means.items()}
 
 
+def _pairs(first: Evidence) -> pd.DataFrame:
+    """Return the comparisons of all pairs in each combination: for all combinations together, or at every look."""
+    if first.until_decided:
+        return first.pairs
+    return stats.pairs(first.frame, first.combination, chance=first.chance, combinations=len(first.combinations))
+
+
+def _overall_pairs(first: Evidence, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return `stats.mean_pairs`; with a rule that adds seeds, of one combination its pairs, and of several nothing."""
+    if not first.until_decided:
+        return stats.mean_pairs(first.scores, stats.resolution(first.outcomes, chance=first.chance))
+    if len(first.combinations) > 1:
+        return pd.DataFrame(columns=["initializer", "other"])
+    swapped = {
+        "initializer": "other",
+        "other": "initializer",
+        "pairs": "seeds",
+    }  # `pairs` has the other's minus its own
+    table = pairs[pairs["difference"].notna()].rename(columns=swapped)
+    return table.assign(combinations=1, significant=table["p"] <= 1 - stats.CONFIDENCE)
+
+
 @dataclass(frozen=True)
 class _Comparison:
     """One initializer, `name`, with the field, and `rival`, the best of it; `first` has each at its own best rate."""
@@ -63,6 +103,8 @@ class _Comparison:
     name: str
     field: Sequence[str]
     rival: str
+    pairs: pd.DataFrame
+    overall_pairs: pd.DataFrame
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -74,30 +116,42 @@ class _Comparison:
         """The number of combinations."""
         return len(self.first.combinations)
 
+    @property
+    def best_of_field(self) -> str:
+        """The rival's name, and that it is the best of the field if there are others."""
+        return self.rival + ", the best of the field by validation accuracy," * (len(self.field) > 1)
+
     @cached_property
     def overall(self) -> pd.DataFrame:
-        """Its rows of `stats.mean_pairs`, by the name of the other initializer."""
-        resolution = stats.resolution(self.first.outcomes, chance=self.first.chance)
-        table = stats.mean_pairs(self.first.scores, resolution)
-        return table[table["initializer"] == self.name].set_index("other")
+        """Its rows of `overall_pairs`, by the name of the other initializer."""
+        return self.overall_pairs[self.overall_pairs["initializer"] == self.name].set_index("other")
 
     @cached_property
     def gains(self) -> pd.DataFrame:
         """Its mean test accuracy minus that of the rival, a row for each combination, the largest first."""
-        first = self.first
-        if first.until_decided:
-            pairs = first.pairs
-        else:
-            pairs = stats.pairs(first.frame, first.combination, chance=first.chance, combinations=self.total)
-        rows = pairs[(pairs["initializer"] == self.rival) & (pairs["other"] == self.name)]
+        rows = self.pairs[(self.pairs["initializer"] == self.rival) & (self.pairs["other"] == self.name)]
         return rows[rows["difference"].notna()].sort_values("difference", ascending=False, kind="stable")
 
 
 def _verdict(part: _Comparison) -> Verdict:
     sentences = [_combinations(part)]
     if part.rival:
-        sentences += [_overall(part), _extremes(part)]
-    return Verdict(part.name, tuple(filter(None, sentences)))
+        several_looks = part.first.until_decided and part.total > 1
+        sentences += [_against(part) if several_looks else _overall(part), _extremes(part)]
+    return Verdict(part.name, tuple(filter(None, sentences)), *_differences(part))
+
+
+def _differences(part: _Comparison) -> tuple[tuple[tuple[str, str, str], ...], str]:
+    """Return the differences over all combinations from each of the field, in its order, and the note on them."""
+    rows: Any = part.overall[part.overall.index.isin(part.field)]
+    if not len(rows):
+        return (), ""
+    over = f" over {of_all(int(rows['combinations'].iloc[0]), part.total)} combinations" * (part.total > 1)
+    hold = "the intervals hold for all pairs of initializers together" + " and at every look" * part.first.until_decided
+    note = f"Mean test accuracy of {part.name}{over}, minus that of each other; {hold}."
+    order = [name for name in part.field if name in rows.index]
+    table = tuple((name, _points(rows.loc[name]), _significance(part, rows.loc[name], short=True)) for name in order)
+    return table, note if rows["difference_low"].notna().any() else note.partition(";")[0] + "."
 
 
 def _combinations(part: _Comparison) -> str:
@@ -116,33 +170,48 @@ def _combinations(part: _Comparison) -> str:
         return f"With {cause} no difference is tested, and any may be chance: {part.name} {verb}."
     open_ = int((rows["standing"] == "open")[alike].sum())
     better, better_together = int(left.sum()), int(_alone(part, "significant_overall").sum())
-    behind = f"in {open_} more than a point lower, but not ruled out"
+    behind = f"in {open_} more than a point lower, but not ruled out" * bool(open_)
+    leading = f"in {better or 'none'} significantly better than every other"
+    if total == 1 and not better:
+        leading = f"not significantly better than {either(_not_worse(part))}" * bool(_not_worse(part))
+    worse_together = int(rows["significant_overall"][worse].sum())
     counts = (
-        ("leads", leads, f"in {better} significantly better than every other", better, better_together),
-        ("is not significantly different from the leader", alike, behind, open_, None),
-        ("is significantly worse than another", worse, "", total, int(rows["significant_overall"][worse].sum())),
-        ("failed in every run", failed, "", 0, None),
-        ("is not tested", ~(failed | worse | leads | alike), "", 0, None),
+        ("leads", leads, leading, _together(better, better_together, total)),
+        ("is not significantly different from the leader", alike, behind, ""),
+        ("is significantly worse than another", worse, "", _together(int(worse.sum()), worse_together, total)),
+        ("failed in every run", failed, "", ""),
+        ("is not tested", ~(failed | worse | leads | alike), "", ""),
     )
     clauses: list[str] = []
-    for phrase, which, note, noted, together in counts:
+    for phrase, which, *notes in counts:
         if not (count := int(which.sum())):
             continue
-        notes = [note] * bool(note and noted)
-        if together is not None and noted and total > 1:
-            notes.append(f"{together or 'none'} of them also with {of_all(total, total)} tested together")
+        noted = ", ".join(filter(None, notes))
+        verb = f"{phrase}{f' ({noted})' * bool(noted)}"
         if total == 1:
-            clauses.append(f"{part.name} {phrase}{f' ({note})'.replace('in 1 ', '') * bool(notes)}")
+            clauses.append(f"{part.name} {verb.replace('(in 1 ', '(')}")
         elif not clauses:
-            clauses.append(f"in {of_all(count, total)} combinations {part.name} {phrase}{_in_parentheses(notes)}")
+            clauses.append(f"in {of_all(count, total)} combinations {part.name} {verb}")
         else:
-            clauses.append(f"in {count} it {phrase}{_in_parentheses(notes)}")
+            clauses.append(f"in {count} it {verb}")
     text = f"{rates}{numbers.listed(clauses)}."
     return text if total == 1 and not rates else text[0].upper() + text[1:]
 
 
-def _in_parentheses(notes: Sequence[str]) -> str:
-    return f" ({', '.join(notes)})" * bool(notes)
+def _together(alone: int, together: int, total: int) -> str:
+    """Say how many of the combinations that are significant alone are so with all tested together."""
+    if not alone or total == 1:
+        return ""
+    tested = f"with {of_all(total, total)} tested together"
+    if together == alone:
+        return f"also {tested}"
+    return f"{together} of them also {tested}" if together else f"{'none' if alone > 1 else 'not'} {tested}"
+
+
+def _not_worse(part: _Comparison) -> list[str]:
+    """Return the others of one combination that are not significantly worse than another."""
+    table = part.first.verdicts
+    return list(table["initializer"][~table["significant"].astype(bool) & (table["initializer"] != part.name)])
 
 
 def _alone(part: _Comparison, significant: str) -> pd.Series:
@@ -158,29 +227,44 @@ def _alone(part: _Comparison, significant: str) -> pd.Series:
 def _overall(part: _Comparison) -> str:
     """Say how far its mean over all combinations is from that of the best of the field."""
     if part.rival not in part.overall.index:
-        return "Over all combinations it is not compared: an initializer lacks runs, or every run failed."
+        return f"Its mean is not compared with that of {part.rival}: an initializer lacks runs, or every run failed."
     row: Any = part.overall.loc[part.rival]
-    count = int(row["combinations"])
-    over = f"Over {of_all(count, part.total)} combinations together, its" if part.total > 1 else "Its"
-    first_seeds = f" at the first {int(row['seeds'])} seeds" * part.first.until_decided  # the tests of a fixed number
+    over = f" over {of_all(int(row['combinations']), part.total)} combinations" * (part.total > 1)
     shown = _points(row).replace("(", "(95% interval ", 1)
-    best = part.rival + ", the best of the field by validation accuracy," * (len(part.field) > 1)
     outcome = f"{_significance(part, row)}{_others(part)}"
-    return f"{over} mean test accuracy{first_seeds} differs from that of {best} by {shown}: {outcome}."
+    return f"Its mean test accuracy{over} differs from that of {part.best_of_field} by {shown}: {outcome}."
 
 
-def _significance(part: _Comparison, row: Any) -> str:
+def _against(part: _Comparison) -> str:
+    """Say in how many combinations it is significantly better and worse than the best of the field, at every look."""
+    significant = part.gains["p"] <= 1 - stats.CONFIDENCE
+    ahead = part.gains["difference"] > 0
+    better, worse = int((significant & ahead).sum()), int((significant & ~ahead).sum())
+    counts = f"better in {better or 'none'} and significantly worse in {worse or 'none'}"
+    if not better + worse:
+        counts = "better or worse in none"
+    return (
+        f"Against {part.best_of_field} it is significantly {counts} of the {part.total} combinations, each tested "
+        "alone; no mean over them is tested, because the results chose the seeds."
+    )
+
+
+def _significance(part: _Comparison, row: Any, *, short: bool = False) -> str:
     """Say whether a difference of means is significant, and whether it is shown to be within what does not matter."""
     within = part.first.grid.equivalent_within
     if pd.isna(row["difference_low"]):
+        if part.first.until_decided:
+            return "no significant difference, with too few seeds for an interval"
         return f"with one {'common ' * (part.first.seeds > 1)}seed there is no interval and no test"
     margin = (within or 0.0) / 100
     equivalent = within is not None and -margin <= row["difference_low"] and row["difference_high"] <= margin
     same = f"equivalent within {numbers.in_points(within or 0.0)}"
     if row["significant"]:
-        outcome = f"significantly {'better' if row['difference'] > 0 else 'worse'}"
+        mean = "the mean is " * (part.total > 1 and not short)
+        outcome = f"{mean}significantly {'better' if row['difference'] > 0 else 'worse'}"
         return f"{outcome}, but {same}" if equivalent else outcome
-    return same if equivalent else "no significant difference, which does not show that they are equal"
+    caveat = ", which does not show that they are equal" * (not short)
+    return same if equivalent else f"no significant difference{caveat}"
 
 
 def _others(part: _Comparison) -> str:
@@ -249,18 +333,17 @@ def _failures(part: _Comparison) -> list[str]:
 
 
 def _seeds(part: _Comparison) -> list[str]:
-    """Say how many seeds would show the difference over all combinations, where nothing is decided."""
-    if part.rival not in part.overall.index or part.rows["significant"].any():
+    """Say how many seeds would decide a single combination, or show the mean difference, where nothing is decided."""
+    if part.rows["significant"].any():
+        return []
+    if part.total == 1:
+        return list(filter(None, [seeds_missing(part.first, 0)]))
+    if part.rival not in part.overall.index:
         return []
     row: Any = part.overall.loc[part.rival]
-    if row["significant"] or pd.isna(row["difference_std"]) or "equivalent" in _significance(part, row):
+    target = abs(float(row["difference"]))
+    if row["significant"] or not target or pd.isna(row["difference_std"]) or "equivalent" in _significance(part, row):
         return []
     compared = pd.DataFrame([row]).rename(columns={"seeds": "pairs"})
-    target = abs(float(row["difference"]))
-    analysis = stats.power_analysis(compared, [target]).iloc[0]
-    smallest = numbers.at_most(analysis["detectable"])
-    needed = analysis[f"needed_{target:g}"] if target else float("inf")
-    return [
-        f"{numbers.plural(int(row['seeds']), 'seed')} would show a difference of {smallest} points over all "
-        f"combinations, and one as small as this would take {numbers.about(needed)} seeds"
-    ]
+    needed = stats.power_analysis(compared, [target]).iloc[0][f"needed_{target:g}"]
+    return [f"to show a mean difference as small as this with 80% probability takes {numbers.about(needed)} seeds"]

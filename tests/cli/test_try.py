@@ -139,7 +139,7 @@ def test_what_is_printed_is_the_plan_the_table_and_the_verdict(here, capsys):
     starts = [i for i, line in enumerate(lines) if line.startswith("Verdict on ")]
     assert {lines[i] for i in starts} == {f"Verdict on {name}:" for name in own}
     assert all(f" combinations {lines[i][len('Verdict on ') : -1]} " in lines[i + 1] for i in starts)
-    assert all(lines[i + 2].startswith("Over both combinations together, its mean test accuracy") for i in starts)
+    assert all(lines[i + 2].startswith("Its mean test accuracy over both combinations ") for i in starts)
     again = "initbench report results/try-my_schemes-small-quick"
     assert lines[-2:] == ["", f"No report was written (--no-report); to write it: {again}"]
     stored = tomllib.loads((here / "results/try-my_schemes-small-quick/grid.toml").read_text())

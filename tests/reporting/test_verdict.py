@@ -8,6 +8,7 @@ import pytest
 from frames import frame_of_grid, hash_of
 from scipy import stats as scipy_stats
 
+from initbench.reporting import answers as words
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.verdict import verdicts
 from initbench.spec import grid
@@ -49,11 +50,15 @@ def numbers_in(text):
     return [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.\d+", text)]
 
 
-def clause_of(first, phrase):
-    """The counts in the clause of the first sentence that has a phrase."""
-    clauses = [clause for clause in re.split(r", (?=in \d)| and (?=in \d)", first) if phrase in clause]
-    counts = re.findall(r"\b(\d+|all(?= \d)|none)\b", clauses[0].replace(MINE, "")) if clauses else []
-    return [0 if count == "none" else int(count) for count in counts if count != "all"]
+def counts_in(first, phrase):
+    """The numbers of combinations with a phrase in the first sentence: tested alone, and with all tested together."""
+    count = r"(\d+|both|all \d+|none)(?: of the \d+)?(?: combinations)?"
+    match = re.search(rf"{count} {phrase}(?:[, (]+([^()]*?) tested together)?", first, re.IGNORECASE)
+    if not match or match[1] == "none":
+        return [0, 0]
+    alone = 2 if match[1].lower() == "both" else int(re.search(r"\d+", match[1])[0])
+    together = re.match(r"(also)|(\d+) of them also|not|none", match[2])
+    return [alone, alone if together[1] else int(together[2] or 0)]
 
 
 @pytest.mark.parametrize(("gain", "seed"), [(0.01, 1), (0.0, 2), (-0.006, 3), (0.002, 4)])
@@ -90,12 +95,10 @@ def test_with_one_rival_differences_intervals_and_tests_are_those_of_the_paired_
 
     p_of_losses = [test.pvalue for test, row in zip(tests, difference.to_numpy(), strict=True) if row.mean() < 0]
     p_of_gains = [test.pvalue for test, row in zip(tests, difference.to_numpy(), strict=True) if row.mean() > 0]
-    worse, better = (
-        clause_of(first, "is significantly worse"),
-        clause_of(first, "significantly better than every other"),
-    )
-    for counts, p_values in ((worse[:1] + worse[-2:-1], p_of_losses), (better[-3:-1], p_of_gains)):
-        assert (counts or [0, 0]) == [sum(p <= level for p in p_values) for level in (0.05, 0.05 / 4)]
+    worse = counts_in(first, "(?:it|lecun_uniform) is significantly worse than another")
+    better = counts_in(first, "significantly better than every other")
+    for counts, p_values in ((worse, p_of_losses), (better, p_of_gains)):
+        assert counts == [sum(p <= level for p in p_values) for level in (0.05, 0.05 / 4)]
 
 
 def test_combinations_are_counted_once_each_and_failures_are_named():
@@ -108,9 +111,9 @@ def test_combinations_are_counted_once_each_and_failures_are_named():
     )
     ((first, second, third),) = sentences_of(frame, parsed)
     assert first == (
-        f"In 1 of the 4 combinations {MINE} leads (in 1 significantly better than every other, 1 of them also with all "
-        "4 tested together), in 2 it is significantly worse than another (2 of them also with all 4 tested together) "
-        "and in 1 it failed in every run."
+        f"In 1 of the 4 combinations {MINE} leads (in 1 significantly better than every other, also with all 4 tested "
+        "together), in 2 it is significantly worse than another (also with all 4 tested together) and in 1 it failed "
+        "in every run."
     )
     last = frame[frame["epoch"] == 2]
     scored = last["test_accuracy"].where(np.isfinite(last["test_accuracy"]), 0.1135)
@@ -153,7 +156,7 @@ def test_results_that_are_the_same_at_every_seed_are_called_the_same():
     own, other = frame["initializer"] == MINE, frame["initializer"] == "he_normal"
     frame.loc[own, columns] = frame.loc[other, columns].to_numpy()
     ((first, second, third),) = sentences_of(frame, parsed)
-    assert first == f"In both combinations {MINE} leads."
+    assert first == f"In both combinations {MINE} leads (in none significantly better than every other)."
     assert "by 0.00 points" in second
     assert "no significant difference" in second
     assert third.startswith("Its test accuracy is that of he_normal at every seed: here it may set the same weights")
@@ -166,7 +169,7 @@ def test_equivalence_is_claimed_only_if_the_interval_lies_within_the_declared_ma
         ((_, second, third),) = sentences_of(frame, parsed)
         assert ("equivalent within 0.5 points" in second) == equivalent
         assert "equal" not in second or "does not show that they are equal" in second
-        assert ("seeds would show a difference of" in third) == (not equivalent)
+        assert ("to show a mean difference as small as this" in third) == (not equivalent)
 
 
 def test_one_seed_shows_nothing_and_the_verdict_says_so():
@@ -189,20 +192,102 @@ def test_several_own_initializers_have_a_verdict_each_against_the_field_alone_th
     assert written[2].sentences == ("No run of never_trained was trained.",)
 
 
-def test_with_a_rule_for_the_seeds_the_overall_comparison_has_the_seeds_that_the_rule_begins_with():
-    text = f"[grid]\ninitializer = ['{MINE}', 'he_normal']\nactivation = ['relu', 'tanh']\n"
-    parsed = grid.parse(text + "seed = { until = 'decided', min = 5, max = 15 }\n[training]\nepochs = 2")
-    frame = table_of(parsed, lambda c: 0.9)
-    ((_, second, third),) = sentences_of(frame, parsed)
-    wide = frame[(frame["epoch"] == 2) & (frame["seed"] < 5)].pivot_table(
-        index="seed", columns="initializer", values="test_accuracy"
+def grid_with_rule(activations):
+    text = f"[grid]\ninitializer = ['{MINE}', 'he_normal', 'lsuv']\nactivation = {activations}\n"
+    return grid.parse(text + "seed = { until = 'decided', min = 5, max = 15 }\n[training]\nepochs = 2")
+
+
+def at_every_look(frame, pairs):
+    """Mean differences of the own initializer from each of the field, with intervals and e-values by their formulas.
+
+    By the other's name and the activation; the intervals and e-values hold for this number of pairs.
+    """
+    last = frame[frame["epoch"] == 2]
+    wide = last.pivot_table(index=["activation", "seed"], columns="initializer", values="test_accuracy")
+    compared = {}
+    for other in ("he_normal", "lsuv"):
+        for activation, d in (wide[MINE] - wide[other]).groupby("activation", sort=False):
+            n, error = len(d), d.std() / np.sqrt(len(d))
+            shrink = 5 / (n + 5)
+            t2 = (d.mean() / error) ** 2
+            e_value = np.sqrt(shrink) * ((1 + t2 / (n - 1)) / (1 + shrink * t2 / (n - 1))) ** (n / 2)
+            r = ((pairs / 0.05) ** 2 / shrink) ** (1 / n)
+            half = error * np.sqrt((n - 1) * (r - 1) / (1 - r * shrink)) if r * shrink < 1 else np.inf
+            compared[other, activation] = (100 * d.mean(), 100 * (d.mean() - half), 100 * (d.mean() + half), e_value)
+    return compared
+
+
+@pytest.mark.parametrize(("gain", "significant"), [(0.0, False), (0.02, True)])
+def test_with_a_rule_for_the_seeds_one_combination_has_the_comparison_that_holds_at_every_look(gain, significant):
+    parsed = grid_with_rule(["relu"])
+    frame = table_of(parsed, lambda c: 0.9 + gain * (c.initializer == MINE) - 0.01 * (c.initializer == "lsuv"))
+    (verdict,) = verdicts(Evidence.of(frame, parsed), [MINE])
+    first, second, *third = verdict.sentences
+    expected = at_every_look(frame, 3)
+    *ends, e_value = expected["he_normal", "relu"]
+    assert numbers_in(second.replace("95%", "")) == pytest.approx(ends, abs=0.0501)
+    assert (e_value >= 3 / 0.05) == significant == (": significantly better" in second)
+    assert "at the first" not in second
+    if significant:
+        assert first == f"{MINE} leads (significantly better than every other)."
+        assert not third
+    else:
+        assert re.search(r"not significantly better than .*he_normal|not significantly different from the", first)
+        assert third == [words.seeds_missing(Evidence.of(frame, parsed), 0).capitalize() + "."]
+    for other, difference, test in verdict.differences:
+        assert numbers_in(difference) == pytest.approx(expected[other, "relu"][:3], abs=0.0501)
+        assert ("significantly better" in test) == (expected[other, "relu"][3] >= 3 / 0.05)
+
+
+def test_with_a_rule_for_the_seeds_combinations_are_counted_and_no_mean_over_them_is_tested():
+    parsed = grid_with_rule(["relu", "tanh", "gelu"])
+    gains = {"relu": 0.03, "tanh": -0.03, "gelu": 0.0}
+    frame = table_of(parsed, lambda c: 0.9 + gains[c.activation] * (c.initializer == MINE))
+    frame = frame[(frame["activation"] == "gelu") | (frame["seed"] < 10)]  # the rule adds none to what is decided
+    frame.loc[frame["initializer"] == "he_normal", "validation_accuracy"] += 0.1
+    (verdict,) = verdicts(Evidence.of(frame, parsed), [MINE])
+    expected = {a: value for (other, a), value in at_every_look(frame, 3).items() if other == "he_normal"}
+    better, worse = (sum(e >= 60 and sign * mean > 0 for mean, *_, e in expected.values()) for sign in (1, -1))
+    assert (better, worse) == (1, 1)
+    assert verdict.sentences[1] == (
+        "Against he_normal, the best of the field by validation accuracy, it is significantly better in 1 and "
+        "significantly worse in 1 of the 3 combinations, each tested alone; no mean over them is tested, because the "
+        "results chose the seeds."
     )
-    test = scipy_stats.ttest_rel(wide[MINE], wide["he_normal"])
-    assert "mean test accuracy at the first 5 seeds differs" in second
-    difference = 100 * (wide[MINE] - wide["he_normal"]).mean()
-    expected = [difference, *(100 * end for end in test.confidence_interval(0.95))]
-    assert numbers_in(second.replace("95%", "")) == pytest.approx(expected, abs=0.00501)
-    assert "together" not in third
+    most, least = expected["relu"][:3], expected["tanh"][:3]
+    assert numbers_in(verdict.sentences[2]) == pytest.approx([*most, *least], abs=0.0501)
+    assert "together" not in verdict.sentences[2]
+    assert "seeds" not in verdict.sentences[2]
+    assert not verdict.differences
+
+
+def test_one_combination_has_no_words_for_several():
+    parsed = grid_of([MINE, "he_normal", "lsuv"], ["relu"], rates=(0.1,))
+    frame = table_of(parsed, lambda c: 0.9)
+    (verdict,) = verdicts(Evidence.of(frame, parsed), [MINE])
+    assert "combination" not in " ".join([*verdict.sentences, verdict.note])
+    assert verdict.sentences[2] == words.seeds_missing(Evidence.of(frame, parsed), 0).capitalize() + "."
+
+
+def test_the_differences_from_all_of_the_field_are_those_of_the_means_over_all_combinations():
+    names = ["he_normal", "lsuv", "zeros"]
+    parsed = grid_of([*names, MINE], rates=(0.1,))
+    frame = table_of(parsed, lambda c: 0.9 + {MINE: 0.02, "lsuv": 0.019, "zeros": -0.4}.get(c.initializer, 0.0))
+    (verdict,) = verdicts(Evidence.of(frame, parsed), [MINE])
+    by_seed = at_own_best(frame).pivot_table(index="seed", columns="initializer", values="test_accuracy")
+    assert [name for name, *_ in verdict.differences] == names
+    for name, difference, test in verdict.differences:
+        d = by_seed[MINE] - by_seed[name]
+        mean, low, high = numbers_in(difference)
+        assert mean == pytest.approx(100 * d.mean(), abs=0.0501)
+        assert test == ("significantly better" if low > 0 else "no significant difference")
+        assert low < mean < high
+        bonferroni = scipy_stats.t.ppf(1 - 0.05 / 12, 4) * 100 * d.std() / np.sqrt(5)  # of six pairs
+        assert (high - low) / 2 < 1.5 * bonferroni + 0.1
+    assert numbers_in(verdict.sentences[1].replace("95%", ""))[:3] == numbers_in(
+        {name: difference for name, difference, _ in verdict.differences}["lsuv"]
+    )
+    assert "over both combinations, minus that of each other; the intervals hold for all pairs" in verdict.note
 
 
 def test_a_gain_or_a_loss_that_rounds_to_zero_is_not_named():
