@@ -4,6 +4,7 @@
 MAX_FIRST_ANSWERS = 8  # combinations with an answer on the first screen; a button shows the others, as of these:
 MAX_FIRST_ROWS = 18  # rows of the table of numbers
 MAX_FIRST_PANELS = 4  # combinations with figures
+MAX_OWN_VERDICTS = 5  # own initializers with a verdict, the best
 MAX_ANSWERS = 200  # combinations with an answer at all
 MAX_NAMED = 8  # initializers that a list in a sentence names
 MAX_NETWORKS = 2  # networks that a sentence describes one by one

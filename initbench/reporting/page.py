@@ -9,7 +9,18 @@ import pandas as pd
 from markupsafe import Markup
 
 from initbench import stats
-from initbench.reporting import answers, explorer, figures, limits, names, narrative, numbers, own_functions, seeds
+from initbench.reporting import (
+    answers,
+    explorer,
+    figures,
+    limits,
+    names,
+    narrative,
+    numbers,
+    own_functions,
+    seeds,
+    verdict,
+)
 from initbench.reporting.cautions import added_seeds, cautions
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import ReportFigure, gallery
@@ -102,6 +113,7 @@ def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequenc
     grid, first = evidence.grid, evidence.first
     all_answers = answers.answers(first, shlex.split(command))
     default = answers.default_of(first)
+    own_verdicts = verdict.of_own(evidence)
     trained = evidence.frame["cell"].nunique()
     missing = []
     if trained < expected:
@@ -116,6 +128,10 @@ def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequenc
         "headline": answers.headline(evidence),
         "best_configuration": answers.best_configuration(evidence),
         "notices": [*missing, *cautions(grid.sources.values()), *added_seeds(grid, seeds_seen)],
+        "own_verdicts": [
+            (shown, [(None, row) for row in shown.differences]) for shown in own_verdicts[: limits.MAX_OWN_VERDICTS]
+        ],
+        "own_left_out": max(0, len(own_verdicts) - limits.MAX_OWN_VERDICTS),
         "warnings": answers.warnings(evidence),
         "findings": narrative.findings(evidence.last, evidence.verdicts),
         "answers": all_answers[: limits.MAX_ANSWERS],

@@ -28,10 +28,14 @@ class Verdict:
     note: str = ""
 
 
-def own_initializers(evidence: Evidence) -> list[str]:
-    """Return the initializers of an experiment that are functions of one's own, not of a library."""
-    own = {function.name for function in evidence.own if function.kind == "initializer" and not function.library}
-    return [name for name in evidence.initializers if name.partition("(")[0] in own]
+def of_own(evidence: Evidence) -> list[Verdict]:
+    """Return the verdict on each initializer of an experiment that is, or has in some layers, a function of one's own.
+
+    Functions of a library are others. Nothing where there is no other to compare with.
+    """
+    functions = {function.name for function in evidence.own if function.kind == "initializer" and not function.library}
+    own = [name for name in evidence.initializers if any(function in name for function in functions)]
+    return verdicts(evidence, own) if len(own) < len(evidence.initializers) and own else []
 
 
 def verdicts(evidence: Evidence, own: Sequence[str]) -> list[Verdict]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shlex
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from initbench import stats
 from initbench.api import outputs
 from initbench.plugins.bundle import Bundle
 from initbench.registry import shorten_digests
-from initbench.reporting import comparison, limits, methods, names, own_functions, tables, terminal
+from initbench.reporting import comparison, limits, methods, names, own_functions, tables, terminal, verdict
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.page import render
 from initbench.results import plugin_file
@@ -97,6 +98,38 @@ def test_tables_and_answers_have_short_digests_and_the_grid_and_the_data_the_ful
     written = pd.read_csv(io.BytesIO(csv_bytes(frame)))
     assert f"mine@{DIGEST}(gain=1.3)" in set(written["initializer"])
     assert f"fair@{DIGEST}" in set(written["loss"])
+
+
+def test_the_answer_has_the_verdict_on_each_own_initializer_and_its_differences_from_the_others(
+    experiment, without_figures
+):
+    frame, parsed = experiment
+    read = Page(render(frame, parsed, [], "initbench run page.toml", plugins=PLUGINS))
+    evidence = Evidence.of(frame, parsed, PLUGINS)
+    written = verdict.of_own(evidence)
+    without_spaces = "".join(read.text.split())
+    assert {v.initializer for v in written} == {f"mine@{SHORT}(gain=1.3)", f"he_normal with last mine@{SHORT}"}
+    assert "Your own initializers" in read.text
+    others = [name for name in evidence.initializers if "mine" not in name]
+    for own in written:
+        assert all(sentence in read.text for sentence in own.sentences)
+        assert [name for name, *_ in own.differences] == others
+        assert all("".join("".join(row).split()) in without_spaces for row in own.differences)
+
+
+@pytest.mark.parametrize(
+    ("initializers", "heading"),
+    [
+        ('"zeros", "he_normal"', ""),
+        (f'"mine@{DIGEST}", "mine@{DIGEST}(gain=1.3)"', ""),
+        (f'"mine@{DIGEST}", "he_normal"', "Your own initializer"),
+    ],
+)
+def test_without_own_initializers_or_without_others_there_is_no_verdict(initializers, heading, without_figures):
+    parsed = grid.parse(re.sub(r"initializer = \[.*\]", f"initializer = [{initializers}]", GRID), allow=None)
+    read = Page(render(frame_of_grid(parsed), parsed, [], "initbench run page.toml", plugins=PLUGINS))
+    assert ("Your own initializer" in read.text) == bool(heading)
+    assert "Your own initializers" not in read.text
 
 
 @pytest.mark.slow
