@@ -1,5 +1,6 @@
 """Compare the initializers of a file of one's own with others on a battery of networks: the work of `initbench try`."""
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from initbench.errors import UserError
+from initbench.initializers import schemes
 from initbench.plugins import bundle
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
-from initbench.plugins.describe import described, hosting
-from initbench.registry import digests_in
+from initbench.plugins.describe import Names, described, hosting
+from initbench.registry import digests_in, naming
 from initbench.spec import gridfile, presets
 from initbench.spec.grid import Grid, parse
 
@@ -101,7 +103,7 @@ def of_file(
     title = "-".join(filter(None, ["try", Path(file).stem, of_grid, "quick" * quick]))
     changes: dict[str, object] = {
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", title)[:MAX_NAME],
-        "initializer": [*listed, *(name for name in names if name not in listed)],
+        "initializer": [*listed, *_not_listed(names, listed)],
     }
     omitted = {}
     for setting in QUICK if quick else ():
@@ -132,10 +134,20 @@ def of_file(
     return battery
 
 
-def _initializers(code: Bundle) -> list[str]:
+def _not_listed(names: Names, listed: Sequence[Any]) -> list[str]:
+    """Return the short names that a grid does not list at their default parameters, in whatever spelling."""
+    spelled = set()
+    with naming(names):
+        for value in listed:
+            with contextlib.suppress(ValueError):  # an invalid value, which `parse` reports
+                spelled.add(schemes.resolve(value))
+    return [short for (_, short), full in names.items() if full not in spelled]
+
+
+def _initializers(code: Bundle) -> Names:
     """Return the names of the initializers that a plugin defines; UserError if there is none."""
     with hosting() as host:
-        names = [name for kind, name in described([code], host) if kind == "initializer"]
+        names = {key: full for key, full in described([code], host).items() if key[0] == "initializer"}
     if not names:
         raise UserError(
             f"{code.path}: defines no initializer; allowed: a function whose first argument is shape, or one marked "

@@ -51,13 +51,17 @@ class Bundle:
         """The first 20 hexadecimal digits of a SHA-256 of the content.
 
         The names of the files that are imported count, because the code depends on them; that of the main file does
-        not, unless a file that it imports mentions it.
+        not, unless a file that it imports mentions it, or it imports itself.
         """
         content = hashlib.sha256(hashlib.sha256(self.files[self.main]).digest())
         imported = sorted(self.files.keys() - {self.main})
         stem = self.main.removesuffix(".py")
         mention = re.compile(rb"(?<!\w)" + re.escape(stem.encode()) + rb"(?!\w)")
-        if stem.isidentifier() and any(mention.search(self.files[name]) for name in imported):
+        own_import = re.compile(rb"^[ \t]*(import|from)\b.*" + mention.pattern, re.MULTILINE)
+        mentioned = any(mention.search(self.files[name]) for name in imported) or own_import.search(
+            self.files[self.main]
+        )
+        if stem.isidentifier() and mentioned:
             content.update(b"main " + stem.encode() + b"\n")
         for name in imported:
             content.update(name.encode() + b"\n" + hashlib.sha256(self.files[name]).digest())
@@ -178,7 +182,7 @@ def _content(path: Path, label: str) -> bytes:
     """Return the bytes of a file of UTF-8 that is in no experiment's folder; UserError otherwise."""
     try:
         content = files.read(path, MAX_FILE_BYTES)
-        folders = {*path.absolute().parents, *path.resolve().parents}
+        folders = {*Path(os.path.normpath(path.absolute())).parents, *path.resolve().parents}
     except OSError as error:
         raise UserError(f"{label}: {error.strerror or error}") from None
     except ValueError as error:  # a path with a null character

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,15 +40,22 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "optimizer": OPTIMIZERS,
 }
 
+# Words that stand for something else where a grid file names a function.
+RESERVED = {"initializer": ("per_layer",), "activation": ("same",)}
+
 Names = dict[tuple[str, str], str]  # full names by kind and short name
 
 _described: dict[str, dict[tuple[str, str], Entry]] = {}
 
 
 class Host:
-    """The process that executes plugins; it starts with the first request."""
+    """The process that executes plugins; it starts with the first request.
+
+    What functions return is compared with a second one, in which they are called in another order.
+    """
 
     def __init__(self) -> None:
+        self._second: Host | None = None
         self._process: Any = None  # a `Popen`, from the first request on
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._loaded: set[str] = set()
@@ -66,6 +74,8 @@ class Host:
                 self._process.stdin.close()
             self._errors.close()
             self._process = None
+        if self._second:
+            self._second.__exit__()
 
     def describe(self, bundle: Bundle) -> list[dict[str, Any]]:
         """Execute a plugin and return its functions; UserError with the plugin's own mistake."""
@@ -78,11 +88,17 @@ class Host:
     def why_not(self, check: Mapping[str, Any]) -> str:
         """Return why a function cannot be used as a grid says, or an empty string: see `trial.tried`."""
         bundles = store.of(value for value in check.values() if isinstance(value, str))
-        self._load(bundles)
+        self._second = self._second or Host()
         try:
-            return shorten_digests(self._ask({"action": "try", "check": dict(check)}, bundles[0])["why"])
+            self._load(bundles)
+            here = self._ask({"action": "try", "check": {**check, "reverse": False}}, bundles[0])
+            if here["why"]:
+                return shorten_digests(here["why"])
+            self._second._load(bundles)
+            there = self._second._ask({"action": "try", "check": {**check, "reverse": True}}, bundles[0])
         except UserError as error:
             return "; ".join(error.lines)
+        return "" if there["results"] == here["results"] else shorten_digests(here["not_alone"])
 
     def weights(self, name: str, shape: Sequence[int], **supplied: Any) -> Any:
         """Return the weights that an initializer computes for a shape; UserError with a plugin's mistake."""
@@ -198,7 +214,7 @@ def described(bundles: Sequence[Bundle], host: Host) -> Names:
             _described[bundle.digest] = {(f["kind"], f["name"]): _record(f, bundle) for f in fields}
         for (kind, name), record in _described[bundle.digest].items():
             registry = REGISTRIES[kind]
-            if name in registry or name in registry.aliases or (kind == "initializer" and name == "per_layer"):
+            if name in registry or name in registry.aliases or name in RESERVED.get(kind, ()):
                 raise UserError(f"{bundle.path}: {name} is {registry.article} of initbench; use another name")
             if (kind, name) in origin:
                 raise UserError(f"{bundle.path}: {name} is {registry.article} of {origin[kind, name]}, too; rename one")
@@ -210,6 +226,19 @@ def described(bundles: Sequence[Bundle], host: Host) -> Names:
     return names
 
 
+def usable(bundles: Sequence[Bundle], host: Host) -> list[Bundle]:
+    """Return the plugins of installed packages that can be described, with a warning about each other one."""
+    described_bundles = []
+    for bundle in bundles:
+        try:
+            described([bundle], host)
+        except UserError as error:
+            warnings.warn(f"an installed plugin cannot be used: {error.lines[0]}", stacklevel=2)
+        else:
+            described_bundles.append(bundle)
+    return described_bundles
+
+
 def load(paths: Sequence[str | Path], allow: Allow, origin: str) -> tuple[list[Bundle], Names]:
     """Let the functions of plugins in files and in installed packages be known; returns their code, and their names.
 
@@ -218,8 +247,8 @@ def load(paths: Sequence[str | Path], allow: Allow, origin: str) -> tuple[list[B
     of_files = [read(path) for path in paths]
     if of_files:
         allow(origin, "", of_files)
-    bundles = [*installed(), *of_files]
     with hosting() as host:
+        bundles = [*usable(installed(), host), *of_files]
         return bundles, described(bundles, host)
 
 

@@ -23,7 +23,7 @@ from initbench.initializers.model import Batch, Model
 from initbench.plugins import arrays
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.records import register
-from initbench.plugins.trial import tried
+from initbench.plugins.trial import not_alone, tried
 
 
 def main() -> None:
@@ -59,7 +59,8 @@ def _reply(request: Mapping[str, Any], batch: Callable[[], Batch]) -> dict[str, 
     if request["action"] == "describe":
         return {"functions": describe(Bundle.from_json(request["bundle"]))}
     if request["action"] == "try":
-        return {"why": tried(request["check"])}
+        why, results = tried(request["check"])
+        return {"why": why, "results": results, "not_alone": not_alone(request["check"]["name"])}
     if request["action"] == "parameters":
         model = Model(tuple(map(tuple, request["model"].pop("layers"))), _Batches(batch), **request["model"])
         initializer, bias_initializer = request["names"]

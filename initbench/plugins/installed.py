@@ -1,7 +1,9 @@
 """The plugins of installed packages, which register by the entry point `initbench.plugins`."""
 
-from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 
 from initbench.errors import UserError
@@ -14,17 +16,38 @@ def installed() -> list[Bundle]:
     """Return the code of the plugins of installed packages, by the names of their entry points; none is executed.
 
     An entry point is a module, `mine = "my_package.schemes"`, whose functions are marked with initbench's decorators.
-    All Python files of its package are the plugin's code. They may run: they were installed to be imported.
+    All Python files of its package are the plugin's code. They may run: they were installed to be imported. What lies
+    in the working directory, or beside the script that runs, is not installed.
     """
-    return [_bundle(point) for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))]
+    points = {(point.name, point.value): point for point in _entry_points()}
+    return [_bundle(points[key]) for key in sorted(points)]
+
+
+def _search_path() -> list[str]:
+    """Return the folders in which packages are installed."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    others = {Path.cwd()} | ({Path(script).resolve().parent} if script else set())
+    return [folder for folder in sys.path if folder and Path(folder).resolve() not in others]
+
+
+def _entry_points() -> Iterator[EntryPoint]:
+    for distribution in distributions(path=_search_path()):
+        yield from distribution.entry_points.select(group=GROUP)
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    """Return the spec of a module, which is not imported: as it is installed, or as its finder has it."""
+    if spec := PathFinder.find_spec(name, _search_path()):
+        return spec
+    for finder in sys.meta_path:  # those of packages that are installed in place
+        if finder is not PathFinder and (find := getattr(finder, "find_spec", None)) and (spec := find(name, None)):
+            return spec  # type: ignore[no-any-return]
+    return None
 
 
 def _bundle(point: EntryPoint) -> Bundle:
     top = point.module.partition(".")[0]
-    try:
-        spec = find_spec(top)  # of a module without a dot nothing is imported
-    except (ValueError, ImportError):
-        spec = None
+    spec = _spec(top) if top else None
     if spec is None or spec.origin is None:
         raise UserError(
             f"the entry point {point.name} = {point.value!r} of {GROUP}: there is no Python module {top}; "

@@ -6,6 +6,8 @@ or dtype, or with NaN, raises PluginError with the plugin's file and the reason.
 
 import ast
 import inspect
+import random
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from types import ModuleType
@@ -48,6 +50,7 @@ def register(bundle: Bundle) -> dict[tuple[str, str], Entry]:
     A plugin is executed once in a process. Raises UserError with the plugin's file, the line and the message.
     """
     if bundle.digest not in _registered:
+        seed_generators()
         module = load(bundle)
         records = {}
         for (kind, name), function in functions(module, bundle).items():
@@ -56,6 +59,14 @@ def register(bundle: Bundle) -> dict[tuple[str, str], Entry]:
         _registered[bundle.digest] = records
         store.add(bundle)
     return _registered[bundle.digest]
+
+
+def seed_generators() -> None:
+    """Seed the generators that a plugin may draw from: what it draws while it loads is the same in every process."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def functions(module: ModuleType, bundle: Bundle) -> dict[tuple[str, str], Callable[..., Any]]:
@@ -182,6 +193,10 @@ def _parameter(argument: inspect.Parameter) -> Parameter:
     """Return a parameter; its type is its annotation, or without one that of its default."""
     annotation, default = argument.annotation, argument.default
     if get_origin(annotation) is Literal and {*map(type, get_args(annotation))} == {str}:
+        if any(not text.isprintable() or set(text) & {"'", '"', "\\"} for text in get_args(annotation)):
+            raise ValueError(
+                f"its parameter {argument.name} has choices with quotation marks or backslashes; use others"
+            )
         parameter = Parameter(argument.name, str, default, get_args(annotation))
     else:
         kind = type(default) if annotation is argument.empty else annotation

@@ -12,7 +12,7 @@ from initbench.data import datasets
 from initbench.errors import UserError
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
-from initbench.plugins.describe import described, hosting
+from initbench.plugins.describe import described, hosting, usable
 from initbench.plugins.installed import installed
 from initbench.registry import naming, shorten_digests
 from initbench.spec import gridfile, own
@@ -175,23 +175,26 @@ def parse(
             files = [*own.paths(document, folder or Path()), *map(Path, plugins)]
         except UserError as error:
             raise UserError(*(f"{origin}: {line}" for line in error.lines)) from None
-        of_files, code = own.code(files, [*installed(), *bundles])
+        of_files, code = own.code(files, bundles)
         if of_files:
             allow(origin, file_text, of_files)
-    with hosting() as host, naming(described(code, host)):
-        values, mistakes = gridfile.validated(document, sources)
-        if not name and "name" not in values and "name" not in document:
-            mistakes.append(
-                "name is missing, and a pipe has none; set it in the file, name = 'mine', or as --set name=mine"
-            )
-        values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100].strip(".-_") or "grid")
-        rule = values["seed"] if isinstance(values.get("seed"), SeedRule) else None
-        seeds = {"seed": range(rule.max_seeds)} if rule else {}
-        axes = {setting: tuple({**values, **seeds}.get(setting, _default(setting))) for setting in SETTINGS}
-        used = {source.name: source for source in axes["dataset"]}
-        axes["dataset"] = tuple(source.name for source in axes["dataset"])
-        mistakes += [*gridfile.misplaced(document), *map(shorten_digests, contradictions(values, axes, used))]
-        mistakes = mistakes or own.mistakes(axes, used, host)
+    with hosting() as host:
+        if allow is not None:
+            code += [plugin for plugin in usable(installed(), host) if plugin not in code]
+        with naming(described(code, host)):
+            values, mistakes = gridfile.validated(document, sources)
+            if not name and "name" not in values and "name" not in document:
+                mistakes.append(
+                    "name is missing, and a pipe has none; set it in the file, name = 'mine', or as --set name=mine"
+                )
+            values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100].strip(".-_") or "grid")
+            rule = values["seed"] if isinstance(values.get("seed"), SeedRule) else None
+            seeds = {"seed": range(rule.max_seeds)} if rule else {}
+            axes = {setting: tuple({**values, **seeds}.get(setting, _default(setting))) for setting in SETTINGS}
+            used = {source.name: source for source in axes["dataset"]}
+            axes["dataset"] = tuple(source.name for source in axes["dataset"])
+            mistakes += [*gridfile.misplaced(document), *map(shorten_digests, contradictions(values, axes, used))]
+            mistakes = mistakes or ([] if allow is None else own.mistakes(axes, used, host))
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
     plugins_used = own.used(axes, code)

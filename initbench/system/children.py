@@ -56,4 +56,5 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     # The child imports this package. Empty and relative entries would refer to the working directory.
     user_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     path = [str(PACKAGE.parent), *(entry for entry in user_path if os.path.isabs(entry))]
-    return {**inherited, **variables, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+    own = {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}  # one order of a set
+    return {**inherited, **variables, **own}

@@ -115,11 +115,11 @@ class Loop:
         prepare_process()  # the functions of an earlier cell may have changed the settings
         torch.backends.cuda.matmul.allow_tf32 = False
         self.cell, self.data, self.dtype = cell, data, dtype
-        _seed_generators(cell.seed, 0)
         layers = cell.layers(data.pixels, data.classes)
         begin = time.perf_counter()
         parameters = initial_parameters(cell, layers, data.read, str(dtype).removeprefix("torch."))
         initialized(cell, time.perf_counter() - begin, parameters)
+        _seed_generators(cell.seed, 0)  # an initializer may have drawn from them
         self.model = network(cell, parameters, dtype).to(data.device)
         self.loss = pytorch.loss_function(cell.loss)
         self.optimizer = pytorch.optimizer(cell.optimizer, self.model.parameters(), cell.rate(1))

@@ -1,5 +1,7 @@
 """The functions of plugins: how they are described and tried, by the process that executes them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -292,3 +294,42 @@ def test_a_plugin_that_ends_its_process_or_takes_too_long_is_refused_and_the_nex
         monkeypatch.setattr(describe, "MAX_SECONDS", 3.0)
         assert "my_schemes.py: loading it and trying its functions took longer than 3 seconds" in mistake(host, sleeps)
         assert mistake(host, NUMPY + "def f(shape): return np.zeros(shape)\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("initializer", NUMPY + "OWN = np.random.default_rng().random()\ndef f(shape): return np.full(shape, OWN)\n"),
+        (
+            "initializer",
+            NUMPY + "import os\ndef f(shape): return np.full(shape, float(os.getpid()))\n",
+        ),
+        (
+            "initializer",
+            NUMPY + "cache = {}\ndef f(shape, *, seed):\n    if shape not in cache:\n"
+            "        cache[shape] = np.random.default_rng(seed).standard_normal(shape)\n    return cache[shape]\n",
+        ),
+        (
+            "activation",
+            "import initbench as ib\nscales = []\n@ib.activation\ndef f(x):\n"
+            "    scales.append(x.detach().std())\n    return x / scales[0]\n",
+        ),
+        (
+            "loss",
+            "import initbench as ib\ncalls = []\n@ib.loss\ndef f(output, labels):\n"
+            "    calls.append(1)\n    return len(calls) * output.square().mean()\n",
+        ),
+    ],
+)
+def test_what_depends_on_the_process_or_on_earlier_calls_is_refused(host, kind, code):
+    why = mistake(host, code, kind)
+    assert re.match(r"my_schemes\.py, line \d+, in f: returned (something else in another process|other weights)", why)
+
+
+def test_the_order_of_a_set_and_random_numbers_that_training_seeds_are_the_same_in_every_process(host):
+    hashed = NUMPY + "def f(shape, *, position): return np.full(shape, hash(position) % 7 / 7 + 0.1)\n"
+    assert mistake(host, hashed) == ""
+    drawn = NUMPY + "import random\nA = np.random.randn() + random.random()\ndef f(shape): return np.full(shape, A)\n"
+    assert mistake(host, drawn) == ""
+    drawn = "import torch\nimport initbench as ib\n@ib.activation\ndef f(x): return x * torch.rand(())\n"
+    assert mistake(host, drawn, "activation") == ""

@@ -1,5 +1,7 @@
 """Grid files that name plugins: which code is read and when, and what the names in them mean."""
 
+from pathlib import Path
+
 import pytest
 
 from initbench.errors import UserError
@@ -133,26 +135,65 @@ def test_mistakes_are_one_line_each(folder, text, message):
     assert any(message in line for line in raised.value.lines)
 
 
-def test_the_plugins_of_installed_packages_need_no_path(tmp_path, monkeypatch):
-    package, info = tmp_path / "my_package", tmp_path / "my_package-1.0.dist-info"
+def installed_plugin(folder, code):
+    """Install the package `my_package` in a folder, with a plugin of this code."""
+    package, info = folder / "my_package", folder / "my_package-1.0.dist-info"
     package.mkdir()
     info.mkdir()
-    (package / "schemes.py").write_text(
-        "import numpy as np\nimport initbench as ib\nfrom .scale import SCALE\n"
-        "@ib.initializer\ndef packaged(shape, *, gain: float = 1.0): return np.full(shape, SCALE * gain)\n"
-    )
-    (package / "scale.py").write_text("SCALE = 0.5\n")
     (package / "__init__.py").write_text("")
+    (package / "schemes.py").write_text(code)
+    (package / "scale.py").write_text("SCALE = 0.5\n")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[initbench.plugins]\nmine = my_package.schemes\n")
+    return info
+
+
+PACKAGED = (
+    "import numpy as np\nimport initbench as ib\nfrom .scale import SCALE\n"
+    "@ib.initializer\ndef packaged(shape, *, gain: float = 1.0): return np.full(shape, SCALE * gain)\n"
+)
+
+
+def test_the_plugins_of_installed_packages_need_no_path(tmp_path, monkeypatch):
+    info = installed_plugin(tmp_path, PACKAGED)
     monkeypatch.syspath_prepend(tmp_path)
     read = grid.parse('[grid]\ninitializer = ["he_normal", "packaged"]')
     (plugin,) = read.plugins.values()
     assert read.axes["initializer"][1] == f"packaged@{plugin.digest}"
-    assert set(plugin.files) == {
-        "my_package.schemes.py",
-        *(f"my_package/{n}.py" for n in ("__init__", "schemes", "scale")),
-    }
+    modules = {f"my_package/{name}.py" for name in ("__init__", "schemes", "scale")}
+    assert set(plugin.files) == {"my_package.schemes.py", *modules}
     (info / "entry_points.txt").write_text("[initbench.plugins]\nmine = my_pakage.schemes\n")
     with pytest.raises(UserError, match="there is no Python module my_pakage"):
         grid.parse('[grid]\ninitializer = ["he_normal"]')
+
+
+def test_what_lies_in_the_working_directory_is_not_installed(tmp_path, monkeypatch):
+    installed_plugin(tmp_path, "raise AssertionError('executed')\n")
+    monkeypatch.chdir(tmp_path)
+    for entry in ("", ".", str(tmp_path)):
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(entry)
+            assert grid.parse('[grid]\ninitializer = "he_normal"').plugins == {}
+
+
+def test_an_installed_plugin_that_fails_stops_no_grid(tmp_path, monkeypatch):
+    installed_plugin(tmp_path, "raise ValueError('broken')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(UserWarning, match=r"an installed plugin cannot be used: .*ValueError: broken"):
+        assert len(grid.parse('[grid]\ninitializer = "he_normal"')) == 5
+
+
+def test_reading_results_executes_nothing_although_the_code_is_known(parsed, monkeypatch):
+    full = parsed.axes["initializer"][1]
+    monkeypatch.setattr("initbench.plugins.describe.Host._ask", lambda *_: pytest.fail("executed"))
+    read = grid.parse(f'[grid]\ninitializer = ["he_normal", "{full}(gain=4.5)"]', allow=None)
+    assert read.axes["initializer"][1] == f"{full}(gain=4.5)"
+
+
+def test_a_path_that_leads_out_of_an_experiment_again_is_none_of_its_files(folder, parsed, tmp_path, monkeypatch):
+    inside = tmp_path / "results" / "mine"
+    (inside / "parts").mkdir(parents=True)
+    (inside / "grid.toml").write_text("")
+    (tmp_path / "my_schemes.py").write_text(SCHEMES)
+    monkeypatch.chdir(inside)
+    assert grid.parse(GRID, folder=Path("../.."), allow=consent.allow).axes == parsed.axes
