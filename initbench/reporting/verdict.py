@@ -87,7 +87,7 @@ def _overall_pairs(first: Evidence, pairs: pd.DataFrame) -> pd.DataFrame:
     """Return `stats.mean_pairs`; with a rule that adds seeds, of one combination its pairs, and of several nothing."""
     if not first.until_decided:
         return stats.mean_pairs(first.scores, stats.resolution(first.outcomes, chance=first.chance))
-    if len(first.combinations) > 1:
+    if len(first.combinations) > 1 or not first.verdicts["leader"].any():  # no initializer leads if every run failed
         return pd.DataFrame(columns=["initializer", "other"])
     swapped = {
         "initializer": "other",
@@ -258,7 +258,9 @@ def _significance(part: _Comparison, row: Any, *, short: bool = False) -> str:
     within = part.first.grid.equivalent_within
     if pd.isna(row["difference_low"]):
         if part.first.until_decided:
-            return "no significant difference, with too few seeds for an interval"
+            return "no significant difference" + ", with too few seeds for an interval" * (not short)
+        if short:
+            return "not tested"
         return f"with one {'common ' * (part.first.seeds > 1)}seed there is no interval and no test"
     margin = (within or 0.0) / 100
     equivalent = within is not None and -margin <= row["difference_low"] and row["difference_high"] <= margin
@@ -293,6 +295,8 @@ def _gains(part: _Comparison) -> list[str]:
     """Say in which combinations it gains and loses most against the rival."""
     table, rival = part.gains, part.rival
     if len(table) and not table["difference"].any():
+        if (part.rows["failed"] == part.rows["seeds"]).all():
+            return []
         return [f"its test accuracy is that of {rival} at every seed: here it may set the same weights"]
     if len(table) < 2:
         return []

@@ -174,7 +174,9 @@ def test_equivalence_is_claimed_only_if_the_interval_lies_within_the_declared_ma
 
 def test_one_seed_shows_nothing_and_the_verdict_says_so():
     parsed = grid_of([MINE, "he_normal"], rates=(0.1,), seeds=1)
-    ((first, second),) = sentences_of(table_of(parsed, lambda c: 0.9 + 0.05 * (c.initializer == MINE)), parsed)
+    frame = table_of(parsed, lambda c: 0.9 + 0.05 * (c.initializer == MINE))
+    ((first, second),) = sentences_of(frame, parsed)
+    assert [test for *_, test in verdicts(Evidence.of(frame, parsed), [MINE])[0].differences] == ["not tested"]
     assert first == f"With one seed no difference is tested, and any may be chance: {MINE} leads in both combinations."
     assert second.endswith("points: with one seed there is no interval and no test.")
     assert not re.search(r"\(|significant", first + second)
@@ -258,6 +260,17 @@ def test_with_a_rule_for_the_seeds_combinations_are_counted_and_no_mean_over_the
     assert numbers_in(verdict.sentences[2]) == pytest.approx([*most, *least], abs=0.0501)
     assert "together" not in verdict.sentences[2]
     assert "seeds" not in verdict.sentences[2]
+    assert not verdict.differences
+
+
+@pytest.mark.parametrize("activations", [["relu"], ["relu", "tanh"]])
+@pytest.mark.parametrize("make", [grid_with_rule, lambda a: grid_of([MINE, "he_normal", "lsuv"], a, rates=(0.1,))])
+def test_where_every_run_failed_nothing_is_compared(make, activations):
+    parsed = make(activations)
+    (verdict,) = verdicts(Evidence.of(table_of(parsed, lambda c: 0.9, broken=lambda cell: True), parsed), [MINE])
+    assert "failed in every run" in verdict.sentences[0] or "does not lead" in verdict.sentences[0]
+    assert "is not compared" in verdict.sentences[1] or "no mean over them is tested" in verdict.sentences[1]
+    assert re.match(r"[Aa]ll of its \d+ runs diverged", verdict.sentences[2])
     assert not verdict.differences
 
 
