@@ -261,11 +261,12 @@ FORBIDDEN = {
 CALLS = {"eval", "exec", "compile", "__import__", "read_pickle", "to_pickle", "unsafe_load", "literal_eval", "popen"}
 # A function of this package's own is sent to a Dask cluster as code; nothing is read that way.
 SENT = [("connection.py", "cloudpickle")]
-# The code of plugins, which the user allowed, is compiled and executed by their loader alone; `source` compiles that of
-# a notebook to find what it uses; and PyTorch's modules have a method of this name.
+# The code of plugins, which the user allowed, is compiled and executed by their loader alone; `changes` compiles that
+# of functions that the user's own program defined and passed, and evaluates their defaults again; and PyTorch's
+# modules have a method of this name.
 RUNS = [
     *(("plugins/loader.py", name) for name in ("exec", "compile", "__import__")),
-    ("plugins/source.py", "compile"),
+    *(("plugins/changes.py", name) for name in ("compile", "eval")),
     ("training/plain.py", "eval"),
 ]
 PACKAGE = Path(ib.__file__).parent

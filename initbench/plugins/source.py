@@ -18,12 +18,13 @@ import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from initbench.errors import UserError, shown
-from initbench.plugins import bundle
+from initbench.plugins import bundle, changes
 from initbench.plugins.bundle import RESERVED, Bundle
+from initbench.plugins.changes import Definition
 from initbench.plugins.marks import kind_of
 
 # Where functions of PyTorch, NumPy and Python that are not written in Python are imported from, if they are there.
@@ -31,9 +32,6 @@ PUBLIC = ("torch.nn.functional", "torch", "numpy", "math")
 
 # The arguments of a function that is not written in Python, by kind.
 POSITIONAL = {"initializer": "shape", "activation": "x", "loss": "output, labels", "optimizer": "parameters, lr"}
-
-# Constants of these types, and tuples of them, are written as literals.
-LITERALS = (int, float, bool, str, bytes, complex, type(None))
 
 # Names that every module has.
 OF_MODULES = frozenset({"__name__", "__file__", "__doc__", "__builtins__", "__package__", "__spec__", "__loader__"})
@@ -85,11 +83,15 @@ def bundle_of(thing: Any, kind: str = "") -> tuple[Bundle, str]:
     folder, file = _origin(module)
     is_single = file == folder / f"{module.__name__}.py"
     if mark and is_single:
-        return bundle.read(file, _shown(file)), name
+        code = bundle.read(file, _shown(file))
+        changes.check_modules(code, [folder])
+        return code, name
     main = f"{module.__name__}.{name}.py"  # its name cannot be imported
     content = _main(kind, name, f"from {module.__name__} import {name}", f"ib.{kind}({name})")
     label = _shown(file if is_single else folder / module.__name__)
-    return bundle.with_imports(main, {main: content}, [folder], label), name
+    code = bundle.with_imports(main, {main: content}, [folder], label)
+    changes.check_modules(code, [folder])
+    return code, name
 
 
 def _main(kind: str, name: str, statement: str, *lines: str, comment: str = "") -> bytes:
@@ -231,7 +233,9 @@ def _of_session(thing: Any, name: str, kind: str) -> Bundle:
         main: _main(kind, name, f"from {module} import {name}", f"ib.{kind}({name})"),
         f"{module}.py": session.text.encode(),
     }
-    return bundle.with_imports(main, contents, session.folders, path)
+    code = bundle.with_imports(main, contents, session.folders, path)
+    changes.check_modules(code, session.folders)
+    return code
 
 
 class _Session:
@@ -277,11 +281,13 @@ class _Session:
         code = getattr(inspect.unwrap(thing), "__code__", None)
         flags = code.co_flags & LAZY_ANNOTATIONS if code else 0
         self._has_lazy_annotations |= bool(flags)
-        if code and _has_changed(code):
+        if code and changes.has_changed(code):
             raise UserError(f"{name}: its source has changed since it was defined; run it again")
         for used, is_optional in _names_used(text, node, bool(flags)).items():
             if used not in self._visited:
                 self._add(used, name, is_optional)
+        if difference := changes.of_session(thing, node, self._values):
+            raise UserError(f"{name}: {difference}; run its definition again")
         for used, *attributes in _attributes(node):
             if isinstance(module := self._values.get(used), ModuleType) and used in self._visited:
                 self._import_submodule(module, attributes)
@@ -298,7 +304,7 @@ class _Session:
         self._visited.add(name)
         value: Any = self._values[name]
         own_name = getattr(value, "__name__", name)
-        literal = _literal(value)
+        literal = changes.literal(value)
         if literal is not None:
             self._constants[name] = literal
         elif isinstance(value, ModuleType):
@@ -373,31 +379,6 @@ def _globals(thing: Any) -> Mapping[str, Any]:
     return vars(sys.modules[thing.__module__]) if thing.__module__ in sys.modules else {}
 
 
-def _literal(value: Any) -> str | None:
-    """Return a constant as Python writes it; None for any other value."""
-    if type(value) is float and value - value != 0:  # not finite
-        return f"float({str(value)!r})"
-    if type(value) in LITERALS:
-        return repr(value)
-    if type(value) is tuple:
-        items = [_literal(item) for item in value]
-        return None if None in items else f"({', '.join(map(str, items))}{',' * (len(items) == 1)})"
-    return _number_or_dtype(value)
-
-
-def _number_or_dtype(value: Any) -> str | None:
-    """Return a number of NumPy, such as `numpy.sqrt(2)`, or a dtype of PyTorch as Python writes it; None for others."""
-    numpy = sys.modules.get("numpy")
-    if numpy and isinstance(value, numpy.generic) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
-        return f'__import__("numpy").dtype({value.dtype.name!r}).type({_literal(value.item())})'
-    if type(value).__module__ == "torch" and type(value).__name__ == "dtype":
-        return f'__import__("torch").{str(value).removeprefix("torch.")}'
-    return None
-
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-
-
 def _source(thing: Any, name: str) -> tuple[Definition, str]:
     """Return the definition of a function or class of a notebook or a script, and its text."""
     function = inspect.unwrap(thing)
@@ -453,25 +434,6 @@ def _last_cell_with(name: str) -> str:
                 if isinstance(node, ast.ClassDef) and node.name == name:
                     return _text(node, lines)
     raise OSError(f"the source of {name} is not available")
-
-
-def _has_changed(code: CodeType) -> bool:
-    """Return whether the file of a function was edited since it was compiled; a notebook's cell never is."""
-    file = code.co_filename
-    if not Path(file).is_file():
-        return False
-    try:
-        codes = [compile("".join(linecache.getlines(file)), file, "exec", dont_inherit=True)]
-    except (SyntaxError, ValueError):
-        return True
-    for compiled in codes:
-        codes += [constant for constant in compiled.co_consts if isinstance(constant, CodeType)]
-    return _instructions(code) not in map(_instructions, codes)
-
-
-def _instructions(code: CodeType) -> tuple[object, ...]:
-    constants = [repr(constant) for constant in code.co_consts if not isinstance(constant, CodeType)]
-    return code.co_firstlineno, code.co_qualname, code.co_code, code.co_names, code.co_varnames, constants
 
 
 def _names_used(text: str, node: Definition, has_lazy_annotations: bool) -> dict[str, bool]:

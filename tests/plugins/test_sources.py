@@ -489,3 +489,251 @@ def test_a_script_that_changed_since_it_started_is_refused(tmp_path, change):
         [sys.executable, tmp_path / "script.py", change], env=children.environment({}), text=True
     )
     assert printed == "own: its source has changed since it was defined; run it again\n"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What was changed after its definition
+
+CHANGED_CELLS = [
+    (
+        "G = 2.0\ndef f(shape, *, gain: float = G): ...\nG = 3.0",
+        "f: the default gain of f is 2.0 and its source says 3.0 now; run its definition again",
+    ),
+    (
+        "G = 2.0\ndef f(shape, *, gain: float = -2 * G ** 2): ...\nG = 3.0",
+        "f: the default gain of f is -8.0 and its source says -18.0 now; run its definition again",
+    ),
+    (
+        "G = 1\ndef g(x, gain=G): ...\nG = 2\ndef f(shape): return g(shape)",
+        "g: the default gain of g is 1 and its source says 2 now; run its definition again",
+    ),
+    (
+        "def f(shape, *, gain: float = 2.0): ...\nf.__kwdefaults__['gain'] = 3.0",
+        "f: the default gain of f is 3.0 and its source says 2.0 now; run its definition again",
+    ),
+    (
+        "def f(shape, gain=2.0, other=1): ...\nf.__defaults__ = (1,)",
+        "f: the default gain of f was removed; run its definition again",
+    ),
+    (
+        "def f(shape, gain): ...\nf.__defaults__ = (1,)",
+        "f: the default gain of f is 1 and its source has none; run its definition again",
+    ),
+    (
+        "def h(x): return 1\ndef f(shape, *, of=h): ...\ndef h(x): return 2",
+        re.compile("f: the default of of f is <function h at 0x.*> and its source says <function h at 0x.*> now; run"),
+    ),
+    (
+        "def f(shape, *, of=lambda x: x, n=float('nan')): ...\nf.__kwdefaults__['of'] = len",
+        re.compile("f: the default of of f is <built-in function len> and its source says <function <lambda> at"),
+    ),
+    (
+        "G = 1\nclass f:\n    def __init__(self, gain=G): ...\nG = 2",
+        "f: the default gain of __init__ is 1 and its source says 2 now; run its definition again",
+    ),
+    ("class f:\n    scale = 0.5\nf.scale = 2", "f: scale is 2 and its source says 0.5 now; run its definition again"),
+    ("G = 1\nclass f:\n    size = G\nG = 2", "f: size is 1 and its source says 2 now; run its definition again"),
+    (
+        "class f:\n    def forward(self, x): return x\ndef g(self, x): return 2 * x\nf.forward = g",
+        "f: forward is not what its source defines; run its definition again",
+    ),
+    (
+        "class f:\n    def a(self): ...\n    def forward(self, x): return x\nold = f\n"
+        "class f:\n    def a(self): ...\n    def forward(self, x): return 2 * x\nf.forward = old.forward",
+        "f: forward is not what its source defines; run its definition again",
+    ),
+    (
+        "class f:\n    def scale(self): ...\nf.forward = lambda self, x: 2 * x",
+        "f: forward is not in its source; run its definition again",
+    ),
+    (
+        "class A:\n    x = 1\nclass f(A):\n    y = 1\nclass A:\n    x = 2",
+        "f: its base A has been defined again; run its definition again",
+    ),
+]
+
+
+@pytest.mark.parametrize(("cell", "message"), CHANGED_CELLS, ids=[c for c, _ in CHANGED_CELLS])
+def test_what_a_cell_defined_and_is_something_else_by_now_is_refused(notebook, cell, message):
+    notebook.run(cell)
+    line = error_of(notebook["f"])
+    assert message.match(line) if isinstance(message, re.Pattern) else line == message
+    cell = re.sub(r"^(f\..*|G = 3.*|G = 2)$", "", cell, flags=re.MULTILINE)
+    if not re.search("old|class A|def h", cell):
+        notebook.run(cell)
+        bundle_of(notebook["f"])
+
+
+def test_unchanged_definitions_of_all_kinds_are_taken(notebook):
+    notebook.run("""
+        import enum, functools, dataclasses, typing
+        import numpy as np
+        import torch
+        from collections import namedtuple
+
+        class Color(enum.Enum):
+            RED = 1
+
+        class Pair(typing.NamedTuple):
+            left: float = 0.5
+
+        @dataclasses.dataclass(slots=True)
+        class Slots:
+            size: int = 3
+
+        def identity(x):
+            return x
+
+        if True:
+            class Module(torch.nn.Module):
+                '''A module
+
+                of several lines.
+                '''
+                names = ("a", -1, None)
+                limit = float("inf")
+                color, table = Color.RED, [1]
+                calls = 0
+
+                def __init__(self, slope=np.sqrt(2), inner=lambda x: x, f=identity, g=np.zeros(3), *, c=Color.RED):
+                    '''Text
+                    of several lines
+                    '''
+                    super().__init__()
+                    type(self).calls += 1
+                    self.pair, self.slots, self.size = Pair(), Slots(), namedtuple("Size", "n")
+
+                @property
+                def both(self, n=1): return n
+                @both.setter
+                def both(self, n): ...
+                @staticmethod
+                def static(x=Pair().left): return x
+                @classmethod
+                def of(cls, x=names): return x
+                @functools.cached_property
+                def cached(self): return 1
+                @torch.no_grad()
+                def forward(self, x, seed=np.random.default_rng(3)): return x
+
+            class Base:
+                def step(self): ...
+
+            class Inherits(Base):
+                class Outer: ...
+                class Inner(Outer): ...
+                def other(self): ...
+
+        @functools.wraps(Base.step)
+        def profiled(self): ...
+
+        Inherits.step = profiled  # as optimizers of PyTorch do
+        Module();
+        """)
+    bundle_of(notebook["Module"], "activation")
+    bundle_of(notebook["Inherits"], "optimizer")
+
+
+EDITS = {
+    "function": ("return 1 * x", "return 12 * x", "own.py: f is not what its source defines: "),
+    "constant": ("SCALE = 0.5", "SCALE = 0.75", "own.py: SCALE is 0.5 and its source says 0.75 now: "),
+    "default": ("gain=2.0", "gain=3.25", "own.py: the default gain of f is 2.0 and its source says 3.25 now: "),
+    "attribute": ("size = 3", "size = 42", "own.py: size is 3 and its source says 42 now: "),
+    "method": ("return 2 * x", "return 22 * x", "own.py: forward is not what its source defines: "),
+    "statement": ("[1]", "[1, 2]", "own.py: its statements are others: "),
+}
+OWN = """
+    import helper
+    SCALE = 0.5
+    LIMIT: float = -SCALE
+    TABLE = [1]
+    def f(shape, gain=2.0, limit=LIMIT, other=helper.X): return 1 * x
+    class Own:
+        size = 3
+        def forward(self, x): return 2 * x
+    """
+REMEDY = "the file was edited after its import, or the module was changed; reload it (importlib.reload), or restart"
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("mark", ["", "import initbench as ib\nib.initializer(f)\n"])
+def test_a_function_of_a_file_that_was_edited_after_its_import_is_refused_until_it_is_loaded_again(
+    project, monkeypatch, edit, mark
+):
+    before, after, message = EDITS[edit]
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    text = textwrap.dedent(OWN) + mark
+    project({"own.py": text, "helper.py": "X = 1"})
+    own = importlib.import_module("own")
+    first = bundle_of(own.f, "initializer")[0].digest
+    project({"own.py": "# a comment moves its lines\n" + text})
+    assert bundle_of(own.f, "initializer")[0].digest != first
+    project({"own.py": text.replace(before, after)})
+    assert error_of(own.f, "initializer") == message + REMEDY
+    importlib.reload(own)
+    bundle_of(own.f, "initializer")
+
+
+def test_a_module_that_a_function_imports_is_compared_with_its_file_too(project, notebook):
+    project({"own.py": "import pack.lower\ndef f(shape): ...", "pack/lower.py": "X = 1\ndef g(): return 1"})
+    notebook.run("import own, pack.lower as lower\ndef f(shape): return own.f(lower.X)")
+    functions_of_it = [importlib.import_module("own").f, notebook["f"]]
+    for thing in functions_of_it:
+        bundle_of(thing)
+    project({"pack/lower.py": "X = 1\ndef g(): return 222"})
+    for thing in functions_of_it:
+        assert error_of(thing) == "pack/lower.py: g is not what its source defines: " + REMEDY
+
+
+PATCHES = {
+    "own.f.__defaults__ = (1.0,)": "own.py: the default gain of f is 1.0 and its source says 2.0 now: ",
+    "own.g.__kwdefaults__['gain'] = 3": "own.py: the default gain of g is 3 and its source says 0.5 now: ",
+    "own.SCALE = 1": "own.py: SCALE is 1 and its source says 0.5 now: ",
+    "own.within.__defaults__ = (2,)": "own.py: the default gain of within is 2 and its source says 1 now: ",
+    "own.g = len": "own.py: g is not what its source defines: ",
+    "own.Own.size = 1": "own.py: size is 1 and its source says 3 now: ",
+    "own.Own.forward = own.f": "own.py: forward is not what its source defines: ",
+}
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_a_module_that_was_changed_after_its_import_is_refused(project, patch):
+    project({
+        "own.py": """
+            SCALE = 0.5
+            def f(shape, gain=2.0): ...
+            def g(x, *, gain=SCALE): ...
+            if SCALE:
+                def within(gain=1): ...
+            class Own:
+                size = 3
+                def forward(self, x): ...
+            """
+    })  # fmt: skip
+    own = importlib.import_module("own")
+    bundle_of(own.f)
+    exec(patch, {"own": own})
+    assert error_of(own.f) == PATCHES[patch] + REMEDY
+
+
+def test_a_module_that_changes_itself_is_that_of_its_file(project):
+    project({
+        "own.py": """
+            G = 1
+            def f(shape, gain=G): return count()
+            G, state, names, _made = 2, {}, frozenset({"a", "b", ("c", 1)}), None
+            calls = 0
+            def count():
+                global calls
+                calls += 1
+                state[calls] = {"a", "b"} if calls in {1, 2, "x"} else set()
+                return calls
+            try:
+                import missing_module
+            except ImportError:
+                missing_module = None
+            """
+    })  # fmt: skip
+    own = importlib.import_module("own")
+    own.f(1)
+    assert loaded(own.f)(1) == 1
