@@ -84,7 +84,7 @@ def run(
         seconds. False prints nothing.
     allow_plugins
         Whether the code of the files that the grid names as `plugins` may run. Functions and classes that are given
-        need no leave.
+        need no permission.
 
     Returns
     -------

@@ -46,8 +46,8 @@ def try_(
 ) -> None:
     """Compare the initializers of a Python file with others on a battery of networks, and print a verdict.
 
-    Naming the file is leave to run its code, as in `python FILE.PY`. A grid with plugins of its own needs leave, as in
-    `run`. Cells that are trained already are not trained again.
+    Naming the file is permission to run its code, as in `python FILE.PY`; other plugins of a grid need it, as in `run`.
+    Cells that are trained already are not trained again.
     """
     from initbench.api import battery
     from initbench.execution.config import ExecutionConfig, device_in

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from initbench.execution.estimate import Estimate
     from initbench.execution.events import Event
     from initbench.reporting.evidence import Evidence
+    from initbench.results.experiment import Experiment
     from initbench.spec.grid import Grid
 
 
@@ -215,7 +216,7 @@ def _print_summary(
     if result.frame is None:
         return
     if evidence := result.evidence or evidence_of(result.experiment, result.frame):
-        summary_table(evidence, command)
+        summary_table(evidence, [*command, *_plugins_missing(result.experiment)])
         for line in conclusion(evidence):
             say(line)
     if result.report:
@@ -223,6 +224,15 @@ def _print_summary(
     else:
         again = shlex.join(["initbench", "report", str(result.experiment.folder)])
         say(f"No report was written (--no-report); to write it: {again}")
+
+
+def _plugins_missing(experiment: "Experiment") -> list[str]:
+    """Return the options that name the files of plugins whose code is not loaded, for a command that trains more."""
+    from initbench.plugins import store
+
+    names = [name for values in experiment.grid.axes.values() for name in values if isinstance(name, str)]
+    files = {experiment.plugins[digest].bundle.path for digest in store.missing(names) if digest in experiment.plugins}
+    return plugin_words(sorted(files), allow_plugins=False)
 
 
 def option(name: str, value: object) -> list[str]:

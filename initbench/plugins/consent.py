@@ -1,4 +1,4 @@
-"""Leave to run the code of plugins: a question in the terminal, whose yes is remembered for exactly these files.
+"""Permission to run the code of plugins: a question in the terminal, whose yes is remembered for exactly these files.
 
 What is remembered is a digest of the grid file's text and of the content of every file of its plugins, so that one
 changed byte asks again. It stands in a folder that only the user can write to.
@@ -30,7 +30,7 @@ def allow(origin: str, grid_text: str, bundles: Sequence[Bundle]) -> None:
 
 
 def refuse_unless_allowed(origin: str, grid_text: str, bundles: Sequence[Bundle]) -> None:
-    """Raise UserError unless the user gave leave earlier, in a terminal, for exactly this text and this code.
+    """Raise UserError unless the user gave permission earlier, in a terminal, for exactly this text and this code.
 
     `origin` names the grid file, or the command that has none; `grid_text` is the grid file's text as it is there, or
     empty.
@@ -45,7 +45,7 @@ def refuse_unless_allowed(origin: str, grid_text: str, bundles: Sequence[Bundle]
 
 
 def ask(origin: str, grid_text: str, bundles: Sequence[Bundle]) -> None:
-    """Ask in the terminal, unless the user gave leave earlier; UserError for a no, and where there is no terminal.
+    """Ask in the terminal, unless the user gave permission earlier; UserError for a no, and where there is no terminal.
 
     A yes is remembered, where that is possible, and holds in this process anyway: a grid is read twice for `--smoke`.
     Ctrl-C and the end of the input are a no.
@@ -96,7 +96,7 @@ def _folder() -> Path:
 
 
 def _remembered() -> list[str]:
-    """Return the digests of all leaves given, the newest last; none if the file is damaged, or not the user's own."""
+    """Return the digests of all permissions given, the newest last; none if the file is damaged, or not the user's own."""
     try:
         folder = _folder()
         if not folder.is_dir():  # which `private` would create

@@ -320,8 +320,8 @@ class _Session:
         elif not is_optional:
             kind = "a lambda" if own_name == "<lambda>" else type(value).__name__
             raise UserError(
-                f"{user}: it uses the global variable {name} ({kind}), which cannot be written to a file; make it a "
-                "keyword argument with a default, or define it inside the function"
+                f"{user}: it uses the global variable {name} ({kind}), which cannot be written to a file; "
+                "define it inside the function"
             )
 
     def _import_module(self, module: ModuleType, name: str, user: str) -> None:

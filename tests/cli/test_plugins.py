@@ -1,4 +1,4 @@
-"""Own functions on the command line: leave, the options, the lists, and one line for whatever is wrong with a file."""
+"""Own functions on the command line: permission, the options, the lists, and one line for whatever is wrong with a file."""
 
 import contextlib
 import os
@@ -69,7 +69,7 @@ epochs = 1
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A working directory with a grid and its plugin, and a cache of its own for leave."""
+    """A working directory with a grid and its plugin, and a cache of its own for permissions."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(consent, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setenv("NO_COLOR", "1")

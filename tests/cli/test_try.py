@@ -108,7 +108,7 @@ def test_a_grid_of_ones_own_gives_the_networks_and_the_initializers_to_compare_w
     assert tried.grid.name == "try-my_schemes-small-quick"
     assert (tried.grid.axes["hidden"], len(tried.grid.axes["seed"])) == (("8",), 3)
     (here / "own.toml").write_text('plugins = ["my_schemes.py"]\n' + SMALL.replace('"zeros"', '"scaled_orthogonal"'))
-    named = battery.of_file("my_schemes.py", "own.toml")  # it names this file alone, so that no leave is needed
+    named = battery.of_file("my_schemes.py", "own.toml")  # it names this file alone, so that no permission is needed
     assert [OWN.sub(r"\1", name) for name in named.grid.axes["initializer"]] == [
         *("scaled_orthogonal", "he_normal", "coin"),
     ]

@@ -656,13 +656,13 @@ def test_a_worker_without_leave_starts_no_process_for_a_plugin(monkeypatch):
         def get_current_task(self):
             return "a key"
 
-    monkeypatch.delenv(dask_worker.LEAVE, raising=False)
+    monkeypatch.delenv(dask_worker.PERMISSION, raising=False)
     monkeypatch.setattr("distributed.get_worker", Worker)
     monkeypatch.setattr(dask_worker, "WorkerProcess", pytest.fail)
     request = {"task": 3, "cells": [], "source": {}, "plugins": [{}]}
     reply = dask_worker.serve(request, "cpu", "a client", "a topic", 1.0)["reply"]
     assert (reply["event"], reply["task"], reply["memory"]) == ("failed", 3, False)
     assert reply["why"].startswith("worker tcp://127.0.0.1:1234: it may not run plugins")
-    Worker.address = "inproc://127.0.0.1/1/2"  # of this process, whose user has given leave
+    Worker.address = "inproc://127.0.0.1/1/2"  # of this process, whose user has given permission
     with pytest.raises(KeyError):  # it goes on, with a request that has no data set
         dask_worker.serve(request, "cpu", "a client", "a topic", 1.0)

@@ -1,4 +1,4 @@
-"""Leave to run a plugin's code: one question, whose yes is remembered for exactly these bytes."""
+"""Permission to run a plugin's code: one question, whose yes is remembered for exactly these bytes."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def typing(monkeypatch):
-    """A function that asks for leave in a terminal with an answer; it returns what was printed."""
+    """A function that asks for permission in a terminal with an answer; it returns what was printed."""
 
     def output_of(typed, bundles, grid_text=GRID):
         printed = Terminal()

@@ -22,8 +22,8 @@ from initbench.execution.processes import FINAL_REPLIES, WorkerProcess
 IDLE_SECONDS = 60.0
 
 # The environment variable with which who starts a Dask worker allows it to run the code of plugins.
-LEAVE = "INITBENCH_ALLOW_PLUGINS"
-NO_LEAVE = f"it may not run plugins, which this grid has; to allow it, start it with {LEAVE}=1"
+PERMISSION = "INITBENCH_ALLOW_PLUGINS"
+NOT_PERMITTED = f"it may not run plugins, which this grid has; to allow it, start it with {PERMISSION}=1"
 
 _lock = threading.Lock()
 _idle: dict[str, list[WorkerProcess]] = {}  # by device
@@ -37,13 +37,13 @@ async def prepare(device: str, sources: list[Mapping[str, Any]], plugins: bool, 
     `plugins` is whether there are cells that need the code of a plugin.
     """
     if plugins and not _may_run_plugins(dask_worker):
-        return {"refused": NO_LEAVE}
+        return {"refused": NOT_PERMITTED}
     return await asyncio.to_thread(_prepare, device, sources)
 
 
 def _may_run_plugins(dask_worker: Any) -> bool:
     """Return whether this worker may: its owner has said so, or it is a thread of the process of who sends them."""
-    return os.environ.get(LEAVE) == "1" or str(dask_worker.address).startswith("inproc://")
+    return os.environ.get(PERMISSION) == "1" or str(dask_worker.address).startswith("inproc://")
 
 
 def _prepare(device: str, sources: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def serve(request: dict[str, Any], device: str, client: str, topic: str, interva
     worker = get_worker()
     key = worker.get_current_task()
     if "plugins" in request and not _may_run_plugins(worker):
-        reply = {"event": "failed", "task": request["task"], "why": f"worker {worker.address}: {NO_LEAVE}"}
+        reply = {"event": "failed", "task": request["task"], "why": f"worker {worker.address}: {NOT_PERMITTED}"}
         return {"reply": {**reply, "memory": False}, "environment": {}, "host": ""}
     source = dict(request["source"])
     if source["name"] in _data:
