@@ -78,7 +78,10 @@ Plugins = Annotated[
     typer.Option("--plugin", metavar="FILE", help="A Python file with own initializers or functions. Repeatable."),
 ]
 AllowPlugins = Annotated[
-    bool, typer.Option("--allow-plugins", help="Run the code of plugins without a question; the permission is not remembered.")
+    bool,
+    typer.Option(
+        "--allow-plugins", help="Run the code of plugins without a question; the permission is not remembered."
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 

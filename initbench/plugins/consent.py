@@ -96,7 +96,7 @@ def _folder() -> Path:
 
 
 def _remembered() -> list[str]:
-    """Return the digests of all permissions given, the newest last; none if the file is damaged, or not the user's own."""
+    """Return the digests of all permissions, the newest last; none if the file is damaged, or not the user's own."""
     try:
         folder = _folder()
         if not folder.is_dir():  # which `private` would create

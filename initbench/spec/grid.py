@@ -160,8 +160,8 @@ def parse(
         The code of more plugins, which may run.
     allow
         Called with the origin, the text and the code of the plugins in files, before it is executed: it raises
-        UserError unless the user gives permission. None for results that are read: no plugin is executed, and names that
-        carry a digest are valid.
+        UserError unless the user gives permission. None for results that are read: no plugin is executed, and names
+        that carry a digest are valid.
     """
     file_text = text
     text, document = gridfile.document(text, origin, overrides)

@@ -1,4 +1,4 @@
-"""The plugins of a grid: their code, read after the user's permission, and trials of the functions that the grid names."""
+"""The plugins of a grid: their code, and trials of the functions that the grid names."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence

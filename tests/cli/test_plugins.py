@@ -1,4 +1,4 @@
-"""Own functions on the command line: permission, the options, the lists, and one line for whatever is wrong with a file."""
+"""Own functions on the command line: permission, options, lists, and one line for whatever is wrong with a file."""
 
 import contextlib
 import os
