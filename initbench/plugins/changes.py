@@ -4,6 +4,7 @@ A default or an attribute may have been set after the definition, a global varia
 by now, and a file may have been edited after its import.
 """
 
+import abc
 import ast
 import builtins
 import contextlib
@@ -14,11 +15,11 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, TypeGuard
+from typing import Any
 
 from initbench.errors import UserError, shown
 from initbench.plugins.bundle import Bundle
@@ -109,10 +110,12 @@ class _Source:
         values: Mapping[str, Any],
         is_same: Callable[[FunctionType, Function], bool],
         may_evaluate: Callable[[ast.expr], bool],
+        assigned: Set[str] = frozenset(),  # attributes that the source itself assigns outside of classes
     ) -> None:
         self._values = values
         self._is_same = is_same
         self._may_evaluate = may_evaluate
+        self._assigned = assigned
 
     def differences_of_function(self, value: Any, node: Function, local: Mapping[str, Any]) -> Iterator[str]:
         """Yield what differs between a function or method and its definition."""
@@ -134,8 +137,8 @@ class _Source:
         code, arguments = function.__code__, node.args
         names = code.co_varnames[: code.co_argcount]
         have = _last(names, function.__defaults__ or ()) | (function.__kwdefaults__ or {})
-        names = tuple(argument.arg for argument in [*arguments.posonlyargs, *arguments.args])
-        only = {a.arg: default for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)}
+        only_names = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        only = dict(zip(only_names, arguments.kw_defaults, strict=True))
         source = _last(names, arguments.defaults) | {name: default for name, default in only.items() if default}
         for name in sorted(have.keys() | source.keys()):
             default = f"the default {name} of {node.name}"
@@ -148,9 +151,9 @@ class _Source:
 
     def differences_of_class(self, thing: type, node: ast.ClassDef) -> Iterator[str]:
         """Yield what differs between a class and its definition: its bases, methods, their defaults, and constants."""
-        own = vars(thing)
+        own, is_simple = vars(thing), type(thing) in (type, abc.ABCMeta)
         for base in node.bases:
-            if isinstance(base, ast.Name | ast.Attribute) and self._may_evaluate(base):
+            if isinstance(base, ast.Name | ast.Attribute) and is_simple and self._may_evaluate(base):
                 value = None
                 with contextlib.suppress(Exception):  # one that is defined in the class around this one
                     value = self._evaluated(base, {})
@@ -159,16 +162,19 @@ class _Source:
         bound = bindings(node)
         for part in _in_scope(node):
             name = getattr(part, "name", "")
-            if isinstance(part, Function) and bound[name] == 1 and name in own:
+            is_own = isinstance(part, Definition) and bound[name] == 1 and name in own and name not in self._assigned
+            if is_own and isinstance(part, Function) and (is_simple or name != "__new__"):
                 yield from self.differences_of_function(own[name], part, own)
-            elif isinstance(part, ast.ClassDef) and bound[name] == 1 and isinstance(own.get(name), type):
+            elif is_own and isinstance(part, ast.ClassDef) and isinstance(own[name], type):
                 yield from self.differences_of_class(own[name], part)
-        counters = {part.attr for part in ast.walk(node) if _is_assigned_attribute(part)}
+        if not is_simple:
+            return
+        counters = self._assigned | _assigned_attributes(node)
         fixed = {name: own[name] for name in constants(node) if name in own and name not in counters}
-        # the values of fields with slots, and of enumerations, are of other types
-        fixed = {n: v for n, v in fixed.items() if not hasattr(type(v), "__get__") and not isinstance(v, thing)}
+        fixed = {n: v for n, v in fixed.items() if not hasattr(type(v), "__get__")}  # fields with slots have it
         yield from self.differences_of_constants(fixed, node)
-        yield from (f"{name} is not in its source" for name in _added(thing, node, bound))
+        if "setattr" not in self._assigned:
+            yield from (f"{name} is not in its source" for name in _added(thing, node, bound) if name not in counters)
 
     def differences_of_constants(self, have: Mapping[str, Any], tree: ast.Module | ast.ClassDef) -> Iterator[str]:
         """Yield the constants of a module or class that are not those of its source."""
@@ -217,8 +223,14 @@ def _added(thing: type, node: ast.ClassDef, bound: Mapping[str, int]) -> Iterato
     """Yield the functions that a class was given after its definition; decorators and metaclasses may give some."""
     if node.decorator_list or node.keywords or type(thing) is not type:
         return
+    private = f"_{thing.__name__.lstrip('_')}__"
     for name, value in vars(thing).items():
-        if name in bound or not isinstance(value, FunctionType) or value.__module__ != thing.__module__:
+        if (
+            name in bound
+            or (name.startswith(private) and name.removeprefix(private[:-2]) in bound)
+            or not isinstance(value, FunctionType)
+            or value.__module__ != thing.__module__
+        ):
             continue
         inherited = getattr(super(thing, thing), name, None)
         if inspect.unwrap(value) is not (inspect.unwrap(inherited) if callable(inherited) else None):
@@ -262,8 +274,10 @@ def constants(tree: ast.Module | ast.ClassDef) -> dict[str, ast.expr]:
     return by_name if "*" not in bound else {}
 
 
-def _is_assigned_attribute(node: ast.AST) -> TypeGuard[ast.Attribute]:
-    return isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+def _assigned_attributes(tree: ast.AST) -> set[str]:
+    return {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+    }
 
 
 def _is_pure(expression: ast.expr) -> bool:
@@ -319,18 +333,20 @@ def _differences_of_module(module: ModuleType, file: str, content: bytes) -> Ite
 
     def may_evaluate(expression: ast.expr) -> bool:
         names = {part.id for part in ast.walk(expression) if isinstance(part, ast.Name)}
-        is_bound_once = all(bound[name] == 1 or (hasattr(builtins, name) and not bound[name]) for name in names)
+        is_bound_once = all(bound[name] == (0 if hasattr(builtins, name) else 1) for name in names)
         return _is_pure(expression) and is_bound_once and "*" not in bound
 
-    source = _Source(values, is_same, may_evaluate)
+    assigned = _assigned_attributes(tree)
+    assigned |= {"setattr"} & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    source = _Source(values, is_same, may_evaluate, assigned)
     yield from source.differences_of_constants(values, tree)
     for node in _in_scope(tree):
         name = getattr(node, "name", "")
-        if not isinstance(node, Definition) or bound[name] != 1 or name not in values:
+        if not isinstance(node, Definition) or bound[name] != 1 or name not in values or "*" in bound:
             continue
         value = values[name]
         if isinstance(node, ast.ClassDef):
-            if isinstance(value, type) and value.__module__ == module.__name__:
+            if isinstance(value, type) and value.__name__ == name:
                 yield from source.differences_of_class(value, node)
             elif not node.decorator_list:
                 yield f"{name} is not what its source defines"

@@ -732,6 +732,19 @@ def test_a_module_that_changes_itself_is_that_of_its_file(project):
                 import missing_module
             except ImportError:
                 missing_module = None
+            from typing import TypedDict
+            class Table(TypedDict):
+                x: int
+            class Own(Table): ...
+            class Moved:
+                __module__ = "elsewhere"
+                size = 1
+                def __private(self, __x=1): ...
+                def forward(self): ...
+            def forward(self): ...
+            Moved.forward, Moved.size, Moved.new = forward, 2, forward
+            _sum = sum
+            def sum(x): ...
             """
     })  # fmt: skip
     own = importlib.import_module("own")
