@@ -507,6 +507,7 @@ def test_mutated_code_of_plugins_is_read_or_left_out(folder, numbers):
 
 
 @pytest.mark.parametrize("numbers", chunks(CASES))
+@pytest.mark.slow
 def test_a_mutated_timing_and_mutated_data_sets_are_read_or_left_out(folder, numbers):
     path = min((folder / "timings").iterdir())
     timing = path.read_bytes()
@@ -601,6 +602,7 @@ def test_a_huge_string_in_a_small_part_is_not_read(folder, monkeypatch):
     assert pa.total_allocated_bytes() - before < 10_000_000
 
 
+@pytest.mark.slow
 def test_every_command_reads_a_folder_of_hostile_parts(synthetic, folder, tmp_path, monkeypatch, capsys):
     first = untrusted.part_files(folder)[0]
     content, rows = first.read_bytes(), pq.read_table(first)

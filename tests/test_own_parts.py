@@ -26,6 +26,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_function_of_the_page_can_be_used_as_its_grids_say(folder):
     plugins = {plugin.main for name in ("grid", "functions") for plugin in read(folder, name).plugins.values()}
     tried = battery.of_file(folder / "try_this.py", quick=True)

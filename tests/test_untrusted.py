@@ -81,6 +81,7 @@ def quiet(work, *arguments):
         return work(*arguments)
 
 
+@pytest.mark.slow
 def test_a_poisoned_report_has_the_elements_of_a_plain_one_and_no_other(folders):
     poisoned, plain = (Elements(quiet(ib.report, folder).read_text(encoding="utf-8")) for folder in folders)
     assert poisoned.tags == plain.tags

@@ -293,6 +293,7 @@ def test_a_mistake_is_status_2_without_traceback_and_writes_nothing(arguments, t
         assert [line[:9] for line in errors.splitlines()] == ["bad.toml:"] * 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_finished_stacks_and_prints_how_to_continue(tmp_path, grid_file):
     """Six stacks, the first quick, and an interrupt as soon as a part lies on disk."""
     command = [

@@ -136,6 +136,7 @@ def parts(folder):
     return {path.name for path in (Path(folder) / "parts").glob("[!.]*.parquet")}
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_files_of_one_machine(real_cluster, grid_file, trained_here, tmp_path):
     cluster = real_cluster
     cluster.add("one", threads=2)

@@ -144,6 +144,7 @@ def test_names_without_the_digest_are_valid_only_while_they_are_named(names):
         INITIALIZERS.resolve("scaled_orthogonal")
 
 
+@pytest.mark.slow
 def test_own_functions_that_fit_are_taken(host, names):
     for (kind, _), name in names.items():
         assert host.why_not(initializer(name) if kind == "initializer" else {"kind": kind, "name": name}) == ""

@@ -400,8 +400,7 @@ CELLS = [
     ("values = [1]\ndef f(shape): return values", "f: it uses the global variable values (list), which"),
     (
         "import torch\nt = torch.ones(2)\ndef g(shape): return t\ndef f(shape): return g(shape)",
-        "g: it uses the global variable t (Tensor), which cannot be written to a file; make it a keyword argument with "
-        "a default, or define it inside the function",
+        "g: it uses the global variable t (Tensor), which cannot be written to a file; define it inside the function",
     ),
     ("g = lambda x: x\ndef f(shape): return g(shape)", "f: it uses the global variable g (a lambda), which"),
     ("def f(shape): return missing(shape)", "f: it uses missing, which is not defined"),

@@ -421,6 +421,7 @@ def test_a_run_whose_name_is_a_script_runs_none(opened, frame, tmp_path):
     assert column(page, INITIALIZER)[1].startswith("</script><script>alert(1)")
 
 
+@pytest.mark.slow
 def test_an_untrusted_report_and_comparison_run_nothing(opened, tmp_path):
     """Every text that the maker of a results folder may choose is poison: see `untrusted.PAYLOADS`."""
     import untrusted

@@ -181,6 +181,7 @@ ERRORS = [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EMFILE]
 
 
 @pytest.mark.parametrize("once", [True, False])
+@pytest.mark.slow
 def test_after_any_disk_error_a_run_stops_with_a_line_and_can_continue(grid, whole, tmp_path, capsys, once):
     at, ends = 0, Counter()
     while True:

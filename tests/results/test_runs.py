@@ -177,6 +177,7 @@ def test_a_write_that_fails_leaves_no_files(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
+@pytest.mark.slow
 def test_diverged_rows_exist_with_nulls_from_the_epoch_on(tmp_path, grid_file):
     frame = ib.run(
         grid_file,

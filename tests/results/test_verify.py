@@ -70,6 +70,7 @@ def test_a_sound_experiment_verifies_and_does_not_change(folder, code):
 
 
 @exact
+@pytest.mark.slow
 def test_training_again_detects_a_changed_number_with_a_valid_checksum(folder):
     def change(rows):
         rows.loc[rows["epoch"] == 2, "test_accuracy"] += 1e-9
