@@ -63,5 +63,5 @@ runpy.run_path("from_python.py", run_name="__main__")
 def test_the_script_of_the_page_runs(folder):
     printed = subprocess.check_output([sys.executable, "-c", SMALL], cwd=folder, text=True)
     assert re.findall(r"^(\w+)\S*: ", printed, re.MULTILINE) == ["results", "relu", "squared_relu", "Hardswish"]
-    assert (folder / "relu.svg").is_file()
+    assert (folder / "answer.svg").is_file()
     assert (folder / "results" / "from-python" / "report.html").is_file()

@@ -57,8 +57,8 @@ def mistakes(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source],
 def code_missing(names: Iterable[str], files: Mapping[str, str] | None = None) -> list[str]:
     """Return a line for each plugin whose functions canonical strings name, and whose code this process does not have.
 
-    `files` has the names of plugins' files, by digest. The functions of a file that has changed since are known by
-    their names.
+    `files` has the names of plugins' files, by digest. Where this process has loaded functions of these names, the line
+    says which file has them: it has changed since, or is another one.
     """
     by_digest: dict[str, dict[str, None]] = {}
     for name, digest in (pair for text in names for pair in OWN_NAME.findall(text)):
@@ -67,14 +67,18 @@ def code_missing(names: Iterable[str], files: Mapping[str, str] | None = None) -
     lines = []
     for digest, own_names in by_digest.items():
         required = ", ".join(shorten_digests(f"{name}@{digest}") for name in own_names)
-        file = f" ({files[digest]})" if files and digest in files else ""
+        main = (files or {}).get(digest, "")
+        file = f" ({main})" * bool(main)
         present = [full for name in own_names for r in REGISTRIES.values() for full in r.of_plugins(name)]
+        others = [(b, full) for full in present for b in store.of([full])]
         remedy = "give its path: --plugin PATH"
-        if present:
-            path = store.of(present[-1:])[0].path
+        if others:
+            other, full = others[-1]
+            has = f"{other.path} has {shorten_digests(full)}"
+            again = f"train the new version with {next(iter(own_names))} in a grid file of your own"
+            same_file = main in ("", other.main)
             remedy = (
-                f"{path} has {shorten_digests(present[-1])}: give the file as it was, or train the new version with "
-                f"{next(iter(own_names))} in a grid file of your own"
+                f"{has}: give the file as it was, or {again}" if same_file else f"{remedy} ({has}, another version)"
             )
         lines.append(f"needs the code of {required}{file}; {remedy}")
     return lines

@@ -230,11 +230,17 @@ def test_an_experiment_asks_for_the_plugins_path_where_cells_are_missing(here, i
     own = ["--plugin", "moved.py", "--allow-plugins"]
     status, errors = of_process(here, "run", stored, "--set", "seed=3", *own)
     assert status == 2
+    remedy = r"give its path: --plugin PATH \(moved\.py has scaled_orthogonal@[0-9a-f]{6}, another version\)\n"
+    assert re.fullmatch(needs + remedy, errors)
+    (here / "my_schemes.py").write_text(SCHEMES + "# changed\n")
+    status, errors = of_process(here, "run", stored, "--set", "seed=3", "--plugin", "my_schemes.py", "--allow-plugins")
+    assert status == 2
     assert re.fullmatch(
-        needs + r"moved\.py has scaled_orthogonal@[0-9a-f]{6}: give the file as it was, or train the new version with "
-        r"scaled_orthogonal in a grid file of your own\n",
+        needs + r"my_schemes\.py has scaled_orthogonal@[0-9a-f]{6}: give the file as it was, or train the new version "
+        r"with scaled_orthogonal in a grid file of your own\n",
         errors,
     )
+    (here / "my_schemes.py").unlink()
 
     (here / "moved.py").write_text(SCHEMES)
     status, out, _ = initbench("run", stored, "--set", "seed=3", *own)
@@ -255,7 +261,10 @@ WRONG = {  # a plugin, and the line about it
     "does not parse": ("def (", r"my_schemes\.py, line 1: SyntaxError: invalid syntax"),
     "raises at import": (plugin(before="1 / 0"), r"my_schemes\.py, line 3: ZeroDivisionError: division by zero"),
     "raises": (plugin("1 / 0"), r"my_schemes\.py, line 5, in scaled_orthogonal: ZeroDivisionError: division by zero"),
-    "a name twice": (plugin() + plugin(), r"my_schemes\.py: defines scaled_orthogonal 2 times; use different names"),
+    "a name twice": (
+        plugin() + plugin(),
+        r"my_schemes\.py, line \d+, in scaled_orthogonal: scaled_orthogonal is defined 2 times; use",
+    ),
     "one of ours": (
         plugin() + plugin(name="he_normal"),
         r"my_schemes\.py: he_normal is an initializer of initbench; use another name",
