@@ -15,7 +15,6 @@ from initbench.plugins.loader import located
 from initbench.plugins.records import defined_at, seed_generators
 from initbench.plugins.store import of
 from initbench.random import streams
-from initbench.registry import digests_in
 
 # A larger layer is tried on as many units as make this many weights.
 MAX_WEIGHTS = 2**22
@@ -58,7 +57,7 @@ def tried(check: Mapping[str, Any]) -> tuple[str, Results]:
     except (Exception, SystemExit) as error:
         if isinstance(error, ValueError):  # it has the plugin's file already
             return str(error), results
-        bundles = [bundle for bundle in of([name]) if digests_in(name)]
+        bundles = of([name])
         return located(error, bundles[0]) if bundles else f"{type(error).__name__}: {error}", results
     return why, results
 
@@ -74,7 +73,6 @@ def _initializer(
     results: Results,
 ) -> str:
     shapes = [(int(fan_in), int(fan_out)) for fan_in, fan_out in layers]
-    model = Model(tuple(map(_small, shapes)), _batches(_small(shapes[0])[0], _small(shapes[-1])[1]), activation)
     if schemes.is_network_scheme(name):
         if "@" not in name:  # one of initbench's, with an own activation
             return schemes.unfit(name, shapes, activation)
@@ -89,7 +87,8 @@ def _initializer(
     for layer, (scheme, shape, position) in enumerate(
         zip(schemes.of_layers(name, len(shapes)), shapes, positions(len(shapes)), strict=True)
     ):
-        supplied = {"activation": model.nonlinearity, "position": position, "depth": len(shapes), "fan_in": shape[0]}
+        used = activation if len(shapes) > 1 else output_activation
+        supplied = {"activation": used, "position": position, "depth": len(shapes), "fan_in": shape[0]}
         size = (shape[1],) if bias else _small(shape)
 
         def of_layer(seed: int, scheme: str = scheme, size: Any = size, supplied: Any = supplied) -> Any:

@@ -157,6 +157,16 @@ def test_own_functions_that_fit_are_taken(host, names):
     )
 
 
+def test_networks_of_any_width_and_depth_are_tried_as_they_train(host, names):
+    wide = initializer(names["initializer", "bare"], layers=[(784, 8192), (8192, 8192), (8192, 10)])
+    assert host.why_not(wide) == ""
+    # Without a hidden layer the activation is the output's.
+    code = NUMPY + "def f(shape, *, activation):\n    assert activation == 'tanh'\n    return np.zeros(shape)\n"
+    alone = described([bundle(code)], host)["initializer", "f"]
+    assert host.why_not(initializer(alone, layers=[(784, 10)], output_activation="tanh")) == ""
+    assert "AssertionError" in host.why_not(initializer(alone, output_activation="tanh"))
+
+
 def test_the_weights_are_those_of_the_function(host, names):
     seed = streams.weights(3, 0)
     shape = (12, 7)
