@@ -60,6 +60,15 @@ def digests_in(*texts: str) -> set[str]:
     return {digest for text in texts if "@" in text for _, digest in OWN_NAME.findall(text)}
 
 
+def own_names_in(*texts: str) -> set[str]:
+    """Return the full names of the plugins' functions that canonical strings name, without their parameters.
+
+    >>> own_names_in("he_normal", "mine@0123456789abcdef0123(gain=1.3)")
+    {'mine@0123456789abcdef0123'}
+    """
+    return {name[0] for text in texts if "@" in text for name in OWN_NAME.finditer(text)}
+
+
 def shorten_digests(text: str, digits: int = SHOWN_DIGITS) -> str:
     """Return a string in which the digests of plugins are shortened to their first digits, as people are shown them.
 

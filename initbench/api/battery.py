@@ -12,7 +12,7 @@ from initbench.initializers import schemes
 from initbench.plugins import bundle
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
-from initbench.plugins.describe import Names, described, hosting
+from initbench.plugins.describe import Host, Names, described
 from initbench.registry import digests_in, naming
 from initbench.spec import gridfile, presets
 from initbench.spec.grid import Grid, parse
@@ -146,7 +146,7 @@ def _not_listed(names: Names, listed: Sequence[Any]) -> list[str]:
 
 def _initializers(code: Bundle) -> Names:
     """Return the names of the initializers that a plugin defines; UserError if there is none."""
-    with hosting() as host:
+    with Host() as host:
         names = {key: full for key, full in described([code], host).items() if key[0] == "initializer"}
     if not names:
         raise UserError(

@@ -16,10 +16,12 @@ from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
 from initbench.execution.events import Event, Planned
 from initbench.execution.plan import Stack
+from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
 from initbench.results import looks
 from initbench.results.experiment import Experiment
+from initbench.results.plugin_file import own_names
 from initbench.results.rounds import Rounds
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid, read
@@ -169,8 +171,8 @@ def read_grid(
 
 def _require_code(missing: Iterable[Cell], experiment: Experiment) -> None:
     """Raise UserError if cells that are to be trained name a plugin's function whose code is not loaded."""
-    names = sorted({value for cell in missing for value in cell if isinstance(value, str)})
-    if code_missing(names):
+    names = sorted({name for cell in missing for name in cell.functions})
+    if store.missing(names):
         raise UserError(*(f"{experiment.folder}: {line}" for line in code_missing(names, experiment.plugin_files)))
 
 
@@ -204,7 +206,7 @@ def train(
     written is not raised but returned in `report_error`, because the training is already stored.
     """
     check_backend(config)
-    if any(code_missing(value for value in values if isinstance(value, str)) for values in grid.axes.values()):
+    if store.missing(own_names(grid)):
         experiment = Experiment(results / grid.name, grid)
         rounds.update(experiment)
         _require_code(experiment.missing(), experiment)

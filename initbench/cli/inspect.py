@@ -153,7 +153,7 @@ def show(
     Schemes that depend on data or gradients need --shape 784,UNITS: the first layer of 784-UNITS-10 on MNIST is drawn.
     """
     from initbench.initializers import schemes
-    from initbench.plugins.describe import hosting
+    from initbench.plugins.describe import Host
     from initbench.reporting.figures import weights
 
     if position not in schemes.POSITIONS:
@@ -169,7 +169,7 @@ def show(
     names = load_plugins(plugins, allow_plugins, "initbench show")[1]
     supplied = {"position": position, "depth": depth, "fan_in": sizes[0], "seed": seed}
     try:
-        with hosting() as host, naming(names):
+        with Host() as host, naming(names):
             title, W, distribution, network = _weights(scheme, sizes, activation, supplied, host)
     except ValueError as error:
         line = shorten_digests(str(error))

@@ -229,9 +229,10 @@ def _print_summary(
 def _plugins_missing(experiment: "Experiment") -> list[str]:
     """Return the options that name the files of plugins whose code is not loaded, for a command that trains more."""
     from initbench.plugins import store
+    from initbench.results.plugin_file import own_names
 
-    names = [name for values in experiment.grid.axes.values() for name in values if isinstance(name, str)]
-    files = {experiment.plugins[digest].bundle.path for digest in store.missing(names) if digest in experiment.plugins}
+    missing = store.missing(own_names(experiment.grid))
+    files = {experiment.plugins[digest].bundle.path for digest in missing if digest in experiment.plugins}
     return plugin_words(sorted(files), allow_plugins=False)
 
 

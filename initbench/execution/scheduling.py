@@ -11,7 +11,7 @@ from initbench.execution.events import Finished, Lost, Notice, Progress, Speed, 
 from initbench.execution.plan import Stack, split
 from initbench.execution.pool import Cause, PoolChanged, TaskLost, WorkerMessage, WorkerPool
 from initbench.plugins import store
-from initbench.registry import OWN_NAME, shorten_digests
+from initbench.registry import own_names_in, shorten_digests
 from initbench.spec.cell import Cell
 
 # What a worker does with a stack: train it, or measure a time.
@@ -163,7 +163,7 @@ def _recover(
 
 def _reason(cell: Cell, failure: TaskLost) -> str:
     """Return why a cell could not be trained; where its worker ended, with the plugins that may have ended it."""
-    names = sorted({own[0] for name in cell.functions for own in OWN_NAME.finditer(name)})
+    names = sorted(own_names_in(*cell.functions))
     if failure.cause is not Cause.DIED or not names:
         return failure.why
     return f"{failure.why}; the code of {', '.join(map(shorten_digests, names))} may be the reason"

@@ -19,7 +19,7 @@ from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers._base import INITIALIZERS, Array, Initializer, Position
 from initbench.initializers.model import Model, NoBatches, Parameters, positions
 from initbench.random import streams
-from initbench.registry import OWN_NAME, documentation, parsed_call
+from initbench.registry import documentation, own_names_in, parsed_call
 
 if TYPE_CHECKING:
     from scipy.stats.distributions import rv_frozen
@@ -184,12 +184,10 @@ def _entry(scheme: str) -> Initializer:
 
 def runs_here(*names: str) -> bool:
     """Return whether this process can call all functions of these canonical strings: it has the code of plugins'."""
-    for name in names:
-        for own_name, digest in OWN_NAME.findall(name):
-            full = f"{own_name}@{digest}"
-            records = [registry[full] for registry in (INITIALIZERS, ACTIVATIONS) if full in registry]
-            if not records or any(record.is_described for record in records):
-                return False
+    for full in own_names_in(*names):
+        records = [registry[full] for registry in (INITIALIZERS, ACTIVATIONS) if full in registry]
+        if not records or any(record.is_described for record in records):
+            return False
     return True
 
 

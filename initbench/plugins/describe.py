@@ -11,8 +11,8 @@ import subprocess
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -194,13 +194,6 @@ def _doing(request: Mapping[str, Any]) -> str:
     return f"trying {name.partition('@')[0]}"
 
 
-@contextmanager
-def hosting() -> Iterator[Host]:
-    """Yield a host for the time of reading a grid."""
-    with Host() as host:
-        yield host
-
-
 def described(bundles: Sequence[Bundle], host: Host) -> Names:
     """Add the records of these plugins' functions, which say what they are but cannot be called; returns their names.
 
@@ -247,7 +240,7 @@ def load(paths: Sequence[str | Path], allow: Allow, origin: str) -> tuple[list[B
     of_files = [read(path) for path in paths]
     if of_files:
         allow(origin, "", of_files)
-    with hosting() as host:
+    with Host() as host:
         bundles = [*usable(installed(), host), *of_files]
         return bundles, described(bundles, host)
 

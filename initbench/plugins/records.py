@@ -61,12 +61,12 @@ def register(bundle: Bundle) -> dict[tuple[str, str], Entry]:
     return _registered[bundle.digest]
 
 
-def seed_generators() -> None:
-    """Seed the generators that a plugin may draw from: what it draws while it loads is the same in every process."""
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
+def seed_generators(seed: int = 0) -> None:
+    """Seed every generator that a plugin may draw from without one of its own: it draws the same in every process."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+        sys.modules["torch"].manual_seed(seed)
 
 
 def functions(module: ModuleType, bundle: Bundle) -> dict[tuple[str, str], Callable[..., Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from initbench.registry import DIGEST_DIGITS, OWN_NAME, SHOWN_DIGITS, shorten_digests
+from initbench.registry import DIGEST_DIGITS, SHOWN_DIGITS, own_names_in, shorten_digests
 from initbench.spec.grid import Grid
 from initbench.spec.settings import by_position
 
@@ -63,7 +63,7 @@ def digits_of(texts: Iterable[str]) -> int:
     >>> digits_of(["mine@0123456789abcdef0123", "mine@0123456780abcdef0123(gain=2.0)", "relu"])
     10
     """
-    names = {name[0] for text in texts if "@" in text for name in OWN_NAME.finditer(text)}
+    names = own_names_in(*texts)
     digits = SHOWN_DIGITS
     while digits < DIGEST_DIGITS and len({shorten_digests(name, digits) for name in names}) < len(names):
         digits += 1

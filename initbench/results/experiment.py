@@ -20,7 +20,7 @@ from initbench.errors import UserError
 from initbench.execution import Finished, WorkerPool
 from initbench.execution.events import Event
 from initbench.execution.plan import Stack
-from initbench.registry import OWN_NAME, digests_in
+from initbench.registry import digests_in, own_names_in
 from initbench.results import lock, looks, plugin_file, store
 from initbench.results.plugin_file import StoredPlugin
 from initbench.results.rounds import Rounds
@@ -160,7 +160,7 @@ class Experiment:
 
         @cache
         def other_versions(text: str) -> set[str]:
-            return {name[0] for name in OWN_NAME.finditer(text) if name[1] in short_names and name[0] not in names}
+            return {name for name in own_names_in(text) if name.partition("@")[0] in short_names and name not in names}
 
         trained: set[str] = set()
         counts: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from initbench.data import datasets
 from initbench.errors import UserError
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
-from initbench.plugins.describe import described, hosting, usable
+from initbench.plugins.describe import Host, described, usable
 from initbench.plugins.installed import installed
 from initbench.registry import naming, shorten_digests
 from initbench.spec import gridfile, own
@@ -178,7 +178,7 @@ def parse(
         of_files, code = own.code(files, bundles)
         if of_files:
             allow(origin, file_text, of_files)
-    with hosting() as host:
+    with Host() as host:
         if allow is not None:
             code += [plugin for plugin in usable(installed(), host) if plugin not in code]
         with naming(described(code, host)):

@@ -12,7 +12,7 @@ from initbench.models.perceptron import layers
 from initbench.plugins import bundle, store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES, Host
-from initbench.registry import OWN_NAME, digests_in, shorten_digests
+from initbench.registry import OWN_NAME, digests_in, own_names_in, shorten_digests
 from initbench.spec.settings import PLUGINS
 
 # The settings that can name a plugin's function, by its kind.
@@ -121,5 +121,4 @@ def _sees_activations(initializer: str) -> bool:
 
 def _is_loaded(name: str) -> bool:
     """Return whether a canonical string names a plugin's function whose code is there."""
-    own = [f"{own_name}@{digest}" for own_name, digest in OWN_NAME.findall(name)]
-    return any(full in registry for full in own for registry in REGISTRIES.values())
+    return any(full in registry for full in own_names_in(name) for registry in REGISTRIES.values())

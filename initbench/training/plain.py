@@ -5,7 +5,6 @@ stacked trainer with it. The initial weights and the batches are the same in bot
 module's parameters, or in `nn.RReLU`) is drawn from the cell's seed and the epoch alone.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,11 +21,12 @@ from initbench.functions import pytorch
 from initbench.functions.losses import computed_output
 from initbench.initializers.model import Array, Batch, Parameters
 from initbench.models.perceptron import EVALUATION_BATCH
+from initbench.plugins.records import seed_generators
 from initbench.random import streams
 from initbench.spec.cell import Cell
 from initbench.training.parameters import Initialized, initial_parameters
 from initbench.training.process import prepare_process
-from initbench.training.stack import Epoch, quickly_initialized
+from initbench.training.stack import Epoch, quickly_initialized, same_bits
 
 # Steps between two calls of `progress`: a step with a user's functions may take long.
 STEPS_BETWEEN_PROGRESS = 8
@@ -119,7 +119,7 @@ class Loop:
         begin = time.perf_counter()
         parameters = initial_parameters(cell, layers, data.read, str(dtype).removeprefix("torch."))
         initialized(cell, time.perf_counter() - begin, parameters)
-        _seed_generators(cell.seed, 0)  # an initializer may have drawn from them
+        seed_generators(streams.of_functions(cell.seed, 0))  # an initializer may have drawn from them
         self.model = network(cell, parameters, dtype).to(data.device)
         self.loss = pytorch.loss_function(cell.loss)
         self.optimizer = pytorch.optimizer(cell.optimizer, self.model.parameters(), cell.rate(1))
@@ -132,7 +132,7 @@ class Loop:
     def begin(self, epoch: int) -> None:
         """Set an epoch's order of the data, its random draws and its learning rates."""
         self._set_order(epoch)
-        _seed_generators(self.cell.seed, epoch)
+        seed_generators(streams.of_functions(self.cell.seed, epoch))
         if self.cell.rate(epoch) != self.cell.rate(1):  # an optimizer with a schedule of its own is left alone
             for group, rate in zip(self.optimizer.param_groups, self._initial_rates, strict=True):
                 group["lr"] = rate * (self.cell.rate(epoch) / self.cell.rate(1))
@@ -244,18 +244,7 @@ def train(
 def repeats(cell: Cell, data: PlainData) -> bool:
     """Return whether two steps and an evaluation, done twice, give the same bits: a user's functions may not."""
     first, second = (Loop(quickly_initialized(cell), data).take(2).numbers for _ in range(2))
-    return all(
-        left.detach().cpu().numpy().tobytes() == right.detach().cpu().numpy().tobytes()
-        for left, right in zip(first, second, strict=True)
-    )
-
-
-def _seed_generators(seed: int, epoch: int) -> None:
-    """Seed every generator that a user's function may draw from without one of its own."""
-    drawn = streams.of_functions(seed, epoch)
-    torch.manual_seed(drawn)
-    np.random.seed(drawn % 2**32)  # noqa: NPY002
-    random.seed(drawn)
+    return all(map(same_bits, first, second))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Plugins in a worker: their code, which comes with a task, the place of its errors, and the check of its weights."""
 
-import hashlib
+import itertools
 import traceback
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +11,8 @@ from initbench.initializers.model import Parameters
 from initbench.plugins import records, store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.loader import PREFIX, located
-from initbench.plugins.trial import not_repeated
-from initbench.registry import OWN_NAME, digests_in, shorten_digests
+from initbench.plugins.trial import digest_of, not_repeated
+from initbench.registry import digests_in, own_names_in, shorten_digests
 from initbench.spec.cell import Cell
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
@@ -37,7 +37,7 @@ def prepare(bundles: Iterable[Mapping[str, Any]], cells: Sequence[Cell]) -> None
             raise PluginError(error.lines[0]) from None
     names = {name for cell in cells for name in cell.functions}
     if missing := store.missing(names):
-        lacking = sorted({own[0] for name in names for own in OWN_NAME.finditer(name) if own[2] in missing})
+        lacking = sorted(name for name in own_names_in(*names) if digests_in(name) & missing)
         raise PluginError(f"the code of {', '.join(map(shorten_digests, lacking))} was not sent to this worker")
 
 
@@ -71,7 +71,7 @@ class Repeats:
         if digests_in(cell.initializer, cell.bias_initializer):
             key = cell.initializer, cell.bias_initializer, cell.dataset, cell.hidden
             self._keys.add(key)
-            _first.setdefault(key, (cell, _digest(parameters)))
+            _first.setdefault(key, (cell, digest_of(itertools.chain.from_iterable(parameters))))
 
     def check(self, data: Data | PlainData) -> None:
         """Compute again the parameters of the first cell of each initializer of the stack; PluginError if they differ.
@@ -81,13 +81,6 @@ class Repeats:
         for key in sorted(self._keys):
             cell, digest = _first[key]
             layers = cell.layers(data.pixels, data.classes)
-            if _digest(initial_parameters(cell, layers, data.read)) != digest:
-                names = (OWN_NAME.search(name) for name in key[:2])
-                raise PluginError(not_repeated(next(own[0] for own in names if own)))
-
-
-def _digest(parameters: Parameters) -> str:
-    content = hashlib.blake2b()
-    for array in (array for pair in parameters for array in pair):
-        content.update(array.tobytes())
-    return content.hexdigest()
+            again = initial_parameters(cell, layers, data.read)
+            if digest_of(itertools.chain.from_iterable(again)) != digest:
+                raise PluginError(not_repeated(next(name for text in key[:2] for name in sorted(own_names_in(text)))))

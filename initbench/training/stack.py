@@ -177,7 +177,7 @@ def bits_hold(cells: Sequence[Cell], data: Data) -> bool:
     for part in filter(len, others):
         numbers = Steps([cells[i] for i in part], data).take(2).numbers
         for array, other in zip(whole, numbers, strict=True):
-            if not all(_same_bits(array[i], other[k]) for k, i in enumerate(part)):
+            if not all(same_bits(array[i], other[k]) for k, i in enumerate(part)):
                 return False
     return True
 
@@ -191,5 +191,6 @@ def quickly_initialized(cell: Cell) -> Cell:
     return cell._replace(initializer="he_normal") if slow else cell
 
 
-def _same_bits(left: Tensor, right: Tensor) -> bool:
-    return left.cpu().numpy().tobytes() == right.cpu().numpy().tobytes()
+def same_bits(left: Tensor, right: Tensor) -> bool:
+    """Return whether two arrays have the same bits."""
+    return left.detach().cpu().numpy().tobytes() == right.detach().cpu().numpy().tobytes()
