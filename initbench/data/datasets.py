@@ -94,6 +94,14 @@ class Source:
     majority_class_share: float
     majority_class_validation_share: float = 0.0  # 0: unknown, the experiment is of an earlier version
     unseen_test_share: float = 0.0  # the share of test images whose class has no validation image
+    height: int = 0  # of an image, as width and channels; 0: unknown, the experiment is of an earlier version
+    width: int = 0
+    channels: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image; of features, and where they are unknown, one pixel of channels."""
+        return (self.height, self.width, self.channels) if self.channels else (1, 1, self.pixels)
 
     def load(self) -> Arrays:
         """Load the arrays; UserError if the files have changed since the source was described."""
@@ -109,7 +117,7 @@ class Source:
 def find(value: object) -> Source:
     """Return the data set that a grid file names: `"mnist"` or `{"idx": "folder"}`; UserError if it is invalid."""
     if value == "mnist":
-        return Source("mnist", "", 55_000, 5_000, 10_000, 784, 719, 10, 0.1135, 0.1126)
+        return Source("mnist", "", 55_000, 5_000, 10_000, 784, 719, 10, 0.1135, 0.1126, 0.0, 28, 28, 1)
     if isinstance(value, Mapping) and list(value) == ["idx"] and isinstance(value["idx"], str):
         folder = absolute(value["idx"])
         if not _fits_tables(f"{(name := Path(folder).name)}@"):

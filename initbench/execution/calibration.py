@@ -92,7 +92,7 @@ def speeds(
     speeds = {kind: Speeds(measured) for kind, measured in cached.items() if measured}
     missing: list[Kind] = []
     for limit, plain in ((MAX_KINDS, False), (MAX_PLAIN_KINDS, True)):
-        alike = [kind for kind in groups if bool(kind.functions) is plain]
+        alike = [kind for kind in groups if bool(kind.plain) is plain]
         unknown = [kind for kind in alike if kind not in speeds]
         missing += unknown[: max(0, limit - (len(alike) - len(unknown)))]
     for kind in missing if measuring else []:
@@ -204,7 +204,7 @@ def file() -> Path:
 
 def _key(kind: Kind, pool: WorkerPool) -> str:
     machine = pool.processor, pool.device, pool.slot_count, __version__, version("torch")
-    return " | ".join(map(str, (*machine, *(kind if kind.functions else kind[:-1]))))
+    return " | ".join(map(str, (*machine, *kind)))
 
 
 def _read() -> dict[str, list[dict[str, float]]]:

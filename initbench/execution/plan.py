@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from initbench.data.datasets import Source
-from initbench.models import perceptron
+from initbench.models import architecture
+from initbench.models.architecture import Architecture
 from initbench.spec.cell import Cell
 
 # Without measured speeds a stack holds this many bytes of weights, within these bounds of its width.
@@ -38,15 +39,17 @@ class Kind(NamedTuple):
     optimizer: str
     batch_size: int
     precision: str
-    functions: str = ""  # of a cell that the plain loop trains: a user's functions may take any time
+    standardize: bool = False
+    plain: str = ""  # of a cell that the plain loop trains: its model and functions, which may take any time
 
 
 def kind_of(cell: Cell) -> Kind:
     """Return the kind of the stacks that a cell can be in."""
-    kind = Kind(cell.dataset, cell.hidden, cell.optimizer, cell.batch_size, cell.precision)
+    kind = Kind(cell.dataset, cell.hidden, cell.optimizer, cell.batch_size, cell.precision, cell.standardize)
     if cell.is_fused:
         return kind
-    return kind._replace(functions=f"{cell.activation}, {cell.output_activation}, {cell.loss}")
+    settings = (cell.model, cell.activation, cell.output_activation, cell.normalization, cell.dropout > 0)
+    return kind._replace(plain=", ".join(map(str, (*settings, cell.loss, cell.augment, cell.gradient_clipping > 0))))
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ class Stack:
     source: Source
 
     @property
-    def layers(self) -> tuple[tuple[int, int], ...]:
-        """`(fan_in, fan_out)` of each layer."""
-        return self.cells[0].layers(self.source.pixels, self.source.classes)
+    def network(self) -> Architecture:
+        """The architecture of its networks."""
+        return self.cells[0].network(self.source.shape, self.source.classes)
 
     @property
     def kind(self) -> Kind:
@@ -72,14 +75,14 @@ class Stack:
     @property
     def step_operations(self) -> float:
         """Floating-point operations of one optimizer step of all cells."""
-        return len(self.cells) * perceptron.step_flops(self.layers, self.cells[0].batch_size)
+        return len(self.cells) * architecture.step_flops(self.network, self.cells[0].batch_size)
 
     @cached_property
     def operations(self) -> float:
         """Floating-point operations of the training, and of its evaluations before the first epoch and after each."""
         first = self.cells[0]
         images = self.source.validation_size + self.source.test_size
-        evaluation = len(self.cells) * perceptron.evaluation_flops(self.layers, images)
+        evaluation = len(self.cells) * architecture.evaluation_flops(self.network, images)
         return first.epochs * first.steps_per_epoch * self.step_operations + (first.epochs + 1) * evaluation
 
     @cached_property
@@ -97,12 +100,12 @@ def width_for(cell: Cell, source: Source, size: float) -> int:
 
 def weights(cell: Cell, source: Source) -> int:
     """Return how many weights a cell's network has."""
-    return perceptron.weight_count(cell.layers(source.pixels, source.classes))
+    return cell.network(source.shape, source.classes).weight_count
 
 
 def training_bytes(cell: Cell, source: Source) -> float:
     """Return the bytes of memory that a cell takes while it trains."""
-    return perceptron.training_bytes(cell.layers(source.pixels, source.classes), cell.optimizer, cell.batch_size)
+    return architecture.training_bytes(cell.network(source.shape, source.classes), cell.optimizer, cell.batch_size)
 
 
 def plan(
@@ -116,15 +119,17 @@ def plan(
     """Put cells into stacks, longest first.
 
     Cells share a stack when they share a data set and its order (the seed), a batch size, a number of epochs, the
-    shapes of all layers, the optimizer and the precision. Within a stack they are sorted so that those with the same
-    activations, and those with the same loss, are neighbours. A stack's width is that of its kind in `widths`, by
-    default what fits into the cache, and it takes at most half of `memory`, the bytes of a worker (0: unknown). The
-    last stacks are split where workers would idle. A cell that has no fused form is a stack of its own. None of this
+    model and the shapes of its layers, the optimizer and the precision. Within a stack they are sorted so that those
+    with the same activations, and those with the same loss, are neighbours. A stack's width is that of its kind in
+    `widths`, by default what fits into the cache, and it takes at most half of `memory`, the bytes of a worker (0:
+    unknown). The last stacks are split where workers would idle. A cell that the plain loop trains is a stack of its
+    own. None of this
     changes a cell's result.
     """
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for c in cells:
-        key = (c.dataset, c.train_size, c.hidden, c.optimizer, c.batch_size, c.epochs, c.precision, c.seed, c.is_fused)
+        data = (c.dataset, c.train_size, c.standardize, c.batch_size, c.epochs, c.seed)
+        key = (*data, c.model, c.hidden, c.optimizer, c.precision, c.is_fused)
         groups.setdefault(key, []).append(c)
     size, widest = (GPU_STACK_BYTES, MAX_GPU_WIDTH) if gpu else (STACK_BYTES, MAX_WIDTH)
     stacks = []

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,11 @@ from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers._base import Position, floating, require
 from initbench.random import streams
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Array = NDArray[Any]
-Batch = tuple[Array, Array]  # images [batch, inputs] in [0, 1], and their labels [batch]
+Batch = tuple[Array, Array]  # images [batch, inputs], and their labels [batch]
 Parameters = list[tuple[Array, Array]]  # of each layer the weights [fan_in, fan_out] and the bias [fan_out]
 
 
@@ -23,6 +26,54 @@ MAX_BATCHES, MAX_IMAGES = 1000, 2**16
 
 class NoBatches(ValueError):  # noqa: N818
     """A scheme requested a batch, and the model has none."""
+
+
+class Network(Protocol):
+    """What a scheme of whole networks sees of one: `Model` of a perceptron, `models.network.ModuleNetwork` of a module.
+
+    Layers are in the order of execution, and all arrays in initbench's layout. A grouped convolution is as many
+    convolutions as it has groups: `layers` has the shape of the weights of one, and the weights of all of them stand
+    side by side in the last dimension, `[…, channels_in, groups · channels_out]`.
+    """
+
+    activation: str
+    output_activation: str
+    loss: str
+
+    @property
+    def layers(self) -> Sequence[tuple[int, ...]]:
+        """The shape of the weights of each layer: `(fan_in, fan_out)`, `(height, width, channels_in, channels_out)`."""
+
+    @property
+    def groups(self) -> Sequence[int]:
+        """The number of groups of each layer, 1 of most."""
+
+    @property
+    def nonlinearity(self) -> str:
+        """The activation that schemes compute with."""
+
+    def start_biases(self) -> list[Array]:
+        """Return the initial biases, float64, `[groups · fan_out]`; of a layer without one an empty array."""
+
+    def stream(self) -> Iterator[Batch]:
+        """Yield the batches in order, over and over; NoBatches if there are none."""
+
+    def batch(self, count: int = 1) -> Batch:
+        """Return the first `count` batches as one."""
+
+    def layer_inputs(self, images: Array, parameters: Parameters) -> Iterator[Any]:
+        """Yield what enters each layer, in the order of execution, for `affine`.
+
+        Before the next one is requested, the caller appends the weights and the bias of the layer to `parameters`.
+        """
+
+    def affine(self, layer: int, inputs: Any, W: Array, b: Array | None = None) -> Array:
+        """Return a layer's pre-activations `[images · positions, groups · fan_out]`, float64, from what enters it."""
+
+    def batch_loss(
+        self, weights: Sequence["Tensor"], biases: Sequence["Tensor"], images: "Tensor", labels: "Tensor"
+    ) -> "Tensor":
+        """Return the loss of a batch, float64, which can be differentiated twice; a bias may be empty."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +135,11 @@ class Model:
             )
 
     @property
+    def groups(self) -> tuple[int, ...]:
+        """The number of groups of each layer: dense ones have one."""
+        return (1,) * len(self.layers)
+
+    @property
     def nonlinearity(self) -> str:
         """The activation that schemes compute with: the hidden layers', or without any the output's."""
         return self.activation if len(self.layers) > 1 else self.output_activation
@@ -129,6 +185,29 @@ class Model:
         """Return the outputs of a layer from its pre-activations."""
         last = layer == len(self.layers) - 1
         return np.asarray(ACTIVATIONS.call(self.output_activation if last else self.activation, z))
+
+    def layer_inputs(self, images: Array, parameters: Parameters) -> Iterator[Array]:
+        """Yield what enters each layer, `[batch, fan_in]`, float64: see `Network`."""
+        x = np.asarray(images, np.float64)
+        for layer in range(len(self.layers)):
+            yield x
+            x = self.activate(layer, self.affine(layer, x, *parameters[layer]))
+
+    def affine(self, layer: int, inputs: Array, W: Array, b: Array | None = None) -> Array:
+        """Return a layer's pre-activations `[batch, fan_out]`."""
+        return np.asarray(inputs @ W if b is None else inputs @ W + b)
+
+    def batch_loss(
+        self, weights: Sequence["Tensor"], biases: Sequence["Tensor"], images: "Tensor", labels: "Tensor"
+    ) -> "Tensor":
+        """Return the loss of a batch, in PyTorch."""
+        from initbench.functions import pytorch
+
+        activation = pytorch.activation(self.activation)
+        x = images
+        for W, b in zip(weights[:-1], biases[:-1], strict=True):
+            x = activation(x @ W + b)
+        return pytorch.loss(self.loss, self.output_activation, x @ weights[-1] + biases[-1], labels)
 
     def pre_activations(self, parameters: Parameters, images: Array) -> list[Array]:
         """Return the pre-activations `[batch, fan_out]` of every layer, float64."""

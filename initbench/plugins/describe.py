@@ -22,6 +22,7 @@ from initbench.functions.losses import LOSSES, Loss
 from initbench.functions.optimizers import OPTIMIZERS, Optimizer
 from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIGHTS_OR_BIAS, Initializer
 from initbench.initializers.model import Model, Parameters
+from initbench.models.built_in import MODELS
 from initbench.plugins import arrays, store
 from initbench.plugins.bundle import Bundle, read
 from initbench.plugins.consent import Allow
@@ -36,6 +37,7 @@ MAX_SECONDS = 60.0
 REGISTRIES: Mapping[str, Registry[Any]] = {
     "initializer": INITIALIZERS,
     "activation": ACTIVATIONS,
+    "model": MODELS,
     "loss": LOSSES,
     "optimizer": OPTIMIZERS,
 }

@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from initbench.spec.cell import TRAINING_VERSION, Cell
+from initbench.spec.cell import LATER, TRAINING_VERSION, Cell
 from initbench.spec.columns import COLUMNS, DIVERGED, METRICS, SETTINGS, TRAINED
 
 if TYPE_CHECKING:
     import pandas as pd
 
 INTEGERS = ("train_size", "batch_size", "epochs", "seed", "epoch")
-FLOATS = ("learning_rate", "lr_decay", *METRICS)
+FLOATS = ("dropout", "learning_rate", "lr_decay", "warmup_epochs", "gradient_clipping", *METRICS)
+BOOLEANS = ("standardize",)
 
-SCHEMA = pa.schema(
-    [(name, pa.int64() if name in INTEGERS else pa.float64() if name in FLOATS else pa.string()) for name in COLUMNS]
-)
+TYPES = {
+    **dict.fromkeys(INTEGERS, pa.int64()),
+    **dict.fromkeys(FLOATS, pa.float64()),
+    **dict.fromkeys(BOOLEANS, pa.bool_()),
+}
+SCHEMA = pa.schema([(name, TYPES.get(name, pa.string())) for name in COLUMNS])
 
 # Raised whenever the columns of parts change. `EARLIER` maps the columns that earlier formats lack to their values.
-FORMAT = 2
-EARLIER: tuple[Mapping[str, Any], ...] = ({"precision": "float32"},)
+FORMAT = 3
+_OF_FORMAT_3 = {name: Cell._field_defaults[name] for name in LATER}
+EARLIER: tuple[Mapping[str, Any], ...] = (_OF_FORMAT_3, {**_OF_FORMAT_3, "precision": "float32"})
 
 
 @cache  # called for every part that is read
@@ -102,6 +107,8 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], version: int = TRAI
         cell_values: list[Any] = [cell[i] for cell in cells]
         if name in FLOATS:
             columns[name] = np.array(cell_values, float)[cell_index]
+        elif name in BOOLEANS:
+            columns[name] = np.array(cell_values, bool)[cell_index]
         elif name in INTEGERS:
             short = not plain and max(cell_values) < 2**31
             columns[name] = np.array(cell_values, np.int32 if short else np.int64)[cell_index]

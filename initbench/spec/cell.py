@@ -2,14 +2,20 @@
 
 import hashlib
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import NamedTuple
 
 from initbench.functions.forms import has_fused_forms
+from initbench.models.architecture import Architecture, Shape
+from initbench.models.own import network_of
 from initbench.models.perceptron import layers, widths
 from initbench.registry import shorten_digests
 
 # Part of every cell's id. Raised whenever the same specification would train to a different result.
 TRAINING_VERSION = 3
+
+# The settings of later versions. One with its default is left out of a cell's id, which so stays what it was.
+LATER = ("standardize", "augment", "model", "normalization", "dropout", "warmup_epochs", "gradient_clipping")
 
 
 class Cell(NamedTuple):
@@ -18,40 +24,57 @@ class Cell(NamedTuple):
     A tuple, because a grid may have a million of them: creating one takes a fifth of the time of a frozen dataclass.
     """
 
-    dataset: str
-    train_size: int
-    initializer: str
-    bias_initializer: str
-    activation: str
-    output_activation: str
-    hidden: str
-    loss: str
-    optimizer: str
-    learning_rate: float
-    lr_schedule: str
-    lr_decay: float
-    batch_size: int
-    epochs: int
-    precision: str
-    seed: int
+    dataset: str = "mnist"
+    train_size: int = 55_000
+    standardize: bool = False
+    augment: str = "none"
+    initializer: str = "he_normal"
+    bias_initializer: str = "zeros"
+    activation: str = "relu"
+    output_activation: str = "identity"
+    model: str = "perceptron"
+    hidden: str = "128"
+    normalization: str = "none"
+    dropout: float = 0.0
+    loss: str = "cross_entropy"
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    lr_schedule: str = "constant"
+    lr_decay: float = 0.0
+    warmup_epochs: float = 0.0
+    gradient_clipping: float = 0.0
+    batch_size: int = 128
+    epochs: int = 10
+    precision: str = "float32"
+    seed: int = 0
 
     @property
     def id(self) -> str:
         """Twenty hexadecimal digits: a hash of the specification and of the version of the training.
 
-        >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128", "mse", "sgd", 0.1, "constant",
-        ...             0.0, 128, 10, "float32", 0)
+        >>> cell = Cell(initializer="zeros", seed=3)
         >>> cell.id == Cell(*cell.values()).id, len(cell.id)
         (True, 20)
         """
-        return _digest(TRAINING_VERSION, self)
+        return _digest(TRAINING_VERSION, self._hashed())
+
+    def _hashed(self) -> list[object]:
+        """Return what an id is a digest of: the values of the first settings, and those later ones that are set."""
+        values, later = list(_first_values(self)), _later_values(self)
+        if later != _later_defaults:
+            changed = zip(LATER, later, _later_defaults, strict=True)
+            values += [f"{name} = {value!r}" for name, value, default in changed if value != default]
+        return values
 
     def id_of(self, version: int) -> str:
         """Return the cell's id in a version of the training; empty if that version could not train it."""
+        values = self._hashed()
+        if version < TRAINING_VERSION and len(values) > len(FIRST):
+            return ""
         if version == 1:  # without the setting precision
-            values = tuple(value for name, value in zip(self._fields, self, strict=True) if name != "precision")
+            del values[FIRST.index("precision")]
             return _digest(version, values) if self.precision == "float32" else ""
-        return _digest(version, self)
+        return _digest(version, values)
 
     @property
     def label(self) -> str:
@@ -73,6 +96,7 @@ class Cell(NamedTuple):
             self.bias_initializer,
             self.activation,
             self.output_activation,
+            self.model,
             self.loss,
             self.optimizer,
         )
@@ -82,20 +106,32 @@ class Cell(NamedTuple):
         """The widths of the hidden layers: `128-64` is (128, 64), an empty string is ()."""
         return widths(self.hidden)
 
-    def layers(self, pixels: int, classes: int) -> tuple[tuple[int, int], ...]:
-        """Return `(fan_in, fan_out)` of each layer of the network, from all pixels to the classes.
+    def network(self, shape: Shape, classes: int) -> Architecture:
+        """Return the architecture of its network, for images of a shape `(height, width, channels)`."""
+        return network_of(self.model, self.hidden, self.normalization, shape, classes)
 
-        >>> cell = Cell("mnist", 55000, "zeros", "zeros", "relu", "identity", "128-64", "mse", "sgd", 0.1, "constant",
-        ...             0.0, 128, 10, "float32", 0)
-        >>> cell.layers(784, 10)
+    def layers(self, pixels: int, classes: int) -> tuple[tuple[int, int], ...]:
+        """Return `(fan_in, fan_out)` of each layer of a perceptron, from all pixels to the classes.
+
+        >>> Cell(hidden="128-64").layers(784, 10)
         ((784, 128), (128, 64), (64, 10))
         """
         return layers(self.hidden, pixels, classes)
 
     @property
     def is_fused(self) -> bool:
-        """Whether it trains in stacks; otherwise one of its functions has no fused form: the plain loop trains it."""
-        return has_fused_forms(self.activation, self.output_activation, self.loss, self.optimizer)
+        """Whether it trains in stacks; otherwise the plain loop trains it.
+
+        A plain perceptron does whose functions have fused forms, if nothing is random in its steps.
+        """
+        return (
+            self.model == "perceptron"
+            and self.normalization == "none"
+            and self.dropout == 0
+            and self.augment == "none"
+            and self.gradient_clipping == 0
+            and has_fused_forms(self.activation, self.output_activation, self.loss, self.optimizer)
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -110,6 +146,11 @@ class Cell(NamedTuple):
         """
         power = 1 if self.lr_schedule == "constant" else epoch - 1
         return self.learning_rate * (1 - self.lr_decay) ** power
+
+
+FIRST = tuple(name for name in Cell._fields if name not in LATER)
+_first_values, _later_values = attrgetter(*FIRST), attrgetter(*LATER)
+_later_defaults = tuple(Cell._field_defaults[name] for name in LATER)
 
 
 def _digest(version: int, values: Iterable[object]) -> str:

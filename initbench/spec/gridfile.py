@@ -315,7 +315,7 @@ def _lines(error: Any, document: dict[str, Any]) -> list[str]:
         return [f"{key} = {shown(value)} is not allowed: here it is one value; a list is an axis and goes in [grid]"]
     if error["type"] == "mistake":
         return [f"{key}: {line}" for line in error["ctx"]["lines"]]
-    hint = nearest(value, ("constant", "exponential")) if setting == "lr_schedule" else ""
+    hint = nearest(value, ("constant", "exponential", "cosine")) if setting == "lr_schedule" else ""
     return [f"{key} = {shown(value)} is not allowed; allowed: {RULES[setting].allowed}{hint}"]
 
 

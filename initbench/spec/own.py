@@ -19,6 +19,7 @@ from initbench.spec.settings import PLUGINS
 SETTINGS_BY_KIND = {
     "initializer": ("initializer", "bias_initializer"),
     "activation": ("activation", "output_activation"),
+    "model": ("model",),
     "loss": ("loss",),
     "optimizer": ("optimizer",),
 }

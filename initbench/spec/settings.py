@@ -26,6 +26,7 @@ from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.initializers import INITIALIZERS, schemes
+from initbench.models.built_in import MODELS
 from initbench.registry import Registry
 from initbench.spec import seed_rule
 
@@ -43,6 +44,10 @@ def _probe_loss(name: str) -> None:
 
 def _probe_optimizer(name: str) -> None:
     OPTIMIZERS.call(name, np.zeros(1), np.zeros(1), {}, learning_rate=1.0)
+
+
+def _probe_model(name: str) -> None:
+    MODELS.call(name)
 
 
 def _named(registry: Registry[Any], probe: Callable[[str], None], only: str = "", also: str = "") -> Any:
@@ -192,6 +197,18 @@ RULES: dict[str, Setting] = {
         None,
         "an integer from 1 up: the first images of the training split",
     ),
+    "standardize": Setting(
+        Annotated[bool, Field(strict=True)],
+        "training",
+        False,
+        "true or false: subtract the mean of the training images, and divide by their standard deviation",
+    ),
+    "augment": Setting(
+        Literal["none", "crop", "flip", "crop_flip"],
+        "training",
+        "none",
+        "'none', 'crop' (shifts of up to 4 pixels), 'flip' (left and right), or 'crop_flip'",
+    ),
     "initializer": Setting(_initializer(), "model", None, "an initializer"),
     "bias_initializer": Setting(_initializer(only="bias"), "model", "zeros", "a bias initializer"),
     "activation": Setting(_named(ACTIVATIONS, _probe_activation), "model", "relu", "an activation"),
@@ -201,15 +218,39 @@ RULES: dict[str, Setting] = {
         "identity",
         "an activation, or 'same'",
     ),
+    "model": Setting(_named(MODELS, _probe_model), "model", "perceptron", "a model"),
     "hidden": Setting(
         Hidden, "model", [128], "a list of widths from 1 to 65536, such as [128, 128]; [] for no hidden layer"
+    ),
+    "normalization": Setting(
+        Literal["none", "batch", "layer"], "model", "none", "'none', 'batch' or 'layer': before each activation"
+    ),
+    "dropout": Setting(
+        Annotated[float, Real(ge=0, lt=1), POSITIVE_ZERO],
+        "model",
+        0.0,
+        "a number from 0 to below 1: the share of hidden units that a step leaves out",
     ),
     "loss": Setting(_named(LOSSES, _probe_loss), "training", "cross_entropy", "a loss"),
     "optimizer": Setting(_named(OPTIMIZERS, _probe_optimizer), "training", "sgd", "an optimizer"),
     "learning_rate": Setting(Annotated[float, Real(gt=0), POSITIVE_ZERO], "training", 0.1, "a finite number above 0"),
-    "lr_schedule": Setting(Literal["constant", "exponential"], "training", "constant", "'constant' or 'exponential'"),
+    "lr_schedule": Setting(
+        Literal["constant", "exponential", "cosine"], "training", "constant", "'constant', 'exponential' or 'cosine'"
+    ),
     "lr_decay": Setting(
         Annotated[float, Real(ge=0, lt=1), POSITIVE_ZERO], "training", 0.0, "a number from 0 to below 1"
+    ),
+    "warmup_epochs": Setting(
+        Annotated[float, Real(ge=0, le=100_000), POSITIVE_ZERO],
+        "training",
+        0.0,
+        "a number of epochs from 0 up, through which the learning rate rises",
+    ),
+    "gradient_clipping": Setting(
+        Annotated[float, Real(ge=0), POSITIVE_ZERO],
+        "training",
+        0.0,
+        "the largest norm of the gradient of all parameters, above 0; 0 for no limit",
     ),
     "batch_size": Setting(Annotated[int, Integer(ge=1)], "training", 128, "an integer from 1 up"),
     "epochs": Setting(Annotated[int, Integer(ge=1, le=100_000)], "training", 10, "an integer from 1 to 100,000"),

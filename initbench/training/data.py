@@ -16,7 +16,7 @@ from torch import Tensor
 
 from initbench.data.datasets import Arrays
 from initbench.data.idx import Bytes
-from initbench.models.perceptron import EVALUATION_BATCH
+from initbench.models.architecture import EVALUATION_BATCH
 
 # How many training batches are gathered at a time.
 AHEAD = 8

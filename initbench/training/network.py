@@ -27,7 +27,7 @@ from torch import Tensor
 
 from initbench.functions.losses import computed_output
 from initbench.functions.optimizers import OPTIMIZERS
-from initbench.models.perceptron import EVALUATION_BATCH
+from initbench.models.architecture import EVALUATION_BATCH
 from initbench.spec.cell import Cell
 from initbench.training import kernels
 from initbench.training.data import Batch, Block, Data

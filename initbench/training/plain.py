@@ -20,7 +20,7 @@ from initbench.data.idx import Bytes
 from initbench.functions import pytorch
 from initbench.functions.losses import computed_output
 from initbench.initializers.model import Array, Batch, Parameters
-from initbench.models.perceptron import EVALUATION_BATCH
+from initbench.models.architecture import EVALUATION_BATCH
 from initbench.plugins.records import seed_generators
 from initbench.random import streams
 from initbench.spec.cell import Cell

@@ -30,7 +30,7 @@ import initbench
 from initbench.data.datasets import Source
 from initbench.errors import PluginError, UserError
 from initbench.initializers.model import Parameters
-from initbench.models.perceptron import EVALUATION_BATCH
+from initbench.models.architecture import EVALUATION_BATCH
 from initbench.random import noise
 from initbench.spec.cell import Cell
 from initbench.spec.columns import METRICS

@@ -116,7 +116,7 @@ def test_kinds_of_both_forms_are_measured_and_each_plain_one_alone(monkeypatch):
 
     monkeypatch.setattr("initbench.execution.scheduling.measure_speeds", measure_speeds)
     speeds = calibration.speeds(list(wide.cells()), wide.sources, Instant())
-    by_form = {form: [kind for kind in speeds if bool(kind.functions) is form] for form in (False, True)}
+    by_form = {form: [kind for kind in speeds if bool(kind.plain) is form] for form in (False, True)}
     assert {form: len(kinds) for form, kinds in by_form.items()} == {False: MAX_KINDS, True: MAX_PLAIN_KINDS}
     plain_widths = [len(stack.cells) for stack in measured if not stack.cells[0].is_fused]
     assert plain_widths == [1] * MAX_PLAIN_KINDS
