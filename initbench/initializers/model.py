@@ -36,9 +36,17 @@ class Network(Protocol):
     side by side in the last dimension, `[…, channels_in, groups · channels_out]`.
     """
 
-    activation: str
-    output_activation: str
-    loss: str
+    @property
+    def activation(self) -> str:
+        """The name of the hidden layers' activation."""
+
+    @property
+    def output_activation(self) -> str:
+        """The name of the last layer's activation."""
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss."""
 
     @property
     def layers(self) -> Sequence[tuple[int, ...]]:
@@ -47,6 +55,10 @@ class Network(Protocol):
     @property
     def groups(self) -> Sequence[int]:
         """The number of groups of each layer, 1 of most."""
+
+    @property
+    def classes(self) -> int:
+        """The number of outputs."""
 
     @property
     def nonlinearity(self) -> str:
@@ -150,36 +162,18 @@ class Model:
             return [np.array(bias, np.float64) for bias in self.biases]
         return [np.zeros(out) for _, out in self.layers]
 
+    @property
+    def classes(self) -> int:
+        """The number of outputs."""
+        return self.layers[-1][1]
+
     def stream(self) -> Iterator[Batch]:
         """Yield the batches in order, over and over; NoBatches if there are none."""
-        while True:
-            empty = True
-            for batch in self.batches:
-                empty = False
-                self._check(batch)
-                yield batch
-            if empty:
-                raise NoBatches("this scheme looks at data, and the model has no batches; give Model(..., batches=…)")
-
-    def _check(self, batch: Batch) -> None:
-        inputs, classes = self.layers[0][0], self.layers[-1][1]
-        shapes = [np.shape(array) for array in batch]
-        if len(shapes) != 2 or len(shapes[0]) != 2 or shapes[0][1] != inputs or shapes[1] != shapes[0][:1]:
-            raise ValueError(f"a batch of shapes {shapes}; allowed: images [batch, {inputs}] and labels [batch]")
-        labels = np.asarray(batch[1])
-        if not shapes[0][0] or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(f"labels = {labels!r}; allowed: integers from 0 to {classes - 1}, at least one")
+        return batches_of(self.batches, self.layers[0][0], self.classes)
 
     def batch(self, count: int = 1) -> Batch:
         """Return the first `count` batches as one, from 1 to `MAX_BATCHES`, up to `MAX_IMAGES` images in all."""
-        require(1 <= count <= MAX_BATCHES, "batches", count, f"from 1 to {MAX_BATCHES}")
-        first_batches: list[Batch] = []
-        for batch in itertools.islice(self.stream(), count):
-            if first_batches and sum(len(labels) for _, labels in first_batches) + len(batch[1]) > MAX_IMAGES:
-                break
-            first_batches.append(batch)
-        images, labels = zip(*first_batches, strict=True)
-        return np.concatenate(images), np.concatenate(labels)
+        return batched(self.stream(), count)
 
     def activate(self, layer: int, z: Array) -> Array:
         """Return the outputs of a layer from its pre-activations."""
@@ -216,6 +210,39 @@ class Model:
             by_layer.append(x @ W + b)
             x = self.activate(layer, by_layer[-1])
         return by_layer
+
+
+def batches_of(batches: Iterable[Batch], inputs: int, classes: int) -> Iterator[Batch]:
+    """Yield batches in order, over and over, each validated; NoBatches if there are none."""
+    while True:
+        empty = True
+        for batch in batches:
+            empty = False
+            _check(batch, inputs, classes)
+            yield batch
+        if empty:
+            raise NoBatches("this scheme looks at data, and the model has no batches; give Model(..., batches=…)")
+
+
+def _check(batch: Batch, inputs: int, classes: int) -> None:
+    shapes = [np.shape(array) for array in batch]
+    if len(shapes) != 2 or len(shapes[0]) != 2 or shapes[0][1] != inputs or shapes[1] != shapes[0][:1]:
+        raise ValueError(f"a batch of shapes {shapes}; allowed: images [batch, {inputs}] and labels [batch]")
+    labels = np.asarray(batch[1])
+    if not shapes[0][0] or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels = {labels!r}; allowed: integers from 0 to {classes - 1}, at least one")
+
+
+def batched(batches: Iterator[Batch], count: int) -> Batch:
+    """Return the first `count` batches as one, from 1 to `MAX_BATCHES`, up to `MAX_IMAGES` images in all."""
+    require(1 <= count <= MAX_BATCHES, "batches", count, f"from 1 to {MAX_BATCHES}")
+    first_batches: list[Batch] = []
+    for batch in itertools.islice(batches, count):
+        if first_batches and sum(len(labels) for _, labels in first_batches) + len(batch[1]) > MAX_IMAGES:
+            break
+        first_batches.append(batch)
+    images, labels = zip(*first_batches, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def positions(depth: int) -> list[Position]:

@@ -34,6 +34,11 @@ class Layer(NamedTuple):
         """The number of weights."""
         return self.groups * math.prod(self.shape)
 
+    @property
+    def bias_count(self) -> int:
+        """The number of biases."""
+        return self.groups * self.shape[-1] * self.has_bias
+
 
 class Architecture(NamedTuple):
     """A network: the layers that the initializer fills, in the order of execution, and all else in numbers."""
@@ -56,8 +61,7 @@ class Architecture(NamedTuple):
     @property
     def parameter_count(self) -> int:
         """The number of all parameters: weights, biases, and those that keep the module's own start."""
-        biases = sum(layer.groups * layer.shape[-1] for layer in self.layers if layer.has_bias)
-        return self.weight_count + biases + self.other_parameters
+        return self.weight_count + sum(layer.bias_count for layer in self.layers) + self.other_parameters
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -125,29 +129,39 @@ def _walk(blocks: Blocks, shape: Shape, normalization: str, layers: list[Layer],
     """Append the layers of the blocks; returns their units, their other parameters, and the shape that they return."""
     units = other = 0
     for index, block in enumerate(built(blocks, normalization)):
-        height, width, channels = shape
-        name = f"{prefix}{index}"
+        name, after = f"{prefix}{index}", output_shape(block, shape)
+        if min(after) < 1:
+            raise ValueError("the images are too small for it")
         if isinstance(block, Residual):
             inner_units, inner_other, _ = _walk(block.blocks, shape, normalization, layers, f"{name}.branch.")
             units, other = units + inner_units, other + inner_other
         elif isinstance(block, Convolution):
-            height, width = ((n + 2 * block.padding - block.size) // block.stride + 1 for n in (height, width))
-            layers.append(Layer((block.size, block.size, channels, block.channels), 1, height * width, name=name))
-            shape = height, width, block.channels
+            layers.append(Layer((block.size, block.size, shape[2], block.channels), 1, after[0] * after[1], name=name))
         elif isinstance(block, Dense):
             layers.append(Layer((math.prod(shape), block.width), name=name))
-            shape = 1, 1, block.width
-        elif isinstance(block, Pooling):
-            height, width = (n // block.size if block.size else 1 for n in (height, width))
-            shape = height, width, channels
-        elif isinstance(block, Flatten):
-            shape = 1, 1, math.prod(shape)
         elif isinstance(block, Normalization):
-            other += 2 * channels
-        if min(shape) < 1:
-            raise ValueError("the images are too small for it")
-        units += math.prod(shape)
+            other += 2 * shape[2]
+        units += math.prod(after)
+        shape = after
     return units, other, shape
+
+
+def output_shape(block: Block, shape: Shape) -> Shape:
+    """Return the shape that a block returns for a shape; a size below 1 means that it is too small.
+
+    >>> output_shape(Convolution(6, 5, padding=2), (28, 28, 1)), output_shape(Pooling("max", 2), (7, 7, 16))
+    ((28, 28, 6), (3, 3, 16))
+    """
+    height, width, channels = shape
+    if isinstance(block, Convolution):
+        height, width = ((n + 2 * block.padding - block.size) // block.stride + 1 for n in (height, width))
+        return height, width, block.channels
+    if isinstance(block, Pooling):
+        height, width = (n // block.size if block.size else 1 for n in (height, width))
+        return height, width, channels
+    if isinstance(block, Dense):
+        return 1, 1, block.width
+    return (1, 1, math.prod(shape)) if isinstance(block, Flatten) else shape
 
 
 def built(blocks: Blocks, normalization: str, dropout: float = 1.0) -> Blocks:

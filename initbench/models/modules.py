@@ -1,0 +1,108 @@
+"""The PyTorch modules of built-in models, from their blocks.
+
+Weights and biases of layers are left empty, for the initializer: nothing is drawn for them.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initbench.models.architecture import (
+    Activation,
+    Blocks,
+    Convolution,
+    Dense,
+    Dropout,
+    Flatten,
+    Normalization,
+    Pooling,
+    Residual,
+    Shape,
+    built,
+    output_shape,
+)
+
+
+class Branch(nn.Module):
+    """x + f(x)."""
+
+    def __init__(self, branch: nn.Sequential) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum."""
+        total: Tensor = x + self.branch(x)
+        return total
+
+
+def module(
+    blocks: Blocks,
+    shape: Shape,
+    activation: Callable[[], nn.Module],
+    normalization: str = "none",
+    dropout: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Sequential:
+    """Return the module of a model for images of a shape; it takes them as `[batch, channels, height, width]`.
+
+    Batch normalization is over the batch (and the image), layer normalization over all values of an image, as
+    PyTorch's `BatchNorm1d` and `BatchNorm2d`, and `LayerNorm` of dense layers and `GroupNorm` of one group of images;
+    all with their defaults.
+    """
+    return _sequential(blocks, shape, activation, normalization, dropout, dtype, is_image=True)
+
+
+def _sequential(
+    blocks: Blocks,
+    shape: Shape,
+    activation: Callable[[], nn.Module],
+    normalization: str,
+    dropout: float,
+    dtype: torch.dtype,
+    is_image: bool,
+) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for block in built(blocks, normalization, dropout):
+        _, _, channels = shape
+        if isinstance(block, Convolution):
+            fields = {"kernel_size": block.size, "stride": block.stride, "padding": block.padding}
+            modules.append(_empty(nn.Conv2d, channels, block.channels, **fields, dtype=dtype))
+        elif isinstance(block, Dense):
+            modules.append(_empty(nn.Linear, math.prod(shape), block.width, dtype=dtype))
+        elif isinstance(block, Pooling):
+            modules.append(_pooling(block))
+        elif isinstance(block, Flatten):
+            modules.append(nn.Flatten())
+            is_image = False
+        elif isinstance(block, Activation):
+            modules.append(activation())
+        elif isinstance(block, Dropout):
+            modules.append(nn.Dropout(dropout))
+        elif isinstance(block, Normalization):
+            modules.append(_normalization(normalization, channels, is_image).to(dtype))
+        elif isinstance(block, Residual):
+            branch = _sequential(block.blocks, shape, activation, normalization, dropout, dtype, is_image)
+            modules.append(Branch(branch))
+        shape = output_shape(block, shape)
+    return nn.Sequential(*modules)
+
+
+def _empty(kind: type[nn.Module], *sizes: int, **keywords: Any) -> nn.Module:
+    layer: nn.Module = nn.utils.skip_init(kind, *sizes, **keywords)  # type: ignore[no-untyped-call]
+    return layer
+
+
+def _pooling(block: Pooling) -> nn.Module:
+    if not block.size:
+        return nn.AdaptiveAvgPool2d(1)
+    return nn.AvgPool2d(block.size) if block.kind == "average" else nn.MaxPool2d(block.size)
+
+
+def _normalization(kind: str, channels: int, is_image: bool) -> nn.Module:
+    if kind == "batch":
+        return nn.BatchNorm2d(channels) if is_image else nn.BatchNorm1d(channels)
+    return nn.GroupNorm(1, channels) if is_image else nn.LayerNorm(channels)

@@ -1,0 +1,148 @@
+"""A module as schemes of whole networks see it: its layers, what enters each, and its loss, in float64."""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from initbench.functions import pytorch
+from initbench.initializers.model import Array, Batch, Parameters, batched, batches_of
+from initbench.models.architecture import Shape
+from initbench.models.weights import LAYERS, ModuleLayer, images_of, layers_of
+
+
+class _Reached(Exception):  # noqa: N818
+    """A pass has come to the layer whose input is requested."""
+
+
+@dataclass(frozen=True)
+class ModuleNetwork:
+    """A PyTorch module that is to be initialized: see `initbench.initializers.model.Network`.
+
+    All passes go through a copy in float64, as in a step of training, but without dropout: batch normalization takes
+    the mean and the variance of the batch.
+    """
+
+    module: nn.Module
+    shape: Shape
+    classes: int
+    batches: Iterable[Batch] = ()
+    activation: str = "relu"
+    output_activation: str = "identity"
+    loss: str = "cross_entropy"
+    biases: Sequence[Array] = ()
+
+    @cached_property
+    def _copy(self) -> nn.Module:
+        module = copy.deepcopy(self.module).double().train()
+        for part in module.modules():
+            if isinstance(part, nn.modules.dropout._DropoutNd):
+                part.eval()
+        return module
+
+    @cached_property
+    def _layers(self) -> list[ModuleLayer]:
+        return layers_of(self._copy, self.shape)
+
+    @property
+    def layers(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of the weights of each layer, of one group."""
+        return tuple(layer.layer.shape for layer in self._layers)
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """The number of groups of each layer."""
+        return tuple(layer.layer.groups for layer in self._layers)
+
+    @property
+    def nonlinearity(self) -> str:
+        """The activation that schemes compute with: the hidden layers', or of a single layer the output's."""
+        return self.activation if len(self._layers) > 1 else self.output_activation
+
+    def start_biases(self) -> list[Array]:
+        """Return the initial biases, float64; of a layer without one an empty array."""
+        if self.biases:
+            return [np.array(bias, np.float64) for bias in self.biases]
+        return [np.zeros(layer.layer.bias_count) for layer in self._layers]
+
+    def stream(self) -> Iterator[Batch]:
+        """Yield the batches in order, over and over; NoBatches if there are none."""
+        height, width, channels = self.shape
+        return batches_of(self.batches, height * width * channels, self.classes)
+
+    def batch(self, count: int = 1) -> Batch:
+        """Return the first `count` batches as one."""
+        return batched(self.stream(), count)
+
+    def layer_inputs(self, images: Array, parameters: Parameters) -> Iterator[Tensor | None]:
+        """Yield what enters each layer at its first call in a pass; None for one that a pass does not use."""
+        x = images_of(np.asarray(images, np.float64), self.shape, self._copy)
+        for index, layer in enumerate(self._layers):
+            yield self._input_of(layer, x) if layer.layer.positions else None
+            self._set(layer, *parameters[index])
+
+    def _input_of(self, layer: ModuleLayer, x: Tensor) -> Tensor:
+        inputs: list[Tensor] = []
+
+        def reached(part: nn.Module, arguments: Any) -> None:
+            inputs.append(arguments[0])
+            raise _Reached
+
+        # Of a weight that several modules share, any may be the first.
+        sharing = [p for p in self._copy.modules() if isinstance(p, LAYERS) and p.weight is layer.module.weight]
+        hooks = [part.register_forward_pre_hook(reached) for part in sharing]
+        try:
+            with torch.no_grad():
+                self._copy(x.clone())
+        except _Reached:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return inputs[0]
+
+    def _set(self, layer: ModuleLayer, W: Array, b: Array) -> None:
+        with torch.no_grad():
+            layer.weight.copy_(layer.to_torch(torch.from_numpy(np.asarray(W, np.float64))))
+            if layer.bias is not None:
+                layer.bias.copy_(torch.from_numpy(np.asarray(b, np.float64)))
+
+    def affine(self, layer: int, inputs: Tensor | None, W: Array, b: Array | None = None) -> Array:
+        """Return a layer's pre-activations `[images · positions, groups · fan_out]`.
+
+        They are zero for a layer that no pass uses, and for an embedding, which adds up nothing.
+        """
+        own = self._layers[layer]
+        units = own.layer.groups * own.layer.shape[-1]
+        if inputs is None or isinstance(own.module, nn.Embedding):
+            return np.zeros((1, units))
+        values = {"weight": own.to_torch(torch.from_numpy(np.ascontiguousarray(W)))}
+        if own.layer.has_bias:
+            values["bias"] = torch.zeros(units).double() if b is None else torch.from_numpy(np.ascontiguousarray(b))
+        with torch.no_grad():
+            z: Tensor = functional_call(own.module, values, (inputs,))
+        z = z if isinstance(own.module, nn.Linear) else z.movedim(_channel(z, own), -1)
+        return z.reshape(-1, units).numpy()
+
+    def batch_loss(self, weights: Sequence[Tensor], biases: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch, which can be differentiated twice."""
+        values: dict[str, Tensor] = {}
+        for layer, W, b in zip(self._layers, weights, biases, strict=True):
+            values[f"{layer.name}.weight".lstrip(".")] = layer.to_torch(W)
+            if layer.layer.has_bias:
+                values[f"{layer.name}.bias".lstrip(".")] = b
+        height, width, channels = self.shape
+        x = images.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+        output = functional_call(self._copy, values, (x,))
+        return pytorch.loss(self.loss, self.output_activation, output, labels)
+
+
+def _channel(z: Tensor, layer: ModuleLayer) -> int:
+    """Return the dimension of the channels in what a convolution returns, for a batch or a single image."""
+    return z.ndim - (len(layer.layer.shape) - 2) - 1

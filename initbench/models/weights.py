@@ -1,0 +1,169 @@
+"""The layers of a PyTorch module: which of its parameters the initializer fills, and their layout here and there.
+
+A layer is a Linear, Conv1d to Conv3d, ConvTranspose1d to 3d or Embedding with a weight of its own; a weight that
+several share is one layer. Layers are in the order of execution, those that a pass does not use last. The fans follow
+from the shapes here:
+
+- dense `[fan_in, fan_out]`;
+- convolutions `[*size, channels_in, channels_out]` of one group, each group being a convolution of its own, so that
+  fan_in counts the inputs that a unit has (He et al. 2015, section 2.2);
+- transposed convolutions the same, in the direction of the forward pass, as Flax's `ConvTranspose`; strides, by which
+  a unit has fewer inputs, are not counted;
+- embeddings `[embedding_dim, num_embeddings]`, like the dense layer that an embedding is often tied to; their fan_in is
+  embedding_dim, as in PyTorch.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from initbench.models.architecture import Architecture, Layer, Shape
+
+Array = NDArray[Any]
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, nn.Embedding)
+
+# How many images the pass takes that shows the order of the layers.
+EXAMPLES = 2
+
+
+@dataclass(frozen=True)
+class ModuleLayer:
+    """A layer of a module: its name there, itself, and what the initializer fills."""
+
+    name: str
+    module: Any
+    layer: Layer
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The weights, in PyTorch's layout."""
+        weight: nn.Parameter = self.module.weight
+        return weight
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """The bias, if the initializer fills it."""
+        return self.module.bias if self.layer.has_bias else None
+
+    def to_torch(self, W: Tensor) -> Tensor:
+        """Return weights in PyTorch's layout, from initbench's with all groups side by side."""
+        if isinstance(self.module, nn.Linear | nn.Embedding):
+            return W.T
+        outward = (W.ndim - 1, W.ndim - 2, *range(W.ndim - 2))  # [channels_out, channels_in, *size]
+        if not isinstance(self.module, TRANSPOSED):
+            return W.permute(outward)
+        groups = W.chunk(self.layer.groups, -1)
+        return torch.cat([group.permute(outward).transpose(0, 1) for group in groups])
+
+
+def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = None) -> list[ModuleLayer]:
+    """Return the layers of a module, in the order of execution.
+
+    It takes `EXAMPLES` images of zeros of the shape (height, width, channels), in evaluation. `seen` gets the output
+    of the pass, and the number of values that each module returns for an image, by name.
+    """
+    seen = {} if seen is None else seen
+    positions: dict[int, int] = {}  # by the identity of the weight, in the order of execution
+    seen["units"] = 0
+
+    def note(layer: Any, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and not list(layer.children()):
+            seen["units"] += output.numel() // EXAMPLES
+        if isinstance(layer, LAYERS):
+            # PyTorch's convolutions return [images, channels, *positions], dense layers [images, *positions, units].
+            channels = output.shape[-1 if isinstance(layer, nn.Linear | nn.Embedding) else 1]
+            key = id(layer.weight)
+            positions[key] = positions.get(key, 0) + max(output.numel() // (EXAMPLES * channels), 1)
+
+    training = [part.training for part in module.modules()]
+    hooks = [part.register_forward_hook(note) for part in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad():
+            seen["output"] = module(images_of(np.zeros((EXAMPLES, math.prod(shape))), shape, module))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for part, was_training in zip(module.modules(), training, strict=True):
+            part.training = was_training
+    layers: dict[int, ModuleLayer] = {}
+    for name, part in module.named_modules():
+        own = part._parameters
+        if isinstance(part, LAYERS) and isinstance(own.get("weight"), nn.Parameter) and id(part.weight) not in layers:
+            layer = Layer(*_shape_of(part), positions.get(id(part.weight), 0), own.get("bias") is not None, name)
+            layers[id(part.weight)] = ModuleLayer(name, part, layer)
+    order = {key: index for index, key in enumerate(positions)}
+    return [layers[key] for key in sorted(layers, key=lambda key: order.get(key, len(order)))]
+
+
+def _shape_of(part: Any) -> tuple[tuple[int, ...], int]:
+    """Return the shape of a layer's weights, of one group, and the number of groups."""
+    if isinstance(part, nn.Embedding):
+        return (part.embedding_dim, part.num_embeddings), 1
+    if isinstance(part, nn.Linear):
+        return (part.in_features, part.out_features), 1
+    channels_in, channels_out = part.in_channels // part.groups, part.out_channels // part.groups
+    return (*part.kernel_size, channels_in, channels_out), part.groups
+
+
+def images_of(images: Array, shape: Shape, module: nn.Module) -> Tensor:
+    """Return images `[batch, pixels]` as a module takes them, in the dtype of its parameters."""
+    height, width, channels = shape
+    dtype = next((p.dtype for p in module.parameters() if p.dtype.is_floating_point), torch.float32)
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(dtype)
+    return x.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def fill(layers: Sequence[ModuleLayer], parameters: Sequence[tuple[Array, Array]]) -> None:
+    """Set the weights and the bias of each layer, from arrays in initbench's layout."""
+    with torch.no_grad():
+        for layer, (W, b) in zip(layers, parameters, strict=True):
+            layer.weight.copy_(layer.to_torch(torch.from_numpy(W)))
+            if layer.bias is not None:
+                layer.bias.copy_(torch.from_numpy(b))
+
+
+def architecture_of(module: nn.Module, layers: Sequence[ModuleLayer], units: int) -> Architecture:
+    """Return the architecture of a module, whose layers these are."""
+    network = Architecture(tuple(layer.layer for layer in layers), units, is_perceptron=False)
+    count = sum(p.numel() for p in module.parameters())
+    return network._replace(other_parameters=count - network.parameter_count)
+
+
+def describe(module: object, shape: Shape, classes: int) -> Architecture:
+    """Return the architecture of a user's module for images of a shape; ValueError if it cannot be used, and why."""
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"returned {type(module).__name__}; allowed: a torch.nn.Module")
+    seen: dict[str, Any] = {}
+    layers = layers_of(module, shape, seen)  # before its parameters are looked at: lazy layers get theirs here
+    complex_parameters = [name for name, p in module.named_parameters() if p.is_complex()]
+    if complex_parameters:
+        raise ValueError(f"its parameter {complex_parameters[0]} is complex; allowed: real parameters")
+    dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in module.parameters()} - {"float32"})
+    if dtypes:
+        raise ValueError(f"has parameters of dtype {', '.join(dtypes)}; allowed: float32")
+    output, height, width, channels = seen["output"], *shape
+    if not isinstance(output, Tensor):
+        raise ValueError(f"its forward returned {type(output).__name__}; allowed: a tensor [batch, {classes}]")
+    if output.shape != (EXAMPLES, classes):
+        raise ValueError(
+            f"returned shape {list(output.shape)} for images [{EXAMPLES}, {channels}, {height}, {width}]; allowed: "
+            f"[{EXAMPLES}, {classes}], an output for each class"
+        )
+    if not layers:
+        raise ValueError(
+            "has no Linear, Conv, ConvTranspose or Embedding layer; allowed: a module with at least one, whose weights "
+            "the initializer fills"
+        )
+    if not any(layer.layer.positions for layer in layers):
+        raise ValueError("its forward uses none of its layers")
+    return architecture_of(module, layers, seen["units"])
