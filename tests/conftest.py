@@ -23,6 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import initbench as ib
 from initbench.data import datasets
+from initbench.data.arrays import Arrays
 from initbench.errors import UserError
 from initbench.spec import grid
 from initbench.training import process
@@ -47,11 +48,12 @@ def mnist():
 @pytest.fixture(scope="session")
 def small(mnist):
     """The first 1,500 training and 300 test images of MNIST."""
-    return datasets.Arrays(
+    return Arrays(
         mnist.train_images[:6000],
         mnist.train_labels[:6000],
         mnist.test_images[:1000],
         mnist.test_labels[:1000],
+        shape=mnist.shape,
     )
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from initbench.data.datasets import MNIST_FILE, Arrays, read_idx_folder
+from initbench.data.arrays import Arrays
+from initbench.data.datasets import MNIST_FILE, read_idx_folder
 from initbench.data.idx import IDX_STEMS
 
 LICENSE = MNIST_FILE.with_name("LICENSE.md")

@@ -1,19 +1,18 @@
 """Data sets: the embedded MNIST, or any folder of IDX files, as arrays of bytes."""
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from initbench.data import idx
-from initbench.data.idx import Bytes
+from initbench.data.arrays import VALIDATION_DIVISOR, Arrays
 from initbench.errors import UserError, nearest, shown
 
 MNIST_FILE = Path(__file__).parent / "mnist.npz"
@@ -24,59 +23,18 @@ DATASETS = {
     "{ idx = FOLDER }": "any folder of MNIST-format IDX files, plain or gzipped (Fashion-MNIST, KMNIST, EMNIST, …)",
 }
 
+# What reads a data set from a folder or a file.
+FORMATS = ("idx",)
+
 # What a spreadsheet reads as a formula: one of these characters at the start of a cell, also after spaces or quotes;
 # a character that separates cells starts another cell. See OWASP's "CSV Injection".
 FORMULA = re.compile(r"""(?:^|[,;|"'])[\s"']*[=+\-@]""")
-
-# The validation split is the first twelfth of the training images: 5,000 of MNIST's 60,000.
-VALIDATION_DIVISOR = 12
 
 # Field of `Source` → its key in `datasets.json`, where the two differ.
 STORED_KEYS = {
     "majority_class_share": "commonest_class_share",
     "majority_class_validation_share": "commonest_validation_share",
 }
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """A data set in memory: images as bytes `[n, pixels]` with values 0 to 255, labels as bytes `[n]`."""
-
-    train_images: Bytes
-    train_labels: Bytes
-    test_images: Bytes
-    test_labels: Bytes
-
-    @property
-    def validation_size(self) -> int:
-        """The number of training images, from the first, that are the validation split."""
-        return len(self.train_images) // VALIDATION_DIVISOR
-
-    @cached_property
-    def classes(self) -> int:
-        """The number of classes: the largest label plus one."""
-        return int(max(self.train_labels.max(), self.test_labels.max())) + 1
-
-    @cached_property
-    def active_pixels(self) -> NDArray[np.int64]:
-        """The pixels that are nonzero in some image; first-layer weights of the other pixels have no effect."""
-        used = self.train_images.any(axis=0) | self.test_images.any(axis=0)
-        return np.flatnonzero(used)
-
-    @cached_property
-    def majority_class_share(self) -> float:
-        """The majority-class accuracy on the test split: what always predicting its largest class reaches."""
-        return float(np.bincount(self.test_labels).max() / len(self.test_labels))
-
-    @cached_property
-    def majority_class_validation_share(self) -> float:
-        """The majority-class accuracy on the validation split."""
-        return float(np.bincount(self.train_labels[: self.validation_size]).max() / self.validation_size)
-
-    @cached_property
-    def unseen_test_share(self) -> float:
-        """The share of test images whose class has no validation image."""
-        return float(np.isin(self.test_labels, self.train_labels[: self.validation_size], invert=True).mean())
 
 
 @dataclass(frozen=True)
@@ -97,6 +55,9 @@ class Source:
     height: int = 0  # of an image, as width and channels; 0: unknown, the experiment is of an earlier version
     width: int = 0
     channels: int = 0
+    format: str = "idx"  # of the folder: "idx"
+    known_as: str = ""  # the name by which the grid file asks for it, such as "fashion_mnist"; else empty
+    pixel_bytes: int = 1  # 4: the images are float32
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -112,6 +73,10 @@ class Source:
                 f"dataset: the files in {self.folder} have changed since the experiment began ({self.name}, now {name})"
             )
         return arrays
+
+
+# The fields of later versions with their defaults, which are left out of `datasets.json`.
+LATER_FIELDS = {field.name: field.default for field in fields(Source)[11:]}
 
 
 def find(value: object) -> Source:
@@ -132,28 +97,38 @@ def find(value: object) -> Source:
 
 def to_stored(source: Source) -> dict[str, Any]:
     """Return a source as the fields of an experiment's `datasets.json`."""
-    return {STORED_KEYS.get(name, name): value for name, value in asdict(source).items()}
+    return {
+        STORED_KEYS.get(name, name): value
+        for name, value in asdict(source).items()
+        if name not in LATER_FIELDS or value != LATER_FIELDS[name]
+    }
 
 
-def from_stored(fields: Mapping[str, Any]) -> Source:
+def from_stored(stored: Mapping[str, Any]) -> Source:
     """Return the source that the fields of a `datasets.json` describe; ValueError or TypeError if they are invalid."""
-    if STORED_KEYS.keys() & fields.keys():
-        raise ValueError(f"{shown(fields)}: not the keys of a stored data set")
+    if STORED_KEYS.keys() & stored.keys():
+        raise ValueError(f"{shown(stored)}: not the keys of a stored data set")
     names = {key: name for name, key in STORED_KEYS.items()}
-    source = Source(**{names.get(key, key): value for key, value in fields.items()})
+    source = Source(**{names.get(key, key): value for key, value in stored.items()})
     sizes = (source.train_size, source.validation_size, source.test_size, source.pixels, source.classes)
+    shape = (source.height, source.width, source.channels)
     shares = (source.majority_class_share, source.majority_class_validation_share, source.unseen_test_share)
     if (
-        any(type(text) is not str for text in (source.name, source.folder))
+        any(type(text) is not str for text in (source.name, source.folder, source.format, source.known_as))
         or not _fits_tables(source.name)
         or "@" not in source.name
         or any(type(size) is not int or not 1 <= size <= idx.MAX_BYTES for size in sizes)
+        or any(type(size) is not int or size < 0 for size in shape)
+        or (any(shape) and math.prod(shape) != source.pixels)
+        or source.format not in FORMATS
+        or source.known_as
+        or repr(source.pixel_bytes) not in ("1", "4")
         or type(source.active_pixels) is not int
         or not 0 <= source.active_pixels <= source.pixels
         or source.classes > 256
         or any(type(share) not in (int, float) or not 0 <= share <= 1 for share in shares)
     ):
-        raise ValueError(f"{shown(fields)}: not a valid data set")
+        raise ValueError(f"{shown(stored)}: not a valid data set")
     return source
 
 
@@ -194,6 +169,10 @@ def describe(arrays: Arrays, folder: str) -> Source:
         majority_class_share=arrays.majority_class_share,
         majority_class_validation_share=arrays.majority_class_validation_share,
         unseen_test_share=arrays.unseen_test_share,
+        height=arrays.shape[0],
+        width=arrays.shape[1],
+        channels=arrays.shape[2],
+        pixel_bytes=arrays.train_images.itemsize,
     )
 
 
@@ -207,7 +186,7 @@ def load_mnist() -> Arrays:
     if digest != MNIST_SHA256:
         raise UserError(f"{MNIST_FILE}: SHA-256 is {digest}, not {MNIST_SHA256}; reinstall initbench")
     with np.load(MNIST_FILE, allow_pickle=False) as file:
-        return Arrays(**{name: file[name] for name in file.files})
+        return Arrays(**{name: file[name] for name in file.files}, shape=(28, 28, 1))
 
 
 def read_idx_folder(folder: Path) -> Arrays:
@@ -223,4 +202,5 @@ def read_idx_folder(folder: Path) -> Arrays:
         train_labels,
         test_images.reshape(len(test_images), -1),
         test_labels,
+        shape=(*train_images.shape[1:], 1),
     )

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from initbench.data.arrays import Bytes
 from initbench.errors import UserError, shown
-
-Bytes = NDArray[np.uint8]
 
 IDX_STEMS = (
     "train-images-idx3-ubyte",

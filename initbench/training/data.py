@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from initbench.data.datasets import Arrays
-from initbench.data.idx import Bytes
+from initbench.data.arrays import Arrays, Bytes
 from initbench.models.architecture import EVALUATION_BATCH
 
 # How many training batches are gathered at a time.

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from initbench.data.datasets import Arrays
-from initbench.data.idx import Bytes
+from initbench.data.arrays import Arrays, Bytes
 from initbench.functions import pytorch
 from initbench.functions.losses import computed_output
 from initbench.initializers.model import Array, Batch, Parameters
