@@ -92,26 +92,44 @@ def mse(output: Array, labels: Array) -> float:
     return float(np.mean((output - one_hot(labels, output.shape[1])) ** 2))
 
 
-def _cross_entropy(logits: "Tensor", target: "Tensor", labels: "Tensor", gradient: "Tensor", values: "Tensor") -> None:
+def _cross_entropy(
+    logits: "Tensor",
+    target: "Tensor",
+    labels: "Tensor",
+    gradient: "Tensor",
+    values: "Tensor",
+    label_smoothing: float,
+) -> None:
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / len(target)
     aten._log_softmax.out(logits, 1, False, out=gradient)
     torch.mul(gradient, target, out=values)
     gradient.exp_().sub_(target)
 
 
 @LOSSES.register(
-    torch=lambda output, labels: F.cross_entropy(output, labels),
+    torch=lambda output, labels, label_smoothing: F.cross_entropy(output, labels, label_smoothing=label_smoothing),
     kernel=_cross_entropy,
     factors=lambda classes: (-1, 1),
     applies_softmax=True,
 )
-def cross_entropy(output: Array, labels: Array) -> float:
+def cross_entropy(output: Array, labels: Array, *, label_smoothing: float = 0.0) -> float:
     """Cross-entropy: −mean over the batch of log softmax(logits)[label].
 
     Takes logits: the values of the output activation are the logits, whatever it is. Where the output activation is
     softmax itself, softmax is applied once: the logits are then its pre-activations.
+
+    With `label_smoothing` ε it is −mean over the batch of Σ_k t_k · log softmax(logits)[k], where the target t is
+    1 − ε + ε / classes at the label and ε / classes elsewhere (Szegedy et al. 2016, section 7; PyTorch's
+    `cross_entropy`). ε from 0 to below 1, default 0. The losses of validation and test images are smoothed, too.
     """
-    p = softmax(output)
-    return float(-np.mean(np.log(p[np.arange(len(labels)), labels])))
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing = {label_smoothing!r}; allowed: from 0 to below 1")
+    logarithms = np.log(softmax(output))
+    at_label = float(-np.mean(logarithms[np.arange(len(labels)), labels]))
+    if not label_smoothing:  # the logarithm at another class may be −∞
+        return at_label
+    return float((1 - label_smoothing) * at_label - label_smoothing * np.mean(logarithms))
 
 
 def _mae(output: "Tensor", target: "Tensor", labels: "Tensor", gradient: "Tensor", values: "Tensor") -> None:

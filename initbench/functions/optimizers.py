@@ -3,6 +3,9 @@
 The decorated function is the documented definition: one step of one parameter array. It takes the weights, the
 gradient, and `state`, a dict that it fills and reads (empty before the first step), and returns the new weights. lr is
 the learning rate of the step. Conventions and defaults are PyTorch's.
+
+Each has `weight_decay`, 0 or more, default 0: weight_decay · W is added to the gradient g before anything else (L2
+regularization), except in `adamw`. It decays weights and biases alike.
 """
 
 from collections.abc import Callable
@@ -40,29 +43,45 @@ class Optimizer(Entry):
         from W, in place, the step for its gradient g, which it may overwrite. `rates` are the learning rates, in a
         shape that broadcasts. Steps are counted in an array, so that a recorded graph of a step goes on counting.
     is_plain_sgd
-        Whether it is plain gradient descent, for which the trainer needs no `update`: its products accumulate into the
-        weights.
+        `is_plain_sgd()` returns whether it is plain gradient descent, for which the trainer needs no `update`: its
+        products accumulate into the weights.
     """
 
     torch: Callable[..., "torch.optim.Optimizer"]
     n_arrays: int
     update: Callable[..., Update] | None = None
-    is_plain_sgd: bool = False
+    is_plain_sgd: Callable[..., bool] = lambda **parameters: False
 
 
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", Optimizer)
 
 
-@OPTIMIZERS.register(torch=lambda parameters, rate: torch.optim.SGD(parameters, rate), n_arrays=2, is_plain_sgd=True)
-def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float) -> Array:
+def _sgd(W: "Tensor", weight_decay: float) -> Update:
+    def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
+        if weight_decay:
+            g.add_(W, alpha=weight_decay)
+        W.sub_(g.mul_(rates))
+
+    return step
+
+
+@OPTIMIZERS.register(
+    torch=lambda parameters, rate, weight_decay: torch.optim.SGD(parameters, rate, weight_decay=weight_decay),
+    n_arrays=2,
+    update=_sgd,
+    is_plain_sgd=lambda weight_decay: weight_decay == 0,
+)
+def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float, weight_decay: float = 0.0) -> Array:
     """Plain gradient descent: W ← W − lr · g."""
-    return weights - learning_rate * gradient
+    return np.asarray(weights - learning_rate * _decayed(gradient, weights, weight_decay))
 
 
-def _momentum(W: "Tensor", momentum: float, nesterov: bool = False) -> Update:
+def _momentum(W: "Tensor", momentum: float, weight_decay: float, nesterov: bool = False) -> Update:
     v = torch.zeros_like(W)
 
     def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
+        if weight_decay:
+            g.add_(W, alpha=weight_decay)
         v.mul_(momentum).add_(g)
         if nesterov:
             W.sub_(g.add_(v, alpha=momentum).mul_(rates))
@@ -73,28 +92,54 @@ def _momentum(W: "Tensor", momentum: float, nesterov: bool = False) -> Update:
 
 
 @OPTIMIZERS.register(
-    torch=lambda parameters, rate, momentum: torch.optim.SGD(parameters, rate, momentum), n_arrays=4, update=_momentum
+    torch=lambda parameters, rate, momentum, weight_decay: torch.optim.SGD(
+        parameters, rate, momentum, weight_decay=weight_decay
+    ),
+    n_arrays=4,
+    update=_momentum,
 )
-def momentum(weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9) -> Array:
+def momentum(
+    weights: Array,
+    gradient: Array,
+    state: State,
+    *,
+    learning_rate: float,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> Array:
     """Heavy ball: v ← momentum · v + g; W ← W − lr · v. PyTorch's `SGD(momentum=…)`; momentum in [0, 1)."""
     _check_share("momentum", momentum)
+    gradient = _decayed(gradient, weights, weight_decay)
     state["v"] = momentum * state.get("v", 0) + gradient
     return np.asarray(weights - learning_rate * state["v"])
 
 
 @OPTIMIZERS.register(
-    torch=lambda parameters, rate, momentum: torch.optim.SGD(parameters, rate, momentum, nesterov=True),
+    torch=lambda parameters, rate, momentum, weight_decay: torch.optim.SGD(
+        parameters, rate, momentum, weight_decay=weight_decay, nesterov=True
+    ),
     n_arrays=4,
     update=partial(_momentum, nesterov=True),
 )
-def nesterov(weights: Array, gradient: Array, state: State, *, learning_rate: float, momentum: float = 0.9) -> Array:
+def nesterov(
+    weights: Array,
+    gradient: Array,
+    state: State,
+    *,
+    learning_rate: float,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> Array:
     """Nesterov: v ← momentum · v + g; W ← W − lr · (g + momentum · v). PyTorch's `SGD(nesterov=True)`."""
     _check_share("momentum", momentum)
+    gradient = _decayed(gradient, weights, weight_decay)
     state["v"] = momentum * state.get("v", 0) + gradient
     return np.asarray(weights - learning_rate * (gradient + momentum * state["v"]))
 
 
-def _adam(W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay: float = 0.0) -> Update:
+def _adam(
+    W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay: float, decoupled: bool = False
+) -> Update:
     m, v = torch.zeros_like(W), torch.zeros_like(W)
     t = torch.zeros((), dtype=torch.float64, device=W.device)
 
@@ -102,8 +147,10 @@ def _adam(W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay:
         # W −= lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε), with both corrections taken out of the large arrays.
         t.add_(1)
         root = (1 - beta2**t).sqrt_()
-        if weight_decay:
+        if weight_decay and decoupled:
             W.mul_(1 - rates * weight_decay)
+        elif weight_decay:
+            g.add_(W, alpha=weight_decay)
         m.lerp_(g, 1 - beta1)
         v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         torch.sqrt(v, out=g).add_(epsilon * root)
@@ -114,7 +161,9 @@ def _adam(W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay:
 
 
 @OPTIMIZERS.register(
-    torch=lambda parameters, rate, beta1, beta2, epsilon: torch.optim.Adam(parameters, rate, (beta1, beta2), epsilon),
+    torch=lambda parameters, rate, beta1, beta2, epsilon, weight_decay: torch.optim.Adam(
+        parameters, rate, (beta1, beta2), epsilon, weight_decay
+    ),
     n_arrays=6,
     update=_adam,
 )
@@ -127,11 +176,13 @@ def adam(
     beta1: float = 0.9,
     beta2: float = 0.999,
     epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> Array:
     """Adam: W ← W − lr · m̂ / (√v̂ + ε), bias-corrected averages of g and g². Kingma & Ba 2015, algorithm 1."""
     _check_share("beta1", beta1)
     _check_share("beta2", beta2)
     _check_epsilon(epsilon)
+    gradient = _decayed(gradient, weights, weight_decay)
     t = state["t"] = state.get("t", 0) + 1
     state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * gradient
     state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * gradient**2
@@ -144,7 +195,7 @@ def adam(
         parameters, rate, (beta1, beta2), epsilon, weight_decay
     ),
     n_arrays=6,
-    update=_adam,
+    update=partial(_adam, decoupled=True),
 )
 def adamw(
     weights: Array,
@@ -158,16 +209,17 @@ def adamw(
     weight_decay: float = 0.01,
 ) -> Array:
     """Adam with W ← (1 − lr · weight_decay) · W before each step, biases included. Loshchilov & Hutter 2019."""
-    if weight_decay < 0:
-        raise ValueError(f"weight_decay = {weight_decay!r}; allowed: 0 or more")
+    _check_decay(weight_decay)
     decayed = (1 - learning_rate * weight_decay) * weights
     return adam(decayed, gradient, state, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
 
-def _rmsprop(W: "Tensor", alpha: float, epsilon: float) -> Update:
+def _rmsprop(W: "Tensor", alpha: float, epsilon: float, weight_decay: float) -> Update:
     v = torch.zeros_like(W)
 
     def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
+        if weight_decay:
+            g.add_(W, alpha=weight_decay)
         v.mul_(alpha).addcmul_(g, g, value=1 - alpha)
         W.sub_(g.div_(v.sqrt().add_(epsilon)).mul_(rates))
 
@@ -175,7 +227,9 @@ def _rmsprop(W: "Tensor", alpha: float, epsilon: float) -> Update:
 
 
 @OPTIMIZERS.register(
-    torch=lambda parameters, rate, alpha, epsilon: torch.optim.RMSprop(parameters, rate, alpha, epsilon),
+    torch=lambda parameters, rate, alpha, epsilon, weight_decay: torch.optim.RMSprop(
+        parameters, rate, alpha, epsilon, weight_decay
+    ),
     n_arrays=5,
     update=_rmsprop,
 )
@@ -187,12 +241,25 @@ def rmsprop(
     learning_rate: float,
     alpha: float = 0.99,
     epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> Array:
     """RMSprop: v ← alpha · v + (1 − alpha) · g²; W ← W − lr · g / (√v + ε). Tieleman & Hinton 2012, PyTorch's form."""
     _check_share("alpha", alpha)
     _check_epsilon(epsilon)
+    gradient = _decayed(gradient, weights, weight_decay)
     state["v"] = alpha * state.get("v", 0) + (1 - alpha) * gradient**2
     return np.asarray(weights - learning_rate * gradient / (np.sqrt(state["v"]) + epsilon))
+
+
+def _decayed(gradient: Array, weights: Array, weight_decay: float) -> Array:
+    """Return the gradient of the loss plus weight_decay / 2 · |W|²."""
+    _check_decay(weight_decay)
+    return np.asarray(gradient + weight_decay * weights)
+
+
+def _check_decay(value: float) -> None:
+    if value < 0:
+        raise ValueError(f"weight_decay = {value!r}; allowed: 0 or more")
 
 
 def _check_share(name: str, value: float) -> None:

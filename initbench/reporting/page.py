@@ -241,7 +241,7 @@ def _method(evidence: Evidence) -> dict[str, Any]:
     baselines = stats.baselines(evidence.chance)
     on_test = baselines.loc[baselines["split"] == "test", ["dataset", "majority_class_accuracy"]]
     return {
-        "logits": "cross_entropy" in grid.axes["loss"],
+        "logits": any(loss.startswith("cross_entropy") for loss in grid.axes["loss"]),
         "chance": numbers.listed(
             [f"{numbers.percent(accuracy, 2)} on {name}" for name, accuracy in on_test.itertuples(index=False)]
         ),

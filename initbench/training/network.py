@@ -60,7 +60,8 @@ class Network:
         layers = first.layers(data.pixels, data.classes)
         self.data, self.dtype, self.device = data, dtype, data.device
         self.widths = [out for _, out in layers]
-        self.is_plain_sgd = OPTIMIZERS.lookup(first.optimizer)[0].is_plain_sgd
+        optimizer, parameters = OPTIMIZERS.lookup(first.optimizer)
+        self.is_plain_sgd = optimizer.is_plain_sgd(**parameters)
         self.operand = kernels.operand(first.precision, self.device)
         lit = len(data.lit)
         self.n_common = data.n_common(first.batch_size) if self.is_plain_sgd and self.device.type == "cpu" else lit

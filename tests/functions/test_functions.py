@@ -14,7 +14,7 @@ from initbench.training import kernels
 X = np.random.default_rng(0).normal(0, 2, (64, 10))
 LABELS = np.random.default_rng(1).integers(0, 10, 64)
 WITH_PARAMETERS = ["leaky_relu(negative_slope=0.3)", "elu(alpha=0.7)", "softplus(beta=2.0)"]
-LOSS_PARAMETERS = ["huber(delta=0.4)", "hinge(margin=0.5)", "hinge(power=2)"]
+LOSS_PARAMETERS = ["cross_entropy(label_smoothing=0.1)", "huber(delta=0.4)", "hinge(margin=0.5)", "hinge(power=2)"]
 
 
 def torch_activation(name, x):
@@ -53,6 +53,7 @@ PYTORCH_LOSSES = {
     "huber": lambda o, y: F.huber_loss(o, F.one_hot(y, 10).double()),
     "huber(delta=0.4)": lambda o, y: F.huber_loss(o, F.one_hot(y, 10).double(), delta=0.4),
     "cross_entropy": F.cross_entropy,
+    "cross_entropy(label_smoothing=0.1)": lambda o, y: F.cross_entropy(o, y, label_smoothing=0.1),
     "hinge": F.multi_margin_loss,
     "hinge(margin=0.5)": lambda o, y: F.multi_margin_loss(o, y, margin=0.5),
     "hinge(power=2)": lambda o, y: F.multi_margin_loss(o, y, p=2),
@@ -86,6 +87,11 @@ PYTORCH_OPTIMIZERS = {
     "adam(beta1=0.5, beta2=0.9, epsilon=0.001)": lambda p: torch.optim.Adam(p, 0.1, (0.5, 0.9), 1e-3),
     "adamw": lambda p: torch.optim.AdamW(p, 0.1),
     "adamw(weight_decay=0.2)": lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.2),
+    "sgd(weight_decay=0.2)": lambda p: torch.optim.SGD(p, 0.1, weight_decay=0.2),
+    "momentum(weight_decay=0.2)": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.2),
+    "nesterov(weight_decay=0.2)": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.2, nesterov=True),
+    "adam(weight_decay=0.2)": lambda p: torch.optim.Adam(p, 0.1, weight_decay=0.2),
+    "rmsprop(weight_decay=0.2)": lambda p: torch.optim.RMSprop(p, 0.1, weight_decay=0.2),
     "rmsprop": lambda p: torch.optim.RMSprop(p, 0.1),
     "rmsprop(alpha=0.5)": lambda p: torch.optim.RMSprop(p, 0.1, alpha=0.5),
 }
@@ -100,8 +106,7 @@ def test_an_optimizers_definition_and_its_fast_form_are_pytorchs(name):
     optimizer = PYTORCH_OPTIMIZERS[name]([theirs])
     ours, state = start.copy(), {}
     fast = torch.from_numpy(start.copy())
-    # Plain descent has no update of its own: the network's products accumulate into the weights.
-    update = kernels.update(name, fast) if name != "sgd" else lambda W, g, rates: W.sub_(rates * g)
+    update = kernels.update(name, fast)
     rates = torch.full((1, 1), 0.1, dtype=torch.float64)
     for _ in range(5):
         G, A = generator.normal(size=(4, 8)), generator.normal(size=(6, 8))
@@ -121,7 +126,7 @@ def test_every_optimizer_is_held_to_pytorchs():
     ("catalogue", "name", "message"),
     [
         (OPTIMIZERS, "momentum(momentum=1.0)", "momentum = 1.0"),
-        (OPTIMIZERS, "adamw(weight_decay=-1.0)", "weight_decay = -1.0"),
+        *((OPTIMIZERS, f"{name}(weight_decay=-1.0)", "weight_decay = -1.0") for name in OPTIMIZERS),
         (OPTIMIZERS, "adam(epsilon=0.0)", "epsilon = 0.0"),
         (OPTIMIZERS, "rmsprop(alpha=-0.1)", "alpha = -0.1"),
     ],
@@ -129,3 +134,16 @@ def test_every_optimizer_is_held_to_pytorchs():
 def test_parameters_that_cannot_be_are_refused(catalogue, name, message):
     with pytest.raises(ValueError, match=message):
         catalogue.call(name, np.ones(1), np.ones(1), {}, learning_rate=0.1)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_label_is_smoothed_by_a_share_below_1(share):
+    with pytest.raises(ValueError, match=f"label_smoothing = {share}; allowed: from 0 to below 1"):
+        LOSSES.call(f"cross_entropy(label_smoothing={share})", X, LABELS)
+
+
+def test_calls_with_the_defaults_keep_their_names_and_so_their_cells_their_ids():
+    for name in OPTIMIZERS:
+        decay = 0.01 if name == "adamw" else 0.0
+        assert str(OPTIMIZERS.resolve({"name": name, "weight_decay": decay})) == name
+    assert str(LOSSES.resolve({"name": "cross_entropy", "label_smoothing": 0.0})) == "cross_entropy"
