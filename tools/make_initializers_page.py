@@ -104,8 +104,8 @@ def main() -> None:
 
 
 def pictured() -> list[str]:
-    """The schemes that fill 784 × 256 weights; of a network, those of its first layer."""
-    return [n for n, entry in INITIALIZERS.items() if "network" in entry.tags or entry.fit.test(SHAPE)]
+    """The schemes of perceptrons, all but those of convolutions."""
+    return [n for n, e in INITIALIZERS.items() if e.fit.network != "convolution" and e.fit.test(SHAPE)]
 
 
 def page() -> str:
@@ -122,7 +122,8 @@ def page() -> str:
         for name in names:
             entry = INITIALIZERS[name]
             description = documentation(entry.function).partition(">>>")[0].strip()
-            text.append(f"\n### {name}\n\n`{entry.signature}`\n\n{description}\n\nFits {entry.fit.words}")
+            whole = ", as a whole" * ("network" in entry.tags)
+            text.append(f"\n### {name}\n\n`{entry.signature}`\n\n{description}\n\nFits {entry.fit.words}{whole}")
             text[-1] += "; and biases.\n" if "bias" in entry.tags else ".\n"
             text += [f"\nAlso `{alias.signature}`, as in PyTorch.\n" for alias in INITIALIZERS.aliases_of(name)]
             if name in pictured():

@@ -24,11 +24,24 @@ Position = Literal["first", "hidden", "last"]
 
 @dataclass(frozen=True)
 class Fit:
-    """The shapes that a scheme fits: in words, as a test of a shape, and a small one that fits."""
+    """What a scheme fits.
+
+    Attributes
+    ----------
+    words
+        In words, for messages and the documentation.
+    test
+        Whether it fits a layer, from the shape of its weights.
+    example
+        A small shape that fits.
+    network
+        What the network must be, or must contain; default any.
+    """
 
     words: str
-    test: Callable[[Any], bool]
-    example: tuple[int, ...] = (2, 2)
+    test: Callable[[Shape], bool]
+    example: Shape = (2, 2)
+    network: Literal["any", "perceptron", "convolution"] = "any"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +66,20 @@ INITIALIZERS: Registry[Initializer] = Registry("initializer", Initializer)
 WEIGHTS = Fit("weights of 2 dimensions or more, [..., fan_in, fan_out]", lambda shape: len(shape) >= 2)
 WEIGHTS_OR_BIAS = Fit("at least one dimension", lambda shape: len(shape) >= 1)
 MATRIX = Fit("weights of 2 dimensions, [fan_in, fan_out]", lambda shape: len(shape) == 2)
-MATRIX_OR_BIAS = Fit("1 or 2 dimensions, [fan_out] or [fan_in, fan_out]", lambda shape: 1 <= len(shape) <= 2)
+MATRIX_OR_BIAS = Fit(
+    "weights of 2 dimensions, [fan_in, fan_out], or of 1, [fan_out]", lambda shape: 1 <= len(shape) <= 2
+)
 
 # How a scheme is registered. A "single-layer" scheme is a function of a shape; one that is "bias" too takes
-# the one dimension of a bias; a "network" scheme is a function of a whole `Model`, and what it fits are its layers.
+# the one dimension of a bias; a "network" scheme is a function of a whole `Network`.
 weight_scheme = partial(INITIALIZERS.register, "single-layer", fit=WEIGHTS)
 weight_and_bias_scheme = partial(INITIALIZERS.register, "single-layer", "bias", fit=WEIGHTS_OR_BIAS)
 matrix_scheme = partial(INITIALIZERS.register, "single-layer", fit=MATRIX)
 matrix_and_bias_scheme = partial(INITIALIZERS.register, "single-layer", "bias", fit=MATRIX_OR_BIAS)
-PERCEPTRON = Fit("whole perceptrons, not a single layer position", lambda layers: True)
-network_scheme = INITIALIZERS.register("network", fit=PERCEPTRON)
-network_and_bias_scheme = INITIALIZERS.register(
-    "network", "sets-biases", fit=PERCEPTRON
-)  # whatever the bias initializer
+NETWORK = Fit("networks", lambda shape: True)
+PERCEPTRON = Fit("perceptrons", lambda shape: len(shape) == 2, network="perceptron")
+network_scheme = partial(INITIALIZERS.register, "network")
+network_and_bias_scheme = partial(INITIALIZERS.register, "network", "sets-biases")  # whatever the bias initializer
 
 
 def checked(shape: Shape, fit: Fit = WEIGHTS_OR_BIAS) -> Shape:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from initbench.initializers._base import (
+    NETWORK,
+    PERCEPTRON,
     network_and_bias_scheme,
     network_scheme,
     require,
@@ -27,7 +29,7 @@ from initbench.random.streams import draws
 MAX_ITERATIONS, MAX_BETA = 1000, 1000
 
 
-@network_scheme
+@network_scheme(fit=NETWORK)
 def lsuv(
     model: Model,
     *,
@@ -69,7 +71,7 @@ def lsuv(
     return cast_parameters(parameters, dtype)
 
 
-@network_and_bias_scheme
+@network_and_bias_scheme(fit=NETWORK)
 def within_layer(
     model: Model, *, beta: float = 0.0, batches: int = 1, seed: int | None = None, dtype: DTypeLike = np.float32
 ) -> Parameters:
@@ -88,7 +90,7 @@ def within_layer(
     return _within_layers(model, lambda x, noise, layer: noise, beta, batches, seed, dtype)
 
 
-@network_and_bias_scheme
+@network_and_bias_scheme(fit=PERCEPTRON)
 def pca(
     model: Model, *, beta: float = 0.0, batches: int = 10, seed: int | None = None, dtype: DTypeLike = np.float32
 ) -> Parameters:
@@ -108,7 +110,7 @@ def pca(
     return _within_layers(model, _principal, beta, batches, seed, dtype)
 
 
-@network_and_bias_scheme
+@network_and_bias_scheme(fit=PERCEPTRON)
 def kmeans(
     model: Model, *, beta: float = 0.0, batches: int = 10, seed: int | None = None, dtype: DTypeLike = np.float32
 ) -> Parameters:
@@ -201,7 +203,7 @@ def _centres(x: Array, noise: Array, uniform: Array) -> Array:
     return np.hstack([whitening @ centres.T, noise[:, len(sizes) :]])
 
 
-@network_scheme
+@network_scheme(fit=PERCEPTRON)
 def autoinit(model: Model, *, batches: int = 1, seed: int | None = None, dtype: DTypeLike = np.float32) -> Parameters:
     """AutoInit: variance 1 / (fan_in · E[x²]) in every layer, E[x²] computed from the data and the activations.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.initializers._base import floating, network_scheme, require, standard_uniform
+from initbench.initializers._base import NETWORK, floating, network_scheme, require, standard_uniform
 from initbench.initializers.model import Model, Parameters, cast_parameters, layer_seed
 from initbench.initializers.scaling import he_normal
 from initbench.random.streams import Seed, draws
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_STEPS = 100_000
 
 
-@network_scheme
+@network_scheme(fit=NETWORK)
 def metainit(
     model: Model,
     *,
@@ -92,7 +92,7 @@ def gradient_quotient(loss: "Tensor", parameters: Sequence["Tensor"]) -> "Tensor
     return torch.stack(terms).sum() / sum(p.numel() for p in parameters)
 
 
-@network_scheme
+@network_scheme(fit=NETWORK)
 def gradinit(
     model: Model,
     *,

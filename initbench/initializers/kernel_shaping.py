@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from initbench.functions.activations import ACTIVATIONS
-from initbench.initializers._base import network_and_bias_scheme, require
+from initbench.initializers._base import PERCEPTRON, network_and_bias_scheme, require
 from initbench.initializers.model import Array, Model, Parameters, cast_parameters, layer_seed
 from initbench.initializers.moments import applied, curvature, derivative, kinked, nodes
 from initbench.initializers.scaling import lecun_normal
@@ -32,7 +32,7 @@ class Shaped(NamedTuple):
     delta: float = 0.0
 
 
-@network_and_bias_scheme
+@network_and_bias_scheme(fit=PERCEPTRON)
 def dks(
     model: Model,
     *,
@@ -68,7 +68,7 @@ def dks(
     return _absorbed(model, shaped, distribution, batches, seed, dtype)
 
 
-@network_and_bias_scheme
+@network_and_bias_scheme(fit=PERCEPTRON)
 def tat(
     model: Model,
     *,

@@ -6,7 +6,7 @@ layer position, `per_layer(first=…, hidden=…, last=…)`.
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
@@ -16,7 +16,7 @@ import numpy as np
 
 from initbench.errors import nearest, shown
 from initbench.functions.activations import ACTIVATIONS
-from initbench.initializers._base import INITIALIZERS, Array, Initializer, Position
+from initbench.initializers._base import INITIALIZERS, Array, Initializer, Position, Shape
 from initbench.initializers.model import Model, NoBatches, Parameters, positions
 from initbench.random import streams
 from initbench.registry import documentation, own_names_in, parsed_call
@@ -191,28 +191,58 @@ def runs_here(*names: str) -> bool:
     return True
 
 
-def unfit(initializer: str, layers: Sequence[tuple[int, int]], activation: str, bias: bool = False) -> str:
+def unfit(
+    initializer: str, shapes: Sequence[Shape], activation: str, bias: bool = False, is_perceptron: bool = True
+) -> str:
     """Return why an initializer cannot fill a network of these layers and this activation, or an empty string.
 
-    With `bias` the initializer is one of the biases. A plugin's function that this process cannot call fits.
+    `shapes` are those of the layers' weights, in the order of execution; `is_perceptron` states that the network is
+    dense layers with an activation between them, and nothing else. With `bias` the initializer is one of the biases. A
+    plugin's function that this process cannot call fits.
 
     >>> unfit("random_walk", ((784, 10),), "gelu")
     "random_walk: activation = 'gelu'; allowed: identity, relu, tanh"
-    >>> unfit("he_normal", ((784, 10),), "relu")
+    >>> unfit("he_normal", ((5, 5, 1, 6), (3456, 10)), "relu", is_perceptron=False)
     ''
+    >>> unfit("identity", ((5, 5, 1, 6), (3456, 10)), "relu", is_perceptron=False)
+    'identity fits weights of 2 dimensions, [fan_in, fan_out], and the first layer is 5 × 5 × 1 × 6'
     """
     if not runs_here(initializer, activation):
         return ""
-    schemes = of_layers(initializer, len(layers))
+    depth = len(shapes)
+    schemes = of_layers(initializer, depth)
+    if not bias and (misfit := _misfit(dict.fromkeys(schemes), shapes, is_perceptron)):
+        return misfit
     if is_network_scheme(initializer):
-        return _refusal(initializer, activation, "hidden", len(layers))
-    for scheme, shape, position in zip(schemes, layers, positions(len(layers)), strict=True):
+        return _refusal(initializer, activation, "hidden", depth)
+    for layer, (scheme, shape, position) in enumerate(zip(schemes, shapes, positions(depth), strict=True)):
         entry = _entry(scheme)
         if not bias and not entry.fit.test(shape):
-            return f"{entry.name} fits {entry.fit.words}, and the {position} layer is {shape[0]} × {shape[1]}"
-        if refusal := _refusal(scheme, activation, position, len(layers), bias):
+            return f"{entry.name} fits {entry.fit.words}, and {_layer_in_words(layer, shapes)}"
+        if refusal := _refusal(scheme, activation, position, depth, bias):
             return refusal
     return ""
+
+
+def _misfit(schemes: Iterable[str], shapes: Sequence[Shape], is_perceptron: bool) -> str:
+    """Return why schemes do not fit a network as a whole, whatever the shape of a layer, or an empty string."""
+    for entry in map(_entry, schemes):
+        if entry.fit.network == "perceptron" and not is_perceptron:
+            convolution = next((layer for layer, shape in enumerate(shapes) if len(shape) > 2), None)
+            other = "this network has other parts, such as shortcuts or normalization"
+            reason = other if convolution is None else _layer_in_words(convolution, shapes)
+            return f"{entry.name} fits {entry.fit.words}, and {reason}"
+        if entry.fit.network == "convolution" and all(len(shape) == 2 for shape in shapes):
+            reason = f"this network has none: {_layer_in_words(0, shapes)}"
+            return f"{entry.name} fits {entry.fit.words}, and {reason}"
+    return ""
+
+
+def _layer_in_words(layer: int, shapes: Sequence[Shape]) -> str:
+    """Return a layer and its shape: `the first layer is 5 × 5 × 1 × 6`."""
+    position = positions(len(shapes))[layer]
+    name = f"layer {layer + 1}" if position == "hidden" else f"the {position} layer"
+    return f"{name} is {' × '.join(map(str, shapes[layer]))}"
 
 
 def _refusal(scheme: str, activation: str, position: Position, depth: int, bias: bool = False) -> str:

@@ -3,7 +3,7 @@
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,15 +33,13 @@ if TYPE_CHECKING:
     from scipy.stats.distributions import rv_frozen
 
 CONVOLUTION = Fit(
-    "convolutions, [..., channels_in, channels_out] of 3 dimensions or more",
-    lambda shape: len(shape) >= 3,
+    "convolutions, [..., channels_in, channels_out], and dense layers beside them",
+    lambda shape: len(shape) >= 2,
     (1, 1, 2, 2),
+    network="convolution",
 )
-WIDENING_CONVOLUTION = Fit(
-    "convolutions, [..., channels_in, channels_out] of 3 dimensions or more, channels_in at most channels_out",
-    lambda shape: len(shape) >= 3 and shape[-2] <= shape[-1],
-    (1, 1, 2, 2),
-)
+
+convolution_scheme = partial(INITIALIZERS.register, "single-layer", fit=CONVOLUTION)
 
 GROUP = 256  # rows that are updated together
 SMALL_PRODUCT = 2**17  # multiplications; OpenBLAS takes one thread up to twice as many
@@ -180,11 +178,13 @@ def idinit(shape: Shape, *, tau: float = 1.0, seed: Seed = None, dtype: DTypeLik
     return rounded(tau * (np.arange(fan_in)[:, None] == np.arange(fan_out) % fan_in), dtype)
 
 
-@INITIALIZERS.register("single-layer", fit=CONVOLUTION)
+@convolution_scheme()
 def dirac(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Dirac: a convolution that passes channel i on as channel i: 1 at the centre of the field, size // 2, else 0.
 
-    PyTorch's `dirac_` (one group); Zagoruyko & Komodakis 2017, "DiracNets", take it as a part of the layer.
+    A dense layer is a convolution of one pixel: as much of the identity as there is. PyTorch's `dirac_`, and where a
+    convolution has groups its `dirac_(groups=…)`: each group passes its own channels on. Zagoruyko & Komodakis 2017,
+    "DiracNets", take it as a part of the layer.
 
     When to use it: for convolutions that are to begin as the identity.
     """
@@ -194,17 +194,20 @@ def dirac(shape: Shape, *, seed: Seed = None, dtype: DTypeLike = np.float32) -> 
     return W
 
 
-@INITIALIZERS.register("single-layer", fit=WIDENING_CONVOLUTION)
+@convolution_scheme()
 def delta_orthogonal(shape: Shape, *, gain: float = 1.0, seed: Seed = None, dtype: DTypeLike = np.float32) -> Array:
     """Delta-orthogonal: an orthogonal matrix of the channels at the centre of the field, (size − 1) // 2, else 0.
 
-    Source: Xiao et al. 2018, "Dynamical Isometry and a Mean Field Theory of CNNs", algorithm 2; JAX's
-    `delta_orthogonal`. gain (default 1) as in `orthogonal`. Raises ValueError where there are more channels in than
-    out.
+    gain (default 1) as in `orthogonal`. Where there are at most as many channels in as out, a convolution keeps the
+    norm of what enters it, and so the paper and JAX's `delta_orthogonal` require. Networks have other layers too, and
+    here it goes beyond: channels that narrow have a semi-orthogonal matrix, as in `orthogonal`, and a dense layer is a
+    convolution of one pixel.
+
+    Source: Xiao et al. 2018, "Dynamical Isometry and a Mean Field Theory of CNNs", algorithm 2.
 
     When to use it: for very deep convolutional networks.
     """
-    *field, channels_in, channels_out = checked(shape, WIDENING_CONVOLUTION)
+    *field, channels_in, channels_out = checked(shape, CONVOLUTION)
     W = np.zeros(shape, floating(dtype))
     W[tuple((size - 1) // 2 for size in field)] = orthogonal(
         (channels_in, channels_out), gain=gain, seed=seed, dtype=dtype

@@ -20,7 +20,7 @@ from initbench.errors import UserError, printable
 from initbench.functions.activations import ACTIVATIONS, Activation
 from initbench.functions.losses import LOSSES, Loss
 from initbench.functions.optimizers import OPTIMIZERS, Optimizer
-from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIGHTS_OR_BIAS, Initializer
+from initbench.initializers._base import INITIALIZERS, NETWORK, WEIGHTS, WEIGHTS_OR_BIAS, Initializer
 from initbench.initializers.model import Model, Parameters
 from initbench.models.built_in import MODELS
 from initbench.plugins import arrays, store
@@ -277,5 +277,5 @@ def _record(fields: Mapping[str, Any], bundle: Bundle) -> Entry:
     if fields["kind"] == "optimizer":
         return Optimizer(**common, torch=elsewhere, n_arrays=fields["n_arrays"])
     tags = common["tags"]
-    fit = PERCEPTRON if "network" in tags else WEIGHTS_OR_BIAS if "bias" in tags else WEIGHTS
+    fit = NETWORK if "network" in tags else WEIGHTS_OR_BIAS if "bias" in tags else WEIGHTS
     return Initializer(**common, fit=fit)

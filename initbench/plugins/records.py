@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import numpy as np
 
 from initbench.errors import PluginError, UserError, shown
-from initbench.initializers._base import INITIALIZERS, PERCEPTRON, WEIGHTS, WEIGHTS_OR_BIAS, Initializer, floating
+from initbench.initializers._base import INITIALIZERS, NETWORK, WEIGHTS, WEIGHTS_OR_BIAS, Initializer, floating
 from initbench.initializers.model import Model
 from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
@@ -246,7 +246,7 @@ def _initializer(
             return _checked_layers(parameters, model, dtype if "dtype" in takes else None, dtype, origin)
 
         fields |= {"tags": frozenset({"network"}), "supplied": frozenset({"seed", "dtype"})}
-        return Initializer(**fields, function=of_network, fit=PERCEPTRON)
+        return Initializer(**fields, function=of_network, fit=NETWORK)
 
     @wraps(called)
     def of_layer(shape: tuple[int, ...], *, dtype: Any = np.float32, **keywords: Any) -> Any:
