@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.peers.work import Data, Split, prepared, to_logits
 from initbench.data.datasets import Arrays
+from initbench.functions.pytorch import activation
 from initbench.spec.cell import Cell
-from initbench.training import plain
-from initbench.training.parameters import initial_parameters
+from initbench.training.modules import initialized_module
 
 LOSSES = {"mse": F.mse_loss, "cross_entropy": F.cross_entropy}
 
@@ -31,8 +31,8 @@ EVALUATION_BATCH = 1000
 
 def network(cell: Cell) -> nn.Sequential:
     """The cell's network from its initial weights, to the logits where the loss wants these."""
-    model = plain.network(cell, initial_parameters(cell, cell.layers(784, 10)))
-    return model[:-1] if to_logits(cell) else model
+    module, _ = initialized_module(cell, (28, 28, 1), 10)
+    return nn.Sequential(module) if to_logits(cell) else nn.Sequential(module, activation(cell.output_activation))
 
 
 def tensors(split: Split, loss: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -132,5 +132,5 @@ def operations_per_step(cell: Cell, lit_pixels_only: bool = False) -> float:
     """
     source = datasets.find("mnist")
     if lit_pixels_only:
-        source = replace(source, pixels=source.active_pixels)
+        source = replace(source, height=1, width=1, channels=source.active_pixels)
     return Stack((cell,), source).operations / (cell.epochs * cell.steps_per_epoch)

@@ -204,7 +204,8 @@ def file() -> Path:
 
 def _key(kind: Kind, pool: WorkerPool) -> str:
     machine = pool.processor, pool.device, pool.slot_count, __version__, version("torch")
-    return " | ".join(map(str, (*machine, *kind)))
+    *of_stack, standardize, plain = kind
+    return " | ".join(map(str, (*machine, *of_stack, *["standardize"] * standardize, *[plain] * bool(plain))))
 
 
 def _read() -> dict[str, list[dict[str, float]]]:

@@ -48,8 +48,10 @@ def kind_of(cell: Cell) -> Kind:
     kind = Kind(cell.dataset, cell.hidden, cell.optimizer, cell.batch_size, cell.precision, cell.standardize)
     if cell.is_fused:
         return kind
-    settings = (cell.model, cell.activation, cell.output_activation, cell.normalization, cell.dropout > 0)
-    return kind._replace(plain=", ".join(map(str, (*settings, cell.loss, cell.augment, cell.gradient_clipping > 0))))
+    functions = (cell.activation, cell.output_activation, cell.loss)
+    model = (cell.model, cell.normalization, f"dropout={cell.dropout > 0}")
+    steps = (cell.augment, f"clipping={cell.gradient_clipping > 0}")
+    return kind._replace(plain=", ".join((*functions, *model, *steps)))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from initbench.errors import nearest, shown
 from initbench.functions.activations import ACTIVATIONS
-from initbench.initializers._base import INITIALIZERS, Array, Initializer, Position, Shape
+from initbench.initializers._base import INITIALIZERS, Array, Initializer, Position, Shape, fans
 from initbench.initializers.model import Model, NoBatches, Parameters, positions
 from initbench.random import streams
 from initbench.registry import documentation, own_names_in, parsed_call
@@ -291,7 +291,7 @@ def probe(initializer: str) -> None:
             raise ValueError(refusal)
 
 
-def parameters(initializer: str, bias_initializer: str, model: Model, seed: int, dtype: Any = np.float32) -> Parameters:
+def parameters(initializer: str, bias_initializer: str, model: Any, seed: int, dtype: Any = np.float32) -> Parameters:
     """Return for each layer of a model its weights `[fan_in, fan_out]` and its bias `[fan_out]`.
 
     They come from the streams of the seed: one for the weights of each layer and one for its bias. A scheme of whole
@@ -302,9 +302,14 @@ def parameters(initializer: str, bias_initializer: str, model: Model, seed: int,
     def filled(schemes: Sequence[str], bias: bool, kind: Any) -> list[Array]:
         arrays = []
         for layer, (scheme, shape, position) in enumerate(zip(schemes, model.layers, positions(depth), strict=True)):
-            supplied = {"activation": model.nonlinearity, "position": position, "depth": depth, "fan_in": shape[0]}
+            supplied = {
+                "activation": model.nonlinearity,
+                "position": position,
+                "depth": depth,
+                "fan_in": fans(shape)[0],
+            }
             stream = streams.biases(seed, layer) if bias else streams.weights(seed, layer)
-            arrays.append(INITIALIZERS.call(scheme, shape[1:] if bias else shape, **supplied, seed=stream, dtype=kind))
+            arrays.append(INITIALIZERS.call(scheme, shape[-1:] if bias else shape, **supplied, seed=stream, dtype=kind))
         return arrays
 
     bias_schemes = of_layers(bias_initializer, depth)

@@ -27,7 +27,6 @@ class Layer(NamedTuple):
     groups: int = 1
     positions: int = 1  # the products with the weights for an image: those of a convolution's output
     has_bias: bool = True
-    name: str = ""  # in PyTorch's module, as "2" or "encoder.0"
 
     @property
     def weight_count(self) -> int:
@@ -121,24 +120,24 @@ def architecture(
 ) -> Architecture:
     """Return the architecture of a sequence of blocks, for images of a shape; ValueError where they are too small."""
     layers: list[Layer] = []
-    units, other, _ = _walk(blocks, shape, normalization, layers, "")
+    units, other, _ = _walk(blocks, shape, normalization, layers)
     return Architecture(tuple(layers), units, other, is_perceptron)
 
 
-def _walk(blocks: Blocks, shape: Shape, normalization: str, layers: list[Layer], prefix: str) -> tuple[int, int, Shape]:
+def _walk(blocks: Blocks, shape: Shape, normalization: str, layers: list[Layer]) -> tuple[int, int, Shape]:
     """Append the layers of the blocks; returns their units, their other parameters, and the shape that they return."""
     units = other = 0
-    for index, block in enumerate(built(blocks, normalization)):
-        name, after = f"{prefix}{index}", output_shape(block, shape)
+    for block in built(blocks, normalization):
+        after = output_shape(block, shape)
         if min(after) < 1:
             raise ValueError("the images are too small for it")
         if isinstance(block, Residual):
-            inner_units, inner_other, _ = _walk(block.blocks, shape, normalization, layers, f"{name}.branch.")
+            inner_units, inner_other, _ = _walk(block.blocks, shape, normalization, layers)
             units, other = units + inner_units, other + inner_other
         elif isinstance(block, Convolution):
-            layers.append(Layer((block.size, block.size, shape[2], block.channels), 1, after[0] * after[1], name=name))
+            layers.append(Layer((block.size, block.size, shape[2], block.channels), 1, after[0] * after[1]))
         elif isinstance(block, Dense):
-            layers.append(Layer((math.prod(shape), block.width), name=name))
+            layers.append(Layer((math.prod(shape), block.width)))
         elif isinstance(block, Normalization):
             other += 2 * shape[2]
         units += math.prod(after)

@@ -1,6 +1,6 @@
 """The PyTorch modules of built-in models, from their blocks.
 
-Weights and biases of layers are left empty, for the initializer: nothing is drawn for them.
+Weights and biases of layers are zeros, for the initializer to fill: nothing is drawn for them.
 """
 
 import math
@@ -70,9 +70,9 @@ def _sequential(
         _, _, channels = shape
         if isinstance(block, Convolution):
             fields = {"kernel_size": block.size, "stride": block.stride, "padding": block.padding}
-            modules.append(_empty(nn.Conv2d, channels, block.channels, **fields, dtype=dtype))
+            modules.append(_zeros(nn.Conv2d, channels, block.channels, **fields, dtype=dtype))
         elif isinstance(block, Dense):
-            modules.append(_empty(nn.Linear, math.prod(shape), block.width, dtype=dtype))
+            modules.append(_zeros(nn.Linear, math.prod(shape), block.width, dtype=dtype))
         elif isinstance(block, Pooling):
             modules.append(_pooling(block))
         elif isinstance(block, Flatten):
@@ -91,8 +91,11 @@ def _sequential(
     return nn.Sequential(*modules)
 
 
-def _empty(kind: type[nn.Module], *sizes: int, **keywords: Any) -> nn.Module:
+def _zeros(kind: type[nn.Module], *sizes: int, **keywords: Any) -> nn.Module:
     layer: nn.Module = nn.utils.skip_init(kind, *sizes, **keywords)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
     return layer
 
 

@@ -99,10 +99,16 @@ def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = Non
     for name, part in module.named_modules():
         own = part._parameters
         if isinstance(part, LAYERS) and isinstance(own.get("weight"), nn.Parameter) and id(part.weight) not in layers:
-            layer = Layer(*_shape_of(part), positions.get(id(part.weight), 0), own.get("bias") is not None, name)
+            layer = Layer(*_shape_of(part), positions.get(id(part.weight), 0), own.get("bias") is not None)
             layers[id(part.weight)] = ModuleLayer(name, part, layer)
     order = {key: index for index, key in enumerate(positions)}
     return [layers[key] for key in sorted(layers, key=lambda key: order.get(key, len(order)))]
+
+
+def layers_as(module: nn.Module, network: Architecture) -> list[ModuleLayer]:
+    """Return the layers of a built-in model's module, which are executed in the order of their definition."""
+    parts = [(name, part) for name, part in module.named_modules() if isinstance(part, LAYERS)]
+    return [ModuleLayer(*named, layer) for named, layer in zip(parts, network.layers, strict=True)]
 
 
 def _shape_of(part: Any) -> tuple[tuple[int, ...], int]:

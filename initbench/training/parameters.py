@@ -1,7 +1,7 @@
 """The initial weights and biases of a cell, computed on the CPU by NumPy, the same for every trainer."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,18 +37,24 @@ class Batches:
                 yield self.read(order[start : start + self.batch_size])
 
 
+def batches_of(cell: Cell, read: Callable[[Array], Batch] | None) -> Iterable[Batch]:
+    """Return the batches of a cell's training, or none without `read`."""
+    return Batches(cell.seed, cell.train_size, cell.batch_size, read) if read else ()
+
+
 def initial_parameters(
     cell: Cell,
     layers: tuple[tuple[int, int], ...],
     read: Callable[[Array], Batch] | None = None,
     dtype: str = "float32",
 ) -> Parameters:
-    """Return for each layer the weights `[fan_in, fan_out]` and the bias `[fan_out]`, from the streams of the seed.
+    """Return for each layer of a perceptron the weights `[fan_in, fan_out]` and the bias `[fan_out]`.
+
+    They come from the streams of the seed.
 
     `read` returns images and labels by their rows, for initializers that use data.
     """
-    batches = Batches(cell.seed, cell.train_size, cell.batch_size, read) if read else ()
-    model = Model(layers, batches, cell.activation, cell.output_activation, cell.loss)
+    model = Model(layers, batches_of(cell, read), cell.activation, cell.output_activation, cell.loss)
     parameters = schemes.parameters(cell.initializer, cell.bias_initializer, model, cell.seed, dtype)
     if digests_in(cell.initializer, cell.bias_initializer):  # a plugin's code has run
         prepare_process()

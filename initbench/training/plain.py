@@ -1,8 +1,9 @@
 """The plain loop: one cell in ordinary PyTorch, `nn.Module`, autograd and an optimizer.
 
-It trains the cells of which a function has no fused form, and shows what every setting means: the tests compare the
-stacked trainer with it. The initial weights and the batches are the same in both. What PyTorch draws at random (in a
-module's parameters, or in `nn.RReLU`) is drawn from the cell's seed and the epoch alone.
+It trains the cells that are no plain perceptrons, and those of which a function has no fused form, and it shows what
+every setting means: the tests compare the stacked trainer with it. The initial weights and the batches are the same in
+both. What PyTorch draws at random (in a module's parameters, or in `nn.RReLU`) is drawn from the cell's seed and the
+epoch alone.
 """
 
 import time
@@ -20,10 +21,12 @@ from initbench.functions import pytorch
 from initbench.functions.losses import computed_output
 from initbench.initializers.model import Array, Batch, Parameters
 from initbench.models.architecture import EVALUATION_BATCH
+from initbench.models.built_in import PERCEPTRON
 from initbench.plugins.records import seed_generators
 from initbench.random import streams
 from initbench.spec.cell import Cell
-from initbench.training.parameters import Initialized, initial_parameters
+from initbench.training.modules import initialized_module
+from initbench.training.parameters import Initialized
 from initbench.training.process import prepare_process
 from initbench.training.stack import Epoch, quickly_initialized, same_bits
 
@@ -48,7 +51,7 @@ class PlainData:
     def __init__(self, arrays: Arrays, device: str = "cpu") -> None:
         split = arrays.validation_size
         self.device = torch.device(device)
-        self.pixels, self.classes = arrays.train_images.shape[1], arrays.classes
+        self.shape, self.pixels, self.classes = arrays.shape, arrays.train_images.shape[1], arrays.classes
         self.train = self._split(arrays.train_images[split:], arrays.train_labels[split:])
         self.validation = self._split(arrays.train_images[:split], arrays.train_labels[:split])
         self.test = self._split(arrays.test_images, arrays.test_labels)
@@ -64,22 +67,6 @@ class PlainData:
         indices = torch.from_numpy(rows).to(self.device)
         images, labels = (array.index_select(0, indices).cpu().numpy() for array in self.train)
         return images / 255.0, labels
-
-
-def network(cell: Cell, parameters: Parameters, dtype: torch.dtype = torch.float32) -> nn.Sequential:
-    """Return linear layers with these initial weights and biases, and after each its activation, a module of its own.
-
-    The last one is the output activation, unless the loss applies it: the network returns what the loss takes.
-    """
-    modules: list[nn.Module] = []
-    for weights, bias in parameters:
-        linear: nn.Linear = nn.utils.skip_init(nn.Linear, *weights.shape, dtype=dtype)  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(weights).T)  # PyTorch stores [fan_out, fan_in]
-            linear.bias.copy_(torch.from_numpy(bias))
-        modules += [linear, pytorch.activation(cell.activation)]
-    modules[-1] = pytorch.activation(computed_output(cell.loss, cell.output_activation))
-    return nn.Sequential(*modules).to(dtype)
 
 
 def descend(
@@ -114,12 +101,11 @@ class Loop:
         prepare_process()  # the functions of an earlier cell may have changed the settings
         torch.backends.cuda.matmul.allow_tf32 = False
         self.cell, self.data, self.dtype = cell, data, dtype
-        layers = cell.layers(data.pixels, data.classes)
         begin = time.perf_counter()
-        parameters = initial_parameters(cell, layers, data.read, str(dtype).removeprefix("torch."))
+        module, parameters = initialized_module(cell, data.shape, data.classes, data.read, dtype)
         initialized(cell, time.perf_counter() - begin, parameters)
-        seed_generators(streams.of_functions(cell.seed, 0))  # an initializer may have drawn from them
-        self.model = network(cell, parameters, dtype).to(data.device)
+        output_activation = pytorch.activation(computed_output(cell.loss, cell.output_activation))
+        self.model = nn.Sequential(module, output_activation).to(dtype).to(data.device)
         self.loss = pytorch.loss_function(cell.loss)
         self.optimizer = pytorch.optimizer(cell.optimizer, self.model.parameters(), cell.rate(1))
         self._initial_rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -152,7 +138,7 @@ class Loop:
                 if self._done == len(self._batches):
                     self._done = 0
                 rows = self._batches[self._done]
-                x = self._scaled(images.index_select(0, rows))
+                x = self._input(images.index_select(0, rows))
                 value = descend(self.model, self.loss, self.optimizer, x, labels.index_select(0, rows))
                 self._losses[self._done] = value
                 self._done += 1
@@ -188,7 +174,7 @@ class Loop:
         # Not in inference mode: a module may keep a tensor that it makes here, and could then not train with it.
         with _deterministic(), torch.no_grad(), self._errors_after_divergence_ignored():
             for images, labels in zip(*(torch.split(array, EVALUATION_BATCH) for array in split), strict=True):
-                output = self.model(self._scaled(images))
+                output = self.model(self._input(images))
                 loss += self.loss(output, labels).double() * len(labels)
                 correct += (output.argmax(1) == labels).sum()
         count = len(split.labels)
@@ -196,9 +182,13 @@ class Loop:
         self.diverged = self.diverged or not np.isfinite(mean)
         return (np.nan, np.nan) if self.diverged else (mean, correct.item() / count)
 
-    def _scaled(self, images: Tensor) -> Tensor:
-        """Return images as numbers from 0 to 1, in memory that is used again."""
-        return self._images[: len(images)].copy_(images).div_(255)
+    def _input(self, images: Tensor) -> Tensor:
+        """Return images as the model takes them, in memory that is used again: of a perceptron as rows of pixels."""
+        x = self._images[: len(images)].copy_(images).div_(255)
+        if self.cell.model == PERCEPTRON:
+            return x
+        height, width, channels = self.data.shape
+        return x.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
     def finish(self) -> "Loop":
         """Wait until the GPU has done the steps."""
@@ -208,9 +198,10 @@ class Loop:
 
     @property
     def numbers(self) -> list[Tensor]:
-        """The parameters, the losses, and an evaluation."""
+        """The parameters and buffers, the losses, and an evaluation."""
         evaluated = self.evaluate(Split(*(array[: 2 * EVALUATION_BATCH] for array in self.data.validation)))
-        return [*self.model.parameters(), self._losses, torch.tensor(evaluated, dtype=torch.float64)]
+        arrays = [*self.model.parameters(), *self.model.buffers()]
+        return [*arrays, self._losses, torch.tensor(evaluated, dtype=torch.float64)]
 
 
 def train(
@@ -238,6 +229,11 @@ def train(
             progress(epoch - 1 + done / cell.steps_per_epoch)
         progress(epoch)
         yield Epoch(epoch, loop.losses, *evaluated())
+
+
+def parameters(cell: Cell, data: PlainData) -> Parameters:
+    """Return the initial parameters of a cell, for each layer its weights and its bias."""
+    return initialized_module(cell, data.shape, data.classes, data.read)[1]
 
 
 def repeats(cell: Cell, data: PlainData) -> bool:

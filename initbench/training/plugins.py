@@ -14,6 +14,7 @@ from initbench.plugins.loader import PREFIX, located
 from initbench.plugins.trial import digest_of, not_repeated
 from initbench.registry import digests_in, own_names_in, shorten_digests
 from initbench.spec.cell import Cell
+from initbench.training import plain
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
 from initbench.training.plain import PlainData
@@ -56,6 +57,13 @@ def reason(error: BaseException) -> str:
 _first: dict[tuple[str, ...], tuple[Cell, str]] = {}
 
 
+def parameters(cell: Cell, data: Data | PlainData) -> Parameters:
+    """Return the initial parameters of a cell, as its training begins with them."""
+    if isinstance(data, PlainData):
+        return plain.parameters(cell, data)
+    return initial_parameters(cell, cell.layers(data.pixels, data.classes), data.read)
+
+
 class Repeats:
     """The check, for a stack, that own initializers are functions of their arguments alone.
 
@@ -69,7 +77,7 @@ class Repeats:
     def add(self, cell: Cell, parameters: Parameters) -> None:
         """Take note of the parameters that a cell's training begins with."""
         if digests_in(cell.initializer, cell.bias_initializer):
-            key = cell.initializer, cell.bias_initializer, cell.dataset, cell.hidden
+            key = cell.initializer, cell.bias_initializer, cell.dataset, cell.model, cell.hidden
             self._keys.add(key)
             _first.setdefault(key, (cell, digest_of(itertools.chain.from_iterable(parameters))))
 
@@ -80,7 +88,5 @@ class Repeats:
         """
         for key in sorted(self._keys):
             cell, digest = _first[key]
-            layers = cell.layers(data.pixels, data.classes)
-            again = initial_parameters(cell, layers, data.read)
-            if digest_of(itertools.chain.from_iterable(again)) != digest:
+            if digest_of(itertools.chain.from_iterable(parameters(cell, data))) != digest:
                 raise PluginError(not_repeated(next(name for text in key[:2] for name in sorted(own_names_in(text)))))

@@ -38,7 +38,6 @@ from initbench.system import threads
 from initbench.system.hardware import cpu_name
 from initbench.training import plain, plugins
 from initbench.training.data import Data
-from initbench.training.parameters import initial_parameters
 from initbench.training.plain import Loop, PlainData
 from initbench.training.process import prepare_process
 from initbench.training.stack import Epoch, Steps, bits_hold, quickly_initialized, train
@@ -118,7 +117,10 @@ def _serve(
         _send(replies, event="done", task=number, **{task["action"]: measured})
         return
     functions = tuple((cell.activation, cell.output_activation, cell.loss) for cell in cells)
-    shape = (cells[0].hidden, cells[0].optimizer, cells[0].batch_size, cells[0].precision, source.name, functions)
+    first = cells[0]
+    of_model = (first.model, first.hidden, first.normalization, first.dropout, first.augment, first.gradient_clipping)
+    of_steps = (first.optimizer, first.batch_size, first.precision, first.standardize, source.name)
+    shape = (*of_model, *of_steps, functions)
     start = time.perf_counter()
     if shape not in exact:
         exact[shape] = all(_in_available_memory(lambda part: [_bits_hold(part, data)] * len(part), cells))
@@ -244,11 +246,10 @@ def _speed(cells: list[Cell], data: Data | PlainData) -> dict[str, float]:
 
 def _initialization(cells: list[Cell], data: Data | PlainData) -> float:
     """Return the seconds that the initial weights of a cell take."""
-    layers = cells[0].layers(data.pixels, data.classes)
     seconds = 0.0
     for _ in range(2):  # the first time includes imports, and solutions that are then cached
         begin = time.perf_counter()
-        initial_parameters(cells[0], layers, data.read)
+        plugins.parameters(cells[0], data)
         seconds = time.perf_counter() - begin
         if seconds > 1:
             break

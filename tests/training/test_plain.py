@@ -212,7 +212,7 @@ def test_what_an_own_function_sets_for_the_process_changes_no_later_cell(small):
 
 def test_the_parameters_of_a_module_are_trained_and_begin_as_the_cell_says(small):
     loop = Loop(make_cell(activation=own("Learned(start=0.5)"), hidden="16-8"), PlainData(small))
-    slopes = [loop.model[1].weight, loop.model[3].weight]
+    slopes = [loop.model[0][2].weight, loop.model[0][4].weight]
     assert [slope.item() for slope in slopes] == [0.5, 0.5]
     loop.take(5)
     assert len({0.5, *(slope.item() for slope in slopes)}) == 3
