@@ -1,7 +1,9 @@
 """The cell: one complete, resolved specification of one training run."""
 
 import hashlib
+import math
 from collections.abc import Iterable
+from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -142,15 +144,48 @@ class Cell(NamedTuple):
         """Return the learning rate of an epoch; epochs count from 1.
 
         `constant` is learning_rate · (1 − lr_decay) in every epoch, as the article's code computes it; `exponential` is
-        learning_rate · (1 − lr_decay)^(epoch − 1), as the article describes it.
+        learning_rate · (1 − lr_decay)^(epoch − 1), as the article describes it. `cosine` is learning_rate here: its
+        factor, and a warm-up's, change at every step (`step_rates`).
         """
-        power = 1 if self.lr_schedule == "constant" else epoch - 1
+        power = epoch - 1 if self.lr_schedule == "exponential" else 1
         return self.learning_rate * (1 - self.lr_decay) ** power
+
+    @property
+    def has_step_rates(self) -> bool:
+        """Whether the learning rate changes within epochs: with a warm-up, or along a cosine."""
+        return self.warmup_epochs > 0 or self.lr_schedule == "cosine"
+
+    def step_rates(self, epoch: int) -> list[float]:
+        """Return the learning rate of each step of an epoch: that of the epoch, times a factor.
+
+        There are T steps in all; the first W = round(warmup_epochs · steps_per_epoch) warm up. The factor of step t,
+        counted from 0, is (t + 1) / W where t < W (PyTorch's `LinearLR` from 1 / W, through W − 1 steps). Later it is
+        1, or in a `cosine` (1 + cos(π (t − W) / (T − W))) / 2 (PyTorch's `CosineAnnealingLR` through T − W steps).
+
+        >>> Cell(train_size=512, epochs=2, warmup_epochs=0.5, learning_rate=1.0).step_rates(1)
+        [0.5, 1.0, 1.0, 1.0]
+        """
+        steps, rate = self.steps_per_epoch, self.rate(epoch)
+        factors = _step_factors(self.lr_schedule == "cosine", self.warmup_epochs, steps, self.epochs, epoch)
+        return [rate * factor for factor in factors]
 
 
 FIRST = tuple(name for name in Cell._fields if name not in LATER)
 _first_values, _later_values = attrgetter(*FIRST), attrgetter(*LATER)
 _later_defaults = tuple(Cell._field_defaults[name] for name in LATER)
+
+
+@lru_cache(maxsize=16)  # the cells of a stack have few schedules
+def _step_factors(is_cosine: bool, warmup_epochs: float, steps: int, epochs: int, epoch: int) -> tuple[float, ...]:
+    warmup, end = round(warmup_epochs * steps), epochs * steps
+    return tuple(
+        (t + 1) / warmup
+        if t < warmup
+        else (1 + math.cos(math.pi * (t - warmup) / (end - warmup))) / 2
+        if is_cosine
+        else 1.0
+        for t in range((epoch - 1) * steps, epoch * steps)
+    )
 
 
 def _digest(version: int, values: Iterable[object]) -> str:

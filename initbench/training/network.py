@@ -83,8 +83,11 @@ class Network:
         self.rates = [self.zeros(1, columns), *(self.zeros(count, 1, 1) for _ in self.deeper)]
         losses = [kernels.loss(c.loss, data.classes) for c in self.cells]
         self.value_factors = torch.tensor([loss.value_factor for loss in losses], dtype=dtype, device=self.device)
-        self._gradient_factors = torch.tensor([loss.gradient_factor for loss in losses], dtype=dtype)
-        self.factors = self.zeros(count, 1, 1)
+        # The factors of a gradient at the output: the loss's, the mean over the batch, and, in plain gradient
+        # descent, the learning rate, for all layers at once.
+        factors = torch.tensor([loss.gradient_factor for loss in losses], dtype=dtype) / first.batch_size
+        self._gradient_factors = factors.to(self.device)
+        self.factors = self._gradient_factors.view(-1, 1, 1).clone()
         self._evaluations: dict[int, PassBuffers] = {}
 
     def zeros(self, *shape: int) -> Tensor:
@@ -121,16 +124,14 @@ class Network:
         """The multiple to which the images of a pass are padded, so that a cell's block is whole in every layer."""
         return max(kernels.BLOCK // gcd(kernels.BLOCK, width) for width in self.widths)
 
-    def set_rates(self, epoch: int) -> None:
-        """Set the cells' learning rates of an epoch."""
-        rates = torch.tensor([cell.rate(epoch) for cell in self.cells], dtype=self.dtype)
-        self.rates[0].copy_(rates.repeat_interleave(self.widths[0]).view(1, -1))
+    def set_rates(self, rates: Tensor) -> None:
+        """Set the cells' learning rates, `[cells]`."""
+        if self.is_plain_sgd:
+            torch.mul(self._gradient_factors, rates, out=self.factors.view(-1))
+            return
+        self.rates[0].view(len(rates), -1).copy_(rates.view(-1, 1))
         for array in self.rates[1:]:
             array.copy_(rates.view(-1, 1, 1))
-        # The factors of a gradient at the output: the loss's, the mean over the batch, and, in plain gradient
-        # descent, the learning rate, for all layers at once.
-        factors = self._gradient_factors / self.cells[0].batch_size
-        self.factors.copy_((factors * rates if self.is_plain_sgd else factors).view(-1, 1, 1))
 
     @property
     def weights(self) -> list[Tensor]:

@@ -75,11 +75,17 @@ def descend(
     optimizer: torch.optim.Optimizer,
     x: Tensor,
     labels: Tensor,
+    clipping: float = 0.0,
 ) -> Tensor:
-    """Take one step on a batch; returns its loss before the step."""
+    """Take one step on a batch; returns its loss before the step.
+
+    `clipping` is the largest norm of the gradient of all parameters together; 0 for no limit.
+    """
     value = loss(model(x), labels)
     optimizer.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
+    if clipping:
+        nn.utils.clip_grad_norm_(model.parameters(), clipping)
     optimizer.step()
     return value.detach()
 
@@ -119,12 +125,17 @@ class Loop:
         self._set_order(epoch)
         seed_generators(streams.of_functions(self.cell.seed, epoch))
         if self.cell.rate(epoch) != self.cell.rate(1):  # an optimizer with a schedule of its own is left alone
-            for group, rate in zip(self.optimizer.param_groups, self._initial_rates, strict=True):
-                group["lr"] = rate * (self.cell.rate(epoch) / self.cell.rate(1))
+            self._set_rate(self.cell.rate(epoch))
+
+    def _set_rate(self, rate: float) -> None:
+        """Set the learning rate; the groups of an optimizer keep the ratios of theirs."""
+        for group, initial_rate in zip(self.optimizer.param_groups, self._initial_rates, strict=True):
+            group["lr"] = initial_rate * (rate / self.cell.rate(1))
 
     def _set_order(self, epoch: int) -> None:
         cell = self.cell
         order = streams.order(cell.seed, epoch, cell.train_size)[: cell.steps_per_epoch * cell.batch_size]
+        self._step_rates = cell.step_rates(epoch) if cell.has_step_rates else []
         self._batches = torch.from_numpy(order).to(self.data.device).view(-1, cell.batch_size)
         self._done = 0
         self._losses.fill_(torch.nan)
@@ -137,9 +148,12 @@ class Loop:
             for _ in range(0 if self.diverged else count):
                 if self._done == len(self._batches):
                     self._done = 0
+                if self._step_rates:
+                    self._set_rate(self._step_rates[self._done])
                 rows = self._batches[self._done]
                 x = self._input(images.index_select(0, rows))
-                value = descend(self.model, self.loss, self.optimizer, x, labels.index_select(0, rows))
+                clipping = self.cell.gradient_clipping
+                value = descend(self.model, self.loss, self.optimizer, x, labels.index_select(0, rows), clipping)
                 self._losses[self._done] = value
                 self._done += 1
         return self

@@ -96,6 +96,10 @@ class Steps:
         self._cells, self._data = cells, data
         self._buffers = PassBuffers(self.network, first.batch_size, training=True)
         self._rows = torch.zeros(first.steps_per_epoch, first.batch_size, dtype=torch.int64, device=data.device)
+        # The learning rates of each step, or where no cell's change within an epoch, of the epoch: [steps, cells].
+        self._has_step_rates = any(cell.has_step_rates for cell in cells)
+        rates = first.steps_per_epoch if self._has_step_rates else 1
+        self._rates = torch.zeros(rates, len(self.network.cells), dtype=dtype, device=data.device)
         self._counter = torch.zeros(1, dtype=torch.int64, device=data.device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self.begin(1)
@@ -105,7 +109,10 @@ class Steps:
         first = self._cells[0]
         order = streams.order(first.seed, epoch, first.train_size)[: first.steps_per_epoch * first.batch_size]
         self._rows.copy_(torch.from_numpy(order).view(-1, first.batch_size))
-        self.network.set_rates(epoch)
+        cells = self.network.cells
+        by_cell = [cell.step_rates(epoch) if self._has_step_rates else [cell.rate(epoch)] for cell in cells]
+        self._rates.copy_(torch.tensor(by_cell, dtype=self._rates.dtype).T)
+        self.network.set_rates(self._rates[0])
         self._restart()
 
     def _restart(self) -> None:
@@ -121,6 +128,8 @@ class Steps:
             if self._data.device.type == "cuda":
                 self._take_recorded()
             else:
+                if self._has_step_rates:
+                    self.network.set_rates(self._rates[self._done])
                 self._buffers.take_batch(next(self._batches))
                 self.network.step(self._buffers, self.losses[self._done])
             self._done += 1
@@ -145,6 +154,8 @@ class Steps:
         """Take the counter's step and increment it: the same operations on the same arrays at every step."""
         rows = self._rows.index_select(0, self._counter).flatten()
         self._buffers.take_batch(self._data.batch(rows))
+        if self._has_step_rates:
+            self.network.set_rates(self._rates.index_select(0, self._counter).flatten())
         losses = torch.empty_like(self.losses[0])
         self.network.step(self._buffers, losses)
         self.losses.index_copy_(0, self._counter, losses.view(1, -1))
