@@ -198,7 +198,8 @@ def training_bytes(network: Architecture, optimizer: str, batch_size: int) -> fl
     """
     arrays = OPTIMIZERS.lookup(optimizer)[0].n_arrays
     parameters = network.weight_count + network.other_parameters
-    return 4.0 * (arrays * parameters + 3 * max(batch_size, EVALUATION_BATCH) * network.units)
+    units = sum(shape[-1] for shape in network.shapes) if network.is_perceptron else network.units
+    return 4.0 * (arrays * parameters + 3 * max(batch_size, EVALUATION_BATCH) * units)
 
 
 def shapes_in_words(shapes: Sequence[tuple[int, ...]]) -> str:

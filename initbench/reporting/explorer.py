@@ -13,7 +13,7 @@ from initbench import stats
 from initbench.reporting import limits, names, numbers
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.templates import label
-from initbench.results.table import csv_bytes
+from initbench.results.table import csv_bytes, plain_columns
 
 LABELS = {
     "test_accuracy": "Test accuracy",
@@ -149,7 +149,5 @@ def csv_address(frame: pd.DataFrame) -> str:
 def parquet_address(frame: pd.DataFrame) -> str:
     """A table as a data URL: Parquet."""
     buffer = io.BytesIO()
-    types: dict[str, Any] = {"category": str, "int32": "int64"}  # a long table's columns as those of a short one
-    plain = frame.astype({c: types[str(frame[c].dtype)] for c in frame if str(frame[c].dtype) in types})
-    plain.to_parquet(buffer, index=False, compression="zstd")
+    plain_columns(frame).to_parquet(buffer, index=False, compression="zstd")
     return "data:application/vnd.apache.parquet;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -43,8 +43,8 @@ READ = ("cell", "status", "epoch", *METRICS)
 # The columns that may differ between two training runs of a cell.
 OUTCOMES = ("epoch", "status", *METRICS)
 
-# A longer table stores strings as categories (a code for each row) and integers in 32 bits where they fit: a million
-# cells of ten epochs take 1.1 GB instead of 3.3 GB.
+# A longer table stores strings and the settings of `LATER` as categories (a code for each row), and integers in 32 bits
+# where they fit: a million cells of ten epochs take 1.1 GB instead of 3.3 GB.
 MAX_PLAIN_ROWS = 1_000_000
 
 
@@ -76,8 +76,8 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], version: int = TRAI
     """Return the tidy table of these cells, in their order and by epoch, from tables with the columns `READ`.
 
     The tables name the cells by their ids in a version of the training. Rows of other cells and repeated rows are
-    dropped. Up to `MAX_PLAIN_ROWS` rows, the columns are `str`, `int64` and `float64`; beyond, strings are categorical
-    and integers are `int32` where they fit.
+    dropped. Up to `MAX_PLAIN_ROWS` rows, the columns are `str`, `int64`, `float64` and `bool`; beyond, strings and the
+    settings of `LATER` are categorical, and integers are `int32` where they fit.
     """
     import pandas as pd
 
@@ -91,31 +91,36 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], version: int = TRAI
         order, cell_index, epoch = order[~repeated], cell_index[~repeated], epoch[~repeated]
     plain = len(order) <= MAX_PLAIN_ROWS
 
-    def strings(codes: Any, categories: Sequence[str]) -> Any:
-        categorical = pd.Categorical.from_codes(codes, pd.Index(categories))
+    def categories(codes: Any, values: Sequence[Any]) -> Any:
+        categorical = pd.Categorical.from_codes(codes, pd.Index(values))
         return pd.Series(categorical).astype(str) if plain else categorical
 
     columns: dict[str, Any] = dict.fromkeys(COLUMNS)
     columns["epoch"] = epoch.astype(np.int64) if plain else epoch
-    columns["status"] = strings(np.frombuffer(values.pop("status"), np.int8)[order], statuses)
+    columns["status"] = categories(np.frombuffer(values.pop("status"), np.int8)[order], statuses)
     for name in METRICS:
         columns[name] = np.frombuffer(values.pop(name), float)[order]
     del order
-    columns["cell"] = strings(cell_index, ids)
+    columns["cell"] = categories(cell_index, ids)
     del ids
     for i, name in enumerate(SETTINGS):
         cell_values: list[Any] = [cell[i] for cell in cells]
-        if name in FLOATS:
-            columns[name] = np.array(cell_values, float)[cell_index]
-        elif name in BOOLEANS:
-            columns[name] = np.array(cell_values, bool)[cell_index]
-        elif name in INTEGERS:
+        if name in INTEGERS:
             short = not plain and max(cell_values) < 2**31
             columns[name] = np.array(cell_values, np.int32 if short else np.int64)[cell_index]
+        elif name in (*FLOATS, *BOOLEANS) and (plain or name not in LATER):
+            columns[name] = np.array(cell_values, float if name in FLOATS else bool)[cell_index]
         else:
             codes = {value: code for code, value in enumerate(dict.fromkeys(cell_values))}
-            columns[name] = strings(np.array([codes[v] for v in cell_values], np.int32)[cell_index], list(codes))
+            columns[name] = categories(np.array([codes[v] for v in cell_values], np.int32)[cell_index], list(codes))
     return pd.DataFrame(columns, copy=False)
+
+
+def plain_columns(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a long table with the columns of a short one."""
+    types: dict[str, Any] = {**dict.fromkeys(INTEGERS, "int64"), **dict.fromkeys(FLOATS, float)}
+    types |= dict.fromkeys(BOOLEANS, bool)
+    return frame.astype({name: types.get(name, str) for name in map(str, frame)})
 
 
 def csv_bytes(frame: "pd.DataFrame") -> bytes:

@@ -88,8 +88,9 @@ def by_combination(table: pd.DataFrame, combination: Sequence[str]) -> list[pd.D
 
 
 def without_categories(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with strings for categories, which long tables have, and each in an order of its own."""
-    return table.astype(dict.fromkeys(table.select_dtypes("category"), str))
+    """Return the table with plain values for categories, which long tables have, and each in an order of its own."""
+    categories = {name: table[name].cat.categories.dtype for name in table.select_dtypes("category")}
+    return table.astype({name: kind if kind.kind in "fb" else str for name, kind in categories.items()})
 
 
 def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from initbench.errors import nearest, shown
 from initbench.stats._arguments import check_frame, check_table, combination_of
-from initbench.stats._means import by_combination
+from initbench.stats._means import by_combination, without_categories
 from initbench.stats._outcomes import METRIC, outcomes
 from initbench.stats._verdicts import SELECTION_METRIC, results_of, with_lower_ends
 from initbench.stats.chance import Chance
@@ -68,8 +68,8 @@ def at_rates(frame: pd.DataFrame, combination: Sequence[str], rates: pd.DataFram
             f"which = {shown(which)}; allowed: 'own_best' or 'common'{nearest(which, ('own_best', 'common'))}"
         )
     chosen = rates.loc[rates[which], keys]
-    categories = dict.fromkeys([key for key in keys if frame[key].dtype == "category"], str)
-    matches = frame[keys].astype(categories).merge(chosen.assign(_chosen=True), how="left", on=keys)["_chosen"].notna()
+    plain = without_categories(frame[keys])
+    matches = plain.merge(chosen.assign(_chosen=True), how="left", on=keys)["_chosen"].notna()
     return frame[matches.to_numpy()]
 
 
