@@ -6,6 +6,7 @@ They compute in float64, one cell at a time, so that what a cell starts from doe
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,7 +20,7 @@ from initbench.initializers._base import (
     standard_normal,
     standard_uniform,
 )
-from initbench.initializers.model import Array, Model, Parameters, cast_parameters, layer_seed
+from initbench.initializers.model import Array, Model, Network, Parameters, cast_parameters, layer_seed, layer_weights
 from initbench.initializers.moments import Z, applied, mean
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
@@ -31,7 +32,7 @@ MAX_ITERATIONS, MAX_BETA = 1000, 1000
 
 @network_scheme(fit=NETWORK)
 def lsuv(
-    model: Model,
+    model: Network,
     *,
     tolerance: float = 0.1,
     iterations: int = 10,
@@ -55,25 +56,25 @@ def lsuv(
     """
     require(0 < tolerance < math.inf, "tolerance", tolerance, "above 0")
     require(1 <= iterations <= MAX_ITERATIONS, "iterations", iterations, f"from 1 to {MAX_ITERATIONS}")
-    x, _ = model.batch(batches)
-    parameters = []
-    for layer, (shape, b) in enumerate(zip(model.layers, model.start_biases(), strict=True)):
-        W = orthogonal(shape, seed=layer_seed(seed, layer), dtype=np.float64)
-        z = x @ W + b
+    images, _ = model.batch(batches)
+    parameters: Parameters = []
+    inputs = model.layer_inputs(images, parameters)
+    for layer, (x, b) in enumerate(zip(inputs, model.start_biases(), strict=True)):
+        W = layer_weights(model, layer, seed, lambda shape, stream: orthogonal(shape, seed=stream, dtype=np.float64))
+        z = model.affine(layer, x, W, b)
         for _ in range(iterations):
             variance = float(z.var())
             if abs(variance - 1) < tolerance or not variance > 0:
                 break
             W = W / math.sqrt(variance)
-            z = x @ W + b
+            z = model.affine(layer, x, W, b)
         parameters.append((W, b))
-        x = model.activate(layer, z)
     return cast_parameters(parameters, dtype)
 
 
 @network_and_bias_scheme(fit=NETWORK)
 def within_layer(
-    model: Model, *, beta: float = 0.0, batches: int = 1, seed: int | None = None, dtype: DTypeLike = np.float32
+    model: Network, *, beta: float = 0.0, batches: int = 1, seed: int | None = None, dtype: DTypeLike = np.float32
 ) -> Parameters:
     """Within-layer normalization: each unit's pre-activations get mean beta and variance 1 on the first batches.
 
@@ -136,8 +137,8 @@ def kmeans(
 
 
 def _within_layers(
-    model: Model,
-    directions: Callable[[Array, Array, int], Array],
+    model: Network,
+    directions: Callable[[Any, Array, int], Array],
     beta: float,
     batches: int,
     seed: int | None,
@@ -145,19 +146,19 @@ def _within_layers(
 ) -> Parameters:
     """Return, layer by layer, the directions of the units, each scaled to mean beta and variance 1.
 
-    `directions` returns them, `[fan_in, fan_out]`, from the layer's inputs `[images, fan_in]`, N(0, 1) noise and the
-    layer's index.
+    `directions` returns them, in the layout of weights, from what enters the layer (of a perceptron `[images,
+    fan_in]`), N(0, 1) noise and the layer's index.
     """
     require(abs(beta) <= MAX_BETA, "beta", beta, f"from −{MAX_BETA} to {MAX_BETA}")
-    x, _ = model.batch(batches)
+    images, _ = model.batch(batches)
     parameters: Parameters = []
-    for layer, shape in enumerate(model.layers):
-        W = directions(x, standard_normal(shape, layer_seed(seed, layer)), layer)
-        z = x @ W
+    inputs = model.layer_inputs(images, parameters)
+    for layer, (x, start) in enumerate(zip(inputs, model.start_biases(), strict=True)):
+        W = directions(x, layer_weights(model, layer, seed, standard_normal), layer)
+        z = model.affine(layer, x, W)
         spread = z.std(axis=0)
         scale: Array = np.where(spread > 1e-12, 1 / np.maximum(spread, 1e-12), 1.0)
-        parameters.append((W * scale, beta - z.mean(axis=0) * scale))
-        x = model.activate(layer, x @ parameters[-1][0] + parameters[-1][1])
+        parameters.append((W * scale, beta - z.mean(axis=0) * scale if len(start) else start))
     return cast_parameters(parameters, dtype)
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import DTypeLike
 
-from initbench.initializers._base import NETWORK, floating, network_scheme, require, standard_uniform
-from initbench.initializers.model import Model, Parameters, cast_parameters, layer_seed
+from initbench.initializers._base import NETWORK, Array, Shape, floating, network_scheme, require, standard_uniform
+from initbench.initializers.model import Network, Parameters, cast_parameters, layer_weights
 from initbench.initializers.scaling import he_normal
 from initbench.random.streams import Seed, draws
 
@@ -27,7 +27,7 @@ MAX_STEPS = 100_000
 
 @network_scheme(fit=NETWORK)
 def metainit(
-    model: Model,
+    model: Network,
     *,
     rate: float = 0.1,
     momentum: float = 0.9,
@@ -56,7 +56,7 @@ def metainit(
     require(0 <= momentum < 1, "momentum", momentum, "from 0 to below 1")
     require(0 <= steps <= MAX_STEPS, "steps", steps, f"from 0 to {MAX_STEPS}")
     floating(dtype)  # before seconds of work
-    images = len(model.batch()[0])
+    shape = model.batch()[0].shape
     import torch
 
     with one_thread():
@@ -69,8 +69,8 @@ def metainit(
             lengths = norms.clone().requires_grad_()
             weights = [s * n * D for s, n, D in zip(signs, lengths, directions, strict=True)]
             stream = None if seed is None else draws(seed, step)
-            x, labels = _synthetic((images, model.layers[0][0]), model.layers[-1][1], stream)
-            quotient = gradient_quotient(_loss(model, weights, biases, x, labels), [*weights, *biases])
+            x, labels = _synthetic(shape, model.classes, stream)
+            quotient = gradient_quotient(model.batch_loss(weights, biases, x, labels), [*weights, *biases])
             (slopes,) = torch.autograd.grad(quotient, lengths)
             moved = momentum * moved - rate * slopes.sign()
             signs = torch.where(norms + moved < 0, -signs, signs)
@@ -82,9 +82,9 @@ def gradient_quotient(loss: "Tensor", parameters: Sequence["Tensor"]) -> "Tensor
     """Return the mean over all parameters of |(g − Hg) / (g ± 10⁻⁵) − 1|, g the gradient of the loss, H its Hessian."""
     import torch
 
-    gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+    gradients = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
     halves = [(g**2).sum() / 2 for g in gradients]  # the gradient of |g|² / 2 is Hg
-    products = torch.autograd.grad(torch.stack(halves).sum(), parameters, create_graph=True)
+    products = torch.autograd.grad(torch.stack(halves).sum(), parameters, create_graph=True, materialize_grads=True)
     terms = [
         ((g - Hg) / (g + torch.where(g >= 0, 1e-5, -1e-5)) - 1).abs().sum()
         for g, Hg in zip(gradients, products, strict=True)
@@ -94,7 +94,7 @@ def gradient_quotient(loss: "Tensor", parameters: Sequence["Tensor"]) -> "Tensor
 
 @network_scheme(fit=NETWORK)
 def gradinit(
-    model: Model,
+    model: Network,
     *,
     eta: float = 0.1,
     gamma: float = 1.0,
@@ -141,12 +141,14 @@ def gradinit(
         averages, squares, counts = [torch.zeros_like(least), torch.zeros_like(least)], torch.zeros_like(least), [0, 0]
 
         def loss(parameters: Sequence["Tensor"], images: "Tensor", labels: "Tensor") -> "Tensor":
-            return _loss(model, parameters[: len(weights)], parameters[len(weights) :], images, labels)
+            return model.batch_loss(parameters[: len(weights)], parameters[len(weights) :], images, labels)
 
         for _ in range(iterations):
             parameters = [factor * p for factor, p in zip(factors, start, strict=True)]
             first, second = next(halves), next(halves)
-            gradients = torch.autograd.grad(loss(parameters, *_joined(first, second)), parameters, create_graph=True)
+            before = loss(parameters, *_joined(first, second))
+            # Of a layer that the loss does not use the gradient is zero.
+            gradients = torch.autograd.grad(before, parameters, create_graph=True, materialize_grads=True)
             norm = torch.stack([(g**2).sum() for g in gradients]).sum().sqrt()
             beyond = norm.item() > gamma
             if beyond:
@@ -180,28 +182,18 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _start(model: Model, seed: int | None) -> tuple[list["Tensor"], list["Tensor"]]:
+def _start(model: Network, seed: int | None) -> tuple[list["Tensor"], list["Tensor"]]:
     """Return He's normal weights and the initial biases, float64, for PyTorch to differentiate."""
     import torch
 
-    arrays = [he_normal(shape, seed=layer_seed(seed, n), dtype=np.float64) for n, shape in enumerate(model.layers)]
-    weights = [torch.from_numpy(W).requires_grad_() for W in arrays]
+    def he(shape: Shape, stream: Seed) -> Array:
+        return he_normal(shape, seed=stream, dtype=np.float64)
+
+    weights = [torch.from_numpy(layer_weights(model, n, seed, he)).requires_grad_() for n in range(len(model.layers))]
     return weights, [torch.from_numpy(b).requires_grad_() for b in model.start_biases()]
 
 
-def _loss(
-    model: Model, weights: Sequence["Tensor"], biases: Sequence["Tensor"], images: "Tensor", labels: "Tensor"
-) -> "Tensor":
-    from initbench.functions import pytorch
-
-    activation = pytorch.activation(model.activation)
-    x = images
-    for W, b in zip(weights[:-1], biases[:-1], strict=True):
-        x = activation(x @ W + b)
-    return pytorch.loss(model.loss, model.output_activation, x @ weights[-1] + biases[-1], labels)
-
-
-def _synthetic(shape: tuple[int, int], classes: int, seed: Seed) -> tuple["Tensor", "Tensor"]:
+def _synthetic(shape: Shape, classes: int, seed: Seed) -> tuple["Tensor", "Tensor"]:
     """Return images `[images, pixels]` with N(0, 1) pixels, and uniformly distributed labels."""
     import torch
     from scipy.special import ndtri
@@ -211,7 +203,7 @@ def _synthetic(shape: tuple[int, int], classes: int, seed: Seed) -> tuple["Tenso
     return torch.from_numpy(ndtri(noise[:, :-1])), torch.from_numpy((classes * noise[:, -1]).astype(np.int64))
 
 
-def _halves(model: Model) -> Iterator[tuple["Tensor", "Tensor"]]:
+def _halves(model: Network) -> Iterator[tuple["Tensor", "Tensor"]]:
     """Yield the batches of the training without end, each as two halves (a batch of one image whole)."""
     import torch
 

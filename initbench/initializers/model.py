@@ -1,15 +1,15 @@
 """The argument of schemes of whole networks: layers, functions, batches, and the forward pass."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initbench.functions.activations import ACTIVATIONS
-from initbench.initializers._base import Position, floating, require
+from initbench.initializers._base import Position, Shape, floating, require
 from initbench.random import streams
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Batch = tuple[Array, Array]  # images [batch, inputs], and their labels [batch]
-Parameters = list[tuple[Array, Array]]  # of each layer the weights [fan_in, fan_out] and the bias [fan_out]
+# Of each layer the weights, `[fan_in, fan_out]` or `[…, channels_in, groups · channels_out]`, and the bias: a number of
+# each unit, or none at all.
+Parameters = list[tuple[Array, Array]]
 
 
 # A scheme may request at most this many batches, and of them this many images: 400 MB of MNIST.
@@ -63,6 +65,9 @@ class Network(Protocol):
     @property
     def nonlinearity(self) -> str:
         """The activation that schemes compute with."""
+
+    def with_biases(self, biases: Sequence[Array]) -> Self:
+        """Return the same network with other initial biases."""
 
     def start_biases(self) -> list[Array]:
         """Return the initial biases, float64, `[groups · fan_out]`; of a layer without one an empty array."""
@@ -155,6 +160,10 @@ class Model:
     def nonlinearity(self) -> str:
         """The activation that schemes compute with: the hidden layers', or without any the output's."""
         return self.activation if len(self.layers) > 1 else self.output_activation
+
+    def with_biases(self, biases: Sequence[Array]) -> "Model":
+        """Return the same network with other initial biases."""
+        return replace(self, biases=biases)
 
     def start_biases(self) -> list[Array]:
         """Return the initial biases, float64."""
@@ -255,9 +264,19 @@ def positions(depth: int) -> list[Position]:
     return [*before, "last"]
 
 
-def layer_seed(seed: int | None, layer: int) -> streams.Seed:
-    """Return the stream of one layer's weights at a seed; None takes fresh entropy."""
-    return None if seed is None else streams.weights(seed, layer)
+def layer_seed(seed: int | None, layer: int, group: int | None = None) -> streams.Seed:
+    """Return the stream of one layer's weights at a seed, or of one of its groups; None takes fresh entropy."""
+    return None if seed is None else streams.weights(seed, layer, group)
+
+
+def layer_weights(
+    network: Network, layer: int, seed: int | None, scheme: Callable[[Shape, streams.Seed], Array]
+) -> Array:
+    """Return a layer's weights by a scheme of a shape and a stream: of each group its own, side by side."""
+    shape, groups = tuple(network.layers[layer]), network.groups[layer]
+    if groups == 1:
+        return scheme(shape, layer_seed(seed, layer))
+    return np.concatenate([scheme(shape, layer_seed(seed, layer, group)) for group in range(groups)], axis=-1)
 
 
 def cast_parameters(parameters: Parameters, dtype: Any) -> Parameters:

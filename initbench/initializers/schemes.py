@@ -7,8 +7,7 @@ layer position, `per_layer(first=…, hidden=…, last=…)`.
 import inspect
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,7 +16,7 @@ import numpy as np
 from initbench.errors import nearest, shown
 from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers._base import INITIALIZERS, Array, Initializer, Position, Shape, fans
-from initbench.initializers.model import Model, NoBatches, Parameters, positions
+from initbench.initializers.model import Model, Network, NoBatches, Parameters, layer_weights, positions
 from initbench.random import streams
 from initbench.registry import documentation, own_names_in, parsed_call
 
@@ -291,31 +290,41 @@ def probe(initializer: str) -> None:
             raise ValueError(refusal)
 
 
-def parameters(initializer: str, bias_initializer: str, model: Any, seed: int, dtype: Any = np.float32) -> Parameters:
-    """Return for each layer of a model its weights `[fan_in, fan_out]` and its bias `[fan_out]`.
+def parameters(
+    initializer: str, bias_initializer: str, network: Network, seed: int, dtype: Any = np.float32
+) -> Parameters:
+    """Return for each layer of a network its weights and its bias.
 
-    They come from the streams of the seed: one for the weights of each layer and one for its bias. A scheme of whole
-    networks takes the biases of the bias initializer, and may change them.
+    They come from the streams of the seed: one for the weights of each layer and one for its bias. Each group of a
+    convolution is a convolution of its own: a scheme fills one after another, each from a stream of its own. A layer
+    without a bias has an empty array. A scheme of whole networks takes the biases of the bias initializer, and may
+    change them.
     """
-    depth = len(model.layers)
+    depth = len(network.layers)
+    supplied = [
+        {"activation": network.nonlinearity, "position": position, "depth": depth, "fan_in": fans(shape)[0]}
+        for shape, position in zip(network.layers, positions(depth), strict=True)
+    ]
 
-    def filled(schemes: Sequence[str], bias: bool, kind: Any) -> list[Array]:
-        arrays = []
-        for layer, (scheme, shape, position) in enumerate(zip(schemes, model.layers, positions(depth), strict=True)):
-            supplied = {
-                "activation": model.nonlinearity,
-                "position": position,
-                "depth": depth,
-                "fan_in": fans(shape)[0],
-            }
-            stream = streams.biases(seed, layer) if bias else streams.weights(seed, layer)
-            arrays.append(INITIALIZERS.call(scheme, shape[-1:] if bias else shape, **supplied, seed=stream, dtype=kind))
-        return arrays
+    def weights(layer: int, scheme: str) -> Array:
+        call = partial(INITIALIZERS.call, scheme, **supplied[layer], dtype=dtype)
+        return layer_weights(network, layer, seed, lambda shape, stream: call(shape, seed=stream))
 
-    bias_schemes = of_layers(bias_initializer, depth)
+    def biases(dtype: Any) -> list[Array]:
+        return [
+            np.asarray(
+                INITIALIZERS.call(scheme, start.shape, **supplied[n], seed=streams.biases(seed, n), dtype=dtype)
+                if len(start)
+                else start.astype(dtype)
+            )
+            for n, (scheme, start) in enumerate(
+                zip(of_layers(bias_initializer, depth), network.start_biases(), strict=True)
+            )
+        ]
+
     if is_network_scheme(initializer):
-        model = replace(model, biases=filled(bias_schemes, bias=True, kind=np.float64))
-        arrays: Parameters = INITIALIZERS.call(initializer, model, seed=seed, dtype=dtype)
+        start = network.with_biases(biases(np.float64))
+        arrays: Parameters = INITIALIZERS.call(initializer, start, seed=seed, dtype=dtype)
         return arrays
-    weights = filled(of_layers(initializer, depth), bias=False, kind=dtype)
-    return list(zip(weights, filled(bias_schemes, bias=True, kind=dtype), strict=True))
+    filled = [weights(layer, scheme) for layer, scheme in enumerate(of_layers(initializer, depth))]
+    return list(zip(filled, biases(dtype), strict=True))

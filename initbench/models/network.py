@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -64,6 +64,10 @@ class ModuleNetwork:
     def nonlinearity(self) -> str:
         """The activation that schemes compute with: the hidden layers', or of a single layer the output's."""
         return self.activation if len(self._layers) > 1 else self.output_activation
+
+    def with_biases(self, biases: Sequence[Array]) -> "ModuleNetwork":
+        """Return the same network with other initial biases."""
+        return replace(self, biases=biases)
 
     def start_biases(self) -> list[Array]:
         """Return the initial biases, float64; of a layer without one an empty array."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from initbench.errors import PluginError, UserError, shown
 from initbench.initializers._base import INITIALIZERS, NETWORK, WEIGHTS, WEIGHTS_OR_BIAS, Initializer, floating
-from initbench.initializers.model import Model
+from initbench.initializers.model import Network
 from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.loader import load, located
@@ -240,7 +240,7 @@ def _initializer(
     if arguments[0].name == "model":
 
         @wraps(called)
-        def of_network(model: Model, *, seed: Any = None, dtype: Any = np.float32, **keywords: Any) -> Any:
+        def of_network(model: Network, *, seed: Any = None, dtype: Any = np.float32, **keywords: Any) -> Any:
             supplied = {"seed": seed, "dtype": dtype}
             parameters = called(model, **keywords, **{key: v for key, v in supplied.items() if key in takes})
             return _checked_layers(parameters, model, dtype if "dtype" in takes else None, dtype, origin)
@@ -302,15 +302,16 @@ def _checked(W: Any, shape: tuple[int, ...], required: Any, dtype: Any, origin: 
     return W
 
 
-def _checked_layers(parameters: Any, model: Model, required: Any, dtype: Any, origin: str) -> Any:
+def _checked_layers(parameters: Any, model: Network, required: Any, dtype: Any, origin: str) -> Any:
     form = f"allowed: a list of {len(model.layers)} pairs, the weights and the bias of each layer"
     if not isinstance(parameters, list | tuple) or len(parameters) != len(model.layers):
         raise PluginError(f"{origin}: returned {shown(parameters)}; {form}")
     checked = []
-    for (fan_in, fan_out), pair in zip(model.layers, parameters, strict=True):
+    weights = [(*shape[:-1], groups * shape[-1]) for shape, groups in zip(model.layers, model.groups, strict=True)]
+    biases = [bias.shape for bias in model.start_biases()]
+    for pair, *shapes in zip(parameters, weights, biases, strict=True):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise PluginError(f"{origin}: returned {shown(pair)} for a layer; {form}")
-        shapes = (fan_in, fan_out), (fan_out,)
         checked.append(tuple(_checked(a, s, required, dtype, origin) for a, s in zip(pair, shapes, strict=True)))
     return checked
 

@@ -18,9 +18,9 @@ WEIGHTS, BIASES, ORDER, DRAWS, FUNCTIONS = 0, 1, 2, 3, 4
 Seed = int | Sequence[int] | SeedSequence | None
 
 
-def weights(seed: int | Sequence[int], layer: int) -> SeedSequence:
-    """Return the stream of one layer's weights; layers count from 0."""
-    return SeedSequence(seed, spawn_key=(WEIGHTS, layer))
+def weights(seed: int | Sequence[int], layer: int, group: int | None = None) -> SeedSequence:
+    """Return the stream of one layer's weights, or of one group's where a convolution has several; all count from 0."""
+    return SeedSequence(seed, spawn_key=(WEIGHTS, layer) if group is None else (WEIGHTS, layer, group))
 
 
 def biases(seed: int, layer: int) -> SeedSequence:

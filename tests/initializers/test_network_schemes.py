@@ -307,7 +307,7 @@ def test_metainit_lowers_the_quotient_of_a_real_network_and_keeps_directions():
 
     def quotient(parameters):
         weights, biases = ([torch.from_numpy(p[i]).requires_grad_() for p in parameters] for i in (0, 1))
-        loss = gradient_driven._loss(m, weights, biases, torch.from_numpy(images), labels)
+        loss = m.batch_loss(weights, biases, torch.from_numpy(images), labels)
         return gradient_driven.gradient_quotient(loss, [*weights, *biases]).item()
 
     assert quotient(after) < 0.5 * quotient(before)
@@ -366,11 +366,11 @@ def test_after_gradinit_the_first_step_lowers_the_loss_more_and_the_gradient_is_
 
     def first_step(parameters):
         tensors = [torch.from_numpy(p[i]).requires_grad_() for i in (0, 1) for p in parameters]
-        loss = gradient_driven._loss(m, tensors[:3], tensors[3:], images, labels)
+        loss = m.batch_loss(tensors[:3], tensors[3:], images, labels)
         gradients = torch.autograd.grad(loss, tensors)
         norm = torch.stack([(g**2).sum() for g in gradients]).sum().sqrt()
         after = [t - 0.1 * g / norm for t, g in zip(tensors, gradients, strict=True)]
-        return norm.item(), gradient_driven._loss(m, after[:3], after[3:], images, labels).item()
+        return norm.item(), m.batch_loss(after[:3], after[3:], images, labels).item()
 
     he, after_100 = (init.gradinit(m, iterations=n, seed=0, dtype=np.float64) for n in (0, 100))
     assert first_step(after_100)[0] < 1.1
