@@ -43,7 +43,7 @@ class Architecture(NamedTuple):
     """A network: the layers that the initializer fills, in the order of execution, and all else in numbers."""
 
     layers: tuple[Layer, ...]
-    units: int  # the values of all outputs of layers and activations for an image
+    units: int  # the values that all layers, poolings and normalizations return for an image
     other_parameters: int = 0  # those that keep the module's own start: of normalization, attention, recurrent cells
     is_perceptron: bool = True  # dense layers with an activation between them, and nothing else
 
@@ -140,7 +140,8 @@ def _walk(blocks: Blocks, shape: Shape, normalization: str, layers: list[Layer])
             layers.append(Layer((math.prod(shape), block.width)))
         elif isinstance(block, Normalization):
             other += 2 * shape[2]
-        units += math.prod(after)
+        if isinstance(block, Convolution | Dense | Pooling | Normalization):
+            units += math.prod(after)
         shape = after
     return units, other, shape
 

@@ -77,7 +77,9 @@ def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = Non
 
     def note(layer: Any, inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor) and not list(layer.children()):
-            seen["units"] += output.numel() // EXAMPLES
+            before = sum(x.numel() for x in inputs if isinstance(x, Tensor))
+            if output.numel() != before or list(layer.parameters()):  # no activation
+                seen["units"] += output.numel() // EXAMPLES
         if isinstance(layer, LAYERS):
             # PyTorch's convolutions return [images, channels, *positions], dense layers [images, *positions, units].
             channels = output.shape[-1 if isinstance(layer, nn.Linear | nn.Embedding) else 1]

@@ -9,21 +9,25 @@ from typing import Any
 
 from initbench.data import datasets
 from initbench.errors import shown
-from initbench.functions.forms import has_fused_forms
 from initbench.initializers import INITIALIZERS, schemes
-from initbench.models.perceptron import layers
-from initbench.registry import shorten_digests
+from initbench.models import own
+from initbench.models.built_in import MODELS, PERCEPTRON
+from initbench.spec.cell import Cell
 from initbench.spec.gridfile import too_many_cells
+from initbench.spec.networks import networks, specified
 from initbench.spec.seed_rule import SeedRule
-from initbench.spec.settings import MAX_CELLS
+from initbench.spec.settings import MAX_CELLS, RULES
 
 RESERVED_NAMES = ("asv", "asv-html", "example-keepcoding")
 
 # On Windows these name devices, with any extension, and a dot at the end is dropped.
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
-# The settings that name functions, which may have no fused form, and for each a function that has.
-BUILT_IN = {"activation": "relu", "output_activation": "identity", "loss": "cross_entropy", "optimizer": "sgd"}
+# The settings by which a cell may be one that the plain loop trains.
+NOT_FUSED = (
+    *("model", "activation", "output_activation", "loss", "optimizer"),
+    *("normalization", "dropout", "augment", "gradient_clipping"),
+)
 
 Axes = Mapping[str, tuple[Any, ...]]
 Sources = Mapping[str, datasets.Source]
@@ -54,11 +58,13 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
             for value, count in (Counter(axis).items() if len(set(axis)) < len(axis) else ())
             if count > 1
         ]
-    if not {"hidden", "activation", "output_activation"} & wrong:
-        lines += _of_activations(axes["hidden"], axes["activation"], axes["output_activation"])
+    if not {"hidden", "model", "activation", "output_activation", "normalization", "dropout"} & wrong:
+        hidden = axes["hidden"] if PERCEPTRON in axes["model"] else ()
+        lines += _of_activations(hidden, axes["activation"], axes["output_activation"])
+        lines += _of_models(values, axes, {} if "dataset" in wrong else sources)
         if not lines and not {"dataset", "initializer", "bias_initializer"} & wrong:
             lines += _of_initializers(axes, sources)
-    if not {*BUILT_IN, "precision"} & wrong:
+    if not {*NOT_FUSED, "precision"} & wrong:
         lines += _of_plain_cells(axes)
     if not {"dataset", "train_size", "batch_size"} & wrong:
         for source in sources.values():
@@ -94,19 +100,66 @@ def _of_activations(hidden: tuple[str, ...], activations: tuple[str, ...], outpu
     return lines
 
 
-def _of_plain_cells(axes: Axes) -> list[str]:
-    """Return lines about functions without fused forms, which train in float32 alone."""
-    rounded = [precision for precision in axes["precision"] if precision != "float32"]
-    lines = []
-    for setting in BUILT_IN if rounded else ():
-        for name in axes[setting]:
-            functions = {**BUILT_IN, setting: name}
-            if name != "same" and not has_fused_forms(**functions):
+def _of_models(values: Mapping[str, Any], axes: Axes, sources: Sources) -> list[str]:
+    """Return lines about models that cannot be built, and about settings that they do not have."""
+    others = [model for model in axes["model"] if model != PERCEPTRON]
+    hidden, lines = [[int(n) for n in widths.split("-") if n] for widths in axes["hidden"]], []
+    if others and "hidden" in values and PERCEPTRON not in axes["model"]:
+        lines.append(
+            f"hidden = {hidden[0]} with model = {others[0]!r} is not allowed: only a perceptron has hidden layers to "
+            "set; remove it"
+        )
+    elif others and len(hidden) > 1:
+        lines.append(
+            f"{len(hidden)} values of hidden with model = {others[0]!r} would be the same cell {len(hidden)} times: "
+            "only a perceptron has hidden layers to set; use a grid for each model"
+        )
+    if "softmax" in axes["activation"] and others:
+        lines.append(
+            f"activation = 'softmax' with model = {others[0]!r} is not allowed: softmax is an output activation; "
+            "set it as model.output_activation"
+        )
+    without_layers = PERCEPTRON in axes["model"] and [] in hidden
+    for setting in ("normalization", "dropout"):
+        set_values = [value for value in axes[setting] if value != RULES[setting].default]
+        for model in others if set_values else ():
+            if "@" in model:
                 lines.append(
-                    f"precision = {rounded[0]!r} with {setting} = {shorten_digests(name)!r} is not allowed: a function "
-                    "without a fused form trains in float32 alone; set precision = 'float32'"
+                    f"{setting} = {set_values[0]!r} with model = {model!r} is not allowed: it is a setting of "
+                    "initbench's models; write it into your own, or make it one of its parameters"
                 )
-    return lines
+        if set_values and without_layers:
+            lines.append(
+                f"{setting} = {set_values[0]!r} with hidden = [] is not allowed: it stands after hidden layers; set "
+                f"{setting} = {RULES[setting].default!r}, or add hidden layers"
+            )
+    for model in others:
+        record = MODELS.get(model.partition("(")[0])
+        if "@" in model and record and len(axes["activation"]) > 1 and "activation" not in record.supplied:
+            lines.append(
+                f"{len(axes['activation'])} activations with model = {model!r} would be the same network several "
+                "times: it takes no activation; give it an argument of this name, or set one activation"
+            )
+    for (model, widths, normalization), source in itertools.product(specified(axes), sources.values()):
+        try:
+            if own.is_known(model, source.shape, source.classes):
+                own.network_of(model, widths, normalization, source.shape, source.classes)
+        except ValueError as error:
+            size = " × ".join(map(str, source.shape))
+            lines.append(f"model = {model!r} with dataset = {source.name!r} ({size}) is not allowed: {error}")
+    return list(dict.fromkeys(lines))
+
+
+def _of_plain_cells(axes: Axes) -> list[str]:
+    """Return lines about cells that the plain loop trains, in float32 alone."""
+    rounded = [precision for precision in axes["precision"] if precision != "float32"]
+    return [
+        f"precision = {rounded[0]!r} with {setting} = {value!r} is not allowed: it trains by the plain loop, in "
+        "float32 alone; set precision = 'float32'"
+        for setting in (NOT_FUSED if rounded else ())
+        for value in axes[setting]
+        if value != "same" and not Cell(**{setting: value}).is_fused
+    ]
 
 
 def _of_initializers(axes: Axes, sources: Sources) -> list[str]:
@@ -121,24 +174,26 @@ def _of_initializers(axes: Axes, sources: Sources) -> list[str]:
             f"initializer = {name!r} with bias_initializer = {biases} would be the same cell {len(biases)} times: "
             f"it sets the biases itself; remove it, or the several bias initializers, from this grid"
         ] = None
-    for hidden, source in itertools.product(axes["hidden"], sources.values()):
-        network = layers(hidden, source.pixels, source.classes)
-        widths = [out for _, out in network[:-1]]
+    for network in networks(axes, sources):
+        shapes, words = network.architecture.shapes, network.words
+        is_perceptron = network.architecture.is_perceptron
         functions = itertools.product(axes["activation"], axes["output_activation"])
-        used = dict.fromkeys(activation if widths or output == "same" else output for activation, output in functions)
+        has_hidden = len(shapes) > 1
+        used = dict.fromkeys(hidden if has_hidden or output == "same" else output for hidden, output in functions)
         for setting, names in initializers.items():
             first_name: dict[tuple[str, ...], str] = {}  # by the schemes of the layers
             for name in names:
-                first = first_name.setdefault(schemes.of_layers(name, len(network)), name)
+                first = first_name.setdefault(schemes.of_layers(name, len(shapes)), name)
                 if first != name:
                     lines[
-                        f"{setting} = {name!r} with hidden = {widths} would be the same cell as {first!r}: "
+                        f"{setting} = {name!r} with {words} would be the same cell as {first!r}: "
                         f"they differ only in layer positions that this network does not have; keep one of the two"
                     ] = None
+            bias = setting == "bias_initializer"
             for activation, name in itertools.product(used, names):
-                if why := schemes.unfit(name, network, activation, bias=setting == "bias_initializer"):
+                if why := schemes.unfit(name, shapes, activation, bias=bias, is_perceptron=is_perceptron):
                     and_activation = f" and activation = {activation!r}" if activation in why else ""
-                    lines[f"{setting} = {name!r} with hidden = {widths}{and_activation} is not allowed: {why}"] = None
+                    lines[f"{setting} = {name!r} with {words}{and_activation} is not allowed: {why}"] = None
     return list(lines)
 
 

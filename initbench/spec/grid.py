@@ -10,6 +10,7 @@ from typing import Any
 
 from initbench.data import datasets
 from initbench.errors import UserError
+from initbench.models.built_in import PERCEPTRON
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
 from initbench.plugins.describe import Host, described, usable
@@ -63,12 +64,15 @@ class Grid:
         """Yield the cross-product, each point resolved; the seed varies fastest."""
         output = SETTINGS.index("output_activation")
         activation = SETTINGS.index("activation")
+        model, hidden = SETTINGS.index("model"), SETTINGS.index("hidden")
         for values in itertools.product(*(self.axes[setting] for setting in SETTINGS)):
             point = list(values)
             if point[1] is None:
                 point[1] = self.sources[point[0]].train_size
             if point[output] == "same":
                 point[output] = point[activation]
+            if point[model] != PERCEPTRON:
+                point[hidden] = ""
             yield Cell._make(point)
 
 
@@ -82,6 +86,7 @@ def counted(count: int, setting: str) -> str:
         "dataset": "data sets",
         "loss": "losses",
         "epochs": "numbers of epochs",
+        "warmup_epochs": "numbers of warm-up epochs",
         "hidden": "shapes of hidden layers",
     }
     return f"{count} " + special.get(setting, setting.replace("_", " ") + "s")
