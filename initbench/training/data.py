@@ -4,17 +4,22 @@ Four fifths of MNIST's pixels are zero, and a product with zeros is wasted. So t
 are nonzero. A batch multiplies by all common pixels, which are nonzero in nearly every batch, and by those of the rare
 ones that are nonzero in it (of MNIST's 784, about 530 for a batch of 128). Images that are evaluated, whose order is
 free, are sorted so that few pixels are nonzero in a block of them. A pixel is called lit if it is nonzero in any image.
+
+Images that are standardized, and those of floats, are dense: all their pixels are lit and common.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from initbench.data import arrays as data_arrays
 from initbench.data.arrays import Arrays, Bytes
+from initbench.data.arrays import Floats as Float32s
 from initbench.models.architecture import EVALUATION_BATCH
 
 # How many training batches are gathered at a time.
@@ -23,6 +28,29 @@ AHEAD = 8
 # A pixel is common if it is nonzero in a batch with this probability. A rarer one is cheaper to move than to multiply
 # by: it costs a tenth of its column of the product (measured); any value from 0.8 to 0.95 takes the same time.
 COMMON = 0.9
+
+
+Floats = NDArray[np.float64]
+
+
+class Reading(NamedTuple):
+    """What networks read of an image x: (x / white − mean) / deviation; the last two are `[pixels]`."""
+
+    white: float  # of bytes 255, of floats 1
+    mean: Floats
+    deviation: Floats
+
+    def __call__(self, images: NDArray[Any]) -> Floats:
+        """Return what networks read of images, `[images, pixels]`."""
+        return np.asarray((images / self.white - self.mean) / self.deviation)
+
+
+def reading(arrays: Arrays, standardize: bool) -> Reading:
+    """Return how networks read the images of a data set."""
+    pixels, channels = arrays.train_images.shape[1], arrays.shape[2]
+    mean, deviation = data_arrays.standardization(arrays) if standardize else (np.zeros(channels), np.ones(channels))
+    repeats = pixels // channels  # the channels of a pixel are side by side
+    return Reading(1.0 if arrays.is_float else data_arrays.WHITE, np.tile(mean, repeats), np.tile(deviation, repeats))
 
 
 @dataclass(frozen=True)
@@ -49,13 +77,15 @@ class Block:
 
 
 class Data:
-    """A data set on a device: bytes of the pixels that are ever lit, `[images, lit]`, and labels."""
+    """A data set on a device: the pixels that are ever lit, `[images, lit]`, as they are stored, and labels."""
 
-    def __init__(self, arrays: Arrays, device: str = "cpu") -> None:
+    def __init__(self, arrays: Arrays, device: str = "cpu", standardize: bool = False) -> None:
         split = arrays.validation_size
         train = arrays.train_images[split:]
-        lit = arrays.active_pixels
-        share = (train > 0).mean(axis=0)[lit]
+        self.reading = reading(arrays, standardize)
+        self.is_dense = standardize or arrays.is_float
+        lit = np.arange(train.shape[1]) if self.is_dense else arrays.active_pixels
+        share = np.ones(len(lit)) if self.is_dense else (train > 0).mean(axis=0)[lit]
         order = np.argsort(-share, kind="stable")
         self.device = torch.device(device)
         self.lit = lit[order]  # which pixels of an image, in the trainer's order
@@ -76,7 +106,9 @@ class Data:
         Several are gathered at a time: a small operation costs mostly cache misses of its code and data.
         """
         size = order.shape[1]
-        gathered = torch.empty(min(AHEAD, len(order)) * size, len(self.lit), dtype=torch.uint8, device=self.device)
+        gathered = torch.empty(
+            min(AHEAD, len(order)) * size, len(self.lit), dtype=self.images.dtype, device=self.device
+        )
         for some in torch.split(order, AHEAD):
             images = torch.index_select(self.images, 0, some.flatten(), out=gathered[: some.numel()])
             labels = self.labels[some.flatten()]
@@ -96,21 +128,22 @@ class Data:
         return Batch(images, images[:, :0], np.empty(0, dtype=np.int64), self.labels.index_select(0, rows))
 
     def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return some of the training images with all their pixels, `[rows, pixels]` from 0 to 1, and their labels."""
+        """Return some of the training images as networks read them, `[rows, pixels]`, and their labels."""
         images = np.zeros((len(rows), self.pixels))
         indices = torch.from_numpy(rows).to(self.device)
-        images[:, self.lit] = self.images.index_select(0, indices).cpu().numpy() / 255.0
-        return images, self.labels.index_select(0, indices).cpu().numpy()
+        images[:, self.lit] = self.images.index_select(0, indices).cpu().numpy()
+        return self.reading(images), self.labels.index_select(0, indices).cpu().numpy()
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _blocks(self, images: Bytes, labels: Bytes) -> list[Block]:
+    def _blocks(self, images: Bytes | Float32s, labels: Bytes) -> list[Block]:
         # Images of one class that light few rare pixels go together, then those that light more: a block of MNIST's
         # test split lights 470 pixels on average, unsorted 570.
         lit = images[:, self.lit]
-        used = lit > 0
-        order = np.lexsort((used @ (1 - self._share) ** 8, labels))
+        used = np.broadcast_to(np.True_, lit.shape) if self.is_dense else lit > 0
+        unusual = np.zeros(len(lit)) if self.is_dense else used @ (1 - self._share) ** 8
+        order = np.lexsort((unusual, labels))
         blocks = []
         for start in range(0, len(images), EVALUATION_BATCH):
             rows = order[start : start + EVALUATION_BATCH]

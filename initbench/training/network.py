@@ -2,10 +2,10 @@
 
 With N cells, batch B, and a layer of `in` inputs and `out` units:
 
-- X is `[B, 1 + in]`, the batch: a column for the bias, then the pixels, as integers from 0 to 255. A first layer's
-  weights are W `[1 + in, N · out]`, the biases their first row, and its pre-activations are Wᵀ Xᵀ / 255 `[N, out, B]`,
-  each cell a contiguous block. (The product divides, which saves a pass over X.) Only the pixels that the batch lights
-  take part (`initbench.training.data`).
+- X is `[B, 1 + in]`, the batch: a column for the bias, then the pixels: 255 times what networks read, so bytes as they
+  are. A first layer's weights are W `[1 + in, N · out]`, the biases their first row, and its pre-activations are
+  Wᵀ Xᵀ / 255 `[N, out, B]`, each cell a contiguous block. (The product divides, which saves a pass over X.) Only the
+  pixels that the batch lights take part (`initbench.training.data`).
 - A deeper layer's weights are `[N, out, in padded]` and its input A is `[N, in padded, B]`, the rows the units below,
   then a one (so that this column of W is the bias), then zeros that make every cell's W a multiple of a block.
 - Activations and losses work on contiguous slices of cells that share them (`initbench.training.kernels`).
@@ -236,6 +236,12 @@ class PassBuffers:
         self.output = self.Z[-1] if set(at_output) == {"identity"} else torch.zeros_like(self.Z[-1])
         self.values = torch.zeros_like(self.Z[-1])
         self.gradient = torch.zeros_like(network.first) if training and not network.is_plain_sgd else network.zeros(0)
+        # Of dense images, X is 255 · (x / white − mean) / deviation, as the product divides by 255.
+        white, mean, deviation = data.reading
+        self._shift, self._scale = (
+            torch.from_numpy(values).to(network.device, network.dtype)
+            for values in (white * mean, WHITE / (white * deviation))
+        )
         self.rare_indices = np.empty(0, dtype=np.int64)  # of the rare pixels that are nonzero in the batch
         # Added to the outputs, keeps those of the classes before an image's own: the others become −∞.
         j = torch.arange(data.classes)
@@ -279,7 +285,7 @@ class PassBuffers:
     def take_batch(self, batch: Batch) -> None:
         """Copy a batch of training images to the buffers; always `size` of them."""
         n_common = batch.common_images.shape[1]
-        self.X[: self.size, BIAS : BIAS + n_common].copy_(batch.common_images)
+        self._take_images(batch.common_images)
         self.rare_indices = batch.rare_indices
         if len(self.rare_indices):
             self.X[: self.size, BIAS + n_common : BIAS + n_common + len(self.rare_indices)].copy_(batch.rare_images)
@@ -287,13 +293,18 @@ class PassBuffers:
 
     def take_block(self, block: Block) -> Tensor:
         """Copy images to evaluate to the buffers; returns the rows of the first layer's weights that they need."""
-        self.size, lit = block.images.shape
+        self.size = len(block.images)
         self.X[: self.size, 0] = WHITE
-        self.X[: self.size, BIAS : BIAS + lit].copy_(block.images)
+        self._take_images(block.images)
         self.X[self.size :].zero_()
         self._take_labels(block.labels)
         bias = torch.zeros(1, dtype=torch.int64, device=self.network.device)
         return torch.cat([bias, block.pixels + BIAS])
+
+    def _take_images(self, images: Tensor) -> None:
+        pixels = self.X[: self.size, BIAS : BIAS + images.shape[1]].copy_(images)
+        if self.network.data.is_dense:
+            pixels.sub_(self._shift).mul_(self._scale)
 
     def _take_labels(self, labels: Tensor) -> None:
         self.labels[: self.size] = labels

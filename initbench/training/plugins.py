@@ -77,7 +77,8 @@ class Repeats:
     def add(self, cell: Cell, parameters: Parameters) -> None:
         """Take note of the parameters that a cell's training begins with."""
         if digests_in(cell.initializer, cell.bias_initializer):
-            key = cell.initializer, cell.bias_initializer, cell.dataset, cell.model, cell.hidden
+            data = cell.dataset, str(cell.standardize)
+            key = cell.initializer, cell.bias_initializer, *data, cell.model, cell.hidden
             self._keys.add(key)
             _first.setdefault(key, (cell, digest_of(itertools.chain.from_iterable(parameters))))
 

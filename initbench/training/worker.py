@@ -53,7 +53,7 @@ def main() -> None:
     _send(replies, event="ready", environment=environment(device), host=socket.gethostname())
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests, tasks), daemon=True).start()
-    data: dict[tuple[str, bool], Data | PlainData] = {}
+    data: dict[tuple[str, bool, bool], Data | PlainData] = {}
     exact: dict[Any, bool] = {}
     alive = False
     while True:
@@ -96,7 +96,7 @@ def _receive(requests: IO[str], tasks: "queue.SimpleQueue[str]") -> None:
 
 def _serve(
     task: dict[str, Any],
-    data_sets: dict[tuple[str, bool], Data | PlainData],
+    data_sets: dict[tuple[str, bool, bool], Data | PlainData],
     exact: dict[Any, bool],
     replies: IO[str],
     device: str,
@@ -106,11 +106,11 @@ def _serve(
     number = task["task"]
     plugins.prepare(task.get("plugins", ()), cells)
     prepare_process()
-    form = source.name, cells[0].is_fused
+    form = source.name, cells[0].is_fused, cells[0].standardize
     if form not in data_sets:
-        if any(name != source.name for name, _ in data_sets):
+        if any(name != source.name for name, *_ in data_sets):
             data_sets.clear()  # one data set at a time
-        data_sets[form] = (Data if cells[0].is_fused else PlainData)(source.load(), device)
+        data_sets[form] = (Data if cells[0].is_fused else PlainData)(source.load(), device, cells[0].standardize)
     data = data_sets[form]
     if task["action"] != "train":
         measured = {"speed": _speed, "initialization": _initialization}[task["action"]](cells, data)
