@@ -93,8 +93,12 @@ def plan(
 
 
 def print_size(grid: "Grid") -> None:
-    """Print the number of cells, and the axes."""
+    """Print the number of cells, the axes, and the parameters of networks that are no plain perceptrons."""
+    from initbench.reporting import networks
+
     say(f"{'at most ' * (grid.seed_rule is not None)}{plural(len(grid), 'cell')}: {grid.shape}")
+    for line in networks.lines(networks.of_grid(grid)):
+        say(printable(line, 200))
 
 
 def print_estimate(planned: "TrainingEstimate") -> None:

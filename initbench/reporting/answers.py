@@ -10,7 +10,8 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting import narrative, numbers
 from initbench.reporting.evidence import EQUIVALENT_WITHIN, RATE, Evidence
-from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_NAMED, MAX_NETWORKS, MAX_OPEN_NAMED, MAX_SHOWN_SEEDS
+from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_NAMED, MAX_OPEN_NAMED, MAX_SHOWN_SEEDS
+from initbench.reporting.names import PERCEPTRON
 from initbench.reporting.names import setting as setting_name
 from initbench.reporting.names import title as title_of
 from initbench.spec import seed_rule
@@ -23,8 +24,6 @@ DEFAULTS = {
     "glorot_uniform": "Keras",
     "lecun_truncated_normal": "Flax",
 }
-
-COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 
 
 @dataclass(frozen=True)
@@ -170,12 +169,14 @@ def _no_hidden_layer(evidence: Evidence, rows: pd.DataFrame) -> bool:
     """Return whether the networks of a combination have no hidden layer."""
     if "hidden" in evidence.combination:
         return not rows["hidden"].iloc[0]
+    if "model" in evidence.combination:
+        return rows["model"].iloc[0] == PERCEPTRON and evidence.grid.axes["hidden"] == ("",)
     return _is_flat(evidence.grid)
 
 
 def _is_flat(grid: Grid) -> bool:
     """Return whether no network of a grid has a hidden layer."""
-    return set(grid.axes["hidden"]) == {""}
+    return grid.axes["hidden"] == ("",) and grid.axes["model"] == (PERCEPTRON,)
 
 
 def _recommendation(part: _Combination) -> str:
@@ -448,30 +449,6 @@ def title(evidence: Evidence) -> str:
     row = combinations[0][1].iloc[0]
     first, *rest = [title_of([setting], row) for setting in settings]
     return f"Which weight initializer for {first}{' with ' * bool(rest)}{numbers.listed(rest)}?"
-
-
-def network(grid: Grid) -> str:
-    """Return the networks in words: the widths of their layers, and how many are hidden."""
-    hidden = grid.axes["hidden"]
-    sizes = dict.fromkeys((source.pixels, source.classes) for source in grid.sources.values())
-    if _is_flat(grid) and grid.axes["output_activation"] == ("same",):
-        layers = "; ".join(_network(pixels, "", classes) for pixels, classes in sizes)
-        return f"{layers}: the activation is that of the output."
-    if len(hidden) * len(sizes) <= MAX_NETWORKS:
-        return f"{'; '.join(_network(pixels, widths, classes) for pixels, classes in sizes for widths in hidden)}."
-    shapes = narrative.some([widths.replace("-", " → ") or "no hidden layer" for widths in hidden])
-    inputs = either([str(pixels) for pixels in dict.fromkeys(pixels for pixels, _ in sizes)])
-    outputs = either([str(classes) for classes in dict.fromkeys(classes for _, classes in sizes)])
-    return f"{len(hidden) * len(sizes)} networks, {inputs} → hidden layers → {outputs}; hidden layers: {shapes}."
-
-
-def _network(pixels: int, widths: str, classes: int) -> str:
-    layers = [str(pixels), *filter(None, widths.split("-")), str(classes)]
-    if not widths:
-        return f"One layer, {' → '.join(layers)}, no hidden layer"
-    count = len(layers) - 2
-    text = COUNTS[count] if count < len(COUNTS) else str(count)
-    return f"{' → '.join(layers)}, {text} hidden {'layer' if count == 1 else 'layers'}"
 
 
 def headline(evidence: Evidence) -> list[str]:

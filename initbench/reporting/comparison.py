@@ -166,7 +166,9 @@ def _next(
 
 def _as_toml(setting: str, value: Any) -> str:
     """A setting's value as `--set` takes it."""
-    return f"[{', '.join(filter(None, str(value).split('-')))}]" if setting == "hidden" else str(value)
+    if setting == "hidden":
+        return f"[{', '.join(filter(None, str(value).split('-')))}]"
+    return str(value).lower() if setting == "standardize" else str(value)
 
 
 def _outcome(table: pd.DataFrame, after: Side, limit: float) -> str:

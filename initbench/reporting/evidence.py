@@ -11,6 +11,8 @@ from initbench import stats
 from initbench.reporting import names
 from initbench.reporting.cautions import chance_of
 from initbench.reporting.limits import MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
+from initbench.reporting.networks import Network
+from initbench.reporting.networks import of_grid as networks_of
 from initbench.reporting.own_functions import OwnFunction, of_grid
 from initbench.results.plugin_file import StoredPlugin
 from initbench.spec.grid import Grid
@@ -30,7 +32,8 @@ class Evidence:
     that `names.datasets` gives those of the grid.
 
     `combination` names the settings within whose values initializers are compared, and `selected_from` is the number of
-    learning rates from which that of each initializer was selected. `own` are the own functions on the grid's axes.
+    learning rates from which that of each initializer was selected. `own` are the own functions on the grid's axes, and
+    `networks` its networks.
     """
 
     frame: pd.DataFrame
@@ -38,14 +41,18 @@ class Evidence:
     combination: list[str]
     selected_from: int = 1
     own: Sequence[OwnFunction] = ()
+    networks: Sequence[Network] = ()
 
     @classmethod
     def of(cls, frame: pd.DataFrame, grid: Grid, plugins: Mapping[str, StoredPlugin] | None = None) -> "Evidence":
         """Return the evidence of an experiment's tidy table, which has at least one row, and of its plugins."""
         digits = names.digits_of(name for setting in names.FUNCTIONS for name in grid.axes[setting])
         frame = names.show_datasets(names.shorten_functions(frame, digits), names.datasets(grid.sources))
-        own = of_grid(grid, plugins or {})
-        return cls(frame, names.shorten_axes(grid, digits), combination_of(grid), own=own)
+        if any(model != names.PERCEPTRON for model in grid.axes["model"]):
+            is_perceptron = frame["model"] == names.PERCEPTRON
+            frame = frame.assign(hidden=frame["hidden"].astype(str).where(is_perceptron, names.NO_WIDTHS))
+        own, built = of_grid(grid, plugins or {}), networks_of(grid, digits)
+        return cls(frame, names.shorten_axes(grid, digits), combination_of(grid), own=own, networks=built)
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:
@@ -194,7 +201,9 @@ class Evidence:
         if self.rates is None:
             return self
         chosen = at_rates(self.frame, self.combination_without_rate, self.rates, "own_best")
-        return Evidence(chosen, self.grid, self.combination_without_rate, len(self.grid.axes[RATE]), self.own)
+        return Evidence(
+            chosen, self.grid, self.combination_without_rate, len(self.grid.axes[RATE]), self.own, self.networks
+        )
 
 
 def verdicts(frame: pd.DataFrame, grid: Grid) -> pd.DataFrame:

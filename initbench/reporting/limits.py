@@ -8,6 +8,7 @@ MAX_OWN_VERDICTS = 5  # own initializers with a verdict, the best
 MAX_ANSWERS = 200  # combinations with an answer at all
 MAX_NAMED = 8  # initializers that a list in a sentence names
 MAX_NETWORKS = 2  # networks that a sentence describes one by one
+MAX_NETWORK_ROWS, MAX_LAYERS = 20, 12  # networks whose parameters are listed, and shapes of weights of each
 MAX_OPEN_NAMED = 4  # initializers with a mean more than a point below the leader that an answer names among the best
 
 # Its tables

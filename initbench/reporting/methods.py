@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from initbench.errors import printable
-from initbench.reporting import names, numbers, own_functions, seeds
+from initbench.reporting import limits, names, networks, numbers, own_functions, seeds
 from initbench.reporting.cautions import added_seeds
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.spec.columns import SETTINGS
@@ -31,7 +31,7 @@ def methods(evidence: Evidence, environments: Sequence[Mapping[str, str]], seeds
     sentences = [
         _question(evidence),
         *own_functions.sentences(evidence.own),
-        _networks(grid),
+        _networks(evidence),
         _data(grid),
         _training(grid),
         *_runs(evidence),
@@ -62,18 +62,35 @@ def _values(grid: Grid, setting: str) -> str:
     return numbers.listed([names.setting_text(setting, value) for value in grid.axes[setting]])
 
 
-def _networks(grid: Grid) -> str:
-    hidden, outputs = grid.axes["hidden"], grid.axes["output_activation"]
-    sizes = [(source.pixels, source.classes) for source in grid.sources.values()]
-    several = len(hidden) * len(set(sizes)) > 1
-    clauses = [f"The {'networks were' if several else 'network was'} fully connected ({names.network(hidden, sizes)})"]
+def _networks(evidence: Evidence) -> str:
+    grid, built = evidence.grid, evidence.networks
+    outputs = grid.axes["output_activation"]
+    if all(network.is_perceptron for network in built):
+        several = len(built) > 1
+        clauses = [f"The {'networks were' if several else 'network was'} fully connected ({networks.widths(built)})"]
+    else:
+        described = numbers.listed([networks.described(network) for network in built[: limits.MAX_NAMED]])
+        more = f" and {len(built) - limits.MAX_NAMED} more" * (len(built) > limits.MAX_NAMED)
+        clauses = [f"The {'networks were' if len(built) > 1 else 'network was'} {described}{more}"]
+    clauses += _regularization(grid)
     if outputs == ("same",):
-        clauses.append("the output had the same activation" if any(hidden) else "the activation was that of the output")
+        flat = networks.have_no_hidden_layer(built)
+        clauses.append("the activation was that of the output" if flat else "the output had the same activation")
     elif len(outputs) == 1:
         clauses.append(f"the output activation was {outputs[0]}")
     if len(grid.axes["bias_initializer"]) == 1:
         clauses.append(f"biases were initialized by {grid.axes['bias_initializer'][0]}")
     return "; ".join(clauses) + "."
+
+
+def _regularization(grid: Grid) -> list[str]:
+    """Normalization and dropout, where they are on and do not vary."""
+    clauses = []
+    if len(grid.axes["normalization"]) == 1 and (kind := grid.axes["normalization"][0]) != "none":
+        clauses.append(f"with {kind} normalization before activations, at PyTorch's initial parameters")
+    if len(grid.axes["dropout"]) == 1 and (share := grid.axes["dropout"][0]):
+        clauses.append(f"with dropout of {share:g} after activations")
+    return clauses
 
 
 def _data(grid: Grid) -> str:
@@ -87,7 +104,17 @@ def _data(grid: Grid) -> str:
             f"{names.datasets(grid.sources)[source.name]} ({train} training, {source.validation_size:,} validation and "
             f"{source.test_size:,} test images)"
         )
-    return f"The data were {numbers.listed(parts)}."
+    sentences = [f"The data were {numbers.listed(parts)}."]
+    if grid.axes["standardize"] == (True,):
+        sentences.append("They were standardized by the mean and deviation of each channel over the training images.")
+    augmentation = {
+        "crop": "random shifts of up to 4 pixels",
+        "flip": "random horizontal flips",
+        "crop_flip": "random shifts of up to 4 pixels and horizontal flips",
+    }
+    if len(grid.axes["augment"]) == 1 and (kind := grid.axes["augment"][0]) != "none":
+        sentences.append(f"Training images were augmented by {augmentation[kind]}.")
+    return " ".join(sentences)
 
 
 def _training(grid: Grid) -> str:
@@ -95,6 +122,9 @@ def _training(grid: Grid) -> str:
     single = {setting: grid.axes[setting][0] for setting in SETTINGS if len(grid.axes[setting]) == 1}
     parts = [f"by {single['optimizer']}"] if "optimizer" in single else []
     parts += _rate(single)
+    parts += _warmup(single)
+    if clipping := single.get("gradient_clipping"):
+        parts.append(f"with the gradient's norm clipped at {numbers.exact(float(str(clipping)))}")
     parts += [f"in batches of {single['batch_size']:,}"] if "batch_size" in single else []
     parts += [f"for {numbers.plural(single['epochs'], 'epoch')}"] if "epochs" in single else []
     parts += [f"in {single['precision']}"] if "precision" in single else []
@@ -104,6 +134,9 @@ def _training(grid: Grid) -> str:
 def _rate(single: Mapping[str, object]) -> list[str]:
     """The learning rate in each epoch, from the settings with one value, where it has one."""
     rate, decay, schedule = single.get(RATE), single.get("lr_decay"), single.get("lr_schedule")
+    if schedule == "cosine":
+        base = "a learning rate" if rate is None else f"a learning rate of {numbers.exact(float(str(rate)))}"
+        return [f"with {base} that falls to 0 by a cosine"]
     if decay is None or (schedule is None and decay):
         return [] if rate is None else [f"with a learning rate of {numbers.exact(float(str(rate)))} before its decay"]
     factor = 1 - float(str(decay))
@@ -114,6 +147,13 @@ def _rate(single: Mapping[str, object]) -> list[str]:
         value = f"{base} × {numbers.exact(factor)}" if rate is None else numbers.exact(float(str(rate)) * factor)
         return [f"with a constant learning rate of {value}"]
     return [f"with a learning rate of {base} × {numbers.exact(factor)}^(epoch − 1)"]
+
+
+def _warmup(single: Mapping[str, object]) -> list[str]:
+    epochs = float(str(single.get("warmup_epochs") or 0))
+    if not epochs:
+        return []
+    return [f"after a linear warm-up over {'one epoch' if epochs == 1 else f'{numbers.exact(epochs)} epochs'}"]
 
 
 def _runs(evidence: Evidence) -> list[str]:

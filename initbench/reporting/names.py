@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # The settings that name initializers, and other functions; the column of tables of statistics that names a third one.
 INITIALIZERS = ("initializer", "bias_initializer")
-FUNCTIONS = (*INITIALIZERS, "activation", "output_activation", "loss", "optimizer")
+FUNCTIONS = (*INITIALIZERS, "activation", "output_activation", "model", "loss", "optimizer")
 WORSE_THAN = "worse_than"
 
 # Data sets that are known by another spelling than that of their folder, by the letters and digits of their names.
@@ -26,11 +26,40 @@ DATASETS = {
     "emnist": "EMNIST",
 }
 
+# Models that are known by another spelling than their name in a grid file.
+PERCEPTRON = "perceptron"
+MODELS = {
+    "lenet5": "LeNet-5",
+    "residual_perceptron": "residual perceptron",
+    "allconv": "all-convolutional net",
+}
+
+# What stands for the widths of hidden layers of models that have none of this setting.
+NO_WIDTHS = "–"
+
 # The hexadecimal digits that distinguish data sets of one name: four, or more where four are alike.
 MIN_DIGITS, DIGITS = 4, 12
 
 # Settings whose values are clear without the setting's name.
-CLEAR = ("activation", "loss", "optimizer", "dataset")
+CLEAR = ("activation", "loss", "optimizer", "dataset", "model")
+
+# Settings that people call otherwise, and what each is called where its value says that it is off.
+SETTINGS = {
+    "dataset": "data set",
+    "hidden": "hidden layers",
+    "standardize": "standardization",
+    "augment": "augmentation",
+    "warmup_epochs": "warm-up",
+}
+OFF = {
+    "standardize": False,
+    "augment": "none",
+    "normalization": "none",
+    "dropout": 0.0,
+    "warmup_epochs": 0.0,
+    "gradient_clipping": 0.0,
+}
+AUGMENTATIONS = {"crop": "shifts", "flip": "flips", "crop_flip": "shifts and flips"}
 
 # What stands beside the name or the number of an initializer that is among the best: the second, if its mean is more
 # than a point below the leader's.
@@ -89,17 +118,35 @@ def initializer(name: str) -> str:
 
 def title(combination: Sequence[str], row: Any) -> str:
     """Return a combination's title: `tanh, mse`; with the setting's name where a value alone is unclear."""
-    parts = []
-    for setting in combination:
-        value = str(row[setting])
-        if setting == "hidden":
-            value = f"hidden {_widths(value)}" if value else "no hidden layer"
-        elif setting == "dataset":
-            value = dataset(value)
-        elif setting not in CLEAR:
-            value = f"{setting.replace('_', ' ')} {value}"
-        parts.append(value)
-    return ", ".join(parts) or "all cells"
+    return ", ".join(filter(None, (_in_title(setting, row[setting]) for setting in combination))) or "all cells"
+
+
+def _in_title(setting: str, value: Any) -> str:
+    """A setting's value in a title; an empty string for the widths of a network that has none."""
+    if setting == "hidden":
+        text = str(value)
+        return "" if text == NO_WIDTHS else f"hidden {_widths(text)}" if text else "no hidden layer"
+    if setting in OFF:
+        return switched(setting, value)
+    text = setting_text(setting, value)
+    return text if setting in CLEAR else f"{setting.replace('_', ' ')} {text}"
+
+
+def switched(setting: str, value: Any) -> str:
+    """The value of a setting that may be off, where the setting's name does not stand beside it.
+
+    >>> switched("normalization", "batch"), switched("dropout", 0.0), switched("warmup_epochs", 1.0)
+    ('batch normalization', 'no dropout', 'warm-up of 1 epoch')
+    """
+    called = SETTINGS.get(setting, setting.replace("_", " "))
+    if value == OFF[setting]:
+        return f"no {called}"
+    text = setting_text(setting, value)
+    if setting == "standardize":
+        return called
+    return {"normalization": f"{text} {called}", "warmup_epochs": f"{called} of {text}"}.get(
+        setting, f"{called} {text}"
+    )
 
 
 def _widths(hidden: str) -> str:
@@ -118,28 +165,42 @@ def setting(name: str) -> str:
     >>> setting("learning_rate"), setting("dataset"), setting("hidden")
     ('learning rate', 'data set', 'hidden layers')
     """
-    return {"dataset": "data set", "hidden": "hidden layers"}.get(name, name.replace("_", " "))
+    return SETTINGS.get(name, name.replace("_", " "))
 
 
 def setting_text(setting: str, value: Any) -> str:
     """A setting's value, for people."""
     if setting == "hidden" and value == "":
         return "none"
-    return dataset(str(value)) if setting == "dataset" else str(value)
+    if setting in OFF:
+        return _unless_off(setting, value)
+    if setting == "dataset":
+        return dataset(str(value))
+    return model(str(value)) if setting == "model" else str(value)
 
 
-def network(hidden: Sequence[str], sizes: Sequence[tuple[int, int]]) -> str:
-    """Return the layer widths of networks, for people; `sizes` are the pixels and classes of the data sets.
+def _unless_off(setting: str, value: Any) -> str:
+    """The value of a setting that may be off, beside the setting's name."""
+    if setting == "standardize":
+        return "yes" if value else "no"
+    if value == OFF[setting]:
+        return "none"
+    if setting == "warmup_epochs":
+        return f"{value:g} {'epoch' if value == 1 else 'epochs'}"
+    return AUGMENTATIONS.get(value, value) if isinstance(value, str) else f"{value:g}"
 
-    >>> network([""], [(784, 10)]), network(["", "128-64"], [(784, 10)])
-    ('784 → 10, no hidden layer', '784 → 10, no hidden layer; 784 → 128 → 64 → 10')
+
+def model(name: str) -> str:
+    """A model's name as people write it, with its parameters.
+
+    >>> model("lenet5(pooling='max')"), model("residual_perceptron(blocks=8)"), model("build@3f2a91(width=64)")
+    ('LeNet-5 (pooling max)', 'residual perceptron (blocks 8)', 'build@3f2a91(width=64)')
     """
-    return "; ".join(
-        " → ".join([str(pixels), *filter(None, widths.split("-")), str(classes)])
-        + ("" if widths else ", no hidden layer")
-        for pixels, classes in dict.fromkeys(sizes)
-        for widths in hidden
-    )
+    plain, parenthesis, parameters = name.partition("(")
+    if plain not in MODELS:
+        return name
+    values = parameters.removesuffix(")").replace("=", " ").replace("'", "")
+    return f"{MODELS[plain]} ({values})" if parenthesis else MODELS[plain]
 
 
 def dataset(name: str) -> str:

@@ -11,7 +11,7 @@ from initbench.durations import duration
 from initbench.registry import shorten_digests
 from initbench.reporting.article import finding
 from initbench.reporting.limits import MAX_FAILURES, MAX_HALF_WIDTH, MAX_NAMED, MAX_OPEN_NAMED
-from initbench.reporting.names import initializer, title
+from initbench.reporting.names import OFF, initializer, switched, title
 from initbench.reporting.numbers import (
     at_most,
     in_points,
@@ -171,7 +171,7 @@ def shortened(names: Sequence[str]) -> list[str]:
 def findings(frame: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
     """Explain results that look like errors and are expected behaviour; `frame` is `stats.outcomes`."""
     notes = []
-    single_layer = (frame["hidden"] == "").all()
+    single_layer = (frame["hidden"] == "").all()  # of other models than perceptrons it is names.NO_WIDTHS
     if single_layer and (article := finding(verdicts)):
         notes.append(article)
     zeros = verdicts[(verdicts["initializer"] == "zeros") & (verdicts["failed"] < verdicts["seeds"])]
@@ -181,7 +181,8 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
             "stay equal, and no output starts saturated. With hidden layers, zeros would keep all units of a layer "
             "equal."
         )
-    deep_zeros = frame[(frame["initializer"] == "zeros") & (frame["hidden"] != "")]
+    is_own = frame["model"].astype(str).str.contains("@")  # whose other parameters may learn
+    deep_zeros = frame[(frame["initializer"] == "zeros") & (frame["hidden"] != "") & ~is_own]
     if len(deep_zeros) and deep_zeros["failed"].all():
         notes.append(
             "With hidden layers, zeros keep all units of a layer equal and pass no gradient down: such runs learn the "
@@ -243,6 +244,10 @@ def evidence(frame: pd.DataFrame, seeds: int) -> str:
     training = listed([str(name) for name in optimizers])
     if len(rates) <= MAX_NAMED:
         training += f" at learning rate {listed([f'{rate:g}' for rate in rates])}"
+    for setting in [setting for setting in OFF if setting in frame]:
+        values = list(dict.fromkeys(frame[setting]))
+        if len(values) == 1 and values[0] != OFF[setting] and setting != "normalization":
+            training += f", {switched(setting, values[0])}"
     return (
         f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training images), "
         f"{upto}{plural(seeds, 'seed')} per configuration, {epochs} {'epoch' if epochs == '1' else 'epochs'} each, "

@@ -16,6 +16,7 @@ from initbench.reporting import (
     limits,
     names,
     narrative,
+    networks,
     numbers,
     own_functions,
     seeds,
@@ -29,6 +30,7 @@ from initbench.reporting.templates import asset, fill
 from initbench.results.plugin_file import StoredPlugin
 from initbench.results.rounds import Rounds
 from initbench.spec import presets
+from initbench.spec.cell import LATER, Cell
 from initbench.spec.grid import Grid
 
 # Labels of keys of an environment, as people write them.
@@ -123,7 +125,7 @@ def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequenc
         ]
     return {
         "title": answers.title(first),
-        "network": answers.network(grid),
+        "network": networks.sentence(evidence.networks, grid.axes["output_activation"] == ("same",)),
         "evidence": narrative.evidence(evidence.last, evidence.seeds),
         "headline": answers.headline(evidence),
         "best_configuration": answers.best_configuration(evidence),
@@ -241,7 +243,8 @@ def _method(evidence: Evidence) -> dict[str, Any]:
     baselines = stats.baselines(evidence.chance)
     on_test = baselines.loc[baselines["split"] == "test", ["dataset", "majority_class_accuracy"]]
     return {
-        "logits": any(loss.startswith("cross_entropy") for loss in grid.axes["loss"]),
+        "logits": any(loss.partition("(")[0] == "cross_entropy" for loss in grid.axes["loss"]),
+        "convolutions": networks.have_convolutions(evidence.networks),
         "chance": numbers.listed(
             [f"{numbers.percent(accuracy, 2)} on {name}" for name, accuracy in on_test.itertuples(index=False)]
         ),
@@ -256,6 +259,8 @@ def _method(evidence: Evidence) -> dict[str, Any]:
                 for source in grid.sources.values()
             ]
         ),
+        "networks": [(None, row) for row in networks.rows(evidence.networks)],
+        "about_networks": networks.explanations(grid, evidence.networks),
         "fixed": _fixed(grid),
         "axes": grid.shape,
     }
@@ -376,13 +381,15 @@ def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any
 def _fixed(grid: Grid) -> list[tuple[str, str]]:
     """The settings that do not vary, with their values, for people."""
     pairs = []
+    left_out = {"seed"} | {setting for setting in LATER if grid.axes[setting] == (Cell._field_defaults[setting],)}
+    left_out |= {"hidden"} if names.PERCEPTRON not in grid.axes["model"] else set()
     for setting, values in grid.axes.items():
-        if len(values) == 1 and setting != "seed":
+        if len(values) == 1 and setting not in left_out:
             value = values[0]
             if setting == "train_size" and value is None:
                 value = "all: " + numbers.listed([f"{s.train_size:,}" for s in grid.sources.values()])
-            if setting == "lr_schedule" and value == "constant":
-                value = _constant_rate(grid)
+            if setting == "lr_schedule" and value != "exponential":
+                value = _constant_rate(grid) if value == "constant" else "cosine: falls to 0 at the last step"
             pairs.append((names.setting(setting), names.setting_text(setting, value)))
     return pairs
 

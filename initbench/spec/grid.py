@@ -86,8 +86,12 @@ def counted(count: int, setting: str) -> str:
         "dataset": "data sets",
         "loss": "losses",
         "epochs": "numbers of epochs",
-        "warmup_epochs": "numbers of warm-up epochs",
+        "warmup_epochs": "lengths of warm-up",
         "hidden": "shapes of hidden layers",
+        "standardize": "values of standardize",
+        "augment": "augmentations",
+        "dropout": "rates of dropout",
+        "gradient_clipping": "limits of the gradient",
     }
     return f"{count} " + special.get(setting, setting.replace("_", " ") + "s")
 

@@ -14,8 +14,8 @@ from frames import frame_of, frame_of_grid
 
 from initbench import stats
 from initbench.reporting import answers as words
-from initbench.reporting import numbers
-from initbench.reporting.answers import answers, best_configuration, default_of, headline, network, title, warnings
+from initbench.reporting import networks, numbers
+from initbench.reporting.answers import answers, best_configuration, default_of, headline, title, warnings
 from initbench.reporting.evidence import Evidence
 from initbench.spec import grid
 from initbench.spec.seed_rule import parse as rule_of
@@ -393,7 +393,8 @@ def test_the_title_and_the_network_are_in_words():
     }
     for value, text in shapes.items():
         hidden = tomllib.loads(f"x = {value}")["x"]
-        assert network(grid.parse(TEXT, overrides={"hidden": hidden if len(hidden) > 1 else hidden[0]})) == text
+        parsed = grid.parse(TEXT, overrides={"hidden": hidden if len(hidden) > 1 else hidden[0]})
+        assert networks.sentence(networks.of_grid(parsed), parsed.axes["output_activation"] == ("same",)) == text
 
 
 def test_few_seeds_are_warned_of_and_five_are_not():
