@@ -1,8 +1,8 @@
 """The layers of a PyTorch module: which of its parameters the initializer fills, and their layout here and there.
 
 A layer is a Linear, Conv1d to Conv3d, ConvTranspose1d to 3d or Embedding with a weight of its own; a weight that
-several share is one layer. Layers are in the order of execution, those that a pass does not use last. The fans follow
-from the shapes here:
+several share is one layer. Layers are in the order of execution; those that a pass does not call, such as the output
+projection of PyTorch's attention, which uses only its weight, stand before the last. The fans follow from the shapes:
 
 - dense `[fan_in, fan_out]`;
 - convolutions `[*size, channels_in, channels_out]` of one group, each group being a convolution of its own, so that
@@ -103,8 +103,9 @@ def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = Non
         if isinstance(part, LAYERS) and isinstance(own.get("weight"), nn.Parameter) and id(part.weight) not in layers:
             layer = Layer(*_shape_of(part), positions.get(id(part.weight), 0), own.get("bias") is not None)
             layers[id(part.weight)] = ModuleLayer(name, part, layer)
-    order = {key: index for index, key in enumerate(positions)}
-    return [layers[key] for key in sorted(layers, key=lambda key: order.get(key, len(order)))]
+    called = [layers[key] for key in positions if key in layers]
+    uncalled = [layer for key, layer in layers.items() if key not in positions]
+    return [*called[:-1], *uncalled, *called[-1:]]
 
 
 def layers_as(module: nn.Module, network: Architecture) -> list[ModuleLayer]:

@@ -307,7 +307,7 @@ def _lines(error: Any, document: dict[str, Any]) -> list[str]:
             f"name = {shown(value)} is not allowed; allowed: up to 100 letters, digits, '.', '_' and '-', "
             "the first a letter or digit (it names a folder)"
         ]
-    if setting in ("device", "equivalent_within", "plugins", *SECTIONS):
+    if setting in ("device", "equivalent_within", "plugins") or (keys == [setting] and setting in SECTIONS):
         of_key = {"device": "'auto', 'cpu' or 'cuda'", "equivalent_within": EQUIVALENT_WITHIN, "plugins": PLUGINS}
         allowed = of_key.get(setting, f"a table, [{setting}]")
         return [f"{key} = {shown(value)} is not allowed; allowed: {allowed}"]
@@ -369,7 +369,7 @@ def override(text: str, overrides: Mapping[str, object]) -> str:
             continue
         home = RULES[key].home if key in RULES else ""
         for table in (document, *(document.get(section) for section in SECTIONS)):
-            if isinstance(table, dict) and key in table:
+            if isinstance(table, dict) and key in table and not (table is document and key in SECTIONS):
                 del table[key]
         section = "grid" if home == "grid" or (key in RULES and _is_axis(key, value)) else home
         item = _as_toml(dotted, value)
