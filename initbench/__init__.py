@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from initbench.api import compare, figures, load, merge, report, result, run, verify
     from initbench.errors import CannotWrite, UserError, WorkerDied
     from initbench.functions import activations, losses, optimizers
-    from initbench.plugins.marks import activation, initializer, loss, optimizer
+    from initbench.plugins.marks import activation, dataset, initializer, loss, model, optimizer
     from initbench.spec import grid
 
 _MODULES = {
@@ -42,7 +42,9 @@ _NAMES = {
     "verify": "initbench.api",
     "activation": "initbench.plugins.marks",
     "initializer": "initbench.plugins.marks",
+    "dataset": "initbench.plugins.marks",
     "loss": "initbench.plugins.marks",
+    "model": "initbench.plugins.marks",
     "optimizer": "initbench.plugins.marks",
     "UserError": "initbench.errors",
     "CannotWrite": "initbench.errors",
@@ -56,6 +58,7 @@ __all__ = [
     "activation",
     "activations",
     "compare",
+    "dataset",
     "figures",
     "grid",
     "initializer",
@@ -64,6 +67,7 @@ __all__ = [
     "loss",
     "losses",
     "merge",
+    "model",
     "optimizer",
     "optimizers",
     "report",

@@ -247,6 +247,12 @@ class Registry(Mapping[str, Record]):
         """Return the full names of the plugins' functions of this short name, the newest last."""
         return [full for full in self._of_plugins if full.partition("@")[0] == name]
 
+    def names_own(self, value: object) -> bool:
+        """Return whether a value of a grid file names a plugin's function, in any form."""
+        name = value.get("name") if isinstance(value, Mapping) else value
+        short = name.partition("(")[0].strip() if isinstance(name, str) else ""
+        return bool(OWN_NAME.fullmatch(short)) or (self.kind, short) in _named.get()
+
     def add(self, record: Record) -> None:
         """Add the record of a plugin's function, whose name carries the digest of its code."""
         self._of_plugins[record.name] = record

@@ -171,7 +171,9 @@ def read_grid(
 
 def _require_code(missing: Iterable[Cell], experiment: Experiment) -> None:
     """Raise UserError if cells that are to be trained name a plugin's function whose code is not loaded."""
-    names = sorted({name for cell in missing for name in cell.functions})
+    cells = list(missing)
+    loading = {experiment.grid.sources[name].function for name in {cell.dataset for cell in cells}}
+    names = sorted({name for cell in cells for name in cell.functions} | loading)
     if store.missing(names):
         raise UserError(*(f"{experiment.folder}: {line}" for line in code_missing(names, experiment.plugin_files)))
 

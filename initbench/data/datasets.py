@@ -1,10 +1,10 @@
-"""Data sets: the embedded MNIST, or any folder of IDX files, as arrays of bytes."""
+"""Data sets: the embedded MNIST, a folder of IDX files, or what an own function loads, as arrays."""
 
 import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import numpy as np
 
 from initbench.data import idx
 from initbench.data.arrays import VALIDATION_DIVISOR, Arrays
-from initbench.errors import UserError, nearest, shown
+from initbench.data.own import LOADERS
+from initbench.errors import PluginError, UserError, nearest, shown
+from initbench.registry import shorten_digests
 
 MNIST_FILE = Path(__file__).parent / "mnist.npz"
 MNIST_SHA256 = "e183595579f3fdb5af0a6aa55938e81620b1f28a8118b2eda52dce03bbf6087b"
@@ -24,7 +26,7 @@ DATASETS = {
 }
 
 # What reads a data set from a folder or a file.
-FORMATS = ("idx",)
+FORMATS = ("idx", "code")
 
 # What a spreadsheet reads as a formula: one of these characters at the start of a cell, also after spaces or quotes;
 # a character that separates cells starts another cell. See OWASP's "CSV Injection".
@@ -42,7 +44,7 @@ class Source:
     """The source of a data set, with what a plan requires before the data set is in memory."""
 
     name: str  # as in the tables: "mnist", or "fashion-mnist@" and twelve digits of its SHA-256
-    folder: str  # of IDX files; empty for the embedded MNIST
+    folder: str  # of IDX files, or the canonical string of an own function; empty for the embedded MNIST
     train_size: int
     validation_size: int
     test_size: int
@@ -55,7 +57,7 @@ class Source:
     height: int = 0  # of an image, as width and channels; 0: unknown, the experiment is of an earlier version
     width: int = 0
     channels: int = 0
-    format: str = "idx"  # of the folder: "idx"
+    format: str = "idx"  # of the folder: "idx"; "code": an own function loads it
     known_as: str = ""  # the name by which the grid file asks for it, such as "fashion_mnist"; else empty
     pixel_bytes: int = 1  # 4: the images are float32
 
@@ -64,8 +66,15 @@ class Source:
         """Height, width and channels of an image; of features, and where they are unknown, one pixel of channels."""
         return (self.height, self.width, self.channels) if self.channels else (1, 1, self.pixels)
 
+    @property
+    def function(self) -> str:
+        """The canonical string of the own function that loads it; empty for files."""
+        return self.folder if self.format == "code" else ""
+
     def load(self) -> Arrays:
         """Load the arrays; UserError if the files have changed since the source was described."""
+        if self.function:
+            return self._of_code()
         arrays = load_mnist() if not self.folder else read_idx_folder(Path(self.folder))
         name = describe(arrays, self.folder).name
         if name != self.name:
@@ -74,17 +83,32 @@ class Source:
             )
         return arrays
 
+    def _of_code(self) -> Arrays:
+        arrays: Arrays = LOADERS.call(self.function)
+        if describe(arrays, self.name.partition("@")[0]).name != self.name:
+            raise PluginError(
+                f"{shorten_digests(self.function)}: returned other data in another process; allowed: a function that "
+                "returns the same arrays each time: no time, no random numbers without a seed, no files that change"
+            )
+        return arrays
+
 
 # The fields of later versions with their defaults, which are left out of `datasets.json`.
 LATER_FIELDS = {field.name: field.default for field in fields(Source)[11:]}
 
 
-def find(value: object) -> Source:
-    """Return the data set that a grid file names: `"mnist"` or `{"idx": "folder"}`; UserError if it is invalid."""
+def find(value: object, earlier: Iterable[Source] = ()) -> Source:
+    """Return the data set that a grid file names: `"mnist"` or `{"idx": "folder"}`; UserError if it is invalid.
+
+    Those in `earlier`, of an existing experiment, are not read again.
+    """
     if value == "mnist":
         return Source("mnist", "", 55_000, 5_000, 10_000, 784, 719, 10, 0.1135, 0.1126, 0.0, 28, 28, 1)
     if isinstance(value, Mapping) and list(value) == ["idx"] and isinstance(value["idx"], str):
         folder = absolute(value["idx"])
+        for source in earlier:
+            if source.folder == folder:
+                return source
         if not _fits_tables(f"{(name := Path(folder).name)}@"):
             raise UserError(
                 f"given a folder named {shown(name)}; allowed: a printable name that a spreadsheet does not read as a "
@@ -93,6 +117,13 @@ def find(value: object) -> Source:
         return describe(read_idx_folder(Path(folder)), folder)
     hint = nearest(value, ["mnist"]) if isinstance(value, str) else ""
     raise UserError(f"given {shown(value)}; allowed: 'mnist', or {{ idx = 'a folder of IDX files' }}{hint}")
+
+
+def written(source: Source) -> str | dict[str, str]:
+    """Return a source as a grid file names it, in any working directory."""
+    if source.function or not source.folder:
+        return source.function or source.name
+    return {"idx": source.folder}
 
 
 def to_stored(source: Source) -> dict[str, Any]:

@@ -157,13 +157,16 @@ def _recover(
     if splitting and cause.memory and pool.shrink():
         return [_Job(job.index, job.stack)]
     if cause.raised or job.deaths > pool.allowed_deaths:
-        return [Untrained(cell, _reason(cell, failure)) for cell in cells]
+        return [Untrained(cell, _reason(cell, job.stack.source.function, failure)) for cell in cells]
     return [job]
 
 
-def _reason(cell: Cell, failure: TaskLost) -> str:
-    """Return why a cell could not be trained; where its worker ended, with the plugins that may have ended it."""
-    names = sorted(own_names_in(*cell.functions))
+def _reason(cell: Cell, load: str, failure: TaskLost) -> str:
+    """Return why a cell could not be trained; where its worker ended, with the plugins that may have ended it.
+
+    `load` is the own function that loads its data, or empty.
+    """
+    names = sorted(own_names_in(*cell.functions, load))
     if failure.cause is not Cause.DIED or not names:
         return failure.why
     return f"{failure.why}; the code of {', '.join(map(shorten_digests, names))} may be the reason"
@@ -172,7 +175,7 @@ def _reason(cell: Cell, failure: TaskLost) -> str:
 def _request(stack: Stack, task: int, action: Action) -> dict[str, Any]:
     cells = [cell.values() for cell in stack.cells]
     request = {"task": task, "action": action, "cells": cells, "source": asdict(stack.source)}
-    plugins = store.of(name for cell in stack.cells for name in cell.functions)
+    plugins = store.of([stack.source.function, *(name for cell in stack.cells for name in cell.functions)])
     return {**request, "plugins": [bundle.to_json() for bundle in plugins]} if plugins else request
 
 

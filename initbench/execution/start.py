@@ -30,7 +30,8 @@ def start_pool(
     if config.scheduler is not None:
         from initbench.execution.cluster.dispatch import ClusterPool
 
-        plugins = bool(digests_in(*{name for cell in cells for name in cell.functions}))
+        loading = {sources[name].function for name in {cell.dataset for cell in cells}}
+        plugins = bool(digests_in(*{name for cell in cells for name in cell.functions}, *loading))
         return ClusterPool(
             config.scheduler, config.device, sources, config.workers, config.processor, plugins, on_event
         )

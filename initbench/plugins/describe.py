@@ -16,13 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from initbench.data.own import LOADERS, Loader
 from initbench.errors import UserError, printable
 from initbench.functions.activations import ACTIVATIONS, Activation
 from initbench.functions.losses import LOSSES, Loss
 from initbench.functions.optimizers import OPTIMIZERS, Optimizer
 from initbench.initializers._base import INITIALIZERS, NETWORK, WEIGHTS, WEIGHTS_OR_BIAS, Initializer
 from initbench.initializers.model import Model, Parameters
-from initbench.models.built_in import MODELS
+from initbench.models.built_in import MODELS, ModelRecord
 from initbench.plugins import arrays, store
 from initbench.plugins.bundle import Bundle, read
 from initbench.plugins.consent import Allow
@@ -40,6 +41,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "model": MODELS,
     "loss": LOSSES,
     "optimizer": OPTIMIZERS,
+    "dataset": LOADERS,
 }
 
 # Words that stand for something else where a grid file names a function.
@@ -89,18 +91,24 @@ class Host:
 
     def why_not(self, check: Mapping[str, Any]) -> str:
         """Return why a function cannot be used as a grid says, or an empty string: see `trial.tried`."""
+        return self.tried(check)[0]
+
+    def tried(self, check: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+        """Return why a function cannot be used as a grid says, or an empty string, and what it returned."""
         bundles = store.of(value for value in check.values() if isinstance(value, str))
         self._second = self._second or Host()
         try:
             self._load(bundles)
             here = self._ask({"action": "try", "check": {**check, "reverse": False}}, bundles[0])
             if here["why"]:
-                return shorten_digests(here["why"])
+                return shorten_digests(here["why"]), {}
             self._second._load(bundles)
             there = self._second._ask({"action": "try", "check": {**check, "reverse": True}}, bundles[0])
         except UserError as error:
-            return "; ".join(error.lines)
-        return "" if there["results"] == here["results"] else shorten_digests(here["not_alone"])
+            return "; ".join(error.lines), {}
+        if there["results"] != here["results"]:
+            return shorten_digests(there["why"] or here["not_alone"]), {}
+        return "", here["results"]
 
     def weights(self, name: str, shape: Sequence[int], **supplied: Any) -> Any:
         """Return the weights that an initializer computes for a shape; UserError with a plugin's mistake."""
@@ -204,10 +212,7 @@ def described(bundles: Sequence[Bundle], host: Host) -> Names:
     names: Names = {}
     origin: dict[tuple[str, str], str] = {}
     for bundle in bundles:
-        if bundle.digest not in _described:
-            fields = host.describe(bundle)
-            _described[bundle.digest] = {(f["kind"], f["name"]): _record(f, bundle) for f in fields}
-        for (kind, name), record in _described[bundle.digest].items():
+        for (kind, name), record in add(bundle, host).items():
             registry = REGISTRIES[kind]
             if name in registry or name in registry.aliases or name in RESERVED.get(kind, ()):
                 raise UserError(f"{bundle.path}: {name} is {registry.article} of initbench; use another name")
@@ -215,10 +220,22 @@ def described(bundles: Sequence[Bundle], host: Host) -> Names:
                 raise UserError(f"{bundle.path}: {name} is {registry.article} of {origin[kind, name]}, too; rename one")
             origin[kind, name] = bundle.path
             names[kind, name] = record.name
-            if record.name not in registry:
-                registry.add(record)
-        store.add(bundle)
     return names
+
+
+def add(bundle: Bundle, host: Host) -> Mapping[tuple[str, str], Entry]:
+    """Add the records of a plugin's functions under their full names; returns them by kind and short name.
+
+    UserError with the plugin's mistake.
+    """
+    if bundle.digest not in _described:
+        fields = host.describe(bundle)
+        _described[bundle.digest] = {(f["kind"], f["name"]): _record(f, bundle) for f in fields}
+        for (kind, _), record in _described[bundle.digest].items():
+            if record.name not in REGISTRIES[kind]:
+                REGISTRIES[kind].add(record)
+    store.add(bundle)
+    return _described[bundle.digest]
 
 
 def usable(bundles: Sequence[Bundle], host: Host) -> list[Bundle]:
@@ -276,6 +293,10 @@ def _record(fields: Mapping[str, Any], bundle: Bundle) -> Entry:
         return Loss(**common, torch=elsewhere)
     if fields["kind"] == "optimizer":
         return Optimizer(**common, torch=elsewhere, n_arrays=fields["n_arrays"])
+    if fields["kind"] == "model":
+        return ModelRecord(**common)
+    if fields["kind"] == "dataset":
+        return Loader(**common)
     tags = common["tags"]
     fit = NETWORK if "network" in tags else WEIGHTS_OR_BIAS if "bias" in tags else WEIGHTS
     return Initializer(**common, fit=fit)

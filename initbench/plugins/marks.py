@@ -1,11 +1,11 @@
-"""The decorators that mark a function of a plugin as an initializer, an activation, a loss or an optimizer."""
+"""The decorators that mark a function of a plugin: as an initializer, an activation, a model, a data set, …"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
-KINDS = ("initializer", "activation", "loss", "optimizer")
+KINDS = ("initializer", "activation", "model", "loss", "optimizer", "dataset")
 _MARK = "__initbench_kind__"
 
 
@@ -116,6 +116,61 @@ def optimizer(function: Thing | None = None) -> Thing | Callable[[Thing], Thing]
     ...     return torch.optim.SGD(parameters, learning_rate, momentum=momentum)
     """
     return _marked("optimizer", function)
+
+
+@overload
+def model(function: Thing) -> Thing: ...
+@overload
+def model() -> Callable[[Thing], Thing]: ...
+def model(function: Thing | None = None) -> Thing | Callable[[Thing], Thing]:
+    """Mark a function or class as an own model, and return it unchanged.
+
+    Parameters
+    ----------
+    function
+        `function(channels, height, width, classes, *, …)` returns a `torch.nn.Module` that takes images
+        `[batch, channels, height, width]` and returns `[batch, classes]`; or a class of `torch.nn.Module` whose
+        constructor takes these. Features are images of one pixel, `[batch, features, 1, 1]`. An argument `activation`
+        is given a function without arguments that returns a new module of the grid's activation. Its parameters are as
+        those of an own initializer.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> @ib.model
+    ... def two_layers(channels, height, width, classes, *, activation, units: int = 64):
+    ...     from torch import nn
+    ...     first, last = nn.Linear(channels * height * width, units), nn.Linear(units, classes)
+    ...     return nn.Sequential(nn.Flatten(), first, activation(), last)
+    """
+    return _marked("model", function)
+
+
+@overload
+def dataset(function: Thing) -> Thing: ...
+@overload
+def dataset() -> Callable[[Thing], Thing]: ...
+def dataset(function: Thing | None = None) -> Thing | Callable[[Thing], Thing]:
+    """Mark a function as one that loads an own data set, and return it unchanged.
+
+    Parameters
+    ----------
+    function
+        `function(*, …)` returns a dict of arrays: `x_train`, `y_train`, `x_test` and `y_test`, as they stand in a file
+        `.npz`: images `[n, height, width]` or `[n, height, width, channels]`, or features `[n, features]`, and labels,
+        integers `[n]`. It returns the same arrays each time. Its parameters are as those of an own initializer.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> @ib.dataset
+    ... def two_blobs(*, distance: float = 2.0):
+    ...     import numpy as np
+    ...     y = np.arange(600) % 2
+    ...     x = np.random.default_rng(0).normal(size=(600, 8)) + distance * y[:, None]
+    ...     return {"x_train": x[:480], "y_train": y[:480], "x_test": x[480:], "y_test": y[480:]}
+    """
+    return _marked("dataset", function)
 
 
 def _marked(kind: str, function: Thing | None) -> Thing | Callable[[Thing], Thing]:

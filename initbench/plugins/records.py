@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import numpy as np
 
+from initbench.data.arrays import Arrays
+from initbench.data.own import LOADERS, Loader, arrays_of
 from initbench.errors import PluginError, UserError, shown
 from initbench.initializers._base import INITIALIZERS, NETWORK, WEIGHTS, WEIGHTS_OR_BIAS, Initializer, floating
 from initbench.initializers.model import Network
@@ -34,8 +36,23 @@ PARAMETER_KINDS = (float, int, bool)
 SUPPLIED_BY_KIND: Mapping[str, frozenset[str]] = {
     "initializer": SUPPLIED,
     "activation": frozenset(),
+    "model": frozenset({"activation"}),
     "loss": frozenset(),
     "optimizer": frozenset({"lr", "learning_rate"}),
+    "dataset": frozenset(),
+}
+
+# The first arguments of a model's factory. A bare function, or class, is a model if it has them.
+MODEL_ARGUMENTS = ("channels", "height", "width", "classes")
+
+# The first arguments of a function, by kind.
+FIRST_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "initializer": ("shape",),
+    "activation": ("x",),
+    "model": MODEL_ARGUMENTS,
+    "loss": ("output", "labels"),
+    "optimizer": ("parameters", "learning_rate"),
+    "dataset": (),
 }
 
 # How many arrays as large as the weights an own optimizer is assumed to hold, the number of Adam's.
@@ -70,7 +87,7 @@ def seed_generators(seed: int = 0) -> None:
 
 
 def functions(module: ModuleType, bundle: Bundle) -> dict[tuple[str, str], Callable[..., Any]]:
-    """Return a plugin's functions by kind and name: the marked ones, and its own bare ones that take a shape first.
+    """Return a plugin's functions by kind and name: the marked ones, and its own bare ones (see `_kind_of_bare`).
 
     Raises UserError for a name that is defined twice, or if there is no such function.
     """
@@ -94,15 +111,35 @@ def functions(module: ModuleType, bundle: Bundle) -> dict[tuple[str, str], Calla
     if not by_name:
         raise UserError(
             f"{bundle.path}: defines no function that initbench can use; allowed: a function whose first argument is "
-            "shape, or one marked with @ib.initializer, @ib.activation, @ib.loss or @ib.optimizer"
+            f"shape (an initializer), or whose first arguments are {', '.join(MODEL_ARGUMENTS)} (a model), or whose "
+            "name begins with load (a data set), or one marked with @ib.initializer, @ib.activation, @ib.model, "
+            "@ib.loss, @ib.optimizer or @ib.dataset"
         )
     return by_name
 
 
 def _kind_of_bare(name: str, thing: Callable[..., Any], module: ModuleType) -> str:
-    """Return `initializer` for a function of the module itself whose first argument is `shape`; else empty."""
-    own = inspect.isfunction(thing) and thing.__module__ == module.__name__ and not name.startswith("_")
-    return "initializer" if own and next(iter(inspect.signature(thing).parameters), "") == "shape" else ""
+    """Return the kind of a function or class of the module itself, by its arguments and its name; else empty.
+
+    An initializer's first argument is `shape`; those of a model are `MODEL_ARGUMENTS`; the name of a function that
+    loads a data set is `load`, or begins with `load_`, and it can be called without arguments.
+    """
+    is_own = inspect.isroutine(thing) or isinstance(thing, type)
+    if not is_own or thing.__module__ != module.__name__ or name.startswith("_"):
+        return ""
+    try:
+        arguments = list(inspect.signature(thing).parameters.values())
+    except (ValueError, TypeError):  # a class whose constructor is not written in Python
+        return ""
+    names = tuple(argument.name for argument in arguments)
+    if names[: len(MODEL_ARGUMENTS)] == MODEL_ARGUMENTS:
+        return "model"
+    if isinstance(thing, type):
+        return ""
+    if names[:1] == ("shape",):
+        return "initializer"
+    has_defaults = all(a.default is not a.empty or a.kind in (a.VAR_POSITIONAL, a.VAR_KEYWORD) for a in arguments)
+    return "dataset" if has_defaults and (name == "load" or name.startswith("load_")) else ""
 
 
 def defined_at(name: str, bundle: Bundle) -> str:
@@ -130,8 +167,15 @@ def _registry(kind: str) -> Any:
     from initbench.functions.activations import ACTIVATIONS
     from initbench.functions.losses import LOSSES
     from initbench.functions.optimizers import OPTIMIZERS
+    from initbench.models.built_in import MODELS
 
-    return {"activation": ACTIVATIONS, "loss": LOSSES, "optimizer": OPTIMIZERS}[kind]
+    return {
+        "activation": ACTIVATIONS,
+        "model": MODELS,
+        "loss": LOSSES,
+        "optimizer": OPTIMIZERS,
+        "dataset": LOADERS,
+    }[kind]
 
 
 def _record(kind: str, name: str, function: Callable[..., Any], bundle: Bundle) -> Entry:
@@ -140,11 +184,16 @@ def _record(kind: str, name: str, function: Callable[..., Any], bundle: Bundle) 
         arguments = _arguments(function)
         fields["parameters"] = _parameters(kind, name, function, arguments)
     except (ValueError, TypeError, NameError) as error:
-        helper = "" if kind_of(function) else "; if it is not an initializer, begin its name with _"
+        helper = "" if kind_of(function) else f"; if it is not {_registry(kind).article}, begin its name with _"
         raise UserError(f"{defined_at(name, bundle)}: {error}{helper}") from None
-    return {"initializer": _initializer, "activation": _activation, "loss": _loss, "optimizer": _optimizer}[kind](
-        function, arguments, bundle, fields
-    )
+    return {
+        "initializer": _initializer,
+        "activation": _activation,
+        "model": _model,
+        "loss": _loss,
+        "optimizer": _optimizer,
+        "dataset": _dataset,
+    }[kind](function, arguments, bundle, fields)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -162,15 +211,15 @@ def _parameters(
     kind: str, name: str, function: Callable[..., Any], arguments: list[inspect.Parameter]
 ) -> tuple[Parameter, ...]:
     """Return the arguments that a grid file may set: of a class, those with a default of a suitable type."""
-    positional = {"initializer": 1, "activation": 1, "loss": 2, "optimizer": 2}[kind]
+    positional = len(FIRST_ARGUMENTS[kind])
     is_class = isinstance(function, type)
-    if is_class:
+    if is_class and kind != "model":
         positional = 1 if kind == "optimizer" else 0
-    if len(arguments) < positional and not any(a.kind is a.VAR_POSITIONAL for a in arguments):
-        expected = {"initializer": "shape", "activation": "x", "loss": "output, labels"}
-        raise ValueError(
-            f"takes {len(arguments)} arguments; allowed: {expected.get(kind, 'parameters, learning_rate')}"
-        )
+    accepted = [a for a in arguments if a.kind is not a.KEYWORD_ONLY] if kind == "model" else arguments
+    if len(accepted) < positional and not any(a.kind is a.VAR_POSITIONAL for a in arguments):
+        raise ValueError(f"takes {len(accepted)} arguments; allowed: {', '.join(FIRST_ARGUMENTS[kind])}")
+    # Of a class, or of a function that was not marked, an argument of another type keeps its default.
+    is_lenient = is_class or (kind == "dataset" and not kind_of(function))
     parameters = []
     for argument in arguments[positional:]:
         if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
@@ -184,7 +233,7 @@ def _parameters(
         try:
             parameters.append(_parameter(argument))
         except ValueError:
-            if not is_class and argument.default is not None:
+            if not is_lenient and argument.default is not None:
                 raise
     return tuple(parameters)
 
@@ -317,7 +366,48 @@ def _checked_layers(parameters: Any, model: Network, required: Any, dtype: Any, 
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Activations, losses and optimizers, in PyTorch
+# Data sets
+
+
+def _dataset(
+    function: Callable[..., Any], arguments: list[inspect.Parameter], bundle: Bundle, fields: dict[str, Any]
+) -> Entry:
+    called, origin = _calling(function, bundle), defined_at(fields["name"], bundle)
+
+    @wraps(called)
+    def load(**parameters: Any) -> Arrays:
+        seed_generators()
+        value = called(**parameters)
+        try:
+            return arrays_of(value)
+        except UserError as error:
+            raise PluginError(f"{origin}: {error.lines[0]}") from None
+
+    return Loader(**fields, function=load)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Models, activations, losses and optimizers, in PyTorch
+
+
+def _model(
+    function: Callable[..., Any], arguments: list[inspect.Parameter], bundle: Bundle, fields: dict[str, Any]
+) -> Entry:
+    from initbench.models.built_in import ModelRecord
+
+    called, origin = _calling(function, bundle), defined_at(fields["name"], bundle)
+
+    @wraps(called)
+    def build(channels: int, height: int, width: int, classes: int, **keywords: Any) -> "nn.Module":
+        from torch import nn
+
+        module = called(channels, height, width, classes, **keywords)
+        if not isinstance(module, nn.Module):
+            raise PluginError(f"{origin}: returned {shown(module)}; allowed: a torch.nn.Module")
+        return module
+
+    fields["supplied"] = SUPPLIED_BY_KIND["model"] & {argument.name for argument in arguments}
+    return ModelRecord(**fields, function=build)
 
 
 def _activation(

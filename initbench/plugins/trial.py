@@ -2,15 +2,26 @@
 
 import hashlib
 import itertools
+import json
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from initbench.data import datasets
+from initbench.data.datasets import Source
+from initbench.data.own import LOADERS
 from initbench.errors import PluginError
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.initializers.model import Model, positions
+from initbench.models import own
+from initbench.models.architecture import Shape
+from initbench.models.built_in import MODELS
 from initbench.plugins.loader import located
 from initbench.plugins.records import defined_at, seed_generators
 from initbench.plugins.store import of
@@ -21,6 +32,9 @@ MAX_WEIGHTS = 2**22
 
 # The batch that functions are tried on.
 BATCH = 8
+
+# The file of the function that says what is wrong with a module; to import it loads PyTorch.
+_OF_MODULES = str(Path(own.__file__).with_name("weights.py"))
 
 MEAN_LOSS = "allowed: a tensor of one number, the mean loss of the batch"
 
@@ -40,7 +54,8 @@ def tried(check: Mapping[str, Any]) -> tuple[str, Results]:
     check
         `kind` and `name`, a canonical string, and whether the order is the other one, `reverse`. Of an initializer also
         `layers`, `(fan_in, fan_out)` of each, `activation`, `output_activation`, `loss`, and whether it is one of the
-        biases, `bias`.
+        biases, `bias`. Of a model `shape`, `(height, width, channels)` of an image, `classes` and `activation`; its
+        results have its architecture. The results of a data set have its source.
     """
     kind, name = check["kind"], check["name"]
     results: Results = {}
@@ -51,15 +66,103 @@ def tried(check: Mapping[str, Any]) -> tuple[str, Results]:
             if kind == "initializer":
                 arguments = {key: value for key, value in check.items() if key not in ("kind", "reverse")}
                 why = _initializer(**arguments, seeds=inputs, results=results)
+            elif kind == "model":
+                height, width, channels = map(int, check["shape"])
+                why = _model(
+                    name, (height, width, channels), int(check["classes"]), check["activation"], inputs, results
+                )
+            elif kind == "dataset":
+                why, results["source"] = "", json.dumps(datasets.to_stored(source_of(name)))
             else:
                 function = {"activation": _activation, "loss": _loss, "optimizer": _optimizer}[kind]
                 why = next(filter(None, (function(name, number, results) for number in inputs)), "")
     except (Exception, SystemExit) as error:
-        if isinstance(error, ValueError):  # it has the plugin's file already
-            return str(error), results
-        bundles = of([name])
-        return located(error, bundles[0]) if bundles else f"{type(error).__name__}: {error}", results
+        return _failure(error, kind, name), results
     return why, results
+
+
+def _failure(error: BaseException, kind: str, name: str) -> str:
+    """Return an error that a function raised, or initbench about what it returned, with the place in the plugin."""
+    if isinstance(error, PluginError) or (isinstance(error, ValueError) and kind != "model"):
+        return str(error)  # it has the plugin's file already
+    if isinstance(error, ValueError) and traceback.extract_tb(error.__traceback__)[-1].filename == _OF_MODULES:
+        return f"{origin_of(name)}: {error}"
+    if not (bundles := of([name])):
+        return f"{type(error).__name__}: {error}"
+    line = located(error, bundles[0])
+    without_place = f"{bundles[0].path}: "  # of a module that is put together of PyTorch's own
+    return f"{origin_of(name)}: {line.removeprefix(without_place)}" if line.startswith(without_place) else line
+
+
+def source_of(name: str) -> Source:
+    """Return the source of an own data set, from the canonical string of the function that loads it."""
+    source = datasets.describe(LOADERS.call(name), name.partition("@")[0])
+    return replace(source, folder=name, format="code")
+
+
+def _model(name: str, shape: Shape, classes: int, activation: str, seeds: Sequence[int], results: Results) -> str:
+    """Return why a model cannot be used for images of a shape.
+
+    The module is built for each seed, with PyTorch's start of its layers, and takes a step's passes; then the first
+    one again.
+    """
+    import torch
+
+    from initbench.functions import pytorch
+    from initbench.models import weights
+
+    height, width, channels = shape
+
+    def built(seed: int) -> "torch.nn.Module":
+        seed_generators(streams.of_functions(seed, 0))
+        arguments = (channels, height, width, classes)
+        module: torch.nn.Module = MODELS.call(name, *arguments, activation=partial(pytorch.activation, activation))
+        return module
+
+    def of_step(seed: int) -> tuple[str, list[Any]]:
+        module = built(seed)
+        results["architecture"] = json.dumps(own.to_json(weights.describe(module, shape, classes)))
+        start = [array.detach().clone() for array in module.state_dict().values() if isinstance(array, torch.Tensor)]
+        images = torch.rand(BATCH, channels, height, width, generator=torch.Generator().manual_seed(seed))
+        x = images.clone()
+        seed_generators(streams.of_functions(seed, 1))
+        output = module.train()(x)
+        if not torch.equal(x, images):
+            return f"{origin_of(name)}: its forward changes the images that it is given; allowed: a copy, x.clone()", []
+        if why := _wrong_output(output, name, classes):
+            return why, []
+        output.square().mean().backward()
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        return "", [*start, output.detach(), *gradients]
+
+    for seed in seeds:
+        why, arrays = of_step(seed)
+        if why:
+            return why
+        results[str(seed)] = digest_of(arrays)
+    if digest_of(of_step(seeds[0])[1]) != results[str(seeds[0])]:
+        return (
+            f"{origin_of(name)}: returned another network, or other outputs, for the same seed; allowed: what depends "
+            "on its arguments and PyTorch's generator alone, which is seeded: no state that lasts, no time"
+        )
+    return ""
+
+
+def _wrong_output(output: Any, name: str, classes: int) -> str:
+    """Return what is wrong with the output of a model for a batch in training; it was right in evaluation."""
+    import torch
+
+    origin, allowed = origin_of(name), f"allowed: a tensor [batch, {classes}], in training as in evaluation"
+    if not isinstance(output, torch.Tensor):
+        return f"{origin}: its forward returned {type(output).__name__}; {allowed}"
+    if output.shape != (BATCH, classes) or output.dtype != torch.float32:
+        returned = f"shape {list(output.shape)} and {output.dtype}"
+        return f"{origin}: its forward returned {returned} for {BATCH} images; {allowed}"
+    if not torch.isfinite(output).all():
+        return f"{origin}: its forward returned NaN or infinity for images of random pixels from 0 to 1"
+    if not output.requires_grad:
+        return f"{origin}: its output has no gradient; allowed: PyTorch operations on its parameters, without no_grad"
+    return ""
 
 
 def _initializer(

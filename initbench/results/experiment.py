@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from initbench import execution
-from initbench.data.datasets import Source, from_stored, to_stored
+from initbench.data.datasets import Source, from_stored, to_stored, written
 from initbench.errors import UserError
 from initbench.execution import Finished, WorkerPool
 from initbench.execution.events import Event
@@ -290,7 +290,7 @@ def standalone_text(grid: Grid) -> str:
     text, values = without_plugins(grid.text), {}
     if any(source.folder for source in grid.sources.values()):
         sources = [grid.sources[name] for name in grid.axes["dataset"]]
-        values["dataset"] = [{"idx": source.folder} if source.folder else source.name for source in sources]
+        values["dataset"] = [written(source) for source in sources]
     for setting in plugin_file.SETTINGS:
         if any(map(digests_in, grid.axes[setting])):
             values[setting] = list(grid.axes[setting])

@@ -50,7 +50,10 @@ def own_functions(grid: Grid) -> dict[str, dict[tuple[str, str], None]]:
     """Return the own functions on a grid's axes: by digest the kind and the short name of each, in order."""
     functions: dict[str, dict[tuple[str, str], None]] = {}
     for kind, settings in SETTINGS_BY_KIND.items():
-        for text in filter(digests_in, (value for setting in settings for value in grid.axes[setting])):
+        texts = [value for setting in settings for value in grid.axes[setting]]
+        if kind == "dataset":
+            texts = [grid.sources[name].function for name in texts]
+        for text in filter(digests_in, texts):
             for name, digest in OWN_NAME.findall(text):
                 functions.setdefault(digest, {})[kind, name] = None
     return functions

@@ -130,7 +130,11 @@ def retrain(
     Bits may differ where another processor, device or version trained a cell; then a line states how far.
     """
     grid = experiment.grid
-    absent = [name for name, source in grid.sources.items() if source.folder and not Path(source.folder).is_dir()]
+    absent = [
+        name
+        for name, source in grid.sources.items()
+        if source.folder and not source.function and not Path(source.folder).is_dir()
+    ]
     names = own_names(grid)
     not_loaded = code.missing(names)
     trained = [
@@ -138,7 +142,7 @@ def retrain(
         for cell in experiment.cells
         if cell.id in checked.cells
         and cell.dataset not in absent
-        and not (not_loaded and not_loaded & digests_in(*cell.functions))
+        and not (not_loaded and not_loaded & digests_in(*cell.functions, grid.sources[cell.dataset].function))
     ]
     cells = random.Random(seed).sample(trained, min(sample, len(trained)))
     result = RetrainResult(

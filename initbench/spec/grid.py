@@ -4,16 +4,19 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from initbench.data import datasets
 from initbench.errors import UserError
 from initbench.models.built_in import PERCEPTRON
+from initbench.plugins import bundle
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
-from initbench.plugins.describe import Host, described, usable
+from initbench.plugins.describe import Host, add, described, usable
 from initbench.plugins.installed import installed
 from initbench.registry import naming, shorten_digests
 from initbench.spec import gridfile, own
@@ -175,23 +178,36 @@ def parse(
     file_text = text
     text, document = gridfile.document(text, origin, overrides)
     code: list[Bundle] = []
+    by_path: dict[Path, Bundle] = {}
     if allow is not None:
-        try:
-            if "plugins" in (overrides or {}):
-                folder = Path()
-            if folder is None and "plugins" in document:
-                raise UserError("plugins: an experiment's own grid names no code that runs; give --plugin PATH")
-            files = [*own.paths(document, folder or Path()), *map(Path, plugins)]
-        except UserError as error:
-            raise UserError(*(f"{origin}: {line}" for line in error.lines)) from None
-        of_files, code = own.code(files, bundles)
-        if of_files:
-            allow(origin, file_text, of_files)
+        replaced = {key.rpartition(".")[2] for key in overrides or {}}
+
+        def folder_of(setting: str) -> Path:
+            if folder is None and setting not in replaced:
+                raise UserError(f"{setting}: an experiment's own grid names no code that runs; give --plugin PATH")
+            return Path() if folder is None or setting in replaced else folder
+
+        with _origin(origin):
+            in_files, with_full_names = own.in_files(document, folder_of)
+            files = own.paths(document, folder_of("plugins")) if "plugins" in document else []
+        of_files = [bundle.read(path) for path in dict.fromkeys([*files, *map(Path, plugins)])]
+        by_path = {function.path: bundle.read(function.path) for function in in_files}
+        if read_here := own.each_once([*of_files, *by_path.values()]):
+            allow(origin, file_text, read_here)
+        code = own.each_once([*bundles, *of_files])
     with Host() as host:
         if allow is not None:
             code += [plugin for plugin in usable(installed(), host) if plugin not in code]
-        with naming(described(code, host)):
-            values, mistakes = gridfile.validated(document, sources)
+        names = described(code, host)
+        if by_path:
+            with _origin(origin):
+                for plugin in by_path.values():
+                    add(plugin, host)
+                document = with_full_names(by_path)
+            code = own.each_once([*code, *by_path.values()])
+        with naming(names):
+            find = partial(own.find, earlier=list((sources or {}).values()), host=host if allow is not None else None)
+            values, mistakes = gridfile.validated(document, find)
             if not name and "name" not in values and "name" not in document:
                 mistakes.append(
                     "name is missing, and a pipe has none; set it in the file, name = 'mine', or as --set name=mine"
@@ -202,12 +218,25 @@ def parse(
             axes = {setting: tuple({**values, **seeds}.get(setting, _default(setting))) for setting in SETTINGS}
             used = {source.name: source for source in axes["dataset"]}
             axes["dataset"] = tuple(source.name for source in axes["dataset"])
+            has_data = "dataset" not in values.get("wrong", ())
+            if unfit := own.unfit_models(axes, used, host) if allow is not None and has_data else []:
+                values.setdefault("wrong", set()).add("model")
+                mistakes += unfit
             mistakes += [*gridfile.misplaced(document), *map(shorten_digests, contradictions(values, axes, used))]
             mistakes = mistakes or ([] if allow is None else own.mistakes(axes, used, host))
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
-    plugins_used = own.used(axes, code)
+    plugins_used = own.used(axes, used, code)
     return Grid(values["name"], axes, used, text, values.get("equivalent_within"), rule, plugins_used)
+
+
+@contextmanager
+def _origin(origin: str) -> Iterator[None]:
+    """Within it, the lines of a UserError begin with the origin of the grid."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(*(f"{origin}: {line}" for line in error.lines)) from None
 
 
 def _default(setting: str) -> list[Any]:

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -240,20 +240,21 @@ def too_many_cells(count: int) -> str:
 
 
 def validated(
-    document: dict[str, Any], sources: Mapping[str, datasets.Source] | None
+    document: dict[str, Any], find: Callable[[object], datasets.Source] = datasets.find
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the valid values of a document by setting, and a line for each mistake.
 
-    The valid remainder is validated again without the invalid values, so that contradictions between settings are
-    reported together with invalid values. The key `wrong` holds the settings with mistakes.
+    `find` returns the data set that a value names. The valid remainder is validated again without the invalid values,
+    so that contradictions between settings are reported together with invalid values. The key `wrong` holds the
+    settings with mistakes.
     """
     try:
-        return _flat(GridFile.model_validate(document, context=sources)), []
+        return _flat(GridFile.model_validate(document, context=find)), []
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
     pruned = _pruned(document, {error["loc"] for error in errors})
     try:
-        rest = _flat(GridFile.model_validate(pruned, context=sources))
+        rest = _flat(GridFile.model_validate(pruned, context=find))
     except ValidationError:  # the remainder is invalid without the rest; the lines below are the message
         rest = {}
     keys = [str(error["loc"][-1 if len(error["loc"]) < 3 else 1]) for error in errors]
@@ -437,9 +438,7 @@ def to_toml(
     def spelled(setting: str, value: Any) -> Any:
         if setting == "hidden":
             return [int(n) for n in value.split("-") if n]
-        if setting == "dataset" and sources[value].folder:
-            return {"idx": sources[value].folder}
-        return value
+        return datasets.written(sources[value]) if setting == "dataset" else value
 
     document: dict[str, Any] = {"name": name}
     if equivalent_within is not None:

@@ -1,19 +1,25 @@
 """The plugins of a grid: their code, and trials of the functions that the grid names."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from initbench.data import datasets
 from initbench.data.datasets import Source
-from initbench.errors import UserError, shown
+from initbench.data.own import LOADERS
+from initbench.errors import UserError, nearest, shown
 from initbench.initializers import INITIALIZERS, schemes
+from initbench.models import own as architectures
+from initbench.models.built_in import MODELS
 from initbench.models.perceptron import layers
-from initbench.plugins import bundle, store
+from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
-from initbench.plugins.describe import REGISTRIES, Host
+from initbench.plugins.describe import REGISTRIES, Host, records
 from initbench.registry import OWN_NAME, digests_in, own_names_in, shorten_digests
-from initbench.spec.settings import PLUGINS
+from initbench.spec.settings import PLUGINS, SECTIONS
 
 # The settings that can name a plugin's function, by its kind.
 SETTINGS_BY_KIND = {
@@ -22,7 +28,23 @@ SETTINGS_BY_KIND = {
     "model": ("model",),
     "loss": ("loss",),
     "optimizer": ("optimizer",),
+    "dataset": ("dataset",),
 }
+
+KINDS = {setting: kind for kind, settings in SETTINGS_BY_KIND.items() for setting in settings}
+
+# What the message says if a file has no function of a kind.
+OF_KIND = {
+    "initializer": "a function whose first argument is shape",
+    "model": "a function or class whose first arguments are channels, height, width, classes, or marked with @ib.model",
+    "dataset": "a function whose name begins with load, or marked with @ib.dataset",
+}
+
+# Kinds whose functions are not tried by their names alone: initializers below, the others before the grid is valid.
+TRIED_ELSEWHERE = ("initializer", "model", "dataset")
+
+# A function in a file, as a grid file may name it, `my_models.py:build`, with parameters as in a canonical string.
+IN_FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)(\(.*\))?", re.DOTALL | re.ASCII)
 
 
 def paths(document: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -34,16 +56,136 @@ def paths(document: Mapping[str, Any], folder: Path) -> list[Path]:
     return [folder / path for path in values]
 
 
-def code(files: Sequence[Path], bundles: Sequence[Bundle]) -> tuple[list[Bundle], list[Bundle]]:
-    """Return the plugins in these files, and all plugins, each once; none is executed."""
-    of_files = {b.digest: b for b in (bundle.read(path) for path in dict.fromkeys(files))}
-    return list(of_files.values()), list({**{b.digest: b for b in bundles}, **of_files}.values())
+def each_once(bundles: Iterable[Bundle]) -> list[Bundle]:
+    """Return plugins, each once."""
+    return list({b.digest: b for b in bundles}.values())
 
 
-def used(axes: Mapping[str, Sequence[Any]], bundles: Sequence[Bundle]) -> dict[str, Bundle]:
-    """Return the plugins whose functions stand on the axes, by digest."""
-    digests = digests_in(*(value for values in axes.values() for value in values if isinstance(value, str)))
+class InFile(NamedTuple):
+    """A function that a grid file names by its file: `"my_models.py:build"`."""
+
+    setting: str
+    path: Path
+    name: str
+
+
+def in_files(
+    document: dict[str, Any], folders: Callable[[str], Path]
+) -> tuple[list[InFile], Callable[[Mapping[Path, Bundle]], dict[str, Any]]]:
+    """Return the functions that a document names by their files, and what returns the document with their full names.
+
+    `folders` returns the folder to which the path of a setting is relative. The full names carry the digests of the
+    files' code; UserError for a function that its file does not define.
+    """
+    named: dict[tuple[str, str], InFile] = {}  # by setting and text
+
+    def note(setting: str, text: str) -> str:
+        if match := IN_FILE.fullmatch(text):
+            named[setting, text] = InFile(setting, folders(setting) / match[1], match[2])
+        return text
+
+    _with_strings(document, note)
+
+    def with_full_names(bundles: Mapping[Path, Bundle]) -> dict[str, Any]:
+        def full(setting: str, text: str) -> str:
+            if (setting, text) not in named:
+                return text
+            _, path, name = named[setting, text]
+            _require_function(setting, name, bundles[path])
+            return f"{name}@{bundles[path].digest}{IN_FILE.fullmatch(text)[3] or ''}"  # type: ignore[index]
+
+        return _with_strings(document, full)
+
+    return list(named.values()), with_full_names
+
+
+def _with_strings(document: dict[str, Any], replace: Callable[[str, str], str]) -> dict[str, Any]:
+    """Return a document in which the strings of settings that can name an own function are replaced."""
+
+    def inside(setting: str, value: Any) -> Any:
+        if isinstance(value, str):
+            return replace(setting, value)
+        if isinstance(value, list):
+            return [inside(setting, item) for item in value]
+        return {key: inside(setting, item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    def of_table(table: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: inside(key, value) if key in KINDS and not (key in SECTIONS and isinstance(value, dict)) else value
+            for key, value in table.items()
+        }
+
+    sections = {name: of_table(document[name]) for name in SECTIONS if isinstance(document.get(name), dict)}
+    return {**of_table(document), **sections}
+
+
+def _require_function(setting: str, name: str, code: Bundle) -> None:
+    """Raise UserError unless a described plugin has a function of this name, of the kind that a setting names."""
+    kind = KINDS[setting]
+    of_kind = [short for other, short in records(code) if other == kind]
+    if name in of_kind:
+        return
+    others = [other for other, short in records(code) if short == name]
+    problem = f"{name} is {REGISTRIES[others[0]].article}" if others else f"defines no {kind} {name}"
+    allowed = ", ".join(of_kind) or OF_KIND.get(kind, f"a function that is marked with @ib.{kind}")
+    raise UserError(f"{setting}: {code.path}: {problem}; allowed: {allowed}{nearest(name, of_kind)}")
+
+
+def used(
+    axes: Mapping[str, Sequence[Any]], sources: Mapping[str, Source], bundles: Sequence[Bundle]
+) -> dict[str, Bundle]:
+    """Return the plugins whose functions stand on the axes, and those that load the data sets, by digest."""
+    texts = [value for values in axes.values() for value in values if isinstance(value, str)]
+    digests = digests_in(*texts, *(source.folder for source in sources.values()))
     return {b.digest: b for b in bundles if b.digest in digests}
+
+
+def find(value: object, *, earlier: Sequence[Source], host: Host | None) -> Source:
+    """Return the data set that a grid file names: an own one, or one of `datasets.find`; UserError if it is invalid.
+
+    `earlier` are the data sets of an existing experiment, which are not read again. An own one is loaded in the host,
+    in two processes; without a host none is.
+    """
+    if not LOADERS.names_own(value):
+        return datasets.find(value, earlier)
+    try:
+        name = str(LOADERS.resolve(value))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    for source in earlier:
+        if source.folder == name:
+            return source
+    if host is None or store.missing([name]):
+        raise UserError(f"the code of {shorten_digests(name)} is needed, which loads the data; give --plugin FILE")
+    if name not in _sources:
+        why, results = host.tried({"kind": "dataset", "name": name})
+        if why:
+            raise UserError(why)
+        _sources[name] = datasets.from_stored(json.loads(results["source"]))
+    return _sources[name]
+
+
+# By the canonical strings of the functions that load them.
+_sources: dict[str, Source] = {}
+
+
+def unfit_models(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source], host: Host) -> list[str]:
+    """Return a line for each own model that cannot be used on a data set of this grid, and why.
+
+    The architectures of the others are known from then on.
+    """
+    lines: dict[str, str] = {}  # by reason, each once
+    for name, source in itertools.product(filter(_is_loaded, axes["model"]), sources.values()):
+        takes_activation = "activation" in MODELS.lookup(name)[0].supplied
+        for activation in axes["activation"] if takes_activation else axes["activation"][:1]:
+            check = {"kind": "model", "name": name, "shape": source.shape, "classes": source.classes}
+            why, results = host.tried({**check, "activation": activation})
+            if why:
+                lines.setdefault(why, f"model = {shorten_digests(name)!r}: {why}")
+            elif activation == axes["activation"][0]:
+                network = architectures.from_json(json.loads(results["architecture"]))
+                architectures.add(name, source.shape, source.classes, network)
+    return list(lines.values())
 
 
 def mistakes(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source], host: Host) -> list[str]:
@@ -89,7 +231,7 @@ def _checks(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source]) 
     """Yield the trials of a grid's own functions, each with its setting."""
     for kind, settings in SETTINGS_BY_KIND.items():
         names = {name: setting for setting in settings for name in axes[setting] if _is_loaded(name)}
-        for name, setting in names.items() if kind != "initializer" else ():
+        for name, setting in names.items() if kind not in TRIED_ELSEWHERE else ():
             yield setting, {"kind": kind, "name": name}
     activations = {
         (activation, activation if output == "same" else output)

@@ -1,6 +1,6 @@
 """The settings of the grid file: their types and defaults, and the model that validates the file and has its schema."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -134,13 +134,9 @@ def _hidden(widths: object) -> str:
 
 
 def _dataset(value: object, info: ValidationInfo) -> Any:
-    """Return the source of a data set; from disk, unless `info.context` has that of the same folder (`grid.parse`)."""
+    """Return the source of a data set, which `info.context` finds (see `own.find`)."""
     try:
-        if isinstance(value, Mapping) and isinstance(value.get("idx"), str):
-            for source in (info.context or {}).values():
-                if source.folder == datasets.absolute(value["idx"]):
-                    return source
-        return datasets.find(value)
+        return (info.context or datasets.find)(value)
     except UserError as error:
         raise _mistake(str(error)) from None
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from initbench.data.datasets import Source
 from initbench.errors import PluginError, UserError
 from initbench.initializers.model import Parameters
 from initbench.plugins import records, store
@@ -22,11 +23,12 @@ from initbench.training.plain import PlainData
 _executed: dict[str, Bundle] = {}
 
 
-def prepare(bundles: Iterable[Mapping[str, Any]], cells: Sequence[Cell]) -> None:
+def prepare(bundles: Iterable[Mapping[str, Any]], cells: Sequence[Cell], source: Source) -> None:
     """Execute the plugins that were sent with a task, each once in a process, and add their records.
 
     A plugin's functions are named by the digest of the bytes that were sent, whatever the sender says. Raises
-    PluginError with the plugin's file, line and message if it cannot be executed, and if a cell's function is in none.
+    PluginError with the plugin's file, line and message if it cannot be executed, and if a function of a cell, or that
+    which loads the data, is in none.
     """
     for value in bundles:
         bundle = Bundle.from_json(value)
@@ -36,7 +38,7 @@ def prepare(bundles: Iterable[Mapping[str, Any]], cells: Sequence[Cell]) -> None
                 records.register(bundle)
         except UserError as error:
             raise PluginError(error.lines[0]) from None
-    names = {name for cell in cells for name in cell.functions}
+    names = {source.function, *(name for cell in cells for name in cell.functions)}
     if missing := store.missing(names):
         lacking = sorted(name for name in own_names_in(*names) if digests_in(name) & missing)
         raise PluginError(f"the code of {', '.join(map(shorten_digests, lacking))} was not sent to this worker")

@@ -104,7 +104,7 @@ def _serve(
     source = Source(**task["source"])
     cells = [Cell(*values) for values in task["cells"]]
     number = task["task"]
-    plugins.prepare(task.get("plugins", ()), cells)
+    plugins.prepare(task.get("plugins", ()), cells, source)
     prepare_process()
     form = source.name, cells[0].is_fused, cells[0].standardize
     if form not in data_sets:

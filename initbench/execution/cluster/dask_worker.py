@@ -54,7 +54,11 @@ def _prepare(device: str, sources: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "device": device,
         "memory": min(gpu_memories(), default=0) if device == "cuda" else 0,
-        "lacks": [source["name"] for source in sources if source["folder"] and not _has(Source(**source))],
+        "lacks": [
+            source["name"]
+            for source in sources
+            if source["format"] != "code" and source["folder"] and not _has(Source(**source))
+        ],
     }
 
 
