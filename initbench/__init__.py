@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from initbench import initializers, stats
-    from initbench.api import compare, figures, load, merge, report, result, run, verify
+    from initbench.api import compare, figures, load, merge, report, result, run, script, trace, verify
     from initbench.errors import CannotWrite, UserError, WorkerDied
     from initbench.functions import activations, losses, optimizers
     from initbench.plugins.marks import activation, dataset, initializer, loss, model, optimizer
@@ -39,6 +39,8 @@ _NAMES = {
     "report": "initbench.api",
     "result": "initbench.api",
     "run": "initbench.api",
+    "script": "initbench.api",
+    "trace": "initbench.api",
     "verify": "initbench.api",
     "activation": "initbench.plugins.marks",
     "initializer": "initbench.plugins.marks",
@@ -73,7 +75,9 @@ __all__ = [
     "report",
     "result",
     "run",
+    "script",
     "stats",
+    "trace",
     "verify",
 ]
 

@@ -1,12 +1,12 @@
-"""initbench from Python: `run`, `result`, `load`, `report`, `figures`, `compare`, `merge`, `verify`."""
+"""initbench from Python: `run`, `result`, `load`, `report`, `figures`, `compare`, `merge`, `verify`, `script`, …"""
 
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from initbench.api import cells, outputs, rounds, training
 from initbench.api import folders as managed
-from initbench.api import outputs, rounds, training
 from initbench.api.grids import grid_of
 from initbench.api.outputs import write_report
 from initbench.api.progress import display_for, each_round
@@ -28,7 +28,9 @@ __all__ = [
     "report",
     "result",
     "run",
+    "script",
     "take_notes",
+    "trace",
     "verify",
     "write_report",
 ]
@@ -308,6 +310,74 @@ def verify(
     describe.load(plugins, consent.allow if allow_plugins else consent.refuse_unless_allowed, "ib.verify")
     # On any device: the one that the grid names may not be here.
     return managed.verify(experiment, sample, seed, ExecutionConfig(workers)).problems
+
+
+def script(folder: str | Path, cell: str) -> str:
+    """Return a trained cell as a plain PyTorch program, which trains it and prints the same figures.
+
+    Parameters
+    ----------
+    folder
+        The experiment's folder.
+    cell
+        The cell's id, or the start of it: the column `cell` of the tidy table.
+
+    Returns
+    -------
+    str
+        The text of a Python file of less than 150 lines. It imports NumPy, PyTorch and Python's standard library, and
+        of a cell with own functions the user's files.
+
+    Raises UserError if the folder is not an experiment, or the cell is not one of it, is not trained, or cannot be
+    written so.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> frame = ib.load("results/keepcoding")  # doctest: +SKIP
+    >>> Path("repro.py").write_text(ib.script("results/keepcoding", frame["cell"][0]))  # doctest: +SKIP
+    """
+    experiment = rounds.opened(folder)
+    text = cells.script(experiment, cells.find(experiment, cell))
+    _warn(experiment)
+    return text
+
+
+def trace(
+    folder: str | Path,
+    cell: str,
+    path: str | Path,
+    *,
+    plugins: Sequence[str | Path] = (),
+    allow_plugins: bool = False,
+) -> str:
+    """Train a cell again, alone, and write its initial weights and each of its steps to an `.npz` file.
+
+    Parameters
+    ----------
+    folder, cell
+        As for `script`.
+    path
+        The file, which is replaced if it exists. `numpy.load` reads it. For layer l it has `weights_l`, in initbench's
+        layout (`[fan_in, fan_out]`; `[height, width, channels_in, channels_out]`), and `bias_l`; `names` of the layers
+        in PyTorch's module; `order` `[epochs, steps, batch]`, the rows of the training split in each batch;
+        `step_losses` and `learning_rates` `[epochs, steps]`; each metric of the tidy table, `[epochs + 1]`; of a model
+        of the user's, `state/NAME`, the module's state in PyTorch's layout; and `cell` and `environment`, as JSON.
+    plugins, allow_plugins
+        The files of own functions, and whether their code may run, as for `verify`.
+
+    Returns
+    -------
+    str
+        Whether the figures are those of the experiment, bit for bit, or by how much they differ.
+
+    Raises UserError as `script` does, and if the code of a plugin is needed, or the cell cannot be trained.
+    """
+    experiment = rounds.opened(folder)
+    describe.load(plugins, consent.allow if allow_plugins else consent.refuse_unless_allowed, "ib.trace")
+    compared = cells.trace(experiment, cells.find(experiment, cell), Path(path))
+    _warn(experiment)
+    return compared
 
 
 def take_notes(experiment: Experiment) -> list[str]:

@@ -14,8 +14,8 @@ from initbench.plugins import store
 from initbench.registry import own_names_in, shorten_digests
 from initbench.spec.cell import Cell
 
-# What a worker does with a stack: train it, or measure a time.
-Action = Literal["train", "speed", "initialization"]
+# What a worker does with a stack: train it, trace the training of its cell, or measure a time.
+Action = Literal["train", "trace", "speed", "initialization"]
 
 # Training stops when this many cells could not be trained and none was: then the cells are not the cause.
 MAX_UNTRAINED = 100
@@ -56,6 +56,19 @@ def run_stacks(pool: WorkerPool, stacks: Sequence[Stack]) -> Iterator[Progress |
             if untrained >= MAX_UNTRAINED and not finished:
                 raise WorkerDied(f"{untrained} cells could not be trained and none was; the last: {event.why}")
         yield event
+
+
+def trace(pool: WorkerPool, stack: Stack) -> dict[str, Any]:
+    """Train a stack of one cell and return its trace, with the key `environment`: see `training.trace`.
+
+    Raises UserError if the cell cannot be trained.
+    """
+    for _, event in _run_tasks(pool, [stack], "trace"):
+        if isinstance(event, Untrained):
+            raise UserError(f"{event.cell.label} could not be trained: {event.why}")
+        if isinstance(event, dict):
+            return {**event["trace"], "environment": event["environment"]}
+    raise AssertionError("a task ends with a reply, or with an error")
 
 
 def measure_speeds(pool: WorkerPool, stacks: Sequence[Stack]) -> list[Speed]:

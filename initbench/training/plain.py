@@ -239,7 +239,12 @@ def train(
     `progress` is called with the number of epochs done, in fractions; `initialized` with the cell, the seconds that
     its initial weights took, and these.
     """
-    loop = Loop(cell, data, dtype, initialized)
+    yield from epochs(Loop(cell, data, dtype, initialized), progress)
+
+
+def epochs(loop: Loop, progress: Callable[[float], None]) -> Iterator[Epoch]:
+    """Take all steps of a loop that has just been made: see `train`."""
+    cell, data = loop.cell, loop.data
 
     def evaluated() -> list[NDArray[np.float64]]:
         return [np.array([value]) for split in (data.validation, data.test) for value in loop.evaluate(split)]

@@ -41,6 +41,7 @@ from initbench.training.data import Data
 from initbench.training.plain import Loop, PlainData
 from initbench.training.process import prepare_process
 from initbench.training.stack import Epoch, Steps, bits_hold, quickly_initialized, train
+from initbench.training.trace import traced
 
 
 def main() -> None:
@@ -112,6 +113,10 @@ def _serve(
             data_sets.clear()  # one data set at a time
         data_sets[form] = (Data if cells[0].is_fused else PlainData)(source.load(), device, cells[0].standardize)
     data = data_sets[form]
+    if task["action"] == "trace":
+        trace = traced(cells[0], data, lambda epochs: _send(replies, event="progress", task=number, epochs=epochs))
+        _send(replies, event="done", task=number, trace=trace, environment=environment(device))
+        return
     if task["action"] != "train":
         measured = {"speed": _speed, "initialization": _initialization}[task["action"]](cells, data)
         _send(replies, event="done", task=number, **{task["action"]: measured})

@@ -1,0 +1,126 @@
+"""Write the script of a cell: fill the program with what this cell has, and with nothing that it has not.
+
+An experiment is untrusted. What stands in a script as code is made here and in `network.py` and `schemes.py`, from
+records that the cell's canonical strings name, and from numbers; other text stands in comments and string literals, as
+`ascii` writes it.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from textwrap import wrap
+
+import jinja2
+
+from initbench.data.datasets import Source
+from initbench.errors import UserError
+from initbench.models.built_in import PERCEPTRON
+from initbench.models.modules import Branch
+from initbench.plugins.bundle import Bundle
+from initbench.random.noise import formulas
+from initbench.registry import shorten_digests
+from initbench.scripts import data, network, schemes
+from initbench.scripts.own import OwnFunction, own_functions
+from initbench.spec.cell import LATER, Cell
+
+MAX_LINES = 150  # of a script
+MAX_STORED = 12  # epochs whose figures stand in a script
+WIDTH = 118  # of a comment
+
+Figures = Sequence[Sequence[float | None]]  # of each epoch, the metrics of the tidy table
+
+
+def program(
+    cell: Cell,
+    source: Source,
+    stored: Figures,
+    trained_with: Mapping[str, str],
+    plugins: Mapping[str, Bundle],
+    folder: str,
+) -> str:
+    """Return the script of a trained cell, a Python program of less than `MAX_LINES` lines.
+
+    `stored` are its figures in the experiment in `folder`, `trained_with` the metadata of its part, and `plugins` the
+    code of own functions by digest. Raises UserError if the cell cannot be written so.
+    """
+    if cell.precision != "float32":
+        raise UserError(f"precision = {cell.precision!r}: a script trains in float32 alone")
+    own = own_functions(cell, plugins)
+    weights = biases = None
+    if "model" not in own:
+        shapes = [layer.shape for layer in cell.network(source.shape, source.classes).layers]
+        nonlinearity = cell.activation if len(shapes) > 1 else cell.output_activation
+        weights = schemes.weights_of(cell.initializer, shapes, nonlinearity)
+        biases = schemes.biases_of(cell.bias_initializer, shapes, nonlinearity)
+    start = "" if weights and biases else f"{cell.id}.npz"
+    if start:
+        weights = biases = None
+    model = network.network(cell, source.shape, source.classes, own)
+    names = schemes.needed(weights, biases)
+    epoch_seeds = cell.dropout > 0 or bool(own)
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    template = environment.from_string(files("initbench.scripts").joinpath("program.py.jinja").read_text("utf-8"))
+    return template.render(
+        cell=cell,
+        expectation=network.EXACT if not cell.is_fused and not start else network.ROUNDED,
+        remarks=_remarks(cell, own, start, folder),
+        own_imports=[function.import_line for function in own.values()],
+        data_path=ascii(data.path(source)),
+        start=ascii(start) if start else "",
+        stored=_rows(stored),
+        omitted="" if len(stored) <= MAX_STORED else ", of some epochs",
+        data_lines=data.read_lines(source),
+        statistics_lines=data.statistics_lines(cell, source),
+        input_lines=data.input_lines(cell, source, cell.model == PERCEPTRON),
+        needs=lambda *some: bool(names & {*some}),
+        log2=formulas.LOG2,
+        numerator=formulas.NUMERATOR,
+        denominator=formulas.DENOMINATOR,
+        class_lines=network.class_lines(own),
+        own_model=network.own_model(cell, source.shape, source.classes, own),
+        has_branches=any(isinstance(part, Branch) for part in model),
+        network_lines=network.network_lines(model),
+        weights=weights,
+        biases=biases,
+        assigned=_assigned,
+        loss_lines=network.loss_lines(cell, own),
+        optimizer_line=network.optimizer_line(cell, own),
+        epoch_seeds=epoch_seeds,
+        trained_with=ascii(f"torch {trained_with.get('torch', '')}"[:80] + ","),
+    )
+
+
+def _remarks(cell: Cell, own: Mapping[str, OwnFunction], start: str, folder: str) -> list[str]:
+    """Return the comments at the top: the settings, and which files the script needs."""
+    values = [(name, value) for name, value in cell._asdict().items() if not _is_default(name, value)]
+    text = ", ".join(f"{name} {value!a}" for name, value in values)
+    lines = wrap(shorten_digests(text, 20), WIDTH)
+    for function in own.values():
+        lines.append(f"It imports {function.name} from {function.file!a}, of digest {function.digest}, beside it.")
+    if start:
+        lines.append("The initial weights are read from a file, because their scheme needs more than the seed:")
+        lines.append(ascii(f"initbench trace {folder} {cell.id} {start}")[1:-1])
+    return lines
+
+
+def _is_default(name: str, value: object) -> bool:
+    return name in LATER and bool(value == Cell._field_defaults[name])
+
+
+def _rows(stored: Figures) -> list[tuple[int, list[str]]]:
+    """Return the figures of each epoch as a script has them, or of `MAX_STORED` of them, the first and last included."""
+    last = len(stored) - 1
+    count = min(last, MAX_STORED - 1)
+    epochs = sorted({round(i * last / max(count, 1)) for i in range(count + 1)})
+    return [(epoch, ["nan" if value is None else repr(float(value)) for value in stored[epoch]]) for epoch in epochs]
+
+
+def _assigned(name: str, expressions: Sequence[tuple[int, str]], indent: int) -> str:
+    """Return the lines that set an array of a layer, by an expression for each run of layers."""
+    space = " " * indent
+    if len(expressions) == 1:
+        return f"{space}{name} = {expressions[0][1]}"
+    lines = []
+    for number, (end, expression) in enumerate(expressions):
+        condition = f"if layer <= {end}:" if not number else f"elif layer <= {end}:"
+        lines += [condition if number < len(expressions) - 1 else "else:", f"    {name} = {expression}"]
+    return "\n".join(space + line for line in lines)

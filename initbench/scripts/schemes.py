@@ -1,0 +1,131 @@
+"""The lines of a script that draw the initial weights and biases of a cell, each scheme by its own formula."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from initbench.initializers import INITIALIZERS
+from initbench.initializers._base import Normal, TruncatedNormal, Uniform
+from initbench.initializers.model import positions
+from initbench.initializers.scaling import variance_scaling_distribution
+from initbench.initializers.schemes import of_layers
+from initbench.random.noise import MAX_BOUND
+
+# The fans of variance scaling, in the names of a script.
+FANS = {
+    "fan_in": "fan_in",
+    "fan_out": "fan_out",
+    "fan_avg": "((fan_in + fan_out) / 2)",
+    "fan_geo_avg": "math.sqrt(fan_in * fan_out)",
+}
+
+# The schemes that a script writes by their formulas. Of others whose weights are independent it has the numbers of the
+# distribution; those of variance scaling are written by `_scaled`.
+FORMULAS = {
+    "zeros": "np.full(shape, 0.0)",
+    "ones": "np.full(shape, 1.0)",
+    "constant": "np.full(shape, {value})",
+    "torch_linear_default": "uniform(stream, shape, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))",
+}
+BIAS_FORMULAS = {
+    "tf1_default": "uniform(stream, shape, -math.sqrt(3 / shape[0]), math.sqrt(3 / shape[0]))",
+    "keras_default": "np.full(shape, 0.0)",
+}
+GLOROT = "math.sqrt(3) * math.sqrt(1.0 / ((fan_in + fan_out) / 2))"
+WEIGHT_FORMULAS = {
+    "tf1_default": f"uniform(stream, shape, -{GLOROT}, {GLOROT})",
+    "keras_default": f"uniform(stream, shape, -{GLOROT}, {GLOROT})",
+    "orthogonal": "orthogonal(stream, shape, {gain})",
+    "identity": "{gain} * np.eye(*shape)",
+}
+
+DRAWS = ("normal", "uniform", "truncated_normal", "orthogonal")  # the functions of a script that draw an array
+
+
+def weights_of(initializer: str, shapes: Sequence[tuple[int, ...]], activation: str) -> list[tuple[int, str]] | None:
+    """Return the expressions of the layers' weights, each with the last layer that it is for; None if there is none.
+
+    An expression is in terms of `stream`, `shape`, `fan_in` and `fan_out`.
+    """
+    schemes = of_layers(initializer, len(shapes))
+    if len(schemes) != len(shapes):  # a scheme of whole networks
+        return None
+    supplied = [
+        {"activation": activation, "position": position, "depth": len(shapes)} for position in positions(len(shapes))
+    ]
+    lines = [_expression(*arguments) for arguments in zip(schemes, shapes, supplied, strict=True)]
+    return _grouped(lines)
+
+
+def biases_of(initializer: str, shapes: Sequence[tuple[int, ...]], activation: str) -> list[tuple[int, str]] | None:
+    """Return the expressions of the layers' biases, as `weights_of` does."""
+    lines = []
+    schemes = of_layers(initializer, len(shapes))
+    for scheme, shape, position in zip(schemes, shapes, positions(len(shapes)), strict=True):
+        supplied = {
+            "activation": activation,
+            "position": position,
+            "depth": len(shapes),
+            "fan_in": math.prod(shape[:-1]),
+        }
+        lines.append(_expression(scheme, shape[-1:], supplied))
+    return _grouped(lines)
+
+
+def _grouped(lines: Sequence[str | None]) -> list[tuple[int, str]] | None:
+    """Return each run of equal expressions once, with the index of its last layer."""
+    grouped, end = [], -1
+    for line, run in groupby(lines):
+        if line is None:
+            return None
+        end += len(list(run))
+        grouped.append((end, line))
+    return grouped
+
+
+def _expression(scheme: str, shape: tuple[int, ...], supplied: dict[str, Any]) -> str | None:
+    """Return the expression of one layer's array; None for a scheme that is not written as one."""
+    if "@" in scheme:
+        return None
+    record, parameters = INITIALIZERS.lookup(scheme)
+    formula = (BIAS_FORMULAS if len(shape) == 1 else WEIGHT_FORMULAS).get(record.name) or FORMULAS.get(record.name)
+    if formula:
+        return formula.format(**{name: repr(value) for name, value in parameters.items()})
+    own = record.distribution
+    keywords = own.keywords if isinstance(own, partial) else {}
+    if (own.func if isinstance(own, partial) else own) is variance_scaling_distribution:
+        settings: dict[str, Any] = {"scale": 1.0, "mode": "fan_in", "distribution": "truncated_normal"}
+        return _scaled(**settings | keywords | parameters)
+    taken = {name: value for name, value in supplied.items() if name in record.supplied}
+    return None if "@" in str(taken.get("activation")) else _drawn(own(shape, **parameters, **taken))
+
+
+def _drawn(distribution: Any) -> str | None:
+    """Return the expression of weights of a distribution, with its numbers; None for one that no script draws."""
+    d = distribution
+    if isinstance(d, Normal):
+        return f"normal(stream, shape, {d.mean!r}, {d.std!r})"
+    if isinstance(d, Uniform):
+        return f"uniform(stream, shape, {d.low!r}, {d.high!r})"
+    if isinstance(d, TruncatedNormal) and -MAX_BOUND <= d.lower < 0 < d.upper <= MAX_BOUND:
+        return f"truncated_normal(stream, shape, {d.mean!r}, {d.std!r}, {d.lower!r}, {d.upper!r})"
+    return None
+
+
+def _scaled(scale: float, mode: str, distribution: str) -> str:
+    """Return the expression of weights of variance scale / fan."""
+    std = f"math.sqrt({scale!r} / {FANS[mode]})"
+    if distribution == "normal":
+        return f"normal(stream, shape, 0.0, {std})"
+    if distribution == "uniform":
+        return f"uniform(stream, shape, -math.sqrt(3) * {std}, math.sqrt(3) * {std})"
+    corrected = f"{std} / TRUNCATED_STD" if distribution == "truncated_normal" else std
+    return f"truncated_normal(stream, shape, 0.0, {corrected}, -2.0, 2.0)"
+
+
+def needed(*groups: list[tuple[int, str]] | None) -> set[str]:
+    """Return which of a script's functions some expressions call."""
+    text = " ".join(line for group in groups for _, line in group or ())
+    return {name for name in (*DRAWS, "TRUNCATED_STD") if f" {name}" in f" {text}".replace("(", " ")}
