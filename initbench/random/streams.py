@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import PCG64, SeedSequence
 from numpy.typing import NDArray
 
-WEIGHTS, BIASES, ORDER, DRAWS, FUNCTIONS = 0, 1, 2, 3, 4
+WEIGHTS, BIASES, ORDER, DRAWS, FUNCTIONS, AUGMENTATION = 0, 1, 2, 3, 4, 5
 
 Seed = int | Sequence[int] | SeedSequence | None
 
@@ -53,6 +53,11 @@ def order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
     """
     raw = PCG64(SeedSequence(seed, spawn_key=(ORDER, epoch))).random_raw(size)
     return np.argsort(raw, kind="stable")
+
+
+def augmentation(seed: int, epoch: int, size: int) -> NDArray[np.uint64]:
+    """Return 64 raw bits for each image of an epoch (from 1), `[size]`, in the order in which they are trained on."""
+    return PCG64(SeedSequence(seed, spawn_key=(AUGMENTATION, epoch))).random_raw(size)
 
 
 Key = tuple[int, int, int, int]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from initbench.data import datasets
+from initbench.data.augmentation import misfit
 from initbench.errors import shown
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.models import own
@@ -66,9 +67,13 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
             lines += _of_initializers(axes, sources)
     if not {*NOT_FUSED, "precision"} & wrong:
         lines += _of_plain_cells(axes)
+    if not {"dataset", "augment"} & wrong:
+        lines += _of_augmentation(axes, sources)
     if not {"dataset", "train_size", "batch_size"} & wrong:
-        for source in sources.values():
-            lines += _of_sizes(source, axes["train_size"], axes["batch_size"])
+        by_source = (_of_sizes(source, axes["train_size"], axes["batch_size"]) for source in sources.values())
+        lines += itertools.chain.from_iterable(by_source)
+    if not {"lr_schedule", "lr_decay", "warmup_epochs", "epochs"} & wrong:
+        lines += _of_schedules(axes)
     count = math.prod(len(axis) for axis in axes.values())
     if count > MAX_CELLS:
         lines.append(too_many_cells(count))
@@ -210,6 +215,31 @@ def _of_sizes(source: datasets.Source, train_sizes: tuple[int | None, ...], batc
         "(or train_size)"
         for batch in batch_sizes
         if batch > smallest
+    ]
+
+
+def _of_augmentation(axes: Axes, sources: Sources) -> list[str]:
+    """Return lines about images that cannot be augmented."""
+    return [
+        f"augment = {augment!r} with dataset = {source.name!r} is not allowed: {why}; set augment = 'none'"
+        for augment, source in itertools.product(axes["augment"], sources.values())
+        if (why := misfit(augment, source.shape))
+    ]
+
+
+def _of_schedules(axes: Axes) -> list[str]:
+    """Return lines about schedules that say two things, or do not fit into the epochs."""
+    lines = [
+        f"lr_decay = {decay!r} with lr_schedule = 'cosine' is not allowed: a cosine lowers the learning rate to 0 "
+        "itself; set lr_decay = 0, or another schedule"
+        for decay in axes["lr_decay"]
+        if decay and "cosine" in axes["lr_schedule"]
+    ]
+    epochs = min(axes["epochs"])
+    return lines + [
+        f"warmup_epochs = {warmup!r} with epochs = {epochs} is not allowed; allowed: at most the epochs"
+        for warmup in axes["warmup_epochs"]
+        if warmup > epochs
     ]
 
 

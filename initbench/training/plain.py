@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from initbench.data.arrays import Arrays, Bytes, Floats
+from initbench.data.augmentation import augmented
 from initbench.functions import pytorch
 from initbench.functions.losses import computed_output
 from initbench.initializers.model import Array, Batch, Parameters
@@ -141,6 +142,8 @@ class Loop:
         cell = self.cell
         order = streams.order(cell.seed, epoch, cell.train_size)[: cell.steps_per_epoch * cell.batch_size]
         self._step_rates = cell.step_rates(epoch) if cell.has_step_rates else []
+        if cell.augment != "none":
+            self._words = streams.augmentation(cell.seed, epoch, len(order)).reshape(-1, cell.batch_size)
         self._batches = torch.from_numpy(order).to(self.data.device).view(-1, cell.batch_size)
         self._done = 0
         self._losses.fill_(torch.nan)
@@ -156,7 +159,7 @@ class Loop:
                 if self._step_rates:
                     self._set_rate(self._step_rates[self._done])
                 rows = self._batches[self._done]
-                x = self._input(images.index_select(0, rows))
+                x = self._input(self._augmented(images.index_select(0, rows)))
                 clipping = self.cell.gradient_clipping
                 value = descend(self.model, self.loss, self.optimizer, x, labels.index_select(0, rows), clipping)
                 self._losses[self._done] = value
@@ -200,6 +203,14 @@ class Loop:
         mean = loss.item() / count
         self.diverged = self.diverged or not np.isfinite(mean)
         return (np.nan, np.nan) if self.diverged else (mean, correct.item() / count)
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        """Return the images of a batch of the training as the setting `augment` changes them."""
+        if self.cell.augment == "none":
+            return images
+        # NumPy takes a third of PyTorch's time, 120 µs for 128 images of MNIST.
+        changed = augmented(images.cpu().numpy(), self.data.shape, self.cell.augment, self._words[self._done])
+        return torch.from_numpy(changed).to(self.data.device)
 
     def _input(self, images: Tensor) -> Tensor:
         """Return images as the model takes them, in memory that is used again: of a perceptron as rows of pixels."""

@@ -239,14 +239,18 @@ def test_a_module_may_keep_what_it_makes_in_an_evaluation(small):
     assert epoch.train_loss < 2.3
 
 
-@pytest.mark.parametrize("schedule", ["constant", "exponential"])
+@pytest.mark.parametrize(
+    "schedule", [{"lr_schedule": "constant"}, {"lr_schedule": "exponential", "lr_decay": 0.5}, {"warmup_epochs": 2.0}]
+)
 def test_an_optimizers_groups_keep_the_ratios_of_their_rates(small, schedule):
-    cell = make_cell(optimizer=own("by_layer"), hidden="8", lr_schedule=schedule, lr_decay=0.5, epochs=3)
+    cell = make_cell(optimizer=own("by_layer"), hidden="8", epochs=3, **schedule)
     loop = Loop(cell, PlainData(small))
     for epoch in (1, 2, 3):
         loop.begin(epoch)
+        loop.take(3)
         rates = [group["lr"] for group in loop.optimizer.param_groups]
-        assert rates == pytest.approx([3 * cell.rate(epoch), cell.rate(epoch)], rel=1e-12)
+        rate = cell.step_rates(epoch)[2]
+        assert rates == pytest.approx([3 * rate, rate], rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +269,8 @@ def test_an_optimizers_groups_keep_the_ratios_of_their_rates(small, schedule):
 )
 def test_an_optimizer_that_cannot_train_is_refused_in_one_line(optimizer, line):
     name = f"refused@{BUNDLE.digest}"
-    OPTIMIZERS.add(Optimizer(**{**vars(OPTIMIZERS["sgd"]), "name": name, "torch": optimizer}))
+    fields = {"name": name, "parameters": (), "torch": optimizer}
+    OPTIMIZERS.add(Optimizer(**{**vars(OPTIMIZERS["sgd"]), **fields}))
     with pytest.raises(ValueError, match=re.escape(line)):
         pytorch.optimizer(name, [torch.nn.Parameter(torch.ones(2))], 0.1)
 

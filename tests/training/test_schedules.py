@@ -10,8 +10,10 @@ from cells import exact, make_cell
 from torch import nn
 from torch.optim import lr_scheduler
 
+from initbench.errors import UserError
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.random import streams
+from initbench.spec import grid
 from initbench.spec.cell import Cell
 from initbench.training import stack
 from initbench.training.data import Data
@@ -183,3 +185,22 @@ def test_clipped_gradients_are_pytorchs(small):
 def test_a_warm_up_of_one_step_and_none_are_the_same_rates():
     cell = Cell(train_size=256, batch_size=64, epochs=1, learning_rate=1.0)
     assert cell._replace(warmup_epochs=0.25).step_rates(1) == cell.step_rates(1) == [1.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("training", "line"),
+    [
+        ("lr_schedule = 'cosine'\nlr_decay = 0.1", "lr_decay = 0.1 with lr_schedule = 'cosine' is not allowed"),
+        (
+            "warmup_epochs = 3\nepochs = 2",
+            "warmup_epochs = 3.0 with epochs = 2 is not allowed; allowed: at most the epochs",
+        ),
+        ("warmup_epochs = -1", "warmup_epochs = -1 is not allowed; allowed: a number of epochs from 0 up"),
+        ("gradient_clipping = inf", "gradient_clipping = inf is not allowed; allowed: the largest norm"),
+        ("lr_schedule = 'cosin'", "lr_schedule = 'cosin' is not allowed; allowed: 'constant', 'exponential'"),
+    ],
+)
+def test_schedules_that_contradict_themselves_are_refused(training, line):
+    with pytest.raises(UserError) as error:
+        grid.parse(f"[grid]\ninitializer = ['zeros']\n[training]\n{training}")
+    assert line in error.value.lines[0]
