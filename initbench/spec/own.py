@@ -110,13 +110,10 @@ def _with_strings(document: dict[str, Any], replace: Callable[[str, str], str]) 
         return {key: inside(setting, item) for key, item in value.items()} if isinstance(value, dict) else value
 
     def of_table(table: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: inside(key, value) if key in KINDS and not (key in SECTIONS and isinstance(value, dict)) else value
-            for key, value in table.items()
-        }
+        return {key: inside(key, value) if key in KINDS else value for key, value in table.items()}
 
     sections = {name: of_table(document[name]) for name in SECTIONS if isinstance(document.get(name), dict)}
-    return {**of_table(document), **sections}
+    return {**of_table({key: value for key, value in document.items() if key not in sections}), **sections}
 
 
 def _require_function(setting: str, name: str, code: Bundle) -> None:
