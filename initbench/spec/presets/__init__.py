@@ -37,4 +37,4 @@ def text(name: str) -> str:
 def summary(name: str) -> str:
     """Return the description of a preset, from its first comment."""
     lines = [line[1:].strip() for line in text(name).splitlines()[:2] if line.startswith("#")]
-    return " ".join(lines).partition(": ")[0] + "."
+    return " ".join(lines).partition(": ")[0].rstrip(".") + "."
