@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from initbench.plugins.bundle import Bundle
     from initbench.plugins.describe import Host
 
-KINDS = ("initializers", "activations", "losses", "optimizers", "datasets", "presets")
+KINDS = ("initializers", "activations", "losses", "optimizers", "models", "datasets", "presets")
 
 # The kinds of functions that a plugin can have, as records name them.
-OWN_KINDS = {"initializers": "initializer", "activations": "activation", "losses": "loss", "optimizers": "optimizer"}
+OWN_KINDS = {
+    "initializers": "initializer",
+    "activations": "activation",
+    "losses": "loss",
+    "optimizers": "optimizer",
+    "models": "model",
+}
 
 MAX_SHOWN_WEIGHTS = 2**24  # a matrix of 4096 × 4096
 MAX_SHOWN_VALUE = 1e12  # weights beyond it have no bins
@@ -35,7 +41,7 @@ def list_(
         str | None,
         typer.Argument(
             metavar="[KIND]",
-            help="initializers, activations, losses, optimizers, datasets or presets; default: the names of all.",
+            help="initializers, activations, losses, optimizers, models, datasets, presets; default: all names.",
         ),
     ] = None,
     plugins: Plugins = None,
@@ -112,8 +118,9 @@ def _entries(kind: str) -> dict[str, tuple[str, str]]:
         from initbench.spec import presets
 
         return {name: (name, presets.summary(name)) for name in presets.names()}
-    package = {"initializers": "initializers", "datasets": "data.datasets"}.get(kind, f"functions.{kind}")
-    registry = getattr(import_module(f"initbench.{package}"), kind.upper())
+    modules = {"initializers": "initializers", "datasets": "data.datasets", "models": "models.built_in"}
+    module = modules.get(kind, f"functions.{kind}")
+    registry = getattr(import_module(f"initbench.{module}"), kind.upper())
     if kind == "datasets":
         return {name: (name, summary) for name, summary in registry.items()}
     names = list(registry)
@@ -130,8 +137,20 @@ def _for_biases(record: Entry) -> str:
 
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench show he_normal --shape 784,256 --activation relu")
 def show(
-    scheme: Annotated[str, typer.Argument(metavar="SCHEME", help="A scheme, such as he_normal or 'normal(std=0.2)'.")],
-    shape: Annotated[str, typer.Option("--shape", metavar="IN,OUT", help="The shape of the weights.")] = "784,256",
+    scheme: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A scheme, such as he_normal or 'normal(std=0.2)', or a model, such as lenet5."
+        ),
+    ],
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--shape",
+            metavar="IN,OUT",
+            help="The shape of the weights, by default 784,256; of a model's images HEIGHT,WIDTH,CHANNELS: 28,28,1.",
+        ),
+    ] = None,
     activation: Annotated[
         str | None, typer.Option("--activation", metavar="NAME", help="Activation, for schemes that depend on it.")
     ] = None,
@@ -151,7 +170,14 @@ def show(
     """Draw a scheme's weights, in the terminal and as a figure: distribution, singular values, norms of the units.
 
     Schemes that depend on data or gradients need --shape 784,UNITS: the first layer of 784-UNITS-10 on MNIST is drawn.
+    Of a built-in model: its blocks, its layers with their fans, and how many parameters the initializers set.
     """
+    from initbench.models.built_in import MODELS
+
+    if scheme.partition("(")[0] in MODELS:
+        _show_model(scheme, parse_shape(shape or "28,28,1"))
+        return
+    shape = shape or "784,256"
     from initbench.initializers import schemes
     from initbench.plugins.describe import Host
     from initbench.reporting.figures import weights
@@ -182,6 +208,37 @@ def show(
     panels = ["histogram", matrix, "singular values", "norms"] if len(sizes) > 1 else ["histogram"]
     files.write_file(path, weights.picture(panels, W, distribution, title, form=path.suffix[1:]))
     say(f"Figure: {path}")
+
+
+def _show_model(name: str, shape: tuple[int, ...]) -> None:
+    """Print what a built-in model is: its docstring, and for images of a shape its blocks and its layers."""
+    from initbench.initializers._base import fans
+    from initbench.models import built_in, words
+    from initbench.registry import documentation
+
+    if len(shape) != 3:
+        raise UserError(f"{name}: --shape {','.join(map(str, shape))}; allowed: HEIGHT,WIDTH,CHANNELS, such as 28,28,1")
+    try:
+        model = str(built_in.MODELS.resolve(name))
+        hidden, classes = "128", 10
+        blocks = built_in.blocks_of(model, hidden, classes)
+        network = built_in.architecture_of(model, hidden, "none", (shape[0], shape[1], shape[2]), classes)
+    except ValueError as error:
+        raise UserError(str(error) if name in str(error) else f"{name}: {error}") from None
+    say(documentation(built_in.MODELS.lookup(model)[0].function))
+    with_hidden = " with hidden = [128]" * (model == built_in.PERCEPTRON)
+    say(f"\n{model}{with_hidden}, images of {_times(shape)}, {classes} classes:")
+    say(f"  {words.in_words(blocks)}")
+    say(f"\n  {'weights':<20}{'fan_in':>9}{'fan_out':>9}{'parameters':>12}")
+    for layer in network.layers:
+        fan_in, fan_out = fans(layer.shape)
+        count = layer.weight_count + layer.shape[-1]
+        say(f"  {_times(layer.shape):<20}{fan_in:>9,}{fan_out:>9,}{count:>12,}")
+    say(f"\n{network.parameter_count:,} parameters, all set by the initializers")
+
+
+def _times(sizes: tuple[int, ...]) -> str:
+    return " × ".join(map(str, sizes))
 
 
 def _weights(

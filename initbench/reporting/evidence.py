@@ -48,9 +48,6 @@ class Evidence:
         """Return the evidence of an experiment's tidy table, which has at least one row, and of its plugins."""
         digits = names.digits_of(name for setting in names.FUNCTIONS for name in grid.axes[setting])
         frame = names.show_datasets(names.shorten_functions(frame, digits), names.datasets(grid.sources))
-        if any(model != names.PERCEPTRON for model in grid.axes["model"]):
-            is_perceptron = frame["model"] == names.PERCEPTRON
-            frame = frame.assign(hidden=frame["hidden"].astype(str).where(is_perceptron, names.NO_WIDTHS))
         own, built = of_grid(grid, plugins or {}), networks_of(grid, digits)
         return cls(frame, names.shorten_axes(grid, digits), combination_of(grid), own=own, networks=built)
 

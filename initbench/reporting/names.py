@@ -34,9 +34,6 @@ MODELS = {
     "allconv": "all-convolutional net",
 }
 
-# What stands for the widths of hidden layers of models that have none of this setting.
-NO_WIDTHS = "–"
-
 # The hexadecimal digits that distinguish data sets of one name: four, or more where four are alike.
 MIN_DIGITS, DIGITS = 4, 12
 
@@ -118,14 +115,16 @@ def initializer(name: str) -> str:
 
 def title(combination: Sequence[str], row: Any) -> str:
     """Return a combination's title: `tanh, mse`; with the setting's name where a value alone is unclear."""
-    return ", ".join(filter(None, (_in_title(setting, row[setting]) for setting in combination))) or "all cells"
+    if "model" in combination and row["model"] != PERCEPTRON:
+        combination = [setting for setting in combination if setting != "hidden"]
+    return ", ".join(_in_title(setting, row[setting]) for setting in combination) or "all cells"
 
 
 def _in_title(setting: str, value: Any) -> str:
-    """A setting's value in a title; an empty string for the widths of a network that has none."""
+    """A setting's value in a title."""
     if setting == "hidden":
         text = str(value)
-        return "" if text == NO_WIDTHS else f"hidden {_widths(text)}" if text else "no hidden layer"
+        return f"hidden {_widths(text)}" if text else "no hidden layer"
     if setting in OFF:
         return switched(setting, value)
     text = setting_text(setting, value)

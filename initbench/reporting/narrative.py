@@ -11,7 +11,7 @@ from initbench.durations import duration
 from initbench.registry import shorten_digests
 from initbench.reporting.article import finding
 from initbench.reporting.limits import MAX_FAILURES, MAX_HALF_WIDTH, MAX_NAMED, MAX_OPEN_NAMED
-from initbench.reporting.names import OFF, initializer, switched, title
+from initbench.reporting.names import OFF, PERCEPTRON, initializer, switched, title
 from initbench.reporting.numbers import (
     at_most,
     in_points,
@@ -171,7 +171,8 @@ def shortened(names: Sequence[str]) -> list[str]:
 def findings(frame: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
     """Explain results that look like errors and are expected behaviour; `frame` is `stats.outcomes`."""
     notes = []
-    single_layer = (frame["hidden"] == "").all()  # of other models than perceptrons it is names.NO_WIDTHS
+    is_single_layer = (frame["hidden"] == "") & (frame["model"] == PERCEPTRON)
+    single_layer = is_single_layer.all()
     if single_layer and (article := finding(verdicts)):
         notes.append(article)
     zeros = verdicts[(verdicts["initializer"] == "zeros") & (verdicts["failed"] < verdicts["seeds"])]
@@ -182,7 +183,7 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
             "equal."
         )
     is_own = frame["model"].astype(str).str.contains("@")  # whose other parameters may learn
-    deep_zeros = frame[(frame["initializer"] == "zeros") & (frame["hidden"] != "") & ~is_own]
+    deep_zeros = frame[(frame["initializer"] == "zeros") & ~is_single_layer & ~is_own]
     if len(deep_zeros) and deep_zeros["failed"].all():
         notes.append(
             "With hidden layers, zeros keep all units of a layer equal and pass no gradient down: such runs learn the "

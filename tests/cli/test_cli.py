@@ -52,7 +52,7 @@ def process(*arguments, cwd, **keywords):
 def test_without_docstrings_all_lists_and_every_help_are_the_same(tmp_path):
     code = (
         "import sys\nfrom initbench.cli import app, main\n"
-        "kinds = ['initializers', 'activations', 'losses', 'optimizers', 'datasets', 'presets']\n"
+        "kinds = ['initializers', 'activations', 'losses', 'optimizers', 'models', 'datasets', 'presets']\n"
         "names = [c.name or c.callback.__name__ for c in app.registered_commands]\n"
         "for words in [['--help'], ['list'], *(['list', k] for k in kinds), *([n, '--help'] for n in names)]:\n"
         "    sys.argv = ['initbench', *words]\n"

@@ -1,0 +1,73 @@
+"""Make docs/models.md from the models' docstrings, blocks and layers: `python -m tools.make_models_page`."""
+
+from pathlib import Path
+
+from initbench.initializers._base import fans
+from initbench.models import words
+from initbench.models.built_in import MODELS, PERCEPTRON, architecture_of, blocks_of
+from initbench.registry import documentation
+
+DOCS = Path(__file__).parent.parent / "docs"
+SHAPE, CLASSES, HIDDEN = (28, 28, 1), 10, "128"
+
+INTRODUCTION = """# The models
+
+Generated from the docstrings by `make docs`. The setting `model` is the network: one of these, with its parameters, or
+a [`torch.nn.Module` of your own](own-parts.md). `initbench show lenet5` prints what stands here, with `--shape 32,32,3`
+for other images.
+
+```toml
+[grid]
+model = ["lenet5", { name = "convnet", pooling = "global" }, "perceptron"]
+
+[model]
+hidden = [128]                        # of the perceptron alone
+normalization = "batch"               # or "layer"; default: "none"
+dropout = 0.2                         # default: 0
+```
+
+- **What the initializer fills**: the weights of every dense layer, convolution and embedding. The bias initializer
+  fills their biases. All other parameters keep the module's own start: those of normalization a scale of 1 and a shift
+  of 0. The report and `initbench plan` say how many parameters that is.
+- **Fans**: weights are `[fan_in, fan_out]`, those of a convolution `[height, width, channels_in, channels_out]`, with
+  fan_in = height × width × channels_in and fan_out = height × width × channels_out (He et al. 2015, section 2.2).
+- **`activation`** stands where the blocks say so, **`output_activation`** behind the last layer.
+- **`normalization`** and **`dropout`** stand around each activation: normalization, activation, dropout. The residual
+  perceptron has normalization at the start of each block and before the last activation, and dropout within its blocks.
+  Own models have neither setting: they bring their own.
+- **How they train**: perceptrons without normalization, dropout, augmentation and gradient clipping train together, in
+  [stacks](glossary.md#how-it-is-trained). All others train one after another by an ordinary PyTorch loop, one worker on
+  each core. A run's result depends on its settings alone in both.
+
+Below are the blocks and layers for images of 28 × 28 × 1 and ten classes, such as MNIST. `4 × block` is a block four
+times, and `[x + (…)]` adds a branch to its input.
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    (DOCS / "models.md").write_text(page(), encoding="utf-8")
+
+
+def page() -> str:
+    """The page as Markdown."""
+    return INTRODUCTION + "".join(map(_section, MODELS))
+
+
+def _section(name: str) -> str:
+    record = MODELS[name]
+    network = architecture_of(name, HIDDEN, "none", SHAPE, CLASSES)
+    hidden = ", `hidden = [128]`" * (name == PERCEPTRON)
+    description = documentation(record.function).partition(">>>")[0].strip()
+    rows = ["| weights | fan_in | fan_out | parameters |", "| --- | --- | --- | --- |"]
+    for layer in network.layers:
+        fan_in, fan_out = fans(layer.shape)
+        shape = " × ".join(map(str, layer.shape))
+        rows.append(f"| {shape} | {fan_in:,} | {fan_out:,} | {layer.weight_count + layer.shape[-1]:,} |")
+    rows.append(f"| **all** | | | **{network.parameter_count:,}** |")
+    blocks = words.in_words(blocks_of(name, HIDDEN, CLASSES))
+    return f"\n## {name}\n\n`{record.signature}`{hidden}\n\n{description}\n\n`{blocks}`\n\n" + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    main()
