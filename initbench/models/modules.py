@@ -1,15 +1,17 @@
-"""The PyTorch modules of built-in models, from their blocks.
+"""The PyTorch modules of models: of built-in ones from their blocks.
 
 Weights and biases of layers are zeros, for the initializer to fill: nothing is drawn for them.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from initbench.functions import pytorch
 from initbench.models.architecture import (
     Activation,
     Blocks,
@@ -24,6 +26,7 @@ from initbench.models.architecture import (
     built,
     output_shape,
 )
+from initbench.models.built_in import MODELS, blocks_of
 
 
 class Branch(nn.Module):
@@ -37,6 +40,25 @@ class Branch(nn.Module):
         """Return the sum."""
         total: Tensor = x + self.branch(x)
         return total
+
+
+def module_of(
+    model: str,
+    hidden: str,
+    shape: Shape,
+    classes: int,
+    activation: str,
+    normalization: str = "none",
+    dropout: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
+    """Return the module of any model, built-in or a user's, by the settings of a cell, before its layers are filled."""
+    factory = partial(pytorch.activation, activation)
+    if "@" in model:
+        height, width, channels = shape
+        own: nn.Module = MODELS.call(model, channels, height, width, classes, activation=factory)
+        return own.to(dtype)
+    return module(blocks_of(model, hidden, classes), shape, factory, normalization, dropout, dtype).to(dtype)
 
 
 def module(

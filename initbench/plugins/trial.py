@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,8 @@ from initbench.data.datasets import Source
 from initbench.data.own import LOADERS
 from initbench.errors import PluginError
 from initbench.initializers import INITIALIZERS, schemes
-from initbench.initializers.model import Model, positions
+from initbench.initializers._base import fans
+from initbench.initializers.model import Model, Network, positions
 from initbench.models import own
 from initbench.models.architecture import Shape
 from initbench.models.built_in import MODELS
@@ -53,7 +55,8 @@ def tried(check: Mapping[str, Any]) -> tuple[str, Results]:
     ----------
     check
         `kind` and `name`, a canonical string, and whether the order is the other one, `reverse`. Of an initializer also
-        `layers`, `(fan_in, fan_out)` of each, `activation`, `output_activation`, `loss`, and whether it is one of the
+        `layers`, the shapes of their weights, `module` if the network is no plain perceptron (its settings, `shape`
+        and `classes`), `activation`, `output_activation`, `loss`, and whether it is one of the
         biases, `bias`. Of a model `shape`, `(height, width, channels)` of an image, `classes` and `activation`; its
         results have its architecture. The results of a data set have its source.
     """
@@ -174,13 +177,19 @@ def _initializer(
     bias: bool,
     seeds: Sequence[int],
     results: Results,
+    module: Mapping[str, Any] | None = None,
 ) -> str:
-    shapes = [(int(fan_in), int(fan_out)) for fan_in, fan_out in layers]
+    shapes = [tuple(map(int, shape)) for shape in layers]
     if schemes.is_network_scheme(name):
         if "@" not in name:  # one of initbench's, with an own activation
-            return schemes.unfit(name, shapes, activation)
-        chained = tuple(itertools.pairwise([min(size, 64) for size in (shapes[0][0], *(out for _, out in shapes))]))
-        model = Model(chained, _batches(chained[0][0], chained[-1][1]), activation, output_activation, loss)
+            return schemes.unfit(name, shapes, activation, is_perceptron=module is None)
+        model: Network
+        if module:
+            model = _of_module(module, activation, output_activation, loss)
+        else:
+            sizes = [min(size, 64) for size in (shapes[0][0], *(shape[1] for shape in shapes))]
+            chained = tuple(itertools.pairwise(sizes))
+            model = Model(chained, _batches(sizes[0], sizes[-1]), activation, output_activation, loss)
 
         def of_network(seed: int) -> Any:
             pairs = INITIALIZERS.call(name, model, seed=seed, dtype=np.float32)
@@ -191,8 +200,8 @@ def _initializer(
         zip(schemes.of_layers(name, len(shapes)), shapes, positions(len(shapes)), strict=True)
     ):
         used = activation if len(shapes) > 1 else output_activation
-        supplied = {"activation": used, "position": position, "depth": len(shapes), "fan_in": shape[0]}
-        size = (shape[1],) if bias else _small(shape)
+        supplied = {"activation": used, "position": position, "depth": len(shapes), "fan_in": fans(shape)[0]}
+        size = shape[-1:] if bias else _small(shape)
 
         def of_layer(seed: int, scheme: str = scheme, size: Any = size, supplied: Any = supplied) -> Any:
             return [INITIALIZERS.call(scheme, size, **supplied, seed=streams.weights(seed, 0), dtype=np.float32)]
@@ -217,9 +226,23 @@ def digest_of(arrays: Iterable[Any]) -> str:
     return content.hexdigest()
 
 
-def _small(shape: tuple[int, int]) -> tuple[int, int]:
+def _of_module(module: Mapping[str, Any], activation: str, output_activation: str, loss: str) -> Network:
+    """Return the network of a model that is no plain perceptron, for a scheme of whole networks."""
+    from initbench.models.modules import module_of
+    from initbench.models.network import ModuleNetwork
+
+    height, width, channels = map(int, module["shape"])
+    shape, classes = (height, width, channels), int(module["classes"])
+    seed_generators()
+    built = module_of(module["model"], module["hidden"], shape, classes, activation, module["normalization"])
+    batches = _batches(height * width * channels, classes)
+    return ModuleNetwork(built, shape, classes, batches, activation, output_activation, loss)
+
+
+def _small(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a shape of at most `MAX_WEIGHTS` weights: it has fewer units."""
-    return shape[0], max(1, min(shape[1], MAX_WEIGHTS // shape[0]))
+    *others, units = shape
+    return (*others, max(1, min(units, MAX_WEIGHTS // math.prod(others))))
 
 
 def _batches(pixels: int, classes: int) -> list[tuple[Any, Any]]:

@@ -14,11 +14,11 @@ from initbench.errors import UserError, nearest, shown
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.models import own as architectures
 from initbench.models.built_in import MODELS
-from initbench.models.perceptron import layers
 from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES, Host, records
 from initbench.registry import OWN_NAME, digests_in, own_names_in, shorten_digests
+from initbench.spec.networks import networks
 from initbench.spec.settings import PLUGINS, SECTIONS
 
 # The settings that can name a plugin's function, by its kind.
@@ -234,20 +234,26 @@ def _checks(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source]) 
         (activation, activation if output == "same" else output)
         for activation, output in itertools.product(axes["activation"], axes["output_activation"])
     }
-    networks = {layers(hidden, s.pixels, s.classes) for hidden in axes["hidden"] for s in sources.values()}
+    grid_networks = {  # one of each depth and shapes of layers, and of modules each
+        (n.architecture.shapes, n[:3] if not n.architecture.is_perceptron else ()): n for n in networks(axes, sources)
+    }
     checks: dict[tuple[object, ...], tuple[str, dict[str, Any]]] = {}
-    for setting, network, functions in itertools.product(
-        SETTINGS_BY_KIND["initializer"], sorted(networks), sorted(activations)
+    for setting, (key, network), functions in itertools.product(
+        SETTINGS_BY_KIND["initializer"], grid_networks.items(), sorted(activations)
     ):
+        shapes = network.architecture.shapes
         for name in axes[setting]:
             if _is_loaded(name) or any(map(_is_loaded, functions)):
-                matters = network if "@" in name else len(network), functions if _sees_activations(name) else ()
-                check = {"kind": "initializer", "name": name, "layers": network, "loss": axes["loss"][0]}
+                matters = key if "@" in name else len(shapes), functions if _sees_activations(name) else ()
+                check = {"kind": "initializer", "name": name, "layers": shapes, "loss": axes["loss"][0]}
                 check |= {
                     "activation": functions[0],
                     "output_activation": functions[1],
                     "bias": setting != "initializer",
                 }
+                if not network.architecture.is_perceptron:
+                    model = {"model": network.model, "hidden": network.hidden, "normalization": network.normalization}
+                    check["module"] = {**model, "shape": network.source.shape, "classes": network.source.classes}
                 checks.setdefault((setting, name, *matters), (setting, check))
     yield from checks.values()
 

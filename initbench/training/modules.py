@@ -1,17 +1,15 @@
 """A cell's network as a PyTorch module, with its initial parameters."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import nn
 
-from initbench.functions import pytorch
 from initbench.initializers import schemes
 from initbench.initializers.model import Array, Batch, Parameters
 from initbench.models import modules, weights
 from initbench.models.architecture import Shape
-from initbench.models.built_in import MODELS, PERCEPTRON, blocks_of
+from initbench.models.built_in import PERCEPTRON
 from initbench.models.network import ModuleNetwork
 from initbench.plugins.records import seed_generators
 from initbench.random import streams
@@ -27,13 +25,8 @@ def built_module(cell: Cell, shape: Shape, classes: int, dtype: torch.dtype = to
     What it draws itself, in PyTorch, NumPy or Python, is drawn from the cell's seed.
     """
     seed_generators(streams.of_functions(cell.seed, 0))
-    activation = partial(pytorch.activation, cell.activation)
-    if "@" in cell.model:
-        height, width, channels = shape
-        module: nn.Module = MODELS.call(cell.model, channels, height, width, classes, activation=activation)
-        return module.to(dtype)
-    blocks = blocks_of(cell.model, cell.hidden, classes)
-    return modules.module(blocks, shape, activation, cell.normalization, cell.dropout, dtype).to(dtype)
+    functions = cell.activation, cell.normalization, cell.dropout
+    return modules.module_of(cell.model, cell.hidden, shape, classes, *functions, dtype)
 
 
 def initialized_module(
