@@ -3,13 +3,16 @@
 # Imported in the order in which `--help` lists their commands.
 # isort: off
 from initbench.cli.program import app, main
-from initbench.cli import run, battery, report, folder, cell, inspect, bench  # noqa: F401
+from initbench.cli import run, battery, report, folder, cell, inspect, data, bench  # noqa: F401
 # isort: on
 
 from initbench.registry import documentation
 
 __all__ = ["app", "main"]
 
-for _command in app.registered_commands:  # Typer takes its help from the docstring, which `python -OO` drops
+for _command in (
+    *app.registered_commands,
+    *data.data_app.registered_commands,
+):  # Typer takes its help from the docstring, which `python -OO` drops
     if _command.callback and not _command.help:
         _command.help = documentation(_command.callback)

@@ -1,4 +1,4 @@
-"""Data sets: the embedded MNIST, a folder of IDX files, or what an own function loads, as arrays."""
+"""Data sets by what a grid file says: the embedded MNIST, names, folders and files; as sources, and as arrays."""
 
 import hashlib
 import math
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from initbench.data import idx
-from initbench.data.arrays import VALIDATION_DIVISOR, Arrays
+from initbench.data import cifar, conversion, idx, known, npz
+from initbench.data.arrays import VALIDATION_DIVISOR, Arrays, Shape
+from initbench.data.known import KNOWN
 from initbench.data.own import LOADERS
 from initbench.errors import PluginError, UserError, nearest, shown
 from initbench.registry import shorten_digests
@@ -20,17 +22,30 @@ from initbench.registry import shorten_digests
 MNIST_FILE = Path(__file__).parent / "mnist.npz"
 MNIST_SHA256 = "e183595579f3fdb5af0a6aa55938e81620b1f28a8118b2eda52dce03bbf6087b"
 
-DATASETS = {
-    "mnist": "MNIST: 70,000 handwritten digits, 28 × 28, ten classes; embedded, no network",
-    "{ idx = FOLDER }": "any folder of MNIST-format IDX files, plain or gzipped (Fashion-MNIST, KMNIST, EMNIST, …)",
+# How a grid file names a folder or a file: `{ FORMAT = "path" }`, and what it must be.
+FORMATS = {
+    "idx": "any folder of IDX files, plain or gzipped, with MNIST's or EMNIST's names",
+    "npz": "a file of NumPy arrays: x_train, y_train, x_test, y_test, or MedMNIST's train_images, train_labels, …",
+    "cifar10": "the folder of CIFAR-10's batches, of the binary or the Python version",
 }
 
-# What reads a data set from a folder or a file.
-FORMATS = ("idx", "code")
+DATASETS = {
+    "mnist": "MNIST: 70,000 handwritten digits, 28 × 28, ten classes; embedded, no network",
+    **{name: data_set.summary for name, data_set in KNOWN.items()},
+    **{f"{{ {kind} = {'FILE' if kind == 'npz' else 'FOLDER'} }}": summary for kind, summary in FORMATS.items()},
+}
+
+ALLOWED = (
+    f"{', '.join(map(repr, ['mnist', *KNOWN]))}, or a table with a path: {{ idx = 'a folder of IDX files' }}, "
+    "{ npz = 'a file of arrays' }, { cifar10 = 'the folder of its batches' }"
+)
 
 # What a spreadsheet reads as a formula: one of these characters at the start of a cell, also after spaces or quotes;
 # a character that separates cells starts another cell. See OWASP's "CSV Injection".
 FORMULA = re.compile(r"""(?:^|[,;|"'])[\s"']*[=+\-@]""")
+
+# The format of a data set that an own function loads.
+CODE = "code"
 
 # Field of `Source` → its key in `datasets.json`, where the two differ.
 STORED_KEYS = {
@@ -44,7 +59,7 @@ class Source:
     """The source of a data set, with what a plan requires before the data set is in memory."""
 
     name: str  # as in the tables: "mnist", or "fashion-mnist@" and twelve digits of its SHA-256
-    folder: str  # of IDX files, or the canonical string of an own function; empty for the embedded MNIST
+    folder: str  # or file, or the canonical string of an own function; empty for the embedded MNIST
     train_size: int
     validation_size: int
     test_size: int
@@ -57,26 +72,26 @@ class Source:
     height: int = 0  # of an image, as width and channels; 0: unknown, the experiment is of an earlier version
     width: int = 0
     channels: int = 0
-    format: str = "idx"  # of the folder: "idx"; "code": an own function loads it
+    format: str = "idx"  # one of `FORMATS`; or CODE: an own function loads it
     known_as: str = ""  # the name by which the grid file asks for it, such as "fashion_mnist"; else empty
     pixel_bytes: int = 1  # 4: the images are float32
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Height, width and channels of an image; of features, and where they are unknown, one pixel of channels."""
         return (self.height, self.width, self.channels) if self.channels else (1, 1, self.pixels)
 
     @property
     def function(self) -> str:
         """The canonical string of the own function that loads it; empty for files."""
-        return self.folder if self.format == "code" else ""
+        return self.folder if self.format == CODE else ""
 
     def load(self) -> Arrays:
         """Load the arrays; UserError if the files have changed since the source was described."""
         if self.function:
             return self._of_code()
-        arrays = load_mnist() if not self.folder else read_idx_folder(Path(self.folder))
-        name = describe(arrays, self.folder).name
+        arrays = read(self.folder, self.format, self.known_as)
+        name = describe(arrays, self.folder, self.format, self.known_as).name
         if name != self.name:
             raise UserError(
                 f"dataset: the files in {self.folder} have changed since the experiment began ({self.name}, now {name})"
@@ -85,12 +100,21 @@ class Source:
 
     def _of_code(self) -> Arrays:
         arrays: Arrays = LOADERS.call(self.function)
-        if describe(arrays, self.name.partition("@")[0]).name != self.name:
+        if describe(arrays, self.name.partition("@")[0], CODE).name != self.name:
             raise PluginError(
                 f"{shorten_digests(self.function)}: returned other data in another process; allowed: a function that "
                 "returns the same arrays each time: no time, no random numbers without a seed, no files that change"
             )
         return arrays
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the files that it is read from as they are on disk, by name; not for the embedded MNIST."""
+        path = Path(self.folder)
+        if self.format == "npz":
+            return {path.name: path.read_bytes()}
+        if self.format == "cifar10":
+            return cifar.contents(path)
+        return idx.contents(path, KNOWN[self.known_as].emnist if self.known_as else "")
 
 
 # The fields of later versions with their defaults, which are left out of `datasets.json`.
@@ -98,32 +122,62 @@ LATER_FIELDS = {field.name: field.default for field in fields(Source)[11:]}
 
 
 def find(value: object, earlier: Iterable[Source] = ()) -> Source:
-    """Return the data set that a grid file names: `"mnist"` or `{"idx": "folder"}`; UserError if it is invalid.
+    """Return the data set that a grid file names, as a string or a table of one path; UserError if it is invalid.
 
     Those in `earlier`, of an existing experiment, are not read again.
     """
     if value == "mnist":
         return Source("mnist", "", 55_000, 5_000, 10_000, 784, 719, 10, 0.1135, 0.1126, 0.0, 28, 28, 1)
-    if isinstance(value, Mapping) and list(value) == ["idx"] and isinstance(value["idx"], str):
-        folder = absolute(value["idx"])
+    if isinstance(value, str) and value in KNOWN:
         for source in earlier:
-            if source.folder == folder:
+            if source.known_as == value:
                 return source
-        if not _fits_tables(f"{(name := Path(folder).name)}@"):
+        folder, form = str(known.find(value)), KNOWN[value].format
+        return describe(read(folder, form, value), folder, form, value)
+    if isinstance(value, Mapping) and len(value) == 1:
+        (form, path), *_ = value.items()
+        if form in FORMATS and isinstance(path, str):
+            folder = absolute(path)
+            for source in earlier:
+                if written(source) == {form: folder}:
+                    return source
+            if not _fits_tables(f"{(name := _base(folder, form))}@"):
+                raise UserError(
+                    f"given a {'file' if form == 'npz' else 'folder'} named {shown(name)}; allowed: a printable name "
+                    "that a spreadsheet does not read as a formula: none of = + - @ at its start, or after a comma, "
+                    "semicolon, bar or quote"
+                )
+            return describe(read(folder, form), folder, form)
+        if form in KNOWN:
             raise UserError(
-                f"given a folder named {shown(name)}; allowed: a printable name that a spreadsheet does not read as a "
-                "formula: none of = + - @ at its start, or after a comma, semicolon, bar or quote"
+                f"given {shown(value)}; allowed: '{form}', after initbench data add {form} FOLDER, or {{ "
+                f"{KNOWN[form].format} = … }}"
             )
-        return describe(read_idx_folder(Path(folder)), folder)
-    hint = nearest(value, ["mnist"]) if isinstance(value, str) else ""
-    raise UserError(f"given {shown(value)}; allowed: 'mnist', or {{ idx = 'a folder of IDX files' }}{hint}")
+    hint = nearest(value, ["mnist", *KNOWN]) if isinstance(value, str) else ""
+    raise UserError(f"given {shown(value)}; allowed: {ALLOWED}{hint}")
 
 
 def written(source: Source) -> str | dict[str, str]:
     """Return a source as a grid file names it, in any working directory."""
     if source.function or not source.folder:
         return source.function or source.name
-    return {"idx": source.folder}
+    return source.known_as or {source.format: source.folder}
+
+
+def read(folder: str, form: str, known_as: str = "") -> Arrays:
+    """Read the data set in a folder or a file, or the embedded MNIST if the path is empty."""
+    if not folder:
+        return load_mnist()
+    if form == "npz":
+        return npz.read(Path(folder))
+    if form == "cifar10":
+        return cifar.read_folder(Path(folder))
+    return read_idx_folder(Path(folder), KNOWN[known_as].emnist if known_as else "")
+
+
+def _base(folder: str, form: str) -> str:
+    """Return the name of a data set without the digest of its content: that of its folder, or of its file."""
+    return Path(folder).stem if form == "npz" else Path(folder).name
 
 
 def to_stored(source: Source) -> dict[str, Any]:
@@ -151,8 +205,9 @@ def from_stored(stored: Mapping[str, Any]) -> Source:
         or any(type(size) is not int or not 1 <= size <= idx.MAX_BYTES for size in sizes)
         or any(type(size) is not int or size < 0 for size in shape)
         or (any(shape) and math.prod(shape) != source.pixels)
-        or source.format not in FORMATS
-        or source.known_as
+        or source.format not in (*FORMATS, CODE)
+        or source.known_as not in ("", *KNOWN)
+        or (source.known_as and KNOWN[source.known_as].format != source.format)
         or repr(source.pixel_bytes) not in ("1", "4")
         or type(source.active_pixels) is not int
         or not 0 <= source.active_pixels <= source.pixels
@@ -179,15 +234,13 @@ def absolute(folder: str) -> str:
         raise UserError(f"given {shown(folder)}: not a valid path ({error})") from None
 
 
-def describe(arrays: Arrays, folder: str) -> Source:
-    """Return the source of loaded arrays; the name of a folder's data set carries the digest of its content."""
-    name = "mnist"
-    if folder:
-        digest = hashlib.sha256()
-        for array in (arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels):
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).data)
-        name = f"{Path(folder).name}@{digest.hexdigest()[:12]}"
+def describe(arrays: Arrays, folder: str, form: str = "idx", known_as: str = "") -> Source:
+    """Return the source of loaded arrays.
+
+    The name of a data set from a folder or a file is `known_as`, or that of its folder or file, with twelve digits of
+    the SHA-256 of its content.
+    """
+    name = f"{known_as or _base(folder, form)}@{_digest(arrays, form)[:12]}" if folder else "mnist"
     return Source(
         name=name,
         folder=folder,
@@ -203,8 +256,30 @@ def describe(arrays: Arrays, folder: str) -> Source:
         height=arrays.shape[0],
         width=arrays.shape[1],
         channels=arrays.shape[2],
+        format=form,
+        known_as=known_as,
         pixel_bytes=arrays.train_images.itemsize,
     )
+
+
+def _digest(arrays: Arrays, form: str) -> str:
+    """Return the SHA-256 of all that a data set trains by, in hexadecimal digits.
+
+    What every data set of an earlier version had is left out, so that their names stay: images of bytes and one channel
+    (square, or in IDX files of any height and width), and a validation split of one twelfth.
+    """
+    digest = hashlib.sha256()
+    height, width, channels = arrays.shape
+    if channels > 1 or (form != "idx" and height != width):
+        digest.update(f"shape {arrays.shape}".encode())
+    if arrays.own_validation_size:
+        digest.update(f"validation {arrays.own_validation_size}".encode())
+    if arrays.is_float:
+        digest.update(b"float32")
+    for array in (arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels):
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
 
 
 def load_mnist() -> Arrays:
@@ -220,18 +295,40 @@ def load_mnist() -> Arrays:
         return Arrays(**{name: file[name] for name in file.files}, shape=(28, 28, 1))
 
 
-def read_idx_folder(folder: Path) -> Arrays:
-    """Read a folder of IDX files as arrays, each image as a row of pixels; UserError as for `idx.read_folder`."""
-    train_images, train_labels, test_images, test_labels = idx.read_folder(folder)
+def read_idx_folder(folder: Path, emnist: str = "") -> Arrays:
+    """Read a folder of IDX files as arrays, each image as a row of pixels; UserError as for `idx.read_folder`.
+
+    Bytes stay bytes, and labels that begin at 0 stay as they are: the number of classes is the largest plus one. Others
+    are converted as those of other formats.
+    """
+    train_images, train_labels, test_images, test_labels = idx.read_folder(folder, emnist)
     if len(train_images) < VALIDATION_DIVISOR or not len(test_images):
         raise UserError(
             f"{folder}: {len(train_images)} training and {len(test_images)} test images; "
             f"allowed: at least {VALIDATION_DIVISOR} and 1"
         )
-    return Arrays(
-        train_images.reshape(len(train_images), -1),
-        train_labels,
-        test_images.reshape(len(test_images), -1),
-        test_labels,
-        shape=(*train_images.shape[1:], 1),
+    images = {"train": _channels_last(train_images, folder), "test": _channels_last(test_images, folder)}
+    labels = {"train": train_labels, "test": test_labels}
+    names = {"train": f"{folder}: the training split", "test": f"{folder}: the test split"}
+    shape = conversion.shape_of(images["train"])
+    if train_images.dtype == test_images.dtype == np.uint8:
+        rows: Any = {split: array.reshape(len(array), -1) for split, array in images.items()}
+    else:
+        rows = conversion.pixels(images, names)
+    if not (train_labels.dtype == test_labels.dtype == np.uint8 and min(train_labels.min(), test_labels.min()) == 0):
+        labels = conversion.classes(labels, names)
+    return Arrays(rows["train"], labels["train"], rows["test"], labels["test"], shape=shape)
+
+
+def _channels_last(images: NDArray[Any], folder: Path) -> NDArray[Any]:
+    """Return images `[n, height, width, channels]` of either order; those with three dimensions as they are."""
+    if images.ndim == 3:
+        return images
+    if images.shape[3] in conversion.CHANNELS:
+        return images
+    if images.shape[1] in conversion.CHANNELS:
+        return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    raise UserError(
+        f"{folder}: images of {images.shape[1:]}, of which no size is a number of channels; allowed: 1, 3 or 4 "
+        "channels, before or after height and width. Other arrays: dataset = { npz = … }, with the channels last"
     )

@@ -99,8 +99,8 @@ def _failure(error: BaseException, kind: str, name: str) -> str:
 
 def source_of(name: str) -> Source:
     """Return the source of an own data set, from the canonical string of the function that loads it."""
-    source = datasets.describe(LOADERS.call(name), name.partition("@")[0])
-    return replace(source, folder=name, format="code")
+    source = datasets.describe(LOADERS.call(name), name.partition("@")[0], datasets.CODE)
+    return replace(source, folder=name)
 
 
 def _model(name: str, shape: Shape, classes: int, activation: str, seeds: Sequence[int], results: Results) -> str:

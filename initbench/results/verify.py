@@ -1,10 +1,10 @@
 """Verifying an experiment: its folder is sound, and a sample of its cells retrains to the same bits."""
 
 import hashlib
+import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,7 +133,7 @@ def retrain(
     absent = [
         name
         for name, source in grid.sources.items()
-        if source.folder and not source.function and not Path(source.folder).is_dir()
+        if source.folder and not source.function and not os.path.exists(source.folder)
     ]
     names = own_names(grid)
     not_loaded = code.missing(names)

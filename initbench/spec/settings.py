@@ -152,13 +152,16 @@ Dataset = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"const": "mnist"},
-                {
-                    "type": "object",
-                    "properties": {"idx": {"type": "string"}},
-                    "required": ["idx"],
-                    "additionalProperties": False,
-                },
+                {"enum": ["mnist", *datasets.KNOWN]},
+                *(
+                    {
+                        "type": "object",
+                        "properties": {form: {"type": "string", "description": summary}},
+                        "required": [form],
+                        "additionalProperties": False,
+                    }
+                    for form, summary in datasets.FORMATS.items()
+                ),
             ]
         }
     ),
@@ -186,7 +189,7 @@ class Setting(NamedTuple):
 
 # The seed is in [grid] alone; there an integer is a count of seeds.
 RULES: dict[str, Setting] = {
-    "dataset": Setting(Dataset, "", "mnist", "'mnist', or { idx = 'a folder of IDX files' }"),
+    "dataset": Setting(Dataset, "", "mnist", datasets.ALLOWED),
     "train_size": Setting(
         Annotated[int, Integer(ge=1)],
         "training",

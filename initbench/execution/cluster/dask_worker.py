@@ -105,7 +105,8 @@ def serve(request: dict[str, Any], device: str, client: str, topic: str, interva
         return {"reply": {**reply, "memory": False}, "environment": {}, "host": ""}
     source = dict(request["source"])
     if source["name"] in _data:
-        source["folder"] = str(_data[source["name"]])
+        sent = _data[source["name"]]
+        source["folder"] = str(sent / Path(source["folder"]).name if source["format"] == "npz" else sent)
     try:
         process = _acquire(device, client)
     except WorkerDied as error:

@@ -11,11 +11,9 @@ from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from initbench import __version__
-from initbench.data import idx
 from initbench.data.datasets import Source
 from initbench.errors import WorkerDied
 from initbench.execution.cluster import dask_worker, probe
@@ -291,7 +289,7 @@ class Roster:
         """Return the files of a data set, as they are sent to a worker that does not have them."""
         with self.lock:
             if name not in self._files:
-                self._files[name] = idx.contents(Path(self._sources[name].folder))
+                self._files[name] = self._sources[name].contents()
             return self._files[name]
 
     def _take(

@@ -1,0 +1,67 @@
+"""`data add`, `data list` and `data fetch`: where the data sets lie that a grid file asks for by name."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from initbench.cli import output
+from initbench.cli.program import app, plural, say
+from initbench.data import datasets, known
+from initbench.errors import UserError, printable
+
+data_app = typer.Typer(
+    no_args_is_help=True, help="Data sets with a name, such as fashion_mnist: record, list and download them."
+)
+app.add_typer(data_app, name="data")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(known.KNOWN)}.")]
+
+
+@data_app.command(cls=output.WorkingCommand, epilog="Example: initbench data add fashion_mnist ~/FashionMNIST/raw")
+def add(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of its files.")],
+) -> None:
+    """Record the folder of a data set, so that a grid file can ask for it by name. The files are read once."""
+    known.check_name(name)
+    folder = Path(datasets.absolute(str(folder)))
+    below = [folder / path for path in known.KNOWN[name].folders if not os.path.isabs(path)]
+    folder = next((path for path in (folder, *below) if known.has_files(name, path)), folder)
+    say(_description(name, folder))
+    known.record(name, folder)
+    say(f'In a grid file: dataset = "{name}"')
+
+
+@data_app.command(name="list", epilog="Example: initbench data list")
+def list_() -> None:
+    """List the data sets with a name, and the folder of each that is found."""
+    for name, data_set in known.KNOWN.items():
+        say(f"{name}: {data_set.summary}")
+        try:
+            say(printable(f"    {known.find(name)}"))
+        except UserError:
+            recorded = known.records().get(name)
+            say(printable(f"    not found in {recorded}, where it was recorded" if recorded else "    not found"))
+
+
+@data_app.command(cls=output.WorkingCommand, epilog="Example: initbench data fetch kmnist")
+def fetch(name: Name) -> None:
+    """Download a data set into the cache, with pooch (pip install 'initbench\\[data]'); checksums are torchvision's."""
+    known.check_name(name)
+    folder = known.fetch(name, lambda url: say(f"Downloading {url}"))
+    say(_description(name, folder))
+    known.record(name, folder)
+    say(f'In a grid file: dataset = "{name}"')
+
+
+def _description(name: str, folder: Path) -> str:
+    """Return a line that describes the data set in a folder; UserError if it cannot be read."""
+    form = known.KNOWN[name].format
+    source = datasets.describe(datasets.read(str(folder), form, name), str(folder), form, name)
+    sizes = " × ".join(str(size) for size in source.shape)
+    train = f"{source.train_size + source.validation_size:,} training"
+    return printable(
+        f"{name}: {train} and {plural(source.test_size, 'test image')}, {sizes}, {source.classes} classes, in {folder}"
+    )
