@@ -1,5 +1,7 @@
 """The grid that `ib.run` is given: a path, a preset's name, a `Grid`, or a dict in which own functions may stand."""
 
+import hashlib
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from initbench.api.training import read_grid
+from initbench.data import conversion
 from initbench.errors import UserError, shown
 from initbench.plugins import consent
 from initbench.plugins.bundle import Bundle
@@ -16,16 +19,16 @@ from initbench.plugins.source import bundle_of
 from initbench.registry import shorten_digests
 from initbench.spec.grid import Grid, parse
 from initbench.spec.gridfile import find, override
-from initbench.spec.own import SETTINGS_BY_KIND
+from initbench.spec.own import KINDS
 from initbench.spec.settings import SECTIONS
+from initbench.system import files
+from initbench.system.cache import cache_folder
 
 # The name of an experiment whose dict has none.
 DEFAULT_NAME = "experiment"
 
 # What messages about a dict begin with.
 ORIGIN = "ib.run"
-
-KINDS = {setting: kind for kind, settings in SETTINGS_BY_KIND.items() for setting in settings}
 
 
 def grid_of(
@@ -83,12 +86,51 @@ def _plain_settings(settings: Mapping[str, object], code: dict[str, Bundle]) -> 
     plain = {}
     for key, value in settings.items() if not mistakes else ():
         try:
-            plain[key] = _plain(value, KINDS.get(key, ""), code)
+            plain[key] = _plain(_with_files(value) if key == "dataset" else value, KINDS.get(key, ""), code)
         except UserError as error:
             mistakes += [f"{ORIGIN}: {key}: {line}" for line in error.lines]
     if mistakes:
         raise UserError(*mistakes)
     return plain
+
+
+def _with_files(value: Any) -> Any:
+    """Return the setting `dataset` with a file in place of a dict of arrays."""
+    if isinstance(value, list | tuple):
+        return [_with_files(item) for item in value]
+    is_data = isinstance(value, Mapping) and any(_is_array(item) for item in value.values())
+    return {"npz": str(_written(value))} if is_data else value
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, list | tuple) or (hasattr(value, "shape") and not isinstance(value, type))
+
+
+def _written(arrays: Mapping[str, Any]) -> Path:
+    """Write a data set to a file `.npz` in the cache, in a folder that is named by the content, and return its path.
+
+    UserError if it is not valid.
+    """
+    content = {str(key): _array(value) for key, value in arrays.items() if _is_array(value)}
+    conversion.from_mapping(content, "the dict of arrays")
+    digest = hashlib.sha256()
+    for key, array in sorted(content.items()):
+        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    path = cache_folder() / "arrays" / digest.hexdigest()[:20] / "arrays.npz"
+    if not path.is_file():
+        with io.BytesIO() as file:
+            np.savez(file, **content)
+            files.write_file(path, file.getvalue())
+    return path
+
+
+def _array(value: Any) -> Any:
+    """Return an array, a tensor or a column as a NumPy array."""
+    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    if array.dtype.hasobject:
+        raise UserError(f"given an array of dtype {array.dtype}; allowed: arrays of numbers")
+    return array
 
 
 def _plain(value: Any, kind: str, code: dict[str, Bundle]) -> object:

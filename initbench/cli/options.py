@@ -175,9 +175,12 @@ def pair(text: str) -> tuple[str, Any]:
     >>> pair("seed=3"), pair("activation=tanh"), pair("loss=mse,mae")
     (('seed', 3), ('activation', 'tanh'), ('loss', ['mse', 'mae']))
     """
+    from initbench.spec.own import IN_FILE
+
     key, _, value = text.removeprefix("\ufeff").partition("=")
     for form in (value, f"[{value}]" if "," in value else value):
         with contextlib.suppress(ValueError, RecursionError):  # invalid TOML, an endless number, or too deep a list
             return key.strip(), tomllib.loads(f"value = {form}")["value"]
     words = [word.strip() for word in value.split(",")]
-    return key.strip(), words if len(words) > 1 and all(word.isidentifier() for word in words) else value.strip()
+    are_names = all(word.isidentifier() or IN_FILE.fullmatch(word) for word in words)
+    return key.strip(), words if len(words) > 1 and are_names else value.strip()

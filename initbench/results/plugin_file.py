@@ -1,12 +1,15 @@
 """The plugins of an experiment, in `plugins.json`: the code that was trained, by digest; data, never executed."""
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from initbench.errors import printable
+from initbench.models import own
+from initbench.models.architecture import Architecture, Shape
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES
 from initbench.registry import OWN_NAME, digests_in
@@ -34,16 +37,31 @@ class Function(NamedTuple):
     summary: str
 
 
+class Network(NamedTuple):
+    """The architecture that an own model, by its canonical string, has for images of a shape."""
+
+    model: str
+    shape: Shape
+    classes: int
+    architecture: Architecture
+
+
 @dataclass(frozen=True)
 class StoredPlugin:
-    """A plugin whose functions were trained: its code, and these functions."""
+    """A plugin whose functions were trained: its code, these functions, and the networks of its models."""
 
     bundle: Bundle
     functions: tuple[Function, ...]
+    networks: tuple[Network, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return {**self.bundle.to_json(), "functions": [function._asdict() for function in self.functions]}
+        content = {**self.bundle.to_json(), "functions": [function._asdict() for function in self.functions]}
+        if self.networks:
+            content["networks"] = [
+                {**network._asdict(), "architecture": own.to_json(network.architecture)} for network in self.networks
+            ]
+        return content
 
 
 def own_functions(grid: Grid) -> dict[str, dict[tuple[str, str], None]]:
@@ -74,8 +92,16 @@ def plugins_of(grid: Grid) -> dict[str, StoredPlugin]:
             if record := REGISTRIES[kind].get(f"{name}@{digest}"):
                 signature = OWN_NAME.sub(r"\1", record.signature)
                 described.append(_function(kind, name, signature, record.summary))
-        plugins[digest] = StoredPlugin(bundle, tuple(described))
+        plugins[digest] = StoredPlugin(bundle, tuple(described), tuple(_networks_of(grid, digest)))
     return plugins
+
+
+def _networks_of(grid: Grid, digest: str) -> Iterator[Network]:
+    """Yield the networks of a plugin's models on a grid's axes, as far as they are known."""
+    for model, source in itertools.product(grid.axes["model"], grid.sources.values()):
+        if digest in digests_in(model) and own.is_known(model, source.shape, source.classes):
+            network = own.network_of(model, "", "none", source.shape, source.classes)
+            yield Network(model, source.shape, source.classes, network)
 
 
 def write(folder: Path, plugins: Mapping[str, StoredPlugin]) -> list[str]:
@@ -86,7 +112,9 @@ def write(folder: Path, plugins: Mapping[str, StoredPlugin]) -> list[str]:
     stored = read(folder, notes)
     for digest, plugin in plugins.items():
         earlier = stored.pop(digest, plugin)
-        stored[digest] = StoredPlugin(plugin.bundle, tuple(dict.fromkeys((*earlier.functions, *plugin.functions))))
+        functions = dict.fromkeys((*earlier.functions, *plugin.functions))
+        networks = dict.fromkeys((*earlier.networks, *plugin.networks))
+        stored[digest] = StoredPlugin(plugin.bundle, tuple(functions), tuple(networks))
     entries = [f"{json.dumps(digest)}: {json.dumps(plugin.to_json())}" for digest, plugin in stored.items()]
     excess, dropped = sum(len(entry) + 2 for entry in entries) + 1 - MAX_PLUGINS_BYTES, 0
     while excess > 0 and dropped < len(entries) - len(plugins):
@@ -101,7 +129,7 @@ def write(folder: Path, plugins: Mapping[str, StoredPlugin]) -> list[str]:
 def read(folder: Path, notes: list[str]) -> dict[str, StoredPlugin]:
     """Return the plugins of an experiment's folder by digest, the newest last; `notes` gets a line for what is damaged.
 
-    The code of a plugin has the digest under which it is returned.
+    The code of a plugin has the digest under which it is returned. The networks of its models are known from then on.
     """
     path = folder / PLUGINS
     try:
@@ -117,7 +145,10 @@ def read(folder: Path, notes: list[str]) -> dict[str, StoredPlugin]:
     plugins = {}
     for digest, value in content.items():
         try:
-            plugins[digest] = _checked(digest, value)
+            plugin = plugins[digest] = _checked(digest, value)
+            for network in plugin.networks:
+                if not own.is_known(*network[:3]):
+                    own.add(*network)
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
     if damaged := len(content) - len(plugins):
@@ -130,13 +161,23 @@ def read(folder: Path, notes: list[str]) -> dict[str, StoredPlugin]:
 
 def _checked(digest: str, value: Mapping[str, Any]) -> StoredPlugin:
     """Return the plugin that a value of the file describes; an error if it is damaged or has another digest."""
-    bundle = Bundle.from_json({key: field for key, field in value.items() if key != "functions"})
-    if bundle.digest != digest or len(value["functions"]) > MAX_FUNCTIONS:
+    bundle = Bundle.from_json({key: field for key, field in value.items() if key not in ("functions", "networks")})
+    networks = tuple(_network(**fields) for fields in value.get("networks", ()))
+    if bundle.digest != digest or max(len(value["functions"]), len(networks)) > MAX_FUNCTIONS:
+        raise ValueError(digest)
+    if any(digests_in(network.model) != {digest} for network in networks):
         raise ValueError(digest)
     functions = tuple(_function(**fields) for fields in value["functions"])
     if not all(function.kind in REGISTRIES and _is_name(function.name) for function in functions):
         raise ValueError(digest)
-    return StoredPlugin(bundle, functions)
+    return StoredPlugin(bundle, functions, networks)
+
+
+def _network(model: str, shape: Sequence[int], classes: int, architecture: Mapping[str, Any]) -> Network:
+    height, width, channels = shape
+    if any(type(size) is not int or not 1 <= size <= own.MAX_NUMBER for size in (*shape, classes)):
+        raise ValueError(shape)
+    return Network(model, (height, width, channels), classes, own.from_json(architecture))
 
 
 def _is_name(name: str) -> bool:

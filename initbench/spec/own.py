@@ -13,6 +13,7 @@ from initbench.data.own import LOADERS
 from initbench.errors import UserError, nearest, shown
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.models import own as architectures
+from initbench.models.architecture import Shape
 from initbench.models.built_in import MODELS
 from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
@@ -43,7 +44,9 @@ OF_KIND = {
 # Kinds whose functions are not tried by their names alone: initializers below, the others before the grid is valid.
 TRIED_ELSEWHERE = ("initializer", "model", "dataset")
 
-# A function in a file, as a grid file may name it, `my_models.py:build`, with parameters as in a canonical string.
+# The settings whose functions a grid file may name by their files: `my_models.py:build`, with parameters as in a
+# canonical string.
+BY_FILE = ("model", "dataset")
 IN_FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)(\(.*\))?", re.DOTALL | re.ASCII)
 
 
@@ -100,7 +103,7 @@ def in_files(
 
 
 def _with_strings(document: dict[str, Any], replace: Callable[[str, str], str]) -> dict[str, Any]:
-    """Return a document in which the strings of settings that can name an own function are replaced."""
+    """Return a document in which the strings of the settings `BY_FILE` are replaced."""
 
     def inside(setting: str, value: Any) -> Any:
         if isinstance(value, str):
@@ -109,11 +112,13 @@ def _with_strings(document: dict[str, Any], replace: Callable[[str, str], str]) 
             return [inside(setting, item) for item in value]
         return {key: inside(setting, item) for key, item in value.items()} if isinstance(value, dict) else value
 
-    def of_table(table: dict[str, Any]) -> dict[str, Any]:
-        return {key: inside(key, value) if key in KINDS else value for key, value in table.items()}
-
-    sections = {name: of_table(document[name]) for name in SECTIONS if isinstance(document.get(name), dict)}
-    return {**of_table({key: value for key, value in document.items() if key not in sections}), **sections}
+    changed = dict(document)
+    for name in SECTIONS:
+        if isinstance(table := document.get(name), dict):  # `model` is a section, and a setting in it
+            changed[name] = {key: inside(key, value) if key in BY_FILE else value for key, value in table.items()}
+    if "dataset" in document:
+        changed["dataset"] = inside("dataset", document["dataset"])
+    return changed
 
 
 def _require_function(setting: str, name: str, code: Bundle) -> None:
@@ -174,15 +179,19 @@ def unfit_models(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Sour
     lines: dict[str, str] = {}  # by reason, each once
     for name, source in itertools.product(filter(_is_loaded, axes["model"]), sources.values()):
         takes_activation = "activation" in MODELS.lookup(name)[0].supplied
-        for activation in axes["activation"] if takes_activation else axes["activation"][:1]:
-            check = {"kind": "model", "name": name, "shape": source.shape, "classes": source.classes}
-            why, results = host.tried({**check, "activation": activation})
-            if why:
+        for activation in reversed(axes["activation"] if takes_activation else axes["activation"][:1]):
+            if why := add_network(name, source.shape, source.classes, activation, host):
                 lines.setdefault(why, f"model = {shorten_digests(name)!r}: {why}")
-            elif activation == axes["activation"][0]:
-                network = architectures.from_json(json.loads(results["architecture"]))
-                architectures.add(name, source.shape, source.classes, network)
     return list(lines.values())
+
+
+def add_network(name: str, shape: Shape, classes: int, activation: str, host: Host) -> str:
+    """Try an own model for images of a shape, and add its architecture; returns why it cannot be used, or nothing."""
+    check = {"kind": "model", "name": name, "shape": shape, "classes": classes, "activation": activation}
+    why, results = host.tried(check)
+    if not why:
+        architectures.add(name, shape, classes, architectures.from_json(json.loads(results["architecture"])))
+    return why
 
 
 def mistakes(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source], host: Host) -> list[str]:
