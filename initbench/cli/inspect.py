@@ -29,6 +29,7 @@ OWN_KINDS = {
     "losses": "loss",
     "optimizers": "optimizer",
     "models": "model",
+    "datasets": "dataset",
 }
 
 MAX_SHOWN_WEIGHTS = 2**24  # a matrix of 4096 × 4096
@@ -170,12 +171,15 @@ def show(
     """Draw a scheme's weights, in the terminal and as a figure: distribution, singular values, norms of the units.
 
     Schemes that depend on data or gradients need --shape 784,UNITS: the first layer of 784-UNITS-10 on MNIST is drawn.
-    Of a built-in model: its blocks, its layers with their fans, and how many parameters the initializers set.
+    Of a model: its blocks, if it is built in, its layers with their fans, and how many parameters initializers set.
     """
     from initbench.models.built_in import MODELS
 
-    if scheme.partition("(")[0] in MODELS:
-        _show_model(scheme, parse_shape(shape or "28,28,1"))
+    names = load_plugins(plugins, allow_plugins, "initbench show")[1]
+    name = scheme.partition("(")[0]
+    if name in MODELS or ("model", name) in names:
+        with naming(names):
+            _show_model(scheme, parse_shape(shape or "28,28,1"))
         return
     shape = shape or "784,256"
     from initbench.initializers import schemes
@@ -192,7 +196,6 @@ def show(
     if out:
         refuse_to_overwrite(out, force)
     sizes = parse_shape(shape)
-    names = load_plugins(plugins, allow_plugins, "initbench show")[1]
     supplied = {"position": position, "depth": depth, "fan_in": sizes[0], "seed": seed}
     try:
         with Host() as host, naming(names):
@@ -211,30 +214,41 @@ def show(
 
 
 def _show_model(name: str, shape: tuple[int, ...]) -> None:
-    """Print what a built-in model is: its docstring, and for images of a shape its blocks and its layers."""
+    """Print what a model is: its docstring, and for images of a shape its blocks, if it is built in, and its layers."""
     from initbench.initializers._base import fans
-    from initbench.models import built_in, words
+    from initbench.models import built_in, own, words
+    from initbench.plugins.describe import Host
     from initbench.registry import documentation
+    from initbench.spec.own import add_network
 
     if len(shape) != 3:
         raise UserError(f"{name}: --shape {','.join(map(str, shape))}; allowed: HEIGHT,WIDTH,CHANNELS, such as 28,28,1")
+    height, width, channels = shape
+    hidden, classes = "128", 10
     try:
         model = str(built_in.MODELS.resolve(name))
-        hidden, classes = "128", 10
-        blocks = built_in.blocks_of(model, hidden, classes)
-        network = built_in.architecture_of(model, hidden, "none", (shape[0], shape[1], shape[2]), classes)
+        is_own = "@" in model
+        if is_own:
+            with Host() as host:
+                if why := add_network(model, (height, width, channels), classes, "relu", host):
+                    raise UserError(why)
+        network = own.network_of(model, hidden, "none", (height, width, channels), classes)
     except ValueError as error:
         raise UserError(str(error) if name in str(error) else f"{name}: {error}") from None
-    say(documentation(built_in.MODELS.lookup(model)[0].function))
+    record = built_in.MODELS.lookup(model)[0]
+    say(printable(record.summary) if is_own else documentation(record.function))
     with_hidden = " with hidden = [128]" * (model == built_in.PERCEPTRON)
-    say(f"\n{model}{with_hidden}, images of {_times(shape)}, {classes} classes:")
-    say(f"  {words.in_words(blocks)}")
-    say(f"\n  {'weights':<20}{'fan_in':>9}{'fan_out':>9}{'parameters':>12}")
+    say(f"\n{shorten_digests(model)}{with_hidden}, images of {_times(shape)}, {classes} classes:")
+    if not is_own:
+        say(f"  {words.in_words(built_in.blocks_of(model, hidden, classes))}")
+    say(f"{'\n' * (not is_own)}  {'weights':<20}{'fan_in':>9}{'fan_out':>9}{'parameters':>12}")
     for layer in network.layers:
         fan_in, fan_out = fans(layer.shape)
-        count = layer.weight_count + layer.shape[-1]
+        count = layer.weight_count + layer.bias_count
         say(f"  {_times(layer.shape):<20}{fan_in:>9,}{fan_out:>9,}{count:>12,}")
-    say(f"\n{network.parameter_count:,} parameters, all set by the initializers")
+    others = network.other_parameters
+    by_initializers = f"of which {others:,} keep the module's own start" if others else "all set by the initializers"
+    say(f"\n{network.parameter_count:,} parameters, {by_initializers}")
 
 
 def _times(sizes: tuple[int, ...]) -> str:
