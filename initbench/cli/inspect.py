@@ -240,8 +240,8 @@ def _show_model(name: str, shape: tuple[int, ...]) -> None:
     with_hidden = " with hidden = [128]" * (model == built_in.PERCEPTRON)
     say(f"\n{shorten_digests(model)}{with_hidden}, images of {_times(shape)}, {classes} classes:")
     if not is_own:
-        say(f"  {words.in_words(built_in.blocks_of(model, hidden, classes))}")
-    say(f"{'\n' * (not is_own)}  {'weights':<20}{'fan_in':>9}{'fan_out':>9}{'parameters':>12}")
+        say(f"  {words.in_words(built_in.blocks_of(model, hidden, classes))}\n")
+    say(f"  {'weights':<20}{'fan_in':>9}{'fan_out':>9}{'parameters':>12}")
     for layer in network.layers:
         fan_in, fan_out = fans(layer.shape)
         count = layer.weight_count + layer.bias_count
