@@ -56,7 +56,7 @@ def test_a_cell_trains_on_its_augmented_images_and_is_evaluated_on_the_others(sm
     assert not cell.is_fused
     data = PlainData(small, standardize=True)
     seen, step = [], plain.descend
-    monkeypatch.setattr(plain, "descend", lambda *given: seen.append(given[3].clone()) or step(*given))
+    monkeypatch.setattr(plain, "descend", lambda *arguments: seen.append(arguments[3].clone()) or step(*arguments))
     epochs = list(plain.train(cell, data))
     mean, deviation = (values[0] for values in data.reading[1:])
     for epoch in (1, 2):
