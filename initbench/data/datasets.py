@@ -82,6 +82,11 @@ class Source:
         return (self.height, self.width, self.channels) if self.channels else (1, 1, self.pixels)
 
     @property
+    def image_bytes(self) -> int:
+        """The bytes of all its images in memory."""
+        return (self.train_size + self.validation_size + self.test_size) * self.pixels * self.pixel_bytes
+
+    @property
     def function(self) -> str:
         """The canonical string of the own function that loads it; empty for files."""
         return self.folder if self.format == CODE else ""

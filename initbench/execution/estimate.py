@@ -1,5 +1,6 @@
 """Estimate the time and memory of training, from the speed of each kind of stack on this machine."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,13 +60,15 @@ def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: Executi
     # In the order of the plan, each to the worker that is free first, as in a training.
     for training, initial_weights in seconds or ():
         loads[loads.index(min(loads))] += training + initial_weights
-    pixels = max((s.train_size + s.validation_size + s.test_size) * s.pixels for s in grid.sources.values())
+    data_bytes = max(source.image_bytes for source in grid.sources.values())
     stack_bytes = (len(s.cells) * training_bytes(s.cells[0], s.source) for s in stacks)
-    worker_bytes = WORKER_BYTES + max(stack_bytes) + 2 * max(0.0, pixels - MNIST_BYTES)
+    worker_bytes = WORKER_BYTES + max(stack_bytes) + 2 * max(0.0, data_bytes - MNIST_BYTES)
     start_seconds = START_SECONDS
-    if plain := [stack for stack in stacks if not stack.cells[0].is_fused]:
+    if not all(stack.cells[0].is_fused for stack in stacks):
         start_seconds += PLAIN_START_SECONDS
-        worker_bytes += PLAIN_BYTES + pixels * (len(plain) < len(stacks))  # each form of the data
+        worker_bytes += PLAIN_BYTES
+    forms = {(stack.source.name, stack.cells[0].is_fused, stack.cells[0].standardize) for stack in stacks}
+    worker_bytes += data_bytes * (max(Counter(name for name, *_ in forms).values()) - 1)  # each form of a data set
     # Images that initializers use, in float64, twice.
     images_used = [
         min(MAX_IMAGES, BATCHES_USED * c.batch_size) for c in cells if schemes.is_network_scheme(c.initializer)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from initbench.data.idx import EMNIST_SPLITS
 from initbench.registry import DIGEST_DIGITS, SHOWN_DIGITS, own_names_in, shorten_digests
 from initbench.spec.grid import Grid
 from initbench.spec.settings import by_position
@@ -24,6 +25,8 @@ DATASETS = {
     "kmnist": "KMNIST",
     "qmnist": "QMNIST",
     "emnist": "EMNIST",
+    **{f"emnist{split}": f"EMNIST {split}" for split in EMNIST_SPLITS},
+    "cifar10": "CIFAR-10",
 }
 
 # Models that are known by another spelling than their name in a grid file.
