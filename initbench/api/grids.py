@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from initbench.api.training import read_grid
-from initbench.data.own import arrays_of
+from initbench.data import conversion
 from initbench.errors import UserError, shown
 from initbench.plugins import consent
 from initbench.plugins.bundle import Bundle
@@ -112,7 +112,7 @@ def _written(arrays: Mapping[str, Any]) -> Path:
     UserError if it is not valid.
     """
     content = {str(key): _array(value) for key, value in arrays.items() if _is_array(value)}
-    arrays_of(content)
+    conversion.from_mapping(content)
     digest = hashlib.sha256()
     for key, array in sorted(content.items()):
         digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
