@@ -204,3 +204,31 @@ def test_schedules_that_contradict_themselves_are_refused(training, line):
     with pytest.raises(UserError) as error:
         grid.parse(f"[grid]\ninitializer = ['zeros']\n[training]\n{training}")
     assert line in error.value.lines[0]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_step_that_a_gpu_records_has_the_rate_of_its_step(small, optimizer):
+    """The counted step reads its batch and its rates by a counter: here on the CPU."""
+    common = {"optimizer": optimizer, "hidden": "16", "train_size": 256, "batch_size": 32, "epochs": 3}
+    cells = [make_cell(**common, standardize=True, **schedule) for schedule in SCHEDULES]
+    data = Data(small, standardize=True)
+    steps, counted = stack.Steps(cells, data), stack.Steps(cells, data)
+    for epoch in (1, 2):
+        steps.begin(epoch)
+        counted.begin(epoch)
+        steps.take(8)
+        for _ in range(8):
+            counted.counted_step()
+        np.testing.assert_allclose(counted.losses.numpy(), steps.losses.numpy(), rtol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_on_a_gpu_rates_of_every_step_are_the_plain_loops(small, optimizer):
+    rate = RATES.get(optimizer, 0.05)
+    common = {"optimizer": optimizer, "hidden": "16", "train_size": 640, "batch_size": 64, "epochs": 3}
+    cells = [make_cell(**common, learning_rate=rate, **schedule) for schedule in SCHEDULES]
+    epochs = list(stack.train(cells, Data(small, "cuda")))
+    for i, cell in enumerate(cells):
+        for epoch, (losses, _) in zip(epochs, oracle.trained(cell, small), strict=True):
+            np.testing.assert_allclose(epoch.step_losses[:, i], losses, rtol=1e-3, err_msg=str(cell))
