@@ -135,8 +135,10 @@ def _rate(single: Mapping[str, object]) -> list[str]:
     """The learning rate in each epoch, from the settings with one value, where it has one."""
     rate, decay, schedule = single.get(RATE), single.get("lr_decay"), single.get("lr_schedule")
     if schedule == "cosine":
-        base = "a learning rate" if rate is None else f"a learning rate of {numbers.exact(float(str(rate)))}"
-        return [f"with {base} that falls to 0 by a cosine"]
+        first = (
+            "" if rate is None or decay is None else f" of {numbers.exact(float(str(rate)) * (1 - float(str(decay))))}"
+        )
+        return [f"with a learning rate{first} that falls towards 0 along a cosine"]
     if decay is None or (schedule is None and decay):
         return [] if rate is None else [f"with a learning rate of {numbers.exact(float(str(rate)))} before its decay"]
     factor = 1 - float(str(decay))

@@ -236,18 +236,19 @@ def _weights(network: Network) -> str:
 def explanations(grid: Grid, networks: Sequence[Network]) -> list[str]:
     """Return what a reader should know of networks and training that are not those of a plain perceptron."""
     sentences = []
-    others = [network for network in networks if not network.is_perceptron]
     if not are_plain(networks):
+        has_others = any(network.other_parameters or network.layers is None for network in networks)
+        others = "All other parameters keep the module’s own start, under the run’s seed."
         sentences.append(
             "The initializer fills the weights of dense layers, convolutions and embeddings, and the bias initializer "
-            "their biases. All other parameters keep the module’s own start, under the run’s seed."
+            f"their biases. {others if has_others else 'There are no other parameters.'}"
         )
     if have_convolutions(networks):
         sentences.append(
             "Weights of a convolution are height × width × input channels × output channels: its fan_in is the product "
             "of the first three, and its fan_out height × width × output channels."
         )
-    if others:
+    if not all(network.is_perceptron for network in networks):
         sentences.append("Networks other than perceptrons train one after another, by an ordinary PyTorch loop.")
     return [*sentences, *_of_normalization(networks), *_of_noise(grid)]
 

@@ -389,7 +389,7 @@ def _fixed(grid: Grid) -> list[tuple[str, str]]:
             if setting == "train_size" and value is None:
                 value = "all: " + numbers.listed([f"{s.train_size:,}" for s in grid.sources.values()])
             if setting == "lr_schedule" and value != "exponential":
-                value = _constant_rate(grid) if value == "constant" else "cosine: falls to 0 at the last step"
+                value = _constant_rate(grid) if value == "constant" else "cosine: falls towards 0 at the last step"
             pairs.append((names.setting(setting), names.setting_text(setting, value)))
     return pairs
 

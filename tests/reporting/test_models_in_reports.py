@@ -125,7 +125,7 @@ def test_the_page_has_the_settings_that_are_set_and_no_other():
     expected = {
         "model": "LeNet-5", "normalization": "batch", "dropout": "0.2", "augmentation": "shifts",
         "standardization": "yes", "warm-up": "1 epoch", "gradient clipping": "0.5",
-        "optimizer": "sgd(weight_decay=0.0005)", "lr schedule": "cosine: falls to 0 at the last step",
+        "optimizer": "sgd(weight_decay=0.0005)", "lr schedule": "cosine: falls towards 0 at the last step",
     }  # fmt: skip
     assert expected.items() <= fixed.items()
     plain = dict(page._fixed(parsed(model="perceptron")))
@@ -171,7 +171,7 @@ def test_the_methods_name_the_network_the_data_and_the_training():
         "with dropout of 0.1 after activations",
         "standardized by the mean and deviation of each channel",
         "augmented by random shifts of up to 4 pixels and horizontal flips",
-        "with a learning rate of 0.1 that falls to 0 by a cosine, after a linear warm-up over 0.5 epochs, "
+        "with a learning rate of 0.1 that falls towards 0 along a cosine, after a linear warm-up over 0.5 epochs, "
         "with the gradient's norm clipped at 1,",
     ):
         assert clause in text
