@@ -6,7 +6,7 @@ layer position, `per_layer(first=…, hidden=…, last=…)`.
 
 import inspect
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args
@@ -206,26 +206,25 @@ def unfit(
     >>> unfit("identity", ((5, 5, 1, 6), (3456, 10)), "relu", is_perceptron=False)
     'identity fits weights of 2 dimensions, [fan_in, fan_out], and the first layer is 5 × 5 × 1 × 6'
     """
-    if not runs_here(initializer, activation):
-        return ""
     depth = len(shapes)
     schemes = of_layers(initializer, depth)
-    if not bias and (misfit := _misfit(dict.fromkeys(schemes), shapes, is_perceptron)):
+    if not bias and (misfit := _misfit(schemes, shapes, is_perceptron)):
         return misfit
+    if not runs_here(initializer, activation):
+        return ""
     if is_network_scheme(initializer):
         return _refusal(initializer, activation, "hidden", depth)
-    for layer, (scheme, shape, position) in enumerate(zip(schemes, shapes, positions(depth), strict=True)):
-        entry = _entry(scheme)
-        if not bias and not entry.fit.test(shape):
-            return f"{entry.name} fits {entry.fit.words}, and {_layer_in_words(layer, shapes)}"
-        if refusal := _refusal(scheme, activation, position, depth, bias):
-            return refusal
-    return ""
+    refusals = (
+        _refusal(scheme, activation, position, depth, bias)
+        for scheme, position in zip(schemes, positions(depth), strict=True)
+    )
+    return next(filter(None, refusals), "")
 
 
-def _misfit(schemes: Iterable[str], shapes: Sequence[Shape], is_perceptron: bool) -> str:
-    """Return why schemes do not fit a network as a whole, whatever the shape of a layer, or an empty string."""
-    for entry in map(_entry, schemes):
+def _misfit(schemes: Sequence[str], shapes: Sequence[Shape], is_perceptron: bool) -> str:
+    """Return why schemes, one of the whole network or one for each layer, do not fit it, or an empty string."""
+    entries = {scheme: _entry(scheme) for scheme in schemes if _name(scheme) in INITIALIZERS}
+    for entry in entries.values():
         if entry.fit.network == "perceptron" and not is_perceptron:
             convolution = next((layer for layer, shape in enumerate(shapes) if len(shape) > 2), None)
             other = "this network has other parts, such as shortcuts or normalization"
@@ -234,6 +233,9 @@ def _misfit(schemes: Iterable[str], shapes: Sequence[Shape], is_perceptron: bool
         if entry.fit.network == "convolution" and all(len(shape) == 2 for shape in shapes):
             reason = f"this network has none: {_layer_in_words(0, shapes)}"
             return f"{entry.name} fits {entry.fit.words}, and {reason}"
+    for layer, (scheme, shape) in enumerate(zip(schemes, shapes, strict=False)):
+        if scheme in entries and not entries[scheme].fit.test(shape):
+            return f"{entries[scheme].name} fits {entries[scheme].fit.words}, and {_layer_in_words(layer, shapes)}"
     return ""
 
 

@@ -126,9 +126,11 @@ class ModuleNetwork:
         units = own.layer.groups * own.layer.shape[-1]
         if inputs is None or isinstance(own.module, nn.Embedding):
             return np.zeros((1, units))
-        values = {"weight": own.to_torch(torch.from_numpy(np.ascontiguousarray(W)))}
+        values = {"weight": own.to_torch(torch.from_numpy(np.ascontiguousarray(W, np.float64)))}
         if own.layer.has_bias:
-            values["bias"] = torch.zeros(units).double() if b is None else torch.from_numpy(np.ascontiguousarray(b))
+            values["bias"] = (
+                torch.zeros(units).double() if b is None else torch.from_numpy(np.ascontiguousarray(b, np.float64))
+            )
         with torch.no_grad():
             z: Tensor = functional_call(own.module, values, (inputs,))
         z = z if isinstance(own.module, nn.Linear) else z.movedim(_channel(z, own), -1)

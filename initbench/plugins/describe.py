@@ -95,7 +95,8 @@ class Host:
 
     def tried(self, check: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         """Return why a function cannot be used as a grid says, or an empty string, and what it returned."""
-        bundles = store.of(value for value in check.values() if isinstance(value, str))
+        settings = [*check.values(), *check.get("module", {}).values()]
+        bundles = store.of(value for value in settings if isinstance(value, str))
         self._second = self._second or Host()
         try:
             self._load(bundles)

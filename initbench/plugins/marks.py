@@ -32,8 +32,9 @@ def initializer(function: Thing | None = None) -> Thing | Callable[[Thing], Thin
         parameters, which a grid file may set: each has a default and is a float, an int, a bool, or one of the
         strings of a `typing.Literal`.
 
-        With the first argument `model` it is a scheme of whole networks: it takes an `ib.initializers.Model` and
-        returns for each layer the weights and the bias.
+        With the first argument `model` it is a scheme of whole networks: it takes a network, of a perceptron an
+        `ib.initializers.Model`, and returns for each layer the weights and the bias. docs/own-parts.md has what it
+        sees of it.
 
     Examples
     --------
