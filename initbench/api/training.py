@@ -20,12 +20,12 @@ from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
 from initbench.results import looks
-from initbench.results.experiment import Experiment
+from initbench.results.experiment import Experiment, stored_sources
 from initbench.results.plugin_file import own_names
 from initbench.results.rounds import Rounds
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid, read
-from initbench.spec.gridfile import results_for
+from initbench.spec.gridfile import experiment_folder, results_for
 from initbench.spec.own import code_missing
 
 if TYPE_CHECKING:
@@ -165,7 +165,10 @@ def read_grid(
     `plugins` are paths of more plugins than the file names; `allow` raises UserError unless their code may run.
     `bundles` is the code of more, which may run.
     """
-    grid = read(path, overrides, smoke=smoke, plugins=plugins, bundles=bundles, allow=allow)
+    folder = experiment_folder(path)
+    stored = stored_sources(folder) if folder else {}
+    of_code = {name: source for name, source in stored.items() if source.function}  # known without the code
+    grid = read(path, overrides, sources=of_code, smoke=smoke, plugins=plugins, bundles=bundles, allow=allow)
     return grid, results_for(path, grid.name) if results is None else results
 
 

@@ -41,7 +41,8 @@ def of_grid(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[OwnFunction
             shown = shorten_digests(f"{name}@{digest}", digits)
             path = plugins[digest].bundle.path if digest in plugins else ""
             library = path if path.rpartition(".")[2] == name and path != name else ""
-            functions.append(OwnFunction(kind, shown, digest, function.summary, function.signature, library))
+            in_words = "data set" if kind == "dataset" else kind
+            functions.append(OwnFunction(in_words, shown, digest, function.summary, function.signature, library))
     return functions
 
 

@@ -107,7 +107,7 @@ class Experiment:
         folder = Path(folder)
         if not os.path.lexists(folder / "grid.toml") or not (folder / "parts").is_dir():
             raise not_an_experiment(folder)
-        return cls(folder, read(folder / "grid.toml", sources=_stored_sources(folder), allow=None))
+        return cls(folder, read(folder / "grid.toml", sources=stored_sources(folder), allow=None))
 
     @property
     def cells(self) -> Sequence[Cell]:
@@ -299,7 +299,7 @@ def standalone_text(grid: Grid) -> str:
     return text if "name" in tomllib.loads(text) else f'name = "{grid.name}"\n{text}'
 
 
-def _stored_sources(folder: Path) -> dict[str, Source]:
+def stored_sources(folder: Path) -> dict[str, Source]:
     """Return the data sets that an experiment read from folders: it stays readable when these are gone."""
     try:
         stored = files.read_json(folder / "datasets.json", MAX_SOURCES_BYTES)
