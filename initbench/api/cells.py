@@ -16,12 +16,13 @@ from initbench.execution.config import ExecutionConfig
 from initbench.execution.plan import Stack
 from initbench.plugins import arrays, store
 from initbench.random import streams
-from initbench.registry import naming, own_names_in, shorten_digests
+from initbench.registry import naming, shorten_digests
 from initbench.results.experiment import Experiment
 from initbench.results.plugin_file import own_functions
 from initbench.spec import grid as grids
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.columns import METRICS
+from initbench.spec.own import code_missing
 from initbench.system import files
 
 MAX_LISTED = 20  # cells that a message names
@@ -110,11 +111,11 @@ def trace(experiment: Experiment, cell: Cell, path: Path) -> str:
 
     Raises UserError if the cell needs the code of a plugin that is not loaded, or cannot be trained.
     """
-    if missing := store.missing(cell.functions):
-        names = sorted(name for name in own_names_in(*cell.functions) if name.partition("@")[2] in missing)
-        raise UserError(f"the code of {', '.join(map(shorten_digests, names))} is needed; give --plugin FILE")
-    result = stored(experiment, cell)
     source = experiment.grid.sources[cell.dataset]
+    names = [*cell.functions, source.function]
+    if store.missing(names):
+        raise UserError(*(f"{experiment.folder}: {line}" for line in code_missing(names, experiment.plugin_files)))
+    result = stored(experiment, cell)
     config = ExecutionConfig(workers=1, device="cpu" if result.metadata.get("device", "cpu") == "cpu" else "auto")
     with start.start_pool([cell], experiment.grid.sources, config) as pool:
         reply = scheduling.trace(pool, Stack((cell,), source))
@@ -138,7 +139,7 @@ def contents(cell: Cell, trace: Mapping[str, Any]) -> bytes:
         "names": np.array(trace["names"], dtype=np.str_),
         "order": np.array(orders, dtype=np.int32).reshape(cell.epochs, len(steps), cell.batch_size),
         "step_losses": np.array(trace["losses"], dtype=np.float64),
-        "learning_rates": np.array([[cell.rate(epoch)] * len(steps) for epoch in range(1, cell.epochs + 1)]),
+        "learning_rates": np.array([cell.step_rates(epoch) for epoch in range(1, cell.epochs + 1)]),
         **{name: np.array(values) for name, values in zip(METRICS, zip(*trace["metrics"], strict=True), strict=True)},
         "cell": np.array(json.dumps(cell._asdict())),
         "environment": np.array(json.dumps(trace["environment"])),

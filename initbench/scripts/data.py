@@ -20,29 +20,61 @@ def read_lines(source: Source) -> list[str]:
     elif source.format == "idx":
         lines = [
             "def idx(name):",
-            '    """Return the array of an IDX file: bytes, the numbers of dimensions and each size before them."""',
-            "    file = next(path for path in pathlib.Path(DATA).iterdir() if path.name.startswith(name))",
+            '    """Read an IDX file: its number of dimensions, the sizes as big-endian numbers, and bytes."""',
+            '    path = sorted(pathlib.Path(DATA).glob(f"{name}?idx?-ubyte*"))[0]',
+            '    content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()',
+            '    shape = np.frombuffer(content, ">u4", content[3], 4)',
+            "    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape).copy()",
+            "",
+            'arrays = [idx(name) for name in ("train-images", "train-labels", "t10k-images", "t10k-labels")]',
         ]
-        raise UserError("dataset: a script reads MNIST alone so far")
     else:
-        raise UserError(f"dataset: a script cannot read the format {source.format}")
+        raise UserError(f"dataset {source.name}: a script cannot read it")
     return [
         *lines,
         "x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in arrays)",
         "x_train, y_train, x_test, y_test = x_train.flatten(1), y_train.long(), x_test.flatten(1), y_test.long()",
-        "n = len(x_train) // 12  # the first twelfth of the training images is the validation split",
+        f"n = {source.validation_size}  # the first training images are the validation split",
     ]
 
 
+def imports(source: Source) -> list[str]:
+    """Return the modules of Python's standard library that `read_lines` needs, beside those of every script."""
+    return ["gzip", "pathlib"] if source.folder and source.format == "idx" else []
+
+
 def statistics_lines(cell: Cell, source: Source) -> list[str]:
-    """Return the lines that compute what standardizes the images."""
-    return []
+    """Return the lines that compute what standardizes the images: the mean and the deviation of each channel."""
+    if not cell.standardize:
+        return []
+    height, width, channels = source.shape
+    if source.pixel_bytes == 1:  # of bytes, the sums are exact
+        lines = [
+            "means, deviations = [], []",
+            f"for channel in range({channels}):",
+            f"    counts = torch.bincount(x_train[:, channel::{channels}].flatten(), minlength=256).tolist()",
+            "    total, first, second = (sum(c * value**p for value, c in enumerate(counts)) for p in (0, 1, 2))",
+            "    means.append(first / total / 255)",
+            "    deviations.append(math.sqrt((total * second - first**2) / total**2 / 255**2) or 1.0)",
+        ]
+    else:
+        lines = [
+            f"values = x_train.view(-1, {channels}).double()",
+            "means = values.mean(0).tolist()",
+            "deviations = [deviation or 1.0 for deviation in values.std(0, unbiased=False).tolist()]",
+        ]
+    pixels = height * width
+    repeated = f" * {pixels}" if pixels > 1 else ""
+    return [*lines, f"mean, deviation = torch.tensor(means{repeated}), torch.tensor(deviations{repeated})"]
 
 
 def input_lines(cell: Cell, source: Source, is_rows: bool) -> list[str]:
     """Return the body of the function of `images` that returns the input of the network."""
     height, width, channels = source.shape
-    lines = ["x = images / 255"]
+    value = "images / 255" if source.pixel_bytes == 1 else "images"
+    if cell.standardize:
+        value = f"({value} - mean) / deviation"
     if is_rows:
-        return ["return images / 255"]
-    return [*lines, f"return x.view(-1, {height}, {width}, {channels}).permute(0, 3, 1, 2)"]
+        return [f"return {value}"]
+    rows = value if value.isidentifier() else f"({value})"
+    return [f"return {rows}.view(-1, {height}, {width}, {channels}).permute(0, 3, 1, 2)"]

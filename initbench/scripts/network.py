@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 import torch
@@ -31,8 +32,8 @@ LOSS_LINES: dict[str, Callable[..., list[str]]] = {
 }
 
 
-EXACT = "0"
-ROUNDED = "below 1e-5"
+WIDTH = 108  # of the lines that are indented in a script
+MAX_LAYER_LINES = 20
 
 
 class Placeholder(nn.Module):
@@ -95,7 +96,10 @@ def own_model(cell: Cell, shape: Shape, classes: int, own: Mapping[str, OwnFunct
 
 
 def network_lines(model: nn.Sequential) -> list[str]:
-    """Return the arguments of `nn.Sequential`: a line for each layer with the modules after it, repeated ones once."""
+    """Return the arguments of `nn.Sequential`: a line for each layer with the modules after it, repeated ones once.
+
+    Of a network with many different layers, the lines are filled.
+    """
     units: list[list[str]] = []
     for part in model:
         if not units or isinstance(part, (nn.Linear, nn.Conv2d, Branch)):
@@ -105,7 +109,14 @@ def network_lines(model: nn.Sequential) -> list[str]:
     for line, run in groupby(", ".join(unit) for unit in units):
         count = len(list(run))
         lines.append(f"{line}," if count == 1 else f"*(part for _ in range({count}) for part in ({line},)),")
-    return lines
+    if len(lines) > MAX_LAYER_LINES:
+        return wrapped(" ".join(lines), "")
+    return [part for line in lines for part in wrapped(line)]
+
+
+def wrapped(line: str, indent: str = "    ") -> list[str]:
+    """Return an expression in lines of at most `WIDTH` characters, broken at spaces."""
+    return wrap(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _convolution(part: nn.Conv2d) -> str:
@@ -148,7 +159,7 @@ def optimizer_line(cell: Cell, own: Mapping[str, OwnFunction]) -> str:
     """Return the call of PyTorch's optimizer of `model.parameters()`, with the arguments that are not its defaults."""
     rate = cell.rate(1)
     if function := own.get("optimizer"):
-        return function.called("model.parameters()", f"lr={rate!r}" if function.is_class else repr(rate))
+        return function.called("model.parameters()", "lr=RATE" if function.is_class else "RATE")
     record, parameters = OPTIMIZERS.lookup(cell.optimizer)
     built: Any = record.torch([torch.zeros(1, requires_grad=True)], rate, **parameters)
     defaults = inspect.signature(type(built)).parameters
@@ -157,7 +168,7 @@ def optimizer_line(cell: Cell, own: Mapping[str, OwnFunction]) -> str:
         for name, value in built.defaults.items()
         if name != "lr" and name in defaults and value != defaults[name].default
     }
-    return f"torch.optim.{type(built).__name__}(model.parameters(), lr={rate!r}{_keywords(changed)})"
+    return f"torch.optim.{type(built).__name__}(model.parameters(), lr=RATE{_keywords(changed)})"
 
 
 def _keywords(arguments: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from initbench.data.datasets import Source
 from initbench.errors import UserError, shown
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES
@@ -18,6 +19,7 @@ KINDS = {
     "model": "model",
     "loss": "loss",
     "optimizer": "optimizer",
+    "dataset": "dataset",
 }
 
 
@@ -41,13 +43,10 @@ class OwnFunction(NamedTuple):
         return f"{self.name}({(', '.join(arguments) + self.keywords).removeprefix(', ')})"
 
 
-def own_functions(cell: Cell, plugins: Mapping[str, Bundle]) -> dict[str, OwnFunction]:
-    """Return the own functions of a cell, by setting; UserError if a script cannot import one."""
-    return {
-        setting: _own_function(getattr(cell, setting), kind, plugins)
-        for setting, kind in KINDS.items()
-        if "@" in getattr(cell, setting)
-    }
+def own_functions(cell: Cell, source: Source, plugins: Mapping[str, Bundle]) -> dict[str, OwnFunction]:
+    """Return the own functions of a cell and of its data set, by setting; UserError if a script cannot import one."""
+    names = {setting: getattr(cell, setting) for setting in KINDS} | {"dataset": source.function}
+    return {setting: _own_function(name, KINDS[setting], plugins) for setting, name in names.items() if "@" in name}
 
 
 def _own_function(canonical: str, kind: str, plugins: Mapping[str, Bundle]) -> OwnFunction:

@@ -18,13 +18,17 @@ from initbench.models.modules import Branch
 from initbench.plugins.bundle import Bundle
 from initbench.random.noise import formulas
 from initbench.registry import shorten_digests
-from initbench.scripts import data, network, schemes
+from initbench.scripts import data, network, schemes, steps
 from initbench.scripts.own import OwnFunction, own_functions
 from initbench.spec.cell import LATER, Cell
 
 MAX_LINES = 150  # of a script
-MAX_STORED = 12  # epochs whose figures stand in a script
+N_STORED = 12, 6, 3  # the number of epochs whose figures stand in a script, the first that fits
 WIDTH = 118  # of a comment
+
+# What a script says of the largest difference. The stacked trainer adds in another order; so does an orthogonal matrix.
+EXACT = "With the same versions on the same kind of processor, there is none."
+ROUNDED = "It begins with rounding, below 1e-6 of a loss, and grows with the epochs."
 
 Figures = Sequence[Sequence[float | None]]  # of each epoch, the metrics of the tidy table
 
@@ -44,7 +48,7 @@ def program(
     """
     if cell.precision != "float32":
         raise UserError(f"precision = {cell.precision!r}: a script trains in float32 alone")
-    own = own_functions(cell, plugins)
+    own = own_functions(cell, source, plugins)
     weights = biases = None
     if "model" not in own:
         shapes = [layer.shape for layer in cell.network(source.shape, source.classes).layers]
@@ -52,41 +56,59 @@ def program(
         weights = schemes.weights_of(cell.initializer, shapes, nonlinearity)
         biases = schemes.biases_of(cell.bias_initializer, shapes, nonlinearity)
     start = "" if weights and biases else f"{cell.id}.npz"
-    if start:
-        weights = biases = None
-    model = network.network(cell, source.shape, source.classes, own)
-    names = schemes.needed(weights, biases)
-    epoch_seeds = cell.dropout > 0 or bool(own)
+
+    def filled(start: str, n_stored: int) -> str:
+        from_formulas = () if start else (weights, biases)
+        names = schemes.needed(*from_formulas)
+        constant = schemes.constant(biases) if biases and not start else ""
+        model = network.network(cell, source.shape, source.classes, own)
+        return str(
+            _template().render(
+                cell=cell,
+                expectation=ROUNDED if cell.is_fused or "orthogonal" in names else EXACT,
+                remarks=_remarks(cell, own, start, folder),
+                imports=sorted(["math", "os", "sys", *data.imports(source)]),
+                own_imports=[function.import_line for function in own.values()],
+                data_path=ascii(data.path(source)),
+                start=ascii(start) if start else "",
+                stored=_rows(stored, n_stored),
+                omitted="" if len(stored) <= n_stored else "; of some epochs",
+                data_lines=data.read_lines(source),
+                statistics_lines=data.statistics_lines(cell, source),
+                input_lines=data.input_lines(cell, source, cell.model == PERCEPTRON),
+                uses=lambda *some: bool(names & {*some}),
+                constant_bias=constant,
+                log2=formulas.LOG2,
+                numerator=formulas.NUMERATOR,
+                denominator=formulas.DENOMINATOR,
+                class_lines=network.class_lines(own),
+                own_model=network.own_model(cell, source.shape, source.classes, own),
+                has_branches=any(isinstance(part, Branch) for part in model),
+                network_lines=network.network_lines(model),
+                weights=weights,
+                biases=biases,
+                assigned=_assigned,
+                loss_lines=network.loss_lines(cell, own),
+                rate=repr(cell.rate(1)),
+                optimizer_line=network.optimizer_line(cell, own),
+                epoch_lines=steps.epoch_lines(cell, cell.dropout > 0 or bool(own)),
+                step_lines=steps.step_lines(cell),
+                gradient_lines=steps.gradient_lines(cell),
+                trained_with=ascii(f"torch {trained_with.get('torch', '')}"[:80] + ","),
+            )
+        )
+
+    # Where it would be too long, with fewer of the stored figures, and then with the initial weights from a file.
+    for from_file, n_stored in (*((start, n) for n in N_STORED), (f"{cell.id}.npz", N_STORED[-1])):
+        text = filled(from_file, n_stored)
+        if text.count("\n") < MAX_LINES:
+            return text
+    raise UserError(f"{cell.label}: its script would have {MAX_LINES} lines or more, of many different layers")
+
+
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    template = environment.from_string(files("initbench.scripts").joinpath("program.py.jinja").read_text("utf-8"))
-    return template.render(
-        cell=cell,
-        expectation=network.EXACT if not cell.is_fused and not start else network.ROUNDED,
-        remarks=_remarks(cell, own, start, folder),
-        own_imports=[function.import_line for function in own.values()],
-        data_path=ascii(data.path(source)),
-        start=ascii(start) if start else "",
-        stored=_rows(stored),
-        omitted="" if len(stored) <= MAX_STORED else ", of some epochs",
-        data_lines=data.read_lines(source),
-        statistics_lines=data.statistics_lines(cell, source),
-        input_lines=data.input_lines(cell, source, cell.model == PERCEPTRON),
-        needs=lambda *some: bool(names & {*some}),
-        log2=formulas.LOG2,
-        numerator=formulas.NUMERATOR,
-        denominator=formulas.DENOMINATOR,
-        class_lines=network.class_lines(own),
-        own_model=network.own_model(cell, source.shape, source.classes, own),
-        has_branches=any(isinstance(part, Branch) for part in model),
-        network_lines=network.network_lines(model),
-        weights=weights,
-        biases=biases,
-        assigned=_assigned,
-        loss_lines=network.loss_lines(cell, own),
-        optimizer_line=network.optimizer_line(cell, own),
-        epoch_seeds=epoch_seeds,
-        trained_with=ascii(f"torch {trained_with.get('torch', '')}"[:80] + ","),
-    )
+    return environment.from_string(files("initbench.scripts").joinpath("program.py.jinja").read_text("utf-8"))
 
 
 def _remarks(cell: Cell, own: Mapping[str, OwnFunction], start: str, folder: str) -> list[str]:
@@ -106,21 +128,19 @@ def _is_default(name: str, value: object) -> bool:
     return name in LATER and bool(value == Cell._field_defaults[name])
 
 
-def _rows(stored: Figures) -> list[tuple[int, list[str]]]:
-    """Return the figures of each epoch as a script has them, or of `MAX_STORED` of them, the first and last included."""
-    last = len(stored) - 1
-    count = min(last, MAX_STORED - 1)
-    epochs = sorted({round(i * last / max(count, 1)) for i in range(count + 1)})
+def _rows(stored: Figures, n_stored: int) -> list[tuple[int, list[str]]]:
+    """Return the figures of each epoch as a script has them, or of `n_stored` epochs, the first and the last too."""
+    last, count = len(stored) - 1, min(len(stored), n_stored) - 1
+    epochs = sorted({round(i * last / count) for i in range(count + 1)})
     return [(epoch, ["nan" if value is None else repr(float(value)) for value in stored[epoch]]) for epoch in epochs]
 
 
-def _assigned(name: str, expressions: Sequence[tuple[int, str]], indent: int) -> str:
+def _assigned(name: str, expressions: Sequence[tuple[int, str]]) -> list[str]:
     """Return the lines that set an array of a layer, by an expression for each run of layers."""
-    space = " " * indent
     if len(expressions) == 1:
-        return f"{space}{name} = {expressions[0][1]}"
+        return network.wrapped(f"{name} = {expressions[0][1]}")
     lines = []
     for number, (end, expression) in enumerate(expressions):
-        condition = f"if layer <= {end}:" if not number else f"elif layer <= {end}:"
-        lines += [condition if number < len(expressions) - 1 else "else:", f"    {name} = {expression}"]
-    return "\n".join(space + line for line in lines)
+        condition = "else:" if number == len(expressions) - 1 else f"{'el' * (number > 0)}if layer <= {end}:"
+        lines += [condition, *(f"    {line}" for line in network.wrapped(f"{name} = {expression}"))]
+    return lines

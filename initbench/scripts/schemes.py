@@ -1,6 +1,7 @@
 """The lines of a script that draw the initial weights and biases of a cell, each scheme by its own formula."""
 
 import math
+import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
@@ -40,8 +41,6 @@ WEIGHT_FORMULAS = {
     "orthogonal": "orthogonal(stream, shape, {gain})",
     "identity": "{gain} * np.eye(*shape)",
 }
-
-DRAWS = ("normal", "uniform", "truncated_normal", "orthogonal")  # the functions of a script that draw an array
 
 
 def weights_of(initializer: str, shapes: Sequence[tuple[int, ...]], activation: str) -> list[tuple[int, str]] | None:
@@ -125,7 +124,13 @@ def _scaled(scale: float, mode: str, distribution: str) -> str:
     return f"truncated_normal(stream, shape, 0.0, {corrected}, -2.0, 2.0)"
 
 
+def constant(expressions: list[tuple[int, str]]) -> str:
+    """Return the number to which all arrays are set; an empty string if they are not."""
+    number = re.fullmatch(r"np\.full\(shape, (.+)\)", expressions[0][1])
+    return number[1] if number and len(expressions) == 1 else ""
+
+
 def needed(*groups: list[tuple[int, str]] | None) -> set[str]:
-    """Return which of a script's functions some expressions call."""
-    text = " ".join(line for group in groups for _, line in group or ())
-    return {name for name in (*DRAWS, "TRUNCATED_STD") if f" {name}" in f" {text}".replace("(", " ")}
+    """Return the names in some expressions, and of the functions that those call."""
+    words = set(re.findall(r"\w+", " ".join(line for group in groups for _, line in group or ())))
+    return words | ({"normal"} if "orthogonal" in words else set())
