@@ -301,7 +301,11 @@ def read_or_rejected(folder):
     arrays = source.load()
     assert arrays.train_images.shape == (source.train_size + source.validation_size, source.pixels)
     assert arrays.test_images.shape == (source.test_size, source.pixels)
-    assert arrays.train_images.dtype == arrays.test_labels.dtype == np.uint8
+    assert arrays.test_labels.dtype == np.uint8
+    assert (
+        arrays.train_images.dtype == arrays.test_images.dtype == (np.uint8 if source.pixel_bytes == 1 else np.float32)
+    )
+    assert np.isfinite(arrays.train_images).all()
     assert 1 <= source.classes <= 256
     assert 0 <= source.active_pixels <= source.pixels
     assert 0 < source.majority_class_share <= 1

@@ -6,6 +6,7 @@ objects records of how they would be built, from which the array is read. Source
 """
 
 import pickletools
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,7 +90,8 @@ def _binary(path: Path) -> tuple[Bytes, Bytes]:
 def _python(path: Path) -> tuple[Bytes, Bytes]:
     """Return the images and labels of a batch of the Python version."""
     try:
-        batch = _values(_content(path))
+        with warnings.catch_warnings(action="ignore"):  # about strings of a damaged pickle
+            batch = _values(_content(path))
         entries = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
         images, labels = _array(entries["data"]), entries["labels"]
         if images.shape[1:] != (PIXELS,) or any(type(label) is not int for label in labels):

@@ -194,9 +194,7 @@ def fetch(name: str, on_file: Callable[[str], object] = lambda url: None) -> Pat
                     path=temporary,
                     downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
                 )
-            except ValueError as error:
-                if "hash" not in str(error):
-                    raise _not_downloaded(name, url, error) from None
+            except ValueError:
                 raise UserError(
                     f"{url}: its MD5 is not {md5}; nothing was stored. Download it elsewhere, and initbench data add "
                     f"{name} FOLDER"
@@ -210,7 +208,8 @@ def fetch(name: str, on_file: Callable[[str], object] = lambda url: None) -> Pat
 
 
 def _not_downloaded(name: str, url: str, error: Exception) -> UserError:
-    reason = type(error).__name__ if isinstance(error, OSError) else str(error)
+    response = getattr(error, "response", None)
+    reason = type(error).__name__ if response is None else f"status {response.status_code}"
     return UserError(
         f"{url}: cannot be downloaded ({reason}); is there a connection? Else download it on another computer, "
         f"and initbench data add {name} FOLDER"

@@ -87,6 +87,15 @@ def _write(name: str, files: Mapping[str, bytes], parent: str) -> None:
     _data[name] = folder
 
 
+def _here(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a source with the path that its files have on this worker, if they were sent to it."""
+    if source["name"] not in _data:
+        return dict(source)
+    folder = _data[source["name"]]
+    path = folder / Path(source["folder"]).name if source["format"] == "npz" else folder
+    return {**source, "folder": str(path)}
+
+
 def serve(request: dict[str, Any], device: str, client: str, topic: str, interval: float) -> dict[str, Any]:
     """Run a task in a worker process, as a Dask task, and return its outcome for the client.
 
@@ -103,10 +112,7 @@ def serve(request: dict[str, Any], device: str, client: str, topic: str, interva
     if "plugins" in request and not _may_run_plugins(worker):
         reply = {"event": "failed", "task": request["task"], "why": f"worker {worker.address}: {NOT_PERMITTED}"}
         return {"reply": {**reply, "memory": False}, "environment": {}, "host": ""}
-    source = dict(request["source"])
-    if source["name"] in _data:
-        sent = _data[source["name"]]
-        source["folder"] = str(sent / Path(source["folder"]).name if source["format"] == "npz" else sent)
+    source = _here(request["source"])
     try:
         process = _acquire(device, client)
     except WorkerDied as error:
