@@ -49,6 +49,34 @@ That is the theory. What is best for a network is a question for a grid.
 """
 
 
+FITTING = """
+## Which networks they fit
+
+A scheme that does not fit a network is refused before anything is trained. `initbench show lenet5` prints the layers of
+a [model](models.md).
+
+"""
+
+FANS = """
+`per_layer` gives each layer position a scheme of its own: `{ first = "dirac", hidden = "he_normal", last = "zeros" }`.
+Position and number of layers follow the order in which a network executes its layers; shortcuts and branches are not
+seen.
+
+What is taken as the fans, and so as the scale of Glorot's, He's and LeCun's schemes:
+
+- A dense layer: its inputs and its outputs.
+- A convolution: size of the field × channels in, and × channels out. fan_in is the number of inputs of a unit, as He et
+  al. 2015, section 2.2, define it. Both are those of PyTorch.
+- A convolution with groups: those of one group, since each is a convolution of its own. fan_in is PyTorch's; its
+  fan_out counts the outputs of all groups, and so does Keras', though an input feeds those of its own group alone. The
+  schemes that use fan_out differ: of a depthwise 3 × 3 convolution `glorot_uniform` has a variance of 2 / (9 + 9) here.
+- A transposed convolution: those of its forward pass, as in Flax. PyTorch stores its weights the other way round, and
+  takes fan_in for fan_out. Strides, by which a unit has fewer inputs, are not counted, as in all three libraries.
+- An embedding: fan_in is the size of a vector, fan_out the number of vectors, as in PyTorch, and as of the dense layer
+  that it is often tied to.
+"""
+
+
 LIBRARIES = """
 ## What other libraries call them
 
@@ -117,6 +145,7 @@ def page() -> str:
         links = ", ".join(f"[{name}](#{name})" for name in names)
         text.append(f"- **{family.partition(':')[0]}**: {links}\n")
     text.append(f"\nFor biases too: {', '.join(sorted(biases))}.\n")
+    text += [FITTING, fitting(), FANS]
     for family, names in families.items():
         text.append(f"\n## {family}\n")
         for name in names:
@@ -132,6 +161,17 @@ def page() -> str:
     return "".join(
         [*text, LIBRARIES.replace("ALIASES", aliases), libraries.table(), GAINS, gains(), LEFT_OUT.rstrip() + "\n"]
     )
+
+
+def fitting() -> str:
+    """Which schemes fit which networks, as a Markdown table."""
+    names: dict[str, list[str]] = {}
+    for name, entry in INITIALIZERS.items():
+        dense = "" if entry.fit.test((3, 3, 2, 2)) else "dense layers alone"
+        kind = {"any": dense or "any", "convolution": "a convolution at least", "perceptron": "perceptrons"}
+        names.setdefault(kind[entry.fit.network], []).append(f"`{name}`")
+    rows = ["| networks | schemes |", "| --- | --- |"]
+    return "\n".join([*rows, *(f"| {kind} | {', '.join(of_kind)} |" for kind, of_kind in names.items())]) + "\n"
 
 
 def gains() -> str:

@@ -3,7 +3,8 @@
 What all schemes share:
 
 - **Shapes.** Weights are `[fan_in, fan_out]`, as in `x @ W + b`; of a convolution `[height, width, channels_in,
-  channels_out]`, where both fans count the receptive field. Biases are `[fan_out]`, for the schemes that fit them.
+  channels_out]`, with any number of dimensions of the field, where both fans count the field. Biases are `[fan_out]`,
+  for the schemes that fit them.
 - **Seed.** An integer selects the stream of the first layer of a cell with that seed; a `numpy.random.SeedSequence`
   any other stream; None takes fresh entropy. Schemes that differ only in scale draw the same underlying noise at one
   seed.
@@ -14,10 +15,14 @@ What all schemes share:
 - **Threads.** Arrays of more than a million weights use OMP_NUM_THREADS threads, by default one for each core; the bits
   do not depend on it.
 - **Position.** Some schemes need more than a shape: `activation` (of the network, by its name), `position` (`"first"`,
-  `"hidden"` or `"last"`), `depth` (the number of layers), and for a bias `fan_in`. Training supplies them.
+  `"hidden"` or `"last"`), `depth` (the number of layers), and for a bias `fan_in`. Training supplies them, in the order
+  in which a network executes its layers.
 - **Networks.** Some schemes look at data (`lsuv`, `within_layer`, `pca`, `kmeans`, `autoinit`, `dks`, `tat`) or at
-  gradients (`metainit`, `gradinit`): they take a `Model` instead of a shape and return the weights and the bias of each
-  layer. `seed` is an integer there.
+  gradients (`metainit`, `gradinit`): they take a network instead of a shape, of a perceptron a `Model`, and return the
+  weights and the bias of each layer. `seed` is an integer there. `lsuv`, `within_layer`, `metainit` and `gradinit` fit
+  any network, the others perceptrons.
+- **Groups.** Each group of a grouped convolution is a convolution of its own: a scheme gets the shape of a group, and
+  for each group a stream.
 - **Aliases.** PyTorch's names `xavier_uniform`, `xavier_normal`, `kaiming_uniform` and `kaiming_normal` are accepted;
   tables have the names `glorot_uniform`, `glorot_normal`, `he_uniform` and `he_normal`.
 - **Errors.** ValueError for invalid parameters (a negative standard deviation), for shapes with a zero or with too few

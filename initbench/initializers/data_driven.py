@@ -42,10 +42,11 @@ def lsuv(
 ) -> Parameters:
     """Layer-sequential unit variance: orthogonal weights, then each layer scaled until its pre-activations vary by 1.
 
-    Layer by layer, from the first: W ← W / √Var(z), the variance over all units and images of the first `batches`
-    batches, until |Var(z) − 1| < tolerance, at most `iterations` times. The biases stay those of the bias initializer;
-    the last layer is treated as the others. tolerance above 0 (default 0.1), iterations from 1 to 1000 (default 10),
-    batches from 1 to 1000 (default 1).
+    Layer by layer, in the order of execution: W ← W / √Var(z), the variance over all units, images of the first
+    `batches` batches and, of a convolution, positions, until |Var(z) − 1| < tolerance, at most `iterations` times. The
+    biases stay those of the bias initializer; the last layer is treated as the others. A layer that is executed several
+    times is measured the first time; one whose output does not vary stays orthogonal. tolerance above 0 (default 0.1),
+    iterations from 1 to 1000 (default 10), batches from 1 to 1000 (default 1).
 
     The algorithm leaves the two limits open; the authors' code for Caffe takes 0.02 and 20, their later ones 0.1 and
     10. Some of these look at the standard deviation, change the biases or leave small layers out; this does not.
@@ -78,9 +79,10 @@ def within_layer(
 ) -> Parameters:
     """Within-layer normalization: each unit's pre-activations get mean beta and variance 1 on the first batches.
 
-    Layer by layer: W ~ N(0, 1); with the mean μ and the standard deviation σ of a unit's xᵀW over the images of the
-    first `batches` batches, its weights are divided by σ and its bias is beta − μ / σ. This sets the biases too,
-    whatever the bias initializer. A unit that does not vary is left as it is.
+    Layer by layer, in the order of execution: W ~ N(0, 1); with the mean μ and the standard deviation σ of a unit's xᵀW
+    over the images of the first `batches` batches, its weights are divided by σ and its bias is beta − μ / σ. The units
+    of a convolution are its channels, over all positions. This sets the biases too, whatever the bias initializer; a
+    layer without a bias has the variance alone. A unit that does not vary is left as it is.
 
     Source: Krähenbühl, Doersch, Donahue & Darrell 2016, "Data-dependent Initializations of Convolutional Neural
     Networks", algorithm 1; beta is 0 by default, as in the authors' function (their command line takes 0.1), and

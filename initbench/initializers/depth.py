@@ -1,7 +1,8 @@
 """Depth-aware schemes: the scale of a layer depends on the number of layers.
 
-Both were published for networks with shortcuts. Perceptrons have none: each hidden layer (all but the first and the
-last) takes the role of a layer on a residual branch.
+Both were published for networks with shortcuts. Most networks here have none, and where one has, its branches are not
+seen: each hidden layer (all but the first and the last, in the order of execution) takes the role of a layer on a
+residual branch.
 """
 
 import math

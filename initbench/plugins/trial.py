@@ -55,7 +55,7 @@ def tried(check: Mapping[str, Any]) -> tuple[str, Results]:
     ----------
     check
         `kind` and `name`, a canonical string, and whether the order is the other one, `reverse`. Of an initializer also
-        `layers`, the shapes of their weights, `module` if the network is no plain perceptron (its settings, `shape`
+        `layers`, the shapes of their weights, `module` if the network is not a plain perceptron (its settings, `shape`
         and `classes`), `activation`, `output_activation`, `loss`, and whether it is one of the
         biases, `bias`. Of a model `shape`, `(height, width, channels)` of an image, `classes` and `activation`; its
         results have its architecture. The results of a data set have its source.
@@ -227,7 +227,7 @@ def digest_of(arrays: Iterable[Any]) -> str:
 
 
 def _of_module(module: Mapping[str, Any], activation: str, output_activation: str, loss: str) -> Network:
-    """Return the network of a model that is no plain perceptron, for a scheme of whole networks."""
+    """Return the network of a model that is not a plain perceptron, for a scheme of whole networks."""
     from initbench.models.modules import module_of
     from initbench.models.network import ModuleNetwork
 
