@@ -218,10 +218,8 @@ def parse(
             axes = {setting: tuple({**values, **seeds}.get(setting, _default(setting))) for setting in SETTINGS}
             used = {source.name: source for source in axes["dataset"]}
             axes["dataset"] = tuple(source.name for source in axes["dataset"])
-            has_data = "dataset" not in values.get("wrong", ())
-            if unfit := own.unfit_models(axes, used, host) if allow is not None and has_data else []:
-                values.setdefault("wrong", set()).add("model")
-                mistakes += unfit
+            if allow is not None and "dataset" not in values.get("wrong", ()):
+                mistakes += own.unfit_models(axes, used, host)
             mistakes += [*gridfile.misplaced(document), *map(shorten_digests, contradictions(values, axes, used))]
             mistakes = mistakes or ([] if allow is None else own.mistakes(axes, used, host))
     if mistakes:

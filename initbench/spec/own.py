@@ -181,7 +181,8 @@ def unfit_models(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Sour
         takes_activation = "activation" in MODELS.lookup(name)[0].supplied
         for activation in reversed(axes["activation"] if takes_activation else axes["activation"][:1]):
             if why := add_network(name, source.shape, source.classes, activation, host):
-                lines.setdefault(why, f"model = {shorten_digests(name)!r}: {why}")
+                data = f"dataset = {source.name!r} ({' × '.join(map(str, source.shape))})"
+                lines.setdefault(why, f"model = {shorten_digests(name)!r} with {data} is not allowed: {why}")
     return list(lines.values())
 
 
