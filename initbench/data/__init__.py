@@ -1,1 +1,1 @@
-"""Data sets: the embedded MNIST and folders of IDX files."""
+"""Data sets: the embedded MNIST, files in several formats, names and where they lie, and what own functions load."""
