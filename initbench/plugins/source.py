@@ -260,7 +260,7 @@ class _Session:
         self._define(thing, name)
         parts = [
             ["from __future__ import annotations"] * self._has_lazy_annotations,
-            sorted(line for line in self._imports if not any(other.startswith(f"{line}.") for other in self._imports)),
+            sorted(line for line in self._imports if not any(_binds_too(other, line) for other in self._imports)),
             [f"{name} = {text}" for name, text in sorted(self._constants.items())],
         ]
         blocks = ["\n".join(lines) for lines in parts if lines]
@@ -364,6 +364,11 @@ class _Session:
             folder, _ = _origin(module)
             if folder not in self.folders:
                 self.folders.append(folder)
+
+
+def _binds_too(other: str, line: str) -> bool:
+    """Return whether an import of a submodule also binds the name of a module: `import x.y` that of `import x`."""
+    return other.startswith(f"{line}.") and " as " not in other
 
 
 def _is_definition(value: Any) -> bool:
