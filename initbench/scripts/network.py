@@ -19,12 +19,12 @@ from initbench.scripts.own import OwnFunction
 from initbench.spec.cell import Cell
 
 # The losses as a script writes them, in terms of `output` and `labels`; `target` are the labels as one-hot rows.
-ONE_HOT = "F.one_hot(labels, output.shape[1]).to(output.dtype)"
+ONE_HOT = "nn.functional.one_hot(labels, output.shape[1]).to(output.dtype)"
 LOSS_LINES: dict[str, Callable[..., list[str]]] = {
-    "cross_entropy": lambda **smoothing: [f"return F.cross_entropy(output, labels{_keywords(smoothing)})"],
-    "mse": lambda: [f"return F.mse_loss(output, {ONE_HOT})"],
-    "mae": lambda: [f"return F.l1_loss(output, {ONE_HOT})"],
-    "huber": lambda delta: [f"return F.huber_loss(output, {ONE_HOT}, delta={delta!r})"],
+    "cross_entropy": lambda **smoothing: [f"return nn.functional.cross_entropy(output, labels{_keywords(smoothing)})"],
+    "mse": lambda: [f"return nn.functional.mse_loss(output, {ONE_HOT})"],
+    "mae": lambda: [f"return nn.functional.l1_loss(output, {ONE_HOT})"],
+    "huber": lambda delta: [f"return nn.functional.huber_loss(output, {ONE_HOT}, delta={delta!r})"],
     "hinge": lambda margin, power: [
         f"over = ({margin!r} - output.gather(1, labels[:, None]) + output).clamp(min=0) ** {power!r}",
         f"return (over * (1 - {ONE_HOT})).sum() / output.numel()",

@@ -32,6 +32,7 @@ class OwnFunction(NamedTuple):
     is_class: bool
     takes_activation: bool
     keywords: str  # ", gain=1.3"
+    code: str  # of its file
 
     @property
     def import_line(self) -> str:
@@ -64,11 +65,12 @@ def _own_function(canonical: str, kind: str, plugins: Mapping[str, Bundle]) -> O
             f"{short}: a script cannot import it from {shown(bundle.main)}; allowed: a Python module's name"
         )
     # Python's own parser is not used: the code may come with untrusted results.
-    definition = re.search(rf"^(class|def) {name}\b(.*?:)[ \t]*$", bundle.files[bundle.main].decode(), re.M | re.S)
+    code = bundle.files[bundle.main].decode()
+    definition = re.search(rf"^(class|def) {name}\b(.*?:)[ \t]*$", code, re.M | re.S)
     if not definition:
         raise UserError(
             f"{short}: {shown(bundle.main)} has no line `def {name}` or `class {name}` that a script imports"
         )
     keywords = "".join(f", {parameter}={value!a}" for parameter, value in call.arguments)
     takes_activation = bool(re.search(r"\bactivation\b", definition[2]))
-    return OwnFunction(name, digest, bundle.main, definition[1] == "class", takes_activation, keywords)
+    return OwnFunction(name, digest, bundle.main, definition[1] == "class", takes_activation, keywords, code)

@@ -57,24 +57,29 @@ def program(
         biases = schemes.biases_of(cell.bias_initializer, shapes, nonlinearity)
     start = "" if weights and biases else f"{cell.id}.npz"
 
-    def filled(start: str, n_stored: int) -> str:
-        from_formulas = () if start else (weights, biases)
+    def filled(from_file: str, n_stored: int) -> str:
+        paths = {name: path for name, path in (("DATA", data.path(source)), ("START", from_file)) if path}
+        from_formulas = () if from_file else (weights, biases)
         names = schemes.needed(*from_formulas)
-        constant = schemes.constant(biases) if biases and not start else ""
+        constant = schemes.constant(biases) if biases and not from_file else ""
         model = network.network(cell, source.shape, source.classes, own)
         return str(
             _template().render(
                 cell=cell,
                 expectation=ROUNDED if cell.is_fused or "orthogonal" in names else EXACT,
-                remarks=_remarks(cell, own, start, folder),
+                remarks=[*_remarks(cell, own, from_file, folder), *data.remarks(source)],
                 imports=sorted(["math", "os", "sys", *data.imports(source)]),
                 own_imports=[function.import_line for function in own.values()],
-                data_path=ascii(data.path(source)),
-                start=ascii(start) if start else "",
+                usage=" ".join(["python repro.py", *(f"[{name}]" for name in paths)]),
+                files=[(name, ascii(path)) for name, path in paths.items()],
+                start=bool(from_file),
                 stored=_rows(stored, n_stored),
                 omitted="" if len(stored) <= n_stored else "; of some epochs",
-                data_lines=data.read_lines(source),
+                data_lines=data.read_lines(source, own),
+                n_validation=source.validation_size,
                 statistics_lines=data.statistics_lines(cell, source),
+                augmentation_lines=data.augmentation_lines(cell, source),
+                batch_images=data.batch_images(cell),
                 input_lines=data.input_lines(cell, source, cell.model == PERCEPTRON),
                 uses=lambda *some: bool(names & {*some}),
                 constant_bias=constant,
@@ -91,7 +96,7 @@ def program(
                 loss_lines=network.loss_lines(cell, own),
                 rate=repr(cell.rate(1)),
                 optimizer_line=network.optimizer_line(cell, own),
-                epoch_lines=steps.epoch_lines(cell, cell.dropout > 0 or bool(own)),
+                epoch_lines=[*steps.epoch_lines(cell, cell.dropout > 0 or bool(own)), *data.augmentation_bits(cell)],
                 step_lines=steps.step_lines(cell),
                 gradient_lines=steps.gradient_lines(cell),
                 trained_with=ascii(f"torch {trained_with.get('torch', '')}"[:80] + ","),
