@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from initbench.data.datasets import Source
-from initbench.reporting.names import datasets
+from initbench.reporting.names import datasets, has_own_validation_split
 from initbench.spec.grid import Grid
 from initbench.stats.chance import MAX_UNSEEN, Chance, separates_chance
 
@@ -28,12 +28,19 @@ def cautions(sources: Iterable[Source]) -> list[str]:
         if chance.split != "validation":
             decision = "the test split decides which runs are at chance" if chance.split else "no run is at chance"
             reason = _reason(chance.validation, chance.validation_size, chance.unseen)
-            sorted_by_class = chance.test < 1 and (chance.validation == 1 or chance.unseen > MAX_UNSEEN)
+            sorted_by_class = (
+                not has_own_validation_split(source)
+                and chance.test < 1
+                and (chance.validation == 1 or chance.unseen > MAX_UNSEEN)
+            )
             remedy = "Shuffle the training images together with their labels"
+            own = has_own_validation_split(source)
+            first = f", the first {source.validation_size:,} training images,"
+            images = f" of {source.validation_size:,} images" if own else first
             lines.append(
-                f"{name}: the validation split, the first {source.validation_size:,} training images, {reason}. "
+                f"{name}: the validation split{images} {reason}. "
                 f"The leader and the speed of learning are judged on it and mean little; {decision}. "
-                + (remedy if sorted_by_class else _remedy("training", chance.validation))
+                + (remedy if sorted_by_class else _remedy("validation" if own else "training", chance.validation))
             )
         if not separates_chance(chance.test, chance.test_size):
             lines.append(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import names
+from initbench.reporting import names, numbers
 from initbench.reporting.cautions import chance_of
 from initbench.reporting.limits import MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
 from initbench.reporting.networks import Network
@@ -56,6 +56,11 @@ class Evidence:
         """The chance level of each data set, by its name for people: see `stats.Chance`."""
         shown = names.datasets(self.grid.sources)
         return {shown[name]: chance for name, chance in chances(self.grid).items()}
+
+    @property
+    def images(self) -> str:
+        """What the rows of the data sets are called: see `names.images`."""
+        return numbers.listed(list(dict.fromkeys(names.images(source) for source in self.grid.sources.values())))
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:

@@ -102,7 +102,7 @@ def _data(grid: Grid) -> str:
             train = f"{_values(grid, 'train_size')} of {train}"
         parts.append(
             f"{names.datasets(grid.sources)[source.name]} ({train} training, {source.validation_size:,} validation and "
-            f"{source.test_size:,} test images)"
+            f"{source.test_size:,} test {names.images(source)})"
         )
     sentences = [f"The data were {numbers.listed(parts)}."]
     if grid.axes["standardize"] == (True,):

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from initbench.data.arrays import VALIDATION_DIVISOR
+from initbench.data.datasets import Source
 from initbench.data.idx import EMNIST_SPLITS
 from initbench.registry import DIGEST_DIGITS, SHOWN_DIGITS, own_names_in, shorten_digests
 from initbench.spec.grid import Grid
@@ -214,6 +216,24 @@ def dataset(name: str) -> str:
     plain, _, digest = name.rpartition("@")
     plain = plain if plain and len(digest) == DIGITS and set(digest) <= set("0123456789abcdef") else name
     return DATASETS.get("".join(filter(str.isalnum, plain)).lower(), plain)
+
+
+def images(source: Source) -> str:
+    """What the rows of a data set are called: images, or of features alone examples."""
+    return "examples" if source.channels and source.height == source.width == 1 else "images"
+
+
+def has_own_validation_split(source: Source) -> bool:
+    """Return whether a data set has a validation split of its own: not the first twelfth of the training images."""
+    return source.validation_size != (source.train_size + source.validation_size) // VALIDATION_DIVISOR
+
+
+def validation_split(source: Source) -> str:
+    """Return which images are the validation split."""
+    total = source.train_size + source.validation_size
+    if has_own_validation_split(source):
+        return f"the {source.validation_size:,} validation {images(source)}"
+    return f"the first {source.validation_size:,} of the {total:,} training {images(source)}"
 
 
 def datasets(names: Iterable[str]) -> dict[str, str]:

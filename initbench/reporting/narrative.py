@@ -234,8 +234,8 @@ def failures(
     )
 
 
-def evidence(frame: pd.DataFrame, seeds: int) -> str:
-    """Say what the answer is based on; `seeds` is the largest number of seeds of a configuration."""
+def evidence(frame: pd.DataFrame, seeds: int, images: str = "images") -> str:
+    """Say what the answer is based on; `seeds` is the largest number of a configuration, `images` what they are called."""
     configurations = frame.groupby([s for s in SETTINGS if s != "seed"], observed=True)
     upto = "up to " if configurations["seed"].nunique().min() < seeds else ""
     sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])
@@ -245,12 +245,14 @@ def evidence(frame: pd.DataFrame, seeds: int) -> str:
     training = listed([str(name) for name in optimizers])
     if len(rates) <= MAX_NAMED:
         training += f" at learning rate {listed([f'{rate:g}' for rate in rates])}"
+    if set(frame["lr_schedule"]) == {"cosine"}:
+        training += " falling along a cosine"
     for setting in [setting for setting in OFF if setting in frame]:
         values = list(dict.fromkeys(frame[setting]))
         if len(values) == 1 and values[0] != OFF[setting] and setting != "normalization":
             training += f", {switched(setting, values[0])}"
     return (
-        f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training images), "
+        f"{plural(frame['cell'].nunique(), 'training run')} on {data} ({sizes} training {images}), "
         f"{upto}{plural(seeds, 'seed')} per configuration, {epochs} {'epoch' if epochs == '1' else 'epochs'} each, "
         f"{training}."
     )

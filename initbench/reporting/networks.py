@@ -89,16 +89,21 @@ def sentence(networks: Sequence[Network], output_is_same: bool = False) -> str:
     named = list(dict.fromkeys(_short(network) for network in networks))
     if output_is_same and have_no_hidden_layer(networks):
         return f"{'; '.join(named)}: the activation is that of the output."
+    others = [network for network in networks if not network.is_perceptron]
+    inputs = list(dict.fromkeys(_inputs(network) for network in others))
     if len(named) <= MAX_NETWORKS:
-        return f"{'; '.join(named)}."
-    if not all(network.is_perceptron for network in networks):
+        if len(inputs) < len(others):  # they have the same
+            return f"{' and '.join(named)}, for {_either(inputs)}."
+        return "; ".join(_short(n) + f", for {_inputs(n)}" * (not n.is_perceptron) for n in networks) + "."
+    if others:
         count = [network.parameters for network in networks if network.layers is not None]
         sizes = f", of {min(count):,} to {max(count):,} parameters" * (len(set(count)) > 1)
-        return f"{len(named)} networks{sizes}: {_some([f'{_called(network)}' for network in networks])}."
+        names_of = _some([_called(network) for network in networks])
+        return f"{len(named)} networks{sizes}, for {_some(inputs)}: {names_of}."
     shapes = _some([network.hidden.replace("-", " → ") or "no hidden layer" for network in networks])
-    inputs = _either([str(network.widths[0]) for network in networks])
+    pixels = _either([str(network.widths[0]) for network in networks])
     outputs = _either([str(network.classes) for network in networks])
-    return f"{len(named)} networks, {inputs} → hidden layers → {outputs}; hidden layers: {shapes}."
+    return f"{len(named)} networks, {pixels} → hidden layers → {outputs}; hidden layers: {shapes}."
 
 
 def _short(network: Network) -> str:
@@ -110,10 +115,16 @@ def _short(network: Network) -> str:
         if not count:
             return f"One layer, {layers}, no hidden layer{normalized}"
         return f"{layers}, {_count(count)} hidden {'layer' if count == 1 else 'layers'}{normalized}"
-    images = f"for {_times(network.shape)} images and {network.classes} classes"
     if network.layers is None:
-        return f"{network.name} {images}"
-    return f"{network.name} {images}: {layers_in_words(network)}, {network.parameters:,} parameters{normalized}"
+        return network.name
+    return f"{network.name} ({layers_in_words(network)}, {network.parameters:,} parameters){normalized}"
+
+
+def _inputs(network: Network) -> str:
+    """The images of a network, or their features, and its classes."""
+    height, width, channels = network.shape
+    images = f"{channels:,} features" if height == width == 1 else f"{_times(network.shape)} images"
+    return f"{images} and {network.classes} classes"
 
 
 def _called(network: Network) -> str:
@@ -202,7 +213,7 @@ def _with_size(network: Network, networks: Sequence[Network]) -> str:
     if len({other.normalization for other in alike}) > 1 or (network.is_perceptron and network.normalization != "none"):
         parts.append(names.switched("normalization", network.normalization))
     if not network.is_perceptron and len({(other.shape, other.classes) for other in alike}) > 1:
-        parts.append(f"{_times(network.shape)} images, {network.classes} classes")
+        parts.append(_inputs(network))
     return ", ".join(parts)
 
 
@@ -238,7 +249,7 @@ def explanations(grid: Grid, networks: Sequence[Network]) -> list[str]:
     sentences = []
     if not are_plain(networks):
         has_others = any(network.other_parameters or network.layers is None for network in networks)
-        others = "All other parameters keep the module’s own start, under the run’s seed."
+        others = "All other parameters, “not filled” here, keep the module’s own start, under the run’s seed."
         sentences.append(
             "The initializer fills the weights of dense layers, convolutions and embeddings, and the bias initializer "
             f"their biases. {others if has_others else 'There are no other parameters.'}"
@@ -255,9 +266,14 @@ def explanations(grid: Grid, networks: Sequence[Network]) -> list[str]:
 
 def _of_normalization(networks: Sequence[Network]) -> list[str]:
     """Say what normalization means for a comparison of initializers."""
+    sentences = []
+    if any("@" in network.model and network.other_parameters for network in networks):
+        sentences.append(
+            "Where an own model normalizes the output of a layer, the scale of the layer’s weights has no effect on "
+            "the forward pass: there, initializers that differ in scale alone differ less."
+        )
     normalized = [network for network in networks if network.normalization != "none"]
     kinds = _either(sorted({network.normalization for network in normalized})).capitalize() if normalized else ""
-    sentences = []
     if any(network.model.partition("(")[0] in NORMALIZED_LAYERS for network in normalized):
         sentences.append(
             f"{kinds} normalization stands between each hidden layer and its activation. It divides by the scale of "

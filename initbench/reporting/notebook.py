@@ -20,7 +20,7 @@ def text(experiment: Experiment, evidence: Evidence | None) -> str:
         return f"{experiment.folder}: {EMPTY}"
     first = evidence.first
     lines = [
-        f"{experiment.folder}: {narrative.evidence(evidence.last, evidence.seeds)}",
+        f"{experiment.folder}: {narrative.evidence(evidence.last, evidence.seeds, evidence.images)}",
         *_notices(experiment, evidence),
     ]
     combinations = answers.answers(first)
@@ -63,7 +63,7 @@ def html(experiment: Experiment, evidence: Evidence | None) -> str:
         light=Markup(light),
         dark=Markup(dark),
         title=answers.title(first),
-        evidence=narrative.evidence(evidence.last, evidence.seeds),
+        evidence=narrative.evidence(evidence.last, evidence.seeds, evidence.images),
         notices=_notices(experiment, evidence),
         warnings=answers.warnings(evidence),
         headline=answers.headline(evidence),

@@ -126,7 +126,8 @@ def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequenc
     return {
         "title": answers.title(first),
         "network": networks.sentence(evidence.networks, grid.axes["output_activation"] == ("same",)),
-        "evidence": narrative.evidence(evidence.last, evidence.seeds),
+        "one_network": len(evidence.networks) < 2,
+        "evidence": narrative.evidence(evidence.last, evidence.seeds, evidence.images),
         "headline": answers.headline(evidence),
         "best_configuration": answers.best_configuration(evidence),
         "notices": [*missing, *cautions(grid.sources.values()), *added_seeds(grid, seeds_seen)],
@@ -254,8 +255,7 @@ def _method(evidence: Evidence) -> dict[str, Any]:
         "on_test": numbers.listed([name for name, chance in evidence.chance.items() if chance.split == "test"]),
         "validation": numbers.listed(
             [
-                f"the first {source.validation_size:,} of the {source.validation_size + source.train_size:,} training "
-                f"images of {names.datasets(grid.sources)[source.name]}"
+                f"{names.validation_split(source)} of {names.datasets(grid.sources)[source.name]}"
                 for source in grid.sources.values()
             ]
         ),

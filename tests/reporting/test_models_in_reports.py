@@ -1,6 +1,7 @@
 """What people read about networks beyond the perceptron, their data and their training."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from command import ended
@@ -88,7 +89,7 @@ def test_an_own_model_says_which_parameters_are_its_own_and_nothing_where_its_co
         "17 keep the module’s own start"
     ]
     assert networks.sentence(networks_of) == (
-        f"build@012345(width=64) for 28 × 28 × 1 images and 10 classes: three layers, {filled + 17} parameters."
+        f"build@012345(width=64) (three layers, {filled + 17} parameters), for 28 × 28 × 1 images and 10 classes."
     )
     assert networks.rows(networks_of) == [
         ("build@012345(width=64)", "3 × 3 × 1 × 8, 4 × 4, 8 × 10", str(filled + 17), "17")
@@ -180,7 +181,10 @@ def test_the_methods_name_the_network_the_data_and_the_training():
 def test_a_page_on_lenet_has_its_layers_and_says_nothing_of_hidden_layers():
     built = parsed()
     text = Page(page.render(frame_of_grid(built, lambda cell: 0.9), built, [], "initbench run models.toml")).text
-    assert "LeNet-5 for 28 × 28 × 1 images and 10 classes: two convolutions and three dense layers, 61,706" in text
+    assert (
+        "LeNet-5 (two convolutions and three dense layers, 61,706 parameters), for 28 × 28 × 1 images and 10 classes."
+        in text
+    )
     assert "5 × 5 × 1 × 6, 5 × 5 × 6 × 16, 400 × 120, 120 × 84, 84 × 10" in text
     assert "hidden layer" not in re.sub("With hidden layers, zeros.*?bug.", "", text)
     assert not cautions(built.sources.values())
@@ -206,3 +210,14 @@ def test_the_docs_page_of_models_matches_the_models():
     from tools.make_models_page import page as page_of_models
 
     assert (DOCS / "models.md").read_text(encoding="utf-8") == page_of_models(), "run make docs"
+
+
+def test_data_without_height_and_width_are_examples_and_may_bring_their_own_validation_split():
+    source = next(iter(parsed().sources.values()))
+    features = replace(source, height=1, width=1, channels=784, validation_size=500)
+    assert (page.names.images(source), page.names.images(features)) == ("images", "examples")
+    assert page.names.validation_split(source) == "the first 5,000 of the 60,000 training images"
+    assert page.names.validation_split(features) == "the 500 validation examples"
+    small = replace(source, majority_class_validation_share=0.9, validation_size=10)
+    assert "the validation split of 10 images does not separate" in cautions([small])[0]
+    assert "Provide more validation images" in cautions([small])[0]
