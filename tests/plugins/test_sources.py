@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from initbench.api.grids import grid_of
+from initbench.data.own import LOADERS
 from initbench.errors import UserError
-from initbench.plugins import bundle, loader
+from initbench.models.built_in import MODELS
+from initbench.plugins import bundle, loader, records
 from initbench.plugins.marks import kind_of
 from initbench.plugins.records import functions
 from initbench.plugins.source import bundle_of
@@ -309,6 +311,46 @@ def test_a_function_of_a_cell_comes_with_all_that_it_uses(notebook, project):
     assert text.count("import xml") == 1
     assert "x = 1" not in text
     assert code.path == "notebook"
+
+
+def test_models_and_data_sets_of_a_cell_come_with_their_layers_and_helpers(notebook):
+    notebook.run("""
+        import numpy as np
+        import torch
+        from torch import nn
+        import torch.nn.functional as F
+
+        class Block(nn.Module):
+            def __init__(self, channels):
+                super().__init__()
+                self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+
+            def forward(self, x):
+                return x + torch.tanh(self.convolution(F.relu(x)))
+
+        class Net(nn.Module):
+            def __init__(self, channels, height, width, classes, *, blocks: int = 1):
+                super().__init__()
+                self.blocks, self.last = nn.Sequential(*[Block(channels)] * blocks), nn.Linear(channels, classes)
+
+            def forward(self, x):
+                return self.last(self.blocks(x).mean((2, 3)))
+
+        SIZE = 24
+
+        def load():
+            y = np.arange(SIZE) % 2
+            return {"x_train": y[:, None], "y_train": y, "x_test": y[:, None], "y_test": y}
+        """)
+    model, _ = bundle_of(notebook["Net"], "model")
+    data, name = bundle_of(notebook["load"], "dataset")
+    assert "ib.model(Net)" in model.files[model.main].decode()
+    records.register(model)
+    records.register(data)
+    torch.manual_seed(0)
+    module = MODELS.call(f"Net@{model.digest}(blocks=2)", 3, 4, 4, 10)
+    assert module(torch.ones(2, 3, 4, 4)).shape == (2, 10)
+    assert LOADERS.call(f"{name}@{data.digest}").train_labels.tolist() == [0, 1] * 12
 
 
 def test_functions_of_a_cell_and_of_pytorch_can_stand_in_a_grid(notebook):
