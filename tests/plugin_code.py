@@ -20,8 +20,12 @@ def cell_of(plugin, initializer="mine", **settings):
     return make_cell(**{**quick, **settings}, initializer=f"{initializer}@{plugin.digest}")
 
 
-# An own initializer, which trains with the other cells of a stack, and an own activation, which has no fused form.
+# Own functions of every kind that a cell's result depends on most: an initializer, which trains with the other cells of
+# a stack, an activation, which has no fused form, a model that draws at random and keeps statistics, and a data set.
 PLUGIN = """
+import numpy as np
+from torch import nn
+
 import initbench as ib
 
 
@@ -35,18 +39,63 @@ def mine(shape, *, gain: float = 1.5, seed=None, dtype="float32"):
 def bent(x, *, slope: float = 0.3):
     \"\"\"A leaky relu.\"\"\"
     return x.where(x > 0, slope * x)
+
+
+@ib.model
+def small(channels, height, width, classes, *, activation, filters: int = 4):
+    \"\"\"A convolution with normalization and dropout, and a dense layer.\"\"\"
+    convolution = nn.Conv2d(channels, filters, 3, stride=2, padding=1)
+    pixels = -(-height // 2) * -(-width // 2)
+    normalized = [convolution, nn.BatchNorm2d(filters), activation(), nn.Dropout(0.2)]
+    return nn.Sequential(*normalized, nn.Flatten(), nn.Linear(filters * pixels, classes))
+
+
+def load_bars():
+    \"\"\"Images of 12 × 12 with noise and a bright row or column, whose number is the class.\"\"\"
+    draw = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 600), ("test", 200)):
+        labels = np.arange(count) % 10
+        images = draw.integers(0, 100, (count, 12, 12))
+        images[np.arange(count), labels] += 100 * (draw.random(count) < 0.8)[:, None]
+        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels}
+    return arrays
 """
 
 # As `cells.SMALL_GRID`: as many initializers, activations and seeds.
 OWN_GRID = SMALL_GRID.replace('"zeros"', '"mine"').replace('"relu"', '"bent"')
 OWN_GRID = f'plugins = ["schemes.py"]\n{OWN_GRID}'
 
+# Cells of everything that differs for workers: fused ones with an own initializer, plain perceptrons, a built-in
+# convolutional model and an own model, all on an own data set. Half of the cells have each seed and each activation.
+MIXED_GRID = """
+name = "small"
+plugins = ["schemes.py"]
+dataset = "load_bars"
+
+[grid]
+initializer = ["mine", { name = "normal", std = 0.2 }]
+activation = ["tanh", "bent"]
+model = ["perceptron", "lenet5", "small"]
+seed = 2
+
+[model]
+hidden = [8]
+
+[training]
+epochs = 2
+train_size = 512
+"""
+
+# The number of cells of the small grid, by its kind.
+CELLS = {"built-in": 12, "plugin": 24}
+
 
 def small_grid(folder, kind="plugin", text="", name="small.toml"):
     """Write the small grid of a kind, and its plugin beside it, and return its path."""
     if kind == "plugin":
         (folder / "schemes.py").write_text(PLUGIN)
-    (folder / name).write_text(text or (OWN_GRID if kind == "plugin" else SMALL_GRID))
+    (folder / name).write_text(text or (MIXED_GRID if kind == "plugin" else SMALL_GRID))
     return folder / name
 
 

@@ -22,7 +22,7 @@ import pytest
 from cells import SMALL_GRID, exact, make_cell
 from command import status_of
 from disk import Disk, forked
-from plugin_code import OWN_GRID, both_kinds, small_grid
+from plugin_code import CELLS, MIXED_GRID, both_kinds, small_grid
 from soak import KILLS, SEED, THOROUGH
 
 import initbench as ib
@@ -77,7 +77,8 @@ def grid(kind, tmp_path):
     """The path of a grid file; with a plugin the grid that was read from it, which takes a second."""
     if kind == "plugin":
         text = made_up.GRID.replace('"he_normal"', '"mine"')
-        path = small_grid(tmp_path, kind, f'plugins = ["schemes.py"]\n{text}', "made-up.toml")
+        text = text.replace('activation = ["tanh", "relu"]', 'activation = ["tanh"]\nmodel = ["perceptron", "small"]')
+        path = small_grid(tmp_path, kind, f'plugins = ["schemes.py"]\ndataset = "load_bars"\n{text}', "made-up.toml")
         return read(path, allow=consent.allow)
     path = tmp_path / "made-up.toml"
     path.write_text(made_up.GRID)
@@ -443,8 +444,8 @@ def signalled(process, by):
 @pytest.mark.parametrize("kind", ["built-in", "plugin"])
 def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_the_same_bits(kind, tmp_path, capsys):
     """Half of the instants are spread over the whole life of a run, and half are soon after it has written a part."""
-    text = OWN_GRID if kind == "plugin" else SMALL_GRID
-    grid, draw = small_grid(tmp_path, kind, text.replace("640", "256")), random.Random(SEED)
+    text = MIXED_GRID if kind == "plugin" else SMALL_GRID.replace("640", "256")
+    grid, draw = small_grid(tmp_path, kind, text), random.Random(SEED)
     kills = -(-KILLS // 3) if kind == "plugin" else KILLS  # it takes longer
     begin = time.monotonic()
     whole = launched(grid, tmp_path / "whole")
@@ -488,10 +489,10 @@ def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_t
     assert run.wait(timeout=300) == 0, run.stderr.read()
     folder = results / "small"
     pd.testing.assert_frame_equal(ib.load(folder), expected, check_exact=True)
-    assert sum(map(len, check_folder(folder, before).values())) == 12
+    assert sum(map(len, check_folder(folder, before).values())) == CELLS[kind]
     assert not unfinished(folder)
     names = {".lock", "grid.toml", "looks.json", "parts", "report.html", "timings"}
-    assert {p.name for p in folder.iterdir()} == names | ({"plugins.json"} if kind == "plugin" else set())
+    assert {p.name for p in folder.iterdir()} == names | ({"datasets.json", "plugins.json"} if kind == "plugin" else set())
     with capsys.disabled():
         if THOROUGH:
             sys.stdout.write(f"\n{kills} kills, a run of {life:.1f} s: {sorted(tally.items(), key=str)}\n")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import untrusted
-from plugin_code import small_grid
+from plugin_code import OWN_GRID, small_grid
 from watch import limited
 
 import initbench as ib
@@ -273,7 +273,7 @@ def initbench(folder, *words):
 
 @pytest.mark.slow
 def test_results_of_a_plugin_are_read_without_it_and_a_changed_file_trains_again(tmp_path):
-    path = small_grid(tmp_path)
+    path = small_grid(tmp_path, text=OWN_GRID)
     results = tmp_path / "results" / "small"
     initbench(tmp_path, "run", path.name, "--allow-plugins", "--no-report")
     before = ib.load(results)
@@ -305,7 +305,7 @@ def test_results_of_a_plugin_are_read_without_it_and_a_changed_file_trains_again
 
     # Changed, it trains again, and the earlier results stay.
     source = (tmp_path / "renamed.py").read_text()
-    small_grid(tmp_path)
+    small_grid(tmp_path, text=OWN_GRID)
     (tmp_path / "schemes.py").write_text(source.replace("gain *", "0.5 * gain *"))
     printed = initbench(tmp_path, "run", path.name, "--allow-plugins", "--no-report")
     assert "8 cells to train, 4 are trained already" in printed

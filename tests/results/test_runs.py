@@ -16,7 +16,7 @@ import pytest
 import torch
 from cells import SMALL_GRID, exact
 from dask_cluster import until
-from plugin_code import both_kinds
+from plugin_code import CELLS, both_kinds
 
 import initbench as ib
 from initbench.errors import UserError
@@ -94,8 +94,8 @@ def test_the_number_of_workers_changes_nothing(trained, tmp_path, grid_file):
 
 
 @both_kinds
-def test_a_repeated_run_trains_nothing_and_one_more_seed_only_new_cells(folder, grid_file, monkeypatch):
-    counted = []
+def test_a_repeated_run_trains_nothing_and_one_more_seed_only_new_cells(folder, kind, grid_file, monkeypatch):
+    counted, of_a_seed = [], CELLS[kind] // 2
     plain = Experiment.train
 
     def counting(self, stacks, *rest):
@@ -111,14 +111,14 @@ def test_a_repeated_run_trains_nothing_and_one_more_seed_only_new_cells(folder, 
     with pytest.warns(UserWarning, match="Seeds were added after the results of 2 seeds"):
         frame = run(overrides={"seed": 3}).frame
     assert {c.seed for c in counted} == {2}
-    assert len(counted) == 6
+    assert len(counted) == of_a_seed
     assert set(before) < set(part_files(folder))
     assert sorted(frame["seed"].unique()) == [0, 1, 2]
     second = frame["activation"].unique()[1].partition("@")[0]
     smaller = run(overrides={"seed": [1], "activation": second}).frame
-    assert len(counted) == 6
-    assert smaller["cell"].nunique() == 3
-    assert Experiment.open(folder).inventory() == ([], 15)
+    assert len(counted) == of_a_seed
+    assert smaller["cell"].nunique() == of_a_seed // 2
+    assert Experiment.open(folder).inventory() == ([], 3 * of_a_seed - of_a_seed // 2)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_loss_that_is_infinite_after_the_last_update_is_divergence_too():
 
 @pytest.mark.slow
 @both_kinds
-def test_merge_drops_duplicates_and_lists_cells_that_differ(folder, trained, tmp_path, grid_file):
+def test_merge_drops_duplicates_and_lists_cells_that_differ(folder, kind, tmp_path, grid_file):
     run = partial(ib.run, grid_file, workers=1, allow_plugins=True)
     run(results=tmp_path / "there", overrides={"seed": [1, 2]})
     there = tmp_path / "there" / "small"
@@ -226,7 +226,7 @@ def test_merge_drops_duplicates_and_lists_cells_that_differ(folder, trained, tmp
     assert lines == []
     frame = merged.frame()
     assert sorted(frame["seed"].unique()) == [0, 1, 2]
-    assert frame["cell"].nunique() == 18
+    assert frame["cell"].nunique() == 3 * CELLS[kind] // 2
     assert merged.missing() == []
     whole = run(results=tmp_path / "one", overrides={"seed": 3}).frame
     pd.testing.assert_frame_equal(frame, whole[frame.columns], check_exact=True)
