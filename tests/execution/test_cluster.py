@@ -72,12 +72,20 @@ def made_up_here(grid_file, **settings):
 WITH_LEAVE = "import os; os.environ['INITBENCH_ALLOW_PLUGINS'] = '1'"
 
 
-@pytest.fixture
-def own_grid(tmp_path):
-    """A grid with an own initializer and an own activation, in a folder that no worker reads from."""
-    (tmp_path / "grid").mkdir()
-    text = GRID.replace('"glorot_uniform"', '"mine"').replace('"relu"', '"bent"')
-    return small_grid(tmp_path / "grid", text=f'plugins = ["schemes.py"]\n{text}', name="spread.toml")
+@pytest.fixture(scope="module")
+def own_grid(tmp_path_factory):
+    """A grid with an own initializer, model and data set, in a folder that no worker reads from; as many stacks."""
+    text = GRID.replace('"glorot_uniform"', '"mine"').replace("seed = 6", "seed = 4").replace("6400", "512")
+    text = text.replace('activation = ["tanh", "relu"]', 'activation = ["tanh"]\nmodel = ["perceptron", "small"]')
+    text = f'plugins = ["schemes.py"]\ndataset = "load_bars"\n{text}'
+    return small_grid(tmp_path_factory.mktemp("own_grid"), text=text, name="spread.toml")
+
+
+@pytest.fixture(scope="module")
+def own_here(own_grid, tmp_path_factory):
+    """Its experiment without a cluster."""
+    results = tmp_path_factory.mktemp("own_here")
+    return results / "spread", made_up_here(own_grid, results=results, allow_plugins=True)
 
 
 @pytest.fixture
@@ -228,14 +236,13 @@ def test_a_cluster_of_this_machine_replaces_what_is_killed_and_ends_at_ctrl_c(gr
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["built-in", "plugin"])
-def test_workers_that_are_killed_again_and_again_lose_no_cell(kind, cluster, grid_file, own_grid, here, tmp_path):
+def test_workers_that_are_killed_again_and_again_lose_no_cell(kind, cluster, request, tmp_path):
     """A worker is killed, whole, in the middle of a stack, and another one joins; three times."""
-    patch, allow = "", ()
-    if kind == "plugin":
-        grid_file, patch, allow = own_grid, WITH_LEAVE, ["--allow-plugins"]
-        here = tmp_path, made_up_here(own_grid, results=tmp_path / "here", allow_plugins=True)
+    own = kind == "plugin"
+    grid_file, here = map(request.getfixturevalue, ("own_grid", "own_here") if own else ("grid_file", "here"))
+    patch = WITH_LEAVE if own else ""
     cluster.add("0", patch=patch)
-    running = command(grid_file, tmp_path, cluster, *allow)
+    running = command(grid_file, tmp_path, cluster, *["--allow-plugins"] * own)
     for number in range(3):
         until(lambda name=str(number): cluster.training(name), event="a stack that trains")
         done = len(parts(tmp_path / "spread"))
@@ -266,34 +273,34 @@ def test_a_process_that_is_killed_or_stands_still_is_replaced_on_its_worker(clus
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_abandoned(tmp_path, grid_file, here):
+def test_a_worker_that_hangs_is_abandoned(tmp_path, own_grid, own_here):
     with DaskCluster(tmp_path / "dask", seconds=0.4, scheduler__worker_ttl="4s") as cluster:
-        cluster.add("hangs")
-        running = command(grid_file, tmp_path, cluster)
+        cluster.add("hangs", patch=WITH_LEAVE)
+        running = command(own_grid, tmp_path, cluster, "--allow-plugins")
         until(lambda: parts(tmp_path / "spread"))
         os.kill(cluster.workers["hangs"].pid, signal.SIGSTOP)
-        cluster.add("goes")
+        cluster.add("goes", patch=WITH_LEAVE)
         out, _ = ended(running)
         assert ") left" in out
         assert " joined" in out
-        same_and_once(tmp_path / "spread", here)
+        same_and_once(tmp_path / "spread", own_here)
 
 
 @pytest.mark.slow
-def test_workers_leave_and_join(grid_file, here, tmp_path):
+def test_workers_leave_and_join(own_grid, own_here, tmp_path):
     """Each stack takes so long that the first worker cannot train all before the second is there."""
-    with DaskCluster(tmp_path / "dask", seconds=3) as cluster:
-        running = command(grid_file, tmp_path, cluster)
+    with DaskCluster(tmp_path / "dask", seconds=2) as cluster:
+        running = command(own_grid, tmp_path, cluster, "--allow-plugins")
         assert "has no workers yet; waiting for the first" in "".join(running.stdout.readline() for _ in range(3))
-        cluster.add("early")
+        cluster.add("early", patch=WITH_LEAVE)
         until(lambda: parts(tmp_path / "spread"))
-        cluster.add("late")
+        cluster.add("late", patch=WITH_LEAVE)
         until(lambda: cluster.training("late"))
         os.kill(cluster.workers["early"].pid, signal.SIGTERM)
         out, _ = ended(running)
     assert out.count(" joined") >= 1
     assert out.count(") left") == 1
-    same_and_once(tmp_path / "spread", here)
+    same_and_once(tmp_path / "spread", own_here)
 
 
 OTHER_VERSION = "import initbench; initbench.__version__ = '0.0.9'"
@@ -383,25 +390,36 @@ def test_a_cell_that_kills_its_workers_is_reported_and_the_others_are_trained(tm
 
 
 @pytest.mark.slow
-def test_a_client_that_dies_leaves_the_cluster_free_and_goes_on(cluster, grid_file, here, tmp_path):
-    cluster.add("one")
-    running = command(grid_file, tmp_path, cluster)
+def test_a_client_that_dies_leaves_the_cluster_free_and_goes_on(cluster, own_grid, own_here, tmp_path):
+    cluster.add("one", patch=WITH_LEAVE)
+    running = command(own_grid, tmp_path, cluster, "--allow-plugins")
     until(lambda: len(parts(tmp_path / "spread")) > 1)
     running.kill()
     running.communicate()
     earlier_parts = parts(tmp_path / "spread")
-    out, _ = ended(command(grid_file, tmp_path, cluster))
-    assert f"{24 - 2 * len(earlier_parts)} cells to train, {2 * len(earlier_parts)} are trained already" in out
+    trained = pd.read_parquet(tmp_path / "spread" / "parts")["cell"].nunique()
+    out, _ = ended(command(own_grid, tmp_path, cluster, "--allow-plugins"))
+    assert f"{16 - trained} cells to train, {trained} are trained already" in out
     assert earlier_parts < parts(tmp_path / "spread")
-    same_and_once(tmp_path / "spread", here)
+    same_and_once(tmp_path / "spread", own_here)
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_dies_is_reported_and_finished_stacks_are_kept(cluster, grid_file, here, tmp_path):
-    cluster.add("one")
+def test_a_scheduler_that_dies_is_reported_and_finished_stacks_are_kept(cluster, own_grid, own_here, tmp_path):
+    cluster.add("one", patch=WITH_LEAVE)
     short = "from initbench.execution.cluster import roster; roster.GONE_SECONDS = 2.0; "
     short += "from initbench.cli import main; main()"
-    arguments = ["run", str(grid_file), "--width", "2", "--results", str(tmp_path), "--scheduler", cluster.address]
+    arguments = [
+        "run",
+        str(own_grid),
+        "--allow-plugins",
+        "--width",
+        "2",
+        "--results",
+        str(tmp_path),
+        "--scheduler",
+        cluster.address,
+    ]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = subprocess.Popen([sys.executable, "-c", short, *arguments], env=cluster.environment, **streams)
     until(lambda: len(parts(tmp_path / "spread")) > 1)
@@ -409,8 +427,8 @@ def test_a_scheduler_that_dies_is_reported_and_finished_stacks_are_kept(cluster,
     _, err = ended(running, status=1)
     assert "Stopped: the scheduler cannot be reached any more" in err
     assert "Resume with: initbench run" in err
-    frame = made_up_here(grid_file, results=tmp_path)
-    pd.testing.assert_frame_equal(frame, here[1], check_exact=True)
+    frame = made_up_here(own_grid, results=tmp_path, allow_plugins=True)
+    pd.testing.assert_frame_equal(frame, own_here[1], check_exact=True)
 
 
 LACKS_THE_DATA = """
@@ -639,7 +657,7 @@ def test_plugins_train_only_on_workers_that_were_started_with_leave(cluster, gri
     out, _ = ended(command(own_grid, tmp_path / "own", cluster, "--allow-plugins"))
     assert out.count(refusal) == 1
     assert "1 stack at a time" in out
-    assert pd.read_parquet(tmp_path / "own" / "spread" / "parts")["cell"].nunique() == 24
+    assert pd.read_parquet(tmp_path / "own" / "spread" / "parts")["cell"].nunique() == 16
 
 
 @pytest.mark.slow

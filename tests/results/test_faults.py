@@ -492,7 +492,9 @@ def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_t
     assert sum(map(len, check_folder(folder, before).values())) == CELLS[kind]
     assert not unfinished(folder)
     names = {".lock", "grid.toml", "looks.json", "parts", "report.html", "timings"}
-    assert {p.name for p in folder.iterdir()} == names | ({"datasets.json", "plugins.json"} if kind == "plugin" else set())
+    assert {p.name for p in folder.iterdir()} == names | (
+        {"datasets.json", "plugins.json"} if kind == "plugin" else set()
+    )
     with capsys.disabled():
         if THOROUGH:
             sys.stdout.write(f"\n{kills} kills, a run of {life:.1f} s: {sorted(tally.items(), key=str)}\n")
