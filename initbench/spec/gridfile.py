@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from initbench.data import datasets
 from initbench.errors import UserError, nearest, shown
+from initbench.models.built_in import PERCEPTRON
 from initbench.spec import presets, seed_rule
 from initbench.spec.columns import SETTINGS
 from initbench.spec.seed_rule import SeedRule
@@ -447,6 +448,8 @@ def to_toml(
     for setting, values in axes.items():
         if setting == "train_size" and values == (None,):
             continue
+        if setting == "hidden" and PERCEPTRON not in axes["model"]:
+            continue  # only a perceptron has hidden layers to set
         items = [spelled(setting, value) for value in values]
         home = RULES[setting].home
         if setting == "seed" and rule:
