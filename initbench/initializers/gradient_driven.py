@@ -71,7 +71,14 @@ def metainit(
             weights = [s * n * D for s, n, D in zip(signs, lengths, directions, strict=True)]
             stream = None if seed is None else draws(seed, step)
             x, labels = _synthetic(shape, model.classes, stream)
-            quotient = gradient_quotient(model.batch_loss(weights, biases, x, labels), [*weights, *biases])
+            try:
+                loss = model.batch_loss(weights, biases, x, labels)
+            except IndexError as error:  # an embedding of pixels
+                raise ValueError(
+                    f"metainit computes on images of N(0, 1) pixels, which this network does not take: {error}; "
+                    "allowed: another initializer"
+                ) from error
+            quotient = gradient_quotient(loss, [*weights, *biases])
             (slopes,) = torch.autograd.grad(quotient, lengths)
             moved = momentum * moved - rate * slopes.sign()
             signs = torch.where(norms + moved < 0, -signs, signs)

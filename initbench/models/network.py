@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from initbench.functions import pytorch
 from initbench.initializers.model import Array, Batch, Parameters, batched, batches_of
@@ -26,7 +27,7 @@ class ModuleNetwork:
     """A PyTorch module that is to be initialized: see `initbench.initializers.model.Network`.
 
     All passes go through a copy in float64, as in a step of training, but without dropout: batch normalization takes
-    the mean and the variance of the batch.
+    the mean and the variance of the batch. A module whose forward makes float32 itself computes in float32.
     """
 
     module: nn.Module
@@ -39,16 +40,28 @@ class ModuleNetwork:
     biases: Sequence[Array] = ()
 
     @cached_property
+    def _layers(self) -> list[ModuleLayer]:
+        return layers_of(self.module, self.shape)
+
+    @cached_property
     def _copy(self) -> nn.Module:
-        module = copy.deepcopy(self.module).double().train()
+        exact = self._copied(torch.float64)
+        try:
+            layers_of(exact, self.shape)
+        except Exception:  # most often of tensors of two dtypes; another one comes again in float32
+            return self._copied(torch.float32)
+        return exact
+
+    def _copied(self, dtype: torch.dtype) -> nn.Module:
+        module = copy.deepcopy(self.module).to(dtype).train()
         for part in module.modules():
             if isinstance(part, nn.modules.dropout._DropoutNd):
                 part.eval()
         return module
 
     @cached_property
-    def _layers(self) -> list[ModuleLayer]:
-        return layers_of(self._copy, self.shape)
+    def _copied_layers(self) -> list[ModuleLayer]:
+        return [replace(layer, module=self._copy.get_submodule(layer.name)) for layer in self._layers]
 
     @property
     def layers(self) -> tuple[tuple[int, ...], ...]:
@@ -87,20 +100,20 @@ class ModuleNetwork:
     def layer_inputs(self, images: Array, parameters: Parameters) -> Iterator[Tensor | None]:
         """Yield what enters each layer at its first call in a pass; None for one that a pass does not use."""
         x = images_of(np.asarray(images, np.float64), self.shape, self._copy)
-        for index, layer in enumerate(self._layers):
+        for index, layer in enumerate(self._copied_layers):
             yield self._input_of(layer, x) if layer.layer.positions else None
             self._set(layer, *parameters[index])
 
-    def _input_of(self, layer: ModuleLayer, x: Tensor) -> Tensor:
+    def _input_of(self, layer: ModuleLayer, x: Tensor) -> Tensor | None:
         inputs: list[Tensor] = []
 
-        def reached(part: nn.Module, arguments: Any) -> None:
-            inputs.append(arguments[0])
+        def reached(part: nn.Module, arguments: Any, keywords: Any) -> None:
+            inputs.append([*arguments, *keywords.values()][0])
             raise _Reached
 
         # Of a weight that several modules share, any may be the first.
         sharing = [p for p in self._copy.modules() if isinstance(p, LAYERS) and p.weight is layer.module.weight]
-        hooks = [part.register_forward_pre_hook(reached) for part in sharing]
+        hooks = [part.register_forward_pre_hook(reached, with_kwargs=True) for part in sharing]
         try:
             with torch.no_grad():
                 self._copy(x.clone())
@@ -109,44 +122,46 @@ class ModuleNetwork:
         finally:
             for hook in hooks:
                 hook.remove()
-        return inputs[0]
+        return inputs[0] if inputs else None
 
     def _set(self, layer: ModuleLayer, W: Array, b: Array) -> None:
         with torch.no_grad():
-            layer.weight.copy_(layer.to_torch(torch.from_numpy(np.asarray(W, np.float64))))
+            layer.weight.copy_(layer.to_torch(torch.from_numpy(np.asarray(W))))
             if layer.bias is not None:
-                layer.bias.copy_(torch.from_numpy(np.asarray(b, np.float64)))
+                layer.bias.copy_(torch.from_numpy(np.asarray(b)))
 
     def affine(self, layer: int, inputs: Tensor | None, W: Array, b: Array | None = None) -> Array:
         """Return a layer's pre-activations `[images · positions, groups · fan_out]`.
 
         They are zero for a layer that no pass uses, and for an embedding, which adds up nothing.
         """
-        own = self._layers[layer]
+        own = self._copied_layers[layer]
         units = own.layer.groups * own.layer.shape[-1]
         if inputs is None or isinstance(own.module, nn.Embedding):
             return np.zeros((1, units))
-        values = {"weight": own.to_torch(torch.from_numpy(np.ascontiguousarray(W, np.float64)))}
+        values = {"weight": own.to_torch(torch.from_numpy(np.ascontiguousarray(W)).to(inputs.dtype))}
         if own.layer.has_bias:
-            values["bias"] = (
-                torch.zeros(units).double() if b is None else torch.from_numpy(np.ascontiguousarray(b, np.float64))
+            values["bias"] = torch.from_numpy(np.zeros(units) if b is None else np.ascontiguousarray(b)).to(
+                inputs.dtype
             )
         with torch.no_grad():
             z: Tensor = functional_call(own.module, values, (inputs,))
         z = z if isinstance(own.module, nn.Linear) else z.movedim(_channel(z, own), -1)
-        return z.reshape(-1, units).numpy()
+        return z.reshape(-1, units).double().numpy()
 
     def batch_loss(self, weights: Sequence[Tensor], biases: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch, which can be differentiated twice."""
         values: dict[str, Tensor] = {}
-        for layer, W, b in zip(self._layers, weights, biases, strict=True):
-            values[f"{layer.name}.weight".lstrip(".")] = layer.to_torch(W)
+        for layer, W, b in zip(self._copied_layers, weights, biases, strict=True):
+            dtype = layer.weight.dtype
+            values[f"{layer.name}.weight".lstrip(".")] = layer.to_torch(W.to(dtype))
             if layer.layer.has_bias:
-                values[f"{layer.name}.bias".lstrip(".")] = b
+                values[f"{layer.name}.bias".lstrip(".")] = b.to(dtype)
         height, width, channels = self.shape
-        x = images.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
-        output = functional_call(self._copy, values, (x,))
-        return pytorch.loss(self.loss, self.output_activation, output, labels)
+        x = images.to(dtype).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+        with sdpa_kernel(SDPBackend.MATH):  # the fast attention has no second derivative
+            output = functional_call(self._copy, values, (x,))
+        return pytorch.loss(self.loss, self.output_activation, output, labels).double()
 
 
 def _channel(z: Tensor, layer: ModuleLayer) -> int:

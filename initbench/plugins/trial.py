@@ -80,7 +80,8 @@ def tried(check: Mapping[str, Any]) -> tuple[str, Results]:
                 function = {"activation": _activation, "loss": _loss, "optimizer": _optimizer}[kind]
                 why = next(filter(None, (function(name, number, results) for number in inputs)), "")
     except (Exception, SystemExit) as error:
-        return _failure(error, kind, name), results
+        own_name = name if "@" in name else check.get("module", {}).get("model", name)
+        return _failure(error, kind, own_name), results
     return why, results
 
 
@@ -181,18 +182,23 @@ def _initializer(
 ) -> str:
     shapes = [tuple(map(int, shape)) for shape in layers]
     if schemes.is_network_scheme(name):
-        if "@" not in name:  # one of initbench's, with an own activation
-            return schemes.unfit(name, shapes, activation, is_perceptron=module is None)
-        model: Network
-        if module:
-            model = _of_module(module, activation, output_activation, loss)
-        else:
-            sizes = [min(size, 64) for size in (shapes[0][0], *(shape[1] for shape in shapes))]
-            chained = tuple(itertools.pairwise(sizes))
-            model = Model(chained, _batches(sizes[0], sizes[-1]), activation, output_activation, loss)
+        if "@" not in name:  # one of initbench's, with an own activation or an own model
+            why = schemes.unfit(name, shapes, activation, is_perceptron=module is None)
+            if why or not module or "@" not in module["model"]:
+                return why
+        record, parameters = INITIALIZERS.lookup(name)
+        if "@" not in name:  # one step shows whether the scheme can see the model
+            parameters |= {p.name: 1 for p in record.parameters if p.name in ("steps", "iterations")}
 
         def of_network(seed: int) -> Any:
-            pairs = INITIALIZERS.call(name, model, seed=seed, dtype=np.float32)
+            model: Network
+            if module:
+                model = _of_module(module, activation, output_activation, loss)
+            else:
+                sizes = [min(size, 64) for size in (shapes[0][0], *(shape[1] for shape in shapes))]
+                chained = tuple(itertools.pairwise(sizes))
+                model = Model(chained, _batches(sizes[0], sizes[-1]), activation, output_activation, loss)
+            pairs = record.function(model, **parameters, seed=seed, dtype=np.float32)
             return [array for pair in pairs for array in pair]
 
         return "" if _repeats(of_network, seeds, "", results) else not_repeated(name)

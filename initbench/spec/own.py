@@ -253,8 +253,12 @@ def _checks(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source]) 
     ):
         shapes = network.architecture.shapes
         for name in axes[setting]:
-            if _is_loaded(name) or any(map(_is_loaded, functions)):
-                matters = key if "@" in name else len(shapes), functions if _sees_activations(name) else ()
+            looks_at_own = schemes.is_network_scheme(name) and _is_loaded(network.model)
+            if looks_at_own or _is_loaded(name) or any(map(_is_loaded, functions)):
+                matters = (
+                    key if "@" in name or looks_at_own else len(shapes),
+                    functions if _sees_activations(name) else (),
+                )
                 check = {"kind": "initializer", "name": name, "layers": shapes, "loss": axes["loss"][0]}
                 check |= {
                     "activation": functions[0],

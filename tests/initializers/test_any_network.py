@@ -224,6 +224,64 @@ def test_layers_that_share_their_weights_are_filled_once():
         assert len(schemes.parameters(name, "zeros", net, 0)) == 1
 
 
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+
+    def forward(self, x):
+        x = self.embed(x[:, 0])
+        return self.head((x + self.attention(x, x, x, need_weights=False)[0]).mean(dim=1))
+
+
+class Recurrent(nn.Module):
+    """Its forward makes a state of float32, with which weights of float64 cannot compute."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        state = torch.zeros(len(x), 5)
+        for row in range(x.shape[2]):
+            state = self.cell(x[:, 0, row], state)
+        return self.head(input=state)
+
+
+class Tokens(nn.Module):
+    """An embedding of the pixels, tied to the layer behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.out = nn.Embedding(16, 6), nn.Linear(6, 16, bias=False)
+        self.out.weight, self.head = self.embed.weight, nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.out(self.embed((x * 15).long().flatten(1)).mean(dim=1))))
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [(Attention, [(4, 6), (6, 6), (6, 3)]), (Recurrent, [(5, 3)]), (Tokens, [(6, 16), (16, 3)])],
+)
+def test_modules_with_attention_states_of_float32_or_embeddings_are_filled(make, shapes):
+    generator = np.random.default_rng(0)
+    batches = [(generator.random((9, 16)), generator.integers(0, 3, 9)) for _ in range(2)]
+    net = ModuleNetwork(make(), (4, 4, 1), 3, batches, "tanh")
+    assert [*net.layers] == shapes
+    for name in ("he_normal", "lsuv", "within_layer", "metainit(steps=2)", "gradinit(iterations=3)"):
+        if make is Tokens and name.startswith("metainit"):
+            with pytest.raises(ValueError, match=r"N\(0, 1\) pixels, which this network does not take.*; allowed"):
+                schemes.parameters(name, "zeros", net, 0)
+            continue
+        for (W, b), shape in zip(schemes.parameters(name, "zeros", net, 0), shapes, strict=True):
+            assert W.shape == shape
+            assert np.isfinite(W).all()
+            assert np.isfinite(b).all()
+    assert {p.dtype for p in net.module.parameters()} == {torch.float32}  # the module itself is left alone
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Convolutions, against PyTorch
 

@@ -87,6 +87,35 @@ def test_a_scheme_of_layers_gets_the_shape_and_the_fan_in_of_convolutions():
     assert "ValueError: too many values to unpack" in tried(dense_only)[0]
 
 
+def test_a_scheme_of_initbench_is_tried_on_an_own_model_that_it_looks_at():
+    code = """
+import torch
+from torch import nn
+
+def tokens(channels, height, width, classes):
+    return nn.Sequential(Pixels(), nn.Embedding(4, 3), nn.Flatten(), nn.Linear(3 * height * width, classes))
+
+def fragile(channels, height, width, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(height * width, classes), Fragile())
+
+class Pixels(nn.Module):
+    def forward(self, x):
+        return (x * 3).long().flatten(1)
+
+class Fragile(nn.Module):
+    def forward(self, x):
+        assert x.dtype == torch.float32  # so it computes in float32
+        return torch.from_numpy(x.numpy())
+"""
+    layers = [(784, 10)]
+    tokens, fragile = loaded(code, "tokens"), loaded(code, "fragile")
+    assert tried("lsuv", tokens, layers=layers)[0] == ""
+    assert tried("metainit", tokens, layers=layers)[0].startswith("metainit computes on images of N(0, 1) pixels")
+    why = tried("gradinit", fragile, layers=layers)[0]
+    assert why.startswith("mine.py, line 18, in Fragile.forward: RuntimeError")
+    assert tried("lsuv", fragile, layers=layers)[0] == tried("he_normal", fragile, layers=layers)[0] == ""
+
+
 def test_a_grid_has_a_trial_for_each_network_that_its_initializers_fill():
     name = loaded("def f(shape):\n    raise AssertionError\n")
     axes = {
