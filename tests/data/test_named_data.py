@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import os
+import pathlib
 import pickle
 import random
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 import mutate
 import numpy as np
 import pytest
+import torch
 from command import ended
 from idx import write_folder
 from watch import limited, watched
@@ -27,6 +29,7 @@ from initbench.data import cifar, datasets, idx, known
 from initbench.errors import UserError
 from initbench.execution.cluster import dask_worker
 from initbench.results.experiment import standalone_text
+from initbench.scripts import data
 from initbench.spec import grid
 
 
@@ -115,6 +118,27 @@ def test_each_split_of_emnist_in_one_folder_has_its_name(tmp_path):
     assert letters.name == digits.name.replace("digits", "letters")  # the same images, and labels 1 to 3 become 0 to 2
     assert letters.classes == 3
     assert sorted(letters.contents()) == sorted(idx.stems("letters"))
+
+
+@pytest.mark.parametrize("kind", ["plain", "emnist", "npz"])
+def test_a_script_reads_the_arrays_of_its_data_set(tmp_path, kind):
+    write_folder(tmp_path / "x", label=lambda n, count: n % 3 + (kind == "emnist"))
+    value = {"idx": "x"}
+    if kind == "emnist":
+        for path in list((tmp_path / "x").iterdir()):
+            path.rename(tmp_path / "x" / f"emnist-mnist-{path.name.replace('t10k', 'test')}")
+    if kind == "npz":
+        arrays = datasets.find(value).load()
+        whole = {"x_train": arrays.train_images / 7, "y_train": arrays.train_labels + 1}
+        whole |= {"x_val": arrays.train_images[:5] / 7, "y_val": arrays.train_labels[:5] + 1}
+        np.savez("small.npz", **whole, x_test=arrays.test_images / 7, y_test=arrays.test_labels + 1)
+        value = {"npz": "small.npz"}
+    source = datasets.find(value)
+    names = {"np": np, "torch": torch, "gzip": gzip, "pathlib": pathlib, "os": os, "DATA": data.path(source)}
+    exec("\n".join(data.read_lines(source, {})), names)
+    arrays = source.load()
+    for name, array in zip(("x_train", "y_train", "x_test", "y_test"), list(vars(arrays).values())[:4], strict=True):
+        np.testing.assert_array_equal(names[name], array)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
