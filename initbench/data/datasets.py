@@ -37,7 +37,7 @@ DATASETS = {
 
 ALLOWED = (
     f"{', '.join(map(repr, ['mnist', *KNOWN]))}, or a table with a path: {{ idx = 'a folder of IDX files' }}, "
-    "{ npz = 'a file of arrays' }, { cifar10 = 'the folder of its batches' }"
+    "{ npz = 'a file of arrays' }, { cifar10 = 'the folder of its batches' }, or 'my_data.py:load'"
 )
 
 # What a spreadsheet reads as a formula: one of these characters at the start of a cell, also after spaces or quotes;

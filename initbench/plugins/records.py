@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import numpy as np
 
 from initbench.data.arrays import Arrays
-from initbench.data.conversion import from_mapping
-from initbench.data.own import LOADERS, Loader
+from initbench.data.own import LOADERS, Loader, arrays_of
 from initbench.errors import PluginError, UserError, shown
 from initbench.initializers._base import INITIALIZERS, NETWORK, WEIGHTS, WEIGHTS_OR_BIAS, Initializer, floating
 from initbench.initializers.model import Network
@@ -379,22 +378,12 @@ def _dataset(
     def load(**parameters: Any) -> Arrays:
         seed_generators()
         value = called(**parameters)
-        if not isinstance(value, Mapping):
-            required = "a dict of arrays with the keys x_train, y_train, x_test, y_test"
-            raise PluginError(f"{origin}: returned {type(value).__name__}; allowed: {required}")
         try:
-            return from_mapping({str(key): _as_array(item) for key, item in value.items()})
+            return arrays_of(value)
         except (UserError, ValueError) as error:  # a ragged list is a ValueError
             raise PluginError(f"{origin}: {str(error).splitlines()[0]}") from None
 
     return Loader(**fields, function=load)
-
-
-def _as_array(value: Any) -> Any:
-    """Return a tensor or a list as an array; anything else as it is."""
-    if type(value).__module__ == "torch" and hasattr(value, "detach"):
-        return value.detach().cpu().numpy()
-    return np.asarray(value) if isinstance(value, list | tuple) else value
 
 
 # ---------------------------------------------------------------------------------------------------------------------

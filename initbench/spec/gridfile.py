@@ -446,7 +446,8 @@ def to_toml(
         document["equivalent_within"] = equivalent_within
     document |= {"grid": {}, "model": {}, "training": {}}
     for setting, values in axes.items():
-        if setting == "train_size" and values == (None,):
+        is_hidden = setting == "hidden" and PERCEPTRON not in axes["model"]
+        if is_hidden or (setting == "train_size" and values == (None,)):
             continue
         if setting == "hidden" and PERCEPTRON not in axes["model"]:
             continue  # only a perceptron has hidden layers to set

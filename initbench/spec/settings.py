@@ -50,8 +50,25 @@ def _probe_model(name: str) -> None:
     MODELS.call(name)
 
 
-def _named(registry: Registry[Any], probe: Callable[[str], None], only: str = "", also: str = "") -> Any:
-    """Return the type of a setting that names a registry's record: accepts any form, yields the canonical string."""
+# A function of a user's file as a grid file may name it: my_models.py:build, as a string or in a table.
+IN_FILE = r"^.+\.py:[A-Za-z_]\w*"
+IN_FILE_FORMS: tuple[dict[str, Any], ...] = (
+    {"type": "string", "pattern": rf"{IN_FILE}(\(.*\))?$"},
+    {"type": "object", "properties": {"name": {"type": "string", "pattern": f"{IN_FILE}$"}}, "required": ["name"]},
+)
+
+
+def _named(
+    registry: Registry[Any],
+    probe: Callable[[str], None],
+    only: str = "",
+    also: str = "",
+    others: Sequence[dict[str, Any]] = (),
+) -> Any:
+    """Return the type of a setting that names a registry's record: accepts any form, yields the canonical string.
+
+    `others` are JSON schemas of forms that are resolved before.
+    """
 
     def resolve(value: object) -> str:
         return also if also and value == also else str(registry.resolve(value, only, also))
@@ -61,7 +78,7 @@ def _named(registry: Registry[Any], probe: Callable[[str], None], only: str = ""
             probe(name)
 
     schema = {
-        "anyOf": _forms(registry, only, also),
+        "anyOf": [*_forms(registry, only, also), *others],
         "description": f"{registry.article}, by name or as a table",
     }
     return Annotated[str, BeforeValidator(partial(_canonical, resolve, probe_entry)), WithJsonSchema(schema)]
@@ -162,6 +179,7 @@ Dataset = Annotated[
                     }
                     for form, summary in datasets.FORMATS.items()
                 ),
+                *IN_FILE_FORMS,
             ]
         }
     ),
@@ -217,7 +235,7 @@ RULES: dict[str, Setting] = {
         "identity",
         "an activation, or 'same'",
     ),
-    "model": Setting(_named(MODELS, _probe_model), "model", "perceptron", "a model"),
+    "model": Setting(_named(MODELS, _probe_model, others=IN_FILE_FORMS), "model", "perceptron", "a model"),
     "hidden": Setting(
         Hidden, "model", [128], "a list of widths from 1 to 65536, such as [128, 128]; [] for no hidden layer"
     ),
@@ -364,9 +382,11 @@ def schema() -> dict[str, Any]:
             if key in RULES and RULES[key].default is not None and table.get("title") != "grid":
                 property_["default"] = RULES[key].default
     sections = {name: whole["properties"].pop(name) for name in SECTIONS}
+    sections["dataset"] = whole["properties"]["dataset"]
     with_plugins = {name: {"$ref": f"#/$defs/{name}_with_plugins"} for name in SECTIONS}
+    with_plugins["dataset"] = _with_own_functions(sections["dataset"])
     whole["$defs"] |= {f"{name}_with_plugins": _with_own_functions(whole["$defs"][name]) for name in SECTIONS}
-    whole["properties"] |= {name: {"type": "object"} for name in SECTIONS}
+    whole["properties"] |= {"dataset": {}, **{name: {"type": "object"} for name in SECTIONS}}
     whole["if"] = {"required": ["plugins"]}
     return {**whole, "then": {"properties": with_plugins}, "else": {"properties": sections}}
 

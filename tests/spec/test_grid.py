@@ -389,9 +389,14 @@ def test_the_schema_takes_what_is_valid_and_refuses_what_is_not():
     valid.append(
         {"grid": axes, "model": {"bias_initializer": "ones"}, "dataset": {"idx": "x"}, "equivalent_within": 0.2}
     )
+    in_file = {"name": "my_models.py:build", "units": 3}
+    valid.append({"grid": {"model": ["lenet5", in_file]}, "dataset": "my_data.py:load"})
+    valid.append({"plugins": ["x.py"], "model": {"model": "build"}, "dataset": {"name": "load", "n": 3}})
     for document in valid:
         validator.validate(document)
     for wrong in (
+        {"model": {"model": "build"}},
+        {"dataset": "load"},
         {"grid": {"initializer": ["he_norml"]}},
         {"grid": {"seed": 0}},
         {"grid": {"hidden": [8]}},
