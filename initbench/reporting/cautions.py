@@ -36,9 +36,9 @@ def cautions(sources: Iterable[Source]) -> list[str]:
             remedy = "Shuffle the training images together with their labels"
             own = has_own_validation_split(source)
             first = f", the first {source.validation_size:,} training images,"
-            images = f" of {source.validation_size:,} images" if own else first
+            validation = f" of {source.validation_size:,} images" if own else first
             lines.append(
-                f"{name}: the validation split{images} {reason}. "
+                f"{name}: the validation split{validation} {reason}. "
                 f"The leader and the speed of learning are judged on it and mean little; {decision}. "
                 + (remedy if sorted_by_class else _remedy("validation" if own else "training", chance.validation))
             )

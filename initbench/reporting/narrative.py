@@ -235,7 +235,7 @@ def failures(
 
 
 def evidence(frame: pd.DataFrame, seeds: int, images: str = "images") -> str:
-    """Say what the answer is based on; `seeds` is the largest number of a configuration, `images` what they are called."""
+    """Say what the answer is based on; `seeds` is the largest number of a configuration, `images` their name."""
     configurations = frame.groupby([s for s in SETTINGS if s != "seed"], observed=True)
     upto = "up to " if configurations["seed"].nunique().min() < seeds else ""
     sizes = listed([f"{n:,}" for n in dict.fromkeys(frame["train_size"])])

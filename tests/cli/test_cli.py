@@ -68,7 +68,7 @@ def test_without_docstrings_all_lists_and_every_help_are_the_same(tmp_path):
     assert "      All zeros: W = 0.\n" in bare
     assert "Constant schemes: every weight the same\n" in bare
     assert "Train a grid and write its report. Cells that are trained already are not trained again." in bare
-    assert bare.count("STATUS 0\n") == 8 + len(app.registered_commands)
+    assert bare.count("STATUS 0\n") == 9 + len(app.registered_commands)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "initializers"], ["--version"]])
