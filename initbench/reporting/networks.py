@@ -289,12 +289,16 @@ def _of_normalization(networks: Sequence[Network]) -> list[str]:
     return sentences
 
 
+def noise(grid: Grid) -> list[str]:
+    """Return what changes training at random, and neither validation nor test."""
+    return ["dropout"] * any(grid.axes["dropout"]) + ["augmentation"] * (set(grid.axes["augment"]) != {"none"})
+
+
 def _of_noise(grid: Grid) -> list[str]:
     """Say under which conditions the training loss is measured, where validation and test have others."""
-    noise = ["dropout"] * any(grid.axes["dropout"]) + ["augmentation"] * (set(grid.axes["augment"]) != {"none"})
-    if not noise:
+    both = " and ".join(noise(grid))
+    if not both:
         return []
-    both = " and ".join(noise)
     return [
         f"Training losses are measured with {both}, validation and test without: a training loss above the validation "
         "loss is expected."

@@ -260,6 +260,8 @@ def _method(evidence: Evidence) -> dict[str, Any]:
             ]
         ),
         "networks": [(None, row) for row in networks.rows(evidence.networks)],
+        "skips_zeros": any(network.is_perceptron and network.normalization == "none" for network in evidence.networks),
+        "noise": numbers.listed(networks.noise(grid)),
         "about_networks": networks.explanations(grid, evidence.networks),
         "fixed": _fixed(grid),
         "axes": grid.shape,

@@ -127,11 +127,13 @@ def csv_bytes(frame: "pd.DataFrame") -> bytes:
     """Return a tidy table as the bytes of a CSV file.
 
     `hidden` is written as in a grid file, `[12, 10]`: a spreadsheet reads `12-10` as a date, and the empty string of no
-    hidden layer is read as a missing value. Some cell ids, such as `12345678e90123456789`, look like numbers; they are
-    written as they are, and a spreadsheet must import that column as text.
+    hidden layer is read as a missing value, which it is of models other than perceptrons. Some cell ids, such as
+    `12345678e90123456789`, look like numbers; they are written as they are, and a spreadsheet must import that column
+    as text.
     """
     spelled = {widths: f"[{widths.replace('-', ', ')}]" for widths in frame["hidden"].unique()}
-    return frame.assign(hidden=frame["hidden"].map(spelled)).to_csv(index=False, lineterminator="\n").encode()
+    hidden = frame["hidden"].map(spelled).astype(object).where(frame["model"] == "perceptron", "")
+    return frame.assign(hidden=hidden).to_csv(index=False, lineterminator="\n").encode()
 
 
 def _concatenated(ids: Sequence[str], tables: Iterable[pa.Table]) -> tuple[dict[str, "array[Any]"], list[str]]:

@@ -81,7 +81,9 @@ class Cell(NamedTuple):
     @property
     def label(self) -> str:
         """The cell in a few words, for messages."""
-        network = f"hidden {self.hidden}" if self.hidden else "no hidden layer"
+        network = self.model
+        if network == "perceptron":
+            network = f"hidden {self.hidden}" if self.hidden else "no hidden layer"
         training = f"{self.loss}, {self.optimizer} at {self.learning_rate}"
         functions = shorten_digests(f"{self.initializer}, {self.activation}, {network}, {training}")
         return f"cell {self.id} ({functions}, seed {self.seed})"

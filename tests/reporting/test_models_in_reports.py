@@ -1,8 +1,10 @@
 """What people read about networks beyond the perceptron, their data and their training."""
 
+import io
 import re
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from command import ended
 from frames import frame_of_grid
@@ -15,6 +17,7 @@ from initbench.reporting.answers import answers, title, warnings
 from initbench.reporting.cautions import cautions
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.methods import methods
+from initbench.results.table import csv_bytes
 from initbench.spec import grid
 from initbench.spec.cell import LATER
 from initbench.spec.settings import RULES
@@ -221,3 +224,10 @@ def test_data_without_height_and_width_are_examples_and_may_bring_their_own_vali
     small = replace(source, majority_class_validation_share=0.9, validation_size=10)
     assert "the validation split of 10 images does not separate" in cautions([small])[0]
     assert "Provide more validation images" in cautions([small])[0]
+
+
+def test_a_csv_file_has_hidden_layers_of_perceptrons_alone():
+    frame = frame_of_grid(parsed(model=["perceptron", "lenet5"], hidden=[16, 8]), lambda cell: 0.9)
+    rows = pd.read_csv(io.BytesIO(csv_bytes(frame)))
+    assert set(rows.loc[rows["model"] == "perceptron", "hidden"]) == {"[16, 8]"}
+    assert rows.loc[rows["model"] == "lenet5", "hidden"].isna().all()
