@@ -268,7 +268,7 @@ SENT = [("connection.py", "cloudpickle")]
 RUNS = [
     *(("plugins/loader.py", name) for name in ("exec", "compile", "__import__")),
     *(("plugins/changes.py", name) for name in ("compile", "eval")),
-    ("training/plain.py", "eval"),
+    *((path, "eval") for path in ("training/plain.py", "models/network.py", "models/weights.py")),
 ]
 PACKAGE = Path(ib.__file__).parent
 
