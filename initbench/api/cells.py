@@ -49,8 +49,8 @@ def find(experiment: Experiment, cell: str = "", settings: Mapping[str, object] 
         return cells[0]
     folder = experiment.folder
     if not cells:
-        asked = f"a cell whose id begins with {shown(cell)}" if cell else "a cell with these settings"
-        raise UserError(f"{folder}: has no {asked.removeprefix('a ')}; `initbench script {folder}` lists the ids")
+        sought = f"cell whose id begins with {shown(cell)}" if cell else "cell with these settings"
+        raise UserError(f"{folder}: has no {sought}; `initbench script {folder}` lists the ids")
     varying = [name for name in Cell._fields if len({getattr(candidate, name) for candidate in cells}) > 1]
     lines = [
         f"  {candidate.id}  " + ", ".join(f"{name} {getattr(candidate, name)}" for name in varying)

@@ -137,14 +137,23 @@ def distribution(scheme: str, shape: tuple[int, ...], **arguments: Any) -> "rv_f
     >>> round(float(distribution("he_normal", (784, 256)).std()), 4)
     0.0505
     """
+    single = single_weights(scheme, shape, **arguments)
+    frozen: rv_frozen | None = single and single.frozen()
+    return frozen if frozen and frozen.std() > 0 else None
+
+
+def single_weights(scheme: str, shape: tuple[int, ...], **arguments: Any) -> Any:
+    """Return what a scheme is registered with for each single weight, such as `Normal`; None where there is nothing.
+
+    >>> single_weights("normal(std=0.2)", (784, 256))
+    Normal(mean=0.0, std=0.2)
+    """
     record, parameters = INITIALIZERS.lookup(scheme)
     signature = inspect.signature(record.function)
     parameters |= {name: value for name, value in arguments.items() if name in signature.parameters}
     bound = signature.bind(shape, **parameters)
     bound.apply_defaults()
-    single = record.distribution(**{k: v for k, v in bound.arguments.items() if k not in ("seed", "dtype")})
-    frozen: rv_frozen | None = single and single.frozen()
-    return frozen if frozen and frozen.std() > 0 else None
+    return record.distribution(**{k: v for k, v in bound.arguments.items() if k not in ("seed", "dtype")})
 
 
 def families() -> dict[str, list[str]]:

@@ -100,7 +100,7 @@ def _keys(source: Source) -> list[str]:
 
 
 def _mapping_lines(first: str, keys: str, source: Source) -> list[str]:
-    """Return the lines that read a mapping of arrays; `keys` is a text that has its keys."""
+    """Return the lines that read a mapping of arrays; `keys` is a string that has its keys."""
     spellings = [pair for pair in SPELLINGS.values() if re.search(rf"\b{pair[0].format('train')}\b", keys)]
     spelling = [*spellings, *SPELLINGS.values()][0]
     train, test, val = (tuple(name.format(split) for name in spelling) for split in ("train", "test", "val"))

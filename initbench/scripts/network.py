@@ -18,10 +18,9 @@ from initbench.models.modules import Branch, module
 from initbench.scripts.own import OwnFunction
 from initbench.spec.cell import Cell
 
-# The losses as a script writes them, in terms of `output` and `labels`; `target` are the labels as one-hot rows.
+# The losses as a script writes them, as functions of `output` and `labels`: the lines of the body.
 ONE_HOT = "nn.functional.one_hot(labels, output.shape[1]).to(output.dtype)"
-LOSS_LINES: dict[str, Callable[..., list[str]]] = {
-    "cross_entropy": lambda **smoothing: [f"return nn.functional.cross_entropy(output, labels{_keywords(smoothing)})"],
+LOSS_BODIES: dict[str, Callable[..., list[str]]] = {
     "mse": lambda: [f"return nn.functional.mse_loss(output, {ONE_HOT})"],
     "mae": lambda: [f"return nn.functional.l1_loss(output, {ONE_HOT})"],
     "huber": lambda delta: [f"return nn.functional.huber_loss(output, {ONE_HOT}, delta={delta!r})"],
@@ -30,7 +29,6 @@ LOSS_LINES: dict[str, Callable[..., list[str]]] = {
         f"return (over * (1 - {ONE_HOT})).sum() / output.numel()",
     ],
 }
-
 
 WIDTH = 108  # of the lines that are indented in a script
 MAX_LAYER_LINES = 20
@@ -102,7 +100,7 @@ def network_lines(model: nn.Sequential) -> list[str]:
     """
     units: list[list[str]] = []
     for part in model:
-        if not units or isinstance(part, (nn.Linear, nn.Conv2d, Branch)):
+        if not units or isinstance(part, (nn.Linear, nn.Conv2d, Branch)) or units[-1][0].startswith("Branch("):
             units.append([])
         units[-1].append(expression(part))
     lines = []
@@ -147,12 +145,16 @@ def expression(part: nn.Module) -> str:
 
 
 def loss_lines(cell: Cell, own: Mapping[str, OwnFunction]) -> list[str]:
-    """Return the body of a script's function of `output` and `labels`."""
+    """Return the lines that define `loss_of`, a function of `output` and `labels`."""
     if function := own.get("loss"):
         call = f"{function.called()}(output, labels)" if function.is_class else function.called("output", "labels")
-        return [f"return {call}"]
-    record, parameters = LOSSES.lookup(cell.loss)
-    return LOSS_LINES[record.name](**parameters)
+        body = [f"return {call}"]
+    else:
+        record, parameters = LOSSES.lookup(cell.loss)
+        if record.name == "cross_entropy":
+            return [f"loss_of = nn.CrossEntropyLoss({_keywords(parameters).removeprefix(', ')})"]
+        body = LOSS_BODIES[record.name](**parameters)
+    return ["", "def loss_of(output, labels):", *(f"    {line}" for line in body), ""]
 
 
 def optimizer_line(cell: Cell, own: Mapping[str, OwnFunction]) -> str:

@@ -5,6 +5,7 @@ records that the cell's canonical strings name, and from numbers; other text sta
 `ascii` writes it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from textwrap import wrap
@@ -17,7 +18,6 @@ from initbench.models.built_in import PERCEPTRON
 from initbench.models.modules import Branch
 from initbench.plugins.bundle import Bundle
 from initbench.random.noise import formulas
-from initbench.registry import shorten_digests
 from initbench.scripts import data, network, schemes, steps
 from initbench.scripts.own import OwnFunction, own_functions
 from initbench.spec.cell import LATER, Cell
@@ -30,6 +30,7 @@ WIDTH = 118  # of a comment
 EXACT = "With the same versions on the same kind of processor, there is none."
 ROUNDED = "It begins with rounding, below 1e-6 of a loss, and grows with the epochs."
 
+Expressions = list[tuple[int, str]] | None
 Figures = Sequence[Sequence[float | None]]  # of each epoch, the metrics of the tidy table
 
 
@@ -53,15 +54,14 @@ def program(
     if "model" not in own:
         shapes = [layer.shape for layer in cell.network(source.shape, source.classes).layers]
         nonlinearity = cell.activation if len(shapes) > 1 else cell.output_activation
-        weights = schemes.weights_of(cell.initializer, shapes, nonlinearity)
-        biases = schemes.biases_of(cell.bias_initializer, shapes, nonlinearity)
+        weights = schemes.expressions(cell.initializer, shapes, nonlinearity)
+        biases = schemes.expressions(cell.bias_initializer, shapes, nonlinearity, bias=True)
     start = "" if weights and biases else f"{cell.id}.npz"
 
     def filled(from_file: str, n_stored: int) -> str:
         paths = {name: path for name, path in (("DATA", data.path(source)), ("START", from_file)) if path}
         from_formulas = () if from_file else (weights, biases)
         names = schemes.needed(*from_formulas)
-        constant = schemes.constant(biases) if biases and not from_file else ""
         model = network.network(cell, source.shape, source.classes, own)
         return str(
             _template().render(
@@ -82,7 +82,6 @@ def program(
                 batch_images=data.batch_images(cell),
                 input_lines=data.input_lines(cell, source, cell.model == PERCEPTRON),
                 uses=lambda *some: bool(names & {*some}),
-                constant_bias=constant,
                 log2=formulas.LOG2,
                 numerator=formulas.NUMERATOR,
                 denominator=formulas.DENOMINATOR,
@@ -90,9 +89,8 @@ def program(
                 own_model=network.own_model(cell, source.shape, source.classes, own),
                 has_branches=any(isinstance(part, Branch) for part in model),
                 network_lines=network.network_lines(model),
-                weights=weights,
-                biases=biases,
-                assigned=_assigned,
+                weight_lines=_assigned("W", weights, "(0, layer)", "shape"),
+                bias_lines=_bias_lines(None if from_file else biases),
                 loss_lines=network.loss_lines(cell, own),
                 rate=repr(cell.rate(1)),
                 optimizer_line=network.optimizer_line(cell, own),
@@ -120,12 +118,12 @@ def _remarks(cell: Cell, own: Mapping[str, OwnFunction], start: str, folder: str
     """Return the comments at the top: the settings, and which files the script needs."""
     values = [(name, value) for name, value in cell._asdict().items() if not _is_default(name, value)]
     text = ", ".join(f"{name} {value!a}" for name, value in values)
-    lines = wrap(shorten_digests(text, 20), WIDTH)
+    lines = wrap(f"cell {cell.id}: {text}", WIDTH)
     for function in own.values():
         lines.append(f"It imports {function.name} from {function.file!a}, of digest {function.digest}, beside it.")
     if start:
-        lines.append("The initial weights are read from a file, because their scheme needs more than the seed:")
-        lines.append(ascii(f"initbench trace {folder} {cell.id} {start}")[1:-1])
+        lines.append("The initial weights are read from a file: their scheme takes more than a few lines of formulas.")
+        lines.append(f"To write it: initbench trace {ascii(folder)[1:-1]} {cell.id} {start}")
     return lines
 
 
@@ -140,12 +138,22 @@ def _rows(stored: Figures, n_stored: int) -> list[tuple[int, list[str]]]:
     return [(epoch, ["nan" if value is None else repr(float(value)) for value in stored[epoch]]) for epoch in epochs]
 
 
-def _assigned(name: str, expressions: Sequence[tuple[int, str]]) -> list[str]:
+def _bias_lines(expressions: Expressions) -> list[str]:
+    """Return the lines that set the bias of a layer; without expressions, `b` has it."""
+    if expressions and (number := schemes.constant(expressions)):
+        return [f"module.bias.data.fill_({number})"]
+    lines = _assigned("b", expressions, "(1, layer)", "module.bias.shape")
+    return [*lines, "module.bias.data.copy_(torch.from_numpy(b))"]
+
+
+def _assigned(name: str, expressions: Expressions, stream: str, shape: str) -> list[str]:
     """Return the lines that set an array of a layer, by an expression for each run of layers."""
-    if len(expressions) == 1:
-        return network.wrapped(f"{name} = {expressions[0][1]}")
     lines = []
-    for number, (end, expression) in enumerate(expressions):
-        condition = "else:" if number == len(expressions) - 1 else f"{'el' * (number > 0)}if layer <= {end}:"
-        lines += [condition, *(f"    {line}" for line in network.wrapped(f"{name} = {expression}"))]
+    for number, (end, expression) in enumerate(expressions or ()):
+        line = re.sub(r"\bshape\b", shape, expression.replace("stream", stream))
+        assignment = network.wrapped(f"{name} = {line}")
+        if len(expressions or ()) == 1:
+            return assignment
+        condition = "else:" if number == len(expressions or ()) - 1 else f"{'el' * (number > 0)}if layer <= {end}:"
+        lines += [condition, *(f"    {part}" for part in assignment)]
     return lines

@@ -1,6 +1,5 @@
 """The lines of a script that draw the initial weights and biases of a cell, each scheme by its own formula."""
 
-import math
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -8,10 +7,10 @@ from itertools import groupby
 from typing import Any
 
 from initbench.initializers import INITIALIZERS
-from initbench.initializers._base import Normal, TruncatedNormal, Uniform
+from initbench.initializers._base import Normal, Shape, TruncatedNormal, Uniform, fans
 from initbench.initializers.model import positions
 from initbench.initializers.scaling import variance_scaling_distribution
-from initbench.initializers.schemes import of_layers
+from initbench.initializers.schemes import is_network_scheme, of_layers, single_weights
 from initbench.random.noise import MAX_BOUND
 
 # The fans of variance scaling, in the names of a script.
@@ -43,33 +42,22 @@ WEIGHT_FORMULAS = {
 }
 
 
-def weights_of(initializer: str, shapes: Sequence[tuple[int, ...]], activation: str) -> list[tuple[int, str]] | None:
-    """Return the expressions of the layers' weights, each with the last layer that it is for; None if there is none.
+def expressions(
+    initializer: str, shapes: Sequence[Shape], activation: str, bias: bool = False
+) -> list[tuple[int, str]] | None:
+    """Return the expressions of the layers' weights, or biases, each with the last layer that it is for.
 
-    An expression is in terms of `stream`, `shape`, `fan_in` and `fan_out`.
+    `shapes` are those of the weights. An expression is in terms of `stream`, `shape`, `fan_in` and `fan_out`. None if a
+    script does not draw them.
     """
-    schemes = of_layers(initializer, len(shapes))
-    if len(schemes) != len(shapes):  # a scheme of whole networks
+    depth = len(shapes)
+    schemes = of_layers(initializer, depth)
+    if len(schemes) != depth or is_network_scheme(initializer):
         return None
-    supplied = [
-        {"activation": activation, "position": position, "depth": len(shapes)} for position in positions(len(shapes))
-    ]
-    lines = [_expression(*arguments) for arguments in zip(schemes, shapes, supplied, strict=True)]
-    return _grouped(lines)
-
-
-def biases_of(initializer: str, shapes: Sequence[tuple[int, ...]], activation: str) -> list[tuple[int, str]] | None:
-    """Return the expressions of the layers' biases, as `weights_of` does."""
     lines = []
-    schemes = of_layers(initializer, len(shapes))
-    for scheme, shape, position in zip(schemes, shapes, positions(len(shapes)), strict=True):
-        supplied = {
-            "activation": activation,
-            "position": position,
-            "depth": len(shapes),
-            "fan_in": math.prod(shape[:-1]),
-        }
-        lines.append(_expression(scheme, shape[-1:], supplied))
+    for scheme, shape, position in zip(schemes, shapes, positions(depth), strict=True):
+        supplied = {"activation": activation, "position": position, "depth": depth, "fan_in": fans(shape)[0]}
+        lines.append(_expression(scheme, shape[-1:] if bias else shape, supplied))
     return _grouped(lines)
 
 
@@ -84,7 +72,7 @@ def _grouped(lines: Sequence[str | None]) -> list[tuple[int, str]] | None:
     return grouped
 
 
-def _expression(scheme: str, shape: tuple[int, ...], supplied: dict[str, Any]) -> str | None:
+def _expression(scheme: str, shape: Shape, supplied: dict[str, Any]) -> str | None:
     """Return the expression of one layer's array; None for a scheme that is not written as one."""
     if "@" in scheme:
         return None
@@ -97,8 +85,9 @@ def _expression(scheme: str, shape: tuple[int, ...], supplied: dict[str, Any]) -
     if (own.func if isinstance(own, partial) else own) is variance_scaling_distribution:
         settings: dict[str, Any] = {"scale": 1.0, "mode": "fan_in", "distribution": "truncated_normal"}
         return _scaled(**settings | keywords | parameters)
-    taken = {name: value for name, value in supplied.items() if name in record.supplied}
-    return None if "@" in str(taken.get("activation")) else _drawn(own(shape, **parameters, **taken))
+    if "activation" in record.supplied and "@" in supplied["activation"]:
+        return None
+    return _drawn(single_weights(scheme, shape, **supplied))
 
 
 def _drawn(distribution: Any) -> str | None:

@@ -7,12 +7,10 @@ def epoch_lines(cell: Cell, is_random: bool) -> list[str]:
     """Return the lines before the steps of an epoch."""
     lines = []
     if is_random:  # dropout, or an own function
-        lines += [
-            "seed = np.random.SeedSequence(SEED, spawn_key=(4, epoch)).generate_state(1, np.uint64)",
-            "torch.manual_seed(int(seed[0]))",
-        ]
+        seed = "np.random.SeedSequence(SEED, spawn_key=(4, epoch)).generate_state(1, np.uint64)[0]"
+        lines.append(f"torch.manual_seed(int({seed}))")
     if cell.lr_schedule == "exponential" and not cell.has_step_rates:
-        lines += _set_rate(f"RATE * {1 - cell.lr_decay!r} ** (epoch - 1)")
+        lines.append(_set_rate(f"RATE * {1 - cell.lr_decay!r} ** (epoch - 1)"))
     return lines
 
 
@@ -29,11 +27,12 @@ def step_lines(cell: Cell) -> list[str]:
     if warmup:
         factor = f"(t + 1) / {warmup} if t < {warmup} else {factor}"
     rate = f"RATE * {1 - cell.lr_decay!r} ** (epoch - 1)" if cell.lr_schedule == "exponential" else "RATE"
-    return [f"t = (epoch - 1) * {steps} + step", f"factor = {factor}", *_set_rate(f"{rate} * factor")]
+    return [f"t = (epoch - 1) * {steps} + step", f"factor = {factor}", _set_rate(f"{rate} * factor")]
 
 
-def _set_rate(rate: str) -> list[str]:
-    return ["for group in optimizer.param_groups:", f'    group["lr"] = RATE * ({rate} / RATE)']
+def _set_rate(rate: str) -> str:
+    """Return the line that sets the learning rate, rounded as in the plain loop, which keeps the ratios of groups."""
+    return f'optimizer.param_groups[0]["lr"] = RATE * ({rate} / RATE)'
 
 
 def gradient_lines(cell: Cell) -> list[str]:

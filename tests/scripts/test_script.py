@@ -1,0 +1,262 @@
+"""The script of a cell: it prints the figures of the experiment, and draws the weights of initbench."""
+
+import ast
+import dataclasses
+import math
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from cells import make_cell
+from command import ended
+
+import initbench as ib
+from initbench.data import datasets
+from initbench.initializers import INITIALIZERS
+from initbench.initializers._base import fans
+from initbench.random import streams
+from initbench.scripts import schemes
+from initbench.scripts.program import MAX_LINES, program
+from initbench.spec.columns import METRICS
+from initbench.training import plain, stack
+from initbench.training.data import Data
+from initbench.training.plain import PlainData
+
+
+@pytest.fixture(scope="module")
+def digits(mnist, tmp_path_factory):
+    """The first 600 training and 120 test images of MNIST, as a folder of IDX files."""
+    folder = tmp_path_factory.mktemp("digits")
+    for stem, images, labels, count in (
+        ("train", mnist.train_images, mnist.train_labels, 600),
+        ("t10k", mnist.test_images, mnist.test_labels, 120),
+    ):
+        header = struct.pack(">4B3I", 0, 0, 8, 3, count, 28, 28)
+        (folder / f"{stem}-images-idx3-ubyte").write_bytes(header + images[:count].tobytes())
+        header = struct.pack(">4BI", 0, 0, 8, 1, count)
+        (folder / f"{stem}-labels-idx1-ubyte").write_bytes(header + labels[:count].tobytes())
+    return datasets.find({"idx": str(folder)})
+
+
+def trained(cell, source):
+    """The figures of a cell in its experiment, by epoch; None where they are not numbers."""
+    arrays = source.load()
+    if cell.is_fused:
+        epochs = stack.train([cell], Data(arrays, standardize=cell.standardize))
+    else:
+        epochs = plain.train(cell, PlainData(arrays, standardize=cell.standardize))
+    rows = [[float(getattr(epoch, name)[0]) for name in METRICS] for epoch in epochs]
+    return [[None if math.isnan(value) else value for value in row] for row in rows]
+
+
+def executed(text, monkeypatch, *arguments):
+    """The names that a script defines, executed here."""
+    monkeypatch.setattr(sys, "argv", ["repro.py", *arguments])
+    environment = dict(os.environ)
+    names = {}
+    try:
+        exec(compile(text, "repro.py", "exec"), names)
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        torch.set_deterministic_debug_mode("default")
+    return names
+
+
+MODERN = {
+    "lr_schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "gradient_clipping": 0.5,
+    "standardize": True,
+    "loss": "cross_entropy(label_smoothing=0.1)",
+    "optimizer": "adamw",
+    "learning_rate": 0.01,
+}
+CELLS = {
+    "perceptron": {"hidden": "32-16", "loss": "mse", "output_activation": "tanh"},
+    "perceptron_in_the_plain_loop": {"hidden": "32", "normalization": "batch", "dropout": 0.2, **MODERN},
+    "lenet5": {
+        "model": "lenet5(pooling='max')",
+        "initializer": "he_truncated_normal",
+        "optimizer": "nesterov",
+        "lr_schedule": "exponential",
+        "lr_decay": 0.2,
+    },
+    "convnet": {"model": "convnet(pooling='global')", "normalization": "layer", "augment": "crop_flip", **MODERN},
+    "residual_perceptron": {
+        "model": "residual_perceptron(blocks=2, width=16)",
+        "normalization": "batch",
+        "dropout": 0.1,
+        "initializer": "per_layer(first=he_uniform, hidden=edge_of_chaos, last=zeros)",
+        "bias_initializer": "torch_linear_default",
+    },
+    "allconv": {
+        "model": "allconv(width=8)",
+        "activation": "leaky_relu(negative_slope=0.2)",
+        "loss": "hinge(margin=0.5)",
+    },
+}
+
+
+SLOW = ("lenet5", "residual_perceptron", "allconv")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(cell, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, cell in CELLS.items()],
+)
+def test_a_script_prints_the_figures_of_the_experiment(digits, settings, monkeypatch, capsys):
+    usual = {"dataset": digits.name, "train_size": 500, "batch_size": 64, "epochs": 2, "seed": 3}
+    cell = make_cell(**usual | settings)
+    figures = trained(cell, digits)
+    text = program(cell, digits, figures, {}, {}, "results/small")
+    names = executed(text, monkeypatch)
+    assert text.count("\n") < MAX_LINES
+    assert imported(text) <= {"math", "os", "sys", "gzip", "pathlib", "numpy", "torch"}
+    assert names["largest"] <= (2e-6 if cell.is_fused else 0)
+    assert np.allclose(names["figures"], figures[-1], rtol=1e-5)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4].split()[2:] == [f"{value:.6f}" for value in names["figures"]]
+
+
+def imported(text):
+    """The names of the packages that a script imports."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [getattr(node, "module", "") or alias.name for node in nodes for alias in node.names]
+    return {name.partition(".")[0] for name in names}
+
+
+def functions_of(initializers, seed):
+    """The functions that draw weights in the scripts of cells with these initializers."""
+    drawing = {"words", "quantile", "normal", "uniform", "truncated_normal", "orthogonal", "TRUNCATED_STD"}
+    names = {"np": np, "math": math, "SEED": seed}
+    for initializer in initializers:
+        cell = make_cell(hidden="7", initializer=initializer, seed=seed)
+        text = program(cell, datasets.find("mnist"), [[1.0] * 5] * 2, {}, {}, "results/x")
+        for node in ast.parse(text).body:
+            name = (
+                node.name if isinstance(node, ast.FunctionDef) else getattr(getattr(node, "targets", [0])[0], "id", "")
+            )
+            if name in drawing:
+                exec(compile(ast.Module([node], []), "repro.py", "exec"), names)
+    return names
+
+
+def test_a_script_draws_the_weights_of_initbench_bit_for_bit():
+    names = functions_of(["orthogonal", "he_truncated_normal", "uniform"], 5)
+    written = set()
+    parametrized = ["truncated_normal(lower=-1.0, upper=2.5)", "activation_scaling(distribution='uniform')"]
+    for scheme in [*INITIALIZERS, *parametrized]:
+        record, _ = INITIALIZERS.lookup(scheme)
+        for shape in [(41, 30), (5, 3, 7, 11)]:
+            if "single-layer" not in record.tags or not record.fit.test(shape):
+                continue
+            for layer, line in per_layer(schemes.expressions(scheme, [shape] * 3, "tanh")):
+                fan_in, fan_out = fans(shape)
+                here = {"stream": (0, layer), "shape": shape, "fan_in": fan_in, "fan_out": fan_out}
+                supplied = {"activation": "tanh", "position": POSITIONS[layer], "depth": 3, "fan_in": fan_in}
+                expected = INITIALIZERS.call(scheme, shape, **supplied, seed=streams.weights(5, layer))
+                exactly = 2e-6 if scheme == "orthogonal" else 0  # which multiplies in another order
+                np.testing.assert_allclose(np.float32(eval(line, names, here)), expected, rtol=0, atol=exactly)
+                written.add(record.name)
+    assert written >= {"he_normal", "glorot_uniform", "lecun_truncated_normal", "gpt2", "mup", "kumar", "ones"}
+
+
+POSITIONS = ("first", "hidden", "last")
+
+
+def per_layer(expressions):
+    """The index of each of three layers with its expression; nothing if there are none."""
+    ends = [end for end, _ in expressions or ()]
+    return [(layer, expressions[np.searchsorted(ends, layer)][1]) for layer in range(3 if ends else 0)]
+
+
+HOSTILE = 'a"""b\'\\c\n__import__("os").abort() #'
+
+
+def test_no_text_of_an_experiment_becomes_code(digits):
+    source = dataclasses.replace(digits, name=f"{HOSTILE}@0123456789ab", folder=HOSTILE)
+    cell = make_cell(dataset=source.name, initializer="lsuv", normalization="batch")
+    text = program(cell, source, [[None] * 5] * 2, {"torch": HOSTILE}, {}, HOSTILE)
+    tree = ast.parse(text)
+    assert imported(text) <= {"math", "os", "sys", "gzip", "pathlib", "numpy", "torch"}
+    assert "abort" not in {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert HOSTILE in {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+
+
+def test_a_cell_is_found_by_its_id_or_its_settings(trained, monkeypatch, capsys):
+    folder, frame = trained
+    cell = frame["cell"].iloc[0]
+    status, text, _ = ended(monkeypatch, capsys, "script", folder, cell[:10])
+    assert (status, f"# cell {cell}:" in text) == (0, True)
+    initializer, activation, seed = frame[["initializer", "activation", "seed"]].iloc[0]
+    settings = [f"initializer={initializer}", f"activation={activation}", f"seed={seed}"]
+    options = [word for setting in settings for word in ("--set", setting)]
+    assert ended(monkeypatch, capsys, "script", folder, *options)[1] == text
+    status, _, message = ended(monkeypatch, capsys, "script", folder)
+    assert status == 2
+    assert f"{frame['cell'].nunique()} cells; name one by its id" in message
+    assert all(cell in message for cell in frame["cell"].unique())
+    status, _, message = ended(monkeypatch, capsys, "script", folder, "zz")
+    assert (status, message.count("\n"), "initbench script" in message) == (2, 1, True)
+    status, _, message = ended(monkeypatch, capsys, "trace", folder, cell, "out.txt")
+    assert (status, ".npz" in message) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_script_without_initbench_and_a_trace_repeat_an_experiment(digits, tmp_path):
+    grid = {
+        "dataset": {"idx": digits.folder},
+        "initializer": ["he_normal", "lsuv"],
+        "model": ["lenet5", "perceptron"],
+        "hidden": [16],
+        "seed": 1,
+        "epochs": 2,
+        "batch_size": 50,
+    }
+    result = ib.run(grid, results=tmp_path, progress=False)
+    folder = tmp_path / "experiment"
+    cells = result.frame.drop_duplicates("cell").set_index(["model", "initializer"], drop=False)
+    for key in [("perceptron", "he_normal"), ("lenet5", "lsuv")]:
+        cell = cells.loc[key]
+        trace = tmp_path / f"{cell['cell']}.npz"
+        assert "bit for bit" in ib.trace(folder, cell["cell"], trace)
+        (tmp_path / "repro.py").write_text(ib.script(folder, cell["cell"]))
+        blocked = "import sys; sys.modules['initbench'] = None; import runpy; runpy.run_path('repro.py')"
+        ran = subprocess.run([sys.executable, "-c", blocked], cwd=tmp_path, capture_output=True, text=True, check=True)
+        largest = float(ran.stdout.split("largest difference ")[1].split(";")[0])
+        assert largest <= (2e-6 if cell["model"] == "perceptron" else 0)
+        with np.load(trace) as steps:
+            assert steps["order"].shape == (2, 11, 50)
+            np.testing.assert_allclose(steps["step_losses"][0, :4], first_losses(steps, digits), rtol=1e-5)
+
+
+def first_losses(trace, source):
+    """The losses of the first steps, from the weights and the batches in a trace, by another plain loop."""
+    arrays = source.load()
+    images = arrays.train_images[arrays.validation_size :].reshape(-1, 1, 28, 28) / np.float32(255)
+    labels = arrays.train_labels[arrays.validation_size :].astype(np.int64)
+    count = len(trace["names"])
+    weights = [torch.tensor(trace[f"weights_{layer}"], requires_grad=True) for layer in range(count)]
+    biases = [torch.tensor(trace[f"bias_{layer}"], requires_grad=True) for layer in range(count)]
+    losses = []
+    for rows, rate in zip(trace["order"][0, :4], trace["learning_rates"][0], strict=False):
+        x = torch.from_numpy(images[rows])
+        for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
+            if W.ndim == 4:
+                x = torch.conv2d(x, W.permute(3, 2, 0, 1), b, padding=2 if layer == 0 else 0)
+            else:
+                x = x.flatten(1) @ W + b
+            x = torch.relu(x) if layer < count - 1 else x
+            x = torch.nn.functional.avg_pool2d(x, 2) if W.ndim == 4 else x
+        loss = torch.nn.functional.cross_entropy(x, torch.from_numpy(labels[rows]))
+        gradients = torch.autograd.grad(loss, weights + biases)
+        with torch.no_grad():
+            for parameter, gradient in zip(weights + biases, gradients, strict=True):
+                parameter.sub_(gradient, alpha=float(rate))
+        losses.append(loss.item())
+    return losses
