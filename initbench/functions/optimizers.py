@@ -72,7 +72,7 @@ def _sgd(W: "Tensor", weight_decay: float) -> Update:
     is_plain_sgd=lambda weight_decay: weight_decay == 0,
 )
 def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float, weight_decay: float = 0.0) -> Array:
-    """Plain gradient descent: W ← W − lr · g."""
+    """Plain gradient descent: W ← W − lr · (g + weight_decay · W)."""
     return np.asarray(weights - learning_rate * _decayed(gradient, weights, weight_decay))
 
 

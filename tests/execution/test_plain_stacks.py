@@ -132,8 +132,8 @@ def test_another_precision_with_a_function_without_a_fused_form_is_refused_in_on
     with pytest.raises(UserError) as error:
         grid.parse(text)
     assert list(error.value.lines) == [
-        f"grid: precision = 'bf16' with {setting} = 'own@{DIGEST[:6]}' is not allowed: a function without a "
-        "fused form trains in float32 alone; set precision = 'float32'"
+        f"grid: precision = 'bf16' with {setting} = 'own@{DIGEST[:6]}' is not allowed: it trains by the plain "
+        "loop, in float32 alone; set precision = 'float32'"
     ]
 
 

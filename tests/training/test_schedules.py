@@ -198,6 +198,7 @@ def test_a_warm_up_of_one_step_and_none_are_the_same_rates():
         ),
         ("warmup_epochs = -1", "warmup_epochs = -1 is not allowed; allowed: a number of epochs from 0 up"),
         ("gradient_clipping = inf", "gradient_clipping = inf is not allowed; allowed: the largest norm"),
+        ("gradient_clipping = 1\nprecision = 'bf16'", "precision = 'bf16' with gradient_clipping = 1.0 is not allowed"),
         ("lr_schedule = 'cosin'", "lr_schedule = 'cosin' is not allowed; allowed: 'constant', 'exponential'"),
     ],
 )
