@@ -28,11 +28,13 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_every_function_of_the_page_can_be_used_as_its_grids_say(folder):
-    plugins = {plugin.main for name in ("grid", "functions") for plugin in read(folder, name).plugins.values()}
+    grids = ("grid", "functions", "models")
+    plugins = {plugin.main for name in grids for plugin in read(folder, name).plugins.values()}
     tried = battery.of_file(folder / "try_this.py", quick=True)
     assert [name.partition("@")[0] for name in tried.own] == ["coin"]
-    assert plugins == {"my_schemes.py", "my_data_schemes.py", "my_functions.py"}
-    assert {p.name for p in folder.glob("*.py")} == {*plugins, "try_this.py", "from_python.py"}
+    assert plugins == {"my_schemes.py", "my_data_schemes.py", "my_functions.py", "my_models.py", "my_data.py"}
+    scripts = {"from_python.py", "net_from_python.py"}
+    assert {p.name for p in folder.glob("*.py")} == {*plugins, *scripts, "try_this.py"}
     functions = read(folder, "functions")
     assert len(functions) == 3 * 3 * 2 * 2 * 5
     assert sum(name.count("@") for values in functions.axes.values() for name in map(str, values)) == 6
@@ -43,7 +45,7 @@ def read(folder, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["grid", "functions"])
+@pytest.mark.parametrize("name", ["grid", "functions", "models"])
 def test_the_grids_of_the_page_train(folder, name, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     status, printed, errors = ended(monkeypatch, capsys, "run", f"{name}.toml", "--smoke", "--allow-plugins")
@@ -56,6 +58,9 @@ import functools, runpy
 import initbench as ib
 ib.run = functools.partial(ib.run, overrides={"train_size": 640, "seed": 2, "hidden": [8]})
 runpy.run_path("from_python.py", run_name="__main__")
+ib.run.keywords["overrides"] = {"train_size": 640, "seed": 2, "epochs": 1}
+net = runpy.run_path("net_from_python.py", run_name="__main__")["result"]
+print(sorted(net.frame["model"].unique()))
 """
 
 
@@ -63,5 +68,6 @@ runpy.run_path("from_python.py", run_name="__main__")
 def test_the_script_of_the_page_runs(folder):
     printed = subprocess.check_output([sys.executable, "-c", SMALL], cwd=folder, text=True)
     assert re.findall(r"^(\w+)\S*: ", printed, re.MULTILINE) == ["results", "relu", "squared_relu", "Hardswish"]
+    assert printed.splitlines()[-1].count("Net@") == 2
     assert (folder / "answer.svg").is_file()
     assert (folder / "results" / "from-python" / "report.html").is_file()

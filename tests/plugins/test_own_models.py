@@ -1,4 +1,4 @@
-"""Own models: which functions are models, what they are asked for, and why some are refused."""
+"""Own models: which functions are models, what their architecture is, and why some are refused."""
 
 import json
 import re

@@ -123,8 +123,8 @@ def test_paths_are_relative_to_the_grid_file_and_those_of_set_to_the_working_dir
     parsed = read(folder, overrides)
     assert parsed.axes["model"] == ("lenet5", f"build@{bundle.read('others.py').digest}")
     assert [*parsed.sources] == ["mnist"]
-    one = read(folder, pairs(["model=others.py:build(units=2)", "dataset=mnist"]))
-    assert one.axes["model"][0].endswith("(units=2)")
+    with_parameters = read(folder, pairs(["model=others.py:build(units=2)", "dataset=mnist"]))
+    assert with_parameters.axes["model"][0].endswith("(units=2)")
     with pytest.raises(UserError, match=r"my_models\.py: No such file"):
         read(folder, pairs(["model=my_models.py:build"]))
 
