@@ -251,4 +251,7 @@ def smoke_overrides(grid: Grid) -> dict[str, object]:
     """Return a smoke test's overrides: another name, one seed, one epoch, at most ten batches of the largest size."""
     size = min(10 * max(grid.axes["batch_size"]), *(source.train_size for source in grid.sources.values()))
     seed = grid.axes["seed"][0]
-    return {"name": f"{grid.name[:94]}-smoke", "seed": [seed], "epochs": 1, "train_size": size}
+    overrides = {"name": f"{grid.name[:94]}-smoke", "seed": [seed], "epochs": 1, "train_size": size}
+    if max(grid.axes["warmup_epochs"]) > 1:
+        overrides["warmup_epochs"] = list(dict.fromkeys(min(warmup, 1.0) for warmup in grid.axes["warmup_epochs"]))
+    return overrides

@@ -208,6 +208,12 @@ def test_schedules_that_contradict_themselves_are_refused(training, line):
     assert line in error.value.lines[0]
 
 
+def test_a_smoke_test_of_a_grid_with_a_long_warm_up_warms_up_in_its_epoch():
+    text = "[grid]\ninitializer = ['zeros']\nwarmup_epochs = [0.5, 3, 5]\n[training]\nepochs = 10"
+    smoke = grid.parse(text, overrides=grid.smoke_overrides(grid.parse(text)))
+    assert (smoke.axes["warmup_epochs"], smoke.axes["epochs"]) == ((0.5, 1.0), (1,))
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_step_that_a_gpu_records_has_the_rate_of_its_step(small, optimizer):
     """The counted step reads its batch and its rates by a counter: here on the CPU."""
