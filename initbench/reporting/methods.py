@@ -32,7 +32,7 @@ def methods(evidence: Evidence, environments: Sequence[Mapping[str, str]], seeds
         _question(evidence),
         *own_functions.sentences(evidence.own),
         _networks(evidence),
-        _data(grid),
+        _data(evidence),
         _training(grid),
         *_runs(evidence),
     ]
@@ -93,9 +93,9 @@ def _regularization(grid: Grid) -> list[str]:
     return clauses
 
 
-def _data(grid: Grid) -> str:
+def _data(evidence: Evidence) -> str:
     """The data sets, with the sizes of their splits."""
-    parts = []
+    grid, parts = evidence.grid, []
     for source in grid.sources.values():
         train = f"{source.train_size:,}"
         if grid.axes["train_size"] != (None,):
@@ -106,7 +106,10 @@ def _data(grid: Grid) -> str:
         )
     sentences = [f"The data were {numbers.listed(parts)}."]
     if grid.axes["standardize"] == (True,):
-        sentences.append("They were standardized by the mean and deviation of each channel over the training images.")
+        values = "feature" if evidence.images == "examples" else "channel"
+        sentences.append(
+            f"They were standardized by the mean and deviation of each {values} over the training {evidence.images}."
+        )
     augmentation = {
         "crop": "random shifts of up to 4 pixels",
         "flip": "random horizontal flips",

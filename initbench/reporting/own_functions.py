@@ -38,7 +38,8 @@ def of_grid(grid: Grid, plugins: Mapping[str, StoredPlugin]) -> list[OwnFunction
         stored = {(f.kind, f.name): f for f in plugins[digest].functions} if digest in plugins else {}
         for kind, name in named:
             function = stored.get((kind, name), Function(kind, name, name, ""))
-            shown = shorten_digests(f"{name}@{digest}", digits)
+            # A data set's name has the digest of its content, which `names.datasets` shows where it is needed.
+            shown = name if kind == "dataset" else shorten_digests(f"{name}@{digest}", digits)
             path = plugins[digest].bundle.path if digest in plugins else ""
             library = path if path.rpartition(".")[2] == name and path != name else ""
             in_words = "data set" if kind == "dataset" else kind
