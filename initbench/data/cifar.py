@@ -64,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def _channels_last(images: Bytes) -> Bytes:
     """Return rows with the channels of a pixel side by side, of rows with one channel after another."""
     channels = images.reshape(-1, 3, 1024).transpose(1, 0, 2)
-    return np.stack(channels, axis=2).reshape(-1, PIXELS)  # five times as fast as a copy of the transposed array
+    return np.stack(list(channels), axis=2).reshape(-1, PIXELS)  # twice as fast as a copy of the transposed array
 
 
 def _content(path: Path) -> bytes:

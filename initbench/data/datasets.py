@@ -96,7 +96,7 @@ class Source:
         if self.function:
             return self._of_code()
         arrays = read(self.folder, self.format, self.known_as)
-        name = describe(arrays, self.folder, self.format, self.known_as).name
+        name = _name(arrays, self.folder, self.format, self.known_as)
         if name != self.name:
             raise UserError(
                 f"dataset: the files in {self.folder} have changed since the experiment began ({self.name}, now {name})"
@@ -105,7 +105,7 @@ class Source:
 
     def _of_code(self) -> Arrays:
         arrays: Arrays = LOADERS.call(self.function)
-        if describe(arrays, self.name.partition("@")[0], CODE).name != self.name:
+        if _name(arrays, self.name.partition("@")[0], CODE) != self.name:
             raise PluginError(
                 f"{shorten_digests(self.function)}: returned other data in another process; allowed: a function that "
                 "returns the same arrays each time: no time, no random numbers without a seed, no files that change"
@@ -240,14 +240,9 @@ def absolute(folder: str) -> str:
 
 
 def describe(arrays: Arrays, folder: str, form: str = "idx", known_as: str = "") -> Source:
-    """Return the source of loaded arrays.
-
-    The name of a data set from a folder or a file is `known_as`, or that of its folder or file, with twelve digits of
-    the SHA-256 of its content.
-    """
-    name = f"{known_as or _base(folder, form)}@{_digest(arrays, form)[:12]}" if folder else "mnist"
+    """Return the source of loaded arrays."""
     return Source(
-        name=name,
+        name=_name(arrays, folder, form, known_as),
         folder=folder,
         train_size=len(arrays.train_images) - arrays.validation_size,
         validation_size=arrays.validation_size,
@@ -265,6 +260,11 @@ def describe(arrays: Arrays, folder: str, form: str = "idx", known_as: str = "")
         known_as=known_as,
         pixel_bytes=arrays.train_images.itemsize,
     )
+
+
+def _name(arrays: Arrays, folder: str, form: str, known_as: str = "") -> str:
+    """Return a data set's name: `known_as`, or that of its folder or file, with twelve digits of its content's SHA-256."""
+    return f"{known_as or _base(folder, form)}@{_digest(arrays, form)[:12]}" if folder else "mnist"
 
 
 def _digest(arrays: Arrays, form: str) -> str:
