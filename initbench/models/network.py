@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from initbench.functions import pytorch
 from initbench.initializers.model import Array, Batch, Parameters, batched, batches_of
 from initbench.models.architecture import Shape
-from initbench.models.weights import LAYERS, ModuleLayer, images_of, layers_of
+from initbench.models.weights import LAYERS, ModuleLayer, as_images, images_of, layers_of
 
 
 class _Reached(Exception):  # noqa: N818
@@ -57,7 +57,25 @@ class ModuleNetwork:
         for part in module.modules():
             if isinstance(part, nn.modules.dropout._DropoutNd):
                 part.eval()
+            elif isinstance(part, nn.MultiheadAttention | nn.RNNBase):
+                part.dropout = 0.0
         return module
+
+    @cached_property
+    def _to_differentiate(self) -> tuple[nn.Module, list[list[tuple[nn.Module, str]]]]:
+        """Another copy, for `batch_loss`, and the places there of each weight and bias: several if it is shared."""
+        module = copy.deepcopy(self._copy)
+        places: dict[int, list[tuple[nn.Module, str]]] = {}
+        for part in module.modules():
+            for key, parameter in part._parameters.items():
+                places.setdefault(id(parameter), []).append((part, key))
+        filled = [replace(layer, module=module.get_submodule(layer.name)) for layer in self._layers]
+        return module, [
+            places[id(parameter)]
+            for layer in filled
+            for parameter in (layer.weight, layer.bias)
+            if parameter is not None
+        ]
 
     @cached_property
     def _copied_layers(self) -> list[ModuleLayer]:
@@ -151,16 +169,17 @@ class ModuleNetwork:
 
     def batch_loss(self, weights: Sequence[Tensor], biases: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch, which can be differentiated twice."""
-        values: dict[str, Tensor] = {}
-        for layer, W, b in zip(self._copied_layers, weights, biases, strict=True):
-            dtype = layer.weight.dtype
-            values[f"{layer.name}.weight".lstrip(".")] = layer.to_torch(W.to(dtype))
-            if layer.layer.has_bias:
-                values[f"{layer.name}.bias".lstrip(".")] = b.to(dtype)
-        height, width, channels = self.shape
-        x = images.to(dtype).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+        module, places = self._to_differentiate
+        dtype = self._copied_layers[0].weight.dtype
+        values: list[Tensor] = []
+        for layer, W, b in zip(self._layers, weights, biases, strict=True):
+            values += [layer.to_torch(W.to(dtype)), *([b.to(dtype)] if layer.layer.has_bias else [])]
+        # They stay there after the pass: activation checkpointing passes again when the gradient is computed.
+        for holders, value in zip(places, values, strict=True):
+            for part, key in holders:
+                part._parameters[key] = value  # type: ignore[assignment]
         with sdpa_kernel(SDPBackend.MATH):  # the fast attention has no second derivative
-            output = functional_call(self._copy, values, (x,))
+            output = module(as_images(images.to(dtype), self.shape))
         return pytorch.loss(self.loss, self.output_activation, output, labels).double()
 
 

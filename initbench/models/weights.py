@@ -1,8 +1,9 @@
 """The layers of a PyTorch module: which of its parameters the initializer fills, and their layout here and there.
 
 A layer is a Linear, Conv1d to Conv3d, ConvTranspose1d to 3d or Embedding with a weight of its own; a weight that
-several share is one layer. Layers are in the order of execution; those that a pass does not call, such as the output
-projection of PyTorch's attention, which uses only its weight, stand before the last. The fans follow from the shapes:
+several share is one layer, and a bias that several share is that of the first of them. Layers are in the
+order of execution; those that a pass does not call, such as the output projection of PyTorch's attention, which uses
+only its weight, stand before the last. The fans follow from the shapes:
 
 - dense `[fan_in, fan_out]`;
 - convolutions `[*size, channels_in, channels_out]` of one group, each group being a convolution of its own, so that
@@ -10,12 +11,12 @@ projection of PyTorch's attention, which uses only its weight, stand before the 
 - transposed convolutions the same, in the direction of the forward pass, as Flax's `ConvTranspose`; strides, by which
   a unit has fewer inputs, are not counted;
 - embeddings `[embedding_dim, num_embeddings]`, like the dense layer that an embedding is often tied to; their fan_in is
-  embedding_dim, as in PyTorch.
+  embedding_dim, as in PyTorch. A row of padding (`padding_idx`) stays zero, as there.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,8 @@ class ModuleLayer:
 
     def to_torch(self, W: Tensor) -> Tensor:
         """Return weights in PyTorch's layout, from initbench's with all groups side by side."""
+        if isinstance(self.module, nn.Embedding) and self.module.padding_idx is not None:
+            return W.T.index_fill(0, torch.tensor(self.module.padding_idx), 0)
         if isinstance(self.module, nn.Linear | nn.Embedding):
             return W.T
         outward = (W.ndim - 1, W.ndim - 2, *range(W.ndim - 2))  # [channels_out, channels_in, *size]
@@ -105,7 +108,14 @@ def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = Non
             layers[id(part.weight)] = ModuleLayer(name, part, layer)
     called = [layers[key] for key in positions if key in layers]
     uncalled = [layer for key, layer in layers.items() if key not in positions]
-    return [*called[:-1], *uncalled, *called[-1:]]
+    ordered = [*called[:-1], *uncalled, *called[-1:]]
+    filled: set[int] = set()  # a bias that several layers share is that of the first
+    for index, own_layer in enumerate(ordered):
+        if own_layer.bias is not None:
+            shared = id(own_layer.bias) in filled
+            ordered[index] = replace(own_layer, layer=own_layer.layer._replace(has_bias=not shared))
+            filled.add(id(own_layer.bias))
+    return ordered
 
 
 def layers_as(module: nn.Module, network: Architecture) -> list[ModuleLayer]:
@@ -126,10 +136,20 @@ def _shape_of(part: Any) -> tuple[tuple[int, ...], int]:
 
 def images_of(images: Array, shape: Shape, module: nn.Module) -> Tensor:
     """Return images `[batch, pixels]` as a module takes them, in the dtype of its parameters."""
-    height, width, channels = shape
     dtype = next((p.dtype for p in module.parameters() if p.dtype.is_floating_point), torch.float32)
-    x = torch.from_numpy(np.ascontiguousarray(images)).to(dtype)
-    return x.view(-1, height, width, channels).permute(0, 3, 1, 2)
+    return as_images(torch.from_numpy(np.ascontiguousarray(images)).to(dtype), shape)
+
+
+def as_images(x: Tensor, shape: Shape) -> Tensor:
+    """Return images `[batch, pixels]`, channels last, as `[batch, channels, height, width]` in this order in memory.
+
+    Users' modules get them so, as from PyTorch's loaders: `x.view(len(x), -1)`, of the images or of what a convolution
+    returns, requires it.
+    """
+    height, width, channels = shape
+    if channels == 1 or height * width == 1:
+        return x.reshape(-1, channels, height, width)
+    return x.reshape(-1, height, width, channels).permute(0, 3, 1, 2).contiguous()
 
 
 def fill(layers: Sequence[ModuleLayer], parameters: Sequence[tuple[Array, Array]]) -> None:

@@ -136,6 +136,7 @@ def _model(name: str, shape: Shape, classes: int, activation: str, seeds: Sequen
         if why := _wrong_output(output, name, classes):
             return why, []
         output.square().mean().backward()
+        module(images.clone()).square().mean().backward()  # what a pass leaves in the module must not hinder the next
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         return "", [*start, output.detach(), *gradients]
 

@@ -214,4 +214,7 @@ def input_lines(cell: Cell, source: Source, is_rows: bool) -> list[str]:
     if is_rows:
         return [f"return {value}"]
     rows = value if value.isidentifier() else f"({value})"
-    return [f"return {rows}.view(-1, {height}, {width}, {channels}).permute(0, 3, 1, 2)"]
+    if "@" in cell.model and 1 in (channels, height * width):  # as `models.weights.as_images`
+        return [f"return {rows}.view(-1, {channels}, {height}, {width})"]
+    in_order = ".contiguous()" if "@" in cell.model else ""
+    return [f"return {rows}.view(-1, {height}, {width}, {channels}).permute(0, 3, 1, 2){in_order}"]
