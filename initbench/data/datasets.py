@@ -263,7 +263,7 @@ def describe(arrays: Arrays, folder: str, form: str = "idx", known_as: str = "")
 
 
 def _name(arrays: Arrays, folder: str, form: str, known_as: str = "") -> str:
-    """Return a data set's name: `known_as`, or that of its folder or file, with twelve digits of its content's SHA-256."""
+    """Return a data set's name: `known_as`, or that of its path, with twelve digits of the SHA-256 of its content."""
     return f"{known_as or _base(folder, form)}@{_digest(arrays, form)[:12]}" if folder else "mnist"
 
 

@@ -66,6 +66,7 @@ def test_other_integers_are_divided_by_the_largest_of_training_and_floats_are_as
     floats = arrays((4, 5), np.float64)
     source = datasets.find(saved(tmp_path, floats))
     assert (source.pixel_bytes, source.load().train_images.dtype) == (4, np.float32)
+    assert source.image_bytes == source.load().train_images.nbytes + source.load().test_images.nbytes
     np.testing.assert_array_equal(source.load().train_images.reshape(N, 4, 5), floats["x_train"].astype(np.float32))
 
 
