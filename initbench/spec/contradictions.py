@@ -69,6 +69,11 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
         lines += _of_plain_cells(axes)
     if not {"dataset", "augment"} & wrong:
         lines += _of_augmentation(axes, sources)
+    if not {"normalization", "batch_size"} & wrong and "batch" in axes["normalization"] and 1 in axes["batch_size"]:
+        lines.append(
+            "normalization = 'batch' with batch_size = 1 is not allowed: one image has no variance; set normalization = "
+            "'layer', or larger batches"
+        )
     if not {"dataset", "train_size", "batch_size"} & wrong:
         by_source = (_of_sizes(source, axes["train_size"], axes["batch_size"]) for source in sources.values())
         lines += itertools.chain.from_iterable(by_source)

@@ -9,11 +9,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from initbench.data.arrays import Arrays
+from initbench.errors import UserError
 from initbench.initializers import schemes
 from initbench.models import own, weights
 from initbench.models.network import ModuleNetwork
 from initbench.plugins import records, trial
 from initbench.plugins.bundle import Bundle
+from initbench.spec.grid import parse
 from initbench.training import plain
 
 CODE = b"""
@@ -190,3 +192,10 @@ def test_a_row_of_padding_stays_zero():
     weights.fill([layer], [(W, np.zeros(0))])
     assert torch.equal(module[0].weight, torch.from_numpy(W.T * (np.arange(5) != 1)[:, None]))
     assert F.embedding(torch.tensor([1]), module[0].weight).abs().max() == 0
+
+
+def test_batch_normalization_of_one_image_is_refused():
+    settings = {"initializer": ["he_normal"], "hidden": [[8]], "train_size": 640, "normalization": "batch"}
+    assert parse("", overrides=settings).cells()
+    with pytest.raises(UserError, match="batch_size = 1 is not allowed: one image has no variance"):
+        parse("", overrides={**settings, "batch_size": 1})
