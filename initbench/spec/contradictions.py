@@ -63,17 +63,13 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
         hidden = axes["hidden"] if PERCEPTRON in axes["model"] else ()
         lines += _of_activations(hidden, axes["activation"], axes["output_activation"])
         lines += _of_models(values, axes, {} if "dataset" in wrong else sources)
+        lines += _of_batch_normalization(axes)
         if not lines and not {"dataset", "initializer", "bias_initializer"} & wrong:
             lines += _of_initializers(axes, sources)
     if not {*NOT_FUSED, "precision"} & wrong:
         lines += _of_plain_cells(axes)
     if not {"dataset", "augment"} & wrong:
         lines += _of_augmentation(axes, sources)
-    if not {"normalization", "batch_size"} & wrong and "batch" in axes["normalization"] and 1 in axes["batch_size"]:
-        lines.append(
-            "normalization = 'batch' with batch_size = 1 is not allowed: one image has no variance; set normalization = "
-            "'layer', or larger batches"
-        )
     if not {"dataset", "train_size", "batch_size"} & wrong:
         by_source = (_of_sizes(source, axes["train_size"], axes["batch_size"]) for source in sources.values())
         lines += itertools.chain.from_iterable(by_source)
@@ -158,6 +154,15 @@ def _of_models(values: Mapping[str, Any], axes: Axes, sources: Sources) -> list[
             size = " × ".join(map(str, source.shape))
             lines.append(f"model = {model!r} with dataset = {source.name!r} ({size}) is not allowed: {error}")
     return list(dict.fromkeys(lines))
+
+
+def _of_batch_normalization(axes: Axes) -> list[str]:
+    if "batch" not in axes["normalization"] or 1 not in axes["batch_size"]:
+        return []
+    return [
+        "normalization = 'batch' with batch_size = 1 is not allowed: one image has no variance; set normalization = "
+        "'layer', or larger batches"
+    ]
 
 
 def _of_plain_cells(axes: Axes) -> list[str]:
