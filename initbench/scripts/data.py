@@ -109,10 +109,10 @@ def _mapping_lines(first: str, keys: str, source: Source) -> list[str]:
         f"x_train, y_train, x_test, y_test = (np.asarray(arrays[name]) for name in {(*train, *test)})",
         "values = np.unique(y_train)  # the classes",
     ]
-    scale = ""
+    x = "x"
     if source.pixel_bytes > 1:
         lines.append('scale = float(np.abs(x_train).max()) or 1.0 if x_train.dtype.kind in "biu" else 1.0')
-        scale = " / scale"
+        x = "(x / scale)"
     if re.search(rf"\b{val[0]}\b", keys):
         lines += [
             f"x_train = np.concatenate([arrays[{val[0]!r}], x_train])",
@@ -121,7 +121,7 @@ def _mapping_lines(first: str, keys: str, source: Source) -> list[str]:
     dtype = "np.uint8" if source.pixel_bytes == 1 else "np.float32"
     return [
         *lines,
-        f"x_train, x_test = (torch.from_numpy((x{scale}).astype({dtype})).flatten(1) for x in (x_train, x_test))",
+        f"x_train, x_test = (torch.from_numpy({x}.astype({dtype})).flatten(1) for x in (x_train, x_test))",
         "y_train, y_test = (torch.from_numpy(np.searchsorted(values, y.ravel())) for y in (y_train, y_test))",
     ]
 

@@ -34,11 +34,6 @@ class OwnFunction(NamedTuple):
     keywords: str  # ", gain=1.3"
     code: str  # of its file
 
-    @property
-    def import_line(self) -> str:
-        """The import."""
-        return f"from {self.file.removesuffix('.py')} import {self.name}"
-
     def called(self, *arguments: str) -> str:
         """Return the call with some arguments, and then those of the cell."""
         return f"{self.name}({(', '.join(arguments) + self.keywords).removeprefix(', ')})"
@@ -50,6 +45,14 @@ def own_functions(cell: Cell, source: Source, plugins: Mapping[str, Bundle]) -> 
     return {setting: _own_function(name, KINDS[setting], plugins) for setting, name in names.items() if "@" in name}
 
 
+def by_file(own: Mapping[str, OwnFunction]) -> dict[tuple[str, str], list[str]]:
+    """Return the names of own functions by the name and the digest of their file."""
+    names: dict[tuple[str, str], set[str]] = {}
+    for function in own.values():
+        names.setdefault((function.file, function.digest), set()).add(function.name)
+    return {file: sorted(functions) for file, functions in sorted(names.items())}
+
+
 def _own_function(canonical: str, kind: str, plugins: Mapping[str, Bundle]) -> OwnFunction:
     call = REGISTRIES[kind].resolve(canonical)
     full_name = OWN_NAME.fullmatch(call.name)
@@ -59,8 +62,11 @@ def _own_function(canonical: str, kind: str, plugins: Mapping[str, Bundle]) -> O
     if digest not in plugins:
         raise UserError(f"{short}: the experiment has no longer its code, so that no script can be written")
     bundle = plugins[digest]
-    words = [bundle.main.removesuffix(".py"), name, *(parameter for parameter, _ in call.arguments)]
-    if not all(word.isidentifier() and word.isascii() and not keyword.iskeyword(word) for word in words):
+    words = [bundle.main[:-3], name, *(parameter for parameter, _ in call.arguments)]
+    is_module = bundle.main.endswith(".py")
+    if not is_module or not all(
+        word.isidentifier() and word.isascii() and not keyword.iskeyword(word) for word in words
+    ):
         raise UserError(
             f"{short}: a script cannot import it from {shown(bundle.main)}; allowed: a Python module's name"
         )

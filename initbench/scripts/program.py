@@ -19,7 +19,7 @@ from initbench.models.modules import Branch
 from initbench.plugins.bundle import Bundle
 from initbench.random.noise import formulas
 from initbench.scripts import data, network, schemes, steps
-from initbench.scripts.own import OwnFunction, own_functions
+from initbench.scripts.own import OwnFunction, by_file, own_functions
 from initbench.spec.cell import LATER, Cell
 
 MAX_LINES = 150  # of a script
@@ -69,7 +69,9 @@ def program(
                 expectation=ROUNDED if cell.is_fused or "orthogonal" in names else EXACT,
                 remarks=[*_remarks(cell, own, from_file, folder), *data.remarks(source)],
                 imports=sorted(["math", "os", "sys", *data.imports(source)]),
-                own_imports=[function.import_line for function in own.values()],
+                own_imports=[
+                    f"from {file[:-3]} import {', '.join(names)}" for (file, _), names in by_file(own).items()
+                ],
                 usage=" ".join(["python repro.py", *(f"[{name}]" for name in paths)]),
                 files=[(name, ascii(path)) for name, path in paths.items()],
                 start=bool(from_file),
@@ -97,7 +99,9 @@ def program(
                 epoch_lines=[*steps.epoch_lines(cell, cell.dropout > 0 or bool(own)), *data.augmentation_bits(cell)],
                 step_lines=steps.step_lines(cell),
                 gradient_lines=steps.gradient_lines(cell),
-                trained_with=ascii(f"torch {trained_with.get('torch', '')}"[:80] + ","),
+                trained_with=ascii(
+                    f"torch {trained_with.get('torch', '')}, {trained_with.get('processor', '')}"[:100] + ";"
+                ),
             )
         )
 
@@ -119,8 +123,8 @@ def _remarks(cell: Cell, own: Mapping[str, OwnFunction], start: str, folder: str
     values = [(name, value) for name, value in cell._asdict().items() if not _is_default(name, value)]
     text = ", ".join(f"{name} {value!a}" for name, value in values)
     lines = wrap(f"cell {cell.id}: {text}", WIDTH)
-    for function in own.values():
-        lines.append(f"It imports {function.name} from {function.file!a}, of digest {function.digest}, beside it.")
+    for (file, digest), names in by_file(own).items():
+        lines.append(f"It imports {', '.join(names)} from {file}, which has to stand beside it (digest {digest}).")
     if start:
         lines.append("The initial weights are read from a file: their scheme takes more than a few lines of formulas.")
         lines.append(f"To write it: initbench trace {ascii(folder)[1:-1]} {cell.id} {start}")
