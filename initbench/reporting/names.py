@@ -35,6 +35,7 @@ DATASETS = {
 PERCEPTRON = "perceptron"
 MODELS = {
     "lenet5": "LeNet-5",
+    "convnet": "convnet",
     "residual_perceptron": "residual perceptron",
     "allconv": "all-convolutional net",
 }
@@ -140,9 +141,9 @@ def switched(setting: str, value: Any) -> str:
     """The value of a setting that may be off, where the setting's name does not stand beside it.
 
     >>> switched("normalization", "batch"), switched("dropout", 0.0), switched("warmup_epochs", 1.0)
-    ('batch normalization', 'no dropout', 'warm-up of 1 epoch')
+    ('batch norm', 'no dropout', 'warm-up of 1 epoch')
     """
-    called = SETTINGS.get(setting, setting.replace("_", " "))
+    called = "norm" if setting == "normalization" else SETTINGS.get(setting, setting.replace("_", " "))
     if value == OFF[setting]:
         return f"no {called}"
     text = setting_text(setting, value)

@@ -211,7 +211,7 @@ def _with_size(network: Network, networks: Sequence[Network]) -> str:
     alike = [other for other in networks if other.model == network.model]
     parts = [_called(network)]
     if len({other.normalization for other in alike}) > 1 or (network.is_perceptron and network.normalization != "none"):
-        parts.append(names.switched("normalization", network.normalization))
+        parts.append(f"{'no' if network.normalization == 'none' else network.normalization} normalization")
     if not network.is_perceptron and len({(other.shape, other.classes) for other in alike}) > 1:
         parts.append(_inputs(network))
     return ", ".join(parts)

@@ -59,6 +59,7 @@ def lines(**overrides):
             "452 of batch normalization keep the module’s own start",
         ),
         ({"model": {"name": "lenet5", "pooling": "max"}}, "LeNet-5 (pooling max): 61,706 parameters, all set by "),
+        ({"model": {"name": "convnet", "pooling": "global"}}, "convnet (pooling global): 5,130 parameters, all set by"),
         (
             {"model": {"name": "residual_perceptron", "blocks": 2, "width": 8}},
             f"residual perceptron (blocks 2, width 8): {785 * 8 + 4 * 9 * 8 + 9 * 10:,} parameters, all set by",
