@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from initbench.data.known import KNOWN
 from initbench.data.own import LOADERS, Loader
 from initbench.errors import UserError, printable
 from initbench.functions.activations import ACTIVATIONS, Activation
@@ -45,7 +46,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
 }
 
 # Words that stand for something else where a grid file names a function.
-RESERVED = {"initializer": ("per_layer",), "activation": ("same",)}
+RESERVED = {"initializer": ("per_layer",), "activation": ("same",), "dataset": ("mnist", *KNOWN)}
 
 Names = dict[tuple[str, str], str]  # full names by kind and short name
 

@@ -11,6 +11,7 @@ from initbench.data import datasets
 from initbench.data.own import LOADERS
 from initbench.errors import PluginError, UserError
 from initbench.plugins import records
+from initbench.plugins.describe import described
 from initbench.plugins.host import describe
 from initbench.plugins.marks import dataset, kind_of
 from initbench.plugins.trial import tried
@@ -139,6 +140,16 @@ def test_bad_data_is_refused_with_the_function_and_the_key(change, value, messag
     assert why.startswith("my_data.py, line ")
     assert message in why
     assert "\n" not in why
+
+
+def test_a_data_set_of_initbench_is_not_replaced():
+    class Host:
+        def describe(self, plugin):
+            return describe(plugin)
+
+    plugin = bundle("import initbench as ib\n@ib.dataset\ndef mnist(): pass\n", "my_data.py")
+    with pytest.raises(UserError, match=r"my_data\.py: mnist is a dataset of initbench; use another name"):
+        described([plugin], Host())
 
 
 def test_a_marked_function_needs_defaults():
