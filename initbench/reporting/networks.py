@@ -184,8 +184,8 @@ def filled(network: Network) -> str:
     >>> lenet = Network("lenet5", "LeNet-5", "", "none", (), (28, 28, 1), 10, ((5, 5, 1, 6),), 61706)
     >>> filled(lenet)
     '61,706 parameters, all set by the initializers'
-    >>> filled(lenet._replace(other_parameters=706))
-    '61,000 of 61,706 parameters are set by the initializers; 706 keep the module’s own start'
+    >>> filled(lenet._replace(normalization="batch", parameters=62158, other_parameters=452))
+    '61,706 of 62,158 parameters are set by the initializers; 452 of batch normalization keep the module’s own start'
     """
     if network.layers is None:
         return "its parameters are counted where its code runs"
