@@ -23,11 +23,11 @@ from initbench.execution.plan import (
     Kind,
     Stack,
     kind_of,
-    weights,
     width_for,
 )
 from initbench.execution.pool import WorkerPool
 from initbench.initializers import schemes
+from initbench.models.architecture import evaluation_flops
 from initbench.spec.cell import Cell
 from initbench.system import files
 from initbench.system.cache import cache_folder
@@ -150,8 +150,8 @@ def initialization(
     """Return a function of a cell: the seconds of its initial weights, if its initializer uses data or gradients.
 
     Each such initializer is timed once, on the largest of its networks and batches, and cached; the time of a smaller
-    one is proportional to its weights and images. Other initializers count as 0, as do those that are not cached unless
-    `measuring`.
+    one is proportional to the operations of a pass of a batch. Other initializers count as 0, as do those that are not
+    cached unless `measuring`.
     """
     largest: dict[str, Cell] = {}
     for cell in cells:
@@ -180,9 +180,10 @@ def initialization(
     return seconds_of
 
 
-def _size(cell: Cell, sources: Mapping[str, Source]) -> int:
-    """Return the multiplications of a pass of a batch: the cell's weights times the images."""
-    return cell.batch_size * weights(cell, sources[cell.dataset])
+def _size(cell: Cell, sources: Mapping[str, Source]) -> float:
+    """Return the floating-point operations of a pass of a batch."""
+    source = sources[cell.dataset]
+    return evaluation_flops(cell.network(source.shape, source.classes), cell.batch_size)
 
 
 def kinds(cells: Iterable[Cell]) -> dict[Kind, list[Cell]]:

@@ -144,6 +144,15 @@ def test_initial_weights_that_take_time_are_timed_once_and_follow_the_size_of_th
     assert smallest / largest == pytest.approx(7840 / (784 * 64 + 64 * 64 + 640))
 
 
+def test_initial_weights_of_convolutions_are_timed_by_every_position():
+    text = '[grid]\ninitializer = ["lsuv"]\nmodel = ["perceptron", "lenet5"]\nseed = 1\n'
+    parsed = grid.parse(text)
+    perceptron, lenet = parsed.cells()
+    sizes = [calibration._size(cell, parsed.sources) for cell in (perceptron, lenet)]
+    products = 25 * 6 * 28 * 28 + 150 * 16 * 10 * 10 + 400 * 120 + 120 * 84 + 84 * 10
+    assert sizes[1] / sizes[0] == pytest.approx(products / (784 * 128 + 128 * 10))
+
+
 GOOD = asdict(Speed(6, 0.01, 1e-6, 0.0))
 
 
