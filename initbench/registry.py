@@ -354,6 +354,7 @@ class Registry(Mapping[str, Record]):
 
 
 def _with_article(noun: str) -> str:
+    noun = noun.replace("dataset", "data set")
     return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 

@@ -82,8 +82,8 @@ def located(error: BaseException, bundle: Bundle) -> str:
         message += _advice_on_import(str(error.name).removeprefix(f"{package}."), bundle)
     elif isinstance(error, FileNotFoundError) and package in str(error.filename):
         message += (
-            "; workers have no files of a plugin but its code: write the numbers into it, or let a data set read a file "
-            "by its absolute path"
+            "; workers have no files of a plugin but its code: write the numbers into it, or let a data set read a "
+            "file by its absolute path"
         )
     elif message.startswith("cannot cache function"):  # numba's
         message = f"{message.partition(':')[0]}; leave out cache=True: what a plugin compiles is not kept"

@@ -128,7 +128,8 @@ def _require_function(setting: str, name: str, code: Bundle) -> None:
     if name in of_kind:
         return
     others = [other for other, short in records(code) if short == name]
-    problem = f"{name} is {REGISTRIES[others[0]].article}" if others else f"defines no {kind} {name}"
+    noun = REGISTRIES[kind].article.partition(" ")[2]
+    problem = f"{name} is {REGISTRIES[others[0]].article}" if others else f"defines no {noun} {name}"
     allowed = ", ".join(of_kind) or OF_KIND.get(kind, f"a function that is marked with @ib.{kind}")
     raise UserError(f"{setting}: {code.path}: {problem}; allowed: {allowed}{nearest(name, of_kind)}")
 

@@ -148,7 +148,7 @@ def test_a_data_set_of_initbench_is_not_replaced():
             return describe(plugin)
 
     plugin = bundle("import initbench as ib\n@ib.dataset\ndef mnist(): pass\n", "my_data.py")
-    with pytest.raises(UserError, match=r"my_data\.py: mnist is a dataset of initbench; use another name"):
+    with pytest.raises(UserError, match=r"my_data\.py: mnist is a data set of initbench; use another name"):
         described([plugin], Host())
 
 
