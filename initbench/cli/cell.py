@@ -18,7 +18,7 @@ Settings = Annotated[
 
 @app.command(
     cls=output.WorkingCommand,
-    epilog="Example: initbench script results/keepcoding --set initializer=he_normal --set seed=0 > repro.py",
+    epilog="Example: initbench script results/keepcoding 3f2a > repro.py",
 )
 def script(
     folder: Folder,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from initbench.errors import UserError
 from initbench.functions import pytorch
 from initbench.functions.losses import LOSSES, computed_output
 from initbench.functions.optimizers import OPTIMIZERS
@@ -152,7 +153,8 @@ def loss_lines(cell: Cell, own: Mapping[str, OwnFunction]) -> list[str]:
     else:
         record, parameters = LOSSES.lookup(cell.loss)
         if record.name == "cross_entropy":
-            return [f"loss_of = nn.CrossEntropyLoss({_keywords(parameters).removeprefix(', ')})"]
+            smoothing = f"label_smoothing={parameters['label_smoothing']!r}" if parameters["label_smoothing"] else ""
+            return [f"loss_of = nn.CrossEntropyLoss({smoothing})"]
         body = LOSS_BODIES[record.name](**parameters)
     return ["", "def loss_of(output, labels):", *(f"    {line}" for line in body), ""]
 
@@ -163,7 +165,10 @@ def optimizer_line(cell: Cell, own: Mapping[str, OwnFunction]) -> str:
     if function := own.get("optimizer"):
         return function.called("model.parameters()", "lr=RATE" if function.is_class else "RATE")
     record, parameters = OPTIMIZERS.lookup(cell.optimizer)
-    built: Any = record.torch([torch.zeros(1, requires_grad=True)], rate, **parameters)
+    try:
+        built: Any = record.torch([torch.zeros(1, requires_grad=True)], rate, **parameters)
+    except ValueError as error:
+        raise UserError(f"optimizer = {cell.optimizer!r}: PyTorch does not have it ({error})") from None
     defaults = inspect.signature(type(built)).parameters
     changed = {
         name: value
@@ -174,4 +179,4 @@ def optimizer_line(cell: Cell, own: Mapping[str, OwnFunction]) -> str:
 
 
 def _keywords(arguments: dict[str, Any]) -> str:
-    return "".join(f", {name}={value!r}" for name, value in arguments.items() if value)
+    return "".join(f", {name}={value!r}" for name, value in arguments.items())

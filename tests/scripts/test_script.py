@@ -13,13 +13,18 @@ import pytest
 import torch
 from cells import make_cell
 from command import ended
+from torch import nn
 
 import initbench as ib
 from initbench.data import datasets
+from initbench.functions import pytorch
+from initbench.functions.activations import ACTIVATIONS
+from initbench.functions.losses import LOSSES
+from initbench.functions.optimizers import OPTIMIZERS
 from initbench.initializers import INITIALIZERS
 from initbench.initializers._base import fans
 from initbench.random import streams
-from initbench.scripts import schemes
+from initbench.scripts import network, schemes
 from initbench.scripts.program import MAX_LINES, program
 from initbench.spec.columns import METRICS
 from initbench.training import plain, stack
@@ -173,6 +178,23 @@ def per_layer(expressions):
     """The index of each of three layers with its expression; nothing if there are none."""
     ends = [end for end, _ in expressions or ()]
     return [(layer, expressions[np.searchsorted(ends, layer)][1]) for layer in range(3 if ends else 0)]
+
+
+def test_a_script_has_every_activation_loss_and_optimizer():
+    for name in [*ACTIVATIONS, "leaky_relu(negative_slope=0.3)", "elu(alpha=0.5)"]:
+        module = pytorch.activation(name)
+        assert repr(eval(network.expression(module), {"nn": nn})) == repr(module)
+    output, labels = torch.randn(50, 10, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 10
+    for name in [*LOSSES, "cross_entropy(label_smoothing=0.2)", "huber(delta=0.4)", "hinge(margin=0.5, power=2)"]:
+        names = {"nn": nn}
+        exec("\n".join(network.loss_lines(make_cell(loss=name), {})), names)
+        assert torch.equal(names["loss_of"](output, labels), pytorch.loss_function(name)(output, labels))
+    model = nn.Linear(3, 2)
+    for name in [*OPTIMIZERS, "adamw(weight_decay=0.0)", "sgd(weight_decay=0.1)", "rmsprop(alpha=0.9)"]:
+        line = network.optimizer_line(make_cell(optimizer=name), {})
+        optimizer = pytorch.optimizer(name, model.parameters(), 0.1)
+        written = eval(line, {"torch": torch, "model": model, "RATE": 0.1})
+        assert (type(written), written.defaults) == (type(optimizer), optimizer.defaults)
 
 
 HOSTILE = 'a"""b\'\\c\n__import__("os").abort() #'
