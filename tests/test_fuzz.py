@@ -342,7 +342,7 @@ def test_any_bytes_are_an_idx_file_or_rejected_in_a_line(content, begin):
         path = Path(folder) / "file"
         path.write_bytes(begin + content)
         try:
-            dimensions, lines = idx.read(path, 3).ndim, []
+            dimensions, lines = idx.read(path, (3,)).ndim, []
         except UserError as error:
             dimensions, lines = 3, legible(error)
         assert dimensions == 3
