@@ -88,7 +88,7 @@ def residual_perceptron(classes: int = 10, *, blocks: int = 4, width: int = 128)
     """Residual perceptron: a dense layer, then blocks x + W₂ φ(W₁ x), then the activation and the last dense layer.
 
     `blocks` from 1 to 1000 (default 4), all of one `width` from 1 to 65536 (default 128). With `normalization`, it
-    stands at the start of each block and before the last activation.
+    stands at the start of each block and before the last activation. `dropout` follows a block's activation.
 
     Source: He, Zhang, Ren & Sun 2016, "Identity mappings in deep residual networks", with dense layers, as in
     Gorishniy, Rubachev, Khrulkov & Babenko 2021, "Revisiting deep learning models for tabular data", section 3.2.
@@ -104,19 +104,21 @@ def allconv(classes: int = 10, *, width: int = 32) -> Blocks:
     """All convolutional net: nine convolutions, two of stride 2 in place of pooling, then the mean over the image.
 
     Seven are 3 × 3, of `width` filters (three) and twice as many (four), and two 1 × 1; the last has one for each
-    class. The paper's network, All-CNN-C, has a width of 96 (from 1 to 1024; default 32, a ninth of the work).
+    class. Zeros stand around the image, except before the seventh. This is the paper's All-CNN-C, whose width is 96
+    (from 1 to 1024; default 32, a ninth of the work), but the last convolution has no activation, as its outputs are
+    the classes' logits, and dropout stands after every activation.
 
     Source: Springenberg, Dosovitskiy, Brox & Riedmiller 2015, "Striving for simplicity: the all convolutional net",
-    table 1 and section 3.1.
+    tables 1 and 2.
     """
     _require(1 <= width <= 1024, "width", width, "from 1 to 1024")
     layers: list[Block] = []
-    for channels, size, stride in [
-        *((width, 3, 1), (width, 3, 1), (width, 3, 2)),
-        *((2 * width, 3, 1), (2 * width, 3, 1), (2 * width, 3, 2)),
-        *((2 * width, 3, 1), (2 * width, 1, 1)),
+    for channels, size, stride, padding in [
+        *((width, 3, 1, 1), (width, 3, 1, 1), (width, 3, 2, 1)),
+        *((2 * width, 3, 1, 1), (2 * width, 3, 1, 1), (2 * width, 3, 2, 1)),
+        *((2 * width, 3, 1, 0), (2 * width, 1, 1, 0)),
     ]:
-        layers += [Convolution(channels, size, stride, padding=size // 2), *AFTER]
+        layers += [Convolution(channels, size, stride, padding), *AFTER]
     return (*layers, Convolution(classes, 1), Pooling("average", 0), Flatten())
 
 

@@ -14,8 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from initbench.functions import pytorch
 from initbench.initializers.model import Array, Batch, Parameters, batched, batches_of
-from initbench.models.architecture import Shape
-from initbench.models.weights import LAYERS, ModuleLayer, as_images, images_of, layers_of
+from initbench.models.architecture import Architecture, Shape
+from initbench.models.weights import LAYERS, ModuleLayer, as_images, images_of, layers_as, layers_of
 
 
 class _Reached(Exception):  # noqa: N818
@@ -38,10 +38,11 @@ class ModuleNetwork:
     output_activation: str = "identity"
     loss: str = "cross_entropy"
     biases: Sequence[Array] = ()
+    architecture: Architecture | None = None  # of a built-in model; of others a pass shows it
 
     @cached_property
     def _layers(self) -> list[ModuleLayer]:
-        return layers_of(self.module, self.shape)
+        return layers_as(self.module, self.architecture) if self.architecture else layers_of(self.module, self.shape)
 
     @cached_property
     def _copy(self) -> nn.Module:

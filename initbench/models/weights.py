@@ -15,7 +15,7 @@ only its weight, stand before the last. The fans follow from the shapes:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from initbench.models.architecture import Architecture, Layer, Shape
+from initbench.models.modules import Branch
 
 Array = NDArray[Any]
 
@@ -119,9 +120,20 @@ def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = Non
 
 
 def layers_as(module: nn.Module, network: Architecture) -> list[ModuleLayer]:
-    """Return the layers of a built-in model's module, which are executed in the order of their definition."""
-    parts = [(name, part) for name, part in module.named_modules() if isinstance(part, LAYERS)]
-    return [ModuleLayer(*named, layer) for named, layer in zip(parts, network.layers, strict=True)]
+    """Return the layers of a built-in model's module, which are executed in the order of their definition.
+
+    Layers inside of an activation, which may be a user's module, are not the model's.
+    """
+    layers = zip(_of_blocks(module, ""), network.layers, strict=True)
+    return [ModuleLayer(name, part, layer) for (name, part), layer in layers]
+
+
+def _of_blocks(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+    for name, part in module.named_children():
+        if type(part) in (nn.Sequential, Branch):
+            yield from _of_blocks(part, f"{prefix}{name}.")
+        elif isinstance(part, LAYERS):
+            yield f"{prefix}{name}", part
 
 
 def _shape_of(part: Any) -> tuple[tuple[int, ...], int]:

@@ -41,8 +41,8 @@ def initialized_module(
     `read` returns images and labels by their rows, for initializers that use data.
     """
     module = built_module(cell, shape, classes, dtype)
-    own = "@" in cell.model
-    layers = weights.layers_of(module, shape) if own else weights.layers_as(module, cell.network(shape, classes))
+    architecture = None if "@" in cell.model else cell.network(shape, classes)
+    layers = weights.layers_as(module, architecture) if architecture else weights.layers_of(module, shape)
     kind = str(dtype).removeprefix("torch.")
     if cell.model == PERCEPTRON and cell.normalization == "none":
         height, width, channels = shape
@@ -50,7 +50,7 @@ def initialized_module(
     else:
         batches = batches_of(cell, read)
         functions = cell.activation, cell.output_activation, cell.loss
-        network = ModuleNetwork(module, shape, classes, batches, *functions)
+        network = ModuleNetwork(module, shape, classes, batches, *functions, architecture=architecture)
         parameters = schemes.parameters(cell.initializer, cell.bias_initializer, network, cell.seed, kind)
         if digests_in(*cell.functions):  # a plugin's code has run
             prepare_process()
