@@ -5,12 +5,15 @@ import importlib.util
 import numpy as np
 import oracle
 import pytest
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.peers import __main__ as command
-from benchmarks.peers import jax_scan, pytorch, work
+from benchmarks.peers import jax_scan, lenet5, pytorch, work
 from initbench.data import datasets
 from initbench.execution import plan
+from initbench.random import streams
+from initbench.training.modules import initialized_module
 
 STEPS = 4
 PEERS = {"loop": pytorch.Loop, "loader": pytorch.LoaderLoop, "func": pytorch.Func, "jax": jax_scan.Scan}
@@ -51,6 +54,17 @@ def test_a_peer_trains_what_the_plain_trainer_trains(small, peer, network):
         trainer = PEERS[peer](cells, data, work.batches(cells[0], STEPS))
         losses = trainer.train()
         hold(cells, small, losses, trainer.evaluate())
+
+
+def test_the_loop_of_lenet5_trains_what_the_plain_trainer_trains(small):
+    cell = next(lenet5.lenet5_grid(1).cells())._replace(train_size=STEPS * 128, epochs=1)
+    model = lenet5.lenet5()
+    module, _ = initialized_module(cell, small.shape, small.classes)
+    for mine, theirs in zip(model.parameters(), module.parameters(), strict=True):
+        mine.data.copy_(theirs.data)
+    loop = lenet5.Loop(small, model)
+    losses = loop.train(torch.from_numpy(streams.order(cell.seed, 1, cell.train_size)))
+    hold([cell], small, np.array([losses]).T, [list(loop.evaluate())])
 
 
 @pytest.mark.slow
