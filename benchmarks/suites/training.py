@@ -1,4 +1,4 @@
-"""One optimizer step: a stack of cells compared with the plain PyTorch loop, on the same cells and machine."""
+"""One optimizer step: a stack of cells and the plain PyTorch loop, on the same cells and machine; and of LeNet-5."""
 
 import time
 
@@ -66,6 +66,35 @@ class Step:
         return loop * len(self.cells) / stack
 
     track_loop_over_stack.unit = "times"
+
+
+class Modules:
+    """Time of 20 steps, and of an evaluation, of LeNet-5 in the plain loop; skipped where no model could be set."""
+
+    timeout = 300
+
+    def setup(self):
+        import importlib.util
+        import os
+
+        if not importlib.util.find_spec("torch"):
+            raise NotImplementedError("training needs torch")
+        os.environ.update(module("system.threads", "threads", "execute").ENVIRONMENT)
+        from initbench.spec.cell import Cell
+
+        if "model" not in getattr(Cell, "_field_defaults", {}):
+            raise NotImplementedError("this version trains perceptrons only")
+        from initbench.training import plain
+
+        datasets = module("data.datasets", "datasets")
+        self.data = plain.PlainData(datasets.load_mnist())
+        self.loop = plain.Loop(Cell(model="lenet5", hidden=""), self.data).take(1)
+
+    def time_steps(self):
+        self.loop.take(20)
+
+    def time_evaluation(self):
+        self.loop.evaluate(self.data.validation)
 
 
 def _seconds(function, network):
