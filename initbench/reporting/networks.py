@@ -260,7 +260,7 @@ def explanations(grid: Grid, networks: Sequence[Network]) -> list[str]:
             "of the first three, and its fan_out height × width × output channels."
         )
     if not all(network.is_perceptron for network in networks):
-        sentences.append("Networks other than perceptrons train one after another, by an ordinary PyTorch loop.")
+        sentences.append("Networks other than perceptrons train one at a time, by an ordinary PyTorch loop.")
     return [*sentences, *_of_normalization(networks), *_of_noise(grid)]
 
 
