@@ -31,8 +31,8 @@ def to_json(network: Architecture) -> dict[str, Any]:
     return {**network._asdict(), "layers": [layer._asdict() for layer in network.layers]}
 
 
-# The largest number in an architecture that is read, and the most layers.
-MAX_NUMBER, MAX_LAYERS = 10**15, 100_000
+# The largest number in an architecture that is read, the most layers, and the most dimensions of weights.
+MAX_NUMBER, MAX_LAYERS, MAX_DIMENSIONS = 10**15, 100_000, 5
 
 
 def from_json(fields: Mapping[str, Any]) -> Architecture:
@@ -43,7 +43,7 @@ def from_json(fields: Mapping[str, Any]) -> Architecture:
         numbers = [network.units, network.other_parameters]
         for layer in layers:
             numbers += [*layer.shape, layer.groups, layer.positions]
-            if type(layer.has_bias) is not bool or len(layer.shape) < 2:
+            if type(layer.has_bias) is not bool or not 2 <= len(layer.shape) <= MAX_DIMENSIONS:
                 raise ValueError
     except (KeyError, TypeError, ValueError):
         raise ValueError("not the architecture of a model") from None

@@ -188,7 +188,14 @@ def test_a_worker_gives_the_factory_the_activation_and_its_parameters():
 
 def test_damaged_architectures_are_refused():
     stored = own.to_json(own.from_json(json.loads(tried_here(MODULES, "build")[1]["architecture"])))
-    for change in ({"units": -1}, {"layers": []}, {"layers": [{"shape": [1e400, 2]}]}, {"more": 1}, {"units": "1"}):
+    for change in (
+        {"units": -1},
+        {"layers": []},
+        {"layers": [{"shape": [1e400, 2]}]},
+        {"layers": [{"shape": [9] * 99}]},
+        {"more": 1},
+        {"units": "1"},
+    ):
         with pytest.raises(ValueError, match="not the architecture of a model"):
             own.from_json({**stored, **change})
 
