@@ -55,10 +55,13 @@ class Initializer(Entry):
     distribution
         Returns the distribution of each single weight, from the scheme's arguments without seed and dtype: an object
         whose `frozen()` is a distribution of `scipy.stats`; None where the weights have none.
+    steps
+        The parameter that counts its steps, to which its time is proportional; empty if it takes none.
     """
 
     fit: Fit
     distribution: Callable[..., Any] = lambda **arguments: None
+    steps: str = ""
 
 
 INITIALIZERS: Registry[Initializer] = Registry("initializer", Initializer)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_STEPS = 100_000
 
 
-@network_scheme(fit=NETWORK)
+@network_scheme(fit=NETWORK, steps="steps")
 def metainit(
     model: Network,
     *,
@@ -100,7 +100,7 @@ def gradient_quotient(loss: "Tensor", parameters: Sequence["Tensor"]) -> "Tensor
     return torch.stack(terms).sum() / sum(p.numel() for p in parameters)
 
 
-@network_scheme(fit=NETWORK)
+@network_scheme(fit=NETWORK, steps="iterations")
 def gradinit(
     model: Network,
     *,

@@ -171,6 +171,21 @@ def is_network_scheme(initializer: str) -> bool:
     return _tagged(initializer, "network")
 
 
+def with_steps(initializer: str, most: int) -> tuple[str, float]:
+    """Return an initializer with at most this many steps, and how many times as long the initializer itself takes.
+
+    >>> with_steps("metainit(steps=100)", 4), with_steps("lsuv", 4)
+    (('metainit(steps=4)', 25.0), ('lsuv', 1.0))
+    """
+    if not is_network_scheme(initializer):
+        return initializer, 1.0
+    record, parameters = INITIALIZERS.lookup(initializer)
+    steps = parameters.get(record.steps, 0)
+    if steps <= most:
+        return initializer, 1.0
+    return resolve({"name": record.name, **parameters, record.steps: most}), steps / most
+
+
 def sets_biases(initializer: str) -> bool:
     """Return whether a scheme of whole networks sets the biases too, whatever the bias initializer."""
     return _tagged(initializer, "sets-biases")
