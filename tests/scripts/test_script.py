@@ -282,3 +282,71 @@ def first_losses(trace, source):
                 parameter.sub_(gradient, alpha=float(rate))
         losses.append(loss.item())
     return losses
+
+
+PARTS = """
+import numpy as np
+import torch
+from torch import nn
+
+
+def load(*, count: int = 240):
+    generator = np.random.default_rng(0)
+    y = generator.integers(3, 6, count)
+    x = generator.integers(0, 100, (count, 8, 8, 2)) + 40 * (y[:, None, None, None] - 3)
+    return {"x_train": x[:-40], "y_train": y[:-40], "x_test": x[-40:], "y_test": y[-40:]}
+
+
+def build(channels, height, width, classes, *, filters: int = 8, activation=nn.ReLU):
+    return nn.Sequential(
+        nn.Conv2d(channels, filters, 3, stride=2, padding=1), nn.BatchNorm2d(filters), activation(),
+        nn.ConvTranspose2d(filters, 4, 2, groups=2), activation(), nn.Dropout(0.1), nn.Flatten(),
+        nn.Linear(4 * (height // 2 + 1) * (width // 2 + 1), classes),
+    )
+"""
+FUNCTIONS = """
+import initbench as ib
+import torch
+
+
+@ib.activation
+def swish(x, *, beta: float = 1.0):
+    return x * torch.sigmoid(beta * x)
+
+
+@ib.loss
+def focal(output, labels, *, gamma: float = 2.0):
+    p = torch.log_softmax(output, 1).gather(1, labels[:, None])
+    return -((1 - p.exp()) ** gamma * p).mean()
+"""
+
+
+OWN_GRID = """
+dataset = "parts.py:load"
+plugins = "functions.py"
+[grid]
+initializer = "orthogonal"
+activation = { name = "swish", beta = 1.5 }
+loss = { name = "focal", gamma = 1.5 }
+seed = 1
+[model]
+model = { name = "parts.py:build", filters = 6 }
+[training]
+standardize = true
+batch_size = 20
+epochs = 2
+"""
+
+
+@pytest.mark.slow
+def test_a_script_imports_own_functions_from_the_files_beside_it(tmp_path):
+    parts, functions = tmp_path / "parts.py", tmp_path / "functions.py"
+    parts.write_text(PARTS)
+    functions.write_text(FUNCTIONS)
+    (tmp_path / "own.toml").write_text(OWN_GRID)
+    result = ib.run(tmp_path / "own.toml", results=tmp_path, progress=False, allow_plugins=True)
+    folder, cell = tmp_path / "own", result.frame["cell"].iloc[0]
+    (tmp_path / "repro.py").write_text(ib.script(folder, cell))
+    ib.trace(folder, cell, tmp_path / f"{cell}.npz", plugins=[parts, functions], allow_plugins=True)
+    ran = subprocess.run([sys.executable, "repro.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "largest difference 0;" in ran.stdout
