@@ -49,7 +49,7 @@ class ModuleNetwork:
         exact = self._copied(torch.float64)
         try:
             layers_of(exact, self.shape)
-        except Exception:  # most often of tensors of two dtypes; another one comes again in float32
+        except Exception:  # most often of tensors of two dtypes; any other is raised again in float32
             return self._copied(torch.float32)
         return exact
 

@@ -137,10 +137,10 @@ def test_a_mistake_about_models_is_one_line(model, extra, line):
 
 def test_the_model_is_set_from_the_command_line_as_any_setting():
     text = '[grid]\ninitializer = ["he_normal"]\n[model]\nactivation = "tanh"\n'
-    one = grid.parse(text, overrides={"model": "lenet5"})
-    assert (one.axes["model"], one.axes["activation"]) == (("lenet5",), ("tanh",))
-    two = grid.parse(one.text, overrides={"model": ["convnet", {"name": "allconv", "width": 8}]})
-    assert (two.axes["model"], two.axes["activation"]) == (("convnet", "allconv(width=8)"), ("tanh",))
+    lenet = grid.parse(text, overrides={"model": "lenet5"})
+    assert (lenet.axes["model"], lenet.axes["activation"]) == (("lenet5",), ("tanh",))
+    both = grid.parse(lenet.text, overrides={"model": ["convnet", {"name": "allconv", "width": 8}]})
+    assert (both.axes["model"], both.axes["activation"]) == (("convnet", "allconv(width=8)"), ("tanh",))
 
 
 def test_only_perceptrons_have_hidden_layers():

@@ -73,8 +73,8 @@ def test_the_layout_of_a_transposed_convolution(groups):
 
 
 def test_one_and_three_dimensions_dense_layers_and_embeddings():
-    one = nn.Conv1d(4, 5, 3)
-    module = nn.Sequential(nn.Flatten(2), one, nn.Flatten(), nn.Linear(5 * 34, 7, bias=False))
+    convolution = nn.Conv1d(4, 5, 3)
+    module = nn.Sequential(nn.Flatten(2), convolution, nn.Flatten(), nn.Linear(5 * 34, 7, bias=False))
     first, last = weights.layers_of(module, SHAPE)
     assert first.layer == ((3, 4, 5), 1, 34, True)
     assert last.layer == ((170, 7), 1, 1, False)
@@ -84,7 +84,7 @@ def test_one_and_three_dimensions_dense_layers_and_embeddings():
     weights.fill([first], [(W, b)])
     x = torch.randn(2, 4, 36)
     expected = np.einsum("ncw,wco->no", x[:, :, 1:4].numpy(), W)
-    np.testing.assert_allclose(one(x)[:, :, 1].detach().numpy(), expected, rtol=1e-4)
+    np.testing.assert_allclose(convolution(x)[:, :, 1].detach().numpy(), expected, rtol=1e-4)
 
 
 class Ordered(nn.Module):

@@ -64,7 +64,7 @@ def plugin():
 
 
 def tried(model, **check):
-    """What is said of a model, or of an initializer on it."""
+    """Return why a model, or an initializer on it, cannot be used; empty if it can."""
     name = f"{model}@{BUNDLE.digest}"
     check = {"kind": "model", "name": name, "shape": SHAPE, "classes": 3, "activation": "relu", **check}
     if check["kind"] == "initializer":
