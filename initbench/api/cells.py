@@ -19,6 +19,7 @@ from initbench.random import streams
 from initbench.registry import naming, shorten_digests
 from initbench.results.experiment import Experiment
 from initbench.results.plugin_file import own_functions
+from initbench.results.table import table
 from initbench.spec import grid as grids
 from initbench.spec.cell import TRAINING_VERSION, Cell
 from initbench.spec.columns import METRICS
@@ -119,12 +120,15 @@ def trace(experiment: Experiment, cell: Cell, path: Path) -> str:
     config = ExecutionConfig(workers=1, device="cpu" if result.metadata.get("device", "cpu") == "cpu" else "auto")
     with start.start_pool([cell], experiment.grid.sources, config) as pool:
         reply = scheduling.trace(pool, Stack((cell,), source))
-    files.write_file(path, contents(cell, reply))
+    metrics = {name: [[row[m]] for row in reply["metrics"]] for m, name in enumerate(METRICS)}
+    rows = table([cell], metrics)
+    figures = {name: rows[name].to_numpy() for name in METRICS}  # NaN from where it diverged
+    files.write_file(path, _contents(cell, reply, figures))
     before = np.array([[np.nan if value is None else value for value in row] for row in result.figures])
-    return _compared(before, np.array(reply["metrics"]))
+    return _compared(before, np.column_stack(list(figures.values())))
 
 
-def contents(cell: Cell, trace: Mapping[str, Any]) -> bytes:
+def _contents(cell: Cell, trace: Mapping[str, Any], figures: Mapping[str, Any]) -> bytes:
     """Return a trace as the bytes of an .npz file."""
     steps = range(cell.steps_per_epoch)
     orders = [
@@ -140,7 +144,7 @@ def contents(cell: Cell, trace: Mapping[str, Any]) -> bytes:
         "order": np.array(orders, dtype=np.int32).reshape(cell.epochs, len(steps), cell.batch_size),
         "step_losses": np.array(trace["losses"], dtype=np.float64),
         "learning_rates": np.array([cell.step_rates(epoch) for epoch in range(1, cell.epochs + 1)]),
-        **{name: np.array(values) for name, values in zip(METRICS, zip(*trace["metrics"], strict=True), strict=True)},
+        **figures,
         "cell": np.array(json.dumps(cell._asdict())),
         "environment": np.array(json.dumps(trace["environment"])),
     }
@@ -151,7 +155,8 @@ def contents(cell: Cell, trace: Mapping[str, Any]) -> bytes:
 
 def _compared(before: Any, now: Any) -> str:
     """Return how the figures of two trainings differ, in words."""
-    equal = (before == now) | ~(np.isfinite(before) & np.isfinite(now))
-    if equal.all():
+    if np.array_equal(before, now, equal_nan=True):
         return "its figures are those of the experiment, bit for bit"
-    return f"its figures differ from those of the experiment by at most {np.abs(before - now)[~equal].max():.3g}"
+    if not np.array_equal(np.isnan(before), np.isnan(now)):
+        return "its figures differ from those of the experiment: it diverged in another epoch"
+    return f"its figures differ from those of the experiment by at most {np.nanmax(np.abs(before - now)):.3g}"

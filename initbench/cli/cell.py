@@ -23,7 +23,7 @@ Settings = Annotated[
 def script(
     folder: Folder,
     cell: Annotated[
-        str, typer.Argument(metavar="[CELL]", help="A cell's id, or the start of it; without one, the ids are listed.")
+        str, typer.Argument(metavar="CELL", help="A cell's id, or the start of it; without one, the ids are listed.")
     ] = "",
     settings: Settings = None,
 ) -> None:
