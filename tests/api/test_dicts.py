@@ -299,3 +299,10 @@ def test_a_changed_function_trains_again_and_old_results_stay(own, monkeypatch):
     assert set(stored["initializer"]) == {*first["initializer"], *second["initializer"]}
     ib.run({**settings, "initializer": ["zeros", changed]})
     assert len(trained) == 2
+
+
+def test_a_table_under_model_is_the_setting_or_the_section():
+    of_table = parsed({"initializer": "he_normal", "model": {"name": "allconv", "width": 8}})
+    assert of_table.axes["model"] == ("allconv(width=8)",)
+    of_section = parsed({"initializer": "he_normal", "model": {"model": "lenet5", "activation": "tanh"}})
+    assert (of_section.axes["model"], of_section.axes["activation"]) == (("lenet5",), ("tanh",))
