@@ -70,6 +70,20 @@ def test_other_integers_are_divided_by_the_largest_of_training_and_floats_are_as
     np.testing.assert_array_equal(source.load().train_images.reshape(N, 4, 5), floats["x_train"].astype(np.float32))
 
 
+@pytest.mark.parametrize("dtype", [*np.typecodes["AllInteger"], *np.typecodes["Float"], ">i2", ">u8", ">f4", ">f8"])
+def test_images_and_labels_of_every_dtype_are_read(tmp_path, dtype):
+    """Values that every dtype has, one of them negative where there are such."""
+    values = (np.arange(N * 6).reshape(N, 6) % 100).astype(dtype)
+    is_signed = np.dtype(dtype).kind != "u"
+    values[0, 0] -= is_signed
+    labels = {f"y_{split}": (np.arange(n) % 3 + 1).astype(dtype) for split, n in (("train", N), ("test", N_TEST))}
+    loaded = datasets.find(saved(tmp_path, arrays(x_train=values, x_test=values[:N_TEST], **labels))).load()
+    divisor = 99 if np.dtype(dtype).kind == "i" else 1
+    expected = values.astype(float) / divisor
+    np.testing.assert_array_equal(loaded.train_images, expected.astype(np.float32 if is_signed else np.uint8))
+    np.testing.assert_array_equal(loaded.train_labels, np.arange(N) % 3)
+
+
 def test_labels_of_any_values_become_classes_from_0_in_their_order(tmp_path):
     values = np.array([-7, 40, 1000])
     content = arrays(y_train=values[np.arange(N) % 3][:, None], y_test=values[np.arange(N_TEST) % 3].astype(float))

@@ -23,6 +23,7 @@ from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.initializers import INITIALIZERS
 from initbench.initializers._base import fans
+from initbench.models.built_in import MODELS
 from initbench.random import streams
 from initbench.scripts import network, schemes
 from initbench.scripts.program import MAX_LINES, program
@@ -108,6 +109,12 @@ CELLS = {
 
 
 SLOW = ("lenet5", "residual_perceptron", "allconv")
+
+
+def test_a_cell_of_each_model_has_its_script_compared():
+    models = {make_cell(**settings).model.partition("(")[0] for settings in CELLS.values()}
+    assert models == {name for name in MODELS if "@" not in name}
+    assert MAX_LINES <= 150
 
 
 @pytest.mark.parametrize(

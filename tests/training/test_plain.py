@@ -25,7 +25,7 @@ from initbench.results.table import table
 from initbench.spec.columns import METRICS
 from initbench.training import plain, stack, worker
 from initbench.training.data import Data
-from initbench.training.plain import Loop, PlainData
+from initbench.training.plain import Loop, PlainData, Split
 
 CODE = b"""
 import os
@@ -225,6 +225,22 @@ def test_what_is_drawn_at_random_is_new_in_each_epoch_and_a_module_is_evaluated_
     assert len({*first.step_losses[:, 0], *second.step_losses[:, 0]}) == 20
     loop = Loop(make_cell(activation=own("noisy"), hidden="64"), data)
     assert loop.evaluate(data.test) != loop.evaluate(data.test)
+
+
+def test_steps_are_in_training_mode_evaluations_are_not_and_both_take_deterministic_algorithms(small):
+    loop = Loop(make_cell(hidden="8", normalization="batch", dropout=0.5, train_size=256), PlainData(small))
+    seen = []
+
+    def note(module, inputs):
+        seen.append(({part.training for part in module.modules()}, torch.get_deterministic_debug_mode() > 0))
+
+    loop.model.register_forward_pre_hook(note)
+    for _ in range(2):
+        seen.clear()
+        loop.evaluate(Split(*(array[:8] for array in loop.data.test)))
+        loop.take(2)
+        assert seen == [({False}, True), ({True}, True), ({True}, True)]
+        assert torch.get_deterministic_debug_mode() == 0
 
 
 @exact

@@ -183,6 +183,26 @@ def test_clipped_gradients_are_pytorchs(small):
     assert abs(free[1] - expected[1]) > 0.01  # the limit was reached
 
 
+@pytest.mark.parametrize("batch_size", [32, 50, 256])
+def test_all_of_it_together_is_pytorchs_at_each_batch_size(small, batch_size):
+    clipped = make_cell(
+        optimizer="adamw(weight_decay=0.1)",
+        learning_rate=1e-3,
+        loss="cross_entropy(label_smoothing=0.1)",
+        lr_schedule="cosine",
+        warmup_epochs=0.5,
+        gradient_clipping=0.5,
+        hidden="16",
+        train_size=256,
+        batch_size=batch_size,
+        epochs=3,
+    )
+    fused = clipped._replace(gradient_clipping=0.0)
+    assert (clipped.is_fused, fused.is_fused) == (False, True)
+    assert_equal(of_oracle(clipped, small), losses_in_pytorch(clipped, small, 0.1, 0.1))
+    assert_equal(of_stack([fused], small)[0], losses_in_pytorch(fused, small, 0.1, 0.1))
+
+
 def test_a_warm_up_of_one_step_and_none_are_the_same_rates():
     cell = Cell(train_size=256, batch_size=64, epochs=1, learning_rate=1.0)
     assert cell._replace(warmup_epochs=0.25).step_rates(1) == cell.step_rates(1) == [1.0] * 4
