@@ -95,8 +95,10 @@ def _python(path: Path) -> tuple[Bytes, Bytes]:
             batch = _values(_content(path))
         entries = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
         images, labels = _array(entries["data"]), entries["labels"]
-        if images.shape[1:] != (PIXELS,) or any(type(label) is not int for label in labels):
+        if images.shape[1:] != (PIXELS,):
             raise ValueError(f"images of {images.shape[1:]}")
+        if type(labels) is not list or any(type(label) is not int for label in labels):
+            raise ValueError("its labels are no list of integers")
     except UserError:
         raise
     except Exception as error:  # a damaged pickle fails in many ways
@@ -149,6 +151,7 @@ def _values(content: bytes) -> Any:  # noqa: PLR0912, PLR0915 (a case for each i
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
+    n_encoded = 0
 
     def since_mark() -> list[Any]:
         start = marks.pop()
@@ -184,10 +187,10 @@ def _values(content: bytes) -> Any:  # noqa: PLR0912, PLR0915 (a case for each i
                 stack[-1].extend(values)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
-                stack[-1][key] = value
+                stack[-1][_text(key)] = value
             case "SETITEMS":
                 values = since_mark()
-                stack[-1].update(zip(values[::2], values[1::2], strict=True))
+                stack[-1].update(zip(map(_text, values[::2]), values[1::2], strict=True))
             case "BINPUT" | "LONG_BINPUT":
                 memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -198,11 +201,16 @@ def _values(content: bytes) -> Any:  # noqa: PLR0912, PLR0915 (a case for each i
                 stack.append(_Call(_allowed(argument), (), []))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(_Call(_allowed(f"{module} {name}"), (), []))
+                stack.append(_Call(_allowed(f"{_text(module)} {_text(name)}"), (), []))
             case "REDUCE":
                 arguments, called = stack.pop(), stack.pop()
-                encoded = called.name == ENCODE
-                stack.append(arguments[0].encode("latin1") if encoded else _Call(called.name, arguments, []))
+                if called.name == ENCODE:
+                    stack.append(_text(arguments[0]).encode("latin1"))
+                    n_encoded += len(arguments[0])
+                    if n_encoded > MAX_BYTES:  # one string that is encoded many times
+                        raise ValueError("encodes more bytes than a batch has")
+                else:
+                    stack.append(_Call(called.name, arguments, []))
             case "BUILD":
                 state = stack.pop()
                 stack[-1].state[:] = [state]
@@ -213,6 +221,13 @@ def _values(content: bytes) -> Any:  # noqa: PLR0912, PLR0915 (a case for each i
             case name:
                 raise ValueError(f"has the instruction {name}")
     raise ValueError("has no end")
+
+
+def _text(value: Any) -> Any:
+    """Return a string or bytes; ValueError otherwise: to hash or print a tuple of tuples can take forever."""
+    if not isinstance(value, (str, bytes)):
+        raise ValueError(f"has a {type(value).__name__} in place of a name")
+    return value
 
 
 def _allowed(name: str) -> str:
@@ -230,9 +245,9 @@ def _array(record: Any) -> Bytes:
     if record.name not in RECONSTRUCT:
         raise ValueError("its data are no array")
     _, shape, dtype, is_fortran, content = record.state[0]
-    if dtype.name != "numpy dtype" or dtype.arguments[0] != "u1":
-        raise ValueError(f"its data are of {shown(dtype.arguments)}")
+    if dtype.name != "numpy dtype" or _text(dtype.arguments[0]) != "u1":
+        raise ValueError(f"its data are of {shown(dtype.arguments[0])}")
     content = content.encode("latin1") if isinstance(content, str) else content
     if len(shape) != 2:
-        raise ValueError(f"its data have the shape {shown(shape)}")
+        raise ValueError(f"its data have {len(shape)} dimensions")
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if is_fortran else "C")

@@ -202,6 +202,9 @@ class Payload:
         return os.mkdir, ("pwned",)
 
 
+NESTED = b"\x80\x02)" + b"".join(b"q%ch%ch%c\x86" % (i, i, i) for i in range(60))
+
+
 def test_no_batch_is_executed_and_each_mistake_is_a_line_with_its_file(tmp_path):
     folder = write_batches(tmp_path / "py")
     batch = folder / "test_batch"
@@ -213,10 +216,20 @@ def test_no_batch_is_executed_and_each_mistake_is_a_line_with_its_file(tmp_path)
         "has the instruction INST": b"(U\x05pwnedios\nmkdir\n.",
         "has the label 10": of_python_2(images, [10, 1, 2, 3]),
         "3 labels for 4 images": of_python_2(images, labels[:3]),
-        "its data are of ('f4', False, True)": pickle.dumps({b"data": images.astype(np.float32), b"labels": labels}),
+        "its data are of 'f4'": pickle.dumps({b"data": images.astype(np.float32), b"labels": labels}),
         "KeyError: 'data'": pickle.dumps({b"labels": labels}),
         "images of (2,)": pickle.dumps({b"data": images[:, :2], b"labels": labels}),
         "not a batch of CIFAR-10": b"",
+        "its labels are no list of integers": pickle.dumps({b"data": images, b"labels": {}}),
+        # Tuples of tuples, 2^60 in all, as a name and as a key, and nested so deep that hashing them ends the process.
+        "has a tuple in place of a name": NESTED + b"\x8c\x01a\x93.",
+        "has a tuple": NESTED + b"q\x00}h\x00Ns.",
+        "a tuple in": b"\x80\x02})" + b"\x85" * 200_000 + b"Ns.",
+        # Ten bytes each that encode the same megabyte once more.
+        "encodes more bytes than a batch has": b"\x80\x02X\x40\x42\x0f\x00"
+        + b"a" * 1_000_000
+        + b"q\x00c_codecs\nencode\nq\x01("
+        + b"h\x01h\x00\x85R" * 70,
     }
     for part, content in contents.items():
         batch.write_bytes(content)
