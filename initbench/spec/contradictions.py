@@ -73,6 +73,7 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
     if not {"dataset", "train_size", "batch_size"} & wrong:
         by_source = (_of_sizes(source, axes["train_size"], axes["batch_size"]) for source in sources.values())
         lines += itertools.chain.from_iterable(by_source)
+        lines += [] if "warmup_epochs" in wrong else _of_warm_ups(axes, sources)
     if not {"lr_schedule", "lr_decay", "warmup_epochs", "epochs"} & wrong:
         lines += _of_schedules(axes)
     count = math.prod(len(axis) for axis in axes.values())
@@ -250,6 +251,25 @@ def _of_schedules(axes: Axes) -> list[str]:
         f"warmup_epochs = {warmup!r} with epochs = {epochs} is not allowed; allowed: at most the epochs"
         for warmup in axes["warmup_epochs"]
         if warmup > epochs
+    ]
+
+
+def _of_warm_ups(axes: Axes, sources: Sources) -> list[str]:
+    """Return lines about warm-ups of one number of steps; one of a single step is as none."""
+    lengths = [
+        source.train_size if size is None else size for size in axes["train_size"] for source in sources.values()
+    ]
+    batch = max(axes["batch_size"])
+    steps = min(lengths) // batch
+    by_length: dict[int, list[float]] = {}
+    for warmup in axes["warmup_epochs"]:
+        by_length.setdefault(max(round(warmup * steps), 1), []).append(warmup)
+    return [
+        f"warmup_epochs = {' and '.join(map(repr, same))} would be the same cell {len(same)} times: with batch_size = "
+        f"{batch}, {steps:,} steps in an epoch, they are warm-ups of {number if number > 1 else 'at most one'} "
+        f"step{'s' * (number > 1)}; keep one of them"
+        for number, same in by_length.items()
+        if len(same) > 1 and steps > 0
     ]
 
 

@@ -252,6 +252,9 @@ def smoke_overrides(grid: Grid) -> dict[str, object]:
     size = min(10 * max(grid.axes["batch_size"]), *(source.train_size for source in grid.sources.values()))
     seed = grid.axes["seed"][0]
     overrides = {"name": f"{grid.name[:94]}-smoke", "seed": [seed], "epochs": 1, "train_size": size}
-    if max(grid.axes["warmup_epochs"]) > 1:
-        overrides["warmup_epochs"] = list(dict.fromkeys(min(warmup, 1.0) for warmup in grid.axes["warmup_epochs"]))
+    by_steps: dict[int, float] = {}  # each length of a warm-up once; one of a single step is as none
+    for warmup in (min(warmup, 1.0) for warmup in grid.axes["warmup_epochs"]):
+        by_steps.setdefault(max(round(warmup * (size // max(grid.axes["batch_size"]))), 1), warmup)
+    if tuple(by_steps.values()) != grid.axes["warmup_epochs"]:
+        overrides["warmup_epochs"] = list(by_steps.values())
     return overrides

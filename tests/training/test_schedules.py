@@ -228,6 +228,21 @@ def test_schedules_that_contradict_themselves_are_refused(training, line):
     assert line in error.value.lines[0]
 
 
+@pytest.mark.parametrize(
+    ("warmups", "batch_size", "line"),
+    [
+        ([0.0, 0.4, 1.1, 1.2], 16384, "warmup_epochs = 0.0 and 0.4 would be the same cell 2 times: with batch_size = "),
+        ([0.0, 1.6, 2.0], 55_000, "warmup_epochs = 1.6 and 2.0 would be the same cell 2 times: with batch_size = "),
+    ],
+)
+def test_two_warm_ups_of_the_same_steps_are_refused(warmups, batch_size, line):
+    text = f"[grid]\ninitializer = ['zeros']\nwarmup_epochs = {warmups}\nbatch_size = [128, {batch_size}]"
+    with pytest.raises(UserError) as error:
+        grid.parse(text)
+    (message,) = error.value.lines
+    assert f"{line}{batch_size}, " in message
+
+
 def test_a_smoke_test_of_a_grid_with_a_long_warm_up_warms_up_in_its_epoch():
     text = "[grid]\ninitializer = ['zeros']\nwarmup_epochs = [0.5, 3, 5]\n[training]\nepochs = 10"
     smoke = grid.parse(text, overrides=grid.smoke_overrides(grid.parse(text)))
