@@ -22,6 +22,7 @@ from initbench.functions.optimizers import OPTIMIZERS, Optimizer
 from initbench.plugins import records
 from initbench.plugins.bundle import Bundle
 from initbench.results.table import table
+from initbench.spec.cell import LATER
 from initbench.spec.columns import METRICS
 from initbench.training import plain, stack, worker
 from initbench.training.data import Data
@@ -127,6 +128,27 @@ def bits(cell, data):
         for epoch in plain.train(cell, data)
         for array in (epoch.step_losses, *(getattr(epoch, name) for name in METRICS))
     )
+
+
+def test_perceptrons_alone_train_in_stacks_and_only_without_what_the_stacked_trainer_ignores():
+    in_stacks = {
+        "standardize": True,
+        "warmup_epochs": 1.0,
+        "lr_schedule": "cosine",
+        "optimizer": "adam(weight_decay=0.1)",
+        "loss": "cross_entropy(label_smoothing=0.1)",
+    }
+    one_at_a_time = {
+        "model": "lenet5",
+        "normalization": "layer",
+        "dropout": 0.1,
+        "augment": "flip",
+        "gradient_clipping": 1.0,
+    }
+    assert set(LATER) <= {*in_stacks, *one_at_a_time}
+    assert make_cell(**in_stacks).is_fused
+    for name, value in one_at_a_time.items():
+        assert not make_cell(**{name: value}).is_fused, name
 
 
 def test_a_function_has_a_fused_form_if_its_record_has_one():
