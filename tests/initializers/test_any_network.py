@@ -215,6 +215,22 @@ def test_after_gradinit_a_step_from_a_convolutional_start_lowers_the_loss_more()
     assert after_a_step(after_40) < after_a_step(he)
 
 
+@pytest.mark.parametrize(("loss", "output"), [("cross_entropy", "identity"), ("mse", "tanh"), ("hinge", "identity")])
+@pytest.mark.parametrize(
+    "name", ["he_normal", "lsuv", "within_layer", "metainit(steps=3)", "gradinit(iterations=3, rate=0.1)"]
+)
+def test_a_perceptron_and_the_same_network_as_a_module_begin_alike(name, loss, output):
+    generator = np.random.default_rng(5)
+    batches = [(generator.random((20, 12)), generator.integers(0, 4, 20)) for _ in range(3)]
+    functions = batches, "tanh", output, loss
+    module = nn.Sequential(nn.Flatten(), nn.Linear(12, 9), nn.Tanh(), nn.Linear(9, 4)).double()
+    of_module = schemes.parameters(name, "torch_linear_default", ModuleNetwork(module, (3, 4, 1), 4, *functions), 1)
+    of_model = schemes.parameters(name, "torch_linear_default", init.Model(((12, 9), (9, 4)), *functions), 1)
+    for ours, theirs in zip(of_module, of_model, strict=True):
+        for array, expected in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(array, expected, rtol=1e-5)
+
+
 def test_layers_that_share_their_weights_are_filled_once():
     module = nn.Sequential(nn.Flatten(), nn.Linear(9, 9, bias=False), nn.Tanh(), nn.Linear(9, 9, bias=False))
     module[3].weight = module[1].weight
