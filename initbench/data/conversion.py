@@ -12,7 +12,6 @@ from initbench.errors import UserError, nearest, shown
 Array = NDArray[Any]
 
 # The keys of the images and the labels of each split: Keras's names, and MedMNIST's.
-SPLITS = ("train", "val", "test")
 SPELLINGS = {
     "x_train, y_train, x_test, y_test": ("x_{}", "y_{}"),
     "train_images, train_labels, test_images, test_labels": ("{}_images", "{}_labels"),

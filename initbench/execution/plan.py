@@ -125,8 +125,7 @@ def plan(
     with the same activations, and those with the same loss, are neighbours. A stack's width is that of its kind in
     `widths`, by default what fits into the cache, and it takes at most half of `memory`, the bytes of a worker (0:
     unknown). The last stacks are split where workers would idle. A cell that the plain loop trains is a stack of its
-    own. None of this
-    changes a cell's result.
+    own. None of this changes a cell's result.
     """
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for c in cells:

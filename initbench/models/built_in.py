@@ -22,6 +22,7 @@ from initbench.models.architecture import (
     Shape,
     architecture,
 )
+from initbench.models.perceptron import widths
 from initbench.registry import Entry, Registry
 
 PERCEPTRON = "perceptron"
@@ -126,7 +127,7 @@ def blocks_of(model: str, hidden: str, classes: int) -> Blocks:
     """Return the blocks of a built-in model, from its canonical string and the widths of hidden layers."""
     record, parameters = MODELS.lookup(model)
     if record.name == PERCEPTRON:
-        parameters = {"hidden": tuple(int(n) for n in hidden.split("-") if n)}
+        parameters = {"hidden": widths(hidden)}
     blocks: Blocks = record.function(classes, **parameters)
     return blocks
 

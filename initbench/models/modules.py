@@ -6,7 +6,6 @@ Weights and biases of layers are zeros, for the initializer to fill: nothing is 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +57,7 @@ def module_of(
         height, width, channels = shape
         own: nn.Module = MODELS.call(model, channels, height, width, classes, activation=factory)
         return own.to(dtype)
-    return module(blocks_of(model, hidden, classes), shape, factory, normalization, dropout, dtype).to(dtype)
+    return module(blocks_of(model, hidden, classes), shape, factory, normalization, dropout).to(dtype)
 
 
 def module(
@@ -67,34 +66,22 @@ def module(
     activation: Callable[[], nn.Module],
     normalization: str = "none",
     dropout: float = 0.0,
-    dtype: torch.dtype = torch.float32,
+    is_image: bool = True,
 ) -> nn.Sequential:
-    """Return the module of a model for images of a shape; it takes them as `[batch, channels, height, width]`.
+    """Return the module of a model for images of a shape, float32; it takes `[batch, channels, height, width]`.
 
     Batch normalization is over the batch (and the image), layer normalization over all values of an image, as
     PyTorch's `BatchNorm1d` and `BatchNorm2d`, and `LayerNorm` of dense layers and `GroupNorm` of one group of images;
-    all with their defaults.
+    all with their defaults. Blocks that stand behind a `Flatten` take `[batch, units]`: then `is_image` is False.
     """
-    return _sequential(blocks, shape, activation, normalization, dropout, dtype, is_image=True)
-
-
-def _sequential(
-    blocks: Blocks,
-    shape: Shape,
-    activation: Callable[[], nn.Module],
-    normalization: str,
-    dropout: float,
-    dtype: torch.dtype,
-    is_image: bool,
-) -> nn.Sequential:
     modules: list[nn.Module] = []
     for block in built(blocks, normalization, dropout):
         _, _, channels = shape
         if isinstance(block, Convolution):
             fields = {"kernel_size": block.size, "stride": block.stride, "padding": block.padding}
-            modules.append(_zeros(nn.Conv2d, channels, block.channels, **fields, dtype=dtype))
+            modules.append(_zeros(nn.Conv2d, channels, block.channels, **fields))
         elif isinstance(block, Dense):
-            modules.append(_zeros(nn.Linear, math.prod(shape), block.width, dtype=dtype))
+            modules.append(_zeros(nn.Linear, math.prod(shape), block.width))
         elif isinstance(block, Pooling):
             modules.append(_pooling(block))
         elif isinstance(block, Flatten):
@@ -105,15 +92,14 @@ def _sequential(
         elif isinstance(block, Dropout):
             modules.append(nn.Dropout(dropout))
         elif isinstance(block, Normalization):
-            modules.append(_normalization(normalization, channels, is_image).to(dtype))
+            modules.append(_normalization(normalization, channels, is_image))
         elif isinstance(block, Residual):
-            branch = _sequential(block.blocks, shape, activation, normalization, dropout, dtype, is_image)
-            modules.append(Branch(branch))
+            modules.append(Branch(module(block.blocks, shape, activation, normalization, dropout, is_image)))
         shape = output_shape(block, shape)
     return nn.Sequential(*modules)
 
 
-def _zeros(kind: type[nn.Module], *sizes: int, **keywords: Any) -> nn.Module:
+def _zeros(kind: type[nn.Module], *sizes: int, **keywords: int) -> nn.Module:
     layer: nn.Module = nn.utils.skip_init(kind, *sizes, **keywords)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in layer.parameters():

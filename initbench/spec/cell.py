@@ -19,6 +19,12 @@ TRAINING_VERSION = 3
 # The settings of later versions. One with its default is left out of a cell's id, which so stays what it was.
 LATER = ("standardize", "augment", "model", "normalization", "dropout", "warmup_epochs", "gradient_clipping")
 
+# The settings that decide which loop trains a cell: those of which the stacked trainer has the default alone, and those
+# whose functions need fused forms in it.
+NOT_IN_STACKS = ("model", "normalization", "dropout", "augment", "gradient_clipping")
+FUNCTIONS_OF_LOOP = ("activation", "output_activation", "loss", "optimizer")
+LOOP = (*NOT_IN_STACKS, *FUNCTIONS_OF_LOOP)
+
 
 class Cell(NamedTuple):
     """One point of a grid. The fields are the settings, in the order of the table's columns.
@@ -126,16 +132,14 @@ class Cell(NamedTuple):
     def is_fused(self) -> bool:
         """Whether it trains in stacks; otherwise the plain loop trains it.
 
-        A plain perceptron does whose functions have fused forms, if nothing is random in its steps.
+        A cell does of which `NOT_IN_STACKS` have their defaults, and whose functions have fused forms.
         """
-        return (
-            self.model == "perceptron"
-            and self.normalization == "none"
-            and self.dropout == 0
-            and self.augment == "none"
-            and self.gradient_clipping == 0
-            and has_fused_forms(self.activation, self.output_activation, self.loss, self.optimizer)
-        )
+        return _of_plain_loop(self) == _without_plain_loop and has_fused_forms(*_functions_of_loop(self))
+
+    @property
+    def loop(self) -> tuple[str | float, ...]:
+        """The values of the settings `LOOP`: what decides, with shapes and precision, how its steps are computed."""
+        return _of_plain_loop(self) + _functions_of_loop(self)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -175,6 +179,8 @@ class Cell(NamedTuple):
 FIRST = tuple(name for name in Cell._fields if name not in LATER)
 _first_values, _later_values = attrgetter(*FIRST), attrgetter(*LATER)
 _later_defaults = tuple(Cell._field_defaults[name] for name in LATER)
+_of_plain_loop, _functions_of_loop = attrgetter(*NOT_IN_STACKS), attrgetter(*FUNCTIONS_OF_LOOP)
+_without_plain_loop = tuple(Cell._field_defaults[name] for name in NOT_IN_STACKS)
 
 
 @lru_cache(maxsize=16)  # the cells of a stack have few schedules

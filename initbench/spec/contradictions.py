@@ -13,7 +13,8 @@ from initbench.errors import shown
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.models import own
 from initbench.models.built_in import MODELS, PERCEPTRON
-from initbench.spec.cell import Cell
+from initbench.models.perceptron import widths
+from initbench.spec.cell import LOOP, Cell
 from initbench.spec.gridfile import too_many_cells
 from initbench.spec.networks import networks, specified
 from initbench.spec.seed_rule import SeedRule
@@ -23,12 +24,6 @@ RESERVED_NAMES = ("asv", "asv-html", "example-keepcoding")
 
 # On Windows these name devices, with any extension, and a dot at the end is dropped.
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-# The settings by which a cell may be one that the plain loop trains.
-NOT_FUSED = (
-    *("model", "activation", "output_activation", "loss", "optimizer"),
-    *("normalization", "dropout", "augment", "gradient_clipping"),
-)
 
 Axes = Mapping[str, tuple[Any, ...]]
 Sources = Mapping[str, datasets.Source]
@@ -66,7 +61,7 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
         lines += _of_batch_normalization(axes)
         if not lines and not {"dataset", "initializer", "bias_initializer"} & wrong:
             lines += _of_initializers(axes, sources)
-    if not {*NOT_FUSED, "precision"} & wrong:
+    if not {*LOOP, "precision"} & wrong:
         lines += _of_plain_cells(axes)
     if not {"dataset", "augment"} & wrong:
         lines += _of_augmentation(axes, sources)
@@ -85,10 +80,9 @@ def contradictions(values: Mapping[str, Any], axes: Axes, sources: Sources) -> l
 def _of_activations(hidden: tuple[str, ...], activations: tuple[str, ...], outputs: tuple[str, ...]) -> list[str]:
     lines = []
     if "softmax" in activations and any(hidden):
-        widths = [int(n) for n in next(filter(None, hidden)).split("-")]
         lines.append(
-            f"activation = 'softmax' with hidden = {widths} is not allowed: softmax is an output activation; "
-            "set it as model.output_activation, or remove the hidden layers"
+            f"activation = 'softmax' with hidden = {list(widths(next(filter(None, hidden))))} is not allowed: softmax "
+            "is an output activation; set it as model.output_activation, or remove the hidden layers"
         )
     fixed = [output for output in outputs if output != "same"]
     if "" in hidden and len(activations) > 1 and fixed:
@@ -110,7 +104,7 @@ def _of_activations(hidden: tuple[str, ...], activations: tuple[str, ...], outpu
 def _of_models(values: Mapping[str, Any], axes: Axes, sources: Sources) -> list[str]:
     """Return lines about models that cannot be built, and about settings that they do not have."""
     others = [model for model in axes["model"] if model != PERCEPTRON]
-    hidden, lines = [[int(n) for n in widths.split("-") if n] for widths in axes["hidden"]], []
+    hidden, lines = [list(widths(value)) for value in axes["hidden"]], []
     if others and "hidden" in values and PERCEPTRON not in axes["model"]:
         lines.append(
             f"hidden = {hidden[0]} with model = {others[0]!r} is not allowed: only a perceptron has hidden layers to "
@@ -147,10 +141,10 @@ def _of_models(values: Mapping[str, Any], axes: Axes, sources: Sources) -> list[
                 f"{len(axes['activation'])} activations with model = {model!r} would be the same network several "
                 "times: it takes no activation; give it an argument of this name, or set one activation"
             )
-    for (model, widths, normalization), source in itertools.product(specified(axes), sources.values()):
+    for (model, layer_widths, normalization), source in itertools.product(specified(axes), sources.values()):
         try:
             if own.is_known(model, source.shape, source.classes):
-                own.network_of(model, widths, normalization, source.shape, source.classes)
+                own.network_of(model, layer_widths, normalization, source.shape, source.classes)
         except ValueError as error:
             size = " × ".join(map(str, source.shape))
             lines.append(f"model = {model!r} with dataset = {source.name!r} ({size}) is not allowed: {error}")
@@ -172,7 +166,7 @@ def _of_plain_cells(axes: Axes) -> list[str]:
     return [
         f"precision = {rounded[0]!r} with {setting} = {value!r} is not allowed: it trains by the plain loop, in "
         "float32 alone; set precision = 'float32'"
-        for setting in (NOT_FUSED if rounded else ())
+        for setting in (LOOP if rounded else ())
         for value in axes[setting]
         if value != "same" and not Cell(**{setting: value}).is_fused
     ]

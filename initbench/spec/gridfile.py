@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from initbench.data import datasets
 from initbench.errors import UserError, nearest, shown
 from initbench.models.built_in import PERCEPTRON
+from initbench.models.perceptron import widths
 from initbench.spec import presets, seed_rule
 from initbench.spec.columns import SETTINGS
 from initbench.spec.seed_rule import SeedRule
@@ -438,7 +439,7 @@ def to_toml(
 
     def spelled(setting: str, value: Any) -> Any:
         if setting == "hidden":
-            return [int(n) for n in value.split("-") if n]
+            return list(widths(value))
         return datasets.written(sources[value]) if setting == "dataset" else value
 
     document: dict[str, Any] = {"name": name}
@@ -446,11 +447,9 @@ def to_toml(
         document["equivalent_within"] = equivalent_within
     document |= {"grid": {}, "model": {}, "training": {}}
     for setting, values in axes.items():
-        is_hidden = setting == "hidden" and PERCEPTRON not in axes["model"]
-        if is_hidden or (setting == "train_size" and values == (None,)):
+        has_no_meaning = setting == "hidden" and PERCEPTRON not in axes["model"]
+        if has_no_meaning or (setting == "train_size" and values == (None,)):
             continue
-        if setting == "hidden" and PERCEPTRON not in axes["model"]:
-            continue  # only a perceptron has hidden layers to set
         items = [spelled(setting, value) for value in values]
         home = RULES[setting].home
         if setting == "seed" and rule:

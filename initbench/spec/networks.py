@@ -7,6 +7,7 @@ from initbench.data.datasets import Source
 from initbench.models import own
 from initbench.models.architecture import Architecture
 from initbench.models.built_in import PERCEPTRON
+from initbench.models.perceptron import widths
 
 
 class GridNetwork(NamedTuple):
@@ -23,7 +24,7 @@ class GridNetwork(NamedTuple):
         """The settings as a grid file has them, for messages."""
         if self.model != PERCEPTRON:
             return f"model = {self.model!r}"
-        return f"hidden = {[int(n) for n in self.hidden.split('-') if n]}"
+        return f"hidden = {list(widths(self.hidden))}"
 
 
 def networks(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Source]) -> Iterator[GridNetwork]:

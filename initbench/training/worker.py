@@ -122,11 +122,8 @@ def _serve(
         measured = {"speed": _speed, "initialization": _initialization}[task["action"]](cells, data)
         _send(replies, event="done", task=number, **{task["action"]: measured})
         return
-    functions = tuple((cell.activation, cell.output_activation, cell.loss) for cell in cells)
-    first = cells[0]
-    of_model = (first.model, first.hidden, first.normalization, first.dropout, first.augment, first.gradient_clipping)
-    of_steps = (first.optimizer, first.batch_size, first.precision, first.standardize, source.name)
-    shape = (*of_model, *of_steps, functions)
+    first, loops = cells[0], tuple(cell.loop for cell in cells)
+    shape = (first.hidden, first.batch_size, first.precision, first.standardize, source.name, loops)
     start = time.perf_counter()
     if shape not in exact:
         exact[shape] = all(_in_available_memory(lambda part: [_bits_hold(part, data)] * len(part), cells))
