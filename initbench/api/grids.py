@@ -72,8 +72,9 @@ def _flat(settings: Mapping[str, object]) -> dict[str, object]:
     """Return a dict's settings: those in the sections of a grid file, too."""
     flat: dict[str, object] = {}
     for key, value in settings.items():
-        is_section = key in SECTIONS and isinstance(value, Mapping) and "name" not in value  # `model` is a setting, too
-        inside = value if is_section else {key: value}
+        inside: Mapping[str, object] = {key: value}
+        if key in SECTIONS and isinstance(value, Mapping) and "name" not in value:  # `model` is a setting, too
+            inside = value
         for name in inside:
             if name in flat:
                 raise UserError(f"{ORIGIN}: {name}: given twice, in a section and outside of it; keep one of the two")
