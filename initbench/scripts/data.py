@@ -48,7 +48,7 @@ def read_lines(source: Source, own: Mapping[str, OwnFunction]) -> list[str]:
             "    x_train, y_train, x_test, y_test = (torch.from_numpy(file[name]) for name in names)",
         ]
     elif source.format == "npz":
-        lines = _mapping_lines("arrays = np.load(DATA)", " ".join(_keys(source)), source)
+        lines = _mapping_lines("arrays = np.load(DATA)", " ".join(map(repr, _keys(source))), source)
     elif source.format == "cifar10":
         lines = CIFAR_LINES
     else:
@@ -100,9 +100,12 @@ def _keys(source: Source) -> list[str]:
 
 
 def _mapping_lines(first: str, keys: str, source: Source) -> list[str]:
-    """Return the lines that read a mapping of arrays; `keys` is a string that has its keys."""
-    spellings = [pair for pair in SPELLINGS.values() if re.search(rf"\b{pair[0].format('train')}\b", keys)]
-    spelling = [*spellings, *SPELLINGS.values()][0]
+    """Return the lines that read a mapping of arrays; `keys` is a string that has its keys, best of all in quotes."""
+    names = {pair[0].format("train"): pair for pair in SPELLINGS.values()}
+    spellings = [
+        pair for mark in ("['\"]", r"\b") for name, pair in names.items() if re.search(mark + name + mark, keys)
+    ]
+    spelling = [*spellings, *names.values()][0]
     train, test, val = (tuple(name.format(split) for name in spelling) for split in ("train", "test", "val"))
     lines = [
         first,
@@ -111,12 +114,16 @@ def _mapping_lines(first: str, keys: str, source: Source) -> list[str]:
     ]
     x = "x"
     if source.pixel_bytes > 1:
-        lines.append('scale = float(np.abs(x_train).max()) or 1.0 if x_train.dtype.kind in "biu" else 1.0')
+        lines += [
+            'whole = x_train.dtype.kind in "biu" and x_test.dtype.kind in "biu"',
+            "scale = float(max(-int(x_train.min()), int(x_train.max()))) or 1.0 if whole else 1.0",
+        ]
         x = "(x / scale)"
     if re.search(rf"\b{val[0]}\b", keys):
         lines += [
-            f"x_train = np.concatenate([arrays[{val[0]!r}], x_train])",
-            f"y_train = np.concatenate([arrays[{val[1]!r}], y_train])",
+            f"if {val[0]!r} in arrays:",
+            f"    x_train = np.concatenate([arrays[{val[0]!r}], x_train])",
+            f"    y_train = np.concatenate([arrays[{val[1]!r}], y_train])",
         ]
     dtype = "np.uint8" if source.pixel_bytes == 1 else "np.float32"
     return [

@@ -75,7 +75,13 @@ def saved(folder, **arrays):
     return {"npz": f"{folder}.npz"}
 
 
-@pytest.mark.parametrize("written", [idx, emnist, cifar, keras, medmnist, features, sixteen_bits])
+def signed(folder):
+    """Bytes with a sign, of which the least is the largest of all: int8 has no 128."""
+    x = np.full((30, 4, 4), -128, dtype=np.int8)
+    return saved(folder, x_train=x, y_train=labels(30), x_test=x[:10] + 90, y_test=labels(10))
+
+
+@pytest.mark.parametrize("written", [idx, emnist, cifar, keras, medmnist, features, sixteen_bits, signed])
 def test_a_script_reads_a_data_set_as_initbench_does(written, tmp_path):
     source = datasets.find(written(tmp_path / "data"))
     arrays = source.load()
@@ -99,3 +105,13 @@ def test_a_script_reads_a_data_set_as_initbench_does(written, tmp_path):
     exec("def inputs(images):\n    " + data.input_lines(cell, source, True)[0], names)
     standardized = names["inputs"](names["x_test"]).numpy().reshape(-1, source.channels)
     np.testing.assert_allclose(standardized, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_script_takes_the_keys_of_an_own_function_not_the_names_of_its_variables():
+    code = "x_train, x_val = images[9:], images[:9]\nreturn {'train_images': x_train, 'train_labels': labels}"
+    lines = data._mapping_lines("arrays = load()", code, datasets.find("mnist"))
+    assert "('train_images', 'train_labels', 'test_images', 'test_labels')" in lines[1]
+    assert "concatenate" not in "".join(lines)
+    lines = data._mapping_lines("arrays = load()", "return dict(x_train=x, x_val=x)", datasets.find("mnist"))
+    assert "('x_train', 'y_train', 'x_test', 'y_test')" in lines[1]
+    assert "if 'x_val' in arrays:" in lines
