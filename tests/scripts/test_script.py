@@ -135,6 +135,15 @@ def test_a_script_prints_the_figures_of_the_experiment(digits, settings, monkeyp
     assert lines[4].split()[2:] == [f"{value:.6f}" for value in names["figures"]]
 
 
+def test_a_script_without_its_initial_weights_says_so_in_a_line(digits, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    cell = make_cell(dataset=digits.name, initializer="lsuv")
+    text = program(cell, digits, [[None] * 5] * 2, {}, {}, "results/small")
+    assert f"# To write it: initbench trace results/small {cell.id} {cell.id}.npz\n" in text
+    with pytest.raises(SystemExit, match=rf"^{cell.id}\.npz: no such file; the comment at the top"):
+        executed(text, monkeypatch)
+
+
 def imported(text):
     """The names of the packages that a script imports."""
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]

@@ -193,11 +193,13 @@ def test_bad_models_bad_data_and_schemes_that_do_not_fit_are_lines_of_one_messag
     lines = lines_of(folder, small)
     assert sum("'Net@" in line for line in lines) == 2
     assert all("is not allowed" in line for line in lines)
-    lines = lines_of(folder, {"activation": ["relu", "tanh"], "dropout": 0.5, "hidden": [8]})
+    settings = {"activation": ["relu", "tanh"], "dropout": 0.5, "normalization": ["none", "layer"], "hidden": [8]}
+    lines = lines_of(folder, settings)
     digest = bundle.read(folder / "my_models.py").digest[:6]
     assert any("2 activations with model = " in line and f"build@{digest}" in line for line in lines)
     assert not any("activations with" in line and "Net@" in line for line in lines)
     assert any("dropout = 0.5 with model = " in line for line in lines)
+    assert any("normalization = 'layer' with model = " in line and "@" in line for line in lines)
 
 
 def test_a_model_is_tried_on_each_data_set(folder, monkeypatch):
