@@ -1,5 +1,6 @@
 """Data sets that a grid file asks for by name: where they may lie, the record of where they do, and their download."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -146,8 +147,17 @@ def records() -> dict[str, str]:
 
 
 def record(name: str, folder: Path) -> None:
-    """Record the folder of a data set; it replaces an earlier one."""
-    files.write_file(_record(), json.dumps({**records(), name: str(folder)}, indent=1).encode())
+    """Record the folder of a data set; it replaces an earlier one. Of several processes, each record is kept."""
+    from filelock import FileLock
+
+    files.make_folder(_record().parent)
+    lock = FileLock(f"{_record()}.lock", timeout=TIMEOUT)
+    with contextlib.suppress(OSError):  # without a lock where there can be none
+        lock.acquire()
+    try:
+        files.write_file(_record(), json.dumps({**records(), name: str(folder)}, indent=1).encode())
+    finally:
+        lock.release()
 
 
 def check_name(name: str) -> None:

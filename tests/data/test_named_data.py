@@ -15,6 +15,7 @@ import sys
 import tarfile
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mutate
@@ -106,6 +107,12 @@ def test_the_command_records_a_folder_and_a_grid_keeps_the_name(tmp_path, monkey
         assert known.records() == {}
     status, _, errors = ended(monkeypatch, capsys, "data", "add", "kmist", "sets")
     assert (status, errors.endswith("; did you mean 'kmnist'?\n")) == (2, True)
+
+
+def test_of_records_at_the_same_time_none_is_lost(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: known.record(name, tmp_path / name), known.KNOWN))
+    assert known.records() == {name: str(tmp_path / name) for name in known.KNOWN}
 
 
 def test_each_split_of_emnist_in_one_folder_has_its_name(tmp_path):
