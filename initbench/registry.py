@@ -206,8 +206,8 @@ class Registry(Mapping[str, Record]):
     Iteration yields initbench's own. Those of plugins are found by their full names, too.
     """
 
-    def __init__(self, kind: str, record: type[Record]) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, record: type[Record], own_form: str = "") -> None:
+        self.kind, self.own_form = kind, own_form  # how messages say that a user's function may be named
         self.record = record
         self._entries: dict[str, Record] = {}
         self._of_plugins: dict[str, Record] = {}
@@ -327,7 +327,7 @@ class Registry(Mapping[str, Record]):
             problem = f"{name} is not {_with_article(kind)}" if registered else f"unknown {kind} {shown(name)}"
             digest = f"; after @ are the {DIGEST_DIGITS} digits of a digest, as the report has them" * ("@" in name)
             raise ValueError(
-                f"{problem}; allowed: {allowed}{digest}"
+                f"{problem}; allowed: {allowed}{f', or {self.own_form}' * bool(self.own_form)}{digest}"
                 f"{nearest(name, [*names, *(alias.name for alias in self.aliases_of('', only))])}"
             )
         return _call(self._entries[name], arguments)

@@ -158,8 +158,16 @@ def find(value: object, earlier: Iterable[Source] = ()) -> Source:
                 f"given {shown(value)}; allowed: '{form}', after initbench data add {form} FOLDER, or {{ "
                 f"{KNOWN[form].format} = … }}"
             )
-    hint = nearest(value, ["mnist", *KNOWN]) if isinstance(value, str) else ""
-    raise UserError(f"given {shown(value)}; allowed: {ALLOWED}{hint}")
+    raise UserError(f"given {shown(value)}; allowed: {ALLOWED}{_meant(value) if isinstance(value, str) else ''}")
+
+
+def _meant(value: str) -> str:
+    """Return a hint at what a string means that names no data set."""
+    if value.endswith(".npz"):
+        return f"; a file of arrays is {{ npz = {shown(value)} }}"
+    if value.endswith(".py"):
+        return f"; a function of this file is '{Path(value).name}:load', say"
+    return nearest(value, ["mnist", *KNOWN])
 
 
 def written(source: Source) -> str | dict[str, str]:

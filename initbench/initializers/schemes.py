@@ -253,10 +253,10 @@ def _misfit(schemes: Sequence[str], shapes: Sequence[Shape], is_perceptron: bool
             convolution = next((layer for layer, shape in enumerate(shapes) if len(shape) > 2), None)
             other = "this network has other parts, such as shortcuts or normalization"
             reason = other if convolution is None else _layer_in_words(convolution, shapes)
-            return f"{entry.name} fits {entry.fit.words}, and {reason}"
+            return f"{entry.name} fits {entry.fit.words}, and {reason}; use it with model = 'perceptron'"
         if entry.fit.network == "convolution" and all(len(shape) == 2 for shape in shapes):
             reason = f"this network has none: {_layer_in_words(0, shapes)}"
-            return f"{entry.name} fits {entry.fit.words}, and {reason}"
+            return f"{entry.name} fits {entry.fit.words}, and {reason}; use it with a convolutional model"
     for layer, (scheme, shape) in enumerate(zip(schemes, shapes, strict=False)):
         if scheme in entries and not entries[scheme].fit.test(shape):
             return f"{entries[scheme].name} fits {entries[scheme].fit.words}, and {_layer_in_words(layer, shapes)}"

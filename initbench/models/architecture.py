@@ -120,8 +120,28 @@ def architecture(
 ) -> Architecture:
     """Return the architecture of a sequence of blocks, for images of a shape; ValueError where they are too small."""
     layers: list[Layer] = []
-    units, other, _ = _walk(blocks, shape, normalization, layers)
+    try:
+        units, other, _ = _walk(blocks, shape, normalization, layers)
+    except _TooSmall:
+        if shape[:2] == (1, 1):
+            raise ValueError("features have no height and width; allowed: models of dense layers alone") from None
+        side = min(shape[:2])
+        while not _fits(blocks, (side, side, shape[2])):
+            side += 1
+        raise ValueError(f"the images are too small; allowed: at least {side} × {side}") from None
     return Architecture(tuple(layers), units, other, is_perceptron)
+
+
+class _TooSmall(Exception):  # noqa: N818
+    """A block would return images without a pixel."""
+
+
+def _fits(blocks: Blocks, shape: Shape) -> bool:
+    try:
+        _walk(blocks, shape, "none", [])
+    except _TooSmall:
+        return False
+    return True
 
 
 def _walk(blocks: Blocks, shape: Shape, normalization: str, layers: list[Layer]) -> tuple[int, int, Shape]:
@@ -130,7 +150,7 @@ def _walk(blocks: Blocks, shape: Shape, normalization: str, layers: list[Layer])
     for block in built(blocks, normalization):
         after = output_shape(block, shape)
         if min(after) < 1:
-            raise ValueError("the images are too small for it")
+            raise _TooSmall
         if isinstance(block, Residual):
             inner_units, inner_other, _ = _walk(block.blocks, shape, normalization, layers)
             units, other = units + inner_units, other + inner_other

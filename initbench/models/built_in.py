@@ -33,7 +33,9 @@ class ModelRecord(Entry):
     """A model. A built-in one's function returns its blocks; a user's builds a PyTorch module."""
 
 
-MODELS: Registry[ModelRecord] = Registry("model", ModelRecord)
+MODELS: Registry[ModelRecord] = Registry(
+    "model", ModelRecord, own_form="a function of your own, as 'my_models.py:build'"
+)
 
 # What stands after each hidden layer.
 AFTER: Blocks = (Normalization(), Activation(), Dropout())

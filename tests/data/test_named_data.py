@@ -391,3 +391,10 @@ def test_urls_and_checksums_are_those_of_torchvision():
     assert sums["kmnist"][3] == "7320c461ea6c1c855c0b718fb2a4b134"
     assert all(sums[f"emnist_{split}"] == ["58c8d27c78d21e728a6bc7b3cc06412e"] for split in idx.EMNIST_SPLITS)
     assert sums["cifar10"] == ["c58f30108f718f92721af3b95e74349a"]
+
+
+def test_a_path_in_place_of_a_name_is_answered_by_how_to_write_it():
+    for path, hint in [("a/noise.npz", "{ npz = 'a/noise.npz' }"), ("my_data.py", "'my_data.py:load', say")]:
+        with pytest.raises(UserError) as mistake:
+            datasets.find(path)
+        assert mistake.value.lines[0].endswith(hint)

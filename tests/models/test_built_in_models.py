@@ -114,7 +114,12 @@ def parsed(model, extra=""):
 @pytest.mark.parametrize(
     ("model", "extra", "line"),
     [
-        ('["lenet"]', "", "unknown model 'lenet'; allowed: perceptron, lenet5, convnet, residual_perceptron, allconv"),
+        (
+            '["lenet"]',
+            "",
+            "unknown model 'lenet'; allowed: perceptron, lenet5, convnet, residual_perceptron, allconv, or a function of "
+            "your own, as 'my_models.py:build'; did you mean 'lenet5'?",
+        ),
         ("[\"lenet5(pooling='mean')\"]", "", "lenet5: pooling = 'mean'; allowed: one of 'average', 'max'"),
         ('[{ name = "allconv", width = 0 }]', "", "width = 0; allowed: from 1 to 1024"),
         (
@@ -149,5 +154,8 @@ def test_only_perceptrons_have_hidden_layers():
 
 
 def test_images_that_are_too_small_are_refused():
-    with pytest.raises(ValueError, match="the images are too small for it"):
+    with pytest.raises(ValueError, match="the images are too small; allowed: at least 12 × 12"):
         built_in.architecture_of("lenet5", "", "none", (8, 8, 1), 10)
+    assert built_in.architecture_of("lenet5", "", "none", (12, 12, 1), 10).shapes[2] == (16, 120)
+    with pytest.raises(ValueError, match="features have no height and width; allowed: models of dense layers alone"):
+        built_in.architecture_of("lenet5", "", "none", (1, 1, 20), 10)
