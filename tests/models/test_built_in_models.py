@@ -117,8 +117,8 @@ def parsed(model, extra=""):
         (
             '["lenet"]',
             "",
-            "unknown model 'lenet'; allowed: perceptron, lenet5, convnet, residual_perceptron, allconv, or a function of "
-            "your own, as 'my_models.py:build'; did you mean 'lenet5'?",
+            "unknown model 'lenet'; allowed: perceptron, lenet5, convnet, residual_perceptron, allconv, or a function "
+            "of your own, as 'my_models.py:build'; did you mean 'lenet5'?",
         ),
         ("[\"lenet5(pooling='mean')\"]", "", "lenet5: pooling = 'mean'; allowed: one of 'average', 'max'"),
         ('[{ name = "allconv", width = 0 }]', "", "width = 0; allowed: from 1 to 1024"),
