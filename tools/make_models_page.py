@@ -29,15 +29,15 @@ dropout = 0.2                         # default: 0
 - **What the initializer fills**: the weights of every dense layer, convolution and embedding. The bias initializer
   fills their biases. All other parameters keep the module's own start: those of normalization a scale of 1 and a shift
   of 0. The report and `initbench plan` say how many parameters that is.
-- **Fans**: weights are `[fan_in, fan_out]`, those of a convolution `[height, width, channels_in, channels_out]`, with
-  fan_in = height × width × channels_in and fan_out = height × width × channels_out (He et al. 2015, section 2.2).
+- **Fans**: weights are `[fan_in, fan_out]`, those of a convolution `[height, width, channels_in, channels_out]`;
+  [initializers](initializers.md#which-networks-they-fit) has what is taken as the fans of each kind of layer.
 - **`activation`** stands where the blocks say so, **`output_activation`** behind the last layer.
 - **`normalization`** and **`dropout`** stand around each activation: normalization, activation, dropout. The residual
   perceptron has normalization at the start of each block and before the last activation, and dropout within its blocks.
   Own models have neither setting: they bring their own.
-- **How they train**: perceptrons without normalization, dropout, augmentation and gradient clipping train together, in
-  [stacks](glossary.md#how-it-is-trained). All others train one after another by an ordinary PyTorch loop, one worker on
-  each core. A run's result depends on its settings alone in both.
+- **How they train**: plain perceptrons train together, in [stacks](glossary.md#how-it-is-trained), all others one after
+  another by an ordinary PyTorch loop. [The method](method.md#reproducibility) has the conditions, and what makes a
+  run's result depend on its settings alone in both.
 
 Below are the blocks and layers for images of 28 × 28 × 1 and ten classes, such as MNIST. `4 × block` is a block four
 times, and `[x + (…)]` adds a branch to its input.

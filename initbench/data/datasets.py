@@ -91,6 +91,11 @@ class Source:
         """The canonical string of the own function that loads it; empty for files."""
         return self.folder if self.format == CODE else ""
 
+    @property
+    def path(self) -> str:
+        """The folder or the file that it is read from; empty for the embedded MNIST and for an own function."""
+        return "" if self.function else self.folder
+
     def load(self) -> Arrays:
         """Load the arrays; UserError if the files have changed since the source was described."""
         if self.function:
@@ -114,12 +119,12 @@ class Source:
 
     def contents(self) -> dict[str, bytes]:
         """Return the files that it is read from as they are on disk, by name; not for the embedded MNIST."""
-        path = Path(self.folder)
+        path = Path(self.path)
         if self.format == "npz":
             return {path.name: path.read_bytes()}
         if self.format == "cifar10":
             return cifar.contents(path)
-        return idx.contents(path, KNOWN[self.known_as].emnist if self.known_as else "")
+        return idx.contents(path, known.emnist_split(self.known_as))
 
 
 # The fields of later versions with their defaults, which are left out of `datasets.json`.
@@ -185,7 +190,7 @@ def read(folder: str, form: str, known_as: str = "") -> Arrays:
         return npz.read(Path(folder))
     if form == "cifar10":
         return cifar.read_folder(Path(folder))
-    return read_idx_folder(Path(folder), KNOWN[known_as].emnist if known_as else "")
+    return read_idx_folder(Path(folder), known.emnist_split(known_as))
 
 
 def _base(folder: str, form: str) -> str:

@@ -58,7 +58,7 @@ def read_folder(folder: Path, emnist: str = "") -> tuple[Array, Array, Array, Ar
     """
     if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         raise UserError(f"{folder}: no such folder; dataset = {{ idx = … }} takes a folder of four IDX files")
-    emnist = emnist or _only_split(folder)
+    emnist = emnist or only_split(folder)
     paths = {stem: _path(folder, stem) for stem in stems(emnist)}
     train_images, train_labels, test_images, test_labels = (
         read(path, dimensions=(3, 4) if "images" in stem else (1,)) for stem, path in paths.items()
@@ -97,7 +97,7 @@ def has_files(folder: Path, emnist: str = "") -> bool:
     return any(os.path.isfile(path) for path in _spellings(folder, stems(emnist)[0]))
 
 
-def _only_split(folder: Path) -> str:
+def only_split(folder: Path) -> str:
     """Return the only split of EMNIST in a folder without a file of MNIST's names, or an empty string."""
     splits = [split for split in EMNIST_SPLITS if has_files(folder, split)]
     if not splits or any(os.path.lexists(path) for stem in IDX_STEMS for path in _spellings(folder, stem)):
@@ -168,7 +168,7 @@ def _read(
 
 def contents(folder: Path, emnist: str = "") -> dict[str, bytes]:
     """Return the four files of a folder as they are on disk, by name."""
-    paths = [_path(folder, stem) for stem in stems(emnist or _only_split(folder))]
+    paths = [_path(folder, stem) for stem in stems(emnist or only_split(folder))]
     return {path.name: path.read_bytes() for path in paths}
 
 

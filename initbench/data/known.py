@@ -128,6 +128,11 @@ def has_files(name: str, folder: Path) -> bool:
     return cifar.has_files(folder) if data_set.format == "cifar10" else idx.has_files(folder, data_set.emnist)
 
 
+def emnist_split(name: str) -> str:
+    """Return the split of EMNIST that a name asks for; an empty string for other data sets, and without a name."""
+    return KNOWN[name].emnist if name else ""
+
+
 def downloads(name: str) -> Path:
     """Return the folder of a downloaded data set; all splits of EMNIST are one download."""
     return cache_folder() / "data" / ("emnist" if KNOWN[name].emnist else name)

@@ -130,11 +130,7 @@ def retrain(
     Bits may differ where another processor, device or version trained a cell; then a line states how far.
     """
     grid = experiment.grid
-    absent = [
-        name
-        for name, source in grid.sources.items()
-        if source.folder and not source.function and not os.path.exists(source.folder)
-    ]
+    absent = [name for name, source in grid.sources.items() if source.path and not os.path.exists(source.path)]
     names = own_names(grid)
     not_loaded = code.missing(names)
     trained = [

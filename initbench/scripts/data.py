@@ -10,7 +10,7 @@ from initbench.data import cifar, idx
 from initbench.data.augmentation import OFFSETS, PADDING
 from initbench.data.conversion import SPELLINGS
 from initbench.data.datasets import MNIST_FILE, Source
-from initbench.data.known import KNOWN
+from initbench.data.known import emnist_split
 from initbench.errors import UserError
 from initbench.random.streams import AUGMENTATION
 from initbench.scripts.own import OwnFunction
@@ -19,12 +19,12 @@ from initbench.spec.cell import Cell
 
 def path(source: Source) -> str:
     """Return where the files of a data set are; an empty string for one that an own function loads."""
-    return "" if source.function else source.folder or str(MNIST_FILE)
+    return "" if source.function else source.path or str(MNIST_FILE)
 
 
 def imports(source: Source) -> list[str]:
     """Return the modules of Python's standard library that `read_lines` needs, beside those of every script."""
-    return ["gzip", "pathlib"] if source.folder and source.format == "idx" else []
+    return ["gzip", "pathlib"] if source.path and source.format == "idx" else []
 
 
 def remarks(source: Source) -> list[str]:
@@ -69,9 +69,8 @@ CIFAR_LINES = [
 def _idx_lines(source: Source) -> list[str]:
     if source.channels > 1 or source.pixel_bytes > 1:
         raise UserError(f"{source.name}: a script reads IDX files of bytes and one channel alone; save it as .npz")
-    folder = Path(source.folder)
-    emnist = KNOWN[source.known_as].emnist if source.known_as else ""
-    emnist = emnist or (idx._only_split(folder) if os.path.isdir(folder) else "")
+    folder = Path(source.path)
+    emnist = emnist_split(source.known_as) or (idx.only_split(folder) if os.path.isdir(folder) else "")
     names = [re.sub(r"-idx.*", "", stem) for stem in idx.stems(emnist)]
     images = "idx(name).transpose(0, 2, 1)" if emnist else "idx(name)"
     lines = [

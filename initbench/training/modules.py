@@ -29,6 +29,13 @@ def built_module(cell: Cell, shape: Shape, classes: int, dtype: torch.dtype = to
     return modules.module_of(cell.model, cell.hidden, shape, classes, *functions, dtype)
 
 
+def module_layers(cell: Cell, module: nn.Module, shape: Shape, classes: int) -> list[weights.ModuleLayer]:
+    """Return the layers of the cell's model that the initializer fills: a pass shows those of a user's."""
+    if "@" in cell.model:
+        return weights.layers_of(module, shape)
+    return weights.layers_as(module, cell.network(shape, classes))
+
+
 def initialized_module(
     cell: Cell,
     shape: Shape,
@@ -41,14 +48,13 @@ def initialized_module(
     `read` returns images and labels by their rows, for initializers that use data.
     """
     module = built_module(cell, shape, classes, dtype)
-    architecture = None if "@" in cell.model else cell.network(shape, classes)
-    layers = weights.layers_as(module, architecture) if architecture else weights.layers_of(module, shape)
+    layers = module_layers(cell, module, shape, classes)
     kind = str(dtype).removeprefix("torch.")
     if cell.model == PERCEPTRON and cell.normalization == "none":
         height, width, channels = shape
         parameters = initial_parameters(cell, cell.layers(height * width * channels, classes), read, kind)
     else:
-        batches = batches_of(cell, read)
+        batches, architecture = batches_of(cell, read), None if "@" in cell.model else cell.network(shape, classes)
         functions = cell.activation, cell.output_activation, cell.loss
         network = ModuleNetwork(module, shape, classes, batches, *functions, architecture=architecture)
         parameters = schemes.parameters(cell.initializer, cell.bias_initializer, network, cell.seed, kind)

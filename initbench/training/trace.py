@@ -6,13 +6,12 @@ from typing import Any
 import torch
 
 from initbench.initializers.model import Parameters
-from initbench.models.weights import layers_as, layers_of
 from initbench.plugins import arrays
 from initbench.spec.cell import Cell
 from initbench.spec.columns import METRICS
 from initbench.training import plain, stack
 from initbench.training.data import Data
-from initbench.training.modules import built_module
+from initbench.training.modules import built_module, module_layers
 from initbench.training.plain import Loop, PlainData
 
 
@@ -33,17 +32,14 @@ def traced(cell: Cell, data: Data | PlainData, progress: Callable[[float], None]
     if isinstance(data, PlainData):
         loop = Loop(cell, data, initialized=initialized)
         module = loop.model[0]
+        names = [layer.name for layer in module_layers(cell, module, data.shape, data.classes)]
         if "@" in cell.model:
-            layers = layers_of(module, data.shape)
             state = {name: array.detach().clone() for name, array in module.state_dict().items()}
-        else:
-            layers = layers_as(module, cell.network(data.shape, data.classes))
-        names = [layer.name for layer in layers]
         epochs = list(plain.epochs(loop, progress))
     else:
         shape = (1, 1, data.pixels)
-        network = cell.network(shape, data.classes)
-        names = [layer.name for layer in layers_as(built_module(cell, shape, data.classes), network)]
+        module = built_module(cell, shape, data.classes)
+        names = [layer.name for layer in module_layers(cell, module, shape, data.classes)]
         epochs = list(stack.train([cell], data, progress=progress, initialized=initialized))
     return {
         "parameters": arrays.to_json(array for layer in parameters for array in layer),

@@ -46,19 +46,16 @@ def _may_run_plugins(dask_worker: Any) -> bool:
     return os.environ.get(PERMISSION) == "1" or str(dask_worker.address).startswith("inproc://")
 
 
-def _prepare(device: str, sources: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _prepare(device: str, stored_sources: list[Mapping[str, Any]]) -> dict[str, Any]:
     try:
         device = device_for(device)
     except UserError as error:
         return {"refused": str(error)}
+    sources = [Source(**source) for source in stored_sources]
     return {
         "device": device,
         "memory": min(gpu_memories(), default=0) if device == "cuda" else 0,
-        "lacks": [
-            source["name"]
-            for source in sources
-            if source["format"] != "code" and source["folder"] and not _has(Source(**source))
-        ],
+        "lacks": [source.name for source in sources if source.path and not _has(source)],
     }
 
 
