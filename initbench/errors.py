@@ -103,6 +103,15 @@ SYNONYMS = {
 }
 
 
+def shape_text(shape: Iterable[int]) -> str:
+    """Return a shape for messages, pages and tables.
+
+    >>> shape_text((5, 5, 1, 6))
+    '5 × 5 × 1 × 6'
+    """
+    return " × ".join(map(str, shape))
+
+
 def nearest(value: object, allowed: Iterable[str]) -> str:
     """Return the end of a message that names the valid word closest to a value, or nothing.
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from initbench.errors import shape_text
 from initbench.initializers._base import fans
 from initbench.models import words
 from initbench.models.built_in import MODELS, PERCEPTRON, architecture_of, blocks_of
@@ -62,8 +63,9 @@ def _section(name: str) -> str:
     rows = ["| weights | fan_in | fan_out | parameters |", "| --- | --- | --- | --- |"]
     for layer in network.layers:
         fan_in, fan_out = fans(layer.shape)
-        shape = " × ".join(map(str, layer.shape))
-        rows.append(f"| {shape} | {fan_in:,} | {fan_out:,} | {layer.weight_count + layer.shape[-1]:,} |")
+        rows.append(
+            f"| {shape_text(layer.shape)} | {fan_in:,} | {fan_out:,} | {layer.weight_count + layer.shape[-1]:,} |"
+        )
     rows.append(f"| **all** | | | **{network.parameter_count:,}** |")
     blocks = words.in_words(blocks_of(name, HIDDEN, CLASSES))
     return f"\n## {name}\n\n`{record.signature}`{hidden}\n\n{description}\n\n`{blocks}`\n\n" + "\n".join(rows) + "\n"

@@ -9,7 +9,7 @@ import typer
 from initbench.cli import output
 from initbench.cli.program import app, plural, say
 from initbench.data import datasets, known
-from initbench.errors import UserError, printable
+from initbench.errors import UserError, printable, shape_text
 
 data_app = typer.Typer(
     no_args_is_help=True, help="Data sets with a name, such as fashion_mnist: record, list and download them."
@@ -60,8 +60,5 @@ def _description(name: str, folder: Path) -> str:
     """Return a line that describes the data set in a folder; UserError if it cannot be read."""
     form = known.KNOWN[name].format
     source = datasets.describe(datasets.read(str(folder), form, name), str(folder), form, name)
-    sizes = " × ".join(str(size) for size in source.shape)
-    train = f"{source.train_size + source.validation_size:,} training"
-    return printable(
-        f"{name}: {train} and {plural(source.test_size, 'test image')}, {sizes}, {source.classes} classes, in {folder}"
-    )
+    train = f"{source.train_size + source.validation_size:,} training and {plural(source.test_size, 'test image')}"
+    return printable(f"{name}: {train}, {shape_text(source.shape)}, {source.classes} classes, in {folder}")

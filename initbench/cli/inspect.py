@@ -12,7 +12,7 @@ import typer
 from initbench.cli import output
 from initbench.cli.options import AllowPlugins, Force, Plugins, load_plugins, refuse_to_overwrite
 from initbench.cli.program import app, say
-from initbench.errors import UserError, nearest, printable, shown
+from initbench.errors import UserError, nearest, printable, shape_text, shown
 from initbench.registry import Entry, naming, shorten_digests
 from initbench.system import files
 
@@ -238,21 +238,17 @@ def _show_model(name: str, shape: tuple[int, ...]) -> None:
     record = built_in.MODELS.lookup(model)[0]
     say(printable(record.summary) if is_own else documentation(record.function))
     with_hidden = " with hidden = [128]" * (model == built_in.PERCEPTRON)
-    say(f"\n{shorten_digests(model)}{with_hidden}, images of {_times(shape)}, {classes} classes:")
+    say(f"\n{shorten_digests(model)}{with_hidden}, images of {shape_text(shape)}, {classes} classes:")
     if not is_own:
         say(f"  {words.in_words(built_in.blocks_of(model, hidden, classes))}\n")
     say(f"  {'weights':<20}{'fan_in':>9}{'fan_out':>9}{'parameters':>12}")
     for layer in network.layers:
         fan_in, fan_out = fans(layer.shape)
         count = layer.weight_count + layer.bias_count
-        say(f"  {_times(layer.shape):<20}{fan_in:>9,}{fan_out:>9,}{count:>12,}")
+        say(f"  {shape_text(layer.shape):<20}{fan_in:>9,}{fan_out:>9,}{count:>12,}")
     others = network.other_parameters
     by_initializers = f"of which {others:,} keep the module's own start" if others else "all set by the initializers"
     say(f"\n{network.parameter_count:,} parameters, {by_initializers}")
-
-
-def _times(sizes: tuple[int, ...]) -> str:
-    return " × ".join(map(str, sizes))
 
 
 def _weights(
@@ -276,7 +272,7 @@ def _weights(
     context = {"activation": function or ("tanh" if network else "relu")}
     context |= {} if network else {"position": supplied["position"], "depth": str(supplied["depth"])}
     used = ", ".join(f"{n} {v}" for n, v in context.items() if network or n in entry.supplied)
-    title = shorten_digests(f"{initializer}, {' × '.join(map(str, sizes))}")
+    title = shorten_digests(f"{initializer}, {shape_text(sizes)}")
     say(printable(f"{title}: {entry.summary}"))
     here = schemes.runs_here(str(initializer), context["activation"])
     if network:

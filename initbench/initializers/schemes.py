@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from initbench.errors import nearest, shown
+from initbench.errors import nearest, shape_text, shown
 from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers._base import INITIALIZERS, Array, Initializer, Position, Shape, fans
 from initbench.initializers.model import Model, Network, NoBatches, Parameters, layer_weights, positions
@@ -267,7 +267,7 @@ def _layer_in_words(layer: int, shapes: Sequence[Shape]) -> str:
     """Return a layer and its shape: `the first layer is 5 × 5 × 1 × 6`."""
     position = positions(len(shapes))[layer]
     name = f"layer {layer + 1}" if position == "hidden" else f"the {position} layer"
-    return f"{name} is {' × '.join(map(str, shapes[layer]))}"
+    return f"{name} is {shape_text(shapes[layer])}"
 
 
 def _refusal(scheme: str, activation: str, position: Position, depth: int, bias: bool = False) -> str:

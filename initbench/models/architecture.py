@@ -9,7 +9,6 @@ convolution, and of one with groups the shape of a group.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from initbench.functions.optimizers import OPTIMIZERS
@@ -221,12 +220,3 @@ def training_bytes(network: Architecture, optimizer: str, batch_size: int) -> fl
     parameters = network.weight_count + network.other_parameters
     units = sum(shape[-1] for shape in network.shapes) if network.is_perceptron else network.units
     return 4.0 * (arrays * parameters + 3 * max(batch_size, EVALUATION_BATCH) * units)
-
-
-def shapes_in_words(shapes: Sequence[tuple[int, ...]]) -> str:
-    """Return shapes for messages.
-
-    >>> shapes_in_words([(5, 5, 1, 6), (400, 10)])
-    '5 × 5 × 1 × 6, 400 × 10'
-    """
-    return ", ".join(" × ".join(map(str, shape)) for shape in shapes)

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from initbench.errors import shape_text
 from initbench.registry import SHOWN_DIGITS, shorten_digests
 from initbench.reporting import names
 from initbench.reporting.limits import MAX_LAYERS, MAX_NETWORK_ROWS, MAX_NETWORKS
@@ -123,7 +124,7 @@ def _short(network: Network) -> str:
 def _inputs(network: Network) -> str:
     """The images of a network, or their features, and its classes."""
     height, width, channels = network.shape
-    images = f"{channels:,} features" if height == width == 1 else f"{_times(network.shape)} images"
+    images = f"{channels:,} features" if height == width == 1 else f"{shape_text(network.shape)} images"
     return f"{images} and {network.classes} classes"
 
 
@@ -161,10 +162,6 @@ def layers_in_words(network: Network) -> str:
 
 def _count(number: int) -> str:
     return COUNTS[number] if number < len(COUNTS) else str(number)
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))
 
 
 def _either(words: Iterable[str]) -> str:
@@ -239,7 +236,7 @@ def _weights(network: Network) -> str:
     """The shapes of the weights that the initializers fill; equal ones that follow one another are counted."""
     if network.layers is None:
         return "–"
-    runs = [(_times(shape), len(list(group))) for shape, group in itertools.groupby(network.layers)]
+    runs = [(shape_text(shape), len(list(group))) for shape, group in itertools.groupby(network.layers)]
     parts = [text if count == 1 else f"{text} ({count} times)" for text, count in runs[:MAX_LAYERS]]
     return ", ".join(parts) + f", {len(runs) - len(parts)} more" * (len(runs) > len(parts))
 

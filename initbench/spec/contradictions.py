@@ -9,7 +9,7 @@ from typing import Any
 
 from initbench.data import datasets
 from initbench.data.augmentation import misfit
-from initbench.errors import shown
+from initbench.errors import shape_text, shown
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.models import own
 from initbench.models.built_in import MODELS, PERCEPTRON
@@ -146,8 +146,8 @@ def _of_models(values: Mapping[str, Any], axes: Axes, sources: Sources) -> list[
             if own.is_known(model, source.shape, source.classes):
                 own.network_of(model, layer_widths, normalization, source.shape, source.classes)
         except ValueError as error:
-            size = " × ".join(map(str, source.shape))
-            lines.append(f"model = {model!r} with dataset = {source.name!r} ({size}) is not allowed: {error}")
+            images = f"dataset = {source.name!r} ({shape_text(source.shape)})"
+            lines.append(f"model = {model!r} with {images} is not allowed: {error}")
     return list(dict.fromkeys(lines))
 
 

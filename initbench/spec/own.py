@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from initbench.data import datasets
 from initbench.data.datasets import Source
 from initbench.data.own import LOADERS
-from initbench.errors import UserError, nearest, shown
+from initbench.errors import UserError, nearest, shape_text, shown
 from initbench.initializers import INITIALIZERS, schemes
 from initbench.models import own as architectures
 from initbench.models.architecture import Shape
@@ -182,7 +182,7 @@ def unfit_models(axes: Mapping[str, tuple[Any, ...]], sources: Mapping[str, Sour
         takes_activation = "activation" in MODELS.lookup(name)[0].supplied
         for activation in reversed(axes["activation"] if takes_activation else axes["activation"][:1]):
             if why := add_network(name, source.shape, source.classes, activation, host):
-                data = f"dataset = {source.name!r} ({' × '.join(map(str, source.shape))})"
+                data = f"dataset = {source.name!r} ({shape_text(source.shape)})"
                 lines.setdefault(why, f"model = {shorten_digests(name)!r} with {data} is not allowed: {why}")
     return list(lines.values())
 
