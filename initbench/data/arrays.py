@@ -118,4 +118,5 @@ def standardization(arrays: Arrays) -> tuple[NDArray[np.float64], NDArray[np.flo
         variances = by_channel(sum(np.square(chunk - of_pixels).sum(axis=0) for chunk in chunks)) / n
         largest, least = (f(images, axis=0).reshape(-1, channels) for f in (np.max, np.min))
         variances[largest.max(axis=0) == least.min(axis=0)] = 0
-    return means, np.where(variances > 0, np.sqrt(variances), 1.0)
+    deviations = np.sqrt(variances)  # one that float32 has no normal number for would be flushed to zero
+    return means, np.where(deviations >= np.finfo(np.float32).tiny, deviations, 1.0)

@@ -19,6 +19,9 @@ from initbench.system import files
 TRAIN, TEST = [f"data_batch_{number}" for number in range(1, 6)], ["test_batch"]
 PIXELS = 3 * 32 * 32
 
+# A batch of CIFAR-10 has some 60,000: a label, a file's name, and where they are kept, for each of 10,000 images.
+MAX_INSTRUCTIONS = 1_000_000
+
 # The largest batch, twice the size of one of CIFAR-10's.
 MAX_BYTES = 64_000_000
 
@@ -160,7 +163,9 @@ def _values(content: bytes) -> Any:  # noqa: PLR0912, PLR0915 (a case for each i
         return values
 
     argument: Any
-    for instruction, argument, _ in pickletools.genops(content):
+    for number, (instruction, argument, _) in enumerate(pickletools.genops(content)):
+        if number == MAX_INSTRUCTIONS:
+            raise ValueError(f"has more than {MAX_INSTRUCTIONS:,} instructions")
         match instruction.name:
             case name if name in VALUES:
                 stack.append(argument)

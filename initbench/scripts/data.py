@@ -15,6 +15,7 @@ from initbench.errors import UserError
 from initbench.random.streams import AUGMENTATION
 from initbench.scripts.own import OwnFunction
 from initbench.spec.cell import Cell
+from initbench.system import files
 
 
 def path(source: Source) -> str:
@@ -92,6 +93,7 @@ def _idx_lines(source: Source) -> list[str]:
 def _keys(source: Source) -> list[str]:
     """Return the names of the arrays in an .npz file; UserError if it is not here."""
     try:
+        files.check_regular(Path(source.folder))  # a pipe would never end
         with zipfile.ZipFile(source.folder) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as error:

@@ -237,6 +237,7 @@ def test_no_batch_is_executed_and_each_mistake_is_a_line_with_its_file(tmp_path)
         + b"a" * 1_000_000
         + b"q\x00c_codecs\nencode\nq\x01("
         + b"h\x01h\x00\x85R" * 70,
+        "has more than 1,000,000 instructions": b"\x80\x02" + b"N" * 1_000_000 + b".",
     }
     for part, content in contents.items():
         batch.write_bytes(content)
