@@ -79,6 +79,9 @@ def _names(arrays: Mapping[str, Any], origin: str) -> dict[str, tuple[str, str]]
             continue
         if not any(key in arrays for key in names["val"]):
             del names["val"]
+        if "val" in names and (missing := [key for key in names["val"] if key not in arrays]):
+            (present,) = {*names["val"]} - {*missing}
+            raise UserError(f"{origin}has {present} but no {missing[0]}; add {missing[0]}, or remove {present}")
         for key in (key for pair in names.values() for key in pair):
             if key not in arrays:
                 raise UserError(f"{origin}has no {key}; {_keys(arrays)}")

@@ -192,6 +192,9 @@ def describe(module: object, shape: Shape, classes: int) -> Architecture:
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in module.parameters()} - {"float32"})
     if dtypes:
         raise ValueError(f"has parameters of dtype {', '.join(dtypes)}; allowed: float32")
+    for name, parameter in module.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"its parameter {name} has NaN or infinity at the start; allowed: finite values")
     output, height, width, channels = seen["output"], *shape
     if not isinstance(output, Tensor):
         raise ValueError(f"its forward returned {type(output).__name__}; allowed: a tensor [batch, {classes}]")

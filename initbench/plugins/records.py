@@ -142,14 +142,30 @@ def _kind_of_bare(name: str, thing: Callable[..., Any], module: ModuleType) -> s
     return "dataset" if has_defaults and (name == "load" or name.startswith("load_")) else ""
 
 
-def defined_at(name: str, bundle: Bundle) -> str:
+def defined_at(name: str, bundle: Bundle, argument: str = "") -> str:
     """Return where a plugin defines a function, as tracebacks do: `my_schemes.py, line 5, in scaled_orthogonal`.
 
-    `name` is a canonical string. A function that the plugin imports has no line.
+    `name` is a canonical string; with `argument` the line is that of this argument. A function that the plugin imports
+    has no line.
     """
     short = name.partition("@")[0]
     lines = _definitions(bundle).get(short)
-    return f"{bundle.path}, line {lines[-1]}, in {short}" if lines else f"{bundle.path}: {short}"
+    if not lines:
+        return f"{bundle.path}: {short}"
+    return f"{bundle.path}, line {_argument_line(bundle, lines[-1], argument) or lines[-1]}, in {short}"
+
+
+def _argument_line(bundle: Bundle, line: int, argument: str) -> int:
+    """Return the line of an argument of the function, or class, that is defined at a line; 0 if it is not there."""
+    node: ast.stmt | None = next(
+        node for node in ast.parse(bundle.files[bundle.main]).body if node.lineno == line and hasattr(node, "name")
+    )
+    if isinstance(node, ast.ClassDef):
+        node = next((part for part in node.body if getattr(part, "name", "") == "__init__"), None)
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return 0
+    arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    return next((part.lineno for part in arguments if part.arg == argument), 0)
 
 
 def _definitions(bundle: Bundle) -> dict[str, list[int]]:
@@ -185,7 +201,8 @@ def _record(kind: str, name: str, function: Callable[..., Any], bundle: Bundle) 
         fields["parameters"] = _parameters(kind, name, function, arguments)
     except (ValueError, TypeError, NameError) as error:
         helper = "" if kind_of(function) else f"; if it is not {_registry(kind).article}, begin its name with _"
-        raise UserError(f"{defined_at(name, bundle)}: {error}{helper}") from None
+        origin = defined_at(name, bundle, error.argument if isinstance(error, _ArgumentError) else "")
+        raise UserError(f"{origin}: {error}{helper}") from None
     return {
         "initializer": _initializer,
         "activation": _activation,
@@ -198,6 +215,14 @@ def _record(kind: str, name: str, function: Callable[..., Any], bundle: Bundle) 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Arguments
+
+
+class _ArgumentError(ValueError):
+    """An argument of a plugin's function that cannot be one."""
+
+    def __init__(self, argument: str, message: str) -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -227,15 +252,24 @@ def _parameters(
         if argument.name in SUPPLIED_BY_KIND[kind]:
             continue
         if argument.kind is argument.POSITIONAL_ONLY or argument.default is argument.empty:
-            raise ValueError(
-                f"its argument {argument.name} has no default; allowed: arguments with a default, as gain=1.0"
+            raise _ArgumentError(
+                argument.name,
+                f"its argument {argument.name} has no default; allowed: arguments with a default, as "
+                f"{argument.name}: {_example(kind, argument.annotation)}",
             )
         try:
             parameters.append(_parameter(argument))
-        except ValueError:
+        except ValueError as error:
             if not is_lenient and argument.default is not None:
-                raise
+                raise _ArgumentError(argument.name, str(error)) from None
     return tuple(parameters)
+
+
+def _example(kind: str, annotation: object) -> str:
+    """Return the type and the default of an argument in an example."""
+    by_type = {float: "float = 1.0", int: "int = 8", bool: "bool = False"}
+    default = by_type[int if kind in ("model", "dataset") else float]
+    return next((example for allowed, example in by_type.items() if annotation is allowed), default)
 
 
 def _parameter(argument: inspect.Parameter) -> Parameter:

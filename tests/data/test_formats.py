@@ -166,6 +166,10 @@ BAD = {
         {"x_train": np.zeros((11, 4, 5)), "y_train": np.zeros(11)},
         "x_train has 11 images; allowed: at least 12",
     ),
+    "no validation labels": (
+        {"x_val": np.zeros((3, 4, 5))},
+        "small.npz: has x_val but no y_val; add y_val, or remove x_val",
+    ),
     "no pixel": ({"x_train": np.zeros((N, 0, 5)), "x_test": np.zeros((N_TEST, 0, 5))}, "without a pixel"),
     "a vector": ({"x_train": np.zeros(N)}, "x_train is 40; allowed: images × height × width"),
     "channels first": (

@@ -199,11 +199,11 @@ NUMPY = "import numpy as np\n"
         ("def xavier_uniform(shape): return 1\n", "xavier_uniform is an initializer of initbench; use another name"),
         (
             "def f(shape, *, gain: float): return 1\n",
-            "line 1, in f: its argument gain has no default; allowed: arguments with a default, as gain=1.0",
+            "line 1, in f: its argument gain has no default; allowed: arguments with a default, as gain: float = 1.0",
         ),
         (
             "def f(shape, rng): return 1\n",
-            "as gain=1.0; if it is not an initializer, begin",
+            "as rng: float = 1.0; if it is not an initializer, begin",
         ),
         (
             "def f(shape, *, gain: list = []): return 1\n",

@@ -134,6 +134,12 @@ BAD = {
     "        super().__init__(channels, height, width, classes)\n        self.register_parameter('p', nn.Parameter("
     "torch.zeros(2, dtype=torch.complex64)))": "in f: its parameter p is complex; allowed: real parameters",
     "class f(Net):\n    def __init__(self, channels, height, width, classes):\n"
+    "        super().__init__(channels, height, width, classes)\n"
+    "        self.scale = nn.Parameter(torch.tensor(torch.nan))\n"
+    "    def forward(self, x): return super().forward(x) * self.scale": (
+        "in f: its parameter scale has NaN or infinity at the start"
+    ),
+    "class f(Net):\n    def __init__(self, channels, height, width, classes):\n"
     "        super().__init__(channels, height, width, classes)\n        self.double()\n"
     "    def forward(self, x): return super().forward(x.double())": "in f: has parameters of dtype float64",
     "class f(nn.Module):\n    def __init__(self, channels, height, width, classes):\n        super().__init__()\n"
@@ -166,7 +172,15 @@ def test_a_bad_model_is_refused_with_its_file_and_line(code):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("def f(channels, height, width, classes, units): pass", "argument units has no default"),
+        (
+            "def f(channels, height, width, classes,\n      units): pass",
+            "line 2, in f: its argument units has no default; allowed: arguments with a default, as units: int = 8; if",
+        ),
+        (
+            "import initbench as ib\n@ib.model\nclass f:\n  def __init__(self, channels, height, width, classes, *,\n"
+            "    rate: float): pass",
+            "line 5, in f: its argument rate has no default; allowed: arguments with a default, as rate: float = 1.0",
+        ),
         ("def f(channels, height, width, classes, *, kind: str = 'a'): pass", "its parameter kind is of type str"),
         ("import initbench as ib\n@ib.model\ndef f(classes): pass", "takes 1 arguments; allowed: channels, height, wi"),
         ("import initbench as ib\n@ib.model\ndef f(*, channels, height, width, classes): pass", "takes 0 arguments"),
