@@ -322,7 +322,7 @@ def test_what_an_own_function_returns_is_converted_as_a_file(tmp_path):
 
 def test_a_deviation_that_float32_would_flush_to_zero_is_that_of_a_constant_channel():
     values = np.zeros((12, 2), np.float32)
-    values[::2] = [1e-38, 1e-37]
+    values[::2] = [2e-38, 1e-37]
     labels = np.arange(12, dtype=np.uint8) % 2
     _, deviation = standardization(Arrays(values, labels, values[:1], labels[:1], (1, 1, 2)))
     np.testing.assert_allclose(deviation, [1.0, 0.5e-37])
