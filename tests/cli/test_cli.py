@@ -106,6 +106,7 @@ def test_a_grid_with_gradient_driven_schemes_is_checked_without_torch():
         "import sys; from initbench import grid\n"
         'schemes = ["metainit", "gradinit", "lsuv", "dks"]\n'
         "grid.parse(f'[grid]\\ninitializer = {schemes}\\n[model]\\nactivation = \"tanh\"')\n"
+        'grid.parse(f\'[grid]\\ninitializer = {schemes[:3]}\\nmodel = ["lenet5", "residual_perceptron"]\').cells()\n'
         "print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
