@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from initbench.errors import UserError
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -80,6 +83,14 @@ class Arrays:
     def unseen_test_share(self) -> float:
         """The share of test images whose class has no validation image."""
         return float(np.isin(self.test_labels, self.train_labels[: self.validation_size], invert=True).mean())
+
+
+def require_images(folder: Path, train: int, test: int) -> None:
+    """Raise UserError unless a folder has enough images that each split has one."""
+    if train < VALIDATION_DIVISOR or not test:
+        raise UserError(
+            f"{folder}: {train} training and {test} test images; allowed: at least {VALIDATION_DIVISOR} and 1"
+        )
 
 
 def standardization(arrays: Arrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from initbench.data.arrays import VALIDATION_DIVISOR, Arrays, Bytes
+from initbench.data.arrays import Arrays, Bytes, require_images
 from initbench.errors import UserError, shown
 from initbench.system import files
 
@@ -36,11 +36,7 @@ def read_folder(folder: Path) -> Arrays:
     train = [read(folder / name) for name in names if not name.startswith("test")]
     images, labels = np.concatenate([part[0] for part in train]), np.concatenate([part[1] for part in train])
     test_images, test_labels = read(folder / names[-1])
-    if len(images) < VALIDATION_DIVISOR or not len(test_images):
-        raise UserError(
-            f"{folder}: {len(images)} training and {len(test_images)} test images; "
-            f"allowed: at least {VALIDATION_DIVISOR} and 1"
-        )
+    require_images(folder, len(images), len(test_images))
     return Arrays(_channels_last(images), labels, _channels_last(test_images), test_labels, shape=(32, 32, 3))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initbench.data import cifar, conversion, idx, known, npz
-from initbench.data.arrays import VALIDATION_DIVISOR, Arrays, Shape
+from initbench.data.arrays import Arrays, Shape, require_images
 from initbench.data.known import KNOWN
 from initbench.data.own import LOADERS
 from initbench.errors import PluginError, UserError, nearest, shown
@@ -320,11 +320,7 @@ def read_idx_folder(folder: Path, emnist: str = "") -> Arrays:
     are converted as those of other formats.
     """
     train_images, train_labels, test_images, test_labels = idx.read_folder(folder, emnist)
-    if len(train_images) < VALIDATION_DIVISOR or not len(test_images):
-        raise UserError(
-            f"{folder}: {len(train_images)} training and {len(test_images)} test images; "
-            f"allowed: at least {VALIDATION_DIVISOR} and 1"
-        )
+    require_images(folder, len(train_images), len(test_images))
     images = {"train": _channels_last(train_images, folder), "test": _channels_last(test_images, folder)}
     labels = {"train": train_labels, "test": test_labels}
     names = {"train": f"{folder}: the training split", "test": f"{folder}: the test split"}

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from initbench.functions import pytorch
 from initbench.initializers.model import Array, Batch, Parameters, batched, batches_of
 from initbench.models.architecture import Architecture, Shape
-from initbench.models.weights import LAYERS, ModuleLayer, as_images, images_of, layers_as, layers_of
+from initbench.models.weights import LAYERS, ModuleLayer, as_images, built_in_layers, images_of, layers_of
 
 
 class _Reached(Exception):  # noqa: N818
@@ -42,7 +42,9 @@ class ModuleNetwork:
 
     @cached_property
     def _layers(self) -> list[ModuleLayer]:
-        return layers_as(self.module, self.architecture) if self.architecture else layers_of(self.module, self.shape)
+        return (
+            built_in_layers(self.module, self.architecture) if self.architecture else layers_of(self.module, self.shape)
+        )
 
     @cached_property
     def _copy(self) -> nn.Module:

@@ -119,7 +119,7 @@ def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = Non
     return ordered
 
 
-def layers_as(module: nn.Module, network: Architecture) -> list[ModuleLayer]:
+def built_in_layers(module: nn.Module, network: Architecture) -> list[ModuleLayer]:
     """Return the layers of a built-in model's module, which are executed in the order of their definition.
 
     Layers inside of an activation, which may be a user's module, are not the model's.

@@ -11,16 +11,10 @@ from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES
 from initbench.registry import OWN_NAME, shorten_digests
 from initbench.spec.cell import Cell
+from initbench.spec.own import KINDS
 
 # The settings whose own functions a script calls, with their kinds. Those of initializers are in the initial weights.
-KINDS = {
-    "activation": "activation",
-    "output_activation": "activation",
-    "model": "model",
-    "loss": "loss",
-    "optimizer": "optimizer",
-    "dataset": "dataset",
-}
+CALLED = {setting: kind for setting, kind in KINDS.items() if kind != "initializer"}
 
 
 class OwnFunction(NamedTuple):
@@ -41,8 +35,8 @@ class OwnFunction(NamedTuple):
 
 def own_functions(cell: Cell, source: Source, plugins: Mapping[str, Bundle]) -> dict[str, OwnFunction]:
     """Return the own functions of a cell and of its data set, by setting; UserError if a script cannot import one."""
-    names = {setting: getattr(cell, setting) for setting in KINDS} | {"dataset": source.function}
-    return {setting: _own_function(name, KINDS[setting], plugins) for setting, name in names.items() if "@" in name}
+    names = {setting: getattr(cell, setting) for setting in CALLED} | {"dataset": source.function}
+    return {setting: _own_function(name, CALLED[setting], plugins) for setting, name in names.items() if "@" in name}
 
 
 def by_file(own: Mapping[str, OwnFunction]) -> dict[tuple[str, str], list[str]]:

@@ -1,1 +1,1 @@
-"""Training: the stacked trainer, the plain loop, which trains what has no fused form, and the worker process."""
+"""Training: the stacked trainer, the plain loop, which trains all other cells, and the worker process."""

@@ -33,7 +33,7 @@ def module_layers(cell: Cell, module: nn.Module, shape: Shape, classes: int) -> 
     """Return the layers of the cell's model that the initializer fills: a pass shows those of a user's."""
     if "@" in cell.model:
         return weights.layers_of(module, shape)
-    return weights.layers_as(module, cell.network(shape, classes))
+    return weights.built_in_layers(module, cell.network(shape, classes))
 
 
 def initialized_module(

@@ -22,7 +22,8 @@ Initialized = Callable[[Cell, float, Parameters], None]
 class Batches:
     """The endless batches of a cell's training, in its order, for initializers that use data.
 
-    `read` returns the images `[rows, pixels]`, float64 from 0 to 1, and the labels of some rows of the training split.
+    `read` returns the images `[rows, pixels]` of some rows of the training split, float64, as networks read them, and
+    their labels.
     """
 
     seed: int
@@ -50,9 +51,8 @@ def initial_parameters(
 ) -> Parameters:
     """Return for each layer of a perceptron the weights `[fan_in, fan_out]` and the bias `[fan_out]`.
 
-    They come from the streams of the seed.
-
-    `read` returns images and labels by their rows, for initializers that use data.
+    They come from the streams of the seed. `read` returns images and labels by their rows, for initializers that use
+    data.
     """
     model = Model(layers, batches_of(cell, read), cell.activation, cell.output_activation, cell.loss)
     parameters = schemes.parameters(cell.initializer, cell.bias_initializer, model, cell.seed, dtype)

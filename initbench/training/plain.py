@@ -1,7 +1,7 @@
 """The plain loop: one cell in ordinary PyTorch, `nn.Module`, autograd and an optimizer.
 
-It trains the cells that are no plain perceptrons, and those of which a function has no fused form, and it shows what
-every setting means: the tests compare the stacked trainer with it. The initial weights and the batches are the same in
+It trains all cells that do not train in stacks (`Cell.is_fused`), and defines every setting: the tests compare the
+stacked trainer with it. The initial weights and the batches are the same in
 both. What PyTorch draws at random (in a module's parameters, or in `nn.RReLU`) is drawn from the cell's seed and the
 epoch alone.
 """

@@ -42,7 +42,7 @@ def test_the_architecture_without_pytorch_is_that_of_the_module(model, normaliza
         seen = {}
         layers = weights.layers_of(module, shape, seen)
         assert weights.architecture_of(module, layers, seen["units"]) == network._replace(is_perceptron=False)
-        assert [layer.name for layer in weights.layers_as(module, network)] == [layer.name for layer in layers]
+        assert [layer.name for layer in weights.built_in_layers(module, network)] == [layer.name for layer in layers]
     assert network.parameter_count == sum(p.numel() for p in module.parameters())
     assert network.is_perceptron == (model == "perceptron" and normalization == "none")
 
