@@ -52,6 +52,9 @@ Names = dict[tuple[str, str], str]  # full names by kind and short name
 
 _described: dict[str, dict[tuple[str, str], Entry]] = {}
 
+# The summary of a function without a docstring.
+NO_DESCRIPTION = "No description."
+
 
 class Host:
     """The process that executes plugins; it starts with the first request.
@@ -277,7 +280,7 @@ def _record(fields: Mapping[str, Any], bundle: Bundle) -> Entry:
     def elsewhere(*_: object, **__: object) -> Any:
         raise RuntimeError(f"{fields['name']} of {bundle.path} is executed by workers only")
 
-    elsewhere.__doc__ = fields["summary"] or "No description."
+    elsewhere.__doc__ = fields["summary"] or NO_DESCRIPTION
     kinds = {kind.__name__: kind for kind in (float, int, bool, str)}
     common: dict[str, Any] = {
         "name": f"{fields['name']}@{bundle.digest}",

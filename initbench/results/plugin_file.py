@@ -11,7 +11,7 @@ from initbench.errors import printable
 from initbench.models import own
 from initbench.models.architecture import Architecture, Shape
 from initbench.plugins.bundle import Bundle
-from initbench.plugins.describe import REGISTRIES
+from initbench.plugins.describe import NO_DESCRIPTION, REGISTRIES
 from initbench.registry import OWN_NAME, digests_in
 from initbench.spec.grid import Grid
 from initbench.spec.own import SETTINGS_BY_KIND
@@ -91,7 +91,8 @@ def plugins_of(grid: Grid) -> dict[str, StoredPlugin]:
         for kind, name in functions.get(digest, ()):
             if record := REGISTRIES[kind].get(f"{name}@{digest}"):
                 signature = OWN_NAME.sub(r"\1", record.signature)
-                described.append(_function(kind, name, signature, record.summary))
+                summary = "" if record.summary == NO_DESCRIPTION else record.summary
+                described.append(_function(kind, name, signature, summary))
         plugins[digest] = StoredPlugin(bundle, tuple(described), tuple(_networks_of(grid, digest)))
     return plugins
 

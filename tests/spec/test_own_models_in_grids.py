@@ -1,5 +1,7 @@
 """Models and data sets of users' code in grid files: how they are named, read, validated and stored."""
 
+import re
+
 import pytest
 
 from initbench.api import battery, grids
@@ -7,6 +9,7 @@ from initbench.cli.options import pairs
 from initbench.errors import UserError
 from initbench.models import own as architectures
 from initbench.plugins import bundle, consent, describe, host, store, trial
+from initbench.results import plugin_file
 from initbench.results.experiment import standalone_text
 from initbench.spec import grid, own
 
@@ -127,6 +130,13 @@ def test_paths_are_relative_to_the_grid_file_and_those_of_set_to_the_working_dir
     assert with_parameters.axes["model"][0].endswith("(units=2)")
     with pytest.raises(UserError, match=r"my_models\.py: No such file"):
         read(folder, pairs(["model=my_models.py:build"]))
+
+
+def test_a_function_without_a_docstring_is_stored_without_a_description(folder):
+    (folder / "my_models.py").write_text(re.sub('"""[^"]*"""', "pass", MODELS))
+    stored = plugin_file.plugins_of(read(folder)).values()
+    summaries = {function.name: function.summary for plugin in stored for function in plugin.functions}
+    assert (summaries["build"], summaries["Net"]) == ("", "")
 
 
 def test_permission_is_for_the_files_that_are_named(folder):
