@@ -1,4 +1,4 @@
-"""`data add`, `data list` and `data fetch`: where the data sets lie that a grid file asks for by name."""
+"""`data add`, `data remove`, `data list`, `data fetch`: where the data sets lie that a grid file asks for by name."""
 
 import os
 from pathlib import Path
@@ -27,6 +27,8 @@ def add(
     """Record the folder of a data set, so that a grid file can ask for it by name. The files are read once."""
     known.check_name(name)
     folder = Path(datasets.absolute(str(folder)))
+    if not os.path.isdir(folder):
+        raise UserError(f"{folder}: no such folder; allowed: the folder of the files of {name}")
     below = [folder / path for path in known.KNOWN[name].folders if not os.path.isabs(path)]
     folder = next((path for path in (folder, *below) if known.has_files(name, path)), folder)
     say(_description(name, folder))
@@ -34,9 +36,18 @@ def add(
     say(f'In a grid file: dataset = "{name}"')
 
 
+@data_app.command(epilog="Example: initbench data remove fashion_mnist")
+def remove(name: Name) -> None:
+    """Remove the record of a data set's folder, which `data add` or `data fetch` made. The files stay."""
+    known.check_name(name)
+    say(printable(f"{name}: the record of {known.remove(name)} is removed; its files stay"))
+
+
 @data_app.command(name="list", epilog="Example: initbench data list")
 def list_() -> None:
     """List the data sets with a name, and the folder of each that is found."""
+    say(f"mnist: {datasets.DATASETS['mnist'].partition(';')[0]}")
+    say("    embedded in initbench")
     for name, data_set in known.KNOWN.items():
         say(f"{name}: {data_set.summary}")
         try:
@@ -57,8 +68,7 @@ def fetch(name: Name) -> None:
 
 
 def _description(name: str, folder: Path) -> str:
-    """Return a line that describes the data set in a folder; UserError if it cannot be read."""
-    form = known.KNOWN[name].format
-    source = datasets.describe(datasets.read(str(folder), form, name), str(folder), form, name)
+    """Return a line that describes the data set in a folder; UserError if it is another one."""
+    source = datasets.of_name(name, folder)
     train = f"{source.train_size + source.validation_size:,} training and {plural(source.test_size, 'test image')}"
     return printable(f"{name}: {train}, {shape_text(source.shape)}, {source.classes} classes, in {folder}")

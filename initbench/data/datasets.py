@@ -22,6 +22,9 @@ from initbench.registry import shorten_digests
 MNIST_FILE = Path(__file__).parent / "mnist.npz"
 MNIST_SHA256 = "e183595579f3fdb5af0a6aa55938e81620b1f28a8118b2eda52dce03bbf6087b"
 
+# The twelve digits of MNIST's content, in IDX files.
+MNIST_DIGEST = "5a4d4600f9ae"
+
 # How a grid file names a folder or a file: `{ FORMAT = "path" }`, and what it must be.
 FORMATS = {
     "idx": "any folder of IDX files, plain or gzipped, with MNIST's or EMNIST's names",
@@ -142,8 +145,7 @@ def find(value: object, earlier: Iterable[Source] = ()) -> Source:
         for source in earlier:
             if source.known_as == value:
                 return source
-        folder, form = str(known.find(value)), KNOWN[value].format
-        return describe(read(folder, form, value), folder, form, value)
+        return of_name(value, known.find(value))
     if isinstance(value, Mapping) and len(value) == 1:
         (form, path), *_ = value.items()
         if form in FORMATS and isinstance(path, str):
@@ -173,6 +175,50 @@ def _meant(value: str) -> str:
     if value.endswith(".py"):
         return f"; a function of this file is '{Path(value).name}:load', say"
     return nearest(value, ["mnist", *KNOWN])
+
+
+def of_name(name: str, folder: Path) -> Source:
+    """Return the data set with a name from the folder of its files; UserError unless they are those published."""
+    form = KNOWN[name].format
+    source = describe(read(str(folder), form, name), str(folder), form, name)
+    if why := _not_published(source):
+        raise UserError(
+            f"{name}: {why}; for these files: dataset = {{ {form} = {str(folder)!r} }}; for those published: "
+            f"initbench data add {name} FOLDER"
+        )
+    return source
+
+
+def _not_published(source: Source) -> str:
+    """Return what shows that the files of a data set with a name are others than those published, or nothing.
+
+    What is known of each set is compared: its content; its sizes; and the MD5 of those files that are as published.
+    """
+    data_set, digest = KNOWN[source.known_as], source.name.partition("@")[2]
+    contents = {MNIST_DIGEST: "mnist", **{entry.digest: name for name, entry in KNOWN.items() if entry.digest}}
+    if digest in contents:
+        other = contents[digest]
+        return "" if other == source.known_as else f"the files in {source.folder} are those of {other}"
+    images, shape = (source.train_size + source.validation_size, source.test_size), source.shape
+    if data_set.sizes and (
+        images not in data_set.sizes or (shape, source.classes) != (data_set.shape, data_set.classes)
+    ):
+        return (
+            f"{source.folder} has {_counted(images, shape, source.classes)}; expected: "
+            f"{_counted(data_set.sizes[0], data_set.shape, data_set.classes)}"
+        )
+    if data_set.digest:
+        return f"the content of {source.folder} has the digest {digest}; expected: {data_set.digest}"
+    for name, content in source.contents().items():
+        md5, expected = hashlib.md5(content, usedforsecurity=False).hexdigest(), data_set.sums.get(name)
+        if expected and md5 != expected:
+            return f"{Path(source.folder) / name} has the MD5 {md5}; expected: {expected}"
+    return ""
+
+
+def _counted(images: tuple[int, int], shape: Shape, classes: int) -> str:
+    sizes = " × ".join(map(str, shape))
+    return f"{images[0]:,} training and {images[1]:,} test images, {sizes}, in {classes} classes"
 
 
 def written(source: Source) -> str | dict[str, str]:

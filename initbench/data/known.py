@@ -30,7 +30,17 @@ class Known:
     format: str  # "idx" or "cifar10"
     folders: tuple[str, ...]  # where torchvision puts it, below a folder of data sets; also absolute ones
     urls: tuple[tuple[str, str], ...]  # each with the MD5 of what lies there
+    sizes: tuple[tuple[int, int], ...]  # the numbers of training and test images, of each version
+    classes: int
+    shape: tuple[int, int, int] = (28, 28, 1)
     emnist: str = ""  # the split of EMNIST
+    digest: str = ""  # the twelve digits of its content, as `datasets.describe` has them, where they are known
+    batches: tuple[tuple[str, str], ...] = ()  # files of a download that are packed together, each with its MD5
+
+    @property
+    def sums(self) -> dict[str, str]:
+        """The MD5 of each published file, by name."""
+        return {url.rpartition("/")[2]: md5 for url, md5 in self.urls} | dict(self.batches)
 
 
 # URLs and MD5 are those of torchvision: torchvision/datasets/mnist.py and cifar.py.
@@ -41,8 +51,12 @@ def _of_mnist(base: str, sums: tuple[str, str, str, str]) -> tuple[tuple[str, st
 EMNIST_URLS = (("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e"),)
 
 
-def _emnist(split: str, summary: str) -> Known:
-    return Known(f"EMNIST {split}: {summary}, 28 × 28", "idx", ("EMNIST/raw",), EMNIST_URLS, split)
+def _emnist(split: str, summary: str, classes: int, *sizes: tuple[int, int]) -> Known:
+    text = f"EMNIST {split}: {summary}, 28 × 28"
+    return Known(text, "idx", ("EMNIST/raw",), EMNIST_URLS, sizes, classes, emnist=split)
+
+
+# Sizes: Cohen et al. 2017, table II; those of the letters are that table's, and those of the files that came later.
 
 
 KNOWN = {
@@ -59,6 +73,9 @@ KNOWN = {
                 "bb300cfdad3c16e7a12a480ee83cd310",
             ),
         ),
+        ((60_000, 10_000),),
+        10,
+        digest="a485933e0d1e",
     ),
     "kmnist": Known(
         "KMNIST: 70,000 Kuzushiji characters, 28 × 28, ten classes",
@@ -73,18 +90,31 @@ KNOWN = {
                 "7320c461ea6c1c855c0b718fb2a4b134",
             ),
         ),
+        ((60_000, 10_000),),
+        10,
     ),
-    "emnist_letters": _emnist("letters", "145,600 letters, 26 classes"),
-    "emnist_balanced": _emnist("balanced", "131,600 digits and letters, 47 classes"),
-    "emnist_digits": _emnist("digits", "280,000 digits, ten classes"),
-    "emnist_byclass": _emnist("byclass", "814,255 digits and letters, 62 classes"),
-    "emnist_bymerge": _emnist("bymerge", "814,255 digits and letters, 47 classes"),
-    "emnist_mnist": _emnist("mnist", "70,000 digits, ten classes"),
+    "emnist_letters": _emnist("letters", "145,600 letters, 26 classes", 26, (124_800, 20_800), (88_800, 14_800)),
+    "emnist_balanced": _emnist("balanced", "131,600 digits and letters, 47 classes", 47, (112_800, 18_800)),
+    "emnist_digits": _emnist("digits", "280,000 digits, ten classes", 10, (240_000, 40_000)),
+    "emnist_byclass": _emnist("byclass", "814,255 digits and letters, 62 classes", 62, (697_932, 116_323)),
+    "emnist_bymerge": _emnist("bymerge", "814,255 digits and letters, 47 classes", 47, (697_932, 116_323)),
+    "emnist_mnist": _emnist("mnist", "70,000 digits, ten classes", 10, (60_000, 10_000)),
     "cifar10": Known(
         "CIFAR-10: 60,000 photographs, 32 × 32 in color, ten classes",
         "cifar10",
         ("cifar-10-batches-bin", "cifar-10-batches-py"),
         (("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),),
+        ((50_000, 10_000),),
+        10,
+        (32, 32, 3),
+        batches=(
+            ("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+            ("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+            ("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+            ("data_batch_4", "634d18415352ddfa80567beed471001a"),
+            ("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+            ("test_batch", "40351d587109b95175f43aff81a1287e"),
+        ),
     ),
 }
 
@@ -165,8 +195,23 @@ def record(name: str, folder: Path) -> None:
         lock.release()
 
 
+def remove(name: str) -> str:
+    """Remove the recorded folder of a data set, whose files stay; returns it. UserError if there is none."""
+    recorded = records()
+    if name not in recorded:
+        raise UserError(f"{name}: no folder is recorded; recorded: {', '.join(recorded) or 'none'}")
+    folder = recorded.pop(name)
+    files.write_file(_record(), json.dumps(recorded, indent=1).encode())
+    return folder
+
+
 def check_name(name: str) -> None:
-    """Raise UserError unless this is the name of a data set."""
+    """Raise UserError unless this is the name of a data set with files."""
+    if name == "mnist":
+        raise UserError(
+            "mnist: embedded in initbench, and needs no folder: dataset = 'mnist'; for other files dataset = "
+            "{ idx = 'FOLDER' }"
+        )
     if name not in KNOWN:
         raise UserError(f"{shown(name)}: no data set with a name; allowed: {', '.join(KNOWN)}{nearest(name, KNOWN)}")
 

@@ -34,6 +34,10 @@ from initbench.scripts import data
 from initbench.spec import grid
 
 
+def replaced(monkeypatch, name, **fields):
+    monkeypatch.setitem(known.KNOWN, name, known.Known(**{**vars(known.KNOWN[name]), **fields}))
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     """A working directory, a home and a cache without data; Debian's folder counts as missing."""
@@ -41,9 +45,14 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data_set = known.KNOWN["fashion_mnist"]
-    monkeypatch.setitem(
-        known.KNOWN, "fashion_mnist", data_set.__class__(**{**vars(data_set), "folders": data_set.folders[1:]})
-    )
+    replaced(monkeypatch, "fashion_mnist", folders=data_set.folders[1:])
+
+
+@pytest.fixture
+def of_any_content(monkeypatch):
+    """Names for small sets that are not those published."""
+    for name in known.KNOWN:
+        replaced(monkeypatch, name, sizes=(), digest="", batches=())
 
 
 def refusal(value):
@@ -62,6 +71,7 @@ def test_a_name_that_is_not_found_says_the_three_remedies():
     assert "after initbench data add kmnist FOLDER, or { idx = … }" in refusal({"kmnist": "x"})
 
 
+@pytest.mark.usefixtures("of_any_content")
 def test_a_data_set_is_found_where_torchvision_puts_it_and_named_after_its_content(tmp_path):
     by_folder = datasets.find({"idx": str(write_folder(tmp_path / "x"))})
     folder = Path("home/data/FashionMNIST/raw")
@@ -78,9 +88,12 @@ def test_a_data_set_is_found_where_torchvision_puts_it_and_named_after_its_conte
             datasets.from_stored({**stored, **wrong})
 
 
+@pytest.mark.usefixtures("of_any_content")
 def test_the_command_records_a_folder_and_a_grid_keeps_the_name(tmp_path, monkeypatch, capsys):
     status, _, errors = ended(monkeypatch, capsys, "data", "add", "kmnist", "none")
-    assert (status, "none: no such folder" in errors) == (2, True)
+    assert (status, "none: no such folder; allowed: the folder of the files of kmnist\n" in errors) == (2, True)
+    status, _, errors = ended(monkeypatch, capsys, "data", "add", "mnist", ".")
+    assert (status, "mnist: embedded in initbench, and needs no folder" in errors) == (2, True)
     raw = tmp_path / "sets" / "KMNIST" / "raw"
     raw.parent.mkdir(parents=True)
     write_folder(raw)
@@ -92,7 +105,8 @@ def test_the_command_records_a_folder_and_a_grid_keeps_the_name(tmp_path, monkey
     )
     status, out, _ = ended(monkeypatch, capsys, "data", "list")
     lines = out.splitlines()
-    assert len(lines) == 2 * len(known.KNOWN)
+    assert len(lines) == 2 * (1 + len(known.KNOWN))
+    assert lines[0] == "mnist: MNIST: 70,000 handwritten digits, 28 × 28, ten classes"
     assert [line.strip() for line in lines[1::2]].count("not found") == len(known.KNOWN) - 1
     assert f"    {raw}" in lines
     text = "dataset = 'kmnist'\n[grid]\ninitializer = 'zeros'\n[training]\nbatch_size = 4\n"
@@ -109,12 +123,56 @@ def test_the_command_records_a_folder_and_a_grid_keeps_the_name(tmp_path, monkey
     assert (status, errors.endswith("; did you mean 'kmnist'?\n")) == (2, True)
 
 
+def test_a_record_is_removed_and_the_files_stay(tmp_path, monkeypatch, capsys):
+    write_folder(tmp_path / "x")
+    known.record("kmnist", tmp_path / "x")
+    known.record("cifar10", tmp_path / "y")
+    status, out, _ = ended(monkeypatch, capsys, "data", "remove", "kmnist")
+    assert (status, out) == (0, f"kmnist: the record of {tmp_path / 'x'} is removed; its files stay\n")
+    assert known.records() == {"cifar10": str(tmp_path / "y")}
+    assert len(listing(tmp_path / "x")) == 4
+    status, _, errors = ended(monkeypatch, capsys, "data", "remove", "kmnist")
+    assert (status, "kmnist: no folder is recorded; recorded: cifar10" in errors) == (2, True)
+
+
+def test_a_name_stands_for_the_published_files_alone(tmp_path, mnist, monkeypatch, capsys):
+    raw = tmp_path / "data" / "KMNIST" / "raw"
+    raw.mkdir(parents=True)
+    parts = mnist.train_images, mnist.train_labels, mnist.test_images, mnist.test_labels
+    for stem, array in zip(idx.IDX_STEMS, parts, strict=True):
+        sizes = (len(array), 28, 28) if array.ndim == 2 else (len(array),)
+        header = bytes((0, 0, 8, len(sizes))) + np.array(sizes, ">u4").tobytes()
+        (raw / stem).write_bytes(header + array.tobytes())
+    status, _, errors = ended(monkeypatch, capsys, "data", "add", "kmnist", raw)
+    line = f"kmnist: the files in {raw} are those of mnist; for these files: dataset = {{ idx = '{raw}' }}; for those"
+    assert (status, line in errors, known.records()) == (2, True, {})
+    assert line in refusal("kmnist")  # where torchvision puts it
+    (raw / idx.IDX_STEMS[3]).write_bytes(header + bytes(mnist.test_labels[::-1]))
+    assert datasets.find("kmnist").known_as == "kmnist"  # of plain files the sizes are compared
+    packed = gzip.compress(header + bytes(mnist.test_labels[::-1]), 0)
+    (raw / idx.IDX_STEMS[3]).unlink()
+    (raw / f"{idx.IDX_STEMS[3]}.gz").write_bytes(packed)
+    md5 = f"MD5 {hashlib.md5(packed).hexdigest()}; expected: 7320c461ea6c1c855c0b718fb2a4b134"
+    assert md5 in refusal("kmnist")
+    known.record("fashion_mnist", raw)
+    assert "; expected: a485933e0d1e; for these files" in refusal("fashion_mnist")
+    known.record("kmnist", write_folder(tmp_path / "small"))
+    assert (
+        "small has 24 training and 6 test images, 3 × 3 × 1, in 3 classes; expected: 60,000 training and 10,000 test "
+        "images, 28 × 28 × 1, in 10 classes; for these files" in refusal("kmnist")
+    )
+    known.record("cifar10", write_batches(tmp_path / "batches"))
+    replaced(monkeypatch, "cifar10", sizes=((100, 4),))
+    assert "data_batch_1 has the MD5" in refusal("cifar10")
+
+
 def test_of_records_at_the_same_time_none_is_lost(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: known.record(name, tmp_path / name), known.KNOWN))
     assert known.records() == {name: str(tmp_path / name) for name in known.KNOWN}
 
 
+@pytest.mark.usefixtures("of_any_content")
 def test_each_split_of_emnist_in_one_folder_has_its_name(tmp_path):
     raw = Path("data/EMNIST/raw")
     raw.mkdir(parents=True)
@@ -315,10 +373,6 @@ def urls_of(address, folder):
     return tuple((address + path.name, hashlib.md5(path.read_bytes()).hexdigest()) for path in sorted(folder.iterdir()))
 
 
-def replaced(monkeypatch, name, **fields):
-    monkeypatch.setitem(known.KNOWN, name, known.Known(**{**vars(known.KNOWN[name]), **fields}))
-
-
 def listing(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
@@ -333,6 +387,7 @@ def test_without_pooch_a_download_says_what_to_install_and_where_the_files_are(m
     )
 
 
+@pytest.mark.usefixtures("of_any_content")
 def test_a_download_is_checked_unpacked_and_found_by_its_name(tmp_path, monkeypatch, capsys):
     pytest.importorskip("pooch", reason="pooch is not installed: pip install -c constraints.txt -e '.[data]'")
     web = tmp_path / "web"
