@@ -17,9 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from initbench.data import arrays as data_arrays
-from initbench.data.arrays import Arrays, Bytes
-from initbench.data.arrays import Floats as Float32s
+from initbench.data.arrays import WHITE, Arrays, Bytes, Floats, standardization
 from initbench.models.architecture import EVALUATION_BATCH
 
 # How many training batches are gathered at a time.
@@ -30,17 +28,14 @@ AHEAD = 8
 COMMON = 0.9
 
 
-Floats = NDArray[np.float64]
-
-
 class Reading(NamedTuple):
     """What networks read of an image x: (x / white − mean) / deviation; the last two are `[pixels]`."""
 
     white: float  # of bytes 255, of floats 1
-    mean: Floats
-    deviation: Floats
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
 
-    def __call__(self, images: NDArray[Any]) -> Floats:
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float64]:
         """Return what networks read of images, `[images, pixels]`."""
         return np.asarray((images / self.white - self.mean) / self.deviation)
 
@@ -48,9 +43,9 @@ class Reading(NamedTuple):
 def reading(arrays: Arrays, standardize: bool) -> Reading:
     """Return how networks read the images of a data set."""
     pixels, channels = arrays.train_images.shape[1], arrays.shape[2]
-    mean, deviation = data_arrays.standardization(arrays) if standardize else (np.zeros(channels), np.ones(channels))
+    mean, deviation = standardization(arrays) if standardize else (np.zeros(channels), np.ones(channels))
     repeats = pixels // channels  # the channels of a pixel are side by side
-    return Reading(1.0 if arrays.is_float else data_arrays.WHITE, np.tile(mean, repeats), np.tile(deviation, repeats))
+    return Reading(1.0 if arrays.is_float else WHITE, np.tile(mean, repeats), np.tile(deviation, repeats))
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,7 @@ class Data:
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _blocks(self, images: Bytes | Float32s, labels: Bytes) -> list[Block]:
+    def _blocks(self, images: Bytes | Floats, labels: Bytes) -> list[Block]:
         # Images of one class that light few rare pixels go together, then those that light more: a block of MNIST's
         # test split lights 470 pixels on average, unsorted 570.
         lit = images[:, self.lit]

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from initbench.data.arrays import WHITE
 from initbench.functions.losses import computed_output
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.models.architecture import EVALUATION_BATCH
@@ -34,7 +35,6 @@ from initbench.training.data import Batch, Block, Data
 from initbench.training.parameters import Initialized, initial_parameters
 
 BIAS = 1  # the column of X that stands before the pixels', and the row of W
-WHITE = 255.0
 CACHE_LINE = 16  # numbers
 
 
