@@ -44,7 +44,10 @@ class Kind(NamedTuple):
 
 
 def kind_of(cell: Cell) -> Kind:
-    """Return the kind of the stacks that a cell can be in."""
+    """Return the kind of the stacks that a cell can be in.
+
+    Of dropout and clipping it has only whether they are on: how much takes the same time.
+    """
     kind = Kind(cell.dataset, cell.hidden, cell.optimizer, cell.batch_size, cell.precision, cell.standardize)
     if cell.is_fused:
         return kind
