@@ -52,18 +52,31 @@ def find(experiment: Experiment, cell: str = "", settings: Mapping[str, object] 
     if not cells:
         sought = f"cell whose id begins with {shown(cell)}" if cell else "cell with these settings"
         raise UserError(f"{folder}: has no {sought}; `initbench script {folder}` lists the ids")
-    varying = [name for name in Cell._fields if len({getattr(candidate, name) for candidate in cells}) > 1]
-    lines = [
-        f"  {candidate.id}  " + ", ".join(f"{name} {getattr(candidate, name)}" for name in varying)
-        for candidate in cells[:MAX_LISTED]
-    ]
+    varying = _varying(cells)
     more = [f"  and {len(cells) - MAX_LISTED:,} more"] * (len(cells) > MAX_LISTED)
     raise UserError(
         f"{folder}: {len(cells):,} cells; name one by its id, or the start of it, or by its settings, as in "
         f"--set {varying[0]}={getattr(cells[0], varying[0])}:",
-        *map(shorten_digests, lines),
+        *(f"  {line}" for line in _lines(cells[:MAX_LISTED], varying)),
         *more,
     )
+
+
+def listed(experiment: Experiment) -> Iterator[str]:
+    """Yield a line for each cell of an experiment: its id, and the settings that vary."""
+    cells = list(experiment.cells)
+    return _lines(cells, _varying(cells))
+
+
+def _lines(cells: Sequence[Cell], settings: Sequence[str]) -> Iterator[str]:
+    for cell in cells:
+        values = ", ".join(f"{name} {getattr(cell, name)}" for name in settings)
+        yield shorten_digests(f"{cell.id}  {values}").rstrip()
+
+
+def _varying(cells: Sequence[Cell]) -> list[str]:
+    """Return the settings that differ between cells."""
+    return [name for name in Cell._fields if len({getattr(cell, name) for cell in cells}) > 1]
 
 
 def _with_settings(experiment: Experiment, settings: Mapping[str, object]) -> Iterator[Cell]:

@@ -8,7 +8,7 @@ import typer
 from initbench.cli import output
 from initbench.cli.options import AllowPlugins, Folder, Force, Plugins, load_plugins, pairs, refuse_to_overwrite
 from initbench.cli.program import app, print_error, say
-from initbench.errors import UserError
+from initbench.errors import UserError, printable
 
 Settings = Annotated[
     list[str] | None,
@@ -29,11 +29,17 @@ def script(
 ) -> None:
     """Write a trained cell as a plain PyTorch program: it trains the cell and prints the same figures.
 
+    Without a cell it prints a line for each cell: its id, and the settings that vary.
+
     The program needs NumPy and PyTorch alone, and the user's files of a cell with own functions.
     """
     from initbench.api import cells, rounds
 
     experiment = rounds.opened(folder)
+    if not cell and not settings:
+        for line in cells.listed(experiment):
+            say(printable(line))
+        return
     text = cells.script(experiment, cells.find(experiment, cell, pairs(settings or [])))
     for line in experiment.notes:
         print_error(line)

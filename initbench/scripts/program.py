@@ -6,6 +6,7 @@ records that the cell's canonical strings name, and from numbers; other text sta
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from textwrap import wrap
@@ -18,6 +19,7 @@ from initbench.models.built_in import PERCEPTRON
 from initbench.models.modules import Branch
 from initbench.plugins.bundle import Bundle
 from initbench.random.noise import formulas
+from initbench.registry import OWN_NAME
 from initbench.scripts import data, network, schemes, steps
 from initbench.scripts.own import OwnFunction, by_file, own_functions
 from initbench.spec.cell import LATER, Cell
@@ -57,17 +59,23 @@ def program(
         weights = schemes.expressions(cell.initializer, shapes, nonlinearity)
         biases = schemes.expressions(cell.bias_initializer, shapes, nonlinearity, bias=True)
     start = "" if weights and biases else f"{cell.id}.npz"
+    command = _trace_command(cell, source, plugins, folder)
 
     def filled(from_file: str, n_stored: int) -> str:
         paths = {name: path for name, path in (("DATA", data.path(source)), ("START", from_file)) if path}
         from_formulas = () if from_file else (weights, biases)
         names = schemes.needed(*from_formulas)
         model = network.network(cell, source.shape, source.classes, own)
+        weight_remarks = [
+            f"The initial weights are read from a file: {_why_from_file(cell, own, has_formulas=not start)}.",
+            f"To write it: {ascii(command)[1:-1]}",
+        ] * bool(from_file)
         return str(
             _template().render(
                 cell=cell,
                 expectation=ROUNDED if cell.is_fused or "orthogonal" in names else EXACT,
-                remarks=[*_remarks(cell, own, from_file, folder), *data.remarks(source)],
+                remarks=[*_remarks(cell, own), *weight_remarks, *data.remarks(source)],
+                trace_command=ascii(command),
                 imports=sorted(["math", "os", "sys", *data.imports(source)]),
                 own_imports=[
                     f"from {file[:-3]} import {', '.join(names)}" for (file, _), names in by_file(own).items()
@@ -118,16 +126,33 @@ def _template() -> jinja2.Template:
     return environment.from_string(files("initbench.scripts").joinpath("program.py.jinja").read_text("utf-8"))
 
 
-def _remarks(cell: Cell, own: Mapping[str, OwnFunction], start: str, folder: str) -> list[str]:
-    """Return the comments at the top: the settings, and which files the script needs."""
+def _trace_command(cell: Cell, source: Source, plugins: Mapping[str, Bundle], folder: str) -> str:
+    """Return the command that writes the file of the initial weights, for a terminal beside the user's files."""
+    names = OWN_NAME.findall(" ".join((*cell.functions, source.function)))
+    mains = dict.fromkeys(plugins[digest].main for _, digest in names if digest in plugins)
+    options = [word for main in mains for word in ("--plugin", f"./{main}" if main[0] == "-" else main)]
+    allowed = ["--allow-plugins"] * bool(mains)
+    return shlex.join(["initbench", "trace", folder, cell.id, f"{cell.id}.npz", *options, *allowed])
+
+
+def _why_from_file(cell: Cell, own: Mapping[str, OwnFunction], has_formulas: bool) -> str:
+    """Return why a script reads the initial weights from a file."""
+    if "model" in own:
+        return "the model is the user's, and so are its layers"
+    if has_formulas:
+        return "with their formulas the program would be too long"
+    if "@" in cell.initializer + cell.bias_initializer:
+        return "the initializer is the user's"
+    return "their scheme takes more than a few lines of formulas"
+
+
+def _remarks(cell: Cell, own: Mapping[str, OwnFunction]) -> list[str]:
+    """Return the comments at the top: the settings, and the user's files that the script needs."""
     values = [(name, value) for name, value in cell._asdict().items() if not _is_default(name, value)]
     text = ", ".join(f"{name} {value!a}" for name, value in values)
     lines = wrap(f"cell {cell.id}: {text}", WIDTH)
     for (file, digest), names in by_file(own).items():
         lines.append(f"It imports {', '.join(names)} from {file}, which has to stand beside it (digest {digest}).")
-    if start:
-        lines.append("The initial weights are read from a file: their scheme takes more than a few lines of formulas.")
-        lines.append(f"To write it: initbench trace {ascii(folder)[1:-1]} {cell.id} {start}")
     return lines
 
 

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import math
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 from cells import make_cell
 from command import ended
+from plugin_code import bundle
 from torch import nn
 
 import initbench as ib
@@ -140,8 +142,21 @@ def test_a_script_without_its_initial_weights_says_so_in_a_line(digits, monkeypa
     cell = make_cell(dataset=digits.name, initializer="lsuv")
     text = program(cell, digits, [[None] * 5] * 2, {}, {}, "results/small")
     assert f"# To write it: initbench trace results/small {cell.id} {cell.id}.npz\n" in text
-    with pytest.raises(SystemExit, match=rf"^{cell.id}\.npz: no such file; the comment at the top"):
+    command = f"initbench trace results/small {cell.id} {cell.id}.npz"
+    with pytest.raises(SystemExit, match=rf"^{cell.id}\.npz: no such file; to write it: {command}$"):
         executed(text, monkeypatch)
+
+
+def test_the_command_for_the_initial_weights_names_the_files_of_own_functions():
+    mine = bundle("def mine(shape): pass\n", "mine.py")
+    for settings, options, reason in (
+        ({"initializer": f"mine@{mine.digest}"}, "--plugin mine.py --allow-plugins", "the initializer is the user's"),
+        ({"initializer": "lsuv"}, "", "their scheme takes more than a few lines of formulas"),
+    ):
+        text = program(make_cell(**settings), datasets.find("mnist"), [[1.0] * 5] * 2, {}, {mine.digest: mine}, "a b")
+        assert f"# The initial weights are read from a file: {reason}.\n# To write it: initbench trace 'a b' " in text
+        (line,) = (line for line in text.splitlines() if line.startswith("# To write it: "))
+        assert line.endswith(f".npz {options}".rstrip())
 
 
 def imported(text):
@@ -235,10 +250,15 @@ def test_a_cell_is_found_by_its_id_or_its_settings(trained, monkeypatch, capsys)
     settings = [f"initializer={initializer}", f"activation={activation}", f"seed={seed}"]
     options = [word for setting in settings for word in ("--set", setting)]
     assert ended(monkeypatch, capsys, "script", folder, *options)[1] == text
-    status, _, message = ended(monkeypatch, capsys, "script", folder)
-    assert status == 2
-    assert f"{frame['cell'].nunique()} cells; name one by its id" in message
-    assert all(cell in message for cell in frame["cell"].unique())
+    status, out, _ = ended(monkeypatch, capsys, "script", folder)
+    lines = out.splitlines()
+    assert status == 0
+    assert {line.partition("  ")[0] for line in lines} == {*frame["cell"]}
+    assert len(lines) == frame["cell"].nunique()
+    (line,) = (line for line in lines if line.startswith(cell))
+    assert f"initializer {initializer}, " in line
+    status, _, message = ended(monkeypatch, capsys, "script", folder, "--set", f"seed={seed}")
+    assert (status, "cells; name one by its id" in message) == (2, True)
     status, _, message = ended(monkeypatch, capsys, "script", folder, "zz")
     assert (status, message.count("\n"), "initbench script" in message) == (2, 1, True)
     status, _, message = ended(monkeypatch, capsys, "trace", folder, cell, "out.txt")
@@ -362,7 +382,10 @@ def test_a_script_imports_own_functions_from_the_files_beside_it(tmp_path):
     (tmp_path / "own.toml").write_text(OWN_GRID)
     result = ib.run(tmp_path / "own.toml", results=tmp_path, progress=False, allow_plugins=True)
     folder, cell = tmp_path / "own", result.frame["cell"].iloc[0]
-    (tmp_path / "repro.py").write_text(ib.script(folder, cell))
-    ib.trace(folder, cell, tmp_path / f"{cell}.npz", plugins=[parts, functions], allow_plugins=True)
+    text = ib.script(folder, cell)
+    (tmp_path / "repro.py").write_text(text)
+    assert "# The initial weights are read from a file: the model is the user's, and so are its layers.\n" in text
+    command = text.split("# To write it: initbench ")[1].splitlines()[0]
+    subprocess.run([sys.executable, "-m", "initbench", *shlex.split(command)], cwd=tmp_path, check=True)
     ran = subprocess.run([sys.executable, "repro.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "largest difference 0;" in ran.stdout
