@@ -291,9 +291,9 @@ def _tried(scheme: str, activation: str, position: Position, depth: int, bias: b
             W = INITIALIZERS.call(
                 scheme, shape, activation=activation, position=position, depth=depth, fan_in=2, seed=0
             )
-    except NoBatches:
-        return ""
     except ValueError as error:
+        if isinstance(error, NoBatches) or isinstance(error.__cause__, NoBatches):  # raised in a user's scheme
+            return ""
         return f"{scheme}: {error}"
     except ArithmeticError:
         return f"{scheme}: its formula has no finite value with activation = {activation!r}; allowed: another one"

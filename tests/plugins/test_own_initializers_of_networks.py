@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from plugin_code import bundle
 
+from initbench.initializers import schemes
 from initbench.models.built_in import architecture_of
 from initbench.plugins import trial
 from initbench.plugins.records import register
@@ -133,3 +134,7 @@ def test_a_grid_has_a_trial_for_each_network_that_its_initializers_fill():
     checks = [check for _, check in own._checks(axes, {"mnist": SimpleNamespace(shape=SHAPE, classes=10, pixels=784)})]
     assert [len(check["layers"]) for check in checks] == [2, 3, 5]
     assert [check.get("module", {}).get("model", "") for check in checks] == ["", "", "lenet5"]
+
+
+def test_a_scheme_that_looks_at_data_fits_where_its_code_is_loaded(documented):
+    assert schemes.unfit(documented, ((784, 16), (16, 10)), "relu") == ""
