@@ -49,6 +49,7 @@ def process(*arguments, cwd, **keywords):
     )
 
 
+@pytest.mark.slow
 def test_without_docstrings_all_lists_and_every_help_are_the_same(tmp_path):
     code = (
         "import sys\nfrom initbench.cli import app, main\n"

@@ -194,9 +194,10 @@ def test_what_a_user_has_set_changes_no_byte_of_a_page_and_is_left_as_it_was(pla
     ("settings", "before"),
     [
         (b"\xff\xfe broken", ""),  # which ends the import of matplotlib: hers as well as ours
-        (
+        pytest.param(
             b"backend: module://nothing_here\nno such key: 1\n",
             "import initbench.reporting.matplotlib_import as m; m.own_process = True",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -321,7 +321,7 @@ def test_a_stack_that_does_not_fit_in_memory_is_halved_until_it_fits(grid, whole
     assert stacks["process"] == 2 + 6
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("by", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
 def test_a_cell_that_always_kills_its_worker_fails_alone(grid, whole, stand_in, tmp_path, capsys, by):
     grid.write_text(made_up.GRID.replace("seed = 2", "seed = 1"))
     one_seed = whole[whole["seed"] == 0].reset_index(drop=True)
