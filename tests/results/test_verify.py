@@ -205,7 +205,7 @@ def test_a_flipped_bit_a_truncated_file_and_a_cell_with_two_results_are_reported
     assert sum("has other rows in part" in line for line in problems(folder)) == rows["cell"].nunique()
 
 
-@pytest.mark.parametrize("version", [pytest.param(v, marks=pytest.mark.slow if v == 1 else ()) for v in EARLIER_RUNS])
+@pytest.mark.parametrize("version", EARLIER_RUNS)
 def test_an_experiment_of_an_earlier_version_is_read_as_it_was(version, tmp_path, without_figures):
     folder = shutil.copytree(EARLIER_RUNS[version], tmp_path / "old")
     with pytest.warns(UserWarning, match=f"training version {version}, this one has {TRAINING_VERSION}"):
@@ -223,7 +223,7 @@ def test_an_experiment_of_an_earlier_version_is_read_as_it_was(version, tmp_path
     assert "have the same bits" not in result.output
 
 
-@pytest.mark.parametrize("version", EARLIER_RUNS)
+@pytest.mark.parametrize("version", [pytest.param(v, marks=pytest.mark.slow if v == 1 else ()) for v in EARLIER_RUNS])
 def test_cells_of_an_earlier_version_are_trained_again_and_the_old_parts_stay(version, tmp_path):
     folder = shutil.copytree(EARLIER_RUNS[version], tmp_path / "old")
     old_parts = {path.name for path in (folder / "parts").iterdir()}
