@@ -594,6 +594,7 @@ def test_a_part_that_claims_billions_of_rows_is_not_read(folder, monkeypatch):
     assert noted(experiment.notes) == 2
 
 
+@pytest.mark.slow
 def test_a_huge_string_in_a_small_part_is_not_read(folder, monkeypatch):
     path = untrusted.part_files(folder)[0]
     bomb = untrusted.parquet(change(pq.read_table(path), "initializer", "x" * 300_000_000))

@@ -126,7 +126,10 @@ def test_half_widths_end_combination_by_combination(train):
     assert experiment.rounds.at_maximum == bool((widths["relu"] > 0.004).any())
 
 
-@pytest.mark.parametrize(("seed", "interruptions"), [(DECIDED, [1]), (DECIDED, [12, 3, 0, 5]), (NARROW, [9, 2])])
+@pytest.mark.parametrize(
+    ("seed", "interruptions"),
+    [(DECIDED, [1]), pytest.param(DECIDED, [12, 3, 0, 5], marks=pytest.mark.slow), (NARROW, [9, 2])],
+)
 def test_an_interrupted_experiment_trains_the_same_cells_as_one_that_was_not(train, seed, interruptions):
     whole, _ = train(seed)
     for stacks in interruptions:

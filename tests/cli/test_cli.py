@@ -123,6 +123,7 @@ def test_the_list_of_initializers_has_all_of_them_by_family(tmp_path):
     assert "\nGradient-driven schemes" in listed
 
 
+@pytest.mark.slow
 def test_show_draws_a_scheme_and_its_distribution_and_refuses_what_it_cannot_draw(tmp_path, monkeypatch, capsys):
     shown = initbench("show", "he_normal", "--shape", "784,256", "--activation", "relu", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr

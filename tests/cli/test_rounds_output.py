@@ -39,6 +39,7 @@ def test_a_run_prints_each_look_and_how_the_rule_ended(grid, tmp_path, monkeypat
     assert out.splitlines()[0].startswith(f"{folder}: 60 of 60 cells")
 
 
+@pytest.mark.slow
 def test_an_interrupted_round_resumes_with_the_rule(grid, tmp_path, monkeypatch, capsys, without_figures):
     tasks = []
 

@@ -191,7 +191,9 @@ def saying(cells, folder):
     return lambda: to_toml("x", grid.axes, grid.sources)
 
 
-@pytest.mark.parametrize("work", [planning, writing, pytest.param(reading, marks=pytest.mark.slow), saying])
+@pytest.mark.parametrize(
+    "work", [planning, *(pytest.param(work, marks=pytest.mark.slow) for work in (writing, reading)), saying]
+)
 def test_what_a_cell_costs_does_not_grow_with_their_number(tmp_path, work):
     """A part of the cost that grew with the cells would be eight times as large; what is allowed is three times.
 

@@ -223,6 +223,7 @@ def test_the_sections_stand_at_the_side_and_on_a_phone_in_a_menu(opened, address
     assert abs(phone.evaluate("document.querySelector('#certainty').getBoundingClientRect().top")) < 200
 
 
+@pytest.mark.slow
 def test_a_page_of_six_combinations_has_few_words(opened, tmp_path):
     text = TEXT.replace('["tanh", "relu"]', '["tanh", "relu", "sigmoid"]')
     parsed = grid.parse(text, overrides={"seed": 5})
@@ -405,6 +406,7 @@ def test_the_first_screen_has_the_pick_the_answer_and_the_figure(opened, address
     assert page.locator(".card:visible").evaluate(bottom) < 900  # recommendation, certainty and what to do next
 
 
+@pytest.mark.slow
 def test_a_run_whose_name_is_a_script_runs_none(opened, frame, tmp_path):
     import dataclasses
 
