@@ -56,10 +56,20 @@ class Optimizer(Entry):
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", Optimizer)
 
 
-def _sgd(W: "Tensor", weight_decay: float) -> Update:
+def _with_decay(update: Callable[..., Update]) -> Callable[..., Update]:
+    """Return the fused form with `weight_decay`: weight_decay · W is added to the gradient before anything else."""
+
+    def of(W: "Tensor", weight_decay: float, **parameters: float) -> Update:
+        step = update(W, **parameters)
+        if not weight_decay:
+            return step
+        return lambda W, g, rates: step(W, g.add_(W, alpha=weight_decay), rates)
+
+    return of
+
+
+def _sgd(W: "Tensor") -> Update:
     def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
-        if weight_decay:
-            g.add_(W, alpha=weight_decay)
         W.sub_(g.mul_(rates))
 
     return step
@@ -68,7 +78,7 @@ def _sgd(W: "Tensor", weight_decay: float) -> Update:
 @OPTIMIZERS.register(
     torch=lambda parameters, rate, weight_decay: torch.optim.SGD(parameters, rate, weight_decay=weight_decay),
     n_arrays=2,
-    update=_sgd,
+    update=_with_decay(_sgd),
     is_plain_sgd=lambda weight_decay: weight_decay == 0,
 )
 def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float, weight_decay: float = 0.0) -> Array:
@@ -76,12 +86,10 @@ def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float, 
     return np.asarray(weights - learning_rate * _decayed(gradient, weights, weight_decay))
 
 
-def _momentum(W: "Tensor", momentum: float, weight_decay: float, nesterov: bool = False) -> Update:
+def _momentum(W: "Tensor", momentum: float, nesterov: bool = False) -> Update:
     v = torch.zeros_like(W)
 
     def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
-        if weight_decay:
-            g.add_(W, alpha=weight_decay)
         v.mul_(momentum).add_(g)
         if nesterov:
             W.sub_(g.add_(v, alpha=momentum).mul_(rates))
@@ -96,7 +104,7 @@ def _momentum(W: "Tensor", momentum: float, weight_decay: float, nesterov: bool 
         parameters, rate, momentum, weight_decay=weight_decay
     ),
     n_arrays=4,
-    update=_momentum,
+    update=_with_decay(_momentum),
 )
 def momentum(
     weights: Array,
@@ -119,7 +127,7 @@ def momentum(
         parameters, rate, momentum, weight_decay=weight_decay, nesterov=True
     ),
     n_arrays=4,
-    update=partial(_momentum, nesterov=True),
+    update=_with_decay(partial(_momentum, nesterov=True)),
 )
 def nesterov(
     weights: Array,
@@ -137,9 +145,7 @@ def nesterov(
     return np.asarray(weights - learning_rate * (gradient + momentum * state["v"]))
 
 
-def _adam(
-    W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay: float, decoupled: bool = False
-) -> Update:
+def _adam(W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay: float = 0.0) -> Update:
     m, v = torch.zeros_like(W), torch.zeros_like(W)
     t = torch.zeros((), dtype=torch.float64, device=W.device)
 
@@ -147,10 +153,8 @@ def _adam(
         # W −= lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε), with both corrections taken out of the large arrays.
         t.add_(1)
         root = (1 - beta2**t).sqrt_()
-        if weight_decay and decoupled:
+        if weight_decay:  # of adamw
             W.mul_(1 - rates * weight_decay)
-        elif weight_decay:
-            g.add_(W, alpha=weight_decay)
         m.lerp_(g, 1 - beta1)
         v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         torch.sqrt(v, out=g).add_(epsilon * root)
@@ -165,7 +169,7 @@ def _adam(
         parameters, rate, (beta1, beta2), epsilon, weight_decay
     ),
     n_arrays=6,
-    update=_adam,
+    update=_with_decay(_adam),
 )
 def adam(
     weights: Array,
@@ -195,7 +199,7 @@ def adam(
         parameters, rate, (beta1, beta2), epsilon, weight_decay
     ),
     n_arrays=6,
-    update=partial(_adam, decoupled=True),
+    update=_adam,
 )
 def adamw(
     weights: Array,
@@ -214,12 +218,10 @@ def adamw(
     return adam(decayed, gradient, state, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
 
-def _rmsprop(W: "Tensor", alpha: float, epsilon: float, weight_decay: float) -> Update:
+def _rmsprop(W: "Tensor", alpha: float, epsilon: float) -> Update:
     v = torch.zeros_like(W)
 
     def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
-        if weight_decay:
-            g.add_(W, alpha=weight_decay)
         v.mul_(alpha).addcmul_(g, g, value=1 - alpha)
         W.sub_(g.div_(v.sqrt().add_(epsilon)).mul_(rates))
 
@@ -231,7 +233,7 @@ def _rmsprop(W: "Tensor", alpha: float, epsilon: float, weight_decay: float) -> 
         parameters, rate, alpha, epsilon, weight_decay
     ),
     n_arrays=5,
-    update=_rmsprop,
+    update=_with_decay(_rmsprop),
 )
 def rmsprop(
     weights: Array,
