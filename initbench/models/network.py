@@ -14,8 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from initbench.functions import pytorch
 from initbench.initializers.model import Array, Batch, Parameters, batched, batches_of
-from initbench.models.architecture import Architecture, Shape
-from initbench.models.weights import LAYERS, ModuleLayer, as_images, built_in_layers, images_of, layers_of
+from initbench.models.architecture import Shape
+from initbench.models.weights import LAYERS, ModuleLayer, as_images, fill, images_of, layers_of
 
 
 class _Reached(Exception):  # noqa: N818
@@ -38,13 +38,11 @@ class ModuleNetwork:
     output_activation: str = "identity"
     loss: str = "cross_entropy"
     biases: Sequence[Array] = ()
-    architecture: Architecture | None = None  # of a built-in model; of others a pass shows it
+    filled: Sequence[ModuleLayer] | None = None  # the layers that the scheme fills; default those that a pass shows
 
     @cached_property
-    def _layers(self) -> list[ModuleLayer]:
-        return (
-            built_in_layers(self.module, self.architecture) if self.architecture else layers_of(self.module, self.shape)
-        )
+    def _layers(self) -> Sequence[ModuleLayer]:
+        return layers_of(self.module, self.shape) if self.filled is None else self.filled
 
     @cached_property
     def _copy(self) -> nn.Module:
@@ -72,17 +70,20 @@ class ModuleNetwork:
         for part in module.modules():
             for key, parameter in part._parameters.items():
                 places.setdefault(id(parameter), []).append((part, key))
-        filled = [replace(layer, module=module.get_submodule(layer.name)) for layer in self._layers]
         return module, [
             places[id(parameter)]
-            for layer in filled
+            for layer in self._layers_in(module)
             for parameter in (layer.weight, layer.bias)
             if parameter is not None
         ]
 
     @cached_property
     def _copied_layers(self) -> list[ModuleLayer]:
-        return [replace(layer, module=self._copy.get_submodule(layer.name)) for layer in self._layers]
+        return self._layers_in(self._copy)
+
+    def _layers_in(self, copied: nn.Module) -> list[ModuleLayer]:
+        """Return the layers in a copy of the module."""
+        return [replace(layer, module=copied.get_submodule(layer.name)) for layer in self._layers]
 
     @property
     def layers(self) -> tuple[tuple[int, ...], ...]:
@@ -123,7 +124,7 @@ class ModuleNetwork:
         x = images_of(np.asarray(images, np.float64), self.shape, self._copy)
         for index, layer in enumerate(self._copied_layers):
             yield self._input_of(layer, x) if layer.layer.positions else None
-            self._set(layer, *parameters[index])
+            fill([layer], [parameters[index]])
 
     def _input_of(self, layer: ModuleLayer, x: Tensor) -> Tensor | None:
         inputs: list[Tensor] = []
@@ -144,12 +145,6 @@ class ModuleNetwork:
             for hook in hooks:
                 hook.remove()
         return inputs[0] if inputs else None
-
-    def _set(self, layer: ModuleLayer, W: Array, b: Array) -> None:
-        with torch.no_grad():
-            layer.weight.copy_(layer.to_torch(torch.from_numpy(np.asarray(W))))
-            if layer.bias is not None:
-                layer.bias.copy_(torch.from_numpy(np.asarray(b)))
 
     def affine(self, layer: int, inputs: Tensor | None, W: Array, b: Array | None = None) -> Array:
         """Return a layer's pre-activations `[images · positions, groups · fan_out]`.

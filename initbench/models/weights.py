@@ -17,7 +17,7 @@ only its weight, stand before the last. The fans follow from the shapes:
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,21 +69,30 @@ class ModuleLayer:
         return torch.cat([group.permute(outward).transpose(0, 1) for group in groups])
 
 
-def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = None) -> list[ModuleLayer]:
-    """Return the layers of a module, in the order of execution.
+class Passed(NamedTuple):
+    """What a pass through a module shows: its layers in the order of execution, its units, and its output."""
 
-    It takes `EXAMPLES` images of zeros of the shape (height, width, channels), in evaluation. `seen` gets the output
-    of the pass, and the number of values that each module returns for an image, by name.
-    """
-    seen = {} if seen is None else seen
+    layers: list[ModuleLayer]
+    units: int  # see `Architecture`
+    output: Any
+
+
+def layers_of(module: nn.Module, shape: Shape) -> list[ModuleLayer]:
+    """Return the layers of a module, in the order of execution: see `passed`."""
+    return passed(module, shape).layers
+
+
+def passed(module: nn.Module, shape: Shape) -> Passed:
+    """Return what a pass of `EXAMPLES` images of zeros of the shape (height, width, channels) shows, in evaluation."""
     positions: dict[int, int] = {}  # by the identity of the weight, in the order of execution
-    seen["units"] = 0
+    units = 0
 
     def note(layer: Any, inputs: Any, output: Any) -> None:
+        nonlocal units
         if isinstance(output, Tensor) and not list(layer.children()):
             before = sum(x.numel() for x in inputs if isinstance(x, Tensor))
             if output.numel() != before or list(layer.parameters()):  # no activation
-                seen["units"] += output.numel() // EXAMPLES
+                units += output.numel() // EXAMPLES
         if isinstance(layer, LAYERS):
             # PyTorch's convolutions return [images, channels, *positions], dense layers [images, *positions, units].
             channels = output.shape[-1 if isinstance(layer, nn.Linear | nn.Embedding) else 1]
@@ -95,7 +104,7 @@ def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = Non
     try:
         module.eval()
         with torch.no_grad():
-            seen["output"] = module(images_of(np.zeros((EXAMPLES, math.prod(shape))), shape, module))
+            whole_output = module(images_of(np.zeros((EXAMPLES, math.prod(shape))), shape, module))
     finally:
         for hook in hooks:
             hook.remove()
@@ -116,7 +125,7 @@ def layers_of(module: nn.Module, shape: Shape, seen: dict[str, Any] | None = Non
             shared = id(own_layer.bias) in filled
             ordered[index] = replace(own_layer, layer=own_layer.layer._replace(has_bias=not shared))
             filled.add(id(own_layer.bias))
-    return ordered
+    return Passed(ordered, units, whole_output)
 
 
 def built_in_layers(module: nn.Module, network: Architecture) -> list[ModuleLayer]:
@@ -168,14 +177,14 @@ def fill(layers: Sequence[ModuleLayer], parameters: Sequence[tuple[Array, Array]
     """Set the weights and the bias of each layer, from arrays in initbench's layout."""
     with torch.no_grad():
         for layer, (W, b) in zip(layers, parameters, strict=True):
-            layer.weight.copy_(layer.to_torch(torch.from_numpy(W)))
+            layer.weight.copy_(layer.to_torch(torch.from_numpy(np.asarray(W))))
             if layer.bias is not None:
-                layer.bias.copy_(torch.from_numpy(b))
+                layer.bias.copy_(torch.from_numpy(np.asarray(b)))
 
 
-def architecture_of(module: nn.Module, layers: Sequence[ModuleLayer], units: int) -> Architecture:
-    """Return the architecture of a module, whose layers these are."""
-    network = Architecture(tuple(layer.layer for layer in layers), units, is_perceptron=False)
+def architecture_of(module: nn.Module, shown: Passed) -> Architecture:
+    """Return the architecture of a module, from what a pass through it has shown."""
+    network = Architecture(tuple(layer.layer for layer in shown.layers), shown.units, is_perceptron=False)
     count = sum(p.numel() for p in module.parameters())
     return network._replace(other_parameters=count - network.parameter_count)
 
@@ -184,8 +193,7 @@ def describe(module: object, shape: Shape, classes: int) -> Architecture:
     """Return the architecture of a user's module for images of a shape; ValueError if it cannot be used, and why."""
     if not isinstance(module, nn.Module):
         raise ValueError(f"returned {type(module).__name__}; allowed: a torch.nn.Module")
-    seen: dict[str, Any] = {}
-    layers = layers_of(module, shape, seen)  # before its parameters are looked at: lazy layers get theirs here
+    shown = passed(module, shape)  # before its parameters are looked at: lazy layers get theirs here
     complex_parameters = [name for name, p in module.named_parameters() if p.is_complex()]
     if complex_parameters:
         raise ValueError(f"its parameter {complex_parameters[0]} is complex; allowed: real parameters")
@@ -195,7 +203,7 @@ def describe(module: object, shape: Shape, classes: int) -> Architecture:
     for name, parameter in module.named_parameters():
         if not torch.isfinite(parameter).all():
             raise ValueError(f"its parameter {name} has NaN or infinity at the start; allowed: finite values")
-    output, height, width, channels = seen["output"], *shape
+    (layers, _, output), (height, width, channels) = shown, shape
     if not isinstance(output, Tensor):
         raise ValueError(f"its forward returned {type(output).__name__}; allowed: a tensor [batch, {classes}]")
     if output.shape != (EXAMPLES, classes):
@@ -210,4 +218,4 @@ def describe(module: object, shape: Shape, classes: int) -> Architecture:
         )
     if not any(layer.layer.positions for layer in layers):
         raise ValueError("its forward uses none of its layers")
-    return architecture_of(module, layers, seen["units"])
+    return architecture_of(module, shown)

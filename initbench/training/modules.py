@@ -54,9 +54,8 @@ def initialized_module(
         height, width, channels = shape
         parameters = initial_parameters(cell, cell.layers(height * width * channels, classes), read, kind)
     else:
-        batches, architecture = batches_of(cell, read), None if "@" in cell.model else cell.network(shape, classes)
         functions = cell.activation, cell.output_activation, cell.loss
-        network = ModuleNetwork(module, shape, classes, batches, *functions, architecture=architecture)
+        network = ModuleNetwork(module, shape, classes, batches_of(cell, read), *functions, filled=layers)
         parameters = schemes.parameters(cell.initializer, cell.bias_initializer, network, cell.seed, kind)
         if digests_in(*cell.functions):  # a plugin's code has run
             prepare_process()

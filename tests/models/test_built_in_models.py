@@ -39,10 +39,11 @@ def test_the_architecture_without_pytorch_is_that_of_the_module(model, normaliza
     network = built_in.architecture_of(model, "64-32", normalization, shape, 10)
     for dropout in (0.0, 0.5):
         module = module_of(model, shape, normalization, dropout)
-        seen = {}
-        layers = weights.layers_of(module, shape, seen)
-        assert weights.architecture_of(module, layers, seen["units"]) == network._replace(is_perceptron=False)
-        assert [layer.name for layer in weights.built_in_layers(module, network)] == [layer.name for layer in layers]
+        shown = weights.passed(module, shape)
+        assert weights.architecture_of(module, shown) == network._replace(is_perceptron=False)
+        assert [layer.name for layer in weights.built_in_layers(module, network)] == [
+            layer.name for layer in shown.layers
+        ]
     assert network.parameter_count == sum(p.numel() for p in module.parameters())
     assert network.is_perceptron == (model == "perceptron" and normalization == "none")
 

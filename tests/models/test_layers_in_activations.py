@@ -23,8 +23,9 @@ def test_layers_inside_of_an_activation_are_not_the_models():
     shape = (2, 2, 1)
     network = built_in.architecture_of("perceptron", "3-3", "batch", shape, 2)
     module = modules.module(built_in.blocks_of("perceptron", "3-3", 2), shape, Gate, "batch")
-    assert [layer.weight.shape for layer in weights.built_in_layers(module, network)] == [(3, 4), (3, 3), (2, 3)]
-    seen = ModuleNetwork(module, shape, 2, [(np.ones((4, 4)), np.arange(4) % 2)], architecture=network)
+    layers = weights.built_in_layers(module, network)
+    assert [layer.weight.shape for layer in layers] == [(3, 4), (3, 3), (2, 3)]
+    seen = ModuleNetwork(module, shape, 2, [(np.ones((4, 4)), np.arange(4) % 2)], filled=layers)
     assert seen.layers == ((4, 3), (3, 3), (3, 2))
     parameters = []
     for layer, inputs in enumerate(seen.layer_inputs(np.eye(4), parameters)):

@@ -113,9 +113,9 @@ class Ordered(nn.Module):
 
 def test_layers_are_in_the_order_of_execution_and_a_shared_weight_is_one_of_them():
     torch.manual_seed(0)
-    module, seen = Ordered(), {}
+    module = Ordered()
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    layers = weights.layers_of(module, SHAPE, seen)
+    layers = weights.layers_of(module, SHAPE)
     names = [layer.name for layer in layers]
     assert names == ["first", "embedding", "twice", "unused", "attention.out_proj", "last"]
     assert layers[1].layer.shape == (8, 10)
