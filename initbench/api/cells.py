@@ -143,20 +143,17 @@ def trace(experiment: Experiment, cell: Cell, path: Path) -> str:
 
 def _contents(cell: Cell, trace: Mapping[str, Any], figures: Mapping[str, Any]) -> bytes:
     """Return a trace as the bytes of an .npz file."""
-    steps = range(cell.steps_per_epoch)
-    orders = [
-        streams.order(cell.seed, epoch, cell.train_size)[: len(steps) * cell.batch_size]
-        for epoch in range(1, cell.epochs + 1)
-    ]
+    epochs = range(1, cell.epochs + 1)
+    orders = [streams.batch_rows(cell.seed, epoch, cell.train_size, cell.batch_size) for epoch in epochs]
     parameters, state = arrays.from_json(trace["parameters"]), trace["state"]
     named: dict[str, Any] = {
         **{f"weights_{layer}": W for layer, W in enumerate(parameters[::2])},
         **{f"bias_{layer}": b for layer, b in enumerate(parameters[1::2])},
         **{f"state/{name}": array for name, array in zip(state, arrays.from_json(state.values()), strict=True)},
         "names": np.array(trace["names"], dtype=np.str_),
-        "order": np.array(orders, dtype=np.int32).reshape(cell.epochs, len(steps), cell.batch_size),
+        "order": np.array(orders, dtype=np.int32),
         "step_losses": np.array(trace["losses"], dtype=np.float64),
-        "learning_rates": np.array([cell.step_rates(epoch) for epoch in range(1, cell.epochs + 1)]),
+        "learning_rates": np.array([cell.step_rates(epoch) for epoch in epochs]),
         **figures,
         "cell": np.array(json.dumps(cell._asdict())),
         "environment": np.array(json.dumps(trace["environment"])),

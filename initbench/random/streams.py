@@ -60,6 +60,15 @@ def augmentation(seed: int, epoch: int, size: int) -> NDArray[np.uint64]:
     return PCG64(SeedSequence(seed, spawn_key=(AUGMENTATION, epoch))).random_raw(size)
 
 
+def batch_rows(seed: int, epoch: int, size: int, batch_size: int) -> NDArray[np.int64]:
+    """Return the rows of each batch of an epoch, `[batches, batch_size]`; a last, incomplete batch is dropped.
+
+    >>> batch_rows(0, 1, 5, 2).shape
+    (2, 2)
+    """
+    return order(seed, epoch, size)[: size // batch_size * batch_size].reshape(-1, batch_size)
+
+
 Key = tuple[int, int, int, int]
 
 

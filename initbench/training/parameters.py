@@ -33,9 +33,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         for epoch in itertools.count(1):
-            order = streams.order(self.seed, epoch, self.train_size)
-            for start in range(0, self.train_size - self.batch_size + 1, self.batch_size):
-                yield self.read(order[start : start + self.batch_size])
+            yield from map(self.read, streams.batch_rows(self.seed, epoch, self.train_size, self.batch_size))
 
 
 def batches_of(cell: Cell, read: Callable[[Array], Batch] | None) -> Iterable[Batch]:

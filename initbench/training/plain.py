@@ -141,11 +141,11 @@ class Loop:
 
     def _set_order(self, epoch: int) -> None:
         cell = self.cell
-        order = streams.order(cell.seed, epoch, cell.train_size)[: cell.steps_per_epoch * cell.batch_size]
+        rows = streams.batch_rows(cell.seed, epoch, cell.train_size, cell.batch_size)
         self._step_rates = cell.step_rates(epoch) if cell.has_step_rates else []
         if cell.augment != "none":
-            self._words = streams.augmentation(cell.seed, epoch, len(order)).reshape(-1, cell.batch_size)
-        self._batches = torch.from_numpy(order).to(self.data.device).view(-1, cell.batch_size)
+            self._words = streams.augmentation(cell.seed, epoch, rows.size).reshape(rows.shape)
+        self._batches = torch.from_numpy(rows).to(self.data.device)
         self._done = 0
         self._losses.fill_(torch.nan)
 

@@ -107,8 +107,8 @@ class Steps:
     def begin(self, epoch: int) -> None:
         """Set an epoch's order of the data and its learning rates."""
         first = self._cells[0]
-        order = streams.order(first.seed, epoch, first.train_size)[: first.steps_per_epoch * first.batch_size]
-        self._rows.copy_(torch.from_numpy(order).view(-1, first.batch_size))
+        rows = streams.batch_rows(first.seed, epoch, first.train_size, first.batch_size)
+        self._rows.copy_(torch.from_numpy(rows))
         cells = self.network.cells
         by_cell = [cell.step_rates(epoch) if self._has_step_rates else [cell.rate(epoch)] for cell in cells]
         self._rates.copy_(torch.tensor(by_cell, dtype=self._rates.dtype).T)
