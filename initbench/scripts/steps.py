@@ -1,6 +1,6 @@
 """The lines of a script about its steps: the learning rate's schedule, clipping, and what is seeded in each epoch."""
 
-from initbench.spec.cell import Cell
+from initbench.spec.cell import Cell, warmup_steps
 
 
 def epoch_lines(cell: Cell, is_random: bool) -> list[str]:
@@ -19,7 +19,7 @@ def step_lines(cell: Cell) -> list[str]:
     if not cell.has_step_rates:
         return []
     steps = cell.steps_per_epoch
-    warmup, end = round(cell.warmup_epochs * steps), cell.epochs * steps
+    warmup, end = warmup_steps(cell.warmup_epochs, steps), cell.epochs * steps
     factor = "1.0"
     if cell.lr_schedule == "cosine" and warmup < end:
         done = f"(t - {warmup}) / {end - warmup}" if warmup else f"t / {end}"

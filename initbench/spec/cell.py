@@ -183,9 +183,14 @@ _of_plain_loop, _functions_of_loop = attrgetter(*NOT_IN_STACKS), attrgetter(*FUN
 _without_plain_loop = tuple(Cell._field_defaults[name] for name in NOT_IN_STACKS)
 
 
+def warmup_steps(warmup_epochs: float, steps_per_epoch: int) -> int:
+    """Return the number of steps that warm up."""
+    return round(warmup_epochs * steps_per_epoch)
+
+
 @lru_cache(maxsize=16)  # the cells of a stack have few schedules
 def _step_factors(is_cosine: bool, warmup_epochs: float, steps: int, epochs: int, epoch: int) -> tuple[float, ...]:
-    warmup, end = round(warmup_epochs * steps), epochs * steps
+    warmup, end = warmup_steps(warmup_epochs, steps), epochs * steps
     return tuple(
         (t + 1) / warmup
         if t < warmup

@@ -14,7 +14,7 @@ from initbench.initializers import INITIALIZERS, schemes
 from initbench.models import own
 from initbench.models.built_in import MODELS, PERCEPTRON
 from initbench.models.perceptron import widths
-from initbench.spec.cell import LOOP, Cell
+from initbench.spec.cell import LOOP, Cell, warmup_steps
 from initbench.spec.gridfile import too_many_cells
 from initbench.spec.networks import networks, specified
 from initbench.spec.seed_rule import SeedRule
@@ -188,8 +188,8 @@ def _of_initializers(axes: Axes, sources: Sources) -> list[str]:
         shapes, words = network.architecture.shapes, network.words
         is_perceptron = network.architecture.is_perceptron
         functions = itertools.product(axes["activation"], axes["output_activation"])
-        has_hidden = len(shapes) > 1
-        used = dict.fromkeys(hidden if has_hidden or output == "same" else output for hidden, output in functions)
+        hidden = len(shapes) > 1
+        used = dict.fromkeys(activation if hidden or output == "same" else output for activation, output in functions)
         for setting, names in initializers.items():
             first_name: dict[tuple[str, ...], str] = {}  # by the schemes of the layers
             for name in names:
@@ -257,7 +257,7 @@ def _of_warm_ups(axes: Axes, sources: Sources) -> list[str]:
     steps = min(lengths) // batch
     by_length: dict[int, list[float]] = {}
     for warmup in axes["warmup_epochs"]:
-        by_length.setdefault(max(round(warmup * steps), 1), []).append(warmup)
+        by_length.setdefault(max(warmup_steps(warmup, steps), 1), []).append(warmup)
     return [
         f"warmup_epochs = {' and '.join(map(repr, same))} would be the same cell {len(same)} times: with batch_size = "
         f"{batch}, {steps:,} steps in an epoch, they are warm-ups of {number if number > 1 else 'at most one'} "

@@ -20,7 +20,7 @@ from initbench.plugins.describe import Host, add, described, usable
 from initbench.plugins.installed import installed
 from initbench.registry import naming, shorten_digests
 from initbench.spec import gridfile, own
-from initbench.spec.cell import Cell
+from initbench.spec.cell import Cell, warmup_steps
 from initbench.spec.columns import SETTINGS
 from initbench.spec.contradictions import contradictions
 from initbench.spec.seed_rule import SeedRule
@@ -190,11 +190,12 @@ def parse(
         with _origin(origin):
             in_files, with_full_names = own.in_files(document, folder_of)
             files = own.paths(document, folder_of("plugins")) if "plugins" in document else []
-        of_files = [bundle.read(path) for path in dict.fromkeys([*files, *map(Path, plugins)])]
-        by_path = {function.path: bundle.read(function.path) for function in in_files}
-        if read_here := own.each_once([*of_files, *by_path.values()]):
-            allow(origin, file_text, read_here)
-        code = own.each_once([*bundles, *of_files])
+        files += map(Path, plugins)
+        read_here = {path: bundle.read(path) for path in (*files, *(function.path for function in in_files))}
+        by_path = {function.path: read_here[function.path] for function in in_files}
+        if read_here:
+            allow(origin, file_text, own.each_once(read_here.values()))
+        code = own.each_once([*bundles, *(read_here[path] for path in files)])
     with Host() as host:
         if allow is not None:
             code += [plugin for plugin in usable(installed(), host) if plugin not in code]
@@ -253,8 +254,9 @@ def smoke_overrides(grid: Grid) -> dict[str, object]:
     seed = grid.axes["seed"][0]
     overrides = {"name": f"{grid.name[:94]}-smoke", "seed": [seed], "epochs": 1, "train_size": size}
     by_steps: dict[int, float] = {}  # each length of a warm-up once; one of a single step is as none
+    steps = size // max(grid.axes["batch_size"])
     for warmup in (min(warmup, 1.0) for warmup in grid.axes["warmup_epochs"]):
-        by_steps.setdefault(max(round(warmup * (size // max(grid.axes["batch_size"]))), 1), warmup)
+        by_steps.setdefault(max(warmup_steps(warmup, steps), 1), warmup)
     if tuple(by_steps.values()) != grid.axes["warmup_epochs"]:
         overrides["warmup_epochs"] = list(by_steps.values())
     return overrides

@@ -20,7 +20,7 @@ from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES, Host, records
 from initbench.registry import OWN_NAME, digests_in, own_names_in, shorten_digests
 from initbench.spec.networks import networks
-from initbench.spec.settings import PLUGINS, SECTIONS
+from initbench.spec.settings import OF_FILE, PLUGINS, SECTIONS
 
 # The settings that can name a plugin's function, by its kind.
 SETTINGS_BY_KIND = {
@@ -47,7 +47,7 @@ TRIED_ELSEWHERE = ("initializer", "model", "dataset")
 # The settings whose functions a grid file may name by their files: `my_models.py:build`, with parameters as in a
 # canonical string.
 BY_FILE = ("model", "dataset")
-IN_FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)(\(.*\))?", re.DOTALL | re.ASCII)
+IN_FILE = re.compile(rf"{OF_FILE}(\(.*\))?", re.DOTALL | re.ASCII)
 
 
 def paths(document: Mapping[str, Any], folder: Path) -> list[Path]:

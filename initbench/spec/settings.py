@@ -51,10 +51,10 @@ def _probe_model(name: str) -> None:
 
 
 # A function of a user's file as a grid file may name it: my_models.py:build, as a string or in a table.
-IN_FILE = r"^.+\.py:[A-Za-z_]\w*"
+OF_FILE = r"(.+\.py):([A-Za-z_]\w*)"
 IN_FILE_FORMS: tuple[dict[str, Any], ...] = (
-    {"type": "string", "pattern": rf"{IN_FILE}(\(.*\))?$"},
-    {"type": "object", "properties": {"name": {"type": "string", "pattern": f"{IN_FILE}$"}}, "required": ["name"]},
+    {"type": "string", "pattern": rf"^{OF_FILE}(\(.*\))?$"},
+    {"type": "object", "properties": {"name": {"type": "string", "pattern": f"^{OF_FILE}$"}}, "required": ["name"]},
 )
 
 
