@@ -56,9 +56,7 @@ def _emnist(split: str, summary: str, classes: int, *sizes: tuple[int, int]) -> 
     return Known(text, "idx", ("EMNIST/raw",), EMNIST_URLS, sizes, classes, emnist=split)
 
 
-# Sizes: Cohen et al. 2017, table II; those of the letters are that table's, and those of the files that came later.
-
-
+# Sizes of EMNIST: Cohen et al. 2017, table II; those of the letters are that table's, and those of the later files.
 KNOWN = {
     "fashion_mnist": Known(
         "Fashion-MNIST: 70,000 images of clothes, 28 × 28, ten classes",
@@ -182,7 +180,22 @@ def records() -> dict[str, str]:
 
 
 def record(name: str, folder: Path) -> None:
-    """Record the folder of a data set; it replaces an earlier one. Of several processes, each record is kept."""
+    """Record the folder of a data set; it replaces an earlier one."""
+    with _changed() as recorded:
+        recorded[name] = str(folder)
+
+
+def remove(name: str) -> str:
+    """Remove the recorded folder of a data set, whose files stay; returns it. UserError if there is none."""
+    with _changed() as recorded:
+        if name not in recorded:
+            raise UserError(f"{name}: no folder is recorded; recorded: {', '.join(recorded) or 'none'}")
+        return recorded.pop(name)
+
+
+@contextlib.contextmanager
+def _changed() -> Iterator[dict[str, str]]:
+    """Yield the record to change, and write it; of several processes, each change is kept."""
     from filelock import FileLock
 
     files.make_folder(_record().parent)
@@ -190,19 +203,11 @@ def record(name: str, folder: Path) -> None:
     with contextlib.suppress(OSError):  # without a lock where there can be none
         lock.acquire()
     try:
-        files.write_file(_record(), json.dumps({**records(), name: str(folder)}, indent=1).encode())
+        recorded = records()
+        yield recorded
+        files.write_file(_record(), json.dumps(recorded, indent=1).encode())
     finally:
         lock.release()
-
-
-def remove(name: str) -> str:
-    """Remove the recorded folder of a data set, whose files stay; returns it. UserError if there is none."""
-    recorded = records()
-    if name not in recorded:
-        raise UserError(f"{name}: no folder is recorded; recorded: {', '.join(recorded) or 'none'}")
-    folder = recorded.pop(name)
-    files.write_file(_record(), json.dumps(recorded, indent=1).encode())
-    return folder
 
 
 def check_name(name: str) -> None:

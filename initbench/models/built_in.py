@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from initbench.initializers._base import require
 from initbench.models.architecture import (
     Activation,
     Architecture,
@@ -39,11 +40,6 @@ MODELS: Registry[ModelRecord] = Registry(
 
 # What stands after each hidden layer.
 AFTER: Blocks = (Normalization(), Activation(), Dropout())
-
-
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} = {value!r}; allowed: {allowed}")
 
 
 @MODELS.register()
@@ -96,8 +92,8 @@ def residual_perceptron(classes: int = 10, *, blocks: int = 4, width: int = 128)
     Source: He, Zhang, Ren & Sun 2016, "Identity mappings in deep residual networks", with dense layers, as in
     Gorishniy, Rubachev, Khrulkov & Babenko 2021, "Revisiting deep learning models for tabular data", section 3.2.
     """
-    _require(1 <= blocks <= 1000, "blocks", blocks, "from 1 to 1000")
-    _require(1 <= width <= 65536, "width", width, "from 1 to 65536")
+    require(1 <= blocks <= 1000, "blocks", blocks, "from 1 to 1000")
+    require(1 <= width <= 65536, "width", width, "from 1 to 65536")
     branch = Residual((Normalization(), Dense(width), Activation(), Dropout(), Dense(width)))
     return (Flatten(), Dense(width), *[branch] * blocks, Normalization(), Activation(), Dense(classes))
 
@@ -114,7 +110,7 @@ def allconv(classes: int = 10, *, width: int = 32) -> Blocks:
     Source: Springenberg, Dosovitskiy, Brox & Riedmiller 2015, "Striving for simplicity: the all convolutional net",
     tables 1 and 2.
     """
-    _require(1 <= width <= 1024, "width", width, "from 1 to 1024")
+    require(1 <= width <= 1024, "width", width, "from 1 to 1024")
     layers: list[Block] = []
     for channels, size, stride, padding in [
         *((width, 3, 1, 1), (width, 3, 1, 1), (width, 3, 2, 1)),

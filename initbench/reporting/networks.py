@@ -46,7 +46,7 @@ class Network(NamedTuple):
     def widths(self) -> tuple[int, ...]:
         """The numbers of inputs, of hidden units and of outputs of a perceptron."""
         height, width, channels = self.shape
-        return (height * width * channels, *(int(n) for n in self.hidden.split("-") if n), self.classes)
+        return (height * width * channels, *Cell(hidden=self.hidden).widths, self.classes)
 
 
 def of_grid(grid: Grid, digits: int = SHOWN_DIGITS) -> list[Network]:
