@@ -1,7 +1,8 @@
 """Training events: the plan, progress, finished stacks, failed cells, and notices about workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from initbench.execution.plan import Stack
 from initbench.spec.cell import Cell
@@ -47,6 +48,16 @@ class Finished:
     initialization: dict[str, dict[str, float]]  # for each initializer the number of cells, and their seconds
     product_rate: float  # floating-point operations a second that the worker reaches in a large product
     notes: tuple[str, ...] = ()  # warnings for the user about how the weights were drawn
+    signal: Sequence[Mapping[str, Any]] = ()  # see `training.signal.record.to_json`
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """The signal of the cells of a stack before training, and how its worker computed it."""
+
+    stack: Stack
+    signal: Sequence[Mapping[str, Any]]  # see `training.signal.record.to_json`
+    environment: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class Notice:
     line: str
 
 
-Event = Planned | Progress | Lost | Finished | Untrained | Notice
+Event = Planned | Progress | Lost | Finished | Signalled | Untrained | Notice
 
 
 @dataclass(frozen=True)

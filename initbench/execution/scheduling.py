@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from initbench.errors import UserError, WorkerDied
-from initbench.execution.events import Finished, Lost, Notice, Progress, Speed, Untrained
+from initbench.execution.events import Finished, Lost, Notice, Progress, Signalled, Speed, Untrained
 from initbench.execution.plan import Stack, split
 from initbench.execution.pool import Cause, PoolChanged, TaskLost, WorkerMessage, WorkerPool
 from initbench.plugins import store
 from initbench.registry import own_names_in, shorten_digests
 from initbench.spec.cell import Cell
 
-# What a worker does with a stack: train it, trace the training of its cell, or measure a time.
-Action = Literal["train", "trace", "speed", "initialization"]
+# What a worker does with a stack: train it, trace its cell's training, compute its initial signal, or measure a time.
+Action = Literal["train", "trace", "signal", "speed", "initialization"]
 
 # Training stops when this many cells could not be trained and none was: then the cells are not the cause.
 MAX_UNTRAINED = 100
@@ -34,8 +34,12 @@ class _Job:
     raised_in: set[Any] = field(default_factory=set)  # slots in which it raised an error
 
 
-def run_stacks(pool: WorkerPool, stacks: Sequence[Stack]) -> Iterator[Progress | Lost | Finished | Untrained | Notice]:
+def run_stacks(
+    pool: WorkerPool, stacks: Sequence[Stack], diagnostics: bool = False
+) -> Iterator[Progress | Lost | Finished | Untrained | Notice]:
     """Train the stacks, each in the next free slot; yields the events in the order in which they happen.
+
+    With `diagnostics`, the results have the signal of the cells, before and after their training.
 
     A stack whose worker is lost goes to another one. It is halved at once if memory was the likely cause, otherwise
     when it has lost more workers than the pool allows; a single cell is then given up as `Untrained`, and the others
@@ -44,7 +48,7 @@ def run_stacks(pool: WorkerPool, stacks: Sequence[Stack]) -> Iterator[Progress |
     """
     untrained, finished = 0, False
     noted: set[str] = set()
-    for _, event in _run_tasks(pool, stacks, "train"):
+    for _, event in _run_tasks(pool, stacks, "train", diagnostics):
         if isinstance(event, Finished):
             finished = True
             for note in event.notes:
@@ -71,6 +75,14 @@ def trace(pool: WorkerPool, stack: Stack) -> dict[str, Any]:
     raise AssertionError("a task ends with a reply, or with an error")
 
 
+def initial_signals(
+    pool: WorkerPool, stacks: Sequence[Stack]
+) -> Iterator[Progress | Lost | Signalled | Untrained | Notice]:
+    """Compute the signal before training of the cells of the stacks; yields the events as they happen."""
+    for _, event in _run_tasks(pool, stacks, "signal"):
+        yield event
+
+
 def measure_speeds(pool: WorkerPool, stacks: Sequence[Stack]) -> list[Speed]:
     """Measure how fast the workers train each of these stacks; those that cannot be measured are left out."""
     times = _measure(pool, stacks, "speed")
@@ -95,12 +107,14 @@ def _measure(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> dict[
     return times
 
 
-def _run_tasks(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> Iterator[tuple[int | None, Any]]:
+def _run_tasks(
+    pool: WorkerPool, stacks: Sequence[Stack], action: Action, diagnostics: bool = False
+) -> Iterator[tuple[int | None, Any]]:
     """Yield every event with the index of its stack, until no stack is left; the index of a notice is None."""
     waiting = deque(_Job(index, stack) for index, stack in enumerate(stacks))
     running: dict[int, tuple[_Job, Any]] = {}  # by task: the job and its slot
     while waiting or running:
-        _fill_slots(pool, waiting, running, action)
+        _fill_slots(pool, waiting, running, action, diagnostics)
         event = pool.events.get()
         if isinstance(event, Exception):
             raise event
@@ -115,7 +129,7 @@ def _run_tasks(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> Ite
             continue
         del running[event.task]
         if isinstance(event, WorkerMessage) and event.reply["event"] == "done":
-            yield job.index, _to_event(job.stack, event) if action == "train" else event.reply
+            yield job.index, _to_event(job.stack, event, action)
             continue
         yield job.index, Lost(job.stack)
         failure = _failure(event)
@@ -132,7 +146,13 @@ def _run_tasks(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> Ite
                 waiting.append(step)
 
 
-def _fill_slots(pool: WorkerPool, waiting: "deque[_Job]", running: dict[int, tuple[_Job, Any]], action: Action) -> None:
+def _fill_slots(
+    pool: WorkerPool,
+    waiting: "deque[_Job]",
+    running: dict[int, tuple[_Job, Any]],
+    action: Action,
+    diagnostics: bool,
+) -> None:
     """Send a job to each free slot: one that raised no error there, unless nothing else is running."""
     slots = pool.free_slots()
     for slot in slots:
@@ -143,7 +163,7 @@ def _fill_slots(pool: WorkerPool, waiting: "deque[_Job]", running: dict[int, tup
             waiting.remove(job)
             task = next(_task_ids)
             running[task] = job, slot
-            pool.send(slot, task, _request(job.stack, task, action))
+            pool.send(slot, task, _request(job.stack, task, action, diagnostics))
     pool.announce_backlog(len(waiting))
 
 
@@ -185,15 +205,21 @@ def _reason(cell: Cell, load: str, failure: TaskLost) -> str:
     return f"{failure.why}; the code of {', '.join(map(shorten_digests, names))} may be the reason"
 
 
-def _request(stack: Stack, task: int, action: Action) -> dict[str, Any]:
+def _request(stack: Stack, task: int, action: Action, diagnostics: bool) -> dict[str, Any]:
     cells = [cell.values() for cell in stack.cells]
     request = {"task": task, "action": action, "cells": cells, "source": asdict(stack.source)}
+    request |= {"diagnostics": True} if diagnostics else {}
     plugins = store.of([stack.source.function, *(name for cell in stack.cells for name in cell.functions)])
     return {**request, "plugins": [bundle.to_json() for bundle in plugins]} if plugins else request
 
 
-def _to_event(stack: Stack, message: WorkerMessage) -> Finished:
+def _to_event(stack: Stack, message: WorkerMessage, action: Action) -> Finished | Signalled | dict[str, Any]:
     reply = message.reply
+    if action == "signal":
+        return Signalled(stack, reply["signal"], message.environment)
+    if action != "train":
+        return reply
     environment = {**message.environment, "bits": "exact" if reply["exact"] else "to rounding"}
     fields = {name: reply[name] for name in ("metrics", "seconds", "initialization", "product_rate")}
-    return Finished(stack, environment=environment, host=message.host, notes=tuple(reply.get("notes", ())), **fields)
+    more = {"notes": tuple(reply.get("notes", ())), "signal": reply.get("signal", ())}
+    return Finished(stack, environment=environment, host=message.host, **more, **fields)

@@ -21,7 +21,7 @@ from initbench.execution import Finished, WorkerPool
 from initbench.execution.events import Event
 from initbench.execution.plan import Stack
 from initbench.registry import digests_in, own_names_in
-from initbench.results import lock, looks, plugin_file, store
+from initbench.results import lock, looks, plugin_file, signal, store
 from initbench.results.plugin_file import StoredPlugin
 from initbench.results.rounds import Rounds
 from initbench.results.table import READ, frame, table
@@ -174,7 +174,7 @@ class Experiment:
 
     def train(self, stacks: list[Stack], pool: WorkerPool) -> Iterator[Event]:
         """Train stacks, write a part for each that finishes, and yield each event after its part is written."""
-        for event in execution.run_stacks(pool, stacks):
+        for event in execution.run_stacks(pool, stacks, self.grid.diagnostics):
             if isinstance(event, Finished):
                 self._write(event, pool.slot_count)
             yield event
@@ -183,6 +183,8 @@ class Experiment:
         if self.writer:
             self.writer.check()
         cells = finished.stack.cells
+        # Before the part: a cell with a part is never trained again, and would lack its signal for good.
+        signal.write(self.folder, signal.table(cells, finished.signal), finished.environment)
         part = store.write_part(self.folder, table(cells, finished.metrics), finished.environment)
         timing = {
             "seconds": round(finished.seconds, 3),

@@ -51,14 +51,14 @@ class Part:
     metadata: Mapping[str, str]
 
 
-def write_part(folder: Path, table: pa.Table, metadata: Mapping[str, str]) -> str:
-    """Write an immutable part below `folder/parts`, completely or not at all; returns its id."""
+def write_part(folder: Path, table: pa.Table, metadata: Mapping[str, str], inner: str = "parts") -> str:
+    """Write an immutable file below `folder/parts` or another inner folder, completely or not at all; returns its id."""
     sink = pa.BufferOutputStream()
     key_values = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True), FORMAT_KEY: str(FORMAT)}
     pq.write_table(table.replace_schema_metadata(key_values), sink, compression="zstd")
     content = bytes(sink.getvalue())
     part = hashlib.sha256(content).hexdigest()
-    files.write_file(own_folder(folder, "parts") / f"{part}.parquet", content)
+    files.write_file(own_folder(folder, inner) / f"{part}.parquet", content)
     return part
 
 

@@ -36,6 +36,7 @@ class Grid:
     `equivalent_within`, in percentage points, is what choosing an initializer may cost so that the report calls it
     equivalent to the best; None if the file does not set it. It changes no cell and no result. With a `seed_rule`, the
     seeds are the most that the rule may take, and so are the cells: the results decide how many are trained.
+    `diagnostics` states whether the signal of each cell is computed; it changes no cell and no result.
     `plugins` has the code of the plugins whose functions stand on the axes, by digest.
     """
 
@@ -45,6 +46,7 @@ class Grid:
     text: str
     equivalent_within: float | None = None
     seed_rule: SeedRule | None = None
+    diagnostics: bool = True
     plugins: Mapping[str, Bundle] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -226,7 +228,16 @@ def parse(
     if mistakes:
         raise UserError(*(f"{origin}: {line}" for line in mistakes))
     plugins_used = own.used(axes, used, code)
-    return Grid(values["name"], axes, used, text, values.get("equivalent_within"), rule, plugins_used)
+    return Grid(
+        values["name"],
+        axes,
+        used,
+        text,
+        values.get("equivalent_within"),
+        rule,
+        values.get("diagnostics", True),
+        plugins_used,
+    )
 
 
 @contextmanager

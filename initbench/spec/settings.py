@@ -192,6 +192,9 @@ POSITIVE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 is the same se
 # What `equivalent_within` may be, a key at the top of the grid file.
 EQUIVALENT_WITHIN = "a number of percentage points above 0 and up to 100"
 
+# What `diagnostics` may be, another one.
+DIAGNOSTICS = "true or false: compute the signal in each network, before training and after it"
+
 # What `plugins` may be, another one.
 PLUGINS = "a list of paths of Python files, such as ['my_schemes.py']"
 
@@ -342,6 +345,7 @@ GridFile = create_model(
     dataset=(Dataset, Field(None)),
     device=(Literal["auto", "cpu", "cuda"], Field(None)),
     equivalent_within=(Annotated[float, Real(gt=0, le=100)], Field(None, title=EQUIVALENT_WITHIN)),
+    diagnostics=(Annotated[bool, Field(strict=True)], Field(None, title=DIAGNOSTICS)),
     plugins=(
         list[Annotated[str, Field(min_length=1)]] | Annotated[str, Field(min_length=1)],
         Field(None, title=PLUGINS),

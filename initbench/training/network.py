@@ -28,6 +28,7 @@ from torch import Tensor
 from initbench.data.arrays import WHITE
 from initbench.functions.losses import computed_output
 from initbench.functions.optimizers import OPTIMIZERS
+from initbench.initializers.model import Parameters
 from initbench.models.architecture import EVALUATION_BATCH
 from initbench.spec.cell import Cell
 from initbench.training import kernels
@@ -138,6 +139,19 @@ class Network:
         """The weights of all layers, `[cells, …]`: of the first, the bias and the pixels in the order of the data."""
         whole = self._whole_first()
         return [whole.view(len(whole), len(self.cells), -1).transpose(0, 1), *self.deeper]
+
+    def parameters(self, cell: int, start: Parameters) -> Parameters:
+        """Return the weights `[fan_in, fan_out]` and the bias of each layer of a cell, by its number in the stack.
+
+        Those of pixels that are never lit stay as they are in `start`, the cell's initial parameters.
+        """
+        first, *deeper = (array[cell].cpu().numpy() for array in self.weights)
+        W = start[0][0].copy()
+        W[self.data.lit] = first[BIAS:]
+        layers = [(W, first[0].copy())]
+        for array, below in zip(deeper, self.widths[:-1], strict=True):
+            layers.append((np.ascontiguousarray(array[:, :below].T), array[:, below].copy()))
+        return layers
 
     def _whole_first(self) -> Tensor:
         return torch.cat([self.first[: BIAS + self.n_common], self.rare])

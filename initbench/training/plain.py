@@ -248,13 +248,18 @@ def train(
     dtype: torch.dtype = torch.float32,
     progress: Callable[[float], None] = lambda epochs: None,
     initialized: Initialized = lambda cell, seconds, parameters: None,
+    examine: Callable[[int, Loop], None] = lambda epoch, loop: None,
 ) -> Iterator[Epoch]:
     """Train one cell: yields epoch 0, before training, then every epoch after it, as `stack.train` does for a stack.
 
     `progress` is called with the number of epochs done, in fractions; `initialized` with the cell, the seconds that
-    its initial weights took, and these.
+    its initial weights took, and these; `examine` with 0 and the last epoch, and the loop before the first step and
+    after the last.
     """
-    yield from epochs(Loop(cell, data, dtype, initialized), progress)
+    loop = Loop(cell, data, dtype, initialized)
+    examine(0, loop)
+    yield from epochs(loop, progress)
+    examine(cell.epochs, loop)
 
 
 def epochs(loop: Loop, progress: Callable[[float], None]) -> Iterator[Epoch]:

@@ -50,11 +50,12 @@ def train(
     dtype: torch.dtype = torch.float32,
     progress: Callable[[float], None] = lambda epochs: None,
     initialized: Initialized = lambda cell, seconds, parameters: None,
+    trained: Callable[[Network], None] = lambda network: None,
 ) -> Iterator[Epoch]:
     """Train a stack: yields epoch 0, before training, then every epoch after it.
 
     `progress` is called with the number of epochs done, in fractions, several times an epoch; `initialized`, for each
-    cell, with the seconds that its initial parameters took, and these.
+    cell, with the seconds that its initial parameters took, and these; `trained` with the network after the last epoch.
     """
     first, count = cells[0], len(cells)
     steps = Steps(cells, data, dtype, initialized)
@@ -72,6 +73,7 @@ def train(
             progress(epoch - 1 + done / first.steps_per_epoch)
         progress(epoch)
         yield Epoch(epoch, steps.losses[:, :count].to("cpu", torch.float64, copy=True).numpy(), *evaluated())
+    trained(steps.network)
 
 
 class Steps:

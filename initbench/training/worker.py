@@ -41,6 +41,8 @@ from initbench.training import plain, plugins
 from initbench.training.data import Data
 from initbench.training.plain import Loop, PlainData
 from initbench.training.process import prepare_process
+from initbench.training.signal import record
+from initbench.training.signal.statistics import Signal
 from initbench.training.stack import Epoch, Steps, bits_hold, quickly_initialized, train
 from initbench.training.trace import traced
 
@@ -118,12 +120,28 @@ def _serve(
         trace = traced(cells[0], data, lambda epochs: _send(replies, event="progress", task=number, epochs=epochs))
         _send(replies, event="done", task=number, trace=trace, environment=environment(device))
         return
-    if task["action"] != "train":
-        measured = {"speed": _speed, "initialization": _initialization}[task["action"]](cells, data)
-        _send(replies, event="done", task=number, **{task["action"]: measured})
+    if task["action"] == "signal":
+        signals = [{0: record.initial(cell, data)} for cell in cells]
+        _send(replies, event="done", task=number, signal=record.to_json(signals), environment=environment(device))
         return
+    if task["action"] == "train":
+        _train(task, cells, data, exact, replies, device)
+        return
+    measured = {"speed": _speed, "initialization": _initialization}[task["action"]](cells, data)
+    _send(replies, event="done", task=number, **{task["action"]: measured})
+
+
+def _train(
+    task: dict[str, Any],
+    cells: list[Cell],
+    data: Data | PlainData,
+    exact: dict[Any, bool],
+    replies: IO[str],
+    device: str,
+) -> None:
+    number = task["task"]
     first, loops = cells[0], tuple(cell.loop for cell in cells)
-    shape = (first.hidden, first.batch_size, first.precision, first.standardize, source.name, loops)
+    shape = (first.hidden, first.batch_size, first.precision, first.standardize, task["source"]["name"], loops)
     start = time.perf_counter()
     if shape not in exact:
         exact[shape] = all(_in_available_memory(lambda part: [_bits_hold(part, data)] * len(part), cells))
@@ -145,15 +163,31 @@ def _serve(
             progress_at = time.perf_counter()
             _send(replies, event="progress", task=number, epochs=epochs)
 
-    def metrics(part: list[Cell]) -> list[list[list[float]]]:  # [cell][epoch][metric]
-        if isinstance(data, Data):
-            return _metrics(train(part, data, progress=progress, initialized=initialized))
-        trainings = (plain.train(cell, data, progress=progress, initialized=initialized) for cell in part)
-        return [cell_metrics for epochs in trainings for cell_metrics in _metrics(epochs)]
+    reasons: dict[str, None] = {}
 
-    trained = _in_available_memory(metrics, cells)
+    def outcomes(part: list[Cell]) -> list[tuple[list[list[float]], dict[int, Signal]]]:
+        # Of each cell its metrics `[epoch][metric]`, and its signal by epoch.
+        if isinstance(data, PlainData) and len(part) > 1:
+            return [outcome for cell in part for outcome in outcomes([cell])]
+        recorded = record.Record(part, data) if task.get("diagnostics") else None
+
+        def noted(cell: Cell, seconds: float, parameters: Parameters) -> None:
+            initialized(cell, seconds, parameters)
+            if recorded:
+                recorded.start(parameters)
+
+        if isinstance(data, Data):
+            network = recorded.stack if recorded else lambda network: None
+            metrics = _metrics(train(part, data, progress=progress, initialized=noted, trained=network))
+        else:
+            loop = recorded.loop if recorded else lambda epoch, loop: None
+            metrics = _metrics(plain.train(part[0], data, progress=progress, initialized=noted, examine=loop))
+        reasons.update(recorded.reasons if recorded else {})
+        return list(zip(metrics, recorded.signals if recorded else [{}] * len(part), strict=True))
+
+    trained = _in_available_memory(outcomes, cells)
     by_name = {
-        name: [[cell[epoch][m] for cell in trained] for epoch in range(cells[0].epochs + 1)]
+        name: [[metrics[epoch][m] for metrics, _ in trained] for epoch in range(cells[0].epochs + 1)]
         for m, name in enumerate(METRICS)
     }
     seconds = time.perf_counter() - start
@@ -168,7 +202,8 @@ def _serve(
         seconds=seconds,
         initialization=initialization,
         product_rate=rate,
-        notes=noise.notes,
+        notes=[*noise.notes, *(f"signal: could not be computed: {reason}" for reason in reasons)],
+        signal=record.to_json([signal for _, signal in trained]),
     )
 
 

@@ -1,0 +1,161 @@
+"""The signal in a perceptron: one forward and one backward pass, layer by layer.
+
+Only two layers' weights are needed at a time, so that `parameters` may compute them when they are asked for.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from initbench.functions import pytorch
+from initbench.functions.losses import computed_output
+from initbench.spec.cell import Cell
+from initbench.spec.signal import JACOBIAN_IMAGES
+from initbench.training.signal import statistics
+from initbench.training.signal.statistics import Signal
+
+Array = NDArray[Any]
+
+# Returns the weights `[fan_in, fan_out]` and the bias `[fan_out]` of a layer, counted from 0.
+LayerParameters = Callable[[int], tuple[Array, Array]]
+
+
+class Images(NamedTuple):
+    """The images that the signal is computed on, `[images, inputs]`, their labels, and the statistics of layer 0."""
+
+    values: Array
+    labels: Array
+    signal: Signal
+
+
+def images(values: Array, labels: Array, dtype: Any = np.float32) -> Images:
+    """Return images and labels with the statistics of layer 0, which all cells that read them share."""
+    values = np.ascontiguousarray(values, dtype)
+    return Images(values, labels, {(0, name): value for name, value in _of_activations(values, values).items()})
+
+
+def signal(
+    cell: Cell, depth: int, parameters: LayerParameters, seen: Images, start: LayerParameters | None = None
+) -> Signal:
+    """Return the statistics of a cell's network with `depth` layers; with `start`, also how far its weights moved."""
+    labels = torch.from_numpy(seen.labels)
+    names = [cell.activation] * (depth - 1) + [computed_output(cell.loss, cell.output_activation)]
+    found: Signal = dict(seen.signal)
+    pre_activations: list[Tensor] = []
+    a = torch.from_numpy(seen.values)
+    with np.errstate(all="ignore"):
+        for layer, name in enumerate(names, start=1):
+            W, b = map(torch.from_numpy, parameters(layer - 1))
+            z = torch.addmm(b, a, W)
+            a, derivative = _activated(name, z)
+            found |= _named(layer, _forward(z, a, derivative, largest_derivative(name)))
+            found |= _named(layer, of_weights(W.numpy(), start(layer - 1)[0] if start else None))
+            pre_activations.append(z)
+        found |= _backward(cell, depth, parameters, seen, pre_activations, labels)
+        found |= statistics.ratios(found, depth)
+    return found
+
+
+def _named(layer: int, values: dict[str, float]) -> Signal:
+    return {(layer, name): value for name, value in values.items()}
+
+
+def _of_activations(representations: Array, activations: Array) -> dict[str, float]:
+    return {
+        **statistics.moments("activation", activations),
+        "correlation": statistics.correlation(representations),
+        "effective_rank": statistics.effective_rank(activations),
+    }
+
+
+def _forward(z: Tensor, a: Tensor, derivative: Tensor, largest: float) -> dict[str, float]:
+    pre_activations, activations = z.numpy(), a.numpy()
+    return {
+        **statistics.moments("pre_activation", pre_activations),
+        "pre_activation_second_moment": statistics.second_moment(pre_activations),
+        **_of_activations(pre_activations, activations),
+        "saturated_share": statistics.saturated_share(derivative.numpy(), largest),
+        "dead_share": statistics.dead_share(activations),
+    }
+
+
+def of_weights(weights: Array, start: Array | None) -> dict[str, float]:
+    """Return the statistics of a layer's weights `[fan_in, fan_out]`, and with `start` their distance from it."""
+    values = {"weight_norm": statistics.norm(weights), "weight_spectral_norm": statistics.spectral_norm(weights)}
+    return values if start is None else {**values, "weight_distance": statistics.norm(weights - start)}
+
+
+def _backward(
+    cell: Cell,
+    depth: int,
+    parameters: LayerParameters,
+    seen: Images,
+    pre_activations: Sequence[Tensor],
+    labels: Tensor,
+) -> Signal:
+    """Return the statistics of the gradients and of the Jacobian: one backward pass for both."""
+    found: Signal = {}
+    count, classes = pre_activations[-1].shape
+    n = min(JACOBIAN_IMAGES, count)
+    last = pre_activations[-1].detach().requires_grad_()
+    loss = pytorch.loss(cell.loss, cell.output_activation, last, labels)
+    (G,) = torch.autograd.grad(loss, last)
+    G = G * count  # of each image's own loss
+    J = torch.eye(classes, dtype=G.dtype).expand(n, classes, classes)  # of the outputs by z: [images, classes, units]
+    for layer in range(depth, 0, -1):
+        below = seen.values if layer == 1 else None
+        if below is None:
+            a, derivative = _activated(cell.activation, pre_activations[layer - 2])
+        else:
+            a, derivative = torch.from_numpy(below), None
+        gradient = G.numpy()
+        weight_gradient = (a.T @ G / count).numpy()
+        found |= _named(
+            layer,
+            {
+                "pre_activation_gradient_norm": statistics.norm(gradient) / math.sqrt(count),
+                "pre_activation_gradient_variance": statistics.variance(gradient),
+                "weight_gradient_norm": statistics.norm(weight_gradient),
+                "weight_gradient_variance": statistics.variance(weight_gradient),
+            },
+        )
+        W = torch.from_numpy(parameters(layer - 1)[0])
+        if derivative is None:
+            J = J @ W.T
+        else:
+            both = torch.cat([G, J.reshape(n * classes, -1)]) @ W.T
+            G = both[:count] * derivative
+            J = both[count:].view(n, classes, -1) * derivative[:n, None]
+    return found | _named(depth, statistics.jacobian(_singular_values(J.numpy())))
+
+
+def _singular_values(matrices: Array) -> Array:
+    """Return the singular values of matrices `[n, rows, columns]`, NaN where an entry is not finite."""
+    if not np.isfinite(matrices).all():
+        return np.full((len(matrices), min(matrices.shape[1:])), np.nan)
+    return np.linalg.svd(matrices.astype(np.float64), compute_uv=False)
+
+
+def _activated(name: str, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the activations of z, and the derivative at each entry (of softmax, that of a class by its own)."""
+    if name == "softmax":
+        a = torch.softmax(z, 1)
+        return a, a * (1 - a)
+    z = z.detach().requires_grad_()
+    a = pytorch.activation(name)(z)
+    (derivative,) = torch.autograd.grad(a.sum(), z)
+    return a.detach(), derivative
+
+
+@lru_cache(maxsize=256)
+def largest_derivative(name: str) -> float:
+    """Return the largest |derivative| of an activation, on 4,001 points from −20 to 20; of softmax 1/4."""
+    if name == "softmax":
+        return 0.25
+    return float(_activated(name, torch.linspace(-20, 20, 4001))[1].abs().max())

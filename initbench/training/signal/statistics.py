@@ -1,0 +1,149 @@
+"""The statistics of one layer, from the arrays of one cell: see `initbench.spec.signal`.
+
+They are computed cell by cell on arrays of fixed shapes, so that a cell's bits do not depend on its stack.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench.spec.signal import SATURATED
+
+Array = NDArray[Any]
+
+# Statistics of a network: by layer and name.
+Signal = dict[tuple[int, str], float]
+
+
+def moments(prefix: str, values: Array) -> dict[str, float]:
+    """Return mean, variance and the quantiles of values of any shape."""
+    flat = values.reshape(-1)
+    exact = flat.astype(np.float64)
+    mean = exact.mean()
+    low, middle, high = quantiles(flat)
+    return {
+        f"{prefix}_mean": float(mean),
+        f"{prefix}_variance": float(np.square(exact - mean).mean()),
+        f"{prefix}_q01": low,
+        f"{prefix}_q50": middle,
+        f"{prefix}_q99": high,
+    }
+
+
+def quantiles(flat: Array) -> list[float]:
+    """Return the 1%, 50% and 99% quantiles, interpolated linearly; NaN if a value is NaN."""
+    if np.isnan(flat).any():
+        return [math.nan] * 3
+    places = [share * (len(flat) - 1) for share in (0.01, 0.5, 0.99)]
+    below = [math.floor(place) for place in places]
+    above = [min(index + 1, len(flat) - 1) for index in below]
+    ordered = np.partition(flat, sorted({*below, *above}))
+    results = []
+    for place, low, high in zip(places, below, above, strict=True):
+        left, right = float(ordered[low]), float(ordered[high])
+        results.append(left if left == right else left + (place - low) * (right - left))
+    return results
+
+
+def second_moment(values: Array) -> float:
+    """Return the mean of the squared values."""
+    flat = values.reshape(-1).astype(np.float64)
+    return float(flat @ flat / len(flat))
+
+
+def saturated_share(derivative: Array, largest: float) -> float:
+    """Return the share of entries whose derivative is below 1% of the activation's largest."""
+    if np.isnan(derivative).any():
+        return math.nan
+    return float((np.abs(derivative) < SATURATED * largest).mean())
+
+
+def dead_share(activations: Array) -> float:
+    """Return the share of units that are zero for every image, from `[images, units]`."""
+    return float(1 - (activations != 0).any(axis=0).mean())
+
+
+def correlation(representations: Array) -> float:
+    """Return the mean cosine over all pairs of rows, of `[images, units]`; rows of zeros are left out."""
+    rows = representations.astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    if not np.isfinite(norms).all():
+        return math.nan
+    rows, norms = rows[norms > 0], norms[norms > 0]
+    if len(rows) < 2:
+        return math.nan
+    # The sum over pairs of unit vectors is (|Σ u|² − Σ |u|²) / 2: no product of all pairs is computed.
+    total = (1 / norms) @ rows
+    return float((total @ total - len(rows)) / (len(rows) * (len(rows) - 1)))
+
+
+def effective_rank(representations: Array) -> float:
+    """Return exp of the entropy of the normalized singular values of `[images, units]`; 0 if all are zero."""
+    singular = np.sqrt(np.maximum(gram_eigenvalues(representations), 0))
+    total = singular.sum()
+    if not np.isfinite(total):
+        return math.nan
+    if total == 0:
+        return 0.0
+    p = singular[singular > 0] / total
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def norm(values: Array) -> float:
+    """Return the Frobenius norm."""
+    flat = values.reshape(-1).astype(np.float64)
+    return math.sqrt(flat @ flat)
+
+
+def variance(values: Array) -> float:
+    """Return the variance of the entries."""
+    return float(values.reshape(-1).astype(np.float64).var())
+
+
+def spectral_norm(weights: Array) -> float:
+    """Return the largest singular value of a matrix."""
+    largest = gram_eigenvalues(weights)[-1]
+    return math.sqrt(max(largest, 0)) if math.isfinite(largest) else math.nan
+
+
+def gram_eigenvalues(matrix: Array) -> Array:
+    """Return the squared singular values of a matrix, ascending, as the eigenvalues of its smaller Gram matrix.
+
+    Computed in float64: for matrices of float32 the eigenvalues that lose all their digits are below rounding anyway,
+    and it takes a fifth of the time of a singular value decomposition. NaN if an entry is not finite.
+    """
+    exact = matrix.astype(np.float64)
+    gram = exact @ exact.T if exact.shape[0] < exact.shape[1] else exact.T @ exact
+    if not np.isfinite(gram).all():
+        return np.full(len(gram), np.nan)
+    eigenvalues: Array = np.linalg.eigvalsh(gram)
+    return eigenvalues
+
+
+def jacobian(singular_values: Array) -> dict[str, float]:
+    """Return the statistics of Jacobians from their singular values, `[images, values]`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        largest, smallest = singular_values.max(axis=1), singular_values.min(axis=1)
+        conditions = largest / smallest
+    return {
+        "jacobian_largest": float(largest.mean()),
+        "jacobian_median": float(np.median(singular_values, axis=1).mean()),
+        "jacobian_smallest": float(smallest.mean()),
+        "jacobian_mean_square": float(np.square(singular_values).mean()),
+        "jacobian_condition": float(conditions.mean()),
+    }
+
+
+def ratios(signal: Signal, depth: int) -> Signal:
+    """Return the ratios of the gradients of the first layer to those of the last."""
+
+    def ratio(name: str) -> float:
+        first, last = signal[1, name], signal[depth, name]
+        return first / last if last else math.nan
+
+    return {
+        (1, "gradient_ratio"): ratio("pre_activation_gradient_norm"),
+        (1, "weight_gradient_ratio"): ratio("weight_gradient_norm"),
+    }
