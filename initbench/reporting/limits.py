@@ -35,6 +35,7 @@ MAX_PANELS, MIN_PANELS = 16, 4  # combinations with figures of their own
 MAX_PANEL_ROWS = 100  # rows in all panels of one section together, about
 MAX_SEEDS = 30  # seeds in a figure, as dots and as numbers; beyond, quartiles
 MAX_EPOCHS = 12  # epochs in the numbers of a figure, evenly spaced
+MAX_SHOWN_LAYERS, MAX_LAYER_MARKS = 12, 16  # layers in the numbers of a figure, and markers on a curve by layer
 MAX_THRESHOLDS = 60  # points of a performance profile
 MAX_NAMED_CURVES, MAX_NAMED_BEST = 10, 7  # curves with a colour and a name, those of the best; others are grey
 MAX_COMPETING = 0.1  # behind the highest final validation accuracy, so that learning curves zoom to it

@@ -20,6 +20,32 @@ def percent(value: float, digits: int = 1) -> str:
     return "–" if pd.isna(value) else f"{100 * value:.{digits}f}%"
 
 
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power_of_ten(exponent: int) -> str:
+    """A power of ten.
+
+    >>> power_of_ten(-4)
+    '10⁻⁴'
+    """
+    return f"10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def magnitude(value: float) -> str:
+    """A number of any size in three significant digits, or that it is not finite.
+
+    >>> [magnitude(value) for value in (0.0, 1.23456, -0.05, 123456.0, 1.5e-7, float("inf"))]
+    ['0', '1.23', '−0.05', '1.23 × 10⁵', '1.5 × 10⁻⁷', 'not finite']
+    """
+    if not math.isfinite(value):
+        return "not finite"
+    text, _, exponent = f"{value + 0.0:.2e}".partition("e")
+    if value == 0 or -3 <= int(exponent) < 5:
+        return f"{float(f'{value:.3g}') + 0.0:.12g}".replace("-", "−")
+    return f"{float(text):g} × {power_of_ten(int(exponent))}".replace("-", "−")
+
+
 def exact(value: float) -> str:
     """A number in up to 12 significant digits, so that the rounding of binary fractions does not show.
 

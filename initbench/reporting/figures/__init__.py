@@ -19,6 +19,7 @@ from initbench.reporting.figures.paired import changes, differences
 from initbench.reporting.figures.profiles import profile
 from initbench.reporting.figures.ranks import rank_diagram
 from initbench.reporting.figures.rates import sensitivity
+from initbench.reporting.figures.signal import pre_activations, signal_by_layer
 from initbench.reporting.figures.style import Palette
 
 __all__ = [
@@ -33,10 +34,12 @@ __all__ = [
     "intervals",
     "learning_curve",
     "points_behind",
+    "pre_activations",
     "profile",
     "rank_diagram",
     "save",
     "sensitivity",
+    "signal_by_layer",
     "titled",
     "undrawable",
 ]

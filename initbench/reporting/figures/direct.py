@@ -55,11 +55,12 @@ def line_style(name: str, names: Sequence[str], palette: Palette) -> dict[str, A
     return {"color": palette.light[name], "marker": palette.markers[name], "markersize": scaled(5)}
 
 
-def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette) -> None:
+def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette, bold: str = "") -> None:
     """Write the names at the right of each panel, next to the curves' ends, but so far apart that none touch.
 
     A mark before the name has the curve's colour and marker, and a thin line leads from the curve to it. The end of a
-    curve that is outside of the panel has an arrow, and its number. The layout of the figure is final after this.
+    curve that is outside of the panel has an arrow, and its number. The name `bold` is bold. The layout of the figure
+    is final after this.
     """
     canvas = panels[0][0].figure
     columns = len({axes.get_position().x0 for axes, _ in panels})
@@ -71,12 +72,12 @@ def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette) -
         tails = [arrow + end.number if arrow else "" for arrow, end in zip(arrows, ends, strict=True)]
         short = shorten([end.name for end in ends], [max(6, most - len(tail)) for tail in tails])
         offset = {"xytext": (scaled(TO_MARK + TO_NAME), 0), "textcoords": "offset points", "va": "center_baseline"}
+        weights = ["bold" if end.name == bold else "normal" for end in ends]
+        style: Any = {"xycoords": "axes fraction", "fontsize": scaled(LETTERS), "color": INK, **offset}
         texts.append(
             [
-                axes.annotate(
-                    name + tail, (1, 0.5), xycoords="axes fraction", fontsize=scaled(LETTERS), color=INK, **offset
-                )
-                for name, tail in zip(short, tails, strict=True)
+                axes.annotate(name + tail, (1, 0.5), fontweight=weight, **style)
+                for name, tail, weight in zip(short, tails, weights, strict=True)
             ]
         )
     canvas.get_layout_engine().execute(canvas)  # which leaves room for the names

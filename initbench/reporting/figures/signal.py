@@ -1,0 +1,285 @@
+"""The signal at initialization: how large pre-activations and gradients are, layer by layer, and what they predict."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+from matplotlib.figure import Figure
+
+from initbench.reporting.figures.axes import blank, log_axis, number_axis, page_width
+from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named
+from initbench.reporting.figures.drawing import Drawing, describe_values
+from initbench.reporting.figures.forest import draw_intervals, label_ticks, panel_of_rows, zoom
+from initbench.reporting.figures.style import INK, Palette, report_style
+from initbench.reporting.layout import scaled
+from initbench.reporting.limits import (
+    MAX_FIGURE_ROWS,
+    MAX_LAYER_MARKS,
+    MAX_NAMED_CURVES,
+    MAX_SHOWN_LAYERS,
+    MIN_LOG_RATIO,
+)
+from initbench.reporting.numbers import exact, magnitude, percent, power_of_ten
+
+FORWARD, BACKWARD = "pre_activation_second_moment", "pre_activation_gradient_norm"
+
+# What the two panels show.
+LABELS = {FORWARD: "Mean square of pre-activations", BACKWARD: "Norm of the gradient"}
+
+# The same in two lines at most, beside a panel.
+SHORT = {FORWARD: "Pre-activations,\nmean square", BACKWARD: "Gradient,\nnorm"}
+
+# On an axis of more decades, all ticks are powers of ten, this many at most.
+MAX_DECADES, MAX_TICKS = 3, 6
+
+# The width on the page, in inches, from which on two panels stand side by side.
+MIN_SIDE_BY_SIDE = 7.2
+
+DASHED = (0, (4, 3))
+
+
+@report_style
+def signal_by_layer(
+    profile: pd.DataFrame,
+    palette: Palette,
+    title: str,
+    *,
+    order: Sequence[str] = (),
+    leader: str = "",
+    theory: pd.DataFrame | None = None,
+) -> Drawing:
+    """The signal of one combination by layer: forward the mean square of pre-activations, backward the gradient's norm.
+
+    Lines break where a value is 0 or not finite; a name then says which. Of many initializers the first and the last of
+    `order` are named, the others grey.
+
+    Parameters
+    ----------
+    profile
+        Rows of `stats.signal_profile` of one combination: `initializer`, `layer`, `statistic`, `value`, `low`, `high`.
+        Layer 0 is the input, of which `activation_mean` and `activation_variance` are used.
+    order
+        The initializers, the best first; by default in the order of `profile`.
+    leader
+        The initializer whose line is thick.
+    theory
+        Predictions: `initializer`, `layer`, `statistic`, `value`; drawn dashed.
+    """
+    curves = _curves(profile)
+    predicted = _curves(theory) if theory is not None and len(theory) else {}
+    names = named(pd.Series({name: -i for i, name in enumerate(order or _names(profile))}, dtype=float))
+    names = [name for name in names if name in set(_names(profile))]
+    canvas, panels = _panels(min(len(names), MAX_NAMED_CURVES))
+    last = int(profile["layer"].max())
+    every = max(1, math.ceil((last + 1) / MAX_LAYER_MARKS))
+    labels = []
+    for axes, statistic in zip(panels, LABELS, strict=True):
+        shown = []
+        for name, values in curves.get(statistic, {}).items():
+            style = line_style(name, names, palette)
+            if name == leader:
+                style |= {"linewidth": scaled(3), "zorder": 2.4}
+            drawn = _drawable(values["value"])
+            axes.plot(drawn.index, drawn, markevery=every, **style)
+            shown.append(drawn)
+            if name in names and last > 1:
+                band = pd.DataFrame({end: _drawable(values[end]) for end in ("low", "high")}).dropna()
+                shown += [band["low"], band["high"]]
+                axes.fill_between(band.index, band["low"], band["high"], color=style["color"], alpha=0.15, linewidth=0)
+        for name, values in predicted.get(statistic, {}).items():
+            if name in names:
+                drawn = _drawable(values["value"])
+                shown.append(drawn)
+                colour = palette.light[name]
+                axes.plot(drawn.index, drawn, color=colour, linewidth=scaled(1.2), linestyle=DASHED, zorder=2.6)
+        _scale(axes, shown)
+        axes.set(ylabel=SHORT[statistic])
+        labels.append([_end(name, curves[statistic][name]["value"], axes) for name in names if statistic in curves])
+    panels[-1].set(xlabel="Layer")
+    room = 0.04 * last
+    first = 0 if any(0 in values.index for values in curves.get(FORWARD, {}).values()) else 1
+    panels[-1].set_xlim(first - room, last + room)
+    number_axis(panels[-1].xaxis, integer=True)
+    name_curves(list(zip(panels, labels, strict=True)), palette, bold=leader)
+    headings, rows = _by_layer(curves, predicted)
+    sentences = [
+        f"{name}, {LABELS[statistic].lower()}: {magnitude(values['value'].iloc[0])} at layer {values.index[0]}, "
+        f"{magnitude(values['value'].iloc[-1])} at layer {values.index[-1]}"
+        for statistic, of_name in curves.items()
+        for name, values in of_name.items()
+    ]
+    alternative = (
+        f"The signal before training by layer, {title}. Medians over seeds"
+        f"{', dashed the theory of wide networks' if predicted else ''}. {'; '.join(sentences)}."
+    )
+    return Drawing(canvas, alternative, headings, rows, title=title)
+
+
+@report_style
+def pre_activations(
+    profile: pd.DataFrame,
+    palette: Palette,
+    title: str,
+    *,
+    order: Sequence[str] = (),
+    leader: str = "",
+    active: tuple[float, float] | None = None,
+) -> Drawing:
+    """The pre-activations of networks with one layer: their median, and a bar from the 1% to the 99% quantile.
+
+    `profile`, `order` and `leader` are those of `signal_by_layer`. The activation is saturated where a pre-activation
+    is outside of `active`, which is shaded.
+    """
+    wide = profile[profile["layer"] == profile["layer"].max()].pivot(
+        index="initializer", columns="statistic", values="value"
+    )
+    names = [name for name in (order or _names(profile)) if name in wide.index]
+    wide = wide.loc[names]
+    ends = [wide[f"pre_activation_{name}"].to_numpy(float) for name in ("q50", "q01", "q99")]
+    shares = [
+        f"{percent(share, 0)} saturated" if np.isfinite(share) else "not finite" for share in wide["saturated_share"]
+    ]
+    count = min(len(names), MAX_FIGURE_ROWS)
+    canvas, axes = panel_of_rows(names[:count], shares[:count], ["" for _ in names[:count]])
+    drawn = [np.where(np.isfinite(values[:count]), values[:count], np.nan) for values in ends]
+    draw_intervals(axes, names[:count], drawn, palette)
+    zoom(axes, drawn)
+    if active is not None:
+        low, high = axes.get_xlim()
+        for begin, end in ((low, max(low, active[0])), (min(high, active[1]), high)):
+            if begin < end:
+                axes.axvspan(begin, end, color=INK, alpha=0.07, linewidth=0, zorder=0)
+        axes.set_xlim(low, high)
+    axes.set_xlabel("Pre-activations")
+    label_ticks(axes, number_axis)
+    texts = [
+        f"{magnitude(middle)} ({magnitude(low)} to {magnitude(high)}), {share}"
+        for middle, low, high, share in zip(*ends, shares, strict=True)
+    ]
+    columns = {
+        "saturated_share": percent,
+        "pre_activation_second_moment": magnitude,
+        BACKWARD: magnitude,
+    }
+    rows = [
+        [
+            name,
+            *(magnitude(values[i]) for values in (ends[1], ends[0], ends[2])),
+            *(show(wide[column].iloc[i]) for column, show in columns.items()),
+        ]
+        for i, name in enumerate(names)
+    ]
+    headings = [
+        "Initializer",
+        "1% quantile",
+        "Median",
+        "99% quantile",
+        "Saturated",
+        LABELS[FORWARD],
+        LABELS[BACKWARD],
+    ]
+    return Drawing(
+        canvas,
+        f"Pre-activations before training, {title}: median, 1% and 99% quantiles, share of saturated units. "
+        f"{describe_values(names, texts)}.",
+        headings,
+        rows,
+        title=title,
+    )
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    return [str(name) for name in dict.fromkeys(table["initializer"])]
+
+
+def _curves(table: pd.DataFrame) -> Mapping[str, Mapping[str, pd.DataFrame]]:
+    """By statistic and initializer, a table with a row a layer: `value`, and `low` and `high` where there are such."""
+    columns = [column for column in ("value", "low", "high") if column in table]
+    curves: dict[str, dict[str, pd.DataFrame]] = {}
+    for name, rows in table.groupby("initializer", sort=False, observed=True):
+        of_statistic = {
+            str(statistic): group.set_index("layer")[columns].sort_index()
+            for statistic, group in rows.groupby("statistic", sort=False, observed=True)
+        }
+        forward = of_statistic.get(FORWARD)
+        mean, variance = (of_statistic.get(f"activation_{which}") for which in ("mean", "variance"))
+        if forward is not None and mean is not None and variance is not None and 0 in mean.index:
+            # The mean square of the input, of which no pre-activations are.
+            start = mean.loc[[0]] ** 2 + variance.loc[[0]]
+            forward = pd.concat([start[[c for c in columns if c in start]], forward[forward.index > 0]])
+        for statistic, values in ((FORWARD, forward), (BACKWARD, of_statistic.get(BACKWARD))):
+            if values is not None:
+                curves.setdefault(statistic, {})[str(name)] = values
+    return {statistic: curves[statistic] for statistic in LABELS if statistic in curves}
+
+
+def _panels(names: int) -> tuple[Figure, Any]:
+    """A figure and its two panels, which share the axis of layers and have room for this number of names."""
+    height = max(1.9, LINE * names / 72)
+    canvas = blank(2 * height + 0.75)
+    if page_width(canvas) < MIN_SIDE_BY_SIDE:
+        return canvas, canvas.subplots(2, 1, sharex=True)
+    canvas.set_figheight(scaled(max(2.6, height + 0.6)))
+    panels = canvas.subplots(1, 2, sharex=True)
+    panels[0].set(xlabel="Layer")
+    return canvas, panels
+
+
+def _drawable(values: pd.Series) -> pd.Series:
+    """The values that a logarithmic axis has; NaN elsewhere, which breaks a line."""
+    return values.where((values > 0) & np.isfinite(values))
+
+
+def _power(value: float) -> str:
+    """A power of ten: as a number where that is short."""
+    exponent = round(math.log10(value))
+    return exact(10.0**exponent) if -3 <= exponent <= 3 else power_of_ten(exponent)
+
+
+def _scale(axes: Any, drawn: Sequence[pd.Series]) -> None:
+    """Set the vertical axis to what is drawn; it is logarithmic if the highest is more than ten times the lowest."""
+    values = np.concatenate([np.ones(0), *drawn])
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 1.0)
+    if high > MIN_LOG_RATIO * low:
+        log_axis(axes.yaxis)
+        if math.log10(high / low) > MAX_DECADES:
+            axes.yaxis.set_major_locator(ticker.LogLocator(numticks=MAX_TICKS))
+            axes.yaxis.set_minor_locator(ticker.NullLocator())
+            axes.yaxis.set_major_formatter(lambda value, _: _power(value))
+        room = (high / low) ** 0.06
+        axes.set_ylim(low / room, high * room)
+    else:
+        room = 0.08 * (high - low) or 0.1 * high
+        axes.set_ylim(low - room, high + room)
+        number_axis(axes.yaxis, nbins=6)
+
+
+def _end(name: str, values: pd.Series, axes: Any) -> End:
+    """The end of a curve; of one that ends with 0 or with a value that is not finite, outside of the panel."""
+    low, high = axes.get_ylim()
+    value = float(values.iloc[-1])
+    if not np.isfinite(value):
+        return End(name, values.index[-1], 2 * high, "not finite")
+    return End(name, values.index[-1], value if value > 0 else low / 2, magnitude(value))
+
+
+def _by_layer(curves: Mapping[str, Any], predicted: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The medians, and the theory, as a table: a row for each curve, a column for each of some layers."""
+    layers = sorted(
+        {int(layer) for of_name in curves.values() for values in of_name.values() for layer in values.index}
+    )
+    if len(layers) > MAX_SHOWN_LAYERS:
+        layers = sorted({layers[i] for i in np.linspace(0, len(layers) - 1, MAX_SHOWN_LAYERS).round().astype(int)})
+    rows = []
+    for statistic, of_name in curves.items():
+        for name, values in of_name.items():
+            for table, what in ((values, ""), (predicted.get(statistic, {}).get(name), ", theory")):
+                if table is not None:
+                    cells = table["value"].to_dict()
+                    texts = [magnitude(cells[layer]) if layer in cells else "–" for layer in layers]
+                    rows.append([f"{name}, {LABELS[statistic].lower()}{what}", *texts])
+    return ["Median at layer", *("input" if layer == 0 else str(layer) for layer in layers)], rows
