@@ -52,12 +52,22 @@ def module_of(
     dtype: torch.dtype = torch.float32,
 ) -> nn.Module:
     """Return the module of any model, built-in or a user's, by the settings of a cell, before its layers are filled."""
-    factory = partial(pytorch.activation, activation)
+    factory = partial(_activation, activation)
     if "@" in model:
         height, width, channels = shape
         own: nn.Module = MODELS.call(model, channels, height, width, classes, activation=factory)
         return own.to(dtype)
     return module(blocks_of(model, hidden, classes), shape, factory, normalization, dropout).to(dtype)
+
+
+# An attribute of the modules that are the setting `activation`: diagnostics look for them.
+MARK = "is_initbench_activation"
+
+
+def _activation(name: str) -> nn.Module:
+    module = pytorch.activation(name)
+    setattr(module, MARK, True)
+    return module
 
 
 def module(

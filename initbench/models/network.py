@@ -22,6 +22,17 @@ class _Reached(Exception):  # noqa: N818
     """A pass has come to the layer whose input is requested."""
 
 
+def copied(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of a module, as in a step of training but without PyTorch's dropout."""
+    module = copy.deepcopy(module).to(dtype).train()
+    for part in module.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.eval()
+        elif isinstance(part, nn.MultiheadAttention | nn.RNNBase):
+            part.dropout = 0.0
+    return module
+
+
 @dataclass(frozen=True)
 class ModuleNetwork:
     """A PyTorch module that is to be initialized: see `initbench.initializers.model.Network`.
@@ -46,21 +57,12 @@ class ModuleNetwork:
 
     @cached_property
     def _copy(self) -> nn.Module:
-        exact = self._copied(torch.float64)
+        exact = copied(self.module, torch.float64)
         try:
             layers_of(exact, self.shape)
         except Exception:  # most often of tensors of two dtypes; any other is raised again in float32
-            return self._copied(torch.float32)
+            return copied(self.module, torch.float32)
         return exact
-
-    def _copied(self, dtype: torch.dtype) -> nn.Module:
-        module = copy.deepcopy(self.module).to(dtype).train()
-        for part in module.modules():
-            if isinstance(part, nn.modules.dropout._DropoutNd):
-                part.eval()
-            elif isinstance(part, nn.MultiheadAttention | nn.RNNBase):
-                part.dropout = 0.0
-        return module
 
     @cached_property
     def _to_differentiate(self) -> tuple[nn.Module, list[list[tuple[nn.Module, str]]]]:

@@ -42,8 +42,8 @@ def initialized_module(
     classes: int,
     read: Callable[[Array], Batch] | None = None,
     dtype: torch.dtype = torch.float32,
-) -> tuple[nn.Module, Parameters]:
-    """Return the cell's model with its initial parameters, and these, for each layer in initbench's layout.
+) -> tuple[nn.Module, Parameters, list[weights.ModuleLayer]]:
+    """Return the cell's model with its initial parameters, these, for each layer in initbench's layout, and the layers.
 
     `read` returns images and labels by their rows, for initializers that use data.
     """
@@ -60,4 +60,4 @@ def initialized_module(
         if digests_in(*cell.functions):  # a plugin's code has run
             prepare_process()
     weights.fill(layers, parameters)
-    return module, parameters
+    return module, parameters, layers

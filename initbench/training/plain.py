@@ -112,7 +112,7 @@ class Loop:
         torch.backends.cuda.matmul.allow_tf32 = False
         self.cell, self.data, self.dtype = cell, data, dtype
         begin = time.perf_counter()
-        module, parameters = initialized_module(cell, data.shape, data.classes, data.read, dtype)
+        module, parameters, self.layers = initialized_module(cell, data.shape, data.classes, data.read, dtype)
         initialized(cell, time.perf_counter() - begin, parameters)
         output_activation = pytorch.activation(computed_output(cell.loss, cell.output_activation))
         self.model = nn.Sequential(module, output_activation).to(dtype).to(data.device)
@@ -153,7 +153,7 @@ class Loop:
         """Take `count` optimizer steps, unless the training has diverged."""
         images, labels = self.data.train
         self.model.train()
-        with _deterministic(), self._errors_after_divergence_ignored():
+        with deterministic(), self._errors_after_divergence_ignored():
             for _ in range(0 if self.diverged else count):
                 if self._done == len(self._batches):
                     self._done = 0
@@ -195,7 +195,7 @@ class Loop:
         correct = torch.zeros((), dtype=torch.int64, device=self.data.device)
         self.model.eval()
         # Not in inference mode: a module may keep a tensor that it makes here, and could then not train with it.
-        with _deterministic(), torch.no_grad(), self._errors_after_divergence_ignored():
+        with deterministic(), torch.no_grad(), self._errors_after_divergence_ignored():
             for images, labels in zip(*(torch.split(array, EVALUATION_BATCH) for array in split), strict=True):
                 output = self.model(self._input(images))
                 loss += self.loss(output, labels).double() * len(labels)
@@ -220,6 +220,10 @@ class Loop:
             x.div_(self.data.reading.white)
         if self.data.standardize:
             x.sub_(self._mean).div_(self._deviation)
+        return self.arranged(x)
+
+    def arranged(self, x: Tensor) -> Tensor:
+        """Return what networks read of images, `[images, pixels]`, in the form that the model takes."""
         if self.cell.model == PERCEPTRON:
             return x
         if "@" in self.cell.model:
@@ -291,7 +295,7 @@ def repeats(cell: Cell, data: PlainData) -> bool:
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def deterministic() -> Iterator[None]:
     """Within it, PyTorch takes algorithms that give the same bits each time, where it has them."""
     before = torch.get_deterministic_debug_mode()
     settings: Any = torch.utils.deterministic

@@ -31,10 +31,9 @@ def traced(cell: Cell, data: Data | PlainData, progress: Callable[[float], None]
     state: dict[str, torch.Tensor] = {}
     if isinstance(data, PlainData):
         loop = Loop(cell, data, initialized=initialized)
-        module = loop.model[0]
-        names = [layer.name for layer in module_layers(cell, module, data.shape, data.classes)]
+        names = [layer.name for layer in loop.layers]
         if "@" in cell.model:
-            state = {name: array.detach().clone() for name, array in module.state_dict().items()}
+            state = {name: array.detach().clone() for name, array in loop.model[0].state_dict().items()}
         epochs = list(plain.epochs(loop, progress))
     else:
         shape = (1, 1, data.pixels)

@@ -59,7 +59,7 @@ def test_a_peer_trains_what_the_plain_trainer_trains(small, peer, network):
 def test_the_loop_of_lenet5_trains_what_the_plain_trainer_trains(small):
     cell = next(lenet5.lenet5_grid(1).cells())._replace(train_size=STEPS * 128, epochs=1)
     model = lenet5.lenet5()
-    module, _ = initialized_module(cell, small.shape, small.classes)
+    module, *_ = initialized_module(cell, small.shape, small.classes)
     for mine, theirs in zip(model.parameters(), module.parameters(), strict=True):
         mine.data.copy_(theirs.data)
     loop = lenet5.Loop(small, model)

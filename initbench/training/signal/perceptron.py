@@ -26,6 +26,10 @@ Array = NDArray[Any]
 LayerParameters = Callable[[int], tuple[Array, Array]]
 
 
+# Where the largest |derivative| of an activation is looked for: from, to, and the number of points.
+GRID = (-20, 20, 4001)
+
+
 class Images(NamedTuple):
     """The images that the signal is computed on, `[images, inputs]`, their labels, and the statistics of layer 0."""
 
@@ -132,10 +136,10 @@ def _backward(
             both = torch.cat([G, J.reshape(n * classes, -1)]) @ W.T
             G = both[:count] * derivative
             J = both[count:].view(n, classes, -1) * derivative[:n, None]
-    return found | _named(depth, statistics.jacobian(_singular_values(J.numpy())))
+    return found | _named(depth, statistics.jacobian(singular_values(J.numpy())))
 
 
-def _singular_values(matrices: Array) -> Array:
+def singular_values(matrices: Array) -> Array:
     """Return the singular values of matrices `[n, rows, columns]`, NaN where an entry is not finite."""
     if not np.isfinite(matrices).all():
         return np.full((len(matrices), min(matrices.shape[1:])), np.nan)
@@ -155,7 +159,7 @@ def _activated(name: str, z: Tensor) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=256)
 def largest_derivative(name: str) -> float:
-    """Return the largest |derivative| of an activation, on 4,001 points from −20 to 20; of softmax 1/4."""
+    """Return the largest |derivative| of an activation, on `GRID`; of softmax 1/4."""
     if name == "softmax":
         return 0.25
-    return float(_activated(name, torch.linspace(-20, 20, 4001))[1].abs().max())
+    return float(_activated(name, torch.linspace(*GRID))[1].abs().max())

@@ -53,9 +53,7 @@ class Record:
     def loop(self, epoch: int, loop: Loop) -> None:
         """Record the signal of a cell of the plain loop, before or after its training."""
         cell = loop.cell
-        if epoch == 0:
-            self._start = module.weights(loop)
-        start = self._start if epoch else None
+        start = self._starts[0] if epoch else None
         self._add(0, epoch, lambda: module.signal(loop, images(cell, self._data), start))
 
     def _add(self, n: int, epoch: int, compute: Callable[[], Signal]) -> None:

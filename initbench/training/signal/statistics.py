@@ -13,6 +13,8 @@ from initbench.spec.signal import SATURATED
 
 Array = NDArray[Any]
 
+MAX_QUANTILE_VALUES = 2**20
+
 # Statistics of a network: by layer and name.
 Signal = dict[tuple[int, str], float]
 
@@ -33,9 +35,17 @@ def moments(prefix: str, values: Array) -> dict[str, float]:
 
 
 def quantiles(flat: Array) -> list[float]:
-    """Return the 1%, 50% and 99% quantiles, interpolated linearly; NaN if a value is NaN."""
+    """Return the 1%, 50% and 99% quantiles, interpolated linearly; NaN if a value is NaN.
+
+    Of more than `MAX_QUANTILE_VALUES` values, every k-th is taken, k prime to their number: so it is to the number of
+    channels and of positions, and all of them are met equally often.
+    """
     if np.isnan(flat).any():
         return [math.nan] * 3
+    step = math.ceil(len(flat) / MAX_QUANTILE_VALUES)
+    while math.gcd(step, len(flat)) > 1:
+        step += 1
+    flat = flat[::step]
     places = [share * (len(flat) - 1) for share in (0.01, 0.5, 0.99)]
     below = [math.floor(place) for place in places]
     above = [min(index + 1, len(flat) - 1) for index in below]
@@ -139,11 +149,10 @@ def jacobian(singular_values: Array) -> dict[str, float]:
 def ratios(signal: Signal, depth: int) -> Signal:
     """Return the ratios of the gradients of the first layer to those of the last."""
 
-    def ratio(name: str) -> float:
-        first, last = signal[1, name], signal[depth, name]
-        return first / last if last else math.nan
-
-    return {
-        (1, "gradient_ratio"): ratio("pre_activation_gradient_norm"),
-        (1, "weight_gradient_ratio"): ratio("weight_gradient_norm"),
-    }
+    gradient_ratios: Signal = {}
+    norms = {"gradient_ratio": "pre_activation_gradient_norm", "weight_gradient_ratio": "weight_gradient_norm"}
+    for ratio, name in norms.items():
+        first, last = signal.get((1, name)), signal.get((depth, name))
+        if first is not None and last is not None:  # a user's module may have layers without a gradient
+            gradient_ratios[1, ratio] = first / last if last else math.nan
+    return gradient_ratios
