@@ -6,8 +6,8 @@
 ((784, 256), 'float32')
 
 `ib.run("grid.toml")` trains a grid and returns its result, which `ib.result("results/NAME")` returns again; `ib.load`
-reads its tidy table, `ib.report` writes its report. Everything is imported when it is first used, so that `import
-initbench` is fast.
+reads its tidy table, `ib.load_signal` the signal in its networks, `ib.report` writes its report. Everything is imported
+when it is first used, so that `import initbench` is fast.
 """
 
 from importlib import import_module
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from initbench import initializers, stats
-    from initbench.api import compare, figures, load, merge, report, result, run, script, trace, verify
+    from initbench.api import compare, figures, load, load_signal, merge, report, result, run, script, trace, verify
     from initbench.errors import CannotWrite, UserError, WorkerDied
     from initbench.functions import activations, losses, optimizers
     from initbench.plugins.marks import activation, dataset, initializer, loss, model, optimizer
@@ -35,6 +35,7 @@ _NAMES = {
     "compare": "initbench.api",
     "figures": "initbench.api",
     "load": "initbench.api",
+    "load_signal": "initbench.api",
     "merge": "initbench.api",
     "report": "initbench.api",
     "result": "initbench.api",
@@ -66,6 +67,7 @@ __all__ = [
     "initializer",
     "initializers",
     "load",
+    "load_signal",
     "loss",
     "losses",
     "merge",

@@ -24,6 +24,7 @@ __all__ = [
     "compare",
     "figures",
     "load",
+    "load_signal",
     "merge",
     "report",
     "result",
@@ -174,6 +175,33 @@ def load(folder: str | Path) -> "pd.DataFrame":
     frame = experiment.frame()
     _warn(experiment)
     return frame
+
+
+def load_signal(folder: str | Path) -> "pd.DataFrame":
+    """Return the signal in the networks of an experiment, layer by layer, before and after training: a long table.
+
+    Its columns are `cell`, as in the tidy table; `epoch`, 0 before training or the last one; `layer`, 0 for the input
+    and from 1 for the layers with weights; `statistic`, a name such as `saturated_share`; and `value`. The page
+    "The signal" of the documentation defines each statistic.
+
+    Rows are in the order of the grid's cells, by epoch, layer and statistic. A value may be infinite or NaN: a network
+    has diverged, or a quotient has no value. The table is empty for an experiment without a signal: trained with
+    `diagnostics = false`, or by an earlier version. In a table of more than a million rows strings are categorical and
+    integers are `int32`.
+
+    Raises UserError if the folder is not an experiment.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> signal = ib.load_signal("results/keepcoding")  # doctest: +SKIP
+    >>> initial = signal[(signal["epoch"] == 0) & (signal["statistic"] == "saturated_share")]  # doctest: +SKIP
+    >>> initial.pivot(index="cell", columns="layer", values="value")  # doctest: +SKIP
+    """
+    experiment = rounds.opened(folder)
+    table = experiment.signal()
+    _warn(experiment)
+    return table
 
 
 def report(folder: str | Path) -> Path:

@@ -67,6 +67,8 @@ class Result:
     ----------
     frame
         The tidy table, as `ib.load` returns it: a row for each cell and epoch.
+    signal
+        The signal in its networks, as `ib.load_signal` returns it: a row for each cell, epoch, layer and statistic.
     folder
         The experiment's folder.
 
@@ -85,6 +87,11 @@ class Result:
     def folder(self) -> Path:
         """The experiment's folder."""
         return self._experiment.folder
+
+    @cached_property
+    def signal(self) -> "pd.DataFrame":
+        """The signal in the experiment's networks, as `ib.load_signal` returns it."""
+        return self._experiment.signal()
 
     def verdicts(self) -> "pd.DataFrame":
         """Return the comparison of the initializers: a row for each initializer of each combination.

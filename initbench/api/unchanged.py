@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import initbench
+from initbench.results import store
 from initbench.results.experiment import Experiment
 from initbench.system import files
 from initbench.system.cache import cache_folder
@@ -34,7 +35,8 @@ def inputs(experiment: Experiment, timings: Sequence[Mapping[str, Any]]) -> str:
     sources = [asdict(source) for source in experiment.grid.sources.values()]
     parts, seen = experiment.parts_read, experiment.seeds_seen
     plugins = [plugin.to_json() for plugin in experiment.plugins.values()]
-    content = [_code(), experiment.grid.name, experiment.grid.text, sources, parts, seen, timings, plugins]
+    signal = store.ids(experiment.folder, "signal")
+    content = [_code(), experiment.grid.name, experiment.grid.text, sources, parts, signal, seen, timings, plugins]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
@@ -179,12 +179,16 @@ class Experiment:
                 self._write(event, pool.slot_count)
             yield event
 
-    def _write(self, finished: Finished, workers: int) -> None:
+    def write_signal(self, stack: Stack, groups: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> None:
+        """Write the signal of the cells of a stack, as its worker sent it."""
         if self.writer:
             self.writer.check()
+        signal.write(self.folder, signal.table(stack.cells, groups), environment)
+
+    def _write(self, finished: Finished, workers: int) -> None:
         cells = finished.stack.cells
         # Before the part: a cell with a part is never trained again, and would lack its signal for good.
-        signal.write(self.folder, signal.table(cells, finished.signal), finished.environment)
+        self.write_signal(finished.stack, finished.signal, finished.environment)
         part = store.write_part(self.folder, table(cells, finished.metrics), finished.environment)
         timing = {
             "seconds": round(finished.seconds, 3),
@@ -199,6 +203,25 @@ class Experiment:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         store.write_timing(self.folder, part, timing)
+
+    def signal_files(self) -> Iterator[store.Part]:
+        """Yield the valid files of the signal table; append a line to `notes` for each invalid one."""
+        return signal.read(self.folder, self.notes, self.writes)
+
+    def signal(self) -> "pd.DataFrame":
+        """Return the signal table of the experiment's cells, in the grid's order, by epoch, layer and statistic.
+
+        Cells that were trained by an earlier version of the training have none.
+        """
+        return signal.frame(self.cells, (file.table for file in self.signal_files()))
+
+    def without_signal(self) -> list[Cell]:
+        """Return the experiment's cells whose signal before training is not stored."""
+        stored: set[str] = set()
+        for file in self.signal_files():
+            initial = pc.equal(file.table["epoch"], 0)
+            stored.update(file.table["cell"].filter(initial).unique().to_pylist())
+        return [cell for cell in self.cells if cell.id not in stored]
 
     def frame(self) -> "pd.DataFrame":
         """Return the tidy table of the experiment's trained cells, in the grid's order and by epoch."""

@@ -1,4 +1,7 @@
-"""Parts as untrusted files: the limits that are checked before rows are read, and the checks of the rows."""
+"""Parts as untrusted files: the limits that are checked before rows are read, and the checks of the rows.
+
+The files of the signal table have the same limits.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -37,14 +40,24 @@ def open_part(content: bytes) -> tuple[pq.ParquetFile, dict[str, str], Mapping[s
 
     No row is read. ValueError states why the content is not a part.
     """
+    formats = ({}, *EARLIER)
+    file, metadata, found = open_file(content, FORMAT, [without(tuple(missing)) for missing in formats])
+    return file, metadata, formats[found]
+
+
+def open_file(content: bytes, latest: int, schemas: Sequence[pa.Schema]) -> tuple[pq.ParquetFile, dict[str, str], int]:
+    """Return a Parquet file, its metadata, and which of the schemas it has; `latest` is the number of this format.
+
+    No row is read. ValueError states why the content is not such a file.
+    """
     file = pq.ParquetFile(pa.BufferReader(content))
     schema = file.schema_arrow  # created at each access
     metadata = schema.metadata or {}
     written = metadata.get(FORMAT_KEY, b"1")[:20].decode("ascii", "replace")
-    if written.isdecimal() and int(written) > FORMAT:
-        raise ValueError(f"of a later version of initbench (format {written}; this one reads up to {FORMAT})")
-    missing = next((m for m in ({}, *EARLIER) if schema.equals(without(tuple(m)))), None)
-    if missing is None:
+    if written.isdecimal() and int(written) > latest:
+        raise ValueError(f"of a later version of initbench (format {written}; this one reads up to {latest})")
+    found = next((n for n, allowed in enumerate(schemas) if schema.equals(allowed)), None)
+    if found is None:
         raise ValueError("damaged, its columns are not those of this version or an earlier one")
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     count = max(file.metadata.num_rows, sum(group.num_rows for group in groups))
@@ -54,7 +67,7 @@ def open_part(content: bytes) -> tuple[pq.ParquetFile, dict[str, str], Mapping[s
     unpacked = sum(max(0, group.total_byte_size) for group in groups)
     if unpacked > MAX_FILE_BYTES + MAX_ROW_BYTES * count:
         raise ValueError(f"damaged, it claims {unpacked:,} bytes for {count:,} rows")
-    return file, _metadata(metadata.get(METADATA_KEY, b"{}")), missing
+    return file, _metadata(metadata.get(METADATA_KEY, b"{}")), found
 
 
 def read_rows(file: pq.ParquetFile, columns: Sequence[str] | None, missing: Mapping[str, Any]) -> pa.Table:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,22 +44,27 @@ MAX_FIGURE_BYTES = 100_000_000
 
 @dataclass(frozen=True)
 class Part:
-    """One part: its id, its rows (all columns, or the requested ones), and its metadata."""
+    """A part, or a file of the signal table: its id, its rows (all columns, or those requested), and its metadata."""
 
     id: str
     table: pa.Table
     metadata: Mapping[str, str]
 
 
-def write_part(folder: Path, table: pa.Table, metadata: Mapping[str, str], inner: str = "parts") -> str:
-    """Write an immutable file below `folder/parts` or another inner folder, completely or not at all; returns its id."""
+def write_part(folder: Path, table: pa.Table, metadata: Mapping[str, str]) -> str:
+    """Write a part, completely or not at all; returns its id."""
+    return write_rows(own_folder(folder, "parts"), table, metadata, FORMAT)
+
+
+def write_rows(folder: Path, table: pa.Table, metadata: Mapping[str, str], form: int) -> str:
+    """Write rows as an immutable file with the number of its format, completely or not at all; returns its id."""
     sink = pa.BufferOutputStream()
-    key_values = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True), FORMAT_KEY: str(FORMAT)}
+    key_values = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True), FORMAT_KEY: str(form)}
     pq.write_table(table.replace_schema_metadata(key_values), sink, compression="zstd")
     content = bytes(sink.getvalue())
-    part = hashlib.sha256(content).hexdigest()
-    files.write_file(own_folder(folder, inner) / f"{part}.parquet", content)
-    return part
+    id_ = hashlib.sha256(content).hexdigest()
+    files.write_file(folder / f"{id_}.parquet", content)
+    return id_
 
 
 def write_timing(folder: Path, part: str, timing: Mapping[str, Any]) -> None:
@@ -151,12 +156,38 @@ def read_parts(
     where it is. Only `columns` of the tables are read, or all; `only` the parts with these ids, or all. Parts of
     earlier versions are read as if this version had written them.
     """
-    for entry in files.entries(folder / "parts"):
-        path = folder / "parts" / entry.name
+
+    def rows(content: bytes) -> tuple[pa.Table, Mapping[str, str]]:
+        file, metadata, missing = open_part(content)
+        return read_rows(file, columns, missing), metadata
+
+    left_out = "left out; the next `initbench run` trains its cells again"
+    moved = "its cells are trained again" if set_aside else None
+    yield from read_files(folder, "parts", "a part", rows, notes, left_out, moved, only)
+
+
+def read_files(
+    folder: Path,
+    inner: str,
+    kind: str,
+    rows: Callable[[bytes], tuple[pa.Table, Mapping[str, str]]],
+    notes: list[str],
+    left_out: str,
+    moved: str | None,
+    only: Collection[str] | None = None,
+) -> Iterator[Part]:
+    """Yield the valid files in one of an experiment's folders, sorted by id; append a line to `notes` for each other.
+
+    `rows` returns the table and the metadata in a file's content, or raises ValueError; `kind` is what such a file is.
+    With `moved`, the consequence of it, an invalid one is moved to `folder/set-aside`; otherwise it stays, and
+    `left_out` is the consequence.
+    """
+    for entry in files.entries(folder / inner):
+        path = folder / inner / entry.name
         if not _looks_like_result(entry, ".parquet"):
             continue
         if not PART_NAME.fullmatch(entry.name):
-            notes.append(printable(f"{path}: not a part of an experiment; left out; move it elsewhere"))
+            notes.append(printable(f"{path}: not {kind} of an experiment; left out; move it elsewhere"))
             continue
         if only is not None and path.stem not in only:
             continue
@@ -168,15 +199,17 @@ def read_parts(
         try:
             if hashlib.sha256(content).hexdigest() != path.stem:
                 raise ValueError("damaged, its content does not match the hash in its name")
-            file, metadata, missing = open_part(content)
-            table = read_rows(file, columns, missing)
+            table, metadata = rows(content)
         except (ValueError, OSError, MemoryError, pa.ArrowException) as error:
-            consequence = "left out; the next `initbench run` trains its cells again"
-            if set_aside:
-                consequence = f"moved to {_set_aside(folder, path)}; its cells are trained again"
+            consequence = left_out if moved is None else f"moved to {_set_aside(folder, path)}; {moved}"
             notes.append(printable(f"{path}: {printable(str(error), 200) or 'damaged'}; {consequence}"))
             continue
         yield Part(path.stem, table, metadata)
+
+
+def ids(folder: Path, inner: str) -> list[str]:
+    """Return the ids in the names of the files in one of an experiment's folders, sorted; their content is not read."""
+    return [entry.name[:64] for entry in files.entries(folder / inner) if PART_NAME.fullmatch(entry.name)]
 
 
 def _set_aside(folder: Path, path: Path) -> Path:

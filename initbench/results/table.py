@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,11 +90,7 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], version: int = TRAI
     if repeated.any():
         order, cell_index, epoch = order[~repeated], cell_index[~repeated], epoch[~repeated]
     plain = len(order) <= MAX_PLAIN_ROWS
-
-    def categories(codes: Any, values: Sequence[Any]) -> Any:
-        categorical = pd.Categorical.from_codes(codes, pd.Index(values))
-        return pd.Series(categorical).astype(str) if plain else categorical
-
+    categories = partial(strings, plain=plain)
     columns: dict[str, Any] = dict.fromkeys(COLUMNS)
     columns["epoch"] = epoch.astype(np.int64) if plain else epoch
     columns["status"] = categories(np.frombuffer(values.pop("status"), np.int8)[order], statuses)
@@ -114,6 +110,14 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], version: int = TRAI
             codes = {value: code for code, value in enumerate(dict.fromkeys(cell_values))}
             columns[name] = categories(np.array([codes[v] for v in cell_values], np.int32)[cell_index], list(codes))
     return pd.DataFrame(columns, copy=False)
+
+
+def strings(codes: Any, values: Sequence[Any], plain: bool) -> Any:
+    """Return a column of strings from the position of each row's in `values`: `str`, or categorical if not `plain`."""
+    import pandas as pd
+
+    categorical = pd.Categorical.from_codes(codes, pd.Index(values))
+    return pd.Series(categorical).astype(str) if plain else categorical
 
 
 def plain_columns(frame: "pd.DataFrame") -> "pd.DataFrame":
