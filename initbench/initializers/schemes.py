@@ -326,31 +326,43 @@ def parameters(
     without a bias has an empty array. A scheme of whole networks takes the biases of the bias initializer, and may
     change them.
     """
-    depth = len(network.layers)
-    supplied = [
-        {"activation": network.nonlinearity, "position": position, "depth": depth, "fan_in": fans(shape)[0]}
-        for shape, position in zip(network.layers, positions(depth), strict=True)
-    ]
-
-    def weights(layer: int, scheme: str) -> Array:
-        call = partial(INITIALIZERS.call, scheme, **supplied[layer], dtype=dtype)
-        return layer_weights(network, layer, seed, lambda shape, stream: call(shape, seed=stream))
-
-    def biases(dtype: Any) -> list[Array]:
-        return [
-            np.asarray(
-                INITIALIZERS.call(scheme, start.shape, **supplied[n], seed=streams.biases(seed, n), dtype=dtype)
-                if len(start)
-                else start.astype(dtype)
-            )
-            for n, (scheme, start) in enumerate(
-                zip(of_layers(bias_initializer, depth), network.start_biases(), strict=True)
-            )
-        ]
-
+    layers = range(len(network.layers))
     if is_network_scheme(initializer):
-        start = network.with_biases(biases(np.float64))
+        start = network.with_biases([_biases(bias_initializer, network, seed, layer, np.float64) for layer in layers])
         arrays: Parameters = INITIALIZERS.call(initializer, start, seed=seed, dtype=dtype)
         return arrays
-    filled = [weights(layer, scheme) for layer, scheme in enumerate(of_layers(initializer, depth))]
-    return list(zip(filled, biases(dtype), strict=True))
+    return [layer_parameters(initializer, bias_initializer, network, seed, layer, dtype) for layer in layers]
+
+
+def layer_parameters(
+    initializer: str, bias_initializer: str, network: Network, seed: int, layer: int, dtype: Any = np.float32
+) -> tuple[Array, Array]:
+    """Return the weights and the bias of one layer, as `parameters` does, by a scheme of single layers.
+
+    Layers count from 0. None depends on another one, so that a network need not be in memory as a whole.
+    """
+    scheme = of_layers(initializer, len(network.layers))[layer]
+    call = partial(INITIALIZERS.call, scheme, **_supplied(network, layer), dtype=dtype)
+    W = layer_weights(network, layer, seed, lambda shape, stream: call(shape, seed=stream))
+    return W, _biases(bias_initializer, network, seed, layer, dtype)
+
+
+def _supplied(network: Network, layer: int) -> dict[str, Any]:
+    """Return the arguments of a layer's schemes that the network determines."""
+    depth = len(network.layers)
+    fan_in = fans(network.layers[layer])[0]
+    return {
+        "activation": network.nonlinearity,
+        "position": positions(depth)[layer],
+        "depth": depth,
+        "fan_in": fan_in,
+    }
+
+
+def _biases(bias_initializer: str, network: Network, seed: int, layer: int, dtype: Any) -> Array:
+    start = network.start_biases()[layer]
+    if not len(start):
+        return np.asarray(start.astype(dtype))
+    scheme = of_layers(bias_initializer, len(network.layers))[layer]
+    supplied, stream = _supplied(network, layer), streams.biases(seed, layer)
+    return np.asarray(INITIALIZERS.call(scheme, start.shape, **supplied, seed=stream, dtype=dtype))

@@ -22,6 +22,17 @@ LATER = ("standardize", "augment", "model", "normalization", "dropout", "warmup_
 # The settings that decide which loop trains a cell: those of which the stacked trainer has the default alone, and those
 # whose functions need fused forms in it.
 NOT_IN_STACKS = ("model", "normalization", "dropout", "augment", "gradient_clipping")
+# The settings that have no effect before the first step.
+OF_TRAINING = (
+    "augment",
+    "optimizer",
+    "learning_rate",
+    "lr_schedule",
+    "lr_decay",
+    "warmup_epochs",
+    "gradient_clipping",
+    "epochs",
+)
 FUNCTIONS_OF_LOOP = ("activation", "output_activation", "loss", "optimizer")
 LOOP = (*NOT_IN_STACKS, *FUNCTIONS_OF_LOOP)
 
@@ -137,6 +148,15 @@ class Cell(NamedTuple):
         return _of_plain_loop(self) == _without_plain_loop and has_fused_forms(*_functions_of_loop(self))
 
     @property
+    def before_training(self) -> "Cell":
+        """The cell without its training: with the defaults of the settings that have no effect before the first step.
+
+        >>> Cell(initializer="zeros", epochs=3, optimizer="adam").before_training == Cell(initializer="zeros")
+        True
+        """
+        return self._replace(**_training_defaults)
+
+    @property
     def loop(self) -> tuple[str | float, ...]:
         """The values of the settings `LOOP`: what decides, with shapes and precision, how its steps are computed."""
         return _of_plain_loop(self) + _functions_of_loop(self)
@@ -179,6 +199,7 @@ class Cell(NamedTuple):
 FIRST = tuple(name for name in Cell._fields if name not in LATER)
 _first_values, _later_values = attrgetter(*FIRST), attrgetter(*LATER)
 _later_defaults = tuple(Cell._field_defaults[name] for name in LATER)
+_training_defaults = {name: Cell._field_defaults[name] for name in OF_TRAINING}
 _of_plain_loop, _functions_of_loop = attrgetter(*NOT_IN_STACKS), attrgetter(*FUNCTIONS_OF_LOOP)
 _without_plain_loop = tuple(Cell._field_defaults[name] for name in NOT_IN_STACKS)
 

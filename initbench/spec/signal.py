@@ -39,6 +39,11 @@ Of the last layer: of the singular values of the input–output Jacobian ∂z_L/
 8 images, `jacobian_largest`, `jacobian_median`, `jacobian_smallest`, `jacobian_mean_square`, and `jacobian_condition`,
 largest / smallest; each a mean over these images (Saxe et al. 2014; Pennington et al. 2017).
 
+Of the last hidden layer, by `initbench signal` alone: the same of its Jacobian ∂z_{L−1}/∂x `[units, inputs]`, at the
+first 2 images. All its singular values are computed where no hidden layer is wider than 512, or where they are
+requested; elsewhere `jacobian_largest` and `jacobian_mean_square` are estimated, within 1% and 3%, and the others left
+out (`initbench.training.signal.spectra`).
+
 Values have the units of what they are computed from; pixels are from 0 to 1, or standardized. A value can be infinite
 or NaN, where a network has diverged or a quotient has no value.
 """
@@ -47,6 +52,9 @@ COLUMNS = ("cell", "epoch", "layer", "statistic", "value")
 
 IMAGES = 256  # how many images the signal is computed on
 JACOBIAN_IMAGES = 8  # of how many of these the Jacobian
+
+HIDDEN_JACOBIAN_IMAGES = 2  # and of how many that of the last hidden layer
+MAX_FULL_WIDTH = 512  # up to this width all singular values of the latter are computed
 
 SATURATED = 0.01  # a unit is saturated where its derivative is below this share of the largest
 

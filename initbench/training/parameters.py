@@ -18,6 +18,10 @@ from initbench.training.process import prepare_process
 Initialized = Callable[[Cell, float, Parameters], None]
 
 
+# Of a network whose layers are computed one by one, the first ones are kept in this many bytes of memory.
+MAX_KEPT_BYTES = 1_000_000_000
+
+
 @dataclass(frozen=True)
 class Batches:
     """The endless batches of a cell's training, in its order, for initializers that use data.
@@ -52,11 +56,50 @@ def initial_parameters(
     They come from the streams of the seed. `read` returns images and labels by their rows, for initializers that use
     data.
     """
-    model = Model(layers, batches_of(cell, read), cell.activation, cell.output_activation, cell.loss)
-    parameters = schemes.parameters(cell.initializer, cell.bias_initializer, model, cell.seed, dtype)
+    parameters = schemes.parameters(
+        cell.initializer, cell.bias_initializer, _model(cell, layers, read), cell.seed, dtype
+    )
     if digests_in(cell.initializer, cell.bias_initializer):  # a plugin's code has run
         prepare_process()
     return parameters
+
+
+def _model(cell: Cell, layers: tuple[tuple[int, int], ...], read: Callable[[Array], Batch] | None) -> Model:
+    return Model(layers, batches_of(cell, read), cell.activation, cell.output_activation, cell.loss)
+
+
+class StreamedParameters:
+    """The initial parameters of a perceptron, float32, each layer computed when it is requested.
+
+    They have the bits of `initial_parameters`. The first layers, up to `MAX_KEPT_BYTES`, are kept; the others are
+    computed again at every request, so that a network of any depth takes little more memory than that. A scheme of
+    whole networks computes them all, and all are kept.
+    """
+
+    def __init__(
+        self, cell: Cell, layers: tuple[tuple[int, int], ...], read: Callable[[Array], Batch] | None = None
+    ) -> None:
+        self._cell, self._model = cell, _model(cell, layers, read)
+        self._kept: dict[int, tuple[Array, Array]] = {}
+        self._bytes = 0
+        if schemes.is_network_scheme(cell.initializer):
+            self._kept = dict(enumerate(initial_parameters(cell, layers, read)))
+
+    def __call__(self, layer: int) -> tuple[Array, Array]:
+        """Return the weights `[fan_in, fan_out]` and the bias `[fan_out]` of a layer, counted from 0."""
+        if layer in self._kept:
+            return self._kept[layer]
+        cell = self._cell
+        parameters = schemes.layer_parameters(
+            cell.initializer, cell.bias_initializer, self._model, cell.seed, layer, "float32"
+        )
+        if digests_in(cell.initializer, cell.bias_initializer):  # a plugin's code has run
+            prepare_process()
+        size = sum(array.nbytes for array in parameters)
+        if self._bytes + size <= MAX_KEPT_BYTES:
+            self._kept[layer] = parameters
+            self._bytes += size
+        return parameters
 
 
 def first_layer_on_mnist(

@@ -57,7 +57,7 @@ def signal(
         for layer, name in enumerate(names, start=1):
             W, b = map(torch.from_numpy, parameters(layer - 1))
             z = torch.addmm(b, a, W)
-            a, derivative = _activated(name, z)
+            a, derivative = activated(name, z)
             found |= _named(layer, _forward(z, a, derivative, largest_derivative(name)))
             found |= _named(layer, of_weights(W.numpy(), start(layer - 1)[0] if start else None))
             pre_activations.append(z)
@@ -115,7 +115,7 @@ def _backward(
     for layer in range(depth, 0, -1):
         below = seen.values if layer == 1 else None
         if below is None:
-            a, derivative = _activated(cell.activation, pre_activations[layer - 2])
+            a, derivative = activated(cell.activation, pre_activations[layer - 2])
         else:
             a, derivative = torch.from_numpy(below), None
         gradient = G.numpy()
@@ -146,7 +146,7 @@ def singular_values(matrices: Array) -> Array:
     return np.linalg.svd(matrices.astype(np.float64), compute_uv=False)
 
 
-def _activated(name: str, z: Tensor) -> tuple[Tensor, Tensor]:
+def activated(name: str, z: Tensor) -> tuple[Tensor, Tensor]:
     """Return the activations of z, and the derivative at each entry (of softmax, that of a class by its own)."""
     if name == "softmax":
         a = torch.softmax(z, 1)
@@ -162,4 +162,8 @@ def largest_derivative(name: str) -> float:
     """Return the largest |derivative| of an activation, on `GRID`; of softmax 1/4."""
     if name == "softmax":
         return 0.25
+<<<<<<< Updated upstream
     return float(_activated(name, torch.linspace(*GRID))[1].abs().max())
+=======
+    return float(activated(name, torch.linspace(-20, 20, 4001))[1].abs().max())
+>>>>>>> Stashed changes
