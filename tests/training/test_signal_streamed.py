@@ -30,7 +30,8 @@ def test_a_layer_alone_has_the_bits_that_it_has_in_its_network(initializer, monk
     streamed = StreamedParameters(cell, LAYERS)
     assert same(whole, [streamed(layer) for layer in range(3)])
     assert same(whole[::-1], [streamed(layer) for layer in (2, 1, 0)])
-    assert streamed(0)[0] is streamed(0)[0] and streamed(2)[0] is not streamed(2)[0]  # it keeps no more than that
+    assert streamed(0)[0] is streamed(0)[0]
+    assert streamed(2)[0] is not streamed(2)[0]  # it keeps no more than the first layer
 
 
 def test_the_signal_of_streamed_layers_has_the_bits_of_the_whole_network(monkeypatch):

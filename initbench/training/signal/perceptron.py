@@ -162,8 +162,4 @@ def largest_derivative(name: str) -> float:
     """Return the largest |derivative| of an activation, on `GRID`; of softmax 1/4."""
     if name == "softmax":
         return 0.25
-<<<<<<< Updated upstream
-    return float(_activated(name, torch.linspace(*GRID))[1].abs().max())
-=======
-    return float(activated(name, torch.linspace(-20, 20, 4001))[1].abs().max())
->>>>>>> Stashed changes
+    return float(activated(name, torch.linspace(*GRID))[1].abs().max())

@@ -32,8 +32,8 @@ CHANGE = 0.003
 def last_hidden(cell: Cell, depth: int, parameters: LayerParameters, seen: Images, full: bool = False) -> Signal:
     """Return the statistics of the Jacobian of the last hidden layer; nothing without a hidden layer.
 
-    All its singular values are computed where no hidden layer is wider than `MAX_FULL_WIDTH`, and with `full`. Elsewhere
-    the largest and the mean square are estimated: see `estimates`.
+    All its singular values are computed where no hidden layer is wider than `MAX_FULL_WIDTH`, and with `full`.
+    Elsewhere the largest and the mean square are estimated: see `estimates`.
     """
     if depth < 2:
         return {}
@@ -56,9 +56,9 @@ class _Passes:
         self.count, self.inputs = images.shape
 
     def forward(self, directions: Tensor | None) -> Tensor:
-        """Return (J V)ᵀ at each image, from Vᵀ `[images or 1, directions, inputs]`; of None Jᵀ `[images, inputs, units]`.
+        """Return (J V)ᵀ at each image, `[images, directions, units]`, from Vᵀ `[images or 1, directions, inputs]`.
 
-        The first pass computes the activations too.
+        With None, the directions are those of the inputs. The first pass computes the activations too.
         """
         a = self._images
         is_first = not self._derivatives

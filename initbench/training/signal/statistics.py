@@ -14,12 +14,10 @@ from initbench.spec.signal import SATURATED
 
 Array = NDArray[Any]
 
-<<<<<<< Updated upstream
 MAX_QUANTILE_VALUES = 2**20
-=======
+
 # Of matrices with at most this many rows or columns all singular values are computed for the largest.
 MAX_EXACT = 128
->>>>>>> Stashed changes
 
 # Statistics of a network: by layer and name.
 Signal = dict[tuple[int, str], float]
