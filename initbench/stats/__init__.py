@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         power_analysis,
         seeds_needed,
     )
+    from initbench.stats._predictors import MIN_INITIALIZERS, signal_predictors
     from initbench.stats._rates import at_rates, at_the_edge, best_at_some_rates, rates
     from initbench.stats._resolution import resolution
     from initbench.stats._sequential import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         pairs_at_every_look,
         verdicts_at_every_look,
     )
+    from initbench.stats._signal import signal_findings, signal_profile, signal_scalars
     from initbench.stats._timings import initialization_times, timings
     from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, selected, verdicts
     from initbench.stats.chance import Chance
@@ -51,6 +53,7 @@ __all__ = [
     "MAX_DECIDING_SEEDS",
     "MAX_SEEDS",
     "METRIC",
+    "MIN_INITIALIZERS",
     "MIN_SEEDS",
     "OPEN_MARGIN",
     "SELECTION_METRIC",
@@ -102,6 +105,10 @@ __all__ = [
     "seeds_to_pass",
     "selected",
     "share_interval",
+    "signal_findings",
+    "signal_predictors",
+    "signal_profile",
+    "signal_scalars",
     "summary",
     "timings",
     "verdicts",
@@ -125,6 +132,8 @@ _MODULES = (
     "_learning",
     "_timings",
     "_across",
+    "_signal",
+    "_predictors",
 )
 
 

@@ -105,6 +105,26 @@ def near_leader(
     accuracies = {
         tuple(map(str, row)): accuracy for *row, accuracy in leaders[[*keys, SELECTION_METRIC]].itertuples(index=False)
     }
+    targets, unknown_rows = near_targets(frame, keys, accuracies, chance, near)
+    table = learning_speed(frame, [*keys, "initializer"], target=pd.Series(targets, frame.index))
+    unknown = frame.loc[unknown_rows, [*keys, "initializer"]].drop_duplicates()
+    of_unknown = table[[*keys, "initializer"]].merge(unknown, how="left", indicator=True)["_merge"] == "both"
+    table.loc[of_unknown.to_numpy(), ["share_reached", "share_low", "share_high"]] = math.nan
+    return table
+
+
+def near_targets(
+    frame: pd.DataFrame,
+    keys: list[str],
+    accuracies: Mapping[tuple[str, ...], float],
+    chance: Mapping[str, Chance] | None,
+    near: float = NEAR,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the target of each row, and where the validation split does not separate learning from chance.
+
+    `accuracies` are the leaders', by the settings of their combinations as strings; the target is infinite there, and
+    NaN without a leader.
+    """
     # Each of millions of rows gets the number of its combination, which is its index into the targets.
     number = (
         frame.groupby(keys, sort=False, dropna=False, observed=True).ngroup().to_numpy()
@@ -117,8 +137,4 @@ def near_leader(
     lowest = frame["dataset"].map(limits).astype(float).groupby(number).max().to_numpy() + 1e-9
     near_accuracies = [accuracies.get(tuple(map(str, frame[keys].iloc[i])), math.nan) - near for i in first]
     targets = np.maximum(np.array(near_accuracies), lowest)
-    table = learning_speed(frame, [*keys, "initializer"], target=pd.Series(targets[number], frame.index))
-    unknown = frame.loc[lowest[number] == math.inf, [*keys, "initializer"]].drop_duplicates()
-    of_unknown = table[[*keys, "initializer"]].merge(unknown, how="left", indicator=True)["_merge"] == "both"
-    table.loc[of_unknown.to_numpy(), ["share_reached", "share_low", "share_high"]] = math.nan
-    return table
+    return targets[number], lowest[number] == math.inf

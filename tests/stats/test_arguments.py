@@ -54,9 +54,11 @@ DERIVED = {
 }
 SCORES = {"improvement": (), "interquartile_means": (), "mean_pairs": (), "profiles": ([0.5],), "rank_pairs": ()}
 SCORES |= {"ranks": ()}
+# Of a table of the signal and a tidy one.
+SIGNAL = {"signal_findings": ["activation"], "signal_predictors": ["activation"], "signal_profile": ["activation"]}
 # Of numbers, of records of timings, and of two tidy tables.
 OTHERS = {"baselines", "changes", "detectable", "initialization_times", "mean_interval", "power", "seeds_needed"}
-OTHERS |= {"share_interval", "timings"}
+OTHERS |= {"share_interval", "signal_scalars", "timings"}
 
 WITH_SETTINGS = [name for name, (argument, _) in TIDY.items() if argument]
 
@@ -111,7 +113,7 @@ def same(left, right):
 
 def test_every_function_is_tested_here():
     functions = {name for name in stats.__all__ if inspect.isfunction(getattr(stats, name))}
-    assert functions == {*TIDY, *DERIVED, *SCORES, *OTHERS}
+    assert functions == {*TIDY, *DERIVED, *SCORES, *SIGNAL, *OTHERS}
 
 
 @pytest.mark.parametrize("name", TIDY)
@@ -231,6 +233,23 @@ def test_a_table_that_another_function_returns_says_which(name, tables, frame):
         wrong = frame.drop(columns=["learning_rate"])
         with pytest.raises(ValueError, match=f"^{argument} lacks the columns? .*; required: .*, as in {source}"):
             function(wrong, *arguments)
+
+
+@pytest.mark.parametrize("name", [*SIGNAL, "signal_scalars"])
+def test_tables_of_the_signal_say_which_they_are(name, frame):
+    function, arguments = getattr(stats, name), (frame, SIGNAL[name]) if name in SIGNAL else ()
+    with pytest.raises(
+        TypeError, match=r"^signal is a dict; allowed: a table of the signal, as ib.load_signal returns"
+    ):
+        function({}, *arguments)
+    with pytest.raises(ValueError, match=r"^signal lacks the columns 'layer', 'statistic', 'value'; required: "):
+        function(frame, *arguments)
+    if name in SIGNAL:
+        signal = pd.DataFrame({"cell": ["a"], "epoch": 0, "layer": 1, "statistic": "dead_share", "value": 0.0})
+        with pytest.raises(ValueError, match=r"^combination: contains 'seed'; allowed"):
+            function(signal, frame, ["seed"])
+        with pytest.raises(TypeError, match=r"^frame = 'results/mine' is a path; load it with"):
+            function(signal, "results/mine", ["activation"])
 
 
 @pytest.mark.parametrize("name", SCORES)
