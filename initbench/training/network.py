@@ -16,7 +16,7 @@ first product; `initbench.training.stack.bits_hold` checks it on the shapes at h
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from math import gcd
@@ -140,18 +140,19 @@ class Network:
         whole = self._whole_first()
         return [whole.view(len(whole), len(self.cells), -1).transpose(0, 1), *self.deeper]
 
-    def parameters(self, cell: int, start: Parameters) -> Parameters:
-        """Return the weights `[fan_in, fan_out]` and the bias of each layer of a cell, by its number in the stack.
+    def parameters(self, starts: Sequence[Parameters]) -> Iterator[Parameters]:
+        """Yield of each cell the weights `[fan_in, fan_out]` and the bias of each layer.
 
-        Those of pixels that are never lit stay as they are in `start`, the cell's initial parameters.
+        Those of pixels that are never lit stay as they are in the cells' initial parameters, `starts`.
         """
-        first, *deeper = (array[cell].cpu().numpy() for array in self.weights)
-        W = start[0][0].copy()
-        W[self.data.lit] = first[BIAS:]
-        layers = [(W, first[0].copy())]
-        for array, below in zip(deeper, self.widths[:-1], strict=True):
-            layers.append((np.ascontiguousarray(array[:, :below].T), array[:, below].copy()))
-        return layers
+        first, *deeper = (array.cpu().numpy() for array in self.weights)
+        for n, start in enumerate(starts):
+            W = start[0][0].copy()
+            W[self.data.lit] = first[n, BIAS:]
+            layers = [(W, first[n, 0].copy())]
+            for array, below in zip(deeper, self.widths[:-1], strict=True):
+                layers.append((np.ascontiguousarray(array[n, :, :below].T), array[n, :, below].copy()))
+            yield layers
 
     def _whole_first(self) -> Tensor:
         return torch.cat([self.first[: BIAS + self.n_common], self.rare])

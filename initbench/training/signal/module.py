@@ -26,7 +26,7 @@ from initbench.random import streams
 from initbench.spec.signal import JACOBIAN_IMAGES
 from initbench.training.plain import Loop, deterministic
 from initbench.training.signal import statistics
-from initbench.training.signal.perceptron import GRID, Images, singular_values
+from initbench.training.signal.perceptron import Images, points, singular_values
 from initbench.training.signal.statistics import Signal
 
 Array = NDArray[Any]
@@ -288,7 +288,7 @@ def _slope(activation: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
 
 def _largest_on_grid(activation: nn.Module, device: torch.device) -> float | None:
     """Return the largest |derivative| on the grid; None if the activation is not elementwise."""
-    grid = torch.linspace(*GRID, device=device)
+    grid = points().to(device)
     try:
         (a, derivative), (some, _) = _slope(activation, grid), _slope(activation, grid[::2])
     except Exception:  # of a fixed number of channels, say

@@ -1,6 +1,6 @@
 """The signal in a perceptron: one forward and one backward pass, layer by layer.
 
-Only two layers' weights are needed at a time, so that `parameters` may compute them when they are asked for.
+Only two layers' weights are needed at a time, so that `parameters` may compute them when they are requested.
 """
 
 import math
@@ -26,10 +26,6 @@ Array = NDArray[Any]
 LayerParameters = Callable[[int], tuple[Array, Array]]
 
 
-# Where the largest |derivative| of an activation is looked for: from, to, and the number of points.
-GRID = (-20, 20, 4001)
-
-
 class Images(NamedTuple):
     """The images that the signal is computed on, `[images, inputs]`, their labels, and the statistics of layer 0."""
 
@@ -50,7 +46,7 @@ def signal(
     """Return the statistics of a cell's network with `depth` layers; with `start`, also how far its weights moved."""
     labels = torch.from_numpy(seen.labels)
     names = [cell.activation] * (depth - 1) + [computed_output(cell.loss, cell.output_activation)]
-    found: Signal = dict(seen.signal)
+    values: Signal = dict(seen.signal)
     pre_activations: list[Tensor] = []
     a = torch.from_numpy(seen.values)
     with np.errstate(all="ignore"):
@@ -58,12 +54,12 @@ def signal(
             W, b = map(torch.from_numpy, parameters(layer - 1))
             z = torch.addmm(b, a, W)
             a, derivative = activated(name, z)
-            found |= _named(layer, _forward(z, a, derivative, largest_derivative(name)))
-            found |= _named(layer, of_weights(W.numpy(), start(layer - 1)[0] if start else None))
+            values |= _named(layer, _forward(z, a, derivative, largest_derivative(name)))
+            values |= _named(layer, of_weights(W.numpy(), start(layer - 1)[0] if start else None))
             pre_activations.append(z)
-        found |= _backward(cell, depth, parameters, seen, pre_activations, labels)
-        found |= statistics.ratios(found, depth)
-    return found
+        values |= _backward(cell, depth, parameters, seen, pre_activations, labels)
+        values |= statistics.ratios(values, depth)
+    return values
 
 
 def _named(layer: int, values: dict[str, float]) -> Signal:
@@ -104,9 +100,9 @@ def _backward(
     labels: Tensor,
 ) -> Signal:
     """Return the statistics of the gradients and of the Jacobian: one backward pass for both."""
-    found: Signal = {}
+    values: Signal = {}
     count, classes = pre_activations[-1].shape
-    n = min(JACOBIAN_IMAGES, count)
+    n = min(JACOBIAN_IMAGES, count) if depth > 1 else 1  # without a hidden layer it is the same for all images
     last = pre_activations[-1].detach().requires_grad_()
     loss = pytorch.loss(cell.loss, cell.output_activation, last, labels)
     (G,) = torch.autograd.grad(loss, last)
@@ -120,7 +116,7 @@ def _backward(
             a, derivative = torch.from_numpy(below), None
         gradient = G.numpy()
         weight_gradient = (a.T @ G / count).numpy()
-        found |= _named(
+        values |= _named(
             layer,
             {
                 "pre_activation_gradient_norm": statistics.norm(gradient) / math.sqrt(count),
@@ -136,14 +132,15 @@ def _backward(
             both = torch.cat([G, J.reshape(n * classes, -1)]) @ W.T
             G = both[:count] * derivative
             J = both[count:].view(n, classes, -1) * derivative[:n, None]
-    return found | _named(depth, statistics.jacobian(singular_values(J.numpy())))
+    return values | _named(depth, statistics.jacobian(singular_values(J.numpy())))
 
 
 def singular_values(matrices: Array) -> Array:
     """Return the singular values of matrices `[n, rows, columns]`, NaN where an entry is not finite."""
     if not np.isfinite(matrices).all():
         return np.full((len(matrices), min(matrices.shape[1:])), np.nan)
-    return np.linalg.svd(matrices.astype(np.float64), compute_uv=False)
+    singular: Array = torch.linalg.svdvals(torch.from_numpy(matrices).double()).numpy()  # a third of NumPy's time
+    return singular
 
 
 def activated(name: str, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,7 +156,15 @@ def activated(name: str, z: Tensor) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=256)
 def largest_derivative(name: str) -> float:
-    """Return the largest |derivative| of an activation, on `GRID`; of softmax 1/4."""
+    """Return the largest |derivative| of an activation, at `points`; of softmax 1/4."""
     if name == "softmax":
         return 0.25
-    return float(activated(name, torch.linspace(*GRID))[1].abs().max())
+    return float(activated(name, points())[1].abs().max())
+
+
+def points() -> Tensor:
+    """Return the points at which the largest |derivative| of an activation is sought, from −20 to 20.
+
+    They are dense at 0, where several activations are steepest.
+    """
+    return 20 * torch.linspace(-1, 1, 4001) ** 3

@@ -44,8 +44,8 @@ class Record:
     def stack(self, network: Network) -> None:
         """Record the signals of a stack, before and after its training."""
         seen = images(self._cells[0], self._data)
-        for n, (cell, start) in enumerate(zip(self._cells, self._starts, strict=True)):
-            end = network.parameters(n, start)
+        ends = network.parameters(self._starts)
+        for n, (cell, start, end) in enumerate(zip(self._cells, self._starts, ends, strict=True)):
             self._add(n, 0, partial(perceptron.signal, cell, len(start), start.__getitem__, seen))
             moved = partial(perceptron.signal, cell, len(end), end.__getitem__, seen, start.__getitem__)
             self._add(n, cell.epochs, moved)
