@@ -4,6 +4,7 @@ They are computed cell by cell on arrays of fixed shapes, so that a cell's bits 
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ Array = NDArray[Any]
 
 MAX_QUANTILE_VALUES = 2**20
 
+BLOCK = 2**14  # values that sums take at a time
+
 # Of matrices with at most this many rows or columns all singular values are computed for the largest.
 MAX_EXACT = 128
 
@@ -26,16 +29,36 @@ Signal = dict[tuple[int, str], float]
 def moments(prefix: str, values: Array) -> dict[str, float]:
     """Return mean, variance and the quantiles of values of any shape."""
     flat = values.reshape(-1)
-    exact = flat.astype(np.float64)
-    mean = exact.mean()
+    mean, spread = _mean_and_variance(flat)
     low, middle, high = quantiles(flat)
     return {
-        f"{prefix}_mean": float(mean),
-        f"{prefix}_variance": float(np.square(exact - mean).mean()),
+        f"{prefix}_mean": mean,
+        f"{prefix}_variance": spread,
         f"{prefix}_q01": low,
         f"{prefix}_q50": middle,
         f"{prefix}_q99": high,
     }
+
+
+def _mean_and_variance(flat: Array) -> tuple[float, float]:
+    squares, means, counts = 0.0, [], []  # of each block
+    for block in _blocks(flat):
+        means.append(block.mean())
+        deviations = block - means[-1]
+        squares += float(deviations @ deviations)
+        counts.append(len(block))
+    mean = np.dot(counts, means) / len(flat)
+    return float(mean), float(squares + np.dot(counts, np.square(means - mean))) / len(flat)
+
+
+def _blocks(flat: Array) -> Iterator[Array]:
+    """Yield values in blocks of float64, which stay in the cache: a third of the time, and little memory."""
+    for start in range(0, len(flat), BLOCK):
+        yield flat[start : start + BLOCK].astype(np.float64)
+
+
+def _sum_of_squares(values: Array) -> float:
+    return sum(float(block @ block) for block in _blocks(values.reshape(-1)))
 
 
 def quantiles(flat: Array) -> list[float]:
@@ -61,8 +84,7 @@ def quantiles(flat: Array) -> list[float]:
 
 def second_moment(values: Array) -> float:
     """Return the mean of the squared values."""
-    flat = values.reshape(-1).astype(np.float64)
-    return float(flat @ flat / len(flat))
+    return _sum_of_squares(values) / values.size
 
 
 def saturated_share(derivative: Array, largest: float) -> float:
@@ -105,13 +127,12 @@ def effective_rank(representations: Array) -> float:
 
 def norm(values: Array) -> float:
     """Return the Frobenius norm."""
-    flat = values.reshape(-1).astype(np.float64)
-    return math.sqrt(flat @ flat)
+    return math.sqrt(_sum_of_squares(values))
 
 
 def variance(values: Array) -> float:
     """Return the variance of the entries."""
-    return float(values.reshape(-1).astype(np.float64).var())
+    return _mean_and_variance(values.reshape(-1))[1]
 
 
 def spectral_norm(weights: Array) -> float:
