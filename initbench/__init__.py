@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from initbench import initializers, stats
+    from initbench import initializers, stats, theory
     from initbench.api import compare, figures, load, load_signal, merge, report, result, run, script, trace, verify
     from initbench.errors import CannotWrite, UserError, WorkerDied
     from initbench.functions import activations, losses, optimizers
@@ -30,6 +30,7 @@ _MODULES = {
     "losses": "initbench.functions.losses",
     "optimizers": "initbench.functions.optimizers",
     "stats": "initbench.stats",
+    "theory": "initbench.theory",
 }
 _NAMES = {
     "compare": "initbench.api",
@@ -79,6 +80,7 @@ __all__ = [
     "run",
     "script",
     "stats",
+    "theory",
     "trace",
     "verify",
 ]

@@ -29,6 +29,18 @@ def nodes(kink: float = 0.0) -> tuple[Array, Array]:
     return z, weights * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
 
 
+def panels(edges: Array, points: int) -> tuple[Array, Array]:
+    """Return the nodes and the weights of a Gauss-Legendre rule of some points between each two edges, `[nodes]`."""
+    x, weights = _rule(points)
+    middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
+    return (middle[:, None] + half[:, None] * x).ravel(), (half[:, None] * weights).ravel()
+
+
+@cache
+def _rule(points: int) -> tuple[Array, Array]:
+    return np.polynomial.legendre.leggauss(points)
+
+
 Z, DENSITY = nodes()  # most activations that are not smooth have their kink at 0
 
 STEP = 1e-5  # of the central difference; no node is nearer to the kink
@@ -60,6 +72,15 @@ def applied(activation: str, x: Array) -> Array:
 def derivative(activation: str, x: Array) -> Array:
     """Return the derivative of an activation, elementwise, by a central difference (to 1e-9; not at a kink)."""
     return (applied(activation, x + STEP) - applied(activation, x - STEP)) / (2 * STEP)
+
+
+def slope(activation: str, x: Array) -> Array:
+    """Return the exact derivative of an activation, elementwise; of one whose record has none `derivative`.
+
+    The schemes keep the central difference: their weights keep their bits.
+    """
+    record, parameters = ACTIVATIONS.lookup(activation)
+    return derivative(activation, x) if record.derivative is None else record.derivative(x, **parameters)
 
 
 def curvature(activation: str, x: Array) -> Array:
