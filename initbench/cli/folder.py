@@ -59,7 +59,10 @@ def verify(
         for line in retrained.code_missing:
             say(f"Some cells cannot be retrained: {folder} {line}")
     if retrained and retrained.sampled:
-        say(f"{retrained.same:,} of {plural(retrained.sampled, 'retrained cell')} have the same bits")
+        signals = (
+            f", and the signal of {retrained.same_signals:,} of {retrained.signals:,}" if retrained.signals else ""
+        )
+        say(f"{retrained.same:,} of {plural(retrained.sampled, 'retrained cell')} have the same bits{signals}")
         for line in (*retrained.problems, *retrained.elsewhere):
             say(line)
     else:

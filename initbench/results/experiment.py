@@ -204,9 +204,9 @@ class Experiment:
         }
         store.write_timing(self.folder, part, timing)
 
-    def signal_files(self) -> Iterator[store.Part]:
-        """Yield the valid files of the signal table; append a line to `notes` for each invalid one."""
-        return signal.read(self.folder, self.notes, self.writes)
+    def signal_files(self, only: Collection[str] | None = None) -> Iterator[store.Part]:
+        """Yield the valid files of the signal table, by `signal.read`; a line in `notes` for each invalid one."""
+        return signal.read(self.folder, self.notes, self.writes, only)
 
     def signal(self) -> "pd.DataFrame":
         """Return the signal table of the experiment's cells, in the grid's order, by epoch, layer and statistic.

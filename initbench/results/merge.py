@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from initbench.errors import UserError, printable
 from initbench.registry import shorten_digests
-from initbench.results import lock, looks, plugin_file, store
+from initbench.results import lock, looks, plugin_file, signal, store
 from initbench.results.experiment import Experiment, standalone_text
 from initbench.results.table import OUTCOMES, outcomes_by_cell
 from initbench.spec.grid import Grid, parse
@@ -59,10 +59,11 @@ def _merged_grid(experiments: Sequence[Experiment], into: Path) -> Grid:
     union = {name: tuple(dict.fromkeys(value for axes in all_axes for value in axes[name])) for name in all_axes[0]}
     declared = {experiment.grid.equivalent_within for experiment in experiments} - {None}
     within = declared.pop() if len(declared) == 1 else None
+    diagnostics = any(experiment.grid.diagnostics for experiment in experiments)
     first = experiments[0].grid
     same = first.name == into.name and all(experiment.grid.axes == union for experiment in experiments)
-    same = same and first.equivalent_within == within
-    text = first.text if same else to_toml(into.name, union, sources, within, first.seed_rule)
+    same = same and (first.equivalent_within, first.diagnostics) == (within, diagnostics)
+    text = first.text if same else to_toml(into.name, union, sources, within, first.seed_rule, diagnostics)
     return parse(text, origin="the merged grid", name=into.name, sources=sources, allow=None)
 
 
@@ -106,6 +107,7 @@ def _write_parts(experiments: Sequence[Experiment], merged: Experiment) -> list[
             seen[cell] = (merged.folder, *_digest(outcome))
             written[cell] = part.id
     lines: list[str] = []
+    differing: set[str] = set()
     merged_looks: list[set[str]] = []
     for experiment in experiments:
         earlier_looks = looks.read(experiment.folder)
@@ -122,6 +124,7 @@ def _write_parts(experiments: Sequence[Experiment], merged: Experiment) -> list[
                     del seen[cell]  # it is from this experiment
                 folder, first_digest, first_accuracy = seen.setdefault(cell, (experiment.folder, digest, accuracy))
                 if digest != first_digest:
+                    differing.add(cell)
                     settings = part.table.slice(int(rows[0]), 1).to_pylist()[0]
                     lines.append(_disagreement(settings, first_accuracy, accuracy, folder, experiment.folder))
             if new_rows.any():
@@ -133,9 +136,42 @@ def _write_parts(experiments: Sequence[Experiment], merged: Experiment) -> list[
             look = look_of.get(part.id[: looks.ID_LENGTH], len(earlier_looks))
             merged_looks += [set() for _ in range(len(merged_looks), look + 1)]
             merged_looks[look] |= merged_parts
-        lines += experiment.notes
     looks.write(merged.folder, merged_looks)
-    return lines
+    kept = {cell: folder for cell, (folder, _, _) in seen.items()}
+    lines += _write_signal(experiments, merged, kept, differing)
+    return list(dict.fromkeys([*lines, *(note for experiment in experiments for note in experiment.notes)]))
+
+
+def _write_signal(
+    experiments: Sequence[Experiment], merged: Experiment, kept: Mapping[str, Path], differing: Collection[str]
+) -> list[str]:
+    """Write the signal of each cell as the experiment has it whose rows are kept, by cell its folder.
+
+    Of a cell without rows it is the first experiment that has its signal. Returns a line for each cell whose signal
+    differs, except the cells that differ in their rows.
+    """
+    once = signal.Once()
+    for file in merged.signal_files():  # of an earlier attempt
+        once.new_rows(file.table, lambda cell: True)
+    source_of = dict(kept)
+    seen: dict[tuple[str, int, bytes], tuple[bytes, Path]] = {}
+    lines: dict[str, str] = {}  # by cell
+    for experiment in experiments:
+        here = experiment.folder
+        for file in experiment.signal_files():
+            for cell, epoch, rows, values in signal.digests(file.table):
+                folder = source_of.setdefault(cell, here)
+                other_values, other = seen.setdefault((cell, epoch, rows), (values, here))
+                if values != other_values and here != other and cell not in differing:
+                    dropped = other if folder == here else here
+                    lines[cell] = printable(
+                        f"cell {cell}: its signal differs in {folder}, which is kept, and {dropped}"
+                    )
+            new = once.new_rows(file.table, lambda cell: source_of[cell] == here)  # noqa: B023
+            if merged.writer:
+                merged.writer.check()
+            signal.write(merged.folder, file.table.filter(pa.array(new)), file.metadata)
+    return [*lines.values()]
 
 
 def _copy_timing(experiment: Experiment, part_id: str, merged: Experiment, merged_parts: Iterable[str]) -> None:

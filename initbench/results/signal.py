@@ -1,7 +1,9 @@
 """The signal table: Parquet files below `signal/`, each named by the SHA-256 of its bytes, as parts are."""
 
+import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from initbench.results import store
 from initbench.results.parts import MAX_EPOCHS, open_file
 from initbench.results.table import MAX_PLAIN_ROWS, encoded, strings
 from initbench.spec.cell import Cell
-from initbench.spec.signal import COLUMNS, STATISTICS
+from initbench.spec.signal import COLUMNS, JACOBIAN, STATISTICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +35,21 @@ assert tuple(SCHEMA.names) == COLUMNS
 # Raised whenever the columns of the files change.
 FORMAT = 1
 
+# How far a cosine may be above 1, by rounding.
+ROUNDING = 1e-6
+SHARES = ("saturated_share", "dead_share", "correlation")
+
 # More layers than any network here can have: a cell, an epoch, a layer and a statistic are one integer of 64 bits.
 MAX_LAYERS = 100_000
+
+# The statistics that are not below, or not above, some value.
+LIMITS = tuple(
+    (name, -1 - ROUNDING if name == "correlation" else 0.0, 1 + ROUNDING if name in SHARES else math.inf)
+    for name in STATISTICS
+    if name in SHARES
+    or name.endswith(("_variance", "_norm", "_second_moment", "_ratio", "_distance", "_rank"))
+    or name in JACOBIAN
+)
 
 _CODES = {statistic: code for code, statistic in enumerate(STATISTICS)}
 
@@ -68,11 +83,13 @@ def write(folder: Path, rows: pa.Table, metadata: Mapping[str, str]) -> None:
         store.write_rows(store.own_folder(folder, "signal"), rows, metadata, FORMAT)
 
 
-def read(folder: Path, notes: list[str], set_aside: bool = False) -> Iterator[store.Part]:
+def read(
+    folder: Path, notes: list[str], set_aside: bool = False, only: Collection[str] | None = None
+) -> Iterator[store.Part]:
     """Yield the valid files of the signal table, sorted by id; append a line to `notes` for each invalid one.
 
     With `set_aside`, a file that is damaged or of a later version is moved to `folder/set-aside`; otherwise it is left
-    where it is.
+    where it is. `only` reads the files with these ids.
     """
     again = "`initbench signal` computes the signal of its cells before training again"
     moved = again if set_aside else None
@@ -88,15 +105,13 @@ def _rows(content: bytes) -> tuple[pa.Table, Mapping[str, str]]:
     rows.validate()
     if any(column.null_count for column in rows.columns):
         raise ValueError("damaged, it has rows without a value")
-    names, code = encoded(rows["statistic"])
-    if unknown := set(names) - set(STATISTICS):
+    if unknown := set(rows["statistic"].unique().to_pylist()) - set(STATISTICS):
         raise ValueError(f"damaged, it has a statistic {min(unknown)[:40]!r}")
     for name, largest in (("epoch", MAX_EPOCHS), ("layer", MAX_LAYERS)):
         values = rows[name].to_numpy()
         if len(values) and not 0 <= values.min() <= values.max() <= largest:
             raise ValueError(f"damaged, its column {name} has impossible values")
-    statistic = np.array([_CODES[name] for name in names], np.int64)[code]
-    key = (rows["epoch"].to_numpy() * (MAX_LAYERS + 1) + rows["layer"].to_numpy()) * len(STATISTICS) + statistic
+    key = _keys(rows)
     cell = rows["cell"].combine_chunks()
     continues = pc.equal(cell[1:], cell[:-1]).to_numpy(zero_copy_only=False)
     cells = cell.filter(pa.array(np.append(True, ~continues)[: len(cell)]))
@@ -104,6 +119,76 @@ def _rows(content: bytes) -> tuple[pa.Table, Mapping[str, str]]:
     if (np.diff(key)[continues] <= 0).any() or pc.count_distinct(cells).as_py() != len(cells):
         raise ValueError("damaged, its rows are not those of each cell by epoch, layer and statistic, once")
     return rows, metadata
+
+
+def _keys(rows: pa.Table) -> Any:
+    """Return epoch, layer and statistic of each row as one integer, in this order."""
+    names, code = encoded(rows["statistic"])
+    statistic = np.array([_CODES[name] for name in names], np.int64)[code]
+    return (rows["epoch"].to_numpy() * (MAX_LAYERS + 1) + rows["layer"].to_numpy()) * len(STATISTICS) + statistic
+
+
+def _cells(rows: pa.Table) -> Iterator[tuple[str, slice]]:
+    """Yield each cell of a file and its rows, which are together."""
+    names, code = encoded(rows["cell"])
+    begins = np.flatnonzero(np.diff(code, prepend=-1))
+    for begin, end in zip(begins, [*begins[1:], len(code)], strict=True):
+        yield names[code[begin]], slice(int(begin), int(end))
+
+
+class Once:
+    """Finds the rows of files that no earlier file has."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, Any] = {}  # by cell
+        self._known: dict[bytes, Any] = {}  # the same arrays, each once: most cells have the same rows
+
+    def new_rows(self, rows: pa.Table, wanted: Callable[[str], bool]) -> Any:
+        """Return which rows of a file are new and of a wanted cell."""
+        new = np.zeros(len(rows), bool)
+        keys = _keys(rows)
+        for cell, own in _cells(rows):
+            if wanted(cell):
+                before = self._keys.get(cell)
+                new[own] = True if before is None else ~np.isin(keys[own], before)
+                union = keys[own] if before is None else np.union1d(before, keys[own])
+                self._keys[cell] = self._known.setdefault(union.tobytes(), union)
+        return new
+
+
+def digests(rows: pa.Table) -> Iterator[tuple[str, int, bytes, bytes]]:
+    """Yield for each cell and epoch of a file digests of which rows they are, and of their values.
+
+    Where the rows are the same, the values are too, on the same kind of machine. Jacobians of hidden layers are left
+    out: they may be estimates.
+    """
+    keys, values = _keys(rows), rows["value"].to_numpy()
+    layer = keys // len(STATISTICS) % (MAX_LAYERS + 1)
+    is_jacobian = np.isin(keys % len(STATISTICS), [_CODES[name] for name in JACOBIAN])
+    epochs = keys // len(STATISTICS) // (MAX_LAYERS + 1)
+    for cell, own in _cells(rows):
+        exact = ~is_jacobian[own] | (layer[own] == layer[own].max())
+        for epoch in np.unique(epochs[own]):
+            of_epoch = exact & (epochs[own] == epoch)
+            which, digest = (blake2b(array[own][of_epoch].tobytes(), digest_size=16) for array in (keys, values))
+            yield cell, int(epoch), which.digest(), digest.digest()
+
+
+def problems(rows: pa.Table) -> list[str]:
+    """Return a line for each thing in a file that no network has."""
+    keys, values = _keys(rows), rows["value"].to_numpy()
+    code, layer = keys % len(STATISTICS), keys // len(STATISTICS) % (MAX_LAYERS + 1)
+    lines = []
+    begins = np.diff(keys // len(STATISTICS) // (MAX_LAYERS + 1), prepend=-1) != 0
+    for _, own in _cells(rows):
+        begins[own.start] = True
+    if layer[begins].any() or (np.diff(layer)[~begins[1:]] > 1).any():
+        lines.append("a cell lacks a layer")
+    for name, low, high in LIMITS:
+        of_name = values[code == _CODES[name]]
+        if ((of_name < low) | (of_name > high)).any():  # false for NaN
+            lines.append(f"{name} has impossible values")
+    return lines
 
 
 def frame(cells: Sequence[Cell], tables: Iterable[pa.Table]) -> "pd.DataFrame":
@@ -121,10 +206,7 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table]) -> "pd.DataFrame":
     for rows in tables:
         names, code = encoded(rows["cell"])
         cell = np.array([index_of.get(name, -1) for name in names], np.int64)[code]
-        names, code = encoded(rows["statistic"])
-        statistic = np.array([_CODES[name] for name in names], np.int64)[code]
-        key = (cell * epochs + rows["epoch"].to_numpy()) * layers + rows["layer"].to_numpy()
-        key = key * statistics + statistic
+        key = cell * (epochs * layers * statistics) + _keys(rows)
         known = cell >= 0
         keys.frombytes(key[known].tobytes())
         values.frombytes(rows["value"].to_numpy()[known].tobytes())

@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from initbench.execution import Finished, Untrained, start
 from initbench.execution.config import ExecutionConfig
 from initbench.plugins import store as code
 from initbench.registry import digests_in, shorten_digests
-from initbench.results import store
+from initbench.results import signal, store
 from initbench.results.experiment import Experiment
 from initbench.results.plugin_file import PLUGINS, own_names
 from initbench.results.table import outcomes_by_cell, table
@@ -45,10 +45,15 @@ class CheckResult:
     cells: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by id: the metadata of its part
     part_of: dict[str, str] = field(default_factory=dict)  # by id: the first part that has the cell
     earlier: int = 0  # cells of an earlier version of the training
+    signal: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by cell: the files that have its signal
 
 
 def check(experiment: Experiment) -> CheckResult:
-    """Check every part of an experiment: its checksum and columns, its cells' ids, and that its rows are possible."""
+    """Check every part of an experiment: its checksum and columns, its cells' ids, and that its rows are possible.
+
+    And every file of the signal table: its checksum and columns, that its rows are possible, and that the files that
+    have a cell's agree.
+    """
     result = CheckResult()
     rows_of: dict[str, bytes] = {}  # by cell: a digest of its rows in the first part that has it
     for part in experiment.parts():
@@ -62,6 +67,7 @@ def check(experiment: Experiment) -> CheckResult:
                 problems.append(f"cell {cell} has other rows in part {first[:12]}…")
             result.cells[cell] = part.metadata
         result.problems += [f"{experiment.folder / 'parts' / part.id}.parquet: {line}" for line in problems]
+    _check_signal(experiment, result)
     names = {entry.name for inner in ("parts", "set-aside") for entry in files.entries(experiment.folder / inner)}
     for part_id in store.timed_parts(experiment.folder, experiment.notes):
         name = f"{part_id}.parquet"
@@ -72,6 +78,35 @@ def check(experiment: Experiment) -> CheckResult:
     _ = experiment.plugins  # notes what is damaged
     result.problems = list(dict.fromkeys([*experiment.notes, *result.problems]))
     return result
+
+
+def _check_signal(experiment: Experiment, result: CheckResult) -> None:
+    """Add what is wrong with the signal table to the result, and which files have a cell's."""
+    folder = experiment.folder / "signal"
+    for file in experiment.signal_files():
+        result.problems += [f"{folder / file.id}.parquet: {line}" for line in signal.problems(file.table)]
+        alone = (file.id,)
+        for cell in file.table["cell"].unique().to_pylist():
+            result.signal[cell] = (*result.signal[cell], file.id) if cell in result.signal else alone
+    repeated = {file for files_of_cell in result.signal.values() if len(files_of_cell) > 1 for file in files_of_cell}
+    first: dict[tuple[str, int, bytes], tuple[bytes, store.Part]] = {}
+    for file in experiment.signal_files(repeated) if repeated else ():
+        for cell, epoch, rows, values in signal.digests(file.table):
+            if len(result.signal[cell]) == 1:
+                continue
+            other_values, other = first.setdefault((cell, epoch, rows), (values, replace(file, table=None)))
+            if values != other_values and not _other_machine(file.metadata, other.metadata):
+                line = f"cell {cell} has another signal in {other.id[:12]}…, from the same kind of machine"
+                result.problems.append(f"{folder / file.id}.parquet: {line}")
+
+
+def _other_machine(metadata: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Return what may change bits and differs between two environments, in words."""
+    return [
+        f"{name} {metadata.get(name, 'unknown')}, here {other[name]}"
+        for name in DECISIVE
+        if name in other and metadata.get(name) != other[name] and (name in metadata or name not in ADDED_LATER)
+    ]
 
 
 def _row_problems(rows: pa.Table) -> tuple[list[str], int]:
@@ -116,6 +151,8 @@ class RetrainResult:
 
     sampled: int = 0
     same: int = 0
+    signals: int = 0  # of how many of these cells the signal was compared, and of how many it is the same
+    same_signals: int = 0
     absent: list[str] = field(default_factory=list)  # data sets that are not on this machine: not sampled
     code_missing: list[str] = field(default_factory=list)  # lines about plugins: cells that need them are not sampled
     problems: list[str] = field(default_factory=list)
@@ -147,13 +184,55 @@ def retrain(
     if not cells:
         return result
     stored = _rows(experiment, checked, {cell.id for cell in cells})
+    signals = _signals(experiment, checked, {cell.id for cell in cells})
     with start.start_pool(cells, grid.sources, config) as pool:
-        for event in execution.run_stacks(pool, start.planned_stacks(cells, grid.sources, pool, config.width)[0]):
+        stacks = start.planned_stacks(cells, grid.sources, pool, config.width)[0]
+        for event in execution.run_stacks(pool, stacks, diagnostics=bool(signals)):
             if isinstance(event, Untrained):
                 result.problems.append(f"{event.cell.label} could not be trained again: {event.why}")
             if isinstance(event, Finished):
                 _compare(event, stored, checked, result)
+                _compare_signals(event, signals, result)
     return result
+
+
+# By cell, epoch, and a digest of which rows there are: a digest of their values, and the metadata of their file.
+Signals = dict[tuple[str, int, bytes], tuple[bytes, Mapping[str, str]]]
+
+
+def _signals(experiment: Experiment, checked: CheckResult, cells: set[str]) -> Signals:
+    """Return what is stored of the signal of some cells."""
+    names = {file for cell in cells for file in checked.signal.get(cell, ())}
+    return {
+        (cell, epoch, rows): (values, file.metadata)
+        for file in (experiment.signal_files(names) if names else ())
+        for cell, epoch, rows, values in signal.digests(file.table)
+        if cell in cells
+    }
+
+
+def _compare_signals(finished: Finished, stored: Signals, result: RetrainResult) -> None:
+    """Add the signal of the cells of a stack that was trained again to the result."""
+    labels = {cell.id: cell.label for cell in finished.stack.cells}
+    differing: dict[str, str] = {}  # by cell: why it may differ, or nothing
+    compared = set()
+    for cell, epoch, rows, values in signal.digests(signal.table(finished.stack.cells, finished.signal)):
+        if (cell, epoch, rows) in stored:
+            compared.add(cell)
+            stored_values, metadata = stored[cell, epoch, rows]
+            if values != stored_values:
+                inexact = "to rounding" in (metadata.get("bits"), finished.environment["bits"])
+                differing[cell] = "; ".join(
+                    _other_machine(metadata, finished.environment) or ["products that round differently"] * inexact
+                )
+    result.signals += len(compared)
+    result.same_signals += len(compared) - len(differing)
+    for cell, reason in differing.items():
+        line = f"{labels[cell]}: its signal differs"
+        if reason:
+            result.elsewhere.append(f"{line}; computed with {reason}")
+        else:
+            result.problems.append(f"{line}; computed on the same kind of processor with the same versions")
 
 
 def _rows(experiment: Experiment, checked: CheckResult, cells: set[str]) -> dict[str, pa.Table]:
@@ -177,11 +256,7 @@ def _compare(finished: Finished, stored: Mapping[str, pa.Table], checked: CheckR
             result.same += 1
             continue
         metadata = checked.cells[cell.id]
-        differences = [
-            f"{name} {metadata.get(name, 'unknown')}, here {finished.environment[name]}"
-            for name in DECISIVE
-            if metadata.get(name) != finished.environment[name] and (name in metadata or name not in ADDED_LATER)
-        ]
+        differences = _other_machine(metadata, finished.environment)
         inexact = "to rounding" in (metadata.get("bits"), finished.environment["bits"])
         reason = "; ".join(differences) or "products that round differently"
         line = f"{cell.label}: {_difference(old, new)}"
@@ -235,6 +310,9 @@ def lines(experiment: Experiment, checked: CheckResult) -> Sequence[str]:
         sentences.append(f"{others:,} more stored cells are not of this grid{requested}")
     if missing > checked.earlier:
         sentences.append(f"{missing:,} cells are not trained, or no longer stored; `initbench run` trains them")
+    known = {cell.id for cell in experiment.grid.cells()} if checked.signal.keys() - checked.cells.keys() else set()
+    if strange := checked.signal.keys() - checked.cells.keys() - known:
+        sentences.append(f"the signal of {len(strange):,} more cells is not of this grid, and they are not trained")
     if unknown := sorted(name for name in own_names(experiment.grid) if not digests_in(name) & {*experiment.plugins}):
         names = ", ".join(map(shorten_digests, unknown))
         sentences.append(f"{folder / PLUGINS} does not have the code of {names}; the results do not depend on it")

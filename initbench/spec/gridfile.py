@@ -437,6 +437,7 @@ def to_toml(
     sources: Mapping[str, datasets.Source],
     equivalent_within: float | None = None,
     rule: SeedRule | None = None,
+    diagnostics: bool = True,
 ) -> str:
     """Return a grid file with these values: settings that vary in [grid], the others in their own sections.
 
@@ -452,6 +453,8 @@ def to_toml(
     document: dict[str, Any] = {"name": name}
     if equivalent_within is not None:
         document["equivalent_within"] = equivalent_within
+    if not diagnostics:
+        document["diagnostics"] = False
     document |= {"grid": {}, "model": {}, "training": {}}
     for setting, values in axes.items():
         has_no_meaning = setting == "hidden" and PERCEPTRON not in axes["model"]
