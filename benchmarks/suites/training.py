@@ -1,4 +1,4 @@
-"""One optimizer step: a stack of cells and the plain PyTorch loop, on the same cells and machine; and of LeNet-5."""
+"""One optimizer step: a stack of cells and the plain PyTorch loop, on the same cells and machine; LeNet-5; the signal."""
 
 import time
 
@@ -95,6 +95,33 @@ class Modules:
 
     def time_evaluation(self):
         self.loop.evaluate(self.data.validation)
+
+
+class Signal:
+    """Time of the signal of a trained cell, 784-128-10, before its training; skipped where it is not computed."""
+
+    timeout = 300
+
+    def setup(self):
+        import importlib.util
+        import os
+
+        if not importlib.util.find_spec("initbench.spec.signal"):
+            raise NotImplementedError("this version computes no signal")
+        os.environ.update(module("system.threads", "threads", "execute").ENVIRONMENT)
+        from initbench.spec.cell import Cell
+        from initbench.training import data, parameters, process
+        from initbench.training.signal import perceptron, record
+
+        process.prepare_process()
+        datasets = module("data.datasets", "datasets")
+        read = data.Data(datasets.load_mnist())
+        self.cell = Cell(hidden="128")
+        self.parameters = parameters.initial_parameters(self.cell, self.cell.layers(784, 10), read.read)
+        self.images, self.signal = record.images(self.cell, read), perceptron.signal
+
+    def time_signal(self):
+        self.signal(self.cell, len(self.parameters), self.parameters.__getitem__, self.images)
 
 
 def _seconds(function, network):
