@@ -1,4 +1,4 @@
-"""One optimizer step: a stack of cells and the plain PyTorch loop, on the same cells and machine; LeNet-5; the signal."""
+"""Optimizer steps: a stack of cells and the plain loop, on the same cells and machine; LeNet-5; and the signal."""
 
 import time
 
