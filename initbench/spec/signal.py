@@ -30,7 +30,8 @@ Of a layer l from 1 to L:
   variance of its entries.
 - `weight_norm`, `weight_spectral_norm`: Frobenius norm and largest singular value of W_l; of a convolution of the
   matrix `[height · width · channels_in, channels_out]` (Miyato et al. 2018), and of groups the largest of theirs.
-- `weight_distance`: Frobenius norm of W_l minus its start; at the last epoch alone.
+- `weight_distance`: Frobenius norm of W_l minus its start; at the last epoch alone. In stacks, weights of pixels that are
+  zero in every image are not trained (their gradient is zero), and count as they start: weight decay does not move them.
 
 Of the first layer, as a summary: `gradient_ratio`, `pre_activation_gradient_norm` of layer 1 divided by that of layer
 L; and `weight_gradient_ratio`, the same of `weight_gradient_norm`.
