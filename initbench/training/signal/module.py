@@ -221,7 +221,9 @@ class _Recorder:
         with entered.generators.again():
             derivative, largest = _derivative(entered.module, entered.z)
         values = statistics.moments("activation", entries)
-        values["saturated_share"] = statistics.saturated_share(derivative.cpu().numpy(), largest)
+        values["saturated_share"] = statistics.saturated_share(
+            entered.z.cpu().numpy(), derivative.cpu().numpy(), largest
+        )
         values["dead_share"] = statistics.dead_share(entries.reshape(-1, entries.shape[-1]))
         self._record(layer, values | self._of_representation(layer, output))
 

@@ -80,7 +80,7 @@ def _forward(z: Tensor, a: Tensor, derivative: Tensor, largest: float) -> dict[s
         **statistics.moments("pre_activation", pre_activations),
         "pre_activation_second_moment": statistics.second_moment(pre_activations),
         **_of_activations(pre_activations, activations),
-        "saturated_share": statistics.saturated_share(derivative.numpy(), largest),
+        "saturated_share": statistics.saturated_share(pre_activations, derivative.numpy(), largest),
         "dead_share": statistics.dead_share(activations),
     }
 

@@ -87,15 +87,17 @@ def second_moment(values: Array) -> float:
     return _sum_of_squares(values) / values.size
 
 
-def saturated_share(derivative: Array, largest: float) -> float:
-    """Return the share of entries whose derivative is below 1% of the activation's largest."""
-    if np.isnan(derivative).any():
+def saturated_share(pre_activations: Array, derivative: Array, largest: float) -> float:
+    """Return the share of entries whose derivative is below 1% of the activation's largest; NaN if an entry is NaN."""
+    if np.isnan(pre_activations).any() or np.isnan(derivative).any():
         return math.nan
     return float((np.abs(derivative) < SATURATED * largest).mean())
 
 
 def dead_share(activations: Array) -> float:
-    """Return the share of units that are zero for every image, from `[images, units]`."""
+    """Return the share of units that are zero for every image, from `[images, units]`; NaN if a value is NaN."""
+    if np.isnan(activations).any():
+        return math.nan
     return float(1 - (activations != 0).any(axis=0).mean())
 
 
