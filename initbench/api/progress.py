@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from initbench.api.training import Looked, Started
 from initbench.durations import duration
 from initbench.execution import Finished, Lost, Progress, Untrained
-from initbench.execution.events import Event, Planned
+from initbench.execution.events import Event, Planned, Signalled
 from initbench.execution.plan import Kind, Stack, kind_of
 from initbench.spec.cell import Cell
 
@@ -71,7 +71,7 @@ class Forecast:
         elif isinstance(event, Untrained):
             self.finished += 1
             self._finished_work += self._work_of_cell.get(_key(event.cell), 0.0)
-        elif isinstance(event, Finished):
+        elif isinstance(event, Finished | Signalled):
             self._begin(event.stack)
             self._training.pop(id(event.stack), None)
             work = self._work(event.stack)

@@ -10,7 +10,7 @@ from initbench.execution.devices import device_for
 from initbench.execution.events import Finished, Lost, Notice, Progress, Speed, Untrained
 from initbench.execution.pool import WorkerPool
 from initbench.execution.process_pool import ProcessPool
-from initbench.execution.scheduling import run_stacks
+from initbench.execution.scheduling import initial_signals, run_stacks
 
 __all__ = [
     "Finished",
@@ -22,5 +22,6 @@ __all__ = [
     "Untrained",
     "WorkerPool",
     "device_for",
+    "initial_signals",
     "run_stacks",
 ]

@@ -57,6 +57,7 @@ class Signalled:
 
     stack: Stack
     signal: Sequence[Mapping[str, Any]]  # see `training.signal.record.to_json`
+    seconds: float
     environment: dict[str, str]
 
 

@@ -27,6 +27,9 @@ FIRST_SECONDS, FIRST_LOSS = 40.0, 0.015
 # The plain loop's step takes longer than its arithmetic by the time of this many operations: 350 µs (measured).
 PLAIN_STEP_OPERATIONS = 6e7
 
+# A stack whose signal is computed has at most this many different signals, and weights in all of them.
+SIGNAL_CELLS, SIGNAL_WEIGHTS = 64, 10_000_000
+
 # The share of their time that workers may idle at the end before the last stacks are split.
 IDLE = 0.03
 
@@ -145,6 +148,28 @@ def plan(
             width = min(width, max(1, int(memory / 2 // training_bytes(group[0], source))))
         stacks += split(Stack(tuple(_neighbours(group)), source), -(-len(group) // width))
     return _balanced(_longest_first(stacks), workers)
+
+
+def signal_stacks(cells: Iterable[Cell], sources: Mapping[str, Source], workers: int = 1) -> list[Stack]:
+    """Put cells whose signal before training is computed into stacks: those that share one stay together.
+
+    Stacks are small, so that results are soon stored: at most `SIGNAL_CELLS` signals of `SIGNAL_WEIGHTS` in all, and
+    one if a network has more. Each worker has several stacks, the largest networks first.
+    """
+    groups: dict[tuple[object, ...], dict[Cell, list[Cell]]] = {}
+    for cell in cells:
+        key = (cell.dataset, cell.standardize, cell.is_fused, cell.model, cell.hidden)
+        groups.setdefault(key, {}).setdefault(cell.before_training, []).append(cell)
+    sized = []
+    for group in groups.values():
+        alike = [*group.values()]
+        first = alike[0][0]
+        size = weights(first, sources[first.dataset])
+        count = max(1, min(SIGNAL_CELLS, SIGNAL_WEIGHTS // size, len(alike) // (4 * workers)))
+        for start in range(0, len(alike), count):
+            stack = tuple(cell for shared in alike[start : start + count] for cell in shared)
+            sized.append((size, Stack(stack, sources[first.dataset])))
+    return [stack for _, stack in sorted(sized, key=lambda pair: -pair[0])]
 
 
 def _neighbours(cells: list[Cell]) -> list[Cell]:

@@ -2,8 +2,9 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from initbench.errors import UserError, WorkerDied
@@ -16,6 +17,8 @@ from initbench.spec.cell import Cell
 
 # What a worker does with a stack: train it, trace its cell's training, compute its initial signal, or measure a time.
 Action = Literal["train", "trace", "signal", "speed", "initialization"]
+
+NO_OPTIONS: Mapping[str, bool] = MappingProxyType({})  # of a task
 
 # Training stops when this many cells could not be trained and none was: then the cells are not the cause.
 MAX_UNTRAINED = 100
@@ -46,19 +49,25 @@ def run_stacks(
     go on. A stack that raises an error is tried in another slot before it is halved or given up: the slot may be the
     cause.
     """
-    untrained, finished = 0, False
     noted: set[str] = set()
-    for _, event in _run_tasks(pool, stacks, "train", diagnostics):
+    for event in _until_hopeless(_run_tasks(pool, stacks, "train", {"diagnostics": True} if diagnostics else {})):
         if isinstance(event, Finished):
-            finished = True
             for note in event.notes:
                 if note not in noted:  # every worker sends the same notes
                     noted.add(note)
                     yield Notice(note)
+        yield event
+
+
+def _until_hopeless(tasks: Iterable[tuple[int | None, Any]]) -> Iterator[Any]:
+    """Yield the events of tasks; WorkerDied if many cells cannot be computed and none was."""
+    untrained, finished = 0, False
+    for _, event in tasks:
+        finished = finished or isinstance(event, Finished | Signalled)
         if isinstance(event, Untrained):
             untrained += 1
             if untrained >= MAX_UNTRAINED and not finished:
-                raise WorkerDied(f"{untrained} cells could not be trained and none was; the last: {event.why}")
+                raise WorkerDied(f"{untrained} cells could not be computed and none was; the last: {event.why}")
         yield event
 
 
@@ -76,11 +85,13 @@ def trace(pool: WorkerPool, stack: Stack) -> dict[str, Any]:
 
 
 def initial_signals(
-    pool: WorkerPool, stacks: Sequence[Stack]
+    pool: WorkerPool, stacks: Sequence[Stack], full: bool = False
 ) -> Iterator[Progress | Lost | Signalled | Untrained | Notice]:
-    """Compute the signal before training of the cells of the stacks; yields the events as they happen."""
-    for _, event in _run_tasks(pool, stacks, "signal"):
-        yield event
+    """Compute the signal before training of the cells of the stacks; yields the events as they happen.
+
+    With `full`, all singular values of wide networks. A cell whose signal cannot be computed is `Untrained`.
+    """
+    yield from _until_hopeless(_run_tasks(pool, stacks, "signal", {"full": True} if full else {}))
 
 
 def measure_speeds(pool: WorkerPool, stacks: Sequence[Stack]) -> list[Speed]:
@@ -108,13 +119,13 @@ def _measure(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> dict[
 
 
 def _run_tasks(
-    pool: WorkerPool, stacks: Sequence[Stack], action: Action, diagnostics: bool = False
+    pool: WorkerPool, stacks: Sequence[Stack], action: Action, options: Mapping[str, bool] = NO_OPTIONS
 ) -> Iterator[tuple[int | None, Any]]:
     """Yield every event with the index of its stack, until no stack is left; the index of a notice is None."""
     waiting = deque(_Job(index, stack) for index, stack in enumerate(stacks))
     running: dict[int, tuple[_Job, Any]] = {}  # by task: the job and its slot
     while waiting or running:
-        _fill_slots(pool, waiting, running, action, diagnostics)
+        _fill_slots(pool, waiting, running, action, options)
         event = pool.events.get()
         if isinstance(event, Exception):
             raise event
@@ -151,7 +162,7 @@ def _fill_slots(
     waiting: "deque[_Job]",
     running: dict[int, tuple[_Job, Any]],
     action: Action,
-    diagnostics: bool,
+    options: Mapping[str, bool],
 ) -> None:
     """Send a job to each free slot: one that raised no error there, unless nothing else is running."""
     slots = pool.free_slots()
@@ -163,7 +174,7 @@ def _fill_slots(
             waiting.remove(job)
             task = next(_task_ids)
             running[task] = job, slot
-            pool.send(slot, task, _request(job.stack, task, action, diagnostics))
+            pool.send(slot, task, _request(job.stack, task, action, options))
     pool.announce_backlog(len(waiting))
 
 
@@ -205,10 +216,9 @@ def _reason(cell: Cell, load: str, failure: TaskLost) -> str:
     return f"{failure.why}; the code of {', '.join(map(shorten_digests, names))} may be the reason"
 
 
-def _request(stack: Stack, task: int, action: Action, diagnostics: bool) -> dict[str, Any]:
+def _request(stack: Stack, task: int, action: Action, options: Mapping[str, bool]) -> dict[str, Any]:
     cells = [cell.values() for cell in stack.cells]
-    request = {"task": task, "action": action, "cells": cells, "source": asdict(stack.source)}
-    request |= {"diagnostics": True} if diagnostics else {}
+    request = {"task": task, "action": action, "cells": cells, "source": asdict(stack.source), **options}
     plugins = store.of([stack.source.function, *(name for cell in stack.cells for name in cell.functions)])
     return {**request, "plugins": [bundle.to_json() for bundle in plugins]} if plugins else request
 
@@ -216,7 +226,7 @@ def _request(stack: Stack, task: int, action: Action, diagnostics: bool) -> dict
 def _to_event(stack: Stack, message: WorkerMessage, action: Action) -> Finished | Signalled | dict[str, Any]:
     reply = message.reply
     if action == "signal":
-        return Signalled(stack, reply["signal"], message.environment)
+        return Signalled(stack, reply["signal"], reply["seconds"], message.environment)
     if action != "train":
         return reply
     environment = {**message.environment, "bits": "exact" if reply["exact"] else "to rounding"}

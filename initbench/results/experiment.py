@@ -18,7 +18,7 @@ from initbench import execution
 from initbench.data.datasets import Source, from_stored, to_stored, written
 from initbench.errors import UserError
 from initbench.execution import Finished, WorkerPool
-from initbench.execution.events import Event
+from initbench.execution.events import Event, Signalled
 from initbench.execution.plan import Stack
 from initbench.registry import digests_in, own_names_in
 from initbench.results import lock, looks, plugin_file, signal, store
@@ -185,6 +185,13 @@ class Experiment:
             self.writer.check()
         signal.write(self.folder, signal.table(stack.cells, groups), environment)
 
+    def signals(self, stacks: list[Stack], pool: WorkerPool, full: bool = False) -> Iterator[Event]:
+        """Compute the signal before training of stacks, and yield each event after what it brings is written."""
+        for event in execution.initial_signals(pool, stacks, full):
+            if isinstance(event, Signalled):
+                self.write_signal(event.stack, event.signal, event.environment)
+            yield event
+
     def _write(self, finished: Finished, workers: int) -> None:
         cells = finished.stack.cells
         # Before the part: a cell with a part is never trained again, and would lack its signal for good.
@@ -215,13 +222,27 @@ class Experiment:
         """
         return signal.frame(self.cells, (file.table for file in self.signal_files()))
 
-    def without_signal(self) -> list[Cell]:
-        """Return the experiment's cells whose signal before training is not stored."""
+    def without_signal(self, full: bool = False) -> list[Cell]:
+        """Return the experiment's cells whose signal before training is not stored.
+
+        With `full`, also the perceptrons of which not all singular values of the last hidden layer were computed: those
+        have a median in two layers.
+        """
         stored: set[str] = set()
+        medians: Counter[str] = Counter()
         for file in self.signal_files():
-            initial = pc.equal(file.table["epoch"], 0)
-            stored.update(file.table["cell"].filter(initial).unique().to_pylist())
-        return [cell for cell in self.cells if cell.id not in stored]
+            initial = file.table.filter(pc.equal(file.table["epoch"], 0))
+            stored.update(initial["cell"].unique().to_pylist())
+            if full:
+                of_medians = initial["cell"].filter(pc.equal(initial["statistic"], "jacobian_median"))
+                for count in of_medians.value_counts().to_pylist():
+                    medians[count["values"]] = max(medians[count["values"]], count["counts"])
+
+        def is_stored(cell: Cell) -> bool:
+            lacks_some = full and cell.is_fused and cell.hidden and medians[cell.id] < 2
+            return cell.id in stored and not lacks_some
+
+        return [cell for cell in self.cells if not is_stored(cell)]
 
     def frame(self) -> "pd.DataFrame":
         """Return the tidy table of the experiment's trained cells, in the grid's order and by epoch."""

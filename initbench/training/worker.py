@@ -121,14 +121,32 @@ def _serve(
         _send(replies, event="done", task=number, trace=trace, environment=environment(device))
         return
     if task["action"] == "signal":
-        signals = [{0: record.initial(cell, data)} for cell in cells]
-        _send(replies, event="done", task=number, signal=record.to_json(signals), environment=environment(device))
+        _compute_signals(task, cells, data, replies, device)
         return
     if task["action"] == "train":
         _train(task, cells, data, exact, replies, device)
         return
     measured = {"speed": _speed, "initialization": _initialization}[task["action"]](cells, data)
     _send(replies, event="done", task=number, **{task["action"]: measured})
+
+
+def _compute_signals(
+    task: dict[str, Any], cells: list[Cell], data: Data | PlainData, replies: IO[str], device: str
+) -> None:
+    start = time.perf_counter()
+
+    def progress(share: float) -> None:
+        _send(replies, event="progress", task=task["task"], epochs=share * cells[0].epochs)
+
+    signals = record.initial(cells, data, task.get("full", False), progress)
+    _send(
+        replies,
+        event="done",
+        task=task["task"],
+        signal=record.to_json([{0: signal} for signal in signals]),
+        seconds=time.perf_counter() - start,
+        environment=environment(device),
+    )
 
 
 def _train(

@@ -13,9 +13,9 @@ from initbench.spec.cell import Cell
 from initbench.spec.signal import IMAGES
 from initbench.training.data import Data
 from initbench.training.network import Network
-from initbench.training.parameters import initial_parameters
+from initbench.training.parameters import StreamedParameters
 from initbench.training.plain import Loop, PlainData
-from initbench.training.signal import module, perceptron
+from initbench.training.signal import module, perceptron, spectra
 from initbench.training.signal.statistics import Signal
 
 
@@ -63,13 +63,36 @@ class Record:
             self.reasons[f"{type(error).__name__}: {error}"] = None
 
 
-def initial(cell: Cell, data: Data | PlainData) -> Signal:
-    """Return the signal of a cell before its training."""
-    seen = images(cell, data)
+def initial(
+    cells: Sequence[Cell],
+    data: Data | PlainData,
+    full: bool = False,
+    progress: Callable[[float], None] = lambda share: None,
+) -> list[Signal]:
+    """Return the signal of each cell before its training; those that differ in their training alone share one.
+
+    It has the spectrum of the last hidden layer of a perceptron, with `full` all of it. `progress` is called with the
+    share of the cells that are done.
+    """
+    seen: dict[tuple[int, int, int], perceptron.Images] = {}
+    signals: dict[Cell, Signal] = {}
+    for count, cell in enumerate(cells, start=1):
+        order = cell.seed, cell.train_size, cell.batch_size
+        if order not in seen:
+            seen = {order: images(cell, data)}
+        if cell.before_training not in signals:
+            signals[cell.before_training] = _initial(cell, data, seen[order], full)
+        progress(count / len(cells))
+    return [signals[cell.before_training] for cell in cells]
+
+
+def _initial(cell: Cell, data: Data | PlainData, seen: perceptron.Images, full: bool) -> Signal:
     if isinstance(data, PlainData):
         return module.signal(Loop(cell, data), seen)
-    parameters = initial_parameters(cell, cell.layers(data.pixels, data.classes), data.read)
-    return perceptron.signal(cell, len(parameters), parameters.__getitem__, seen)
+    layers = cell.layers(data.pixels, data.classes)
+    parameters = StreamedParameters(cell, layers, data.read)
+    signal = perceptron.signal(cell, len(layers), parameters, seen)
+    return signal | spectra.last_hidden(cell, len(layers), parameters, seen, full)
 
 
 def to_json(signals: Sequence[dict[int, Signal]]) -> list[dict[str, Any]]:
