@@ -17,7 +17,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from initbench import initializers, stats, theory
-    from initbench.api import compare, figures, load, load_signal, merge, report, result, run, script, trace, verify
+    from initbench.api import (
+        compare,
+        figures,
+        load,
+        load_signal,
+        merge,
+        report,
+        result,
+        run,
+        script,
+        signal,
+        trace,
+        verify,
+    )
     from initbench.errors import CannotWrite, UserError, WorkerDied
     from initbench.functions import activations, losses, optimizers
     from initbench.plugins.marks import activation, dataset, initializer, loss, model, optimizer
@@ -42,6 +55,7 @@ _NAMES = {
     "result": "initbench.api",
     "run": "initbench.api",
     "script": "initbench.api",
+    "signal": "initbench.api",
     "trace": "initbench.api",
     "verify": "initbench.api",
     "activation": "initbench.plugins.marks",
@@ -79,6 +93,7 @@ __all__ = [
     "result",
     "run",
     "script",
+    "signal",
     "stats",
     "theory",
     "trace",

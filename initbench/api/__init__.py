@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initbench.api import cells, outputs, rounds, training
+from initbench.api import cells, outputs, rounds, signals, training
 from initbench.api import folders as managed
 from initbench.api.grids import grid_of
 from initbench.api.outputs import write_report
 from initbench.api.progress import display_for, each_round
 from initbench.api.results import Result
+from initbench.errors import UserError, shown
 from initbench.execution.config import ExecutionConfig, device_in
 from initbench.plugins import consent, describe
 from initbench.results.experiment import Experiment
@@ -30,6 +31,7 @@ __all__ = [
     "result",
     "run",
     "script",
+    "signal",
     "take_notes",
     "trace",
     "verify",
@@ -136,6 +138,60 @@ def run(
     _warn(experiment)
     assert trained.frame is not None
     return Result(experiment, trained.frame)
+
+
+def signal(
+    grid: str | Path | Mapping[str, object] | Grid,
+    *,
+    results: str | Path | None = None,
+    workers: int | None = None,
+    overrides: Mapping[str, object] | None = None,
+    spectra: str = "auto",
+    progress: bool | None = None,
+    allow_plugins: bool = False,
+) -> "pd.DataFrame":
+    """Compute the signal in a grid's networks before training, and return it; nothing is trained.
+
+    Only cells whose signal is not stored are computed; `run` of the same grid continues in the same folder. The layers
+    of perceptrons are computed one by one, and those of large networks are not kept.
+
+    Parameters
+    ----------
+    grid, results, workers, overrides, progress, allow_plugins
+        As for `run`. `workers` compute one after the other the signals of several cells each.
+    spectra
+        `auto` computes all singular values of the Jacobian of the last hidden layer of perceptrons up to width 512, and
+        of wider ones an estimate of the largest and of the mean square; `full` all of them at any width.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `load_signal` before training (`epoch` 0): `cell`, `epoch`, `layer`, `statistic`, `value`.
+
+    Raises UserError for a mistake in the grid and for networks that do not fit into memory; WorkerDied and CannotWrite
+    as `run` does. A cell whose signal cannot be computed is left out, with a warning.
+
+    Examples
+    --------
+    >>> import initbench as ib
+    >>> signal = ib.signal({"initializer": ["he_normal", "zeros"], "hidden": [512] * 100})  # doctest: +SKIP
+    >>> signal[signal["statistic"] == "gradient_ratio"]  # doctest: +SKIP
+    """
+    if spectra not in ("auto", "full"):
+        raise UserError(f"spectra = {shown(spectra)}; allowed: 'auto' or 'full'")
+    grid, folder = grid_of(grid, overrides, Path(results) if results else None, allow_plugins=allow_plugins)
+    with each_round(display_for(progress)) as on_event:
+        computed = signals.compute(
+            grid, folder, ExecutionConfig(workers, device=device_in(grid)), on_event, spectra == "full"
+        )
+    experiment = computed.experiment
+    experiment.notes += [
+        f"{experiment.folder}: the signal of {failed.cell.label} could not be computed: {failed.why}"
+        for failed in computed.failed
+    ]
+    table = experiment.signal()
+    _warn(experiment)
+    return table[table["epoch"] == 0].reset_index(drop=True)
 
 
 def result(folder: str | Path) -> Result:

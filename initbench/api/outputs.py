@@ -89,6 +89,20 @@ def write_report(
     return path
 
 
+def write_signal_page(experiment: Experiment, table: "pd.DataFrame") -> Path:
+    """Write the page about the signal before training to the experiment's folder; returns its path.
+
+    `table` is the experiment's signal table, with a row at least.
+    """
+    from initbench.reporting import own_functions, signal_page
+
+    words = ["initbench", "run", presets.named_by(experiment.grid.text) or f"{experiment.grid.name}.toml"]
+    command = own_functions.command(words, experiment.grid, experiment.plugins)
+    path = experiment.folder / signal_page.PAGE
+    files.write_file(path, signal_page.render(table, experiment.cells, experiment.grid, command).encode())
+    return path
+
+
 def write_figures(
     experiment: Experiment,
     form: str,

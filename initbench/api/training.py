@@ -172,7 +172,7 @@ def read_grid(
     return grid, results_for(path, grid.name) if results is None else results
 
 
-def _require_code(missing: Iterable[Cell], experiment: Experiment) -> None:
+def require_code(missing: Iterable[Cell], experiment: Experiment) -> None:
     """Raise UserError if cells that are to be trained name a plugin's function whose code is not loaded."""
     cells = list(missing)
     loading = {experiment.grid.sources[name].function for name in {cell.dataset for cell in cells}}
@@ -186,7 +186,7 @@ def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate
     experiment = Experiment(results / grid.name, grid)
     state = rounds.update(experiment)
     missing = experiment.missing() if (experiment.folder / "grid.toml").is_file() else experiment.cells
-    _require_code(missing, experiment)
+    require_code(missing, experiment)
     if not missing:
         return TrainingEstimate(experiment, missing, None)
     trainings = [missing]
@@ -214,7 +214,7 @@ def train(
     if store.missing(own_names(grid)):
         experiment = Experiment(results / grid.name, grid)
         rounds.update(experiment)
-        _require_code(experiment.missing(), experiment)
+        require_code(experiment.missing(), experiment)
     with Experiment.writing(grid, results) as experiment:
         rounds.update(experiment)
         missing, n_unrelated = experiment.inventory()

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from initbench.data.datasets import Source
 from initbench.execution import start
 from initbench.execution.config import LOCAL, ExecutionConfig
 from initbench.execution.plan import training_bytes
@@ -12,6 +13,7 @@ from initbench.initializers import schemes
 from initbench.initializers.model import MAX_IMAGES
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid
+from initbench.spec.signal import IMAGES, MAX_KEPT_BYTES
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,19 @@ def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: Executi
     total = start_seconds + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * in_report
     memory = PARENT_BYTES + CELL_BYTES * in_report + count * worker_bytes
     return Estimate(len(cells), len(stacks), total, memory, count, device)
+
+
+def signal_bytes(cell: Cell, source: Source) -> float:
+    """Estimate the bytes of memory that the signal of a cell takes in a worker, before training.
+
+    Of a perceptron whose layers are computed one by one, those that are kept, the pre-activations of all layers, and
+    the largest layer several times; a scheme of whole networks computes in float64.
+    """
+    network = cell.network(source.shape, source.classes)
+    if not cell.is_fused:
+        return WORKER_BYTES + PLAIN_BYTES + 2 * training_bytes(cell, source)
+    layers = cell.layers(source.pixels, source.classes)
+    weights = 4.0 * network.weight_count
+    kept = 6 * weights if schemes.is_network_scheme(cell.initializer) else min(weights, MAX_KEPT_BYTES)
+    units = 4.0 * IMAGES * sum(out for _, out in layers)
+    return WORKER_BYTES + kept + units + 12 * 4.0 * max(below * out for below, out in layers)

@@ -58,6 +58,9 @@ JACOBIAN_IMAGES = 8  # of how many of these the Jacobian
 HIDDEN_JACOBIAN_IMAGES = 2  # and of how many that of the last hidden layer
 MAX_FULL_WIDTH = 512  # up to this width all singular values of the latter are computed
 
+# Of a network whose layers are computed one by one, the first ones are kept in this many bytes of memory.
+MAX_KEPT_BYTES = 1_000_000_000
+
 SATURATED = 0.01  # a unit is saturated where its derivative is below this share of the largest
 
 ACTIVATIONS = tuple(f"activation_{name}" for name in ("mean", "variance", "q01", "q50", "q99"))

@@ -12,14 +12,11 @@ from initbench.initializers.model import Array, Batch, Model, Parameters
 from initbench.random import streams
 from initbench.registry import digests_in
 from initbench.spec.cell import Cell
+from initbench.spec.signal import MAX_KEPT_BYTES
 from initbench.training.process import prepare_process
 
 # Called with each cell of a training, the seconds that its initial parameters took, and these.
 Initialized = Callable[[Cell, float, Parameters], None]
-
-
-# Of a network whose layers are computed one by one, the first ones are kept in this many bytes of memory.
-MAX_KEPT_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def spectral_norm(weights: Array) -> float:
     gram = LinearOperator((size, size), lambda x: matrix @ (x @ matrix), dtype=matrix.dtype)
     start = np.random.Generator(np.random.Philox(0)).standard_normal(size).astype(matrix.dtype)
     try:
-        largest = eigsh(gram, 1, v0=start, tol=1e-4, return_eigenvectors=False)[0]
+        largest = eigsh(gram, 1, v0=start, tol=3e-3, return_eigenvectors=False)[0]
     except ArpackError:  # it has not converged
         return math.sqrt(max(gram_eigenvalues(weights)[-1], 0))
     return scale * math.sqrt(max(float(largest), 0))

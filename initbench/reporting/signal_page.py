@@ -1,0 +1,213 @@
+"""The signal before training as a page of its own, and as tables for the terminal: what `initbench signal` shows."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from initbench import stats
+from initbench.reporting import names, numbers
+from initbench.reporting.evidence import combination_of
+from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
+from initbench.spec.cell import OF_TRAINING, Cell
+from initbench.spec.grid import Grid
+
+if TYPE_CHECKING:
+    from initbench.reporting.figures import Drawing, Palette
+
+PAGE = "signal.html"
+
+# Of a combination's table: the heading, the statistic, and its layer.
+COLUMNS = (
+    ("Variance, first layer", "pre_activation_variance", "first"),
+    ("Variance, last hidden layer", "pre_activation_variance", "last"),
+    ("Gradient, first to last layer", "gradient_ratio", "first"),
+    ("Saturated, last hidden layer", "saturated_share", "last"),
+    ("Dead, last hidden layer", "dead_share", "last"),
+    ("Correlation, last hidden layer", "correlation", "last"),
+    ("Effective rank, last hidden layer", "effective_rank", "last"),
+    ("Largest singular value", "jacobian_largest", "last"),
+    ("Mean square of singular values", "jacobian_mean_square", "last"),
+)
+SHARES = ("saturated_share", "dead_share")
+
+# The columns of the terminal, each with a short heading.
+SHORT = {
+    "Variance, first layer": "Variance,\nfirst layer",
+    "Variance, last hidden layer": "last\nhidden",
+    "Gradient, first to last layer": "Gradient,\nfirst to last",
+    "Saturated, last hidden layer": "Saturated,\nlast hidden",
+    "Largest singular value": "Largest\nsingular value",
+}
+
+# What a finding of `stats.signal_findings` is, in the words of the page.
+FINDINGS = {
+    "not_finite": "Pre-activations are not finite",
+    "saturated": "At least half of a hidden layer is saturated (of relu 90%)",
+    "saturated_outputs": "At least half of the outputs are saturated",
+    "dead": "At least 10% of the units of a hidden layer are dead",
+    "one_dimension": "All units of a hidden layer compute the same but for a factor",
+    "collapsed": "All images look alike in the last hidden layer (a correlation of 0.95 or more)",
+    "vanishing_signal": "The signal vanishes: by a factor of 100 or more",
+    "exploding_signal": "The signal explodes: by a factor of 100 or more",
+    "zero_gradient": "The gradient of a layer’s weights is zero",
+    "vanishing_gradient": "The gradient vanishes: the first layer’s is at most 1/100 of the last’s",
+    "exploding_gradient": "The gradient explodes: the first layer’s is at least 100 times the last’s",
+}
+
+
+@dataclass(frozen=True)
+class Combination:
+    """The signal of one combination: its title, its rows of `stats.signal_profile`, and its findings, in sentences."""
+
+    title: str
+    profile: pd.DataFrame
+    findings: Sequence[str]
+
+    @property
+    def initializers(self) -> list[str]:
+        """Its initializers, in the grid's order."""
+        return [str(name) for name in dict.fromkeys(self.profile["initializer"])]
+
+    def rows(self, headings: Sequence[str]) -> list[list[str]]:
+        """Return a row for each initializer: its name, and the values of these columns as text."""
+        depth = int(self.profile["layer"].max())
+        layers = {"first": 1, "last": max(depth - 1, 1)}
+        table = self.profile.set_index(["initializer", "layer", "statistic"])["value"]
+        columns = [column for column in COLUMNS if column[0] in headings]
+        return [
+            [name, *(_text(table.get((name, layers[layer], statistic)), statistic) for _, statistic, layer in columns)]
+            for name in self.initializers
+        ]
+
+
+def _text(value: Any, statistic: str) -> str:
+    if value is None:
+        return "–"
+    return numbers.percent(value) if statistic in SHARES and math.isfinite(value) else numbers.magnitude(value)
+
+
+def combinations(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid) -> list[Combination]:
+    """Return the signal before training of each combination that has one, from a table of `ib.load_signal`.
+
+    Cells that differ in their training alone have one signal: one of them stands for all.
+    """
+    alike = {cell.before_training: cell for cell in reversed(cells)}
+    settings = pd.DataFrame([cell.values() for cell in reversed(alike.values())], columns=Cell._fields)
+    settings.insert(0, "cell", [cell.id for cell in reversed(alike.values())])
+    settings = settings[settings["cell"].isin(set(signal["cell"]))]
+    if settings.empty:
+        return []
+    digits = names.digits_of(name for setting in names.FUNCTIONS for name in grid.axes[setting])
+    frame = names.show_datasets(names.shorten_functions(settings, digits), names.datasets(grid.sources))
+    keys = [setting for setting in combination_of(grid) if setting not in OF_TRAINING]
+    profile = stats.signal_profile(signal, frame, keys)
+    findings = stats.signal_findings(signal, frame, keys)
+    found = []
+    for rows in _groups(profile, keys):
+        own = findings
+        for key in keys:
+            own = own[own[key] == rows[key].iloc[0]]
+        title = names.title(keys, rows.iloc[0]) if keys else ""
+        found.append(Combination(title, rows, _sentences(own)))
+    return found
+
+
+def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:
+    if not keys:
+        yield table
+        return
+    for _, rows in table.groupby(list(keys), sort=False, dropna=False, observed=True):
+        yield rows
+
+
+def _sentences(findings: pd.DataFrame) -> list[str]:
+    """Return what stands out, in a sentence for each finding."""
+    return [
+        f"{FINDINGS[str(finding)]}: {numbers.listed([str(name) for name in dict.fromkeys(rows['initializer'])])}."
+        for finding, rows in findings.groupby("finding", sort=False)
+    ]
+
+
+def render(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, command: str) -> str:
+    """Return the page, from a table of `ib.load_signal` that has rows of at least one of the cells.
+
+    `command` trains the grid.
+    """
+    from markupsafe import Markup
+
+    from initbench.reporting import figures
+    from initbench.reporting.templates import fill
+
+    by_combination = combinations(signal, cells, grid)
+    most = max(len(combination.initializers) for combination in by_combination)
+    n_drawn = min(MAX_PANELS, max(MIN_PANELS, MAX_PANEL_ROWS // most))
+    palette = figures.Palette.of(list(dict.fromkeys(name for c in by_combination for name in c.initializers)))
+    sections = []
+    for index, combination in enumerate(by_combination):
+        drawing = _drawing(combination, palette) if index < n_drawn else None
+        headings = [heading for heading, statistic, _ in COLUMNS if statistic in set(combination.profile["statistic"])]
+        figure = drawing and {
+            "svg": Markup(figures.inline(drawing, palette, f"s{index}-")),
+            "title": "",
+            "name": combination.title or "the signal",
+            "headings": drawing.headings,
+            "rows": drawing.rows,
+            "combination": None,
+            "wide": False,
+        }
+        sections.append(
+            {
+                "title": combination.title,
+                "figure": figure,
+                "findings": combination.findings,
+                "headings": ["Initializer", *headings],
+                "rows": [(None, row) for row in combination.rows(headings)],
+            }
+        )
+    stored = signal.loc[signal["epoch"] == 0, "cell"].nunique()
+    return fill(
+        "signal.html",
+        palette.style,
+        name=grid.name,
+        about=f"{numbers.plural(stored, 'cell')}, before training: {grid.shape}.",
+        sections=sections,
+        n_drawn=n_drawn,
+        command=command,
+    )
+
+
+def _drawing(combination: Combination, palette: "Palette") -> "Drawing":
+    from initbench.reporting import figures
+
+    if combination.profile["layer"].max() < 2 and len(combination.initializers) <= MAX_FIGURE_ROWS:
+        return figures.pre_activations(combination.profile, palette, combination.title)
+    return figures.signal_by_layer(combination.profile, palette, combination.title)
+
+
+def print_tables(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, at_most: int = 8) -> None:
+    """Print a table for each combination, of the first of them."""
+    from rich import box
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    wide = console.options.update(max_width=10_000)
+    by_combination = combinations(signal, cells, grid)
+    for combination in by_combination[:at_most]:
+        console.print(combination.title or grid.name, markup=False, style="bold")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("Initializer", *SHORT.values()):
+            table.add_column(heading, no_wrap=True)
+        for row in combination.rows([*SHORT]):
+            table.add_row(*map(Text, row))
+        console.width = max(console.width, Measurement.get(console, wide, table).maximum)  # no name is broken
+        console.print(table)
+        for sentence in combination.findings:
+            console.print(sentence, markup=False, soft_wrap=True)
+    if len(by_combination) > at_most:
+        console.print(f"{len(by_combination) - at_most:,} more combinations are on the page.")
