@@ -105,14 +105,14 @@ def combinations(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid) -> lis
     keys = [setting for setting in combination_of(grid) if setting not in OF_TRAINING]
     profile = stats.signal_profile(signal, frame, keys)
     findings = stats.signal_findings(signal, frame, keys)
-    found = []
+    with_signal = []
     for rows in _groups(profile, keys):
         own = findings
         for key in keys:
             own = own[own[key] == rows[key].iloc[0]]
         title = names.title(keys, rows.iloc[0]) if keys else ""
-        found.append(Combination(title, rows, _sentences(own)))
-    return found
+        with_signal.append(Combination(title, rows, _sentences(own)))
+    return with_signal
 
 
 def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:

@@ -77,15 +77,15 @@ class StreamedParameters:
         self, cell: Cell, layers: tuple[tuple[int, int], ...], read: Callable[[Array], Batch] | None = None
     ) -> None:
         self._cell, self._model = cell, _model(cell, layers, read)
-        self._kept: dict[int, tuple[Array, Array]] = {}
+        self._layers: dict[int, tuple[Array, Array]] = {}
         self._bytes = 0
         if schemes.is_network_scheme(cell.initializer):
-            self._kept = dict(enumerate(initial_parameters(cell, layers, read)))
+            self._layers = dict(enumerate(initial_parameters(cell, layers, read)))
 
     def __call__(self, layer: int) -> tuple[Array, Array]:
         """Return the weights `[fan_in, fan_out]` and the bias `[fan_out]` of a layer, counted from 0."""
-        if layer in self._kept:
-            return self._kept[layer]
+        if layer in self._layers:
+            return self._layers[layer]
         cell = self._cell
         parameters = schemes.layer_parameters(
             cell.initializer, cell.bias_initializer, self._model, cell.seed, layer, "float32"
@@ -94,7 +94,7 @@ class StreamedParameters:
             prepare_process()
         size = sum(array.nbytes for array in parameters)
         if self._bytes + size <= MAX_KEPT_BYTES:
-            self._kept[layer] = parameters
+            self._layers[layer] = parameters
             self._bytes += size
         return parameters
 
