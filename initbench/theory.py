@@ -42,7 +42,7 @@ REACH = 9.0
 GRADING = 8.0
 POINTS = 48  # of each panel of a single integral
 PAIR_POINTS = 40  # of each sector of a double integral, in either direction
-MANY_PAIR_POINTS = 64  # the same where values have a mean, or a standard deviation above STEEP
+MANY_PAIR_POINTS = 80  # the same where values have a mean, or a standard deviation above STEEP
 STEEP = 30.0
 
 # Variances are taken as these at least and at most, so that limits at 0 and ∞ are computed as any other value.
@@ -327,8 +327,8 @@ def predict(
             spread = variance * fan_in * square + bias_variance  # of the pre-activations around the mean bias
             covariance = variance * fan_in * product + bias_variance
             length = spread + mean**2
-            lengths.append(length)
-            correlations.append((covariance + mean**2) / length if 0 < length < math.inf else math.nan)
+            lengths.append(length if length < MAX_VARIANCE else math.inf)
+            correlations.append((covariance + mean**2) / length if 0 < length < MAX_VARIANCE else math.nan)
             c = min(max(covariance / spread, -1.0), 1.0) if 0 < spread < math.inf else 1.0
             square = _second_moment(activation, spread, mean)
             product = _product(partial(applied, activation), c, spread, spread, mean)
