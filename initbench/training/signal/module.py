@@ -207,7 +207,7 @@ class _Recorder:
         self.signal |= {(layer, name): value for name, value in values.items()}
 
     def _record_pre_activations(self, layer: int, z: Tensor) -> None:
-        entries = self._array(layer, z)
+        entries = self._entries(layer, z)
         values = statistics.moments("pre_activation", entries)
         values["pre_activation_second_moment"] = statistics.second_moment(entries)
         rows = self._by_image(entries)
@@ -217,24 +217,22 @@ class _Recorder:
 
     def _record_activations(self, entered: _Entered, output: Tensor) -> None:
         layer = entered.layer
-        entries = self._array(layer, output)
+        entries = self._entries(layer, output)
         with entered.generators.again():
             derivative, largest = _derivative(entered.module, entered.z)
         values = statistics.moments("activation", entries)
-        values["saturated_share"] = statistics.saturated_share(
-            entered.z.cpu().numpy(), derivative.cpu().numpy(), largest
-        )
+        values["saturated_share"] = statistics.saturated_share(_array(entered.z), _array(derivative), largest)
         values["dead_share"] = statistics.dead_share(entries.reshape(-1, entries.shape[-1]))
         self._record(layer, values | self._of_representation(layer, output))
 
     def _of_representation(self, layer: int, activations: Tensor) -> dict[str, float]:
-        rows = self._by_image(self._array(layer, activations))
+        rows = self._by_image(self._entries(layer, activations))
         return {} if rows is None else {"effective_rank": statistics.effective_rank(rows)}
 
     def _watch_gradient(self, layer: int, z: Tensor) -> RemovableHandle | None:
         def record(gradient: Tensor) -> None:
             # The loss is a mean over the images.
-            entries = self._array(layer, gradient) * np.float32(self._images)
+            entries = self._entries(layer, gradient) * np.float32(self._images)
             self._record(
                 layer,
                 {
@@ -245,12 +243,11 @@ class _Recorder:
 
         return z.register_hook(record) if z.requires_grad else None  # type: ignore[no-untyped-call]
 
-    def _array(self, layer: int, values: Tensor) -> Array:
+    def _entries(self, layer: int, values: Tensor) -> Array:
         """Return values as an array, with the channels in the last dimension."""
         if self._is_convolution[layer - 1] and values.ndim > 2:
             values = values.movedim(1, -1)
-        array: Array = values.detach().to("cpu", torch.float32).contiguous().numpy()
-        return array
+        return _array(values)
 
     def _by_image(self, entries: Array) -> Array | None:
         """Return the entries of each image in a row, `[images, entries]`; None where no dimension is the images'.
@@ -261,6 +258,11 @@ class _Recorder:
         if entries.shape[0] % self._images and entries.ndim > 1 and entries.shape[1] == self._images:
             entries = np.moveaxis(entries, 1, 0)
         return None if entries.shape[0] % self._images else entries.reshape(self._images, -1)
+
+
+def _array(values: Tensor) -> Array:
+    array: Array = values.detach().to("cpu", torch.float32).contiguous().numpy()
+    return array
 
 
 def _derivative(activation: nn.Module, z: Tensor) -> tuple[Tensor, float]:
@@ -313,14 +315,14 @@ def _of_weights(layer: ModuleLayer, start: Array | None) -> dict[str, float]:
 
     `start` has initbench's layout.
     """
-    weight = layer.weight.detach().float().cpu()
+    weight = layer.weight.detach().cpu()
     spectral_norms = [statistics.spectral_norm(group.T.numpy()) for group in _matrices(layer, weight)]
     values = {"weight_norm": statistics.norm(weight.numpy()), "weight_spectral_norm": float(np.max(spectral_norms))}
     if start is not None:
         begin = layer.to_torch(torch.from_numpy(np.asarray(start)))
         values["weight_distance"] = statistics.norm((weight - begin).numpy())
     if layer.weight.grad is not None:
-        gradient = layer.weight.grad.float().cpu().numpy()
+        gradient = _array(layer.weight.grad)
         values["weight_gradient_norm"] = statistics.norm(gradient)
         values["weight_gradient_variance"] = statistics.variance(gradient)
     return values
@@ -338,5 +340,5 @@ def _jacobian(module: nn.Module, loop: Loop, images: Array) -> dict[str, float]:
             output[:, k].sum().backward(retain_graph=True)
         if x.grad is None:
             return {}
-        rows.append(x.grad.float().cpu().numpy())
+        rows.append(_array(x.grad))
     return statistics.jacobian(singular_values(np.stack(rows, axis=1)))
