@@ -30,8 +30,9 @@ Of a layer l from 1 to L:
   variance of its entries.
 - `weight_norm`, `weight_spectral_norm`: Frobenius norm and largest singular value of W_l; of a convolution of the
   matrix `[height · width · channels_in, channels_out]` (Miyato et al. 2018), and of groups the largest of theirs.
-- `weight_distance`: Frobenius norm of W_l minus its start; at the last epoch alone. In stacks, weights of pixels that are
-  zero in every image are not trained (their gradient is zero), and count as they start: weight decay does not move them.
+- `weight_distance`: Frobenius norm of W_l minus its start; at the last epoch alone. In stacks, weights of pixels that
+  are zero in every image are not trained (their gradient is zero), and count as they start: weight decay does not move
+  them.
 
 Of the first layer, as a summary: `gradient_ratio`, `pre_activation_gradient_norm` of layer 1 divided by that of layer
 L; and `weight_gradient_ratio`, the same of `weight_gradient_norm`.
@@ -45,6 +46,25 @@ Of the last hidden layer, by `initbench signal` alone: the same of its Jacobian 
 first 2 images. All its singular values are computed where no hidden layer is wider than 512, or where they are
 requested; elsewhere `jacobian_largest` and `jacobian_mean_square` are estimated, within 1% and 3%, and the others left
 out (`initbench.training.signal.spectra`).
+
+Of models that are not plain perceptrons (`initbench.training.signal.module`):
+
+- A copy of the model computes all of it, as in a step of training but without PyTorch's dropout: batch normalization
+  takes the mean and the variance of the B images, and random activations draw from the cell's seed. In the Jacobian
+  these means and variances are constants.
+- Layers are those that the initializer fills, and of one that is called several times, or whose weights several
+  modules share, the first call counts.
+- z_l is what enters the activation that follows layer l before the next layer, so behind a normalization or a sum of
+  residual branches; a_l is what that activation returns. Activations are the modules of the setting `activation`, and
+  in users' models PyTorch's activation modules, but no functions, such as `torch.relu`. Without such a module, z_l is
+  the layer's output, `effective_rank` is that of z_l, and the statistics of activations and of φ are missing. z_L is
+  the model's output before the output activation, which is its activation.
+- Units are channels: those of convolutions, and the last dimension of all else. Images with several positions are one
+  row each for `correlation` and `effective_rank`.
+- The largest |φ'| is that in the layer where φ is not elementwise (`nn.GLU`, `nn.PReLU` of several channels) or random.
+- Of more than 2²⁰ entries, quantiles take at most as many, evenly spaced.
+- A layer that is not called has statistics of its weights alone. Gradients are missing where none arrives: in layers
+  before a `detach`, say; so is the Jacobian of a model that looks pixels up in an embedding.
 
 Values have the units of what they are computed from; pixels are from 0 to 1, or standardized. A value can be infinite
 or NaN, where a network has diverged or a quotient has no value.
