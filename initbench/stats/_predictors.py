@@ -188,11 +188,11 @@ class Design:
             of_cells = weights[part][:, self.initializer]
             complete = [self.ranks(values, of_cells) for values in y]
             for i, values in enumerate(x):
-                known = ~np.isnan(values)
+                finite = ~np.isnan(values)
                 ranked = complete
-                if not known.all():
-                    ranked = [self.ranks(outcome, of_cells * known) for outcome in y]
-                rx, xx, size = self.ranks(values, of_cells * known)
+                if not finite.all():
+                    ranked = [self.ranks(outcome, of_cells * finite) for outcome in y]
+                rx, xx, size = self.ranks(values, of_cells * finite)
                 for o, (ry, yy, _) in enumerate(ranked):
                     xy = np.add.reduceat(rx * ry, self.starts, axis=1)
                     vary = (xx > VARIES * size) & (yy > VARIES * size)
@@ -257,9 +257,9 @@ class Design:
 
         NaN where the mean ranks of the configurations do not vary together.
         """
-        (X, known), (Y, present) = self.mean_ranks(x), self.mean_ranks(y)
+        (X, finite), (Y, present) = self.mean_ranks(x), self.mean_ranks(y)
         strata = self.strata(present[0])
-        X, Y = _centred(X, known, strata), _centred(Y, present, strata)
+        X, Y = _centred(X, finite, strata), _centred(Y, present, strata)
         X *= (self.sizes**2 / present[0].sum(axis=1))[:, None]  # cells × cells of a configuration
         orders = self.orders(strata)
         T = np.empty((len(orders), len(x), len(y)))
@@ -292,11 +292,11 @@ class Design:
         return orders
 
 
-def _centred(ranks: Floats, known: NDArray[np.bool_], strata: list[Ints]) -> Floats:
-    """Return mean ranks minus their mean over the known ones of each group; 0 where one is not known."""
+def _centred(ranks: Floats, finite: NDArray[np.bool_], strata: list[Ints]) -> Floats:
+    """Return mean ranks minus their mean over the finite ones of each group; 0 where one is not finite."""
     centred = np.zeros_like(ranks)
     for stratum in strata:
-        values, there = ranks[..., stratum], known[..., stratum]
+        values, there = ranks[..., stratum], finite[..., stratum]
         mean = (values * there).sum(axis=-1, keepdims=True) / np.maximum(there.sum(axis=-1, keepdims=True), 1)
         centred[..., stratum] = (values - mean) * there
     return centred
