@@ -428,7 +428,7 @@ def test_a_recorded_signal_changes_no_bit_of_the_training_nor_of_itself(tiny):
         recorded = record.Record([cell], tiny)
         assert trained(cell, tiny, recorded) == trained(cell, tiny)
         assert not recorded.reasons
-        assert recorded.signals[0][0] == record.initial(cell, tiny)
+        assert recorded.signals[0][0] == record.initial([cell], tiny)[0]
         last = len({layer for layer, _ in recorded.signals[0][2]}) - 1
         assert all(recorded.signals[0][2][layer, "weight_distance"] > 0 for layer in range(1, last + 1))
 
