@@ -8,6 +8,7 @@ negative signal with which it ends before it is ready; `log`, a file that gets a
 """
 
 import json
+import math
 import os
 import queue
 import random
@@ -17,7 +18,10 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from initbench.execution.pool import WorkerMessage
+from initbench.plugins import arrays
 from initbench.spec.columns import METRICS, SETTINGS
 
 PYTHON = sys.executable
@@ -48,7 +52,17 @@ def reply_to(task):
     draws = [random.Random(repr(list(values))) for values in task["cells"]]
     metrics = {name: [[draw.random() for draw in draws] for _ in range(epochs + 1)] for name in METRICS}
     reply = {"event": "done", "task": task["task"], "metrics": metrics, "exact": True, "seconds": 0.1}
+    reply |= {"signal": signal_of(task["cells"])} if task.get("diagnostics") else {}
     return {**reply, "initialization": {}, "product_rate": 1.0}
+
+
+def signal_of(cells):
+    """The signal of cells, as a worker sends it: a function of each cell alone, with values that are not finite."""
+    epochs = cells[0][SETTINGS.index("epochs")]
+    rows = [(epoch, layer, name) for epoch in (0, epochs) for name in ("dead_share", "correlation") for layer in (1, 0)]
+    values = [[random.Random(repr((list(cell), row))).random() for row in rows] for cell in cells]
+    values = [[math.nan if value < 0.2 else value for value in of_cell] for of_cell in values]
+    return [{"cells": [*range(len(cells))], "rows": rows, "values": arrays.to_json([np.array(values)])[0]}]
 
 
 class Instant:

@@ -5,12 +5,13 @@ import json
 import re
 import zlib
 
+import made_up
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from initbench.data import datasets
 from initbench.plugins.bundle import Bundle
-from initbench.results import plugin_file, store
+from initbench.results import plugin_file, signal, store
 from initbench.results.experiment import Experiment
 from initbench.results.plugin_file import Function, StoredPlugin
 from initbench.results.table import table
@@ -68,12 +69,18 @@ def made_run(results, text=GRID, environment=ENVIRONMENT, timing=TIMING, **keywo
     for half in (cells[::2], cells[1::2]):
         part = store.write_part(run.folder, made_table(half), environment)
         store.write_timing(run.folder, part, timing)
+        signal.write(run.folder, signal.table(half, made_up.signal_of([cell.values() for cell in half])), environment)
     return run.folder
 
 
 def part_files(folder):
     """The files of an experiment's parts."""
     return sorted((folder / "parts").glob("[!.]*.parquet"))
+
+
+def signal_files(folder):
+    """The files of an experiment's signal table."""
+    return sorted((folder / "signal").glob("[!.]*.parquet"))
 
 
 def replaced(path, content):

@@ -193,7 +193,7 @@ POSITIVE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 is the same se
 EQUIVALENT_WITHIN = "a number of percentage points above 0 and up to 100"
 
 # What `diagnostics` may be, another one.
-DIAGNOSTICS = "true or false: compute the signal in each network, before training and after it"
+DIAGNOSTICS = "true or false (whether the signal in each network is computed, before training and after it)"
 
 # What `plugins` may be, another one.
 PLUGINS = "a list of paths of Python files, such as ['my_schemes.py']"

@@ -12,7 +12,7 @@ import initbench as ib
 from initbench.api import training, unchanged
 from initbench.execution.config import ExecutionConfig
 from initbench.reporting import page
-from initbench.results import looks, store
+from initbench.results import looks, signal, store
 from initbench.spec import grid
 
 
@@ -66,6 +66,11 @@ def add_part(folder):
     assert part.exists()
 
 
+def add_signal(folder):
+    rows = next(signal.read(folder, [])).table
+    signal.write(folder, rows.slice(0, 4), {})
+
+
 def damage_part(folder):
     next((folder / "parts").iterdir()).write_bytes(b"PAR1")
 
@@ -108,7 +113,7 @@ def damage_records(folder):
 
 
 CHANGES = [
-    add_part, damage_part, change_grid, comment_grid, remove_timing, edit_page, remove_page, link_page,
+    add_part, add_signal, damage_part, change_grid, comment_grid, remove_timing, edit_page, remove_page, link_page,
     forget, damage_records,
 ]  # fmt: skip
 

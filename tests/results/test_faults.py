@@ -31,6 +31,9 @@ from initbench.execution import ProcessPool, process_pool, processes
 from initbench.execution.scheduling import MAX_UNTRAINED
 from initbench.execution.start import start_pool as START_POOL
 from initbench.plugins import consent
+from initbench.results.experiment import Experiment
+from initbench.results.signal import frame as signal_frame
+from initbench.results.signal import table
 from initbench.results.table import COLUMNS
 from initbench.spec.columns import METRICS
 from initbench.spec.grid import read
@@ -62,6 +65,10 @@ def check_folder(folder, before):
         rows = pd.read_parquet(folder / "parts")
         assert set(rows.columns) == set(COLUMNS)
         assert not rows.duplicated(["cell", "epoch"]).any()
+        signals = pd.read_parquet(folder / "signal")
+        assert set(rows["cell"]) <= set(signals["cell"])  # a cell is never trained again only to have its signal
+    for path in (folder / "signal").glob("[!.]*.parquet"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
     return cells_by_part
 
 
@@ -127,6 +134,9 @@ def check_end(grid, results, whole, before=None):
     cells_by_part = check_folder(folder, before or {})
     assert not unfinished(folder)
     assert sum(map(len, cells_by_part.values())) == made_up.CELLS
+    cells = Experiment.open(folder).cells
+    signals = table(cells, made_up.signal_of([cell.values() for cell in cells]))
+    pd.testing.assert_frame_equal(ib.load_signal(folder), signal_frame(cells, [signals]), check_exact=True)
     assert not (folder / "set-aside").exists()
 
 
@@ -213,14 +223,20 @@ def test_after_any_disk_error_a_run_stops_with_a_line_and_can_continue(grid, who
 
 
 def test_a_part_is_synced_then_renamed_then_its_folder_is_synced(grid, instant, tmp_path, monkeypatch):
+    """And so is a file of the signal table, before the part of the same stack."""
     disk = Disk(tmp_path / "results").install(monkeypatch)
     ib.run(grid, results=tmp_path / "results")
-    renames = [i for i, (operation, path) in enumerate(disk.done) if operation == "replace" and "/parts/" in path]
-    assert len(renames) == STACKS
-    for i in renames:
-        before = [operation for operation, path in disk.done[:i] if files.HIDDEN in path and "/parts/" in path][-3:]
+    renames = [
+        (i, Path(path).parent.name)
+        for i, (operation, path) in enumerate(disk.done)
+        if operation == "replace" and ("/parts/" in path or "/signal/" in path)
+    ]
+    assert [name for _, name in renames] == ["signal", "parts"] * STACKS
+    for i, name in renames:
+        before = [operation for operation, path in disk.done[:i] if files.HIDDEN in path and f"/{name}/" in path][-3:]
         assert before == ["open", "write", "fsync"]
-        assert disk.done[i + 1 : i + 3] == [("open", "made-up/parts"), ("fsync", "made-up/parts")]
+        assert disk.done[i + 1 : i + 3] == [("open", f"made-up/{name}"), ("fsync", f"made-up/{name}")]
+    renames = [i for i, name in renames if name == "parts"]
     for parent in (".", "made-up"):  # and each folder that holds a new one
         assert ("fsync", parent) in disk.done[: renames[0]]
 
@@ -491,7 +507,7 @@ def test_a_real_run_killed_at_any_instant_loses_nothing_finished_and_ends_with_t
     pd.testing.assert_frame_equal(ib.load(folder), expected, check_exact=True)
     assert sum(map(len, check_folder(folder, before).values())) == CELLS[kind]
     assert not unfinished(folder)
-    names = {".lock", "grid.toml", "looks.json", "parts", "report.html", "timings"}
+    names = {".lock", "grid.toml", "looks.json", "parts", "report.html", "signal", "timings"}
     assert {p.name for p in folder.iterdir()} == names | (
         {"datasets.json", "plugins.json"} if kind == "plugin" else set()
     )

@@ -1,0 +1,313 @@
+"""The signal table on disk and in Python: its files are read within limits, and each row once."""
+
+import math
+import shutil
+from pathlib import Path
+
+import made_up
+import mutate
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import untrusted
+from cells import exact
+from watch import limited
+
+import initbench as ib
+from initbench.errors import UserError
+from initbench.plugins import arrays
+from initbench.results import parts, signal, store, verify
+from initbench.results.experiment import Experiment
+from initbench.results.merge import merge_experiments
+from initbench.spec import grid, gridfile
+from initbench.spec.signal import COLUMNS, STATISTICS
+
+EARLIER_RUN = Path(__file__).parents[1] / "stored" / "run-of-version-1"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An experiment's folder with synthetic results."""
+    return untrusted.made_run(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(made, tmp_path / "made")
+
+
+def groups_of(cells, rng):
+    """The signal of cells as a worker sends it, with rows in any order; and the same as tuples."""
+    rows = [(epoch, layer, name) for epoch in (0, 7) for layer in (0, 1, 2, 11) for name in STATISTICS]
+    tuples, groups = [], []
+    for numbers in (range(0, len(cells), 2), range(1, len(cells), 2)):
+        kept = [rows[i] for i in rng.permutation(len(rows))[:150]]
+        values = rng.standard_normal((len(numbers), len(kept)))
+        values[rng.random(values.shape) < 0.2] = math.nan
+        values[rng.random(values.shape) < 0.1] = -math.inf
+        groups.append({"cells": [*numbers], "rows": kept, "values": arrays.to_json([values])[0]})
+        tuples += [
+            (cells[n].id, *row, value)
+            for n, of_n in zip(numbers, values, strict=True)
+            for row, value in zip(kept, of_n, strict=True)
+        ]
+    return groups, tuples
+
+
+def test_a_table_is_in_the_grids_order_by_epoch_layer_and_statistic_and_has_each_row_once(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    cells = list(grid.parse(untrusted.GRID).cells())
+    notes = []
+    by_row = {}
+    for chosen in (cells[9:], cells[:12], cells[3:]):  # cells in several files
+        groups, tuples = groups_of(chosen[::-1], rng)
+        signal.write(tmp_path, signal.table(chosen[::-1], groups), {"torch": "2"})
+        by_row[signal.table(chosen[::-1], groups)["value"].to_numpy().tobytes()] = tuples
+    files = list(signal.read(tmp_path, notes))
+    assert (len(files), notes) == (3, [])
+    assert all(file.metadata == {"torch": "2"} for file in files)
+    expected = pd.concat(pd.DataFrame(by_row[f.table["value"].to_numpy().tobytes()], columns=COLUMNS) for f in files)
+    expected = expected[expected["cell"] != cells[4].id].drop_duplicates(["cell", "epoch", "layer", "statistic"])
+    ranks = {"cell": [cell.id for cell in cells], "statistic": [*STATISTICS]}
+    expected = expected.sort_values(
+        ["cell", "epoch", "layer", "statistic"],
+        key=lambda c: c.map({v: i for i, v in enumerate(ranks.get(c.name, []))}) if c.name in ranks else c,
+    ).reset_index(drop=True)
+    asked = cells[:4] + cells[5:]
+    table = signal.frame(asked, (file.table for file in files))
+    pd.testing.assert_frame_equal(table, expected, check_exact=True)
+    assert [*map(str, table.dtypes)] == ["str", "int64", "int64", "str", "float64"]
+    monkeypatch.setattr(signal, "MAX_PLAIN_ROWS", 100)
+    long = signal.frame(asked, (file.table for file in files))
+    assert [*map(str, long.dtypes)] == ["category", "int32", "int32", "category", "float64"]
+    pd.testing.assert_frame_equal(long.astype(table.dtypes), table, check_exact=True)
+
+
+def test_an_experiment_without_a_signal_has_an_empty_table_of_the_same_columns(folder):
+    table = ib.load_signal(folder)
+    earlier = ib.load_signal(EARLIER_RUN)
+    assert len(table) == 18 * 8
+    assert earlier.empty
+    assert earlier.dtypes.equals(table.dtypes)
+    assert ib.result(folder).signal.equals(table)
+
+
+def test_cells_without_the_signal_before_training_are_listed(folder):
+    first, second = untrusted.signal_files(folder)
+    experiment = Experiment.open(folder)
+    assert experiment.without_signal() == []
+    rows = pq.read_table(second)
+    later = rows.filter(pa.array(rows["epoch"].to_numpy() > 0))
+    untrusted.replaced(second, untrusted.parquet(later))
+    cells = set(pq.read_table(first)["cell"].to_pylist())
+    assert [cell.id for cell in experiment.without_signal()] == [c.id for c in experiment.cells if c.id not in cells]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files that are damaged or hostile
+
+
+def changed(rows, name, value, at=0):
+    values = rows[name].to_pylist()
+    values = [value] * len(values) if at is None else [*values[:at], value, *values[at + 1 :]]
+    kind = rows.schema.field(name)
+    return rows.set_column(rows.column_names.index(name), kind, pa.array(values, kind.type))
+
+
+IMPOSSIBLE, ONCE, COLUMNS_DIFFER = "has impossible values", "by epoch, layer and statistic, once", "its columns are not"
+HOSTILE = {
+    "an epoch below 0": (lambda rows: changed(rows, "epoch", -1), f"epoch {IMPOSSIBLE}"),
+    "an epoch of 2^62": (lambda rows: changed(rows, "epoch", 2**62, 3), f"epoch {IMPOSSIBLE}"),
+    "a layer of a million": (lambda rows: changed(rows, "layer", 10**6, 5), f"layer {IMPOSSIBLE}"),
+    "a layer below 0": (lambda rows: changed(rows, "layer", -(2**63), None), f"layer {IMPOSSIBLE}"),
+    "no value": (lambda rows: changed(rows, "value", None), "rows without a value"),
+    "no cell": (lambda rows: changed(rows, "cell", None), "rows without a value"),
+    "another statistic": (lambda rows: changed(rows, "statistic", "<b>"), "it has a statistic '<b>'"),
+    "a repeated row": (lambda rows: pa.concat_tables([rows, rows.slice(4, 1)]), ONCE),
+    "rows in another order": (lambda rows: rows.take(pa.array([1, 0, *range(2, len(rows))])), ONCE),
+    "repeated cells": (lambda rows: pa.concat_tables([rows, changed(rows, "value", 1.0, None)]), ONCE),
+    "columns in another order": (lambda rows: rows.select(rows.column_names[::-1]), COLUMNS_DIFFER),
+    "values of 32 bits": (lambda rows: rows.set_column(4, "value", rows["value"].cast(pa.float32())), COLUMNS_DIFFER),
+    "no columns": (lambda rows: rows.select([]), COLUMNS_DIFFER),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_rows_that_no_network_has_are_left_out_with_the_reason(folder, name):
+    damage, reason = HOSTILE[name]
+    path = untrusted.signal_files(folder)[0]
+    path = untrusted.replaced(path, untrusted.parquet(damage(pq.read_table(path))))
+    experiment = Experiment.open(folder)
+    assert len(experiment.signal()) == 9 * 8
+    (line,) = experiment.notes
+    assert reason in line
+    assert "left out; `initbench signal` computes the signal of its cells before training again" in line
+    assert path.exists()
+    with pytest.warns(UserWarning, match=reason):
+        assert len(ib.load_signal(folder)) == 9 * 8
+    writer = Experiment.create(grid.read(folder / "grid.toml"), folder.parent)
+    assert len(writer.signal()) == 9 * 8
+    assert (folder / "set-aside" / path.name).exists()
+    assert not path.exists()
+    assert f"moved to {folder / 'set-aside'}" in writer.notes[0]
+
+
+def test_a_file_of_a_later_version_or_another_content_or_too_many_rows_is_not_read(folder, monkeypatch):
+    first = untrusted.signal_files(folder)[0]
+    store.write_rows(folder / "signal", pq.read_table(first).slice(0, 8), {}, signal.FORMAT + 1)
+    first.write_bytes(first.read_bytes() + b"x")
+    experiment = Experiment.open(folder)
+    assert len(experiment.signal()) == 9 * 8
+    lines = "\n".join(sorted(experiment.notes))
+    assert "of a later version of initbench (format 2; this one reads up to 1)" in lines
+    assert "does not match the hash in its name" in lines
+    monkeypatch.setattr(parts, "MAX_ROWS", 20)
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("its rows were read"))
+    assert Experiment.open(folder).signal().empty
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_mutated_file_yields_rows_or_a_line(folder, hook):
+    first, path = untrusted.signal_files(folder)
+    first.unlink()
+    content, rows = path.read_bytes(), pq.read_table(path)
+    experiment = Experiment.open(folder)
+    sound = 0
+    for number in range(100):
+        path = untrusted.replaced(path, mutate.part(number, content, rows))
+        experiment.notes.clear()
+        with limited():
+            table = experiment.signal()
+        assert len(experiment.notes) == 1 or table["cell"].nunique() <= 9
+        assert not table.duplicated([*COLUMNS[:4]]).any()
+        assert all(line.isprintable() for line in experiment.notes)
+        sound += not experiment.notes
+    assert 0 < sound < 100
+
+
+def test_nothing_is_written_through_a_link(folder, tmp_path):
+    (folder / "signal").rename(tmp_path / "elsewhere")
+    (folder / "signal").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="signal: is a symbolic link"):
+        signal.write(folder, pq.read_table(tmp_path / "elsewhere"), {})
+    with pytest.raises(UserError, match="signal: is a symbolic link"):
+        Experiment.create(grid.read(folder / "grid.toml"), folder.parent)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Verifying and merging
+
+
+def with_rows(folder, change, metadata=None):
+    """Replace the first file by one with changed rows, or add one beside it."""
+    file = next(signal.read(folder, []))
+    signal.write(folder, change(file.table), file.metadata if metadata is None else metadata)
+    return file
+
+
+def test_verify_reports_values_that_no_network_has_and_files_that_disagree(folder):
+    assert verify.check(Experiment.open(folder)).problems == []
+    rows = next(signal.read(folder, [])).table
+    at = rows["statistic"].to_pylist().index("dead_share")
+    for damage, reason in (
+        (changed(rows, "value", 1.5, at), "dead_share has impossible values"),
+        (changed(rows, "value", -0.5, at), "dead_share has impossible values"),
+        (rows.filter(pa.array(rows["layer"].to_numpy() > 0)), "a cell lacks a layer"),
+    ):
+        assert signal.problems(damage) == [reason]
+    half = rows.slice(0, 8)
+    other = changed(half, "value", 0.25, None)
+    assert {*verify.check(Experiment.open(folder)).signal} == {*ib.load_signal(folder)["cell"]}
+    signal.write(folder, half, untrusted.ENVIRONMENT | {"bits": "exact"})  # the same again
+    assert verify.check(Experiment.open(folder)).problems == []
+    signal.write(folder, other, untrusted.ENVIRONMENT | {"torch": "1"})  # another machine may round otherwise
+    assert verify.check(Experiment.open(folder)).problems == []
+    signal.write(folder, other, untrusted.ENVIRONMENT)
+    lines = verify.check(Experiment.open(folder)).problems
+    assert lines
+    assert all(f"cell {half['cell'][0]} has another signal in" in line for line in lines)
+
+
+def test_a_merge_takes_each_cells_signal_from_the_experiment_whose_rows_it_keeps(folder, tmp_path):
+    left = folder
+    right = shutil.copytree(folder, tmp_path / "right" / "made")
+    for path in untrusted.signal_files(right):  # other values, in one file more
+        rows = changed(pq.read_table(path), "value", 0.25, None)
+        path.unlink()
+        signal.write(right, rows, untrusted.ENVIRONMENT)
+        signal.write(right, rows.slice(0, 16), untrusted.ENVIRONMENT)
+    gone = untrusted.part_files(left)[0]  # its cells' rows are kept from the right
+    from_right = set(pq.read_table(gone)["cell"].to_pylist())
+    gone.unlink()
+    merged, lines = merge_experiments([left, right], tmp_path / "both")
+    table = merged.signal()
+    expected = ib.load_signal(left)
+    expected.loc[expected["cell"].isin(from_right), "value"] = 0.25
+    pd.testing.assert_frame_equal(table, expected, check_exact=True)
+    assert sum(len(file.table) for file in merged.signal_files()) == len(table)  # each row once
+    assert len(lines) == 18
+    assert f"its signal differs in {left}, which is kept, and {right}" in "\n".join(lines)
+    assert f"its signal differs in {right}, which is kept, and {left}" in "\n".join(lines)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The key `diagnostics`
+
+
+@pytest.mark.filterwarnings("ignore:Seeds were added")
+def test_cells_that_are_trained_are_not_trained_again_for_their_signal(tmp_path, monkeypatch):
+    tasks = []
+    made_up.instantly(monkeypatch, tasks.append)
+    monkeypatch.setattr("initbench.reporting.page.render", lambda *_: "a report")
+    monkeypatch.setattr("initbench.reporting.terminal.summary_table", lambda *_: None)
+    path = tmp_path / "made-up.toml"
+    path.write_text(made_up.GRID)
+    without = ib.run(path, results=tmp_path, overrides={"diagnostics": False})
+    assert without.signal.empty
+    assert not (without.folder / "signal").exists()
+    assert "diagnostics = false" in (without.folder / "grid.toml").read_text()
+    assert not any("diagnostics" in task for task in tasks)
+    trained = len(tasks)
+    again = ib.run(path, results=tmp_path)
+    assert len(tasks) == trained
+    assert again.signal.empty
+    assert len(Experiment.open(again.folder).without_signal()) == made_up.CELLS
+    more = ib.run(path, results=tmp_path, overrides={"seed": 3})
+    assert more.signal["cell"].nunique() == len(more.frame) / 3 - made_up.CELLS == 4
+
+
+def test_diagnostics_is_declared_at_the_top_changes_no_cell_and_a_merge_keeps_it_where_all_have_it(tmp_path):
+    text = '[grid]\ninitializer = ["zeros"]\n'
+    on, off = grid.parse(text), grid.parse("diagnostics = false\n" + text)
+    assert (on.diagnostics, off.diagnostics) == (True, False)
+    assert [cell.id for cell in on.cells()] == [cell.id for cell in off.cells()]
+    written = gridfile.to_toml("x", off.axes, off.sources, diagnostics=False)
+    assert not grid.parse(written).diagnostics
+    for value in ("yes", 1, [True, False], "false"):
+        with pytest.raises(UserError, match=r"diagnostics = .* is not allowed; allowed: true or false"):
+            grid.parse(text, overrides={"diagnostics": value})
+    with pytest.raises(UserError, match=r"training\.diagnostics: does not belong here; allowed: at the top"):
+        grid.parse(text + "[training]\ndiagnostics = false\n")
+    folders = [
+        Experiment.create(grid.parse(f"name = 'g'\ndiagnostics = {value}\n{text}"), tmp_path / value / name).folder
+        for value, name in (("false", "a"), ("false", "b"), ("true", "a"))
+    ]
+    assert not merge_experiments(folders[:2], tmp_path / "off")[0].grid.diagnostics
+    assert merge_experiments(folders[1:], tmp_path / "on")[0].grid.diagnostics
+
+
+@exact
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["built-in", "plugin"], indirect=True)
+def test_the_signal_changes_no_bit_of_a_result(trained, grid_file, tmp_path):
+    """The parts of an experiment with it and of one without it are the same files."""
+    folder, frame = trained
+    overrides = {"diagnostics": False}
+    without = ib.run(grid_file, results=tmp_path / "off", workers=1, overrides=overrides, allow_plugins=True)
+    pd.testing.assert_frame_equal(without.frame, frame, check_exact=True)
+    assert store.ids(without.folder, "parts") == store.ids(folder, "parts") != []
+    assert without.signal.empty
+    assert ib.load_signal(folder)["cell"].nunique() == frame["cell"].nunique()
