@@ -191,11 +191,12 @@ def problems(rows: pa.Table) -> list[str]:
     return lines
 
 
-def frame(cells: Sequence[Cell], tables: Iterable[pa.Table]) -> "pd.DataFrame":
+def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], only: Collection[str] | None = None) -> "pd.DataFrame":
     """Return the signal table of these cells, in their order, by epoch, layer and statistic, from tables of files.
 
-    Rows of other cells and repeated rows are dropped. Columns are as in the tidy table (`results.table.frame`): up to
-    `MAX_PLAIN_ROWS` rows `str`, `int64` and `float64`; beyond, strings are categorical, and integers `int32`.
+    `only` are the statistics that are read; default all. Rows of other cells and repeated rows are dropped. Columns are
+    as in the tidy table (`results.table.frame`): up to `MAX_PLAIN_ROWS` rows `str`, `int64` and `float64`; beyond,
+    strings are categorical, and integers `int32`.
     """
     import pandas as pd
 
@@ -203,26 +204,31 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table]) -> "pd.DataFrame":
     index_of = {cell: index for index, cell in enumerate(ids)}
     keys, values = array("q"), array("d")  # they grow, as those of the tidy table do
     epochs, layers, statistics = MAX_EPOCHS + 1, MAX_LAYERS + 1, len(STATISTICS)
-    for rows in tables:
+    wanted = pa.array(STATISTICS if only is None else only, pa.string())
+    for file in tables:
+        rows = file if only is None else file.filter(pc.is_in(file["statistic"], wanted))
         names, code = encoded(rows["cell"])
         cell = np.array([index_of.get(name, -1) for name in names], np.int64)[code]
         key = cell * (epochs * layers * statistics) + _keys(rows)
         known = cell >= 0
         keys.frombytes(key[known].tobytes())
         values.frombytes(rows["value"].to_numpy()[known].tobytes())
-    key = np.frombuffer(keys, np.int64)
+    key, value = np.frombuffer(keys, np.int64), np.frombuffer(values, float)
+    del keys, values
     order = np.argsort(key, kind="stable")  # of repeated rows the first one comes first
-    key = key[order]
+    key, value = key[order], value[order]
+    del order
     first = np.diff(key, prepend=-1) != 0
-    order, key = order[first], key[first]
-    plain = len(order) <= MAX_PLAIN_ROWS
-    columns: dict[str, Any] = dict.fromkeys(COLUMNS)
-    columns["value"] = np.frombuffer(values, float)[order]
-    key, code = np.divmod(key, statistics)
-    columns["statistic"] = strings(code.astype(np.int8), STATISTICS, plain)
-    key, layer = np.divmod(key, layers)
-    cell, epoch = np.divmod(key, epochs)
-    columns["cell"] = strings(cell.astype(np.int32), ids, plain)
-    for name, column in (("epoch", epoch), ("layer", layer)):
-        columns[name] = column if plain else column.astype(np.int32)
+    if not first.all():
+        key, value = key[first], value[first]
+    plain = len(key) <= MAX_PLAIN_ROWS
+    columns: dict[str, Any] = {**dict.fromkeys(COLUMNS), "value": value}
+    integer = np.int64 if plain else np.int32
+    columns["statistic"] = strings((key % statistics).astype(np.int8), STATISTICS, plain)
+    key //= statistics
+    columns["layer"] = (key % layers).astype(integer)
+    key //= layers
+    columns["epoch"] = (key % epochs).astype(integer)
+    key //= epochs
+    columns["cell"] = strings(key.astype(np.int32), ids, plain)
     return pd.DataFrame(columns, copy=False)

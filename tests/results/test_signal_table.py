@@ -80,6 +80,9 @@ def test_a_table_is_in_the_grids_order_by_epoch_layer_and_statistic_and_has_each
     table = signal.frame(asked, (file.table for file in files))
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
     assert [*map(str, table.dtypes)] == ["str", "int64", "int64", "str", "float64"]
+    some = signal.frame(asked, (file.table for file in files), ["dead_share", "correlation"])
+    chosen = table["statistic"].isin(["dead_share", "correlation"])
+    pd.testing.assert_frame_equal(some, table[chosen].reset_index(drop=True), check_exact=True)
     monkeypatch.setattr(signal, "MAX_PLAIN_ROWS", 100)
     long = signal.frame(asked, (file.table for file in files))
     assert [*map(str, long.dtypes)] == ["category", "int32", "int32", "category", "float64"]
