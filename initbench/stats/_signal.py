@@ -44,7 +44,7 @@ SCALARS = (*READ, *((name, "network") for name in DERIVED))
 
 # What stands out: see `signal_findings`.
 SATURATED, SATURATED_HALF_ZERO = 0.5, 0.9
-DEAD = 0.1
+DEAD = 0.25
 FACTOR = 100.0
 COLLAPSED = 0.95
 ONE_DIMENSION = 1.01
@@ -203,12 +203,14 @@ def signal_findings(signal: pd.DataFrame, frame: pd.DataFrame, combination: Sequ
     - `finding`: one of
 
       - `not_finite`: the second moment of the pre-activations of a layer is infinite or NaN (the first such layer).
+      - `zero_signal`: every unit of a hidden layer is zero for every image (the first such layer). The three next are
+        left out then.
       - `saturated`: at least 50% of the entries of a hidden layer are saturated (the layer with most). Of relu, whose
         derivative is zero on half of the line, 90%.
-      - `saturated_outputs`: the same of the output.
-      - `dead`: at least 10% of the units of a hidden layer are zero for every image (the layer with most).
-      - `one_dimension`: the representations of a hidden layer have an effective rank of at most 1.01, or 0: all units
-        compute the same but for a factor, as with constant weights (the first such layer).
+      - `dead`: at least 25% of the units of a hidden layer are zero for every image (the layer with most).
+      - `one_dimension`: the representations of a hidden layer have an effective rank of at most 1.01: all units compute
+        the same but for a factor, as with constant weights (the first such layer).
+      - `saturated_outputs`: as `saturated`, of the output.
       - `collapsed`: the mean correlation of two images is at least 0.95 in the last hidden layer, and below in the
         input.
       - `vanishing_signal`, `exploding_signal`: the second moment of the pre-activations of the last hidden layer is at
@@ -277,10 +279,15 @@ def _findings(rows: pd.DataFrame, functions: Mapping[str, str]) -> list[tuple[An
         name: SATURATED_HALF_ZERO if function.partition("(")[0] in HALF_ZERO else SATURATED
         for name, function in functions.items()
     }
-    most("saturated", "saturated_share", hidden, limits.get("activation", SATURATED))
-    most("saturated_outputs", "saturated_share", range(depth, depth + 1), limits.get("output_activation", SATURATED))
-    most("dead", "dead_share", hidden, DEAD)
-    first("one_dimension", "effective_rank", hidden, ONE_DIMENSION)
+    silent = [layer for layer in hidden if value("dead_share", layer) == 1]
+    if silent:
+        add("zero_signal", "dead_share", silent[0], 1.0, 1.0)
+    else:
+        most("saturated", "saturated_share", hidden, limits.get("activation", SATURATED))
+        most("dead", "dead_share", hidden, DEAD)
+        first("one_dimension", "effective_rank", hidden, ONE_DIMENSION)
+    outputs = range(depth, depth + 1)
+    most("saturated_outputs", "saturated_share", outputs, limits.get("output_activation", SATURATED))
     of_images = value("correlation", 0)
     if depth > 1 and value("correlation", last) >= COLLAPSED > of_images:
         add("collapsed", "correlation", last, value("correlation", last), of_images)

@@ -79,7 +79,8 @@ def test_findings_are_what_is_beyond_a_limit_and_nothing_else():
     changes = {
         "sound": {},
         "large": {(1, "saturated_share"): 0.7, (2, "saturated_share"): 0.97, (3, "saturated_share"): 0.6},
-        "zeros": {(1, q): 0, (2, q): 0, (1, g): 0, (2, g): 0, (1, "effective_rank"): 0, (2, "effective_rank"): 0},
+        "zeros": {(1, q): 0, (1, g): 0, (2, g): 0, (1, "effective_rank"): 0, (1, "dead_share"): 1},
+        "ones": {(1, "effective_rank"): 1, (2, "effective_rank"): 1.0001},
         "shrinks": {(2, q): 0.01, (1, "gradient_ratio"): 1e-4},
         "grows": {(2, q): 1e4, (1, "gradient_ratio"): 1e4, (2, "dead_share"): 0.3},
         "aligned": {(2, c): 0.96},
@@ -93,8 +94,9 @@ def test_findings_are_what_is_beyond_a_limit_and_nothing_else():
     assert [tuple(row) for row in table[columns].itertuples(index=False)] == [
         ("large", "saturated", 2, 0.97),
         ("large", "saturated_outputs", 3, 0.6),
-        ("zeros", "one_dimension", 1, 0),
+        ("zeros", "zero_signal", 1, 1),
         ("zeros", "zero_gradient", 1, 0),
+        ("ones", "one_dimension", 1, 1),
         ("shrinks", "vanishing_signal", 2, 0.01),
         ("shrinks", "vanishing_gradient", 1, 1e-4),
         ("grows", "dead", 2, 0.3),
