@@ -45,9 +45,10 @@ SHORT = {
 # What a finding of `stats.signal_findings` is, in the words of the page.
 FINDINGS = {
     "not_finite": "Pre-activations are not finite",
+    "zero_signal": "Every unit of a hidden layer is zero for every image",
     "saturated": "At least half of a hidden layer is saturated (of relu 90%)",
     "saturated_outputs": "At least half of the outputs are saturated",
-    "dead": "At least 10% of the units of a hidden layer are dead",
+    "dead": "At least a quarter of the units of a hidden layer is dead",
     "one_dimension": "All units of a hidden layer compute the same but for a factor",
     "collapsed": "All images look alike in the last hidden layer (a correlation of 0.95 or more)",
     "vanishing_signal": "The signal vanishes: by a factor of 100 or more",
