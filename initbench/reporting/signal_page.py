@@ -46,7 +46,7 @@ SHORT = {
 FINDINGS = {
     "not_finite": "Pre-activations are not finite",
     "zero_signal": "Every unit of a hidden layer is zero for every image",
-    "saturated": "At least half of a hidden layer is saturated (of relu 90%)",
+    "saturated": "At least half of a hidden layer is saturated (of relu and own functions 90%)",
     "saturated_outputs": "At least half of the outputs are saturated",
     "dead": "At least a quarter of the units of a hidden layer is dead",
     "one_dimension": "All units of a hidden layer compute the same but for a factor",

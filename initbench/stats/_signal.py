@@ -206,7 +206,7 @@ def signal_findings(signal: pd.DataFrame, frame: pd.DataFrame, combination: Sequ
       - `zero_signal`: every unit of a hidden layer is zero for every image (the first such layer). The three next are
         left out then.
       - `saturated`: at least 50% of the entries of a hidden layer are saturated (the layer with most). Of relu, whose
-        derivative is zero on half of the line, 90%.
+        derivative is zero on half of the line, 90%; so also of own activations and models, which may have one.
       - `dead`: at least 25% of the units of a hidden layer are zero for every image (the layer with most).
       - `one_dimension`: the representations of a hidden layer have an effective rank of at most 1.01: all units compute
         the same but for a factor, as with constant weights (the first such layer).
@@ -229,13 +229,13 @@ def signal_findings(signal: pd.DataFrame, frame: pd.DataFrame, combination: Sequ
     """
     profile = signal_profile(signal, frame, combination)
     keys = [*combination_of(frame, combination), "initializer"]
-    activations = [name for name in ("activation", "output_activation") if name in frame]
+    functions_of = [name for name in ("activation", "output_activation", "model") if name in frame]
     cells = frame.drop_duplicates("cell").drop_duplicates(keys)
-    settings = cells[keys].astype(str).assign(**{f"_{name}": cells[name].astype(str) for name in activations})
+    settings = cells[keys].astype(str).assign(**{f"_{name}": cells[name].astype(str) for name in functions_of})
     by_name = {tuple(row[: len(keys)]): row[len(keys) :] for row in settings.itertuples(index=False, name=None)}
     records: list[tuple[Any, ...]] = []
     for names, rows in profile.groupby(keys, sort=False, dropna=False, observed=True):
-        functions = dict(zip(activations, by_name[tuple(map(str, names))], strict=True))
+        functions = dict(zip(functions_of, by_name[tuple(map(str, names))], strict=True))
         records += [(*names, *finding) for finding in _findings(rows, functions)]
     return pd.DataFrame(records, columns=[*keys, *FINDINGS])
 
@@ -276,14 +276,15 @@ def _findings(rows: pd.DataFrame, functions: Mapping[str, str]) -> list[tuple[An
     if overflown:
         add("not_finite", q, overflown[0], value(q, overflown[0]), math.nan)
     limits = {
-        name: SATURATED_HALF_ZERO if function.partition("(")[0] in HALF_ZERO else SATURATED
+        name: SATURATED_HALF_ZERO if function.partition("(")[0] in HALF_ZERO or "@" in function else SATURATED
         for name, function in functions.items()
     }
     silent = [layer for layer in hidden if value("dead_share", layer) == 1]
     if silent:
         add("zero_signal", "dead_share", silent[0], 1.0, 1.0)
     else:
-        most("saturated", "saturated_share", hidden, limits.get("activation", SATURATED))
+        limit = max(limits.get(name, SATURATED) for name in ("activation", "model"))
+        most("saturated", "saturated_share", hidden, limit)
         most("dead", "dead_share", hidden, DEAD)
         first("one_dimension", "effective_rank", hidden, ONE_DIMENSION)
     outputs = range(depth, depth + 1)

@@ -107,8 +107,12 @@ def test_findings_are_what_is_beyond_a_limit_and_nothing_else():
     ]
     assert (table["seeds"] == 3).all()
     assert table.set_index("finding").loc["collapsed", "reference"] == 0.4
-    rectified = stats.signal_findings(signal, frame.assign(activation="relu", output_activation="relu"), [])
-    assert rectified.loc[rectified["initializer"] == "large", "value"].tolist() == [0.97]  # half of them always are
+    at_half = signal.replace({"value": {0.97: 0.6}})
+    for functions in ({"activation": "relu"}, {"activation": "own@abcdef"}, {"model": "own@abcdef"}):
+        changed = frame.assign(output_activation="relu").assign(**functions)
+        for table, large in ((signal, [0.97]), (at_half, [])):  # half of them always are
+            rectified = stats.signal_findings(table, changed, [])
+            assert rectified.loc[rectified["initializer"] == "large", "value"].tolist() == large
 
 
 def test_the_correlation_is_spearmans_averaged_over_combinations_of_the_cells_that_are_finite():
