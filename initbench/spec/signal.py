@@ -43,7 +43,7 @@ images, and `jacobian_condition`, the median over them of largest / smallest (Sa
 A singular value below the rounding of the largest (by the machine epsilon times their number) is 0.
 
 Of the last hidden layer, by `initbench signal` alone: the same of its Jacobian ∂z_{L−1}/∂x `[units, inputs]`, at the
-first 2 images. All its singular values are computed where no hidden layer is wider than 512, or where they are
+first image. All its singular values are computed where no hidden layer is wider than 512, or where they are
 requested; elsewhere `jacobian_largest` and `jacobian_mean_square` are estimated, within 1% and 3%, and the others left
 out (`initbench.training.signal.spectra`).
 
@@ -75,7 +75,7 @@ COLUMNS = ("cell", "epoch", "layer", "statistic", "value")
 IMAGES = 256  # how many images the signal is computed on
 JACOBIAN_IMAGES = 8  # of how many of these the Jacobian
 
-HIDDEN_JACOBIAN_IMAGES = 2  # and of how many that of the last hidden layer
+HIDDEN_JACOBIAN_IMAGES = 1  # and of how many that of the last hidden layer
 MAX_FULL_WIDTH = 512  # up to this width all singular values of the latter are computed
 
 # Of a network whose layers are computed one by one, the first ones are kept in this many bytes of memory.

@@ -40,7 +40,7 @@ def last_hidden(cell: Cell, depth: int, parameters: LayerParameters, seen: Image
     passes = _Passes(cell, depth - 1, parameters, torch.from_numpy(seen.values[:HIDDEN_JACOBIAN_IMAGES]))
     with np.errstate(all="ignore"):
         if full or max(cell.widths) <= MAX_FULL_WIDTH:
-            values = statistics.jacobian(singular_values(passes.forward(None).numpy()))
+            values = statistics.jacobian(singular_values(passes.jacobians().numpy()))
         else:
             values = estimates(passes)
     return {(depth - 1, name): value for name, value in values.items()}
@@ -54,6 +54,7 @@ class _Passes:
         self._activated = partial(activated, cell.activation)
         self._derivatives: list[Tensor] = []  # of each layer but the last, [images, 1, units]
         self.count, self.inputs = images.shape
+        self._units = cell.widths[-1]
 
     def forward(self, directions: Tensor | None) -> Tensor:
         """Return (J V)ᵀ at each image, `[images, directions, units]`, from Vᵀ `[images or 1, directions, inputs]`.
@@ -67,20 +68,32 @@ class _Passes:
             if layer == 0:
                 T = W[None] if directions is None else directions @ W
             else:
-                T = _product(T * self._derivatives[layer - 1], W)
+                T = _product(T.mul_(self._derivatives[layer - 1]) if layer > 1 else T * self._derivatives[0], W)
             if is_first and layer < self._hidden - 1:
                 a, derivative = self._activated(torch.addmm(b, a, W))
                 self._derivatives.append(derivative[:, None])
         return T.expand(self.count, *T.shape[1:])
 
-    def backward(self, directions: Tensor) -> Tensor:
-        """Return (Jᵀ U)ᵀ at each image, from Uᵀ `[images, directions, units]`."""
+    def backward(self, directions: Tensor | None) -> Tensor:
+        """Return (Jᵀ U)ᵀ at each image, `[images, directions, inputs]`, from Uᵀ `[images, directions, units]`.
+
+        With None, the directions are those of the units. It comes after a pass forward.
+        """
+        T = directions
         for layer in range(self._hidden - 1, -1, -1):
             W = torch.from_numpy(self._parameters(layer)[0])
-            directions = _product(directions, W.T)
+            T = W.T[None] if T is None else _product(T, W.T)
             if layer:
-                directions = directions * self._derivatives[layer - 1]
-        return directions
+                T = T * self._derivatives[layer - 1]
+        assert T is not None
+        return T.expand(self.count, *T.shape[1:])
+
+    def jacobians(self) -> Tensor:
+        """Return J at each image, or Jᵀ, by the pass that has fewer directions: `[images, units, inputs]`."""
+        if self._units >= self.inputs:
+            return self.forward(None)
+        self.forward(self._images.new_zeros(1, 1, self.inputs))
+        return self.backward(None)
 
 
 def _product(rows: Tensor, W: Tensor) -> Tensor:
