@@ -54,15 +54,14 @@ def main(rounds: int = 3) -> None:
         seconds["products"].append(_seconds(passes))
         for cell in cells:
             seconds[cell.initializer].append(_seconds(lambda cell=cell: record.initial([cell], data)))
-            parameters = StreamedParameters(cell, layers, data.read)
-            weights[cell.initializer].append(_seconds(lambda: [parameters(layer) for layer in range(len(layers))]))
+            weights[cell.initializer].append(_seconds(lambda cell=cell: _all_weights(cell, layers)))
     products = statistics.median(seconds.pop("products"))
     print(f"products of one network: {products:.2f} s")
     total = 0.0
     for name, times in seconds.items():
-        total += statistics.median(times)
-        part = statistics.median(weights[name])
-        print(f"{name:32}{statistics.median(times):6.2f} s, weights {part:5.2f} s, {statistics.median(times) / products:4.1f} times")
+        whole, part = statistics.median(times), statistics.median(weights[name])
+        total += whole
+        print(f"{name:32}{whole:6.2f} s, weights {part:5.2f} s, {whole / products:4.1f} times")
     print(f"all: {total:.1f} s, products {len(seconds) * products:.1f} s: {total / len(seconds) / products:.2f} times")
 
 
@@ -83,6 +82,12 @@ class Products:
         for a, W in zip(reversed(self._inputs), reversed(self._weights), strict=True):
             a.T @ G
             G = G @ W.T
+
+
+def _all_weights(cell: Cell, layers: tuple[tuple[int, int], ...]) -> None:
+    parameters = StreamedParameters(cell, layers)
+    for layer in range(len(layers)):
+        parameters(layer)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -61,18 +61,24 @@ class _Passes:
 
         With None, the directions are those of the inputs. The first pass computes the activations too.
         """
-        a = self._images
-        is_first = not self._derivatives
+        is_first, a = not self._derivatives, self._images
         for layer in range(self._hidden):
             W, b = map(torch.from_numpy, self._parameters(layer))
             if layer == 0:
                 T = W[None] if directions is None else directions @ W
             else:
-                T = _product(T.mul_(self._derivatives[layer - 1]) if layer > 1 else T * self._derivatives[0], W)
-            if is_first and layer < self._hidden - 1:
-                a, derivative = self._activated(torch.addmm(b, a, W))
-                self._derivatives.append(derivative[:, None])
+                T = _product(T * self._derivatives[layer - 1], W)
+            if is_first:
+                a = self._activate(layer, a, W, b)
         return T.expand(self.count, *T.shape[1:])
+
+    def _activate(self, layer: int, a: Tensor, W: Tensor, b: Tensor) -> Tensor:
+        """Return the activations of a layer, and keep their derivatives, unless it is the last one."""
+        if layer == self._hidden - 1:
+            return a
+        a, derivative = self._activated(torch.addmm(b, a, W))
+        self._derivatives.append(derivative[:, None])
+        return a
 
     def backward(self, directions: Tensor | None) -> Tensor:
         """Return (Jᵀ U)ᵀ at each image, `[images, directions, inputs]`, from Uᵀ `[images, directions, units]`.
@@ -92,7 +98,9 @@ class _Passes:
         """Return J at each image, or Jᵀ, by the pass that has fewer directions: `[images, units, inputs]`."""
         if self._units >= self.inputs:
             return self.forward(None)
-        self.forward(self._images.new_zeros(1, 1, self.inputs))
+        a = self._images
+        for layer in range(self._hidden):
+            a = self._activate(layer, a, *map(torch.from_numpy, self._parameters(layer)))
         return self.backward(None)
 
 

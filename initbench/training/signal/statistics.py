@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.linalg.blas import dsyrk
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from initbench.spec.signal import SATURATED
@@ -43,7 +45,7 @@ def moments(prefix: str, values: Array) -> dict[str, float]:
 def _mean_and_variance(flat: Array) -> tuple[float, float]:
     squares, means, counts = 0.0, [], []  # of each block
     for block in _blocks(flat):
-        means.append(block.mean())
+        means.append(np.add.reduce(block) / len(block))  # half of the time of `mean`
         deviations = block - means[-1]
         squares += float(deviations @ deviations)
         counts.append(len(block))
@@ -145,10 +147,13 @@ def spectral_norm(weights: Array) -> float:
     """
     if not np.isfinite(weights).all():
         return math.nan
-    scale = float(np.abs(weights).max(initial=0))
-    if min(weights.shape) <= MAX_EXACT or scale == 0:
+    scale = float(max(weights.max(initial=0), -weights.min(initial=0)))
+    if scale == 0:
+        return 0.0
+    if min(weights.shape) <= MAX_EXACT:
         return math.sqrt(max(gram_eigenvalues(weights)[-1], 0))
-    matrix = weights / weights.dtype.type(scale)  # squares stay within float32
+    scale = scale if not 1e-6 < scale < 1e6 else 1.0
+    matrix = weights if scale == 1 else weights / weights.dtype.type(scale)  # squares stay within float32
     matrix = matrix if matrix.shape[0] < matrix.shape[1] else matrix.T
     size = len(matrix)
     gram = LinearOperator((size, size), lambda x: matrix @ (x @ matrix), dtype=matrix.dtype)
@@ -166,11 +171,12 @@ def gram_eigenvalues(matrix: Array) -> Array:
     Computed in float64: for matrices of float32 the eigenvalues that lose all their digits are below rounding anyway,
     and it takes a fifth of the time of a singular value decomposition. NaN if an entry is not finite.
     """
-    exact = matrix.astype(np.float64)
-    gram = exact @ exact.T if exact.shape[0] < exact.shape[1] else exact.T @ exact
+    exact = np.ascontiguousarray(matrix, np.float64)
+    rows = exact.shape[0] < exact.shape[1]
+    gram = dsyrk(1.0, exact.T, trans=rows)  # the upper triangle alone, in half of the operations
     if not np.isfinite(gram).all():
         return np.full(len(gram), np.nan)
-    eigenvalues: Array = np.linalg.eigvalsh(gram)
+    eigenvalues: Array = torch.linalg.eigvalsh(torch.from_numpy(gram.T), UPLO="L").numpy()
     return eigenvalues
 
 
