@@ -1,16 +1,18 @@
 """The signal before training as a page of its own, and as tables for the terminal: what `initbench signal` shows."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from initbench import stats
+from initbench.data.datasets import Source
 from initbench.reporting import names, numbers
 from initbench.reporting.evidence import combination_of
 from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
+from initbench.reporting.predictions import predictions
 from initbench.spec.cell import OF_TRAINING, Cell
 from initbench.spec.grid import Grid
 
@@ -61,11 +63,16 @@ FINDINGS = {
 
 @dataclass(frozen=True)
 class Combination:
-    """The signal of one combination: its title, its rows of `stats.signal_profile`, and its findings, in sentences."""
+    """The signal of one combination.
+
+    Its title, its rows of `stats.signal_profile`, its findings in sentences, a cell of each initializer, and the data.
+    """
 
     title: str
     profile: pd.DataFrame
     findings: Sequence[str]
+    cells: Mapping[str, Cell]
+    source: Source
 
     @property
     def initializers(self) -> list[str]:
@@ -101,6 +108,7 @@ def combinations(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid) -> lis
     settings = settings[settings["cell"].isin(set(signal["cell"]))]
     if settings.empty:
         return []
+    by_id = {cell.id: cell for cell in alike.values()}
     digits = names.digits_of(name for setting in names.FUNCTIONS for name in grid.axes[setting])
     frame = names.show_datasets(names.shorten_functions(settings, digits), names.datasets(grid.sources))
     keys = [setting for setting in combination_of(grid) if setting not in OF_TRAINING]
@@ -112,7 +120,13 @@ def combinations(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid) -> lis
         for key in keys:
             own = own[own[key] == rows[key].iloc[0]]
         title = names.title(keys, rows.iloc[0]) if keys else ""
-        with_signal.append(Combination(title, rows, _sentences(own)))
+        of_combination = frame
+        for key in keys:
+            of_combination = of_combination[of_combination[key] == rows[key].iloc[0]]
+        ids = zip(of_combination["initializer"], of_combination["cell"], strict=True)
+        cell_of = {str(name): by_id[cell_id] for name, cell_id in ids}
+        source = grid.sources[next(iter(cell_of.values())).dataset]
+        with_signal.append(Combination(title, rows, _sentences(own), cell_of, source))
     return with_signal
 
 
@@ -185,7 +199,8 @@ def _drawing(combination: Combination, palette: "Palette") -> "Drawing":
 
     if combination.profile["layer"].max() < 2 and len(combination.initializers) <= MAX_FIGURE_ROWS:
         return figures.pre_activations(combination.profile, palette, combination.title)
-    return figures.signal_by_layer(combination.profile, palette, combination.title)
+    predicted = predictions(combination.profile, combination.cells, combination.source)
+    return figures.signal_by_layer(combination.profile, palette, combination.title, theory=predicted)
 
 
 def print_tables(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, at_most: int = 8) -> None:

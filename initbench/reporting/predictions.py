@@ -1,0 +1,51 @@
+"""What mean-field theory predicts beside the measured signal: the dashed lines of its figures."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from initbench import theory
+from initbench.data.datasets import Source
+from initbench.spec.cell import Cell
+
+COLUMNS = ["initializer", "layer", "statistic", "value"]
+
+
+def predictions(profile: pd.DataFrame, cells: Mapping[str, Cell], source: Source) -> pd.DataFrame:
+    """Return the predictions for one combination: `initializer`, `layer`, `statistic`, `value`.
+
+    Initializers of which the theory has none are left out: see `theory.no_prediction`. It starts from the measured
+    moments and correlation of the input (layer 0), and from the measured gradient at the last layer.
+
+    Parameters
+    ----------
+    profile
+        Rows of `stats.signal_profile` of the combination.
+    cells
+        A cell of each initializer, by its name in `profile`.
+    source
+        The data set of the combination.
+    """
+    measured = profile.set_index(["initializer", "layer", "statistic"])["value"]
+    rows = []
+    for initializer, cell in cells.items():
+        if (cell.model, cell.normalization) != ("perceptron", "none"):
+            continue
+        layers = cell.layers(source.pixels, source.classes)
+
+        def value(statistic: str, layer: int, initializer: str = initializer) -> float:
+            return float(measured.get((initializer, layer, statistic), math.nan))
+
+        prediction = theory.predict(
+            cell.initializer,
+            cell.bias_initializer,
+            cell.activation,
+            layers,
+            input_second_moment=value("activation_mean", 0) ** 2 + value("activation_variance", 0),
+            input_correlation=value("correlation", 0),
+            output_gradient_norm=value("pre_activation_gradient_norm", len(layers)),
+        )
+        for statistic, values in prediction._asdict().items() if prediction else ():
+            rows += [(initializer, layer, statistic, float(v)) for layer, v in enumerate(values, start=1)]
+    return pd.DataFrame(rows, columns=COLUMNS)
