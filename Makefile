@@ -101,6 +101,7 @@ scaling: $(DEV)
 docs: $(DEV)
 	$(BIN)/python -m tools.make_initializers_page
 	$(BIN)/python -m tools.make_models_page
+	$(BIN)/python -m tools.make_signal_page
 	$(BIN)/python -m tools.make_architecture_page
 	$(BIN)/python tools/make_example.py
 	$(BIN)/python -m tools.make_notebooks

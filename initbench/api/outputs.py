@@ -27,6 +27,7 @@ PAGE = "report.html"
 FORMS = ("svg", "pdf", "png")  # of figures
 TABLE_NAMES = (".csv", ".parquet", ".md", ".tex", ".txt")
 LAYOUTS = ("pivot", "long")  # of the table of means
+TABLES = ("runs", "signal")  # with a row for each cell and epoch, or for each statistic of a layer
 
 
 @dataclass(frozen=True)
@@ -150,16 +151,18 @@ def write_figures(
 def write_table(experiment: Experiment, path: Path, **options: str) -> str:
     """Write what the name's ending asks for, and return how much it is, in words.
 
-    The tidy table (.csv, .parquet), the table of means (.md, .tex) or the methods as a paragraph (.txt). `options` are
-    those of `reporting.tables.markdown` and `latex`.
+    The tidy table or the signal table (.csv, .parquet), the table of means (.md, .tex) or the methods as a paragraph
+    (.txt). `options` are `table`, one of `TABLES`, and those of `reporting.tables.markdown` and `latex`.
     """
     check_table(path, options)
     if path.suffix in (".csv", ".parquet"):
+        from initbench.results import signal
         from initbench.results.table import csv_bytes
 
-        frame = experiment.frame()
+        of_signal = options.get("table") == "signal"
+        frame = experiment.signal() if of_signal else experiment.frame()
         if path.suffix == ".csv":
-            content = csv_bytes(frame)
+            content = signal.csv_bytes(frame) if of_signal else csv_bytes(frame)
         else:
             buffer = io.BytesIO()
             frame.to_parquet(buffer, index=False)
@@ -187,12 +190,12 @@ def check_table(path: Path, options: Mapping[str, str]) -> None:
     if path.suffix not in TABLE_NAMES:
         raise UserError(f"{path}: the name ends in {shown(path.suffix)}; allowed: .csv, .parquet, .md, .tex or .txt")
     for name, value in options.items():
-        endings = (".tex",) if name == "label" else (".md", ".tex")
+        endings = {"label": (".tex",), "table": (".csv", ".parquet")}.get(name, (".md", ".tex"))
         if path.suffix not in endings:
             raise UserError(
                 f"--{name}: not allowed with {path}; allowed: with a name that ends in {' or '.join(endings)}"
             )
-        allowed = {"layout": LAYOUTS, "metric": METRICS}.get(name, ())
+        allowed = {"layout": LAYOUTS, "metric": METRICS, "table": TABLES}.get(name, ())
         if allowed and value not in allowed:
             raise UserError(f"--{name} {shown(value)}: allowed: {', '.join(allowed)}{nearest(value, allowed)}")
         if name == "label" and not re.fullmatch(r"[A-Za-z0-9:._/+-]+", value):

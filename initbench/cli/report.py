@@ -69,6 +69,14 @@ def figures(
 def export(
     folder: Folder,
     out: Annotated[Path, typer.Argument(metavar="OUT.CSV|PARQUET|MD|TEX|TXT", help="The file to write.")],
+    table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="runs|signal",
+            help="In .csv and .parquet: a row for each cell and epoch (the default), or the signal in the networks, a "
+            "row for each cell, epoch, layer and statistic.",
+        ),
+    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(
@@ -96,15 +104,15 @@ def export(
 ) -> None:
     """Write an experiment's results as a table, or its methods as text.
 
-    A name in .csv or .parquet writes the tidy table, one row per cell and epoch; a name in .md or .tex the table of
-    means with their intervals, the best initializers in bold; a name in .txt a paragraph on the methods, with numbers
-    of runs and versions, for a paper.
+    A name in .csv or .parquet writes the tidy table, one row per cell and epoch, or with --table signal the signal in
+    the networks; a name in .md or .tex the table of means with their intervals, the best initializers in bold; a name
+    in .txt a paragraph on the methods, with numbers of runs and versions, for a paper.
 
     When a spreadsheet imports a CSV file, choose text for the column `cell`: some ids look like numbers.
     """
     from initbench.api import outputs, rounds
 
-    every = {"layout": layout, "metric": metric, "caption": caption, "label": label}
+    every = {"table": table, "layout": layout, "metric": metric, "caption": caption, "label": label}
     options = {name: value for name, value in every.items() if value is not None}
     outputs.check_table(out, options)
     refuse_to_overwrite(out, force)

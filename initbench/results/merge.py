@@ -137,13 +137,13 @@ def _write_parts(experiments: Sequence[Experiment], merged: Experiment) -> list[
             merged_looks += [set() for _ in range(len(merged_looks), look + 1)]
             merged_looks[look] |= merged_parts
     looks.write(merged.folder, merged_looks)
-    kept = {cell: folder for cell, (folder, _, _) in seen.items()}
-    lines += _write_signal(experiments, merged, kept, differing)
+    folder_of = {cell: folder for cell, (folder, _, _) in seen.items()}
+    lines += _write_signal(experiments, merged, folder_of, differing)
     return list(dict.fromkeys([*lines, *(note for experiment in experiments for note in experiment.notes)]))
 
 
 def _write_signal(
-    experiments: Sequence[Experiment], merged: Experiment, kept: Mapping[str, Path], differing: Collection[str]
+    experiments: Sequence[Experiment], merged: Experiment, folder_of: Mapping[str, Path], differing: Collection[str]
 ) -> list[str]:
     """Write the signal of each cell as the experiment has it whose rows are kept, by cell its folder.
 
@@ -153,7 +153,7 @@ def _write_signal(
     once = signal.Once()
     for file in merged.signal_files():  # of an earlier attempt
         once.new_rows(file.table, lambda cell: True)
-    source_of = dict(kept)
+    source_of = dict(folder_of)
     seen: dict[tuple[str, int, bytes], tuple[bytes, Path]] = {}
     lines: dict[str, str] = {}  # by cell
     for experiment in experiments:

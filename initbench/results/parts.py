@@ -41,8 +41,8 @@ def open_part(content: bytes) -> tuple[pq.ParquetFile, dict[str, str], Mapping[s
     No row is read. ValueError states why the content is not a part.
     """
     formats = ({}, *EARLIER)
-    file, metadata, found = open_file(content, FORMAT, [without(tuple(missing)) for missing in formats])
-    return file, metadata, formats[found]
+    file, metadata, which = open_file(content, FORMAT, [without(tuple(missing)) for missing in formats])
+    return file, metadata, formats[which]
 
 
 def open_file(content: bytes, latest: int, schemas: Sequence[pa.Schema]) -> tuple[pq.ParquetFile, dict[str, str], int]:
@@ -56,8 +56,8 @@ def open_file(content: bytes, latest: int, schemas: Sequence[pa.Schema]) -> tupl
     written = metadata.get(FORMAT_KEY, b"1")[:20].decode("ascii", "replace")
     if written.isdecimal() and int(written) > latest:
         raise ValueError(f"of a later version of initbench (format {written}; this one reads up to {latest})")
-    found = next((n for n, allowed in enumerate(schemas) if schema.equals(allowed)), None)
-    if found is None:
+    which = next((n for n, allowed in enumerate(schemas) if schema.equals(allowed)), None)
+    if which is None:
         raise ValueError("damaged, its columns are not those of this version or an earlier one")
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     count = max(file.metadata.num_rows, sum(group.num_rows for group in groups))
@@ -67,7 +67,7 @@ def open_file(content: bytes, latest: int, schemas: Sequence[pa.Schema]) -> tupl
     unpacked = sum(max(0, group.total_byte_size) for group in groups)
     if unpacked > MAX_FILE_BYTES + MAX_ROW_BYTES * count:
         raise ValueError(f"damaged, it claims {unpacked:,} bytes for {count:,} rows")
-    return file, _metadata(metadata.get(METADATA_KEY, b"{}")), found
+    return file, _metadata(metadata.get(METADATA_KEY, b"{}")), which
 
 
 def read_rows(file: pq.ParquetFile, columns: Sequence[str] | None, missing: Mapping[str, Any]) -> pa.Table:

@@ -141,7 +141,7 @@ class Once:
 
     def __init__(self) -> None:
         self._keys: dict[str, Any] = {}  # by cell
-        self._known: dict[bytes, Any] = {}  # the same arrays, each once: most cells have the same rows
+        self._shared: dict[bytes, Any] = {}  # the same arrays, each once: most cells have the same rows
 
     def new_rows(self, rows: pa.Table, wanted: Callable[[str], bool]) -> Any:
         """Return which rows of a file are new and of a wanted cell."""
@@ -152,7 +152,7 @@ class Once:
                 before = self._keys.get(cell)
                 new[own] = True if before is None else ~np.isin(keys[own], before)
                 union = keys[own] if before is None else np.union1d(before, keys[own])
-                self._keys[cell] = self._known.setdefault(union.tobytes(), union)
+                self._keys[cell] = self._shared.setdefault(union.tobytes(), union)
         return new
 
 
@@ -210,9 +210,9 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], only: Collection[st
         names, code = encoded(rows["cell"])
         cell = np.array([index_of.get(name, -1) for name in names], np.int64)[code]
         key = cell * (epochs * layers * statistics) + _keys(rows)
-        known = cell >= 0
-        keys.frombytes(key[known].tobytes())
-        values.frombytes(rows["value"].to_numpy()[known].tobytes())
+        is_requested = cell >= 0
+        keys.frombytes(key[is_requested].tobytes())
+        values.frombytes(rows["value"].to_numpy()[is_requested].tobytes())
     key, value = np.frombuffer(keys, np.int64), np.frombuffer(values, float)
     del keys, values
     order = np.argsort(key, kind="stable")  # of repeated rows the first one comes first
@@ -232,3 +232,8 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], only: Collection[st
     key //= epochs
     columns["cell"] = strings(key.astype(np.int32), ids, plain)
     return pd.DataFrame(columns, copy=False)
+
+
+def csv_bytes(frame: "pd.DataFrame") -> bytes:
+    """Return a signal table as the bytes of a CSV file; values that are not finite are `nan`, `inf` and `-inf`."""
+    return frame.to_csv(index=False, lineterminator="\n", na_rep="nan").encode()

@@ -310,8 +310,10 @@ def lines(experiment: Experiment, checked: CheckResult) -> Sequence[str]:
         sentences.append(f"{others:,} more stored cells are not of this grid{requested}")
     if missing > checked.earlier:
         sentences.append(f"{missing:,} cells are not trained, or no longer stored; `initbench run` trains them")
-    known = {cell.id for cell in experiment.grid.cells()} if checked.signal.keys() - checked.cells.keys() else set()
-    if strange := checked.signal.keys() - checked.cells.keys() - known:
+    grid_cells = (
+        {cell.id for cell in experiment.grid.cells()} if checked.signal.keys() - checked.cells.keys() else set()
+    )
+    if strange := checked.signal.keys() - checked.cells.keys() - grid_cells:
         sentences.append(f"the signal of {len(strange):,} more cells is not of this grid, and they are not trained")
     if unknown := sorted(name for name in own_names(experiment.grid) if not digests_in(name) & {*experiment.plugins}):
         names = ", ".join(map(shorten_digests, unknown))

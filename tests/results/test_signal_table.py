@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 
 import made_up
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import untrusted
 from cells import exact
+from command import status_of
 from watch import limited
 
 import initbench as ib
@@ -28,15 +30,15 @@ EARLIER_RUN = Path(__file__).parents[1] / "stored" / "run-of-version-1"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def synthetic(tmp_path_factory):
     """An experiment's folder with synthetic results."""
     return untrusted.made_run(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
-def folder(made, tmp_path):
+def folder(synthetic, tmp_path):
     """A copy that a test may damage."""
-    return shutil.copytree(made, tmp_path / "made")
+    return shutil.copytree(synthetic, tmp_path / "made")
 
 
 def groups_of(cells, rng):
@@ -44,15 +46,15 @@ def groups_of(cells, rng):
     rows = [(epoch, layer, name) for epoch in (0, 7) for layer in (0, 1, 2, 11) for name in STATISTICS]
     tuples, groups = [], []
     for numbers in (range(0, len(cells), 2), range(1, len(cells), 2)):
-        kept = [rows[i] for i in rng.permutation(len(rows))[:150]]
-        values = rng.standard_normal((len(numbers), len(kept)))
+        chosen_rows = [rows[i] for i in rng.permutation(len(rows))[:150]]
+        values = rng.standard_normal((len(numbers), len(chosen_rows)))
         values[rng.random(values.shape) < 0.2] = math.nan
         values[rng.random(values.shape) < 0.1] = -math.inf
-        groups.append({"cells": [*numbers], "rows": kept, "values": arrays.to_json([values])[0]})
+        groups.append({"cells": [*numbers], "rows": chosen_rows, "values": arrays.to_json([values])[0]})
         tuples += [
             (cells[n].id, *row, value)
             for n, of_n in zip(numbers, values, strict=True)
-            for row, value in zip(kept, of_n, strict=True)
+            for row, value in zip(chosen_rows, of_n, strict=True)
         ]
     return groups, tuples
 
@@ -76,15 +78,15 @@ def test_a_table_is_in_the_grids_order_by_epoch_layer_and_statistic_and_has_each
         ["cell", "epoch", "layer", "statistic"],
         key=lambda c: c.map({v: i for i, v in enumerate(ranks.get(c.name, []))}) if c.name in ranks else c,
     ).reset_index(drop=True)
-    asked = cells[:4] + cells[5:]
-    table = signal.frame(asked, (file.table for file in files))
+    requested = cells[:4] + cells[5:]
+    table = signal.frame(requested, (file.table for file in files))
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
     assert [*map(str, table.dtypes)] == ["str", "int64", "int64", "str", "float64"]
-    some = signal.frame(asked, (file.table for file in files), ["dead_share", "correlation"])
+    some = signal.frame(requested, (file.table for file in files), ["dead_share", "correlation"])
     chosen = table["statistic"].isin(["dead_share", "correlation"])
     pd.testing.assert_frame_equal(some, table[chosen].reset_index(drop=True), check_exact=True)
     monkeypatch.setattr(signal, "MAX_PLAIN_ROWS", 100)
-    long = signal.frame(asked, (file.table for file in files))
+    long = signal.frame(requested, (file.table for file in files))
     assert [*map(str, long.dtypes)] == ["category", "int32", "int32", "category", "float64"]
     pd.testing.assert_frame_equal(long.astype(table.dtypes), table, check_exact=True)
 
@@ -96,6 +98,26 @@ def test_an_experiment_without_a_signal_has_an_empty_table_of_the_same_columns(f
     assert earlier.empty
     assert earlier.dtypes.equals(table.dtypes)
     assert ib.result(folder).signal.equals(table)
+
+
+def test_the_table_is_exported_with_every_value(folder, tmp_path, capsys):
+    table = ib.load_signal(folder)
+    assert table["value"].isna().any()
+    for name, read in (("s.csv", partial(pd.read_csv, dtype={"cell": str})), ("s.parquet", pd.read_parquet)):
+        assert status_of("export", folder, tmp_path / name, "--table", "signal") == 0
+        again = read(tmp_path / name)
+        pd.testing.assert_frame_equal(again.astype(table.dtypes), table, check_exact=True)
+    assert "144 rows" in capsys.readouterr().out
+    assert status_of("export", folder, tmp_path / "s.md", "--table", "signal") == 2
+    assert "--table: not allowed with" in capsys.readouterr().err
+
+
+def test_the_page_has_the_definitions_of_the_package():
+    from tools.make_signal_page import PAGE, page
+
+    text = PAGE.read_text(encoding="utf-8")
+    assert text == page(text), "run make docs"
+    assert all(f"`{name}`" in text for name in STATISTICS)
 
 
 def test_cells_without_the_signal_before_training_are_listed(folder):
