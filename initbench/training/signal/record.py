@@ -15,6 +15,7 @@ from initbench.training.data import Data
 from initbench.training.network import Network
 from initbench.training.parameters import StreamedParameters
 from initbench.training.plain import Loop, PlainData
+from initbench.training.plugins import reason
 from initbench.training.signal import module, perceptron, spectra
 from initbench.training.signal.statistics import Signal
 
@@ -60,7 +61,7 @@ class Record:
         try:
             self.signals[n][epoch] = compute()
         except Exception as error:
-            self.reasons[f"{type(error).__name__}: {error}"] = None
+            self.reasons[reason(error)] = None
 
 
 def initial(
