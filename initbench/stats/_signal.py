@@ -52,6 +52,10 @@ ONE_DIMENSION = 1.01
 # Activations whose derivative is zero on half of the line.
 HALF_ZERO = ("relu",)
 
+JUDGED = (
+    *("pre_activation_second_moment", "saturated_share", "dead_share", "effective_rank", "correlation"),
+    *("weight_gradient_norm", "gradient_ratio"),
+)
 FINDINGS = ["finding", "statistic", "layer", "value", "reference", "seeds"]
 
 
@@ -227,7 +231,8 @@ def signal_findings(signal: pd.DataFrame, frame: pd.DataFrame, combination: Sequ
     The limits are conventions, for sentences: they are no tests, and it assumes nothing. Half of the entries of a tanh
     network are saturated where the pre-activations have a standard deviation of about 4.4.
     """
-    profile = signal_profile(signal, frame, combination)
+    check_table(signal, "signal", COLUMNS, SIGNAL)
+    profile = signal_profile(signal[signal["statistic"].isin(JUDGED)], frame, combination)
     keys = [*combination_of(frame, combination), "initializer"]
     functions_of = [name for name in ("activation", "output_activation", "model") if name in frame]
     cells = frame.drop_duplicates("cell").drop_duplicates(keys)
