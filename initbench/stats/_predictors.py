@@ -20,6 +20,7 @@ from initbench.stats.chance import Chance
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+Order = tuple[Ints, Ints, Ints]
 
 LEVEL = 1 - CONFIDENCE
 
@@ -183,24 +184,25 @@ class Design:
         means = np.empty((len(weights), len(x), len(y)))
         used = np.empty((len(x), len(y), len(self.starts)), bool)
         chunk = max(1, CHUNK // len(self.number))
+        x_orders, y_orders = [self.order(values) for values in x], [self.order(values) for values in y]
         for start in range(0, len(weights), chunk):
             part = slice(start, start + chunk)
-            of_cells = weights[part][:, self.initializer]
-            complete = [self.ranks(values, of_cells) for values in y]
+            of_cells = weights[part].T[self.initializer]
+            complete = [self.ranks(order, of_cells) for order in y_orders]
             for i, values in enumerate(x):
-                finite = ~np.isnan(values)
-                ranked = complete
+                finite, ranked = ~np.isnan(values), complete
+                of_finite = of_cells if finite.all() else of_cells * finite[:, None]
                 if not finite.all():
-                    ranked = [self.ranks(outcome, of_cells * finite) for outcome in y]
-                rx, xx, size = self.ranks(values, of_cells * finite)
+                    ranked = [self.ranks(order, of_finite) for order in y_orders]
+                rx, xx, size = self.ranks(x_orders[i], of_finite)
                 for o, (ry, yy, _) in enumerate(ranked):
-                    xy = np.add.reduceat(rx * ry, self.starts, axis=1)
+                    xy = np.add.reduceat(rx * ry, self.starts)
                     vary = (xx > VARIES * size) & (yy > VARIES * size)
                     rho = np.where(vary, xy / np.sqrt(np.where(vary, xx * yy, 1)), 0)
                     if start == 0:
-                        used[i, o] = vary[0]
-                    total = size @ used[i, o]
-                    means[part, i, o] = (rho * size) @ used[i, o] / np.where(total > 0, total, np.nan)
+                        used[i, o] = vary[:, 0]
+                    total = used[i, o] @ size
+                    means[part, i, o] = used[i, o] @ (rho * size) / np.where(total > 0, total, np.nan)
         means = np.clip(means, -1, 1)
         correlation = means[0]
         with warnings.catch_warnings():
@@ -209,29 +211,27 @@ class Design:
         half = float(stdtrit(self.count - 1, 1 - LEVEL / 2)) * error
         return correlation, np.maximum(correlation - half, -1), np.minimum(correlation + half, 1), used
 
-    def ranks(self, values: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return the centred ranks of weighted cells within their combinations, times √weight, `[samples, cells]`.
-
-        Ranks of cells that occur several times are those of as many cells. And the sums of their squares, and of the
-        weights, `[samples, combinations]`.
-        """
-        size = np.add.reduceat(weights, self.starts, axis=1)
-        ranks = self._ranks(values, weights, size) * np.sqrt(weights)
-        return ranks, np.add.reduceat(ranks**2, self.starts, axis=1), size
-
-    def _ranks(self, values: Floats, weights: Floats, size: Floats) -> Floats:
-        """Return the centred mid-ranks within combinations of weighted cells, `[samples, cells]`."""
+    def order(self, values: Floats) -> Order:
+        """Return the order of the cells by combination and value, where ties begin in it, and the tie of each cell."""
         order = np.lexsort((values, self.number))
-        ordered = values[order]
-        new = np.r_[True, (ordered[1:] != ordered[:-1]) | np.isin(np.arange(1, len(values)), self.starts)]
-        first = np.flatnonzero(new)
-        group = np.cumsum(new) - 1
-        sums = np.add.reduceat(weights[:, order], first, axis=1)
-        below = np.cumsum(sums, axis=1) - sums / 2  # of all combinations up to this one
-        before = np.cumsum(size, axis=1) - size / 2
-        ranks = np.empty_like(weights)
-        ranks[:, order] = below[:, group]
-        return ranks - np.repeat(before, self.sizes, axis=1)
+        begins = np.r_[True, values[order[1:]] != values[order[:-1]]]
+        begins[self.starts] = True
+        tie = np.empty(len(values), np.intp)
+        tie[order] = np.cumsum(begins) - 1
+        return order, np.flatnonzero(begins), tie
+
+    def ranks(self, order: Order, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the centred ranks of weighted cells within their combinations, times √weight, `[cells, samples]`.
+
+        A cell of weight 2 has the mean rank of two such cells, and of ties each has the mean rank. And the sums of
+        their squares and of the weights, `[combinations, samples]`.
+        """
+        sizes = np.add.reduceat(weights, self.starts)
+        ties = np.add.reduceat(weights[order[0]], order[1])
+        below = np.cumsum(ties, axis=0) - ties / 2  # of this combination and all before it
+        ranks = below[order[2]] - np.repeat(np.cumsum(sizes, axis=0) - sizes / 2, self.sizes, axis=0)
+        ranks *= np.sqrt(weights)
+        return ranks, np.add.reduceat(np.square(ranks), self.starts), sizes
 
     def mean_ranks(self, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Return the mean ranks of each configuration, `[values, combinations, initializers]`, and which there are.
@@ -241,9 +241,9 @@ class Design:
         weights = (~np.isnan(values)).astype(float)
         ranks = np.zeros_like(weights)
         for i, row in enumerate(values):
-            (centred,), (squares,), (size,) = self.ranks(row, weights[i, None])
-            scale = np.where(squares > VARIES * size, 1 / np.sqrt(np.maximum(squares, 1e-300)), 0)
-            ranks[i] = centred * np.repeat(scale, self.sizes)
+            centred, squares, sizes = self.ranks(self.order(row), weights[i, :, None])
+            scale = np.where(squares > VARIES * sizes, 1 / np.sqrt(np.maximum(squares, 1e-300)), 0)
+            ranks[i] = (centred * np.repeat(scale, self.sizes, axis=0))[:, 0]
         group = self.number * self.count + self.initializer
         shape = (len(values), len(self.starts), self.count)
         sums, counts = (
