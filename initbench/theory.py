@@ -246,7 +246,7 @@ def length_fluctuation(widths: Sequence[int]) -> float:
     are the widths of the layers with ReLU, in any order. Exact at every width: given |a| of the layer before, an
     activation is relu(s z), z ~ N(0, 1), whose square has mean s² / 2 and variance 5 s⁴ / 4. So the lengths of deep and
     narrow networks scatter over orders of magnitude, and the mean over networks, which He's variance keeps, is not that
-    of a typical one. M is the length of Hanin & Rolnick 2018, "How to Start Training", section 3.
+    of a typical one. Derived; M is the normalized length of Hanin & Rolnick 2018, "How to Start Training".
 
     >>> round(length_fluctuation([128] * 20), 3)
     2.152
@@ -317,6 +317,8 @@ def predict(
     >>> [f"{g:.3f}" for g in p.pre_activation_gradient_norm]
     ['1.000', '1.000', '1.000']
     """
+    require(0 <= input_second_moment < math.inf, "input_second_moment", input_second_moment, "0 or more")
+    require(-1 <= input_correlation <= 1, "input_correlation", input_correlation, "from -1 to 1")
     if no_prediction(initializer, bias_initializer, activation, layers):
         return None
     weights, biases = _layer_moments(initializer, bias_initializer, activation, tuple(layers))
@@ -488,7 +490,8 @@ def _product(function: Function, c: float, variance: float, other_variance: floa
     r_weights = weights * reach * 3 * t**2 * r / (2 * math.pi)
     values = function(std * np.outer(cosine, r)) * function(other_std * np.outer(other_cosine, r))
     if distance:  # the density at the squared distance from the origin, |crossing + r · direction|²
-        values *= np.exp(-(distance**2 + r**2) / 2 - np.outer(x0 * cosine + y0 * np.sin(theta), r))
+        squares = (x0 + np.outer(cosine, r)) ** 2 + (y0 + np.outer(np.sin(theta), r)) ** 2
+        values *= np.exp(-squares / 2)
     else:
         r_weights *= np.exp(-(r**2) / 2)
     return float(theta_weights @ values @ r_weights)

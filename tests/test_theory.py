@@ -45,7 +45,7 @@ def test_depth_scales_are_infinite_at_criticality(activation, bias_variance):
 
 
 def test_maps_of_relu_are_the_arc_cosine_kernels():
-    """Cho & Saul 2009, eq. 3 and 6, of orders 1 and 0, halved: also between unequal lengths, and near c = ±1."""
+    """Cho & Saul 2009, of orders 1 and 0, halved: also between unequal lengths, and near c = ±1."""
     for c in (-1.0, -1 + 1e-9, -0.7, 0.0, 0.3, 0.99, 1 - 1e-6, 1 - 1e-12, 1.0):
         angle = math.acos(c)
         for q, other_q in ((1.0, 1.0), (1e-8, 1e-8), (1e4, 3.0), (2e-8, 1e4)):
@@ -58,7 +58,7 @@ def test_maps_of_relu_are_the_arc_cosine_kernels():
 
 
 def test_maps_of_the_error_function_are_the_arc_sine_kernel(monkeypatch):
-    """Williams 1997, eq. 11: E[erf(u) erf(v)] = 2/π asin(2 k / √((1 + 2 q)(1 + 2 q'))), k the covariance."""
+    """Williams 1997: E[erf(u) erf(v)] = 2/π asin(2 k / √((1 + 2 q)(1 + 2 q'))), k the covariance."""
     monkeypatch.setattr(ACTIVATIONS, "_entries", dict(ACTIVATIONS._entries))
     derivative = lambda x: 2 / math.sqrt(math.pi) * np.exp(-(x**2))  # noqa: E731
 
@@ -118,7 +118,7 @@ def test_maps_of_all_activations_are_those_of_their_hermite_series(form, activat
 
 @FORMS
 def test_more_nodes_change_no_map_by_1e_6(monkeypatch, form):
-    lengths, correlations = (1e-8, 1.0, 1e4), (-0.9999, 0.5, 0.99, 1 - 1e-8)
+    lengths, correlations = (1e-8, 1.0, 1e4), (-1 + 1e-10, -0.9999, 0.5, 0.99, 1 - 1e-8)
     cases = [(q, c, mean) for q in lengths for c in correlations for mean in (0.0, 1.0) if q > 1e-8 or not mean]
 
     def maps():
@@ -186,6 +186,12 @@ def test_lengths_without_a_finite_fixed_point_vanish_or_grow():
         (lambda: theory.chi("tanh", 1.0, math.nan), "weight_variance = nan"),
         (lambda: theory.fixed_length("tanh", 1.0, -0.1), "bias_variance = -0.1"),
         (lambda: theory.length_fluctuation([5, 0]), "widths"),
+        (
+            lambda: theory.predict(
+                "zeros", "zeros", "tanh", ((2, 2),), input_second_moment=math.nan, input_correlation=0
+            ),
+            "input_second_moment = nan; allowed: 0 or more",
+        ),
     ],
 )
 def test_arguments_out_of_range_are_refused_with_what_is_allowed(call, message):

@@ -37,13 +37,17 @@ def predictions(profile: pd.DataFrame, cells: Mapping[str, Cell], source: Source
         def value(statistic: str, layer: int, initializer: str = initializer) -> float:
             return float(measured.get((initializer, layer, statistic), math.nan))
 
+        second_moment = value("activation_mean", 0) ** 2 + value("activation_variance", 0)
+        correlation = value("correlation", 0)
+        if not (math.isfinite(second_moment) and math.isfinite(correlation)):
+            continue
         prediction = theory.predict(
             cell.initializer,
             cell.bias_initializer,
             cell.activation,
             layers,
-            input_second_moment=value("activation_mean", 0) ** 2 + value("activation_variance", 0),
-            input_correlation=value("correlation", 0),
+            input_second_moment=second_moment,
+            input_correlation=min(max(correlation, -1.0), 1.0),
             output_gradient_norm=value("pre_activation_gradient_norm", len(layers)),
         )
         for statistic, values in prediction._asdict().items() if prediction else ():
