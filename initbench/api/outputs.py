@@ -63,7 +63,7 @@ def evidence_of(experiment: Experiment, frame: "pd.DataFrame") -> "Evidence | No
     """Return the derived tables of an experiment, each computed when it is first used; None without a trained cell."""
     from initbench.reporting.evidence import Evidence
 
-    return None if frame.empty else Evidence.of(frame, experiment.grid, experiment.plugins)
+    return None if frame.empty else Evidence.of(frame, experiment.grid, experiment.plugins, experiment.signal)
 
 
 def write_report(
@@ -83,6 +83,7 @@ def write_report(
     words = ["initbench", "run", presets.named_by(experiment.grid.text) or f"{experiment.grid.name}.toml"]
     command = own_functions.command(words, experiment.grid, experiment.plugins)
     rounds, seen = experiment.rounds, experiment.seeds_seen
+    evidence = evidence or evidence_of(experiment, frame)
     page = render(frame, experiment.grid, environments, command, timings, evidence, seen, rounds, experiment.plugins)
     path, content = experiment.folder / PAGE, page.encode()
     files.write_file(path, content)
@@ -123,7 +124,7 @@ def write_figures(
     from initbench.reporting.figures import Palette, save, undrawable
     from initbench.reporting.gallery import named_gallery
 
-    evidence = Evidence.of(frame, experiment.grid, experiment.plugins)
+    evidence = Evidence.of(frame, experiment.grid, experiment.plugins, experiment.signal)
     if len(evidence.shown) < len(evidence.combinations):
         experiment.notes.append(
             f"figures show the first {len(evidence.shown)} of {len(evidence.combinations)} combinations"
@@ -174,7 +175,7 @@ def write_table(experiment: Experiment, path: Path, **options: str) -> str:
 
     frame, environments = experiment.read()
     refuse_empty(frame, experiment, "describe" if path.suffix == ".txt" else "average")
-    evidence = Evidence.of(frame, experiment.grid, experiment.plugins)
+    evidence = Evidence.of(frame, experiment.grid, experiment.plugins, experiment.signal)
     if path.suffix == ".txt":
         text = methods.methods(evidence, environments, experiment.seeds_seen)
         write(path, f"{text}\n".encode())

@@ -139,7 +139,7 @@ class Result:
     def _evidence(self) -> "Evidence":
         from initbench.reporting.evidence import Evidence
 
-        return Evidence.of(self.frame, self._experiment.grid, self._experiment.plugins)
+        return Evidence.of(self.frame, self._experiment.grid, self._experiment.plugins, self._experiment.signal)
 
     def __repr__(self) -> str:
         from initbench.reporting import notebook

@@ -1,13 +1,14 @@
 """All derived tables of an experiment, computed once, for the page, the figures and the terminal."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from initbench import stats
+from initbench.registry import shorten_digests
 from initbench.reporting import names, numbers
 from initbench.reporting.cautions import chance_of
 from initbench.reporting.limits import MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
@@ -33,7 +34,8 @@ class Evidence:
 
     `combination` names the settings within whose values initializers are compared, and `selected_from` is the number of
     learning rates from which that of each initializer was selected. `own` are the own functions on the grid's axes, and
-    `networks` its networks.
+    `networks` its networks. `read_signal` returns the signal table, and is called when that is first used; `canonical`
+    has the full name of each initializer.
     """
 
     frame: pd.DataFrame
@@ -42,14 +44,27 @@ class Evidence:
     selected_from: int = 1
     own: Sequence[OwnFunction] = ()
     networks: Sequence[Network] = ()
+    read_signal: Callable[[], pd.DataFrame] = pd.DataFrame
+    canonical: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, grid: Grid, plugins: Mapping[str, StoredPlugin] | None = None) -> "Evidence":
-        """Return the evidence of an experiment's tidy table, which has at least one row, and of its plugins."""
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        grid: Grid,
+        plugins: Mapping[str, StoredPlugin] | None = None,
+        read_signal: Callable[[], pd.DataFrame] = pd.DataFrame,
+    ) -> "Evidence":
+        """Return the evidence of an experiment's tidy table, which has at least one row, its plugins and its signal."""
         digits = names.digits_of(name for setting in names.FUNCTIONS for name in grid.axes[setting])
         frame = names.show_datasets(names.shorten_functions(frame, digits), names.datasets(grid.sources))
         own, built = of_grid(grid, plugins or {}), networks_of(grid, digits)
-        return cls(frame, names.shorten_axes(grid, digits), combination_of(grid), own=own, networks=built)
+        short = names.shorten_axes(grid, digits)
+        full = grid.axes["initializer"]
+        canonical = {names.initializer(shorten_digests(name, digits)): name for name in full}
+        return cls(
+            frame, short, combination_of(grid), own=own, networks=built, read_signal=read_signal, canonical=canonical
+        )
 
     @cached_property
     def chance(self) -> Mapping[str, stats.Chance]:
@@ -204,8 +219,43 @@ class Evidence:
             return self
         chosen = at_rates(self.frame, self.combination_without_rate, self.rates, "own_best")
         return Evidence(
-            chosen, self.grid, self.combination_without_rate, len(self.grid.axes[RATE]), self.own, self.networks
+            chosen,
+            self.grid,
+            self.combination_without_rate,
+            len(self.grid.axes[RATE]),
+            self.own,
+            self.networks,
+            lambda: self.signal,
+            self.canonical,
         )
+
+    @cached_property
+    def signal(self) -> pd.DataFrame:
+        """The signal table; empty where there is none."""
+        return self.read_signal()
+
+    def profiles(self, *, trained: bool) -> dict[str, pd.DataFrame]:
+        """`stats.signal_profile` of each combination that has a signal, before or after training, by its title."""
+        if self.signal.empty:
+            return {}
+        table = self.signal.assign(epoch=(self.signal["epoch"] > 0).astype(int)) if trained else self.signal
+        table = stats.signal_profile(table, self.frame, self.combination, int(trained))
+        return {
+            names.title(self.combination, rows.iloc[0]): rows for rows in stats.by_combination(table, self.combination)
+        }
+
+    @cached_property
+    def initial_profiles(self) -> dict[str, pd.DataFrame]:
+        """`profiles` before training."""
+        return self.profiles(trained=False)
+
+    @cached_property
+    def predictors(self) -> pd.DataFrame:
+        """`stats.signal_predictors`; without a signal an empty table."""
+        if self.signal.empty:
+            return pd.DataFrame(columns=["outcome"])
+        table: pd.DataFrame = stats.signal_predictors(self.signal, self.frame, self.combination, self.chance)
+        return table
 
 
 def verdicts(frame: pd.DataFrame, grid: Grid) -> pd.DataFrame:

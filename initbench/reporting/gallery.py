@@ -1,14 +1,15 @@
 """All figures of an experiment: those of the page, and those that `initbench figures` writes."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import figures, names, numbers
+from initbench.reporting import figures, names, numbers, signal
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import Drawing, Palette
 from initbench.reporting.layout import PAGE, PHONE, laid_out, layout
@@ -16,6 +17,7 @@ from initbench.reporting.limits import (
     MAX_NARROW_FIGURE,
     MAX_OVERVIEW_COLUMNS,
     MAX_OVERVIEW_INITIALIZERS,
+    MAX_STATISTICS_MAPS,
     MAX_THRESHOLDS,
 )
 
@@ -24,8 +26,8 @@ from initbench.reporting.limits import (
 class ReportFigure:
     """A figure in a section of the report.
 
-    `combination` is the index of the combination that it shows, if of one; `narrow` is the same figure for a phone, if
-    it is wider.
+    `combination` is the index of the combination that it shows, if of one, and `also` those of others that look the
+    same; `narrow` is the same figure for a phone, if it is wider.
     """
 
     section: str
@@ -33,12 +35,14 @@ class ReportFigure:
     drawing: Drawing
     combination: int | None = None
     narrow: Drawing | None = None
+    also: tuple[int, ...] = ()
 
 
 def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     """Yield the figures, in the order of the page."""
     if evidence.first is not evidence or len(evidence.combinations) > 1:  # else it is the only figure of accuracies
         yield _map("overview", "overview", lambda: _overview(evidence.first, palette))
+    yield from _signal(evidence, palette)
     for i, (title, rows) in enumerate(evidence.shown):
         drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, palette, title)
         yield ReportFigure("accuracy", title, drawing, i)
@@ -137,6 +141,80 @@ def _best_first(means: pd.DataFrame) -> list[str]:
     ranks = means.rank(ascending=False).mean(axis=1)
     order = pd.DataFrame({"rank": ranks, "mean": -means.mean(axis=1)})
     return list(order.sort_values(["rank", "mean"], kind="stable").index)
+
+
+def _signal(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
+    """The signal before training of each combination, each statistic by initializer, and the best predictor."""
+    if evidence.signal.empty:
+        return
+    first = evidence.first
+    profiles = first.initial_profiles
+    shown = [(i, rows, profiles[title]) for i, (title, rows) in enumerate(first.shown) if title in profiles]
+    for alike in _alike(shown, signal.drawn):
+        _, verdicts, profile = alike[0]
+        title = _common_title(first.combination, [rows for _, rows, _ in alike])
+        settings: dict[str, Any] = {
+            "order": list(verdicts.sort_values("validation_accuracy", ascending=False, kind="stable")["initializer"]),
+            "leader": str(verdicts.loc[verdicts["leader"], "initializer"].iloc[0]) if len(alike) == 1 else "",
+        }
+        if profile["layer"].max() == 1:
+            drawing = figures.pre_activations(profile, palette, title, **settings)
+        else:
+            theory = signal.predicted(first, verdicts.iloc[0], profile)
+            drawing = figures.signal_by_layer(profile, palette, title, theory=theory, **settings)
+        yield _of_combinations(evidence, "signal", title, drawing, alike)
+    for alike in _alike(shown, signal.statistics)[:MAX_STATISTICS_MAPS]:
+        _, _, profile = alike[0]
+        title = _common_title(first.combination, [rows for _, rows, _ in alike])
+        table = signal.statistics(profile)
+        if table.size:
+            drawing = figures.statistics_map(table, signal.SHARES, title)
+            yield _of_combinations(evidence, "statistics", title, drawing, alike)
+    if not (best := signal.best_first(evidence.predictors, "accuracy")).empty:
+        name, position = best.iloc[0]["predictor"], best.iloc[0]["position"]
+        points = signal.points(evidence, name, position)
+        label = numbers.capitalized(signal.statistic(name, position))
+        drawing = figures.predictor(points, palette, label, "The best predictor", share="share" in name)
+        yield ReportFigure("predictor", "", drawing)
+
+
+def _alike(
+    shown: Sequence[tuple[int, pd.DataFrame, pd.DataFrame]], drawn: Callable[[pd.DataFrame], pd.DataFrame]
+) -> list[list[tuple[int, pd.DataFrame, pd.DataFrame]]]:
+    """Group the combinations of which the same is drawn; each has its index, its verdicts and its profile."""
+    groups: list[tuple[pd.DataFrame, list[tuple[int, pd.DataFrame, pd.DataFrame]]]] = []
+    for combination in shown:
+        table = drawn(combination[2]).reset_index(drop=True)
+        for first, members in groups:
+            if table.equals(first):
+                members.append(combination)
+                break
+        else:
+            groups.append((table, [combination]))
+    return [members for _, members in groups]
+
+
+def _common_title(combination: Sequence[str], verdicts: Sequence[pd.DataFrame]) -> str:
+    """The title of several combinations: the settings in which they agree."""
+    first = verdicts[0].iloc[0]
+    common = [
+        setting for setting in combination if all(rows[setting].iloc[0] == first[setting] for rows in verdicts[1:])
+    ]
+    return names.title(common, first)
+
+
+def _of_combinations(
+    evidence: Evidence,
+    section: str,
+    title: str,
+    drawing: Drawing,
+    combinations: Sequence[tuple[int, pd.DataFrame, pd.DataFrame]],
+) -> ReportFigure:
+    """A figure of combinations; those at each initializer's own best rate are shown whichever rate is picked."""
+    if evidence.first is not evidence:
+        return ReportFigure(section, title, drawing)
+    first, *others = (i for i, _, _ in combinations)
+    return ReportFigure(section, title, drawing, first, also=tuple(others))
 
 
 def _speed(evidence: Evidence) -> Iterator[ReportFigure]:

@@ -9,6 +9,8 @@ MAX_ANSWERS = 200  # combinations with an answer at all
 MAX_NAMED = 8  # initializers that a list in a sentence names
 MAX_NETWORKS = 2  # networks that a sentence describes one by one
 MAX_NETWORK_ROWS, MAX_LAYERS = 20, 12  # networks whose parameters are listed, and shapes of weights of each
+MAX_SIGNAL_SENTENCES, MAX_PREDICTORS = 6, 8  # sentences on the signal before training; rows of each table of predictors
+MAX_TRAINED_ROWS = 100  # rows of the table of the signal after training
 MAX_OPEN_NAMED = 4  # initializers with a mean more than a point below the leader that an answer names among the best
 
 # Its tables
@@ -35,6 +37,7 @@ MAX_PANELS, MIN_PANELS = 16, 4  # combinations with figures of their own
 MAX_PANEL_ROWS = 100  # rows in all panels of one section together, about
 MAX_SEEDS = 30  # seeds in a figure, as dots and as numbers; beyond, quartiles
 MAX_EPOCHS = 12  # epochs in the numbers of a figure, evenly spaced
+MAX_STATISTICS_MAPS = 4  # combinations with a map of statistics before training
 MAX_SHOWN_LAYERS, MAX_LAYER_MARKS = 12, 16  # layers in the numbers of a figure, and markers on a curve by layer
 MAX_THRESHOLDS = 60  # points of a performance profile
 MAX_NAMED_CURVES, MAX_NAMED_BEST = 10, 7  # curves with a colour and a name, those of the best; others are grey

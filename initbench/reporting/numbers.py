@@ -46,6 +46,20 @@ def magnitude(value: float) -> str:
     return f"{float(text):g} × {power_of_ten(int(exponent))}".replace("-", "−")
 
 
+def short_magnitude(value: float) -> str:
+    """A number of any size in two significant digits, or the power of ten near it, for a narrow column.
+
+    >>> [short_magnitude(value) for value in (0.0, 1.234, 0.0123, 45678.0, 3e-7, float("nan"), float("inf"))]
+    ['0', '1.2', '0.012', '10⁵', '10⁻⁷', 'NaN', '∞']
+    """
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    exponent = 0 if value == 0 else math.floor(math.log10(abs(value)))
+    if -3 <= exponent < 4:
+        return f"{float(f'{value:.2g}') + 0.0:g}".replace("-", "−")
+    return ("−" if value < 0 else "") + power_of_ten(round(math.log10(abs(value))))
+
+
 def exact(value: float) -> str:
     """A number in up to 12 significant digits, so that the rounding of binary fractions does not show.
 
@@ -239,6 +253,15 @@ def listed(names: Sequence[str]) -> str:
 def uncapitalized(sentence: str) -> str:
     """A sentence as it goes on after a colon."""
     return sentence[0].lower() + sentence[1:]
+
+
+def capitalized(text: str) -> str:
+    """A text with its first letter in upper case.
+
+    >>> capitalized("mean of x")
+    'Mean of x'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def difference(row: Any, column: str) -> str:

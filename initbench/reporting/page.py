@@ -20,6 +20,7 @@ from initbench.reporting import (
     numbers,
     own_functions,
     seeds,
+    signal,
     verdict,
 )
 from initbench.reporting.cautions import added_seeds, cautions
@@ -32,6 +33,7 @@ from initbench.results.rounds import Rounds
 from initbench.spec import presets
 from initbench.spec.cell import LATER, Cell
 from initbench.spec.grid import Grid
+from initbench.spec.signal import IMAGES
 
 # Labels of keys of an environment, as people write them.
 ENVIRONMENT_LABELS = {
@@ -93,7 +95,13 @@ def render(
     if not frame.empty:
         evidence = evidence or Evidence.of(frame, grid, plugins)
         values |= _answer(evidence, command, values["expected"], seeds_seen)
-        values |= _figures(evidence) | _table(evidence, frame) | _certainty(evidence, rounds) | _method(evidence)
+        values |= (
+            _figures(evidence)
+            | _signal(evidence, command)
+            | _table(evidence, frame)
+            | _certainty(evidence, rounds)
+            | _method(evidence)
+        )
         values |= {
             "speed": narrative.speed(timings),
             "initialization": narrative.initialization(timings, grid.axes["initializer"]),
@@ -177,6 +185,33 @@ def _overview_note(evidence: Evidence) -> str:
     if len(evidence.combinations) > 1 and count > limits.MAX_OVERVIEW_INITIALIZERS:
         sentences.append(f"The {limits.MAX_OVERVIEW_INITIALIZERS} of {count} initializers with the best average ranks.")
     return " ".join(sentences)
+
+
+def _signal(evidence: Evidence, command: str) -> dict[str, Any]:
+    """Return what the section on the reasons says of the signal before training."""
+    if evidence.signal.empty:
+        return {"signal_command": shlex.join(["initbench", "signal", *shlex.split(command)[2:]])}
+    first, combination = evidence.first, evidence.first.combination
+    profiles = first.initial_profiles.values()
+    findings = stats.signal_findings(evidence.signal, first.frame, combination)
+    shown = [rows.iloc[0] for _, rows in first.combinations]
+    outcomes = [
+        (what, signal.predictor_rows(evidence.predictors, outcome)) for outcome, what in signal.OUTCOMES.items()
+    ]
+    return {
+        "has_theory": any(
+            not signal.predicted(first, rows.iloc[0], first.initial_profiles[title]).empty
+            for title, rows in first.shown
+            if title in first.initial_profiles
+        ),
+        "layered": any(profile["layer"].max() > 1 for profile in profiles),
+        "signal_images": IMAGES,
+        "signal_findings": signal.sentences(findings, combination, shown, len(evidence.initializers)),
+        "signal_note": signal.left_out(list(profiles)),
+        "trained_signal": signal.after_training(first),
+        "prediction": signal.prediction(evidence.predictors, len(evidence.initializers)),
+        "predictors": [(what, [(None, row) for row in rows]) for what, rows in outcomes if rows],
+    }
 
 
 def _certainty(evidence: Evidence, rounds: Rounds | None) -> dict[str, Any]:
@@ -295,6 +330,7 @@ def _figure(shown: ReportFigure, palette: figures.Palette, number: int) -> dict[
         "narrow": Markup(figures.inline(shown.narrow, palette, f"n{number}-")) if shown.narrow else "",
         "title": drawing.title,
         "combination": shown.combination,
+        "combinations": " ".join(map(str, (shown.combination, *shown.also))),
         "name": " ".join(dict.fromkeys(filter(None, (shown.section, shown.name)))),
         "wide": drawing.size[0] > limits.MAX_NARROW_FIGURE,
         "stacked": drawing.size[0] > limits.MAX_FIRST_FIGURE,

@@ -14,12 +14,12 @@ from initbench.reporting.figures.axes import WIDTH
 from initbench.reporting.figures.curves import learning_curve
 from initbench.reporting.figures.drawing import Drawing, inline, save, titled, undrawable
 from initbench.reporting.figures.forest import intervals
-from initbench.reporting.figures.heatmap import epochs_map, points_behind
+from initbench.reporting.figures.heatmap import epochs_map, points_behind, statistics_map
 from initbench.reporting.figures.paired import changes, differences
 from initbench.reporting.figures.profiles import profile
 from initbench.reporting.figures.ranks import rank_diagram
 from initbench.reporting.figures.rates import sensitivity
-from initbench.reporting.figures.signal import pre_activations, signal_by_layer
+from initbench.reporting.figures.signal import pre_activations, predictor, signal_by_layer
 from initbench.reporting.figures.style import Palette
 
 __all__ = [
@@ -35,11 +35,13 @@ __all__ = [
     "learning_curve",
     "points_behind",
     "pre_activations",
+    "predictor",
     "profile",
     "rank_diagram",
     "save",
     "sensitivity",
     "signal_by_layer",
+    "statistics_map",
     "titled",
     "undrawable",
 ]

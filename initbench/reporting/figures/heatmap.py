@@ -20,9 +20,9 @@ from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, stacked, width_of, wrapped
 from initbench.reporting.figures.style import INK, luminance, report_style
 from initbench.reporting.layout import scaled
-from initbench.reporting.limits import MAX_COLOURED_POINTS, MAX_COLUMN_LINES, MAX_LARGE_COLUMNS
+from initbench.reporting.limits import MAX_COLOURED_POINTS, MAX_COLUMN_LINES, MAX_LARGE_COLUMNS, MIN_LOG_RATIO
 from initbench.reporting.names import MARKS
-from initbench.reporting.numbers import percent
+from initbench.reporting.numbers import percent, short_magnitude
 
 # Pixels: a line of text, a cell's width at least and at most, a row's height at least, the space between groups of
 # columns, the figure's width at least, and at most with few and with many columns.
@@ -121,6 +121,43 @@ def epochs_map(epochs: pd.DataFrame, columns: Sequence[tuple[str, str]], descrip
     values = describe_values([row[0] for row in rows], [row[1:] for row in rows], epochs.columns)
     headings = ["Initializer", *map(str, epochs.columns)]
     return Drawing(canvas, f"{description}. {values}.", headings, rows, title="Median epochs until near the leader")
+
+
+@report_style
+def statistics_map(table: pd.DataFrame, shares: Sequence[str], title: str) -> Drawing:
+    """Statistics by initializer, `table` with one column each; each column has a scale of its own, dark being high.
+
+    Columns named in `shares` are fractions. A scale is logarithmic where the highest value is more than ten times the
+    lowest. Values that are not finite have no colour.
+    """
+    texts = pd.DataFrame(
+        {
+            column: [short_magnitude(value) if column not in shares else _share(value) for value in values]
+            for column, values in table.items()
+        },
+        index=table.index,
+    )
+    shades = table.apply(lambda values: _column_shades(values, log=values.name not in shares))
+    canvas = _grid(texts, shades, [("", str(column)) for column in table.columns], ([], ""))
+    rows = [[str(name), *texts.loc[name]] for name in table.index]
+    values = describe_values([row[0] for row in rows], [row[1:] for row in rows], table.columns)
+    headings = ["Initializer", *map(str, table.columns)]
+    return Drawing(canvas, f"Statistics before training, {title}. {values}.", headings, rows, title=title)
+
+
+def _share(value: float) -> str:
+    return percent(value, 0) if math.isfinite(value) else short_magnitude(value)
+
+
+def _column_shades(values: "pd.Series[float]", *, log: bool) -> "pd.Series[float]":
+    """The places of a column's values in the colours: 0, the strong colour, for the highest."""
+    drawn: Any = values.where(np.isfinite(values))
+    positive = drawn[drawn > 0]
+    if log and len(positive) and positive.max() > MIN_LOG_RATIO * positive.min():
+        drawn = np.log10(drawn.where(drawn > 0, positive.min()).where(drawn.notna()))
+    low, high = drawn.min(), drawn.max()
+    shades: pd.Series[float] = (1 - (drawn - low) / ((high - low) or 1.0)).fillna(1.0)
+    return shades
 
 
 def shade(points: float) -> float:

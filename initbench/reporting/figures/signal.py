@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from initbench.reporting.figures.axes import blank, log_axis, number_axis, page_width
+from initbench.reporting.figures.axes import blank, log_axis, number_axis, page_width, panel, percent_axis
 from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import draw_intervals, label_ticks, panel_of_rows, zoom
+from initbench.reporting.figures.labels import wrapped
 from initbench.reporting.figures.style import INK, Palette, report_style
 from initbench.reporting.layout import scaled
 from initbench.reporting.limits import (
@@ -159,11 +160,7 @@ def pre_activations(
         f"{magnitude(middle)} ({magnitude(low)} to {magnitude(high)}), {share}"
         for middle, low, high, share in zip(*ends, shares, strict=True)
     ]
-    columns = {
-        "saturated_share": percent,
-        "pre_activation_second_moment": magnitude,
-        BACKWARD: magnitude,
-    }
+    columns = {"saturated_share": percent, FORWARD: magnitude}
     rows = [
         [
             name,
@@ -172,21 +169,63 @@ def pre_activations(
         ]
         for i, name in enumerate(names)
     ]
-    headings = [
-        "Initializer",
-        "1% quantile",
-        "Median",
-        "99% quantile",
-        "Saturated",
-        LABELS[FORWARD],
-        LABELS[BACKWARD],
-    ]
+    headings = ["Initializer", "1% quantile", "Median", "99% quantile", "Saturated", LABELS[FORWARD]]
     return Drawing(
         canvas,
         f"Pre-activations before training, {title}: median, 1% and 99% quantiles, share of saturated units. "
         f"{describe_values(names, texts)}.",
         headings,
         rows,
+        title=title,
+    )
+
+
+@report_style
+def predictor(points: pd.DataFrame, palette: Palette, label: str, title: str, *, share: bool = False) -> Drawing:
+    """Final test accuracy against a statistic before training, one point a configuration.
+
+    `points` has the columns `initializer`, `value` and `accuracy`, both finite; `label` names the statistic, a fraction
+    if it is a `share`. Of many initializers those with the highest and the lowest mean accuracies have colours.
+    """
+    names = named(points.groupby("initializer", sort=False, observed=True)["accuracy"].mean())
+    height = max(2.6, LINE * len(names) / 72 + 0.6)
+    canvas, axes = panel(height)
+    values = points["value"]
+    positive = values[values > 0]
+    log = bool(not share and (values >= 0).all() and positive.max() > MIN_LOG_RATIO * positive.min())
+    ends = (float(positive.min()), float(positive.max())) if log else (0.0, 0.0)
+    room = (ends[1] / ends[0]) ** 0.06 if log else 1.0
+    if log:  # a logarithmic axis has no 0: it stands at the left edge
+        points = points.assign(value=values.where(values > 0, ends[0] / room**2))
+    for name, rows in points.groupby("initializer", sort=False, observed=True):
+        style = line_style(str(name), names, palette) | {"linestyle": "none", "alpha": 0.75}
+        axes.plot(rows["value"], rows["accuracy"], **({"marker": "o", "markersize": scaled(3)} | style))
+    if log:
+        axes.set_xlim(points["value"].min() / room, ends[1] * room)
+        _log_ticks(axes.xaxis, *ends, least=1)
+    else:
+        zoom(axes, [values])
+        (percent_axis if share else number_axis)(axes.xaxis, nbins=5)
+    percent_axis(axes.yaxis)
+    zero = " (0 at the left edge)" if log and (values == 0).any() else ""
+    axes.set(xlabel="\n".join(wrapped(label + zero, 34)), ylabel="Final test accuracy")
+    steps = np.linspace(1, 0, len(names) + 2)[1:-1]
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    legend = [End(name, np.nan, low + (high - low) * y) for name, y in zip(names, steps, strict=True)]
+    name_curves([(axes, legend)], palette)
+    show = percent if share else magnitude
+    medians = (
+        points.assign(value=values).groupby("initializer", sort=False, observed=True)[["value", "accuracy"]].median()
+    )
+    numbers = [[str(name), show(row["value"]), percent(row["accuracy"])] for name, row in medians.iterrows()]
+    texts = [f"{label.lower()} {value}, accuracy {accuracy}" for _, value, accuracy in numbers]
+    return Drawing(
+        canvas,
+        f"{title}: final test accuracy against {label.lower()}, one point a configuration. Medians: "
+        f"{describe_values([row[0] for row in numbers], texts)}.",
+        ["Initializer", f"{label}, median", "Final test accuracy, median"],
+        numbers,
         title=title,
     )
 
@@ -198,6 +237,7 @@ def _names(table: pd.DataFrame) -> list[str]:
 def _curves(table: pd.DataFrame) -> Mapping[str, Mapping[str, pd.DataFrame]]:
     """By statistic and initializer, a table with a row a layer: `value`, and `low` and `high` where there are such."""
     columns = [column for column in ("value", "low", "high") if column in table]
+    table = table[table["statistic"].isin([FORWARD, BACKWARD, "activation_mean", "activation_variance"])]
     curves: dict[str, dict[str, pd.DataFrame]] = {}
     for name, rows in table.groupby("initializer", sort=False, observed=True):
         of_statistic = {
@@ -233,10 +273,24 @@ def _drawable(values: pd.Series) -> pd.Series:
     return values.where((values > 0) & np.isfinite(values))
 
 
+def _powers(low: float, high: float) -> list[int]:
+    """The exponents of the powers of ten between two numbers."""
+    return list(range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1))
+
+
 def _power(value: float) -> str:
     """A power of ten: as a number where that is short."""
     exponent = round(math.log10(value))
     return exact(10.0**exponent) if -3 <= exponent <= 3 else power_of_ten(exponent)
+
+
+def _log_ticks(axis: Any, low: float, high: float, least: float = MAX_DECADES) -> None:
+    """Make an axis logarithmic, with ticks at powers of ten alone if these numbers are more decades apart."""
+    log_axis(axis)
+    if math.log10(high / low) > least and len(_powers(low, high)) > 1:
+        axis.set_major_locator(ticker.LogLocator(numticks=MAX_TICKS))
+        axis.set_minor_locator(ticker.NullLocator())
+        axis.set_major_formatter(lambda value, _: _power(value))
 
 
 def _scale(axes: Any, drawn: Sequence[pd.Series]) -> None:
@@ -245,11 +299,7 @@ def _scale(axes: Any, drawn: Sequence[pd.Series]) -> None:
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 1.0)
     if high > MIN_LOG_RATIO * low:
-        log_axis(axes.yaxis)
-        if math.log10(high / low) > MAX_DECADES:
-            axes.yaxis.set_major_locator(ticker.LogLocator(numticks=MAX_TICKS))
-            axes.yaxis.set_minor_locator(ticker.NullLocator())
-            axes.yaxis.set_major_formatter(lambda value, _: _power(value))
+        _log_ticks(axes.yaxis, low, high)
         room = (high / low) ** 0.06
         axes.set_ylim(low / room, high * room)
     else:

@@ -156,7 +156,7 @@
   const chosen = (i) => data.settings.every((setting, s) => !view.filters[setting] || data.combinations[i][s] === view.filters[setting]);
   const show = (store) => {
     const shown = data.combinations.map((_, i) => chosen(i));
-    for (const element of marked) element.hidden = !shown[element.dataset.combination];
+    for (const element of marked) element.hidden = !element.dataset.combination.split(" ").some((i) => shown[i]);
     for (const text of document.querySelectorAll(".lacking")) text.hidden = marked.some((element) => !element.hidden && element.tagName === "FIGURE");
     pick();
     root.classList.toggle("filtered", Boolean(view.sort) || Object.values(view.filters).some(Boolean));

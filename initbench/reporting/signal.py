@@ -1,0 +1,411 @@
+"""The signal at initialization in words and tables: what stands out, statistics by initializer, and predictors."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from initbench import stats, theory
+from initbench.reporting import names, numbers
+from initbench.reporting.limits import MAX_NAMED, MAX_PREDICTORS, MAX_SIGNAL_SENTENCES, MAX_TRAINED_ROWS
+
+# Statistics as people call them, in the middle of a sentence.
+NAMES = {
+    "pre_activation_mean": "mean of pre-activations",
+    "pre_activation_variance": "variance of pre-activations",
+    "pre_activation_q01": "1% quantile of pre-activations",
+    "pre_activation_q50": "median of pre-activations",
+    "pre_activation_q99": "99% quantile of pre-activations",
+    "pre_activation_second_moment": "mean square of pre-activations",
+    "activation_mean": "mean of activations",
+    "activation_variance": "variance of activations",
+    "activation_q01": "1% quantile of activations",
+    "activation_q50": "median of activations",
+    "activation_q99": "99% quantile of activations",
+    "saturated_share": "share of saturated units",
+    "dead_share": "share of dead units",
+    "correlation": "correlation of images",
+    "effective_rank": "effective rank",
+    "pre_activation_gradient_norm": "gradient norm",
+    "pre_activation_gradient_variance": "variance of gradients",
+    "gradient_ratio": "gradient of the first layer ÷ of the last",
+    "weight_gradient_norm": "gradient norm of weights",
+    "weight_gradient_variance": "variance of the weights’ gradients",
+    "weight_gradient_ratio": "gradient of the first layer’s weights ÷ of the last’s",
+    "weight_norm": "norm of weights",
+    "weight_spectral_norm": "spectral norm of weights",
+    "weight_distance": "distance that weights moved",
+    "jacobian_largest": "largest singular value of the Jacobian",
+    "jacobian_median": "median singular value of the Jacobian",
+    "jacobian_smallest": "smallest singular value of the Jacobian",
+    "jacobian_mean_square": "mean square singular value of the Jacobian",
+    "jacobian_condition": "condition of the Jacobian",
+    "variance_drift": "growth or decay of pre-activations with depth",
+    "gradient_drift": "growth or decay of gradients with depth",
+    "isometry_distance": "distance of the Jacobian from an isometry",
+}
+# Values of a setting that a sentence names, at most.
+MAX_WHERE = 3
+
+POSITIONS = {"first": "first layer", "last": "last hidden layer", "output": "last layer", "network": ""}
+OUTCOMES = {"accuracy": "final test accuracy", "failed": "failure", "epochs": "epochs to get near the leader"}
+
+# What the figure of a combination shows: layer by layer, and of networks with one layer.
+DRAWN = ("pre_activation_second_moment", "pre_activation_gradient_norm")
+DRAWN_OF_ONE = (
+    *("pre_activation_q01", "pre_activation_q50", "pre_activation_q99"),
+    *("saturated_share", "pre_activation_second_moment"),
+)
+
+# Columns of the map of statistics that are fractions.
+SATURATED, DEAD = "Saturated units", "Dead units"
+SHARES = (SATURATED, DEAD)
+
+
+def statistic(name: str, position: str = "network") -> str:
+    """A statistic's name for people, with where it is measured.
+
+    >>> statistic("saturated_share", "first"), statistic("gradient_drift")
+    ('share of saturated units, first layer', 'growth or decay of gradients with depth')
+    """
+    return ", ".join(filter(None, [NAMES.get(name, name.replace("_", " ")), POSITIONS.get(position, position)]))
+
+
+def drawn(profile: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `stats.signal_profile` of one combination that its figure shows."""
+    shown = DRAWN_OF_ONE if profile["layer"].max() == 1 else DRAWN
+    columns = ["initializer", "layer", "statistic", "value", "low", "high"]
+    return profile.loc[profile["statistic"].isin(shown), columns]
+
+
+def statistics(profile: pd.DataFrame) -> pd.DataFrame:
+    """Return some statistics by initializer, from `stats.signal_profile` of one combination, without constant ones.
+
+    The shares are those of the layer that has most.
+    """
+    wide = profile.pivot(index="initializer", columns=["statistic", "layer"], values="value")
+    wide = wide.reindex(list(dict.fromkeys(profile["initializer"])))
+    last = int(profile["layer"].max())
+    deep = last > 1
+    columns: dict[str, Any] = {
+        "Mean square, last layer" if deep else "Pre-activations, mean square": ("pre_activation_second_moment", last),
+        "Gradient, first ÷ last layer" if deep else "Gradient norm": ("gradient_ratio", 1)
+        if deep
+        else ("pre_activation_gradient_norm", 1),
+        SATURATED: "saturated_share",
+        DEAD: "dead_share",
+        "Correlation of images": ("correlation", last),
+        "Effective rank": ("effective_rank", last),
+        "Jacobian, condition": ("jacobian_condition", last),
+    }
+    table: dict[str, Any] = {}
+    for label, key in columns.items():
+        if key in wide:
+            values: Any = wide[key]
+            table[label] = values.max(axis=1) if isinstance(key, str) else values
+    texts = {
+        label: {numbers.percent(v, 0) if label in SHARES else numbers.short_magnitude(v) for v in values}
+        for label, values in table.items()
+    }
+    return pd.DataFrame({label: values for label, values in table.items() if len(texts[label]) > 1 or len(wide) == 1})
+
+
+def predicted(evidence: Any, row: Any, profile: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean-field predictions for one combination, in the columns that `figures.signal_by_layer` takes.
+
+    `row` has the settings of the combination, `profile` is `stats.signal_profile` of it. There are none for networks
+    other than plain perceptrons, and for initializers of which the theory knows nothing. The gradient's prediction
+    starts from the measured norm at the last layer.
+    """
+
+    def setting(name: str) -> Any:
+        return row[name] if name in evidence.combination else evidence.grid.axes[name][0]
+
+    columns = ["initializer", "layer", "statistic", "value"]
+    dataset = names.datasets(evidence.grid.sources).get(setting("dataset"), setting("dataset"))
+    network = next(
+        (
+            network
+            for network in evidence.networks
+            if network.is_perceptron and network.hidden == setting("hidden") and dataset in network.datasets
+        ),
+        None,
+    )
+    if network is None or setting("model") != names.PERCEPTRON or setting("normalization") != "none":
+        return pd.DataFrame(columns=columns)
+    layers = tuple(itertools.pairwise(network.widths))
+    rows: list[tuple[str, int, str, float]] = []
+    for name, of_name in profile.groupby("initializer", sort=False, observed=True):
+        measured = of_name.set_index(["statistic", "layer"])["value"]
+        prediction = theory.predict(
+            evidence.canonical.get(str(name), str(name)),
+            setting("bias_initializer"),
+            setting("activation"),
+            layers,
+            input_second_moment=measured["activation_mean", 0] ** 2 + measured["activation_variance", 0],
+            input_correlation=measured["correlation", 0],
+            output_gradient_norm=measured["pre_activation_gradient_norm", len(layers)],
+        )
+        if prediction is not None:
+            for statistic in DRAWN:
+                values = getattr(prediction, statistic)
+                rows += [(str(name), layer, statistic, float(value)) for layer, value in enumerate(values, start=1)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def sentences(findings: pd.DataFrame, combination: Sequence[str], shown: Sequence[Any], total: int) -> list[str]:
+    """Say what stands out before training, each finding once for all combinations that have it.
+
+    Parameters
+    ----------
+    findings
+        A table of `stats.signal_findings`.
+    combination
+        The settings of a combination.
+    shown
+        A row of each combination of the experiment, in the order of the page.
+    total
+        The number of initializers.
+    """
+    by_title = {names.title(combination, row): row for row in shown}
+    titles = [names.title(combination, row) for _, row in findings.iterrows()]
+    findings = findings.assign(title=titles)
+    # Initializers with a finding in the same combinations share it; findings of the same initializers share a line.
+    having: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (kind, name), rows in findings.groupby(["finding", "initializer"], sort=False, observed=True):
+        having.setdefault((str(kind), tuple(rows["title"])), []).append(str(name))
+    described: dict[tuple[str, ...], list[tuple[str, tuple[str, ...]]]] = {}
+    for finding, having_it in having.items():
+        described.setdefault(tuple(having_it), []).append(finding)
+    every = list(dict.fromkeys(name for initializers in described for name in initializers))
+    lines = []
+    for initializers in sorted(described, key=lambda some: (-len(some), every.index(some[0]))):
+        alike = findings[findings["initializer"].isin(initializers)]
+        by_place: dict[str, list[str]] = {}
+        for kind, of in described[initializers]:
+            clause = _clause(kind, alike[(alike["finding"] == kind) & alike["title"].isin(of)])
+            by_place.setdefault(_where(of, by_title, combination), []).append(clause)
+        listed = numbers.listed(list(initializers[:MAX_NAMED]))
+        if 2 < len(initializers) == total:
+            listed = "Every initializer"
+        elif len(initializers) > MAX_NAMED:
+            listed += f" and {len(initializers) - MAX_NAMED} more"
+        lines.append(f"{listed}: {'; '.join(place + numbers.listed(some) for place, some in by_place.items())}.")
+    if len(lines) > MAX_SIGNAL_SENTENCES:
+        left_out = len(lines) - MAX_SIGNAL_SENTENCES
+        lines[MAX_SIGNAL_SENTENCES:] = [f"{numbers.plural(left_out, 'more group')} of initializers have such findings."]
+    return lines
+
+
+def _where(titles: Sequence[str], by_title: dict[str, Any], combination: Sequence[str]) -> str:
+    """In which combinations: `with relu, `, or how many; empty for the only one."""
+    if len(by_title) == 1:
+        return ""
+    if len(titles) == len(by_title):
+        return "in every combination, "
+    values = {s: {str(by_title[title][s]): by_title[title] for title in titles} for s in combination}
+    covered = [title for title, row in by_title.items() if all(str(row[s]) in values[s] for s in combination)]
+    narrowing = [s for s in combination if len(values[s]) < len({str(row[s]) for row in by_title.values()})]
+    if set(covered) == set(titles) and all(len(values[s]) <= MAX_WHERE for s in narrowing):
+        parts = [_either([names.title([s], row) for row in values[s].values()]) for s in narrowing]
+        return f"with {' and '.join(parts)}, "
+    if len(titles) <= MAX_WHERE:
+        return f"with {_either(titles, '; ')}, "
+    return f"in {len(titles)} of {len(by_title)} combinations, "
+
+
+def _either(texts: Sequence[str], between: str = ", ") -> str:
+    """Texts as alternatives.
+
+    >>> _either(["hidden 10×128", "hidden 20×128", "hidden 30×128"])
+    'hidden 10×128, hidden 20×128 or hidden 30×128'
+    """
+    return " or ".join(filter(None, [between.join(texts[:-1]), texts[-1]]))
+
+
+def _clause(kind: str, rows: pd.DataFrame) -> str:
+    """What a finding is, from its rows: of one configuration or of several."""
+    values, layers = rows["value"].to_numpy(float), sorted(set(rows["layer"].astype(int)))
+    layer = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
+    share = _range(values, lambda value: numbers.percent(value, 0))
+    if kind in ("vanishing_gradient", "vanishing_signal", "exploding_gradient", "exploding_signal"):
+        size = _range(values, times)
+        what, of = (
+            ("gradients at the first layer are", "the last layer’s")
+            if kind.endswith("gradient")
+            else ("the mean square of pre-activations in the last hidden layer is", "the first’s")
+        )
+        return f"{what} {size} {'of' if kind.startswith('vanishing') else 'times'} {of}"
+    return {
+        "saturated": f"{share} of the units of a hidden layer are saturated at the start",
+        "saturated_outputs": f"{share} of the outputs are saturated at the start",
+        "dead": f"{share} of the units of a hidden layer are dead at the start (zero for every image)",
+        "one_dimension": f"from {layer} on all images have the same representation, up to its scale",
+        "collapsed": "all images look alike in the last hidden layer (mean correlation "
+        f"{_range(values, '{:.2f}'.format)}; of the images themselves "
+        f"{_range(rows['reference'].to_numpy(float), '{:.2f}'.format)})",
+        "zero_gradient": f"no gradient reaches the weights of {layer} at the start",
+        "not_finite": f"the signal is not finite from {layer} on",
+    }.get(kind, f"{kind.replace('_', ' ')} {_range(values, numbers.magnitude)}")
+
+
+def times(ratio: float) -> str:
+    """A ratio as a power of ten, or as a number where it is not far from 1.
+
+    >>> times(2.3e-5), times(340.0), times(4e7)
+    ('10⁻⁵', '340', '10⁸')
+    """
+    if 0.1 <= ratio < 1000:
+        return f"{float(f'{ratio:.2g}'):g}"
+    return numbers.power_of_ten(round(float(np.log10(ratio))))
+
+
+def _range(values: np.ndarray, show: Any) -> str:
+    """The lowest and the highest of some values, or the one that all are."""
+    low, high = show(float(values.min())), show(float(values.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def left_out(profiles: Sequence[pd.DataFrame]) -> str:
+    """Say how many values that figures show are not finite; empty where all are.
+
+    >>> left_out([pd.DataFrame({"statistic": ["pre_activation_second_moment"], "infinite": [3], "seeds": [3]})])
+    '3 of 3 values in these figures are not finite; medians leave them out, and a line ends where no seed has another.'
+    """
+    tables = [rows[rows["statistic"].isin(DRAWN + DRAWN_OF_ONE)] for rows in profiles]
+    count, total = (sum(int(rows[column].sum()) for rows in tables) for column in ("infinite", "seeds"))
+    if not count:
+        return ""
+    return (
+        f"{count:,} of {total:,} values in these figures are not finite; medians leave them out, and a line ends where "
+        "no seed has another."
+    )
+
+
+def after_training(evidence: Any) -> list[tuple[int | None, list[str]]]:
+    """Return how far weights moved, and the largest share of saturated units before and after, by configuration.
+
+    Each row has the number of its combination, and the cells of a table.
+    """
+    before, after = evidence.initial_profiles, evidence.profiles(trained=True)
+    rows: list[tuple[int | None, list[str]]] = []
+    for i, (title, _) in enumerate(evidence.shown):
+        if title not in before or title not in after:
+            continue
+        start, end = (
+            table[title].pivot(index="initializer", columns=["statistic", "layer"], values="value")
+            for table in (before, after)
+        )
+        if "weight_distance" not in end or "saturated_share" not in end:
+            continue
+        norms = np.sqrt((start["weight_norm"] ** 2).sum(axis=1, skipna=False))
+        moved = np.sqrt((end["weight_distance"] ** 2).sum(axis=1, skipna=False))
+        for name in dict.fromkeys(after[title]["initializer"]):
+            if name in start.index:
+                shares = [numbers.percent(table["saturated_share"].max(axis=1)[name], 0) for table in (start, end)]
+                rows.append((i, [title, str(name), _moved(moved[name], norms[name]), " → ".join(shares)]))
+    return rows[:MAX_TRAINED_ROWS]
+
+
+def _moved(distance: float, norm: float) -> str:
+    """How far weights moved, as a share of their norm before training."""
+    if not (np.isfinite(distance) and norm > 0):
+        return numbers.magnitude(distance)
+    ratio = distance / norm
+    return f"{numbers.percent(ratio, 0)} of their norm" if ratio < 10 else f"{ratio:.0f} × their norm"
+
+
+def predictor_rows(predictors: pd.DataFrame, outcome: str) -> list[list[str]]:
+    """The rows of the table of predictors of an outcome, the strongest first: `stats.signal_predictors`."""
+    return [
+        [
+            numbers.capitalized(statistic(row["predictor"], row["position"])),
+            correlation(row),
+            numbers.p_value(row["p"]),
+            "yes" if row["significant"] else "no",
+            f"{int(row['configurations'])} in {int(row['combinations'])}",
+            f"{int(row['left_out']):,}" if row["left_out"] else "–",
+        ]
+        for _, row in best_first(predictors, outcome).head(MAX_PREDICTORS).iterrows()
+    ]
+
+
+def best_first(predictors: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """The predictors of an outcome in the order of the size of their correlations."""
+    rows = predictors[predictors["outcome"] == outcome]
+    return rows.iloc[np.argsort(-rows["correlation"].abs().to_numpy(float), kind="stable")]
+
+
+def correlation(row: Any) -> str:
+    """A correlation with its 95% interval.
+
+    >>> correlation({"correlation": -0.84, "low": -0.95, "high": -0.6})
+    '−0.84 (−0.95 to −0.60)'
+    """
+    value, low, high = (f"{row[name] + 0.0:.2f}".replace("-", "−") for name in ("correlation", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def prediction(predictors: pd.DataFrame, initializers: int) -> list[str]:
+    """Say which statistic before training predicts final test accuracy best, or why that is not known."""
+    if initializers < stats.MIN_INITIALIZERS:
+        return [
+            "Which statistic predicts success is not computed: seeds of one initializer start alike, so that "
+            f"{stats.MIN_INITIALIZERS} initializers are needed, and this experiment has {initializers}."
+        ]
+    if predictors.empty:
+        return ["No statistic varies together with the results, so nothing predicts them."]
+    tests = len(predictors)
+    lines = []
+    for outcome, what in OUTCOMES.items():
+        rows = best_first(predictors, outcome)
+        if rows.empty:
+            continue
+        significant = rows[rows["significant"]]
+        if significant.empty:
+            if outcome == "accuracy":
+                first = rows.iloc[0]
+                name = statistic(first["predictor"], first["position"])
+                lines.append(
+                    f"No statistic before training predicts {what} significantly; the strongest is the {name}, with a "
+                    f"rank correlation of {correlation(first)}."
+                )
+            continue
+        first = significant.iloc[0]
+        direction = "higher" if first["correlation"] > 0 else "lower"
+        text = (
+            f"The {statistic(first['predictor'], first['position'])} predicts {what} best: its rank correlation within "
+            f"combinations is {correlation(first)}, so {what} is {direction} where it is higher."
+        )
+        if outcome == "failed":
+            more = "more" if first["correlation"] > 0 else "less"
+            text = (
+                f"Runs fail {more} often where the {statistic(first['predictor'], first['position'])} is higher: "
+                f"{correlation(first)}."
+            )
+        elif outcome == "epochs":
+            later = "later" if first["correlation"] > 0 else "sooner"
+            text = (
+                f"Runs get near the leader {later} where the {statistic(first['predictor'], first['position'])} is "
+                f"higher: {correlation(first)}."
+            )
+        lines.append(text)
+    if len(lines) > 1 or predictors["significant"].any():
+        lines.append(f"Significance is corrected for all {tests} correlations together.")
+    return lines
+
+
+def points(evidence: Any, predictor: str, position: str) -> pd.DataFrame:
+    """Return one row a configuration: `initializer`, `value` of a predictor (median) and test `accuracy` (mean)."""
+    column = predictor if position == "network" else f"{position}_{predictor}"
+    scalars = stats.signal_scalars(evidence.signal)[["cell", column]].rename(columns={column: "value"})
+    cells = evidence.last[["cell", *evidence.combination, "initializer", "test_accuracy"]]
+    cells = cells.assign(cell=cells["cell"].astype(str)).merge(
+        scalars.assign(cell=scalars["cell"].astype(str)), on="cell"
+    )
+    cells = cells[np.isfinite(cells["value"])]
+    by = cells.groupby([*evidence.combination, "initializer"], sort=False, observed=True, dropna=False)
+    table: pd.DataFrame = by.agg(value=("value", "median"), accuracy=("test_accuracy", "mean")).reset_index()
+    return table
