@@ -256,7 +256,7 @@ def uncapitalized(sentence: str) -> str:
 
 
 def capitalized(text: str) -> str:
-    """A text with its first letter in upper case.
+    """A string with its first letter in upper case.
 
     >>> capitalized("mean of x")
     'Mean of x'

@@ -196,7 +196,7 @@ def _signal(evidence: Evidence, command: str) -> dict[str, Any]:
     findings = stats.signal_findings(evidence.signal, first.frame, combination)
     shown = [rows.iloc[0] for _, rows in first.combinations]
     outcomes = [
-        (what, signal.predictor_rows(evidence.predictors, outcome)) for outcome, what in signal.OUTCOMES.items()
+        (title, signal.predictor_rows(evidence.predictors, outcome)) for outcome, title in signal.OUTCOMES.items()
     ]
     return {
         "has_theory": any(
@@ -210,7 +210,7 @@ def _signal(evidence: Evidence, command: str) -> dict[str, Any]:
         "signal_note": signal.left_out(list(profiles)),
         "trained_signal": signal.after_training(first),
         "prediction": signal.prediction(evidence.predictors, len(evidence.initializers)),
-        "predictors": [(what, [(None, row) for row in rows]) for what, rows in outcomes if rows],
+        "predictors": [(title, [(None, row) for row in rows]) for title, rows in outcomes if rows],
     }
 
 

@@ -139,6 +139,9 @@ def predicted(evidence: Any, row: Any, profile: pd.DataFrame) -> pd.DataFrame:
     rows: list[tuple[str, int, str, float]] = []
     for name, of_name in profile.groupby("initializer", sort=False, observed=True):
         measured = of_name.set_index(["statistic", "layer"])["value"]
+        of_input = [("activation_mean", 0), ("activation_variance", 0), ("correlation", 0)]
+        if not all(key in measured for key in [*of_input, ("pre_activation_gradient_norm", len(layers))]):
+            continue
         prediction = theory.predict(
             evidence.canonical.get(str(name), str(name)),
             setting("bias_initializer"),
@@ -183,23 +186,25 @@ def sentences(findings: pd.DataFrame, combination: Sequence[str], shown: Sequenc
     lines = []
     for initializers in sorted(described, key=lambda some: (-len(some), every.index(some[0]))):
         alike = findings[findings["initializer"].isin(initializers)]
-        by_place: dict[str, list[str]] = {}
+        by_condition: dict[str, list[str]] = {}
         for kind, of in described[initializers]:
             clause = _clause(kind, alike[(alike["finding"] == kind) & alike["title"].isin(of)])
-            by_place.setdefault(_where(of, by_title, combination), []).append(clause)
+            by_condition.setdefault(_condition(of, by_title, combination), []).append(clause)
         listed = numbers.listed(list(initializers[:MAX_NAMED]))
         if 2 < len(initializers) == total:
             listed = "Every initializer"
         elif len(initializers) > MAX_NAMED:
             listed += f" and {len(initializers) - MAX_NAMED} more"
-        lines.append(f"{listed}: {'; '.join(place + numbers.listed(some) for place, some in by_place.items())}.")
+        lines.append(
+            f"{listed}: {'; '.join(condition + numbers.listed(some) for condition, some in by_condition.items())}."
+        )
     if len(lines) > MAX_SIGNAL_SENTENCES:
         left_out = len(lines) - MAX_SIGNAL_SENTENCES
         lines[MAX_SIGNAL_SENTENCES:] = [f"{numbers.plural(left_out, 'more group')} of initializers have such findings."]
     return lines
 
 
-def _where(titles: Sequence[str], by_title: dict[str, Any], combination: Sequence[str]) -> str:
+def _condition(titles: Sequence[str], by_title: dict[str, Any], combination: Sequence[str]) -> str:
     """In which combinations: `with relu, `, or how many; empty for the only one."""
     if len(by_title) == 1:
         return ""
@@ -232,12 +237,12 @@ def _clause(kind: str, rows: pd.DataFrame) -> str:
     share = _range(values, lambda value: numbers.percent(value, 0))
     if kind in ("vanishing_gradient", "vanishing_signal", "exploding_gradient", "exploding_signal"):
         size = _range(values, times)
-        what, of = (
+        quantity, reference = (
             ("gradients at the first layer are", "the last layer’s")
             if kind.endswith("gradient")
             else ("the mean square of pre-activations in the last hidden layer is", "the first’s")
         )
-        return f"{what} {size} {'of' if kind.startswith('vanishing') else 'times'} {of}"
+        return f"{quantity} {size} {'of' if kind.startswith('vanishing') else 'times'} {reference}"
     return {
         "saturated": f"{share} of the units of a hidden layer are saturated at the start",
         "saturated_outputs": f"{share} of the outputs are saturated at the start",
@@ -359,7 +364,7 @@ def prediction(predictors: pd.DataFrame, initializers: int) -> list[str]:
         return ["No statistic varies together with the results, so nothing predicts them."]
     tests = len(predictors)
     lines = []
-    for outcome, what in OUTCOMES.items():
+    for outcome, called in OUTCOMES.items():
         rows = best_first(predictors, outcome)
         if rows.empty:
             continue
@@ -369,15 +374,15 @@ def prediction(predictors: pd.DataFrame, initializers: int) -> list[str]:
                 first = rows.iloc[0]
                 name = statistic(first["predictor"], first["position"])
                 lines.append(
-                    f"No statistic before training predicts {what} significantly; the strongest is the {name}, with a "
-                    f"rank correlation of {correlation(first)}."
+                    f"No statistic before training predicts {called} significantly; the strongest is the {name}, with "
+                    f"a rank correlation of {correlation(first)}."
                 )
             continue
         first = significant.iloc[0]
         direction = "higher" if first["correlation"] > 0 else "lower"
         text = (
-            f"The {statistic(first['predictor'], first['position'])} predicts {what} best: its rank correlation within "
-            f"combinations is {correlation(first)}, so {what} is {direction} where it is higher."
+            f"The {statistic(first['predictor'], first['position'])} predicts {called} best: its rank correlation "
+            f"within combinations is {correlation(first)}, so {called} is {direction} where it is higher."
         )
         if outcome == "failed":
             more = "more" if first["correlation"] > 0 else "less"

@@ -27,6 +27,9 @@ from initbench.reporting.numbers import exact, magnitude, percent, power_of_ten
 
 FORWARD, BACKWARD = "pre_activation_second_moment", "pre_activation_gradient_norm"
 
+# Of the pre-activations: the median, and the ends of the bar.
+QUANTILES = ("pre_activation_q50", "pre_activation_q01", "pre_activation_q99")
+
 # What the two panels show.
 LABELS = {FORWARD: "Mean square of pre-activations", BACKWARD: "Norm of the gradient"}
 
@@ -98,7 +101,8 @@ def signal_by_layer(
                 axes.plot(drawn.index, drawn, color=colour, linewidth=scaled(1.2), linestyle=DASHED, zorder=2.6)
         _scale(axes, shown)
         axes.set(ylabel=SHORT[statistic])
-        labels.append([_end(name, curves[statistic][name]["value"], axes) for name in names if statistic in curves])
+        measured = curves.get(statistic, {})
+        labels.append([_end(name, measured[name]["value"], axes) for name in names if name in measured])
     panels[-1].set(xlabel="Layer")
     room = 0.04 * last
     first = 0 if any(0 in values.index for values in curves.get(FORWARD, {}).values()) else 1
@@ -138,8 +142,8 @@ def pre_activations(
         index="initializer", columns="statistic", values="value"
     )
     names = [name for name in (order or _names(profile)) if name in wide.index]
-    wide = wide.loc[names]
-    ends = [wide[f"pre_activation_{name}"].to_numpy(float) for name in ("q50", "q01", "q99")]
+    wide = wide.reindex(names, columns=[*QUANTILES, "saturated_share", FORWARD])
+    ends = [wide[name].to_numpy(float) for name in QUANTILES]
     shares = [
         f"{percent(share, 0)} saturated" if np.isfinite(share) else "not finite" for share in wide["saturated_share"]
     ]
@@ -327,9 +331,9 @@ def _by_layer(curves: Mapping[str, Any], predicted: Mapping[str, Any]) -> tuple[
     rows = []
     for statistic, of_name in curves.items():
         for name, values in of_name.items():
-            for table, what in ((values, ""), (predicted.get(statistic, {}).get(name), ", theory")):
+            for table, source in ((values, ""), (predicted.get(statistic, {}).get(name), ", theory")):
                 if table is not None:
                     cells = table["value"].to_dict()
                     texts = [magnitude(cells[layer]) if layer in cells else "–" for layer in layers]
-                    rows.append([f"{name}, {LABELS[statistic].lower()}{what}", *texts])
+                    rows.append([f"{name}, {LABELS[statistic].lower()}{source}", *texts])
     return ["Median at layer", *("input" if layer == 0 else str(layer) for layer in layers)], rows
