@@ -1,5 +1,6 @@
 """Mean-field theory: published figures, closed forms, other quadratures, and networks that are simulated."""
 
+import dataclasses
 import math
 from itertools import pairwise
 
@@ -76,6 +77,10 @@ def test_maps_of_the_error_function_are_the_arc_sine_kernel(monkeypatch):
             assert values == pytest.approx(2 / math.pi * math.asin(2 * covariance / math.sqrt(sizes)), abs=1e-7 * scale)
             slopes = product(slope, "error_function", c, q, other_q)
             assert slopes == pytest.approx(4 / math.pi / math.sqrt(sizes - 4 * covariance**2), rel=1e-6)
+    exact = theory.chi("error_function", 2.0, 1.0)
+    without_derivative = dataclasses.replace(ACTIVATIONS["error_function"], derivative=None)
+    monkeypatch.setitem(ACTIVATIONS._entries, "error_function", without_derivative)
+    assert theory.chi("error_function", 2.0, 1.0) == pytest.approx(exact, rel=1e-8)
 
 
 @FORMS
