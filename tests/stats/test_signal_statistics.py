@@ -39,15 +39,15 @@ def test_scalars_are_of_the_first_and_last_hidden_layer_and_of_the_output():
     q = "pre_activation_second_moment"
     deep = {(layer, "saturated_share"): layer / 10 for layer in (1, 2, 3)} | {(1, q): 2, (2, q): 0.02, (3, q): 7}
     deep |= {(0, "correlation"): 0.4, (1, "gradient_ratio"): 1e3, (3, "jacobian_mean_square"): 0.01}
-    one = {(1, "saturated_share"): 0.3, (1, q): 5, (1, "gradient_ratio"): 1, (1, "jacobian_mean_square"): 0}
+    shallow = {(1, "saturated_share"): 0.3, (1, q): 5, (1, "gradient_ratio"): 1, (1, "jacobian_mean_square"): 0}
     later = signal_of({"deep": {(1, "saturated_share"): 0.9}}, epoch=3)
-    table = stats.signal_scalars(pd.concat([later, signal_of({"deep": deep, "one": one})])).set_index("cell")
+    table = stats.signal_scalars(pd.concat([later, signal_of({"deep": deep, "shallow": shallow})])).set_index("cell")
     shares = ["first_saturated_share", "last_saturated_share", "output_saturated_share"]
     assert table.loc["deep", shares].tolist() == [0.1, 0.2, 0.3]
-    assert table.loc["one", shares].tolist() == [0.3, 0.3, 0.3]
+    assert table.loc["shallow", shares].tolist() == [0.3, 0.3, 0.3]
     drifts = ["variance_drift", "gradient_drift", "isometry_distance"]
     assert table.loc["deep", drifts].tolist() == pytest.approx([2, 3, 2])
-    assert table.loc["one", drifts].tolist() == [0, 0, math.inf]
+    assert table.loc["shallow", drifts].tolist() == [0, 0, math.inf]
     assert table["first_correlation"].isna().all()
     assert len(table.columns) <= 25
 
