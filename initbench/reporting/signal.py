@@ -244,6 +244,7 @@ def _clause(kind: str, rows: pd.DataFrame) -> str:
         )
         return f"{quantity} {size} {'of' if kind.startswith('vanishing') else 'times'} {reference}"
     return {
+        "zero_signal": f"every unit of {layer} is zero for every image",
         "saturated": f"{share} of the units of a hidden layer are saturated at the start",
         "saturated_outputs": f"{share} of the outputs are saturated at the start",
         "dead": f"{share} of the units of a hidden layer are dead at the start (zero for every image)",
