@@ -92,6 +92,20 @@ MODULES = bundle("""
             self.unused = nn.Linear(5, 4)
 
     @ib.model
+    class Repeated(nn.Module):
+        \"\"\"A layer that is called three times, and one that has its weights.\"\"\"
+        def __init__(self, channels, height, width, classes):
+            super().__init__()
+            self.into, self.middle = nn.Linear(channels * height * width, 6), nn.Linear(6, 6)
+            self.again, self.out, self.act = nn.Linear(6, 6), nn.Linear(6, classes), nn.Tanh()
+            self.again.weight = self.middle.weight
+        def forward(self, x):
+            h = self.act(self.into(x.flatten(1)))
+            for layer in (self.middle, self.middle, self.again, self.middle):
+                h = self.act(layer(h))
+            return self.out(h)
+
+    @ib.model
     class Positions(nn.Module):
         \"\"\"Each pixel of an image is a row: [images · positions, units]; the last layer is called twice.\"\"\"
         def __init__(self, channels, height, width, classes):
@@ -375,6 +389,23 @@ def test_a_layer_that_is_not_called_has_the_statistics_of_its_weights_alone(tiny
     signal = of_own("Unused", tiny)
     assert names(signal, 2) == {"weight_norm", "weight_spectral_norm"}
     assert names(signal, 3) == names(of_own("Two", tiny), 2)
+
+
+def test_of_a_layer_that_is_called_again_the_first_call_counts_and_the_whole_gradient(tiny):
+    cell = own_cell("Repeated")
+    loop = Loop(cell, tiny)
+    seen = record.images(cell, tiny)
+    signal = module.signal(loop, seen)
+    into, middle, out = (layer.weight.detach().double().clone() for layer in loop.layers)
+    images = loop.arranged(torch.tensor(seen.values)).flatten(1)
+    hidden = [torch.tanh(images.double() @ into.T)]
+    middle.requires_grad_()
+    for _ in range(4):
+        hidden.append(torch.tanh(hidden[-1] @ middle.T))
+    nn.functional.cross_entropy(hidden[-1] @ out.T, torch.tensor(seen.labels)).backward()
+    assert signal[2, "activation_variance"] == pytest.approx(hidden[1].var(correction=0).item(), rel=1e-5)
+    assert signal[2, "weight_gradient_norm"] == pytest.approx(middle.grad.norm().item(), rel=1e-5)
+    assert names(signal, 3) == OF_HIDDEN | JACOBIANS
 
 
 def test_the_largest_slope_is_the_activations_or_that_in_the_layer(tiny):

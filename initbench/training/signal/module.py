@@ -168,8 +168,8 @@ class _Recorder:
     def _settle(self) -> None:
         """Record the layer before, which has no activation."""
         if self._pending:
-            self._record_pre_activations(self._pending.layer, self._pending.z)
-            self._record(self._pending.layer, self._of_representation(self._pending.layer, self._pending.z))
+            entries = self._record_pre_activations(self._pending.layer, self._pending.z)
+            self._record(self._pending.layer, self._of_representation(entries))
             self._pending = None
 
     def _before_activation(self, part: nn.Module, arguments: Any, keywords: Any) -> None:
@@ -206,7 +206,7 @@ class _Recorder:
     def _record(self, layer: int, values: dict[str, float]) -> None:
         self.signal |= {(layer, name): value for name, value in values.items()}
 
-    def _record_pre_activations(self, layer: int, z: Tensor) -> None:
+    def _record_pre_activations(self, layer: int, z: Tensor) -> Array:
         entries = self._entries(layer, z)
         values = statistics.moments("pre_activation", entries)
         values["pre_activation_second_moment"] = statistics.second_moment(entries)
@@ -214,6 +214,7 @@ class _Recorder:
         if rows is not None:
             values["correlation"] = statistics.correlation(rows)
         self._record(layer, values)
+        return entries
 
     def _record_activations(self, entered: _Entered, output: Tensor) -> None:
         layer = entered.layer
@@ -223,10 +224,10 @@ class _Recorder:
         values = statistics.moments("activation", entries)
         values["saturated_share"] = statistics.saturated_share(_array(entered.z), _array(derivative), largest)
         values["dead_share"] = statistics.dead_share(entries.reshape(-1, entries.shape[-1]))
-        self._record(layer, values | self._of_representation(layer, output))
+        self._record(layer, values | self._of_representation(entries))
 
-    def _of_representation(self, layer: int, activations: Tensor) -> dict[str, float]:
-        rows = self._by_image(self._entries(layer, activations))
+    def _of_representation(self, entries: Array) -> dict[str, float]:
+        rows = self._by_image(entries)
         return {} if rows is None else {"effective_rank": statistics.effective_rank(rows)}
 
     def _watch_gradient(self, layer: int, z: Tensor) -> RemovableHandle | None:
