@@ -97,7 +97,7 @@ MODULES = bundle("""
         def __init__(self, channels, height, width, classes):
             super().__init__()
             self.into, self.middle = nn.Linear(channels * height * width, 6), nn.Linear(6, 6)
-            self.again, self.out, self.act = nn.Linear(6, 6), nn.Linear(6, classes), nn.Tanh()
+            self.again, self.out, self.act = nn.Linear(6, 6, False), nn.Linear(6, classes), nn.Tanh()
             self.again.weight = self.middle.weight
         def forward(self, x):
             h = self.act(self.into(x.flatten(1)))
