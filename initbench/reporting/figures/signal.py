@@ -42,6 +42,9 @@ MAX_DECADES, MAX_TICKS = 3, 6
 # The width on the page, in inches, from which on two panels stand side by side.
 MIN_SIDE_BY_SIDE = 7.2
 
+# Squares of float32 are within these powers of ten; predictions beyond leave the panel.
+MAX_POWER = 90
+
 DASHED = (0, (4, 3))
 
 
@@ -300,7 +303,7 @@ def _log_ticks(axis: Any, low: float, high: float, least: float = MAX_DECADES) -
 def _scale(axes: Any, drawn: Sequence[pd.Series]) -> None:
     """Set the vertical axis to what is drawn; it is logarithmic if the highest is more than ten times the lowest."""
     values = np.concatenate([np.ones(0), *drawn])
-    values = values[np.isfinite(values)]
+    values = np.clip(values[np.isfinite(values)], 10.0**-MAX_POWER, 10.0**MAX_POWER)
     low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 1.0)
     if high > MIN_LOG_RATIO * low:
         _log_ticks(axes.yaxis, low, high)
