@@ -10,7 +10,15 @@ from initbench.results.experiment import not_an_experiment
 from initbench.system import files
 
 # The files that initbench writes next to its folders; the grid is last, because with it the folder can be cleaned.
-OWN_FILES = ("report.html", store.MERGING, looks.LOOKS, "datasets.json", plugin_file.PLUGINS, "grid.toml")
+OWN_FILES = (
+    "report.html",
+    "signal.html",
+    store.MERGING,
+    looks.LOOKS,
+    "datasets.json",
+    plugin_file.PLUGINS,
+    "grid.toml",
+)
 
 
 @dataclass(frozen=True)

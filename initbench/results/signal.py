@@ -175,20 +175,27 @@ def digests(rows: pa.Table) -> Iterator[tuple[str, int, bytes, bytes]]:
 
 
 def problems(rows: pa.Table) -> list[str]:
-    """Return a line for each thing in a file that no network has."""
-    keys, values = _keys(rows), rows["value"].to_numpy()
-    code, layer = keys % len(STATISTICS), keys // len(STATISTICS) % (MAX_LAYERS + 1)
+    """Return a line for each statistic of a file that has values that no network has."""
+    code, values = _keys(rows) % len(STATISTICS), rows["value"].to_numpy()
     lines = []
-    begins = np.diff(keys // len(STATISTICS) // (MAX_LAYERS + 1), prepend=-1) != 0
-    for _, own in _cells(rows):
-        begins[own.start] = True
-    if layer[begins].any() or (np.diff(layer)[~begins[1:]] > 1).any():
-        lines.append("a cell lacks a layer")
     for name, low, high in LIMITS:
         of_name = values[code == _CODES[name]]
         if ((of_name < low) | (of_name > high)).any():  # false for NaN
             lines.append(f"{name} has impossible values")
     return lines
+
+
+def layers(rows: pa.Table) -> Iterator[tuple[str, set[tuple[int, int]]]]:
+    """Yield the cells of a file with their epochs and layers."""
+    epoch_and_layer = _keys(rows) // len(STATISTICS)
+    for cell, own in _cells(rows):
+        yield cell, {divmod(int(pair), MAX_LAYERS + 1) for pair in np.unique(epoch_and_layer[own])}
+
+
+def lacks_layers(epochs_and_layers: Collection[tuple[int, int]]) -> bool:
+    """Return whether, in some epoch, a layer is absent between the input and the last one."""
+    last = dict(sorted(epochs_and_layers))
+    return len(epochs_and_layers) != sum(layer + 1 for layer in last.values())
 
 
 def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], only: Collection[str] | None = None) -> "pd.DataFrame":

@@ -83,14 +83,20 @@ def check(experiment: Experiment) -> CheckResult:
 def _check_signal(experiment: Experiment, result: CheckResult) -> None:
     """Add what is wrong with the signal table to the result, and which files have a cell's."""
     folder = experiment.folder / "signal"
+    incomplete: dict[str, set[tuple[int, int]]] = {}  # by cell: epochs and layers that its files have
     for file in experiment.signal_files():
         result.problems += [f"{folder / file.id}.parquet: {line}" for line in signal.problems(file.table)]
         alone = (file.id,)
-        for cell in file.table["cell"].unique().to_pylist():
+        for cell, epochs_and_layers in signal.layers(file.table):
             result.signal[cell] = (*result.signal[cell], file.id) if cell in result.signal else alone
+            if cell in incomplete or signal.lacks_layers(epochs_and_layers):
+                incomplete.setdefault(cell, set()).update(epochs_and_layers)
     repeated = {file for files_of_cell in result.signal.values() if len(files_of_cell) > 1 for file in files_of_cell}
     first: dict[tuple[str, int, bytes], tuple[bytes, store.Part]] = {}
     for file in experiment.signal_files(repeated) if repeated else ():
+        for cell, epochs_and_layers in signal.layers(file.table):
+            if cell in incomplete:
+                incomplete[cell] |= epochs_and_layers
         for cell, epoch, rows, values in signal.digests(file.table):
             if len(result.signal[cell]) == 1:
                 continue
@@ -98,6 +104,9 @@ def _check_signal(experiment: Experiment, result: CheckResult) -> None:
             if values != other_values and not _other_machine(file.metadata, other.metadata):
                 line = f"cell {cell} has another signal in {other.id[:12]}…, from the same kind of machine"
                 result.problems.append(f"{folder / file.id}.parquet: {line}")
+    for cell, epochs_and_layers in incomplete.items():
+        if signal.lacks_layers(epochs_and_layers):
+            result.problems.append(f"{folder / result.signal[cell][0]}.parquet: cell {cell} lacks a layer")
 
 
 def _other_machine(metadata: Mapping[str, str], other: Mapping[str, str]) -> list[str]:

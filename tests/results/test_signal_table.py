@@ -235,14 +235,26 @@ def with_rows(folder, change, metadata=None):
 
 def test_verify_reports_values_that_no_network_has_and_files_that_disagree(folder):
     assert verify.check(Experiment.open(folder)).problems == []
+    names = [path.name for path in untrusted.signal_files(folder)[1:]]
     rows = next(signal.read(folder, [])).table
     at = rows["statistic"].to_pylist().index("dead_share")
     for damage, reason in (
         (changed(rows, "value", 1.5, at), "dead_share has impossible values"),
         (changed(rows, "value", -0.5, at), "dead_share has impossible values"),
-        (rows.filter(pa.array(rows["layer"].to_numpy() > 0)), "a cell lacks a layer"),
     ):
         assert signal.problems(damage) == [reason]
+    only_first = rows.filter(pa.array(rows["layer"].to_numpy() > 0))
+    path = untrusted.signal_files(folder)[0]
+    untrusted.replaced(path, untrusted.parquet(only_first))
+    lines = verify.check(Experiment.open(folder)).problems
+    assert len(lines) == 9
+    assert all(line.endswith("lacks a layer") for line in lines)
+    signal.write(folder, rows.filter(pa.array(rows["layer"].to_numpy() == 0)), untrusted.ENVIRONMENT)
+    assert verify.check(Experiment.open(folder)).problems == []  # together they have all
+    for written in untrusted.signal_files(folder):
+        if written.name not in names:
+            written.unlink()
+    signal.write(folder, rows, untrusted.ENVIRONMENT)
     half = rows.slice(0, 8)
     other = changed(half, "value", 0.25, None)
     assert {*verify.check(Experiment.open(folder)).signal} == {*ib.load_signal(folder)["cell"]}
