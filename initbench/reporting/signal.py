@@ -1,15 +1,16 @@
 """The signal at initialization in words and tables: what stands out, statistics by initializer, and predictors."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from initbench import stats, theory
+from initbench import stats
 from initbench.reporting import names, numbers
 from initbench.reporting.limits import MAX_NAMED, MAX_PREDICTORS, MAX_SIGNAL_SENTENCES, MAX_TRAINED_ROWS
+from initbench.reporting.predictions import predictions
+from initbench.spec.cell import Cell
 
 # Statistics as people call them, in the middle of a sentence.
 NAMES = {
@@ -113,49 +114,20 @@ def statistics(profile: pd.DataFrame) -> pd.DataFrame:
 
 
 def predicted(evidence: Any, row: Any, profile: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean-field predictions for one combination, in the columns that `figures.signal_by_layer` takes.
-
-    `row` has the settings of the combination, `profile` is `stats.signal_profile` of it. There are none for networks
-    other than plain perceptrons, and for initializers of which the theory knows nothing. The gradient's prediction
-    starts from the measured norm at the last layer.
-    """
-
-    def setting(name: str) -> Any:
-        return row[name] if name in evidence.combination else evidence.grid.axes[name][0]
-
-    columns = ["initializer", "layer", "statistic", "value"]
-    dataset = names.datasets(evidence.grid.sources).get(setting("dataset"), setting("dataset"))
-    network = next(
-        (
-            network
-            for network in evidence.networks
-            if network.is_perceptron and network.hidden == setting("hidden") and dataset in network.datasets
-        ),
-        None,
-    )
-    if network is None or setting("model") != names.PERCEPTRON or setting("normalization") != "none":
-        return pd.DataFrame(columns=columns)
-    layers = tuple(itertools.pairwise(network.widths))
-    rows: list[tuple[str, int, str, float]] = []
-    for name, of_name in profile.groupby("initializer", sort=False, observed=True):
-        measured = of_name.set_index(["statistic", "layer"])["value"]
-        of_input = [("activation_mean", 0), ("activation_variance", 0), ("correlation", 0)]
-        if not all(key in measured for key in [*of_input, ("pre_activation_gradient_norm", len(layers))]):
-            continue
-        prediction = theory.predict(
-            evidence.canonical.get(str(name), str(name)),
-            setting("bias_initializer"),
-            setting("activation"),
-            layers,
-            input_second_moment=measured["activation_mean", 0] ** 2 + measured["activation_variance", 0],
-            input_correlation=measured["correlation", 0],
-            output_gradient_norm=measured["pre_activation_gradient_norm", len(layers)],
-        )
-        if prediction is not None:
-            for statistic in DRAWN:
-                values = getattr(prediction, statistic)
-                rows += [(str(name), layer, statistic, float(value)) for layer, value in enumerate(values, start=1)]
-    return pd.DataFrame(rows, columns=columns)
+    """Return `predictions` of one combination: `row` has its settings, `profile` is `stats.signal_profile` of it."""
+    grid = evidence.grid
+    shown = names.datasets(grid.sources)
+    settings = {
+        name: row[name] if name in evidence.combination else grid.axes[name][0]
+        for name in ("dataset", "model", "hidden", "normalization", "activation", "bias_initializer")
+    }
+    dataset = settings.pop("dataset")
+    source = next(source for name, source in grid.sources.items() if dataset in (name, shown[name]))
+    cells = {
+        name: Cell(**settings, initializer=evidence.canonical.get(name, name))
+        for name in map(str, dict.fromkeys(profile["initializer"]))
+    }
+    return predictions(profile, cells, source)
 
 
 def sentences(findings: pd.DataFrame, combination: Sequence[str], shown: Sequence[Any], total: int) -> list[str]:
