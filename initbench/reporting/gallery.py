@@ -153,9 +153,10 @@ def _signal(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     for alike in _alike(shown, signal.drawn):
         _, verdicts, profile = alike[0]
         title = _common_title(first.combination, [rows for _, rows, _ in alike])
+        leaders = verdicts.loc[verdicts["leader"], "initializer"]  # none where all runs have failed
         settings: dict[str, Any] = {
             "order": list(verdicts.sort_values("validation_accuracy", ascending=False, kind="stable")["initializer"]),
-            "leader": str(verdicts.loc[verdicts["leader"], "initializer"].iloc[0]) if len(alike) == 1 else "",
+            "leader": str(leaders.iloc[0]) if len(alike) == 1 and len(leaders) else "",
         }
         if profile["layer"].max() == 1:
             drawing = figures.pre_activations(profile, palette, title, **settings)

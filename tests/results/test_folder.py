@@ -366,7 +366,7 @@ def test_clean_removes_only_files_that_initbench_wrote(drawn, capsys):
     assert status == 0
     remaining = [*MINE, *MINE_TOO, "figures/accuracy-relu.svg"]
     assert listing(drawn) == sorted([*remaining, "figures", "parts", "set-aside", "timings"])
-    assert lines[0].startswith(f"Removed from {drawn}: figures, timings, parts, grid.toml")
+    assert lines[0].startswith(f"Removed from {drawn}: figures, timings, signal, parts, grid.toml")
     assert all(name in lines[1] for name in remaining)
     assert victim.exists()
     assert command(capsys, "clean", drawn, "--yes")[0] == 2  # not an experiment any more
