@@ -8,6 +8,7 @@ from initbench.reporting.cautions import added_seeds
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.spec.columns import SETTINGS
 from initbench.spec.grid import Grid, counted
+from initbench.spec.signal import IMAGES, JACOBIAN_IMAGES
 
 # The versions of an environment, by its key, as a paper names the software.
 SOFTWARE = {"initbench": "initbench", "torch": "PyTorch", "numpy": "NumPy", "scipy": "SciPy", "python": "Python"}
@@ -36,7 +37,7 @@ def methods(evidence: Evidence, environments: Sequence[Mapping[str, str]], seeds
         _training(grid),
         *_runs(evidence),
     ]
-    sentences += [*_statistics(evidence, seeds_seen), *_software(environments)]
+    sentences += [*_signal(evidence), *_statistics(evidence, seeds_seen), *_software(environments)]
     return printable(" ".join(filter(None, sentences)), MAX_LETTERS)
 
 
@@ -182,6 +183,16 @@ def _runs(evidence: Evidence) -> list[str]:
     return [
         *sentences,
         f"Of these {diverged:,} diverged{scored} and {at_chance:,} stayed at chance; all count in the means.",
+    ]
+
+
+def _signal(evidence: Evidence) -> list[str]:
+    """On what the signal was measured, where it was."""
+    if evidence.signal.empty:
+        return []
+    return [
+        f"Before training, pre-activations, gradients and the input-output Jacobian were measured on up to {IMAGES} "
+        f"training {evidence.images} (the Jacobian on {JACOBIAN_IMAGES})."
     ]
 
 

@@ -91,7 +91,7 @@ def statistics(profile: pd.DataFrame) -> pd.DataFrame:
     last = int(profile["layer"].max())
     deep = last > 1
     columns: dict[str, Any] = {
-        "Mean square, last layer" if deep else "Pre-activations, mean square": ("pre_activation_second_moment", last),
+        "Mean square, last layer" if deep else "Mean square": ("pre_activation_second_moment", last),
         "Gradient, first ÷ last layer" if deep else "Gradient norm": ("gradient_ratio", 1)
         if deep
         else ("pre_activation_gradient_norm", 1),
@@ -107,7 +107,9 @@ def statistics(profile: pd.DataFrame) -> pd.DataFrame:
             values: Any = wide[key]
             table[label] = values.max(axis=1) if isinstance(key, str) else values
     texts = {
-        label: {numbers.percent(v, 0) if label in SHARES else numbers.short_magnitude(v) for v in values}
+        label: {
+            numbers.percent(v, 0) if label in SHARES else numbers.short_magnitude(v) for v in values if np.isfinite(v)
+        }
         for label, values in table.items()
     }
     return pd.DataFrame({label: values for label, values in table.items() if len(texts[label]) > 1 or len(wide) == 1})
