@@ -11,7 +11,9 @@ from initbench import stats
 from initbench.data.datasets import Source
 from initbench.reporting import names, numbers
 from initbench.reporting.evidence import combination_of
+from initbench.reporting.layout import PHONE, Layout, laid_out
 from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
+from initbench.reporting.narrative import shortened
 from initbench.reporting.predictions import predictions
 from initbench.spec.cell import OF_TRAINING, Cell
 from initbench.spec.grid import Grid
@@ -21,27 +23,30 @@ if TYPE_CHECKING:
 
 PAGE = "signal.html"
 
+# The width of figures where there is room: two panels side by side.
+WIDE = Layout(width=9.5)
+
 # Of a combination's table: the heading, the statistic, and its layer.
 COLUMNS = (
-    ("Variance, first layer", "pre_activation_variance", "first"),
-    ("Variance, last hidden layer", "pre_activation_variance", "last"),
-    ("Gradient, first to last layer", "gradient_ratio", "first"),
-    ("Saturated, last hidden layer", "saturated_share", "last"),
-    ("Dead, last hidden layer", "dead_share", "last"),
-    ("Correlation, last hidden layer", "correlation", "last"),
-    ("Effective rank, last hidden layer", "effective_rank", "last"),
-    ("Largest singular value", "jacobian_largest", "last"),
-    ("Mean square of singular values", "jacobian_mean_square", "last"),
+    ("Variance, first", "pre_activation_variance", "first"),
+    ("Variance, last", "pre_activation_variance", "last"),
+    ("Gradient ratio", "gradient_ratio", "first"),
+    ("Saturated", "saturated_share", "last"),
+    ("Dead", "dead_share", "last"),
+    ("Correlation", "correlation", "last"),
+    ("Effective rank", "effective_rank", "last"),
+    ("Jacobian, largest", "jacobian_largest", "last"),
+    ("Jacobian, mean square", "jacobian_mean_square", "last"),
 )
 SHARES = ("saturated_share", "dead_share")
 
 # The columns of the terminal, each with a short heading.
 SHORT = {
-    "Variance, first layer": "Variance,\nfirst layer",
-    "Variance, last hidden layer": "last\nhidden",
-    "Gradient, first to last layer": "Gradient,\nfirst to last",
-    "Saturated, last hidden layer": "Saturated,\nlast hidden",
-    "Largest singular value": "Largest\nsingular value",
+    "Variance, first": "Variance,\nfirst layer",
+    "Variance, last": "last\nhidden",
+    "Gradient ratio": "Gradient,\nfirst to last",
+    "Saturated": "Saturated,\nlast hidden",
+    "Jacobian, largest": "Largest\nsingular value",
 }
 
 # What a finding of `stats.signal_findings` is, in the words of the page.
@@ -141,7 +146,7 @@ def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:
 def _sentences(findings: pd.DataFrame) -> list[str]:
     """Return what stands out, in a sentence for each finding."""
     return [
-        f"{FINDINGS[str(finding)]}: {numbers.listed([str(name) for name in dict.fromkeys(rows['initializer'])])}."
+        f"{FINDINGS[str(finding)]}: {numbers.listed(shortened([str(name) for name in dict.fromkeys(rows['initializer'])]))}."
         for finding, rows in findings.groupby("finding", sort=False)
     ]
 
@@ -162,17 +167,23 @@ def render(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, command: str
     palette = figures.Palette.of(list(dict.fromkeys(name for c in by_combination for name in c.initializers)))
     sections = []
     for index, combination in enumerate(by_combination):
-        drawing = _drawing(combination, palette) if index < n_drawn else None
         headings = [heading for heading, statistic, _ in COLUMNS if statistic in set(combination.profile["statistic"])]
-        figure = drawing and {
-            "svg": Markup(figures.inline(drawing, palette, f"s{index}-")),
-            "title": "",
-            "name": combination.title or "the signal",
-            "headings": drawing.headings,
-            "rows": drawing.rows,
-            "combination": None,
-            "wide": False,
-        }
+        figure = None
+        if index < n_drawn:
+            with laid_out(WIDE):
+                drawing = _drawing(combination, palette)
+            with laid_out(PHONE):
+                narrow = _drawing(combination, palette)
+            figure = {
+                "svg": Markup(figures.inline(drawing, palette, f"s{index}-")),
+                "narrow": Markup(figures.inline(narrow, palette, f"n{index}-")),
+                "title": "",
+                "name": combination.title or "the signal",
+                "headings": drawing.headings,
+                "rows": drawing.rows,
+                "combination": None,
+                "wide": True,
+            }
         sections.append(
             {
                 "title": combination.title,
