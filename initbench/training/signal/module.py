@@ -124,7 +124,10 @@ class _Recorder:
         self.batch_moments: dict[nn.Module, tuple[Tensor, Tensor]] = {}
         self._module, self._images = module, images
         self._layers = {id(layer.weight): number for number, layer in enumerate(layers, start=1)}
-        self._is_convolution = [isinstance(layer.module, (*CONVOLUTIONS, *TRANSPOSED)) for layer in layers]
+        # Of convolutions the number of dimensions of what they return: those of their weights.
+        self._image_dims = [
+            len(layer.layer.shape) if isinstance(layer.module, (*CONVOLUTIONS, *TRANSPOSED)) else 0 for layer in layers
+        ]
         self._called: set[int] = set()
         self._pending: _Pending | None = None
         self._entered: list[_Entered] = []
@@ -246,7 +249,7 @@ class _Recorder:
 
     def _entries(self, layer: int, values: Tensor) -> Array:
         """Return values as an array, with the channels in the last dimension."""
-        if self._is_convolution[layer - 1] and values.ndim > 2:
+        if values.ndim == self._image_dims[layer - 1]:
             values = values.movedim(1, -1)
         return _array(values)
 
