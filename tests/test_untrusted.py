@@ -268,7 +268,10 @@ SENT = [("connection.py", "cloudpickle")]
 RUNS = [
     *(("plugins/loader.py", name) for name in ("exec", "compile", "__import__")),
     *(("plugins/changes.py", name) for name in ("compile", "eval")),
-    *((path, "eval") for path in ("training/plain.py", "models/network.py", "models/weights.py")),
+    *(
+        (path, "eval")
+        for path in ("training/plain.py", "training/signal/module.py", "models/network.py", "models/weights.py")
+    ),
 ]
 PACKAGE = Path(ib.__file__).parent
 
