@@ -145,10 +145,11 @@ def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:
 
 def _sentences(findings: pd.DataFrame) -> list[str]:
     """Return what stands out, in a sentence for each finding."""
-    return [
-        f"{FINDINGS[str(finding)]}: {numbers.listed(shortened([str(name) for name in dict.fromkeys(rows['initializer'])]))}."
-        for finding, rows in findings.groupby("finding", sort=False)
-    ]
+    sentences = []
+    for finding, rows in findings.groupby("finding", sort=False):
+        initializers = [str(name) for name in dict.fromkeys(rows["initializer"])]
+        sentences.append(f"{FINDINGS[str(finding)]}: {numbers.listed(shortened(initializers))}.")
+    return sentences
 
 
 def render(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, command: str) -> str:

@@ -221,7 +221,7 @@ def test_the_page_is_offline_and_the_same_again(here, monkeypatch, capsys, tmp_p
     path = tmp_path / "results" / "small" / "signal.html"
     page = path.read_text()
     assert "<title>The signal at initialization: small</title>" in page
-    assert page.count("<svg") == 2  # tanh and relu
+    assert page.count("<svg") == 4  # tanh and relu, each wide and for a phone
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "initbench run" in page
     path.unlink()
@@ -230,6 +230,7 @@ def test_the_page_is_offline_and_the_same_again(here, monkeypatch, capsys, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:tiny:UserWarning")  # of few images
 def test_workers_compute_what_a_training_records_and_a_training_continues(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_small(tmp_path)
