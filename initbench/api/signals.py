@@ -6,13 +6,14 @@ from pathlib import Path
 
 from initbench.api import rounds
 from initbench.api.training import Interrupted, Started, require_code
-from initbench.errors import CannotWrite, UserError, WorkerDied
+from initbench.errors import CannotWrite, UserError, WorkerDied, printable
 from initbench.execution import Untrained, start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import signal_bytes
 from initbench.execution.events import Event, Planned
 from initbench.execution.plan import signal_stacks
 from initbench.initializers import schemes
+from initbench.registry import shorten_digests
 from initbench.results.experiment import Experiment
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid
@@ -97,10 +98,14 @@ def _within_memory(missing: Sequence[Cell], grid: Grid, config: ExecutionConfig)
         return config
     if bytes_needed <= available:
         return replace(config, workers=int(available // bytes_needed))
-    whole = "" if largest.is_fused and not schemes.is_network_scheme(largest.initializer) else ", all of its layers,"
+    source = grid.sources[largest.dataset]
+    depth = len(largest.network(source.shape, source.classes).shapes)
+    widest = f" up to width {max(largest.widths):,}" if largest.widths else ""
+    at_once = not largest.is_fused or schemes.is_network_scheme(largest.initializer)
     raise UserError(
-        f"{grid.name}: {largest.label}: its network{whole} takes about {bytes_needed / 1e9:.1f} GB of memory, and "
-        f"{available / 1e9:.1f} GB are free; use fewer or narrower layers"
+        f"{grid.name}: {printable(shorten_digests(largest.initializer), 100)} in {largest.model} with {depth:,} layers"
+        f"{widest}, which are{' all' * at_once} in memory{' at once' if at_once else ' one by one'}, takes about "
+        f"{bytes_needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB are free; use fewer or narrower layers"
         + ", or an initializer of single layers"
-        * bool(whole and largest.is_fused)
+        * (at_once and largest.is_fused)
     )

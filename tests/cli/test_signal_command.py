@@ -182,7 +182,12 @@ def test_bad_input_is_a_line(here, monkeypatch, capsys, arguments, line):
 def test_a_network_that_does_not_fit_into_memory_is_refused_before_anything_begins(here, monkeypatch, tmp_path):
     monkeypatch.setattr(signals, "available_memory", lambda: 4e9)
     deep = {"initializer": ["he_normal", "lsuv"], "hidden": [4096] * 60, "seed": 1, "name": "deep"}
-    with pytest.raises(UserError, match=r"lsuv.*all of its layers, takes about \d+\.\d GB of memory, and 4.0 GB are"):
+    with pytest.raises(
+        UserError,
+        match=r"^deep: lsuv in perceptron with 61 layers up to width 4,096, which are all in memory at once, "
+        r"takes about "
+        r"\d+\.\d GB, and 4\.0 GB are free; use fewer or narrower layers, or an initializer of single layers$",
+    ):
         ib.signal(deep)
     assert here == []
     assert not (tmp_path / "results" / "deep").exists()
