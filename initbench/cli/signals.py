@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SPECTRA = ("auto", "full")
 
 
-@app.command("signal", cls=output.WorkingCommand, epilog="Example: initbench signal deep --set hidden_width=512")
+@app.command("signal", cls=output.WorkingCommand, epilog="Example: initbench signal deep --set activation=gelu")
 def signal_command(
     path: GridPath = None,
     overrides: Overrides = None,
