@@ -21,6 +21,14 @@ from initbench.stats import at_rates, rates
 
 RATE = "learning_rate"
 
+# The statistics of the signal that figures and tables show.
+SHOWN_STATISTICS = (
+    *("activation_mean", "activation_variance", "pre_activation_second_moment"),
+    *("pre_activation_q01", "pre_activation_q50", "pre_activation_q99", "saturated_share", "dead_share"),
+    *("correlation", "effective_rank", "pre_activation_gradient_norm", "gradient_ratio", "jacobian_condition"),
+    *("weight_norm", "weight_distance"),
+)
+
 # Where a tie cannot end because no difference is declared not to matter, this one is supposed: that of the presets.
 EQUIVALENT_WITHIN = 0.2
 
@@ -238,8 +246,9 @@ class Evidence:
         """`stats.signal_profile` of each combination that has a signal, before or after training, by its title."""
         if self.signal.empty:
             return {}
-        table = self.signal.assign(epoch=(self.signal["epoch"] > 0).astype(int)) if trained else self.signal
-        table = stats.signal_profile(table, self.frame, self.combination, int(trained))
+        rows = (self.signal["epoch"] > 0) == trained
+        table = self.signal[rows & self.signal["statistic"].isin(SHOWN_STATISTICS)].assign(epoch=0)
+        table = stats.signal_profile(table, self.frame, self.combination)
         return {
             names.title(self.combination, rows.iloc[0]): rows for rows in stats.by_combination(table, self.combination)
         }

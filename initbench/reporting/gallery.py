@@ -159,7 +159,7 @@ def _signal(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
             "leader": str(leaders.iloc[0]) if len(alike) == 1 and len(leaders) else "",
         }
         if profile["layer"].max() == 1:
-            drawing = figures.pre_activations(profile, palette, title, **settings)
+            drawing = figures.pre_activations(profile, palette, title, order=settings["order"])
         else:
             theory = signal.predicted(first, verdicts.iloc[0], profile)
             drawing = figures.signal_by_layer(profile, palette, title, theory=theory, **settings)

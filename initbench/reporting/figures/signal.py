@@ -14,7 +14,7 @@ from initbench.reporting.figures.direct import LINE, End, line_style, name_curve
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import draw_intervals, label_ticks, panel_of_rows, zoom
 from initbench.reporting.figures.labels import wrapped
-from initbench.reporting.figures.style import INK, Palette, report_style
+from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.layout import scaled
 from initbench.reporting.limits import (
     MAX_FIGURE_ROWS,
@@ -133,13 +133,10 @@ def pre_activations(
     title: str,
     *,
     order: Sequence[str] = (),
-    leader: str = "",
-    active: tuple[float, float] | None = None,
 ) -> Drawing:
     """The pre-activations of networks with one layer: their median, and a bar from the 1% to the 99% quantile.
 
-    `profile`, `order` and `leader` are those of `signal_by_layer`. The activation is saturated where a pre-activation
-    is outside of `active`, which is shaded.
+    `profile` and `order` are those of `signal_by_layer`.
     """
     wide = profile[profile["layer"] == profile["layer"].max()].pivot(
         index="initializer", columns="statistic", values="value"
@@ -155,12 +152,6 @@ def pre_activations(
     drawn = [np.where(np.isfinite(values[:count]), values[:count], np.nan) for values in ends]
     draw_intervals(axes, names[:count], drawn, palette)
     zoom(axes, drawn)
-    if active is not None:
-        low, high = axes.get_xlim()
-        for begin, end in ((low, max(low, active[0])), (min(high, active[1]), high)):
-            if begin < end:
-                axes.axvspan(begin, end, color=INK, alpha=0.07, linewidth=0, zorder=0)
-        axes.set_xlim(low, high)
     axes.set_xlabel("Pre-activations")
     label_ticks(axes, number_axis)
     texts = [
