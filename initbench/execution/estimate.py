@@ -94,8 +94,8 @@ def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: Executi
 def signal_bytes(cell: Cell, source: Source) -> float:
     """Estimate the bytes of memory that the signal of a cell takes in a worker, before training.
 
-    Of a perceptron whose layers are computed one by one, those that are kept, the pre-activations of all layers, and
-    the largest layer several times; a scheme of whole networks computes in float64.
+    Of a perceptron whose layers are computed one by one, those that are kept, the activations of all layers and the
+    derivatives there, and the largest layer several times; a scheme of whole networks computes in float64.
     """
     network = cell.network(source.shape, source.classes)
     if not cell.is_fused:
@@ -103,5 +103,5 @@ def signal_bytes(cell: Cell, source: Source) -> float:
     layers = cell.layers(source.pixels, source.classes)
     weights = 4.0 * network.weight_count
     kept = 6 * weights if schemes.is_network_scheme(cell.initializer) else min(weights, MAX_KEPT_BYTES)
-    units = 4.0 * IMAGES * sum(out for _, out in layers)
+    units = 2 * 4.0 * IMAGES * sum(out for _, out in layers)
     return WORKER_BYTES + kept + units + 12 * 4.0 * max(below * out for below, out in layers)

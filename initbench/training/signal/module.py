@@ -4,7 +4,6 @@ All passes go through a copy of the model, and the random generators are left as
 changes. Statistics are computed within the hooks, so that the arrays of one layer are held at a time.
 """
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -211,8 +210,7 @@ class _Recorder:
 
     def _record_pre_activations(self, layer: int, z: Tensor) -> Array:
         entries = self._entries(layer, z)
-        values = statistics.moments("pre_activation", entries)
-        values["pre_activation_second_moment"] = statistics.second_moment(entries)
+        values = statistics.of_pre_activations(entries)
         rows = self._by_image(entries)
         if rows is not None:
             values["correlation"] = statistics.correlation(rows)
@@ -237,13 +235,7 @@ class _Recorder:
         def record(gradient: Tensor) -> None:
             # The loss is a mean over the images.
             entries = self._entries(layer, gradient) * np.float32(self._images)
-            self._record(
-                layer,
-                {
-                    "pre_activation_gradient_norm": statistics.norm(entries) / math.sqrt(self._images),
-                    "pre_activation_gradient_variance": statistics.variance(entries),
-                },
-            )
+            self._record(layer, statistics.of_gradient("pre_activation", entries, self._images))
 
         return z.register_hook(record) if z.requires_grad else None  # type: ignore[no-untyped-call]
 
@@ -326,9 +318,7 @@ def _of_weights(layer: ModuleLayer, start: Array | None) -> dict[str, float]:
         begin = layer.to_torch(torch.from_numpy(np.asarray(start)))
         values["weight_distance"] = statistics.norm((weight - begin).numpy())
     if layer.weight.grad is not None:
-        gradient = _array(layer.weight.grad)
-        values["weight_gradient_norm"] = statistics.norm(gradient)
-        values["weight_gradient_variance"] = statistics.variance(gradient)
+        values |= statistics.of_gradient("weight", _array(layer.weight.grad))
     return values
 
 

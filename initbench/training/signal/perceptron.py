@@ -3,7 +3,6 @@
 Only two layers' weights are needed at a time, so that `parameters` may compute them when they are requested.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -47,8 +46,8 @@ def signal(
     labels = torch.from_numpy(seen.labels)
     names = [cell.activation] * (depth - 1) + [computed_output(cell.loss, cell.output_activation)]
     values: Signal = dict(seen.signal)
-    pre_activations: list[Tensor] = []
     a = torch.from_numpy(seen.values)
+    below: list[tuple[Tensor, Tensor | None]] = [(a, None)]  # what enters each layer, and the derivatives there
     with np.errstate(all="ignore"):
         for layer, name in enumerate(names, start=1):
             W, b = map(torch.from_numpy, parameters(layer - 1))
@@ -56,8 +55,8 @@ def signal(
             a, derivative = activated(name, z)
             values |= _named(layer, _forward(z, a, derivative, largest_derivative(name)))
             values |= _named(layer, of_weights(W.numpy(), start(layer - 1)[0] if start else None))
-            pre_activations.append(z)
-        values |= _backward(cell, depth, parameters, seen, pre_activations, labels)
+            below.append((a, derivative))
+        values |= _backward(cell, depth, parameters, z, below[:-1], labels)
         values |= statistics.ratios(values, depth)
     return values
 
@@ -77,8 +76,7 @@ def _of_activations(representations: Array, activations: Array) -> dict[str, flo
 def _forward(z: Tensor, a: Tensor, derivative: Tensor, largest: float) -> dict[str, float]:
     pre_activations, activations = z.numpy(), a.numpy()
     return {
-        **statistics.moments("pre_activation", pre_activations),
-        "pre_activation_second_moment": statistics.second_moment(pre_activations),
+        **statistics.of_pre_activations(pre_activations),
         **_of_activations(pre_activations, activations),
         "saturated_share": statistics.saturated_share(pre_activations, derivative.numpy(), largest),
         "dead_share": statistics.dead_share(activations),
@@ -95,36 +93,27 @@ def _backward(
     cell: Cell,
     depth: int,
     parameters: LayerParameters,
-    seen: Images,
-    pre_activations: Sequence[Tensor],
+    output: Tensor,
+    below: Sequence[tuple[Tensor, Tensor | None]],
     labels: Tensor,
 ) -> Signal:
-    """Return the statistics of the gradients and of the Jacobian: one backward pass for both."""
+    """Return the statistics of the gradients and of the Jacobian: one backward pass for both.
+
+    `output` are the last layer's pre-activations. `below` has of each layer the activations that enter it, and the
+    derivatives there; None of the images.
+    """
     values: Signal = {}
-    count, classes = pre_activations[-1].shape
+    count, classes = output.shape
     n = min(JACOBIAN_IMAGES, count) if depth > 1 else 1  # without a hidden layer it is the same for all images
-    last = pre_activations[-1].detach().requires_grad_()
+    last = output.detach().requires_grad_()
     loss = pytorch.loss(cell.loss, cell.output_activation, last, labels)
     (G,) = torch.autograd.grad(loss, last)
     G = G * count  # of each image's own loss
     J = torch.eye(classes, dtype=G.dtype).expand(n, classes, classes)  # of the outputs by z: [images, classes, units]
     for layer in range(depth, 0, -1):
-        below = seen.values if layer == 1 else None
-        if below is None:
-            a, derivative = activated(cell.activation, pre_activations[layer - 2])
-        else:
-            a, derivative = torch.from_numpy(below), None
-        gradient = G.numpy()
-        weight_gradient = (a.T @ G / count).numpy()
-        values |= _named(
-            layer,
-            {
-                "pre_activation_gradient_norm": statistics.norm(gradient) / math.sqrt(count),
-                "pre_activation_gradient_variance": statistics.variance(gradient),
-                "weight_gradient_norm": statistics.norm(weight_gradient),
-                "weight_gradient_variance": statistics.variance(weight_gradient),
-            },
-        )
+        a, derivative = below[layer - 1]
+        gradient = statistics.of_gradient("pre_activation", G.numpy(), count)
+        values |= _named(layer, gradient | statistics.of_gradient("weight", (a.T @ G / count).numpy()))
         W = torch.from_numpy(parameters(layer - 1)[0])
         if derivative is None:
             J = J @ W.T

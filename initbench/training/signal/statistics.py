@@ -42,12 +42,26 @@ def moments(prefix: str, values: Array) -> dict[str, float]:
     }
 
 
+def of_pre_activations(values: Array) -> dict[str, float]:
+    """Return the moments of pre-activations of any shape, and their second moment."""
+    of_values = moments("pre_activation", values)
+    second_moment = of_values["pre_activation_variance"] + of_values["pre_activation_mean"] ** 2
+    return {**of_values, "pre_activation_second_moment": second_moment}
+
+
+def of_gradient(prefix: str, gradient: Array, images: int = 1) -> dict[str, float]:
+    """Return the norm of a gradient and the variance of its entries; of images', the root of the mean squared norm."""
+    mean, spread = _mean_and_variance(gradient.reshape(-1))
+    square = gradient.size * (spread + mean**2)  # one pass for both
+    return {f"{prefix}_gradient_norm": math.sqrt(square / images), f"{prefix}_gradient_variance": spread}
+
+
 def _mean_and_variance(flat: Array) -> tuple[float, float]:
     squares, means, counts = 0.0, [], []  # of each block
     for block in _blocks(flat):
         means.append(np.add.reduce(block) / len(block))  # half of the time of `mean`
-        deviations = block - means[-1]
-        squares += float(deviations @ deviations)
+        np.subtract(block, means[-1], out=block)
+        squares += float(block @ block)
         counts.append(len(block))
     mean = np.dot(counts, means) / len(flat)
     return float(mean), float(squares + np.dot(counts, np.square(means - mean))) / len(flat)
@@ -57,10 +71,6 @@ def _blocks(flat: Array) -> Iterator[Array]:
     """Yield values in blocks of float64, which stay in the cache: a third of the time, and little memory."""
     for start in range(0, len(flat), BLOCK):
         yield flat[start : start + BLOCK].astype(np.float64)
-
-
-def _sum_of_squares(values: Array) -> float:
-    return sum(float(block @ block) for block in _blocks(values.reshape(-1)))
 
 
 def quantiles(flat: Array) -> list[float]:
@@ -84,11 +94,6 @@ def quantiles(flat: Array) -> list[float]:
     return results
 
 
-def second_moment(values: Array) -> float:
-    """Return the mean of the squared values."""
-    return _sum_of_squares(values) / values.size
-
-
 def saturated_share(pre_activations: Array, derivative: Array, largest: float) -> float:
     """Return the share of entries whose derivative is below 1% of the activation's largest; NaN if an entry is NaN."""
     if np.isnan(pre_activations).any() or np.isnan(derivative).any():
@@ -109,12 +114,12 @@ def correlation(representations: Array) -> float:
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     if not np.isfinite(norms).all():
         return math.nan
-    rows, norms = rows[norms > 0], norms[norms > 0]
-    if len(rows) < 2:
+    count = np.count_nonzero(norms)
+    if count < 2:
         return math.nan
     # The sum over pairs of unit vectors is (|Σ u|² − Σ |u|²) / 2: no product of all pairs is computed.
-    total = (1 / norms) @ rows
-    return float((total @ total - len(rows)) / (len(rows) * (len(rows) - 1)))
+    total = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0) @ rows
+    return float((total @ total - count) / (count * (count - 1)))
 
 
 def effective_rank(representations: Array) -> float:
@@ -131,12 +136,7 @@ def effective_rank(representations: Array) -> float:
 
 def norm(values: Array) -> float:
     """Return the Frobenius norm."""
-    return math.sqrt(_sum_of_squares(values))
-
-
-def variance(values: Array) -> float:
-    """Return the variance of the entries."""
-    return _mean_and_variance(values.reshape(-1))[1]
+    return math.sqrt(sum(float(block @ block) for block in _blocks(values.reshape(-1))))
 
 
 def spectral_norm(weights: Array) -> float:
@@ -145,19 +145,17 @@ def spectral_norm(weights: Array) -> float:
     Beyond `MAX_EXACT` rows and columns by the implicitly restarted Lanczos method (ARPACK) from a fixed vector, to a
     relative error below 1e-3.
     """
-    if not np.isfinite(weights).all():
-        return math.nan
-    scale = float(max(weights.max(initial=0), -weights.min(initial=0)))
-    if scale == 0:
-        return 0.0
+    size = norm(weights)
+    if size == 0 or not math.isfinite(size):
+        return 0.0 if size == 0 else math.nan
     if min(weights.shape) <= MAX_EXACT:
         return math.sqrt(max(gram_eigenvalues(weights)[-1], 0))
-    scale = scale if not 1e-6 < scale < 1e6 else 1.0
-    matrix = weights if scale == 1 else weights / weights.dtype.type(scale)  # squares stay within float32
+    scale = 1.0 if 1e-6 < size < 1e6 else size
+    matrix = weights if scale == 1 else (weights / scale).astype(weights.dtype)  # squares stay within float32
     matrix = matrix if matrix.shape[0] < matrix.shape[1] else matrix.T
-    size = len(matrix)
-    gram = LinearOperator((size, size), lambda x: matrix @ (x @ matrix), dtype=matrix.dtype)
-    start = np.random.Generator(np.random.Philox(0)).standard_normal(size).astype(matrix.dtype)
+    rows = len(matrix)
+    gram = LinearOperator((rows, rows), lambda x: matrix @ (x @ matrix), dtype=matrix.dtype)
+    start = np.random.Generator(np.random.Philox(0)).standard_normal(rows).astype(matrix.dtype)
     try:
         largest = eigsh(gram, 1, v0=start, tol=3e-3, return_eigenvectors=False)[0]
     except ArpackError:  # it has not converged
