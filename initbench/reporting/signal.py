@@ -50,7 +50,12 @@ NAMES = {
 # Values of a setting that a sentence names, at most.
 MAX_WHERE = 3
 
-POSITIONS = {"first": "first layer", "last": "last hidden layer", "output": "last layer", "network": ""}
+POSITIONS = {
+    "first": "in the first layer",
+    "last": "in the last hidden layer",
+    "output": "in the last layer",
+    "network": "",
+}
 OUTCOMES = {"accuracy": "final test accuracy", "failed": "failure", "epochs": "epochs to get near the leader"}
 
 # What the figure of a combination shows: layer by layer, and of networks with one layer.
@@ -69,9 +74,9 @@ def statistic(name: str, position: str = "network") -> str:
     """A statistic's name for people, with where it is measured.
 
     >>> statistic("saturated_share", "first"), statistic("gradient_drift")
-    ('share of saturated units, first layer', 'growth or decay of gradients with depth')
+    ('share of saturated units in the first layer', 'growth or decay of gradients with depth')
     """
-    return ", ".join(filter(None, [NAMES.get(name, name.replace("_", " ")), POSITIONS.get(position, position)]))
+    return " ".join(filter(None, [NAMES.get(name, name.replace("_", " ")), POSITIONS.get(position, position)]))
 
 
 def drawn(profile: pd.DataFrame) -> pd.DataFrame:
