@@ -54,9 +54,9 @@ def compute(
             on_event(Started(experiment, missing, 0))
             failed = _compute_all(experiment, missing, config, on_event, full) if missing else []
         except KeyboardInterrupt:
-            raise Interrupted(_kept(experiment, full)) from None
+            raise Interrupted(_stored(experiment, full)) from None
         except (WorkerDied, CannotWrite) as error:
-            error.add_note(_kept(experiment, full))
+            error.add_note(_stored(experiment, full))
             raise
     return Signals(experiment, failed)
 
@@ -80,7 +80,7 @@ def _compute_all(
     return failed
 
 
-def _kept(experiment: Experiment, full: bool) -> str:
+def _stored(experiment: Experiment, full: bool) -> str:
     count = len(experiment.cells)
     stored = count - len(experiment.without_signal(full))
     return f"Kept: the signal of {stored:,} of {count:,} cells, in {experiment.folder}."

@@ -182,21 +182,8 @@ def train_and_print(
     """
     from initbench.api import training
 
-    interrupt_once()
-    try:
-        with _listener() as on_event:
-            result = training.train(grid, folder, config, on_event, report=not no_report)
-    except training.Interrupted as interrupt:
-        say()
-        say(f"Interrupted. {interrupt}")
-        say(f"Resume with: {shlex.join(resume)}")
-        raise typer.Exit(INTERRUPTED) from None
-    except (WorkerDied, CannotWrite) as error:
-        print_error(f"Stopped: {reason(error)}.")
-        for note in getattr(error, "__notes__", ()):
-            print_error(note)
-        print_error(f"Resume with: {shlex.join(resume)}")
-        raise typer.Exit(FAILED) from None
+    with resumable(resume), listener(_print_start, "not trained") as on_event:
+        result = training.train(grid, folder, config, on_event, report=not no_report)
     _print_summary(result, resume, conclusion)
     if result.report_error:
         print_error(
@@ -208,6 +195,27 @@ def train_and_print(
         print_error(f"{cells} could not be trained; the report leaves them out. To try again: {shlex.join(resume)}")
     if result.untrained or result.report_error:
         raise typer.Exit(FAILED)
+
+
+@contextlib.contextmanager
+def resumable(command: Sequence[str]) -> "Iterator[None]":
+    """Where a computation is interrupted or stops, print what is stored and the command that resumes it, and exit."""
+    from initbench.api.training import Interrupted
+
+    interrupt_once()
+    try:
+        yield
+    except Interrupted as interrupt:
+        say()
+        say(f"Interrupted. {interrupt}")
+        say(f"Resume with: {shlex.join(command)}")
+        raise typer.Exit(INTERRUPTED) from None
+    except (WorkerDied, CannotWrite) as error:
+        print_error(f"Stopped: {reason(error)}.")
+        for note in getattr(error, "__notes__", ()):
+            print_error(note)
+        print_error(f"Resume with: {shlex.join(command)}")
+        raise typer.Exit(FAILED) from None
 
 
 def _print_summary(
@@ -252,11 +260,13 @@ def _why(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _listener() -> "Iterator[Callable[[Started | Looked | Event], None]]":
+def listener(
+    print_start: "Callable[[Started], None]", without_result: str
+) -> "Iterator[Callable[[Started | Looked | Event], None]]":
     """Yield the function that prints the events of a run: first the cells that are missing, then the progress.
 
     With a rule for the seeds, each round has a progress of its own, and what the rule found stands between them. A
-    notice about the workers, or a cell that no worker could train, is a line.
+    notice about the workers, or a cell `without_result`, is a line.
     """
     from initbench.api import progress
     from initbench.api.training import Started
@@ -264,7 +274,7 @@ def _listener() -> "Iterator[Callable[[Started | Looked | Event], None]]":
 
     def between(event: "Started | Looked") -> None:
         if isinstance(event, Started):
-            _print_start(event)
+            print_start(event)
         else:
             from initbench.reporting import seeds
 
@@ -276,7 +286,7 @@ def _listener() -> "Iterator[Callable[[Started | Looked | Event], None]]":
             if isinstance(event, Notice):
                 say(event.line)
             elif isinstance(event, Untrained):
-                say(f"not trained: {event.cell.label}: {event.why}")
+                say(f"{without_result}: {printable(event.cell.label, 300)}: {event.why}")
             show(event)
 
         yield on_event

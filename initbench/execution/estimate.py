@@ -102,6 +102,6 @@ def signal_bytes(cell: Cell, source: Source) -> float:
         return WORKER_BYTES + PLAIN_BYTES + 2 * training_bytes(cell, source)
     layers = cell.layers(source.pixels, source.classes)
     weights = 4.0 * network.weight_count
-    kept = 6 * weights if schemes.is_network_scheme(cell.initializer) else min(weights, MAX_KEPT_BYTES)
+    resident = 6 * weights if schemes.is_network_scheme(cell.initializer) else min(weights, MAX_KEPT_BYTES)
     units = 2 * 4.0 * IMAGES * sum(out for _, out in layers)
-    return WORKER_BYTES + kept + units + 12 * 4.0 * max(below * out for below, out in layers)
+    return WORKER_BYTES + resident + units + 12 * 4.0 * max(below * out for below, out in layers)

@@ -151,13 +151,13 @@ def test_a_cell_that_fails_is_a_line_and_the_others_are_stored(here, monkeypatch
         (WorkerDied("a worker ended"), 1, "Kept: the signal of 0 of 24 cells, in results/small."),
     ],
 )
-def test_what_is_kept_is_said_at_the_end(here, monkeypatch, capsys, error, status, line):
+def test_an_end_reports_what_is_stored_and_how_to_resume(here, monkeypatch, capsys, error, status, line):
     def initial_signals(pool, stacks, full=False):
         yield Progress(stacks[0], 0.5)
         raise error
 
     monkeypatch.setattr(experiments.execution, "initial_signals", initial_signals)
-    monkeypatch.setattr("initbench.cli.signals.interrupt_once", lambda: None)
+    monkeypatch.setattr("initbench.cli.run.interrupt_once", lambda: None)
     ended_with, out, err = ended(monkeypatch, capsys, "signal", "small.toml", "--set", "seed=2")
     assert ended_with == status
     assert line in (out + err).splitlines()
