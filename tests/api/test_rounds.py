@@ -128,7 +128,11 @@ def test_half_widths_end_combination_by_combination(train):
 
 @pytest.mark.parametrize(
     ("seed", "interruptions"),
-    [(DECIDED, [1]), pytest.param(DECIDED, [12, 3, 0, 5], marks=pytest.mark.slow), (NARROW, [9, 2])],
+    [
+        (DECIDED, [1]),
+        pytest.param(DECIDED, [12, 3, 0, 5], marks=pytest.mark.slow),
+        pytest.param(NARROW, [9, 2], marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_experiment_trains_the_same_cells_as_one_that_was_not(train, seed, interruptions):
     whole, _ = train(seed)

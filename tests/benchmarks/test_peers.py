@@ -42,7 +42,7 @@ def hold(cells, small, losses, metrics):
 
 
 @pytest.mark.parametrize("network", [pytest.param("784-10", marks=pytest.mark.slow), "784-128-128-10"])
-@pytest.mark.parametrize("peer", ["loop", "loader", "func", pytest.param("jax", marks=needs_jax)])
+@pytest.mark.parametrize("peer", ["loop", "loader", "func", pytest.param("jax", marks=[needs_jax, pytest.mark.slow])])
 def test_a_peer_trains_what_the_plain_trainer_trains(small, peer, network):
     data = work.prepared(small)
     stacks = groups(network, 2)

@@ -233,7 +233,9 @@ VARIANCES = {
 EXAMPLES = {"PyTorch": 60, "Keras": 60, "JAX": 10}  # JAX compiles for each shape
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(
+    "library", [pytest.param(name, marks=pytest.mark.slow if name == "JAX" else ()) for name in LIBRARIES]
+)
 def test_the_scale_is_the_papers_for_every_shape(library):
     """At one seed a library's weights are its unit noise times a number, and ours are our noise times the same."""
     there = {pair.here: pair.there for pair in SAME if pair.library == library}

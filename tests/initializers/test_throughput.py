@@ -71,6 +71,7 @@ def run(capfd, *arguments):
     return ended.value.code, out, err
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_each_scheme_and_shape_and_its_ratio_is_of_the_fastest(capfd, monkeypatch):
     monkeypatch.setattr(throughput, "installed", lambda: ["initbench", "numpy", "scipy"])
     code, out, _ = run(capfd, "bench", "--shape", "30,20", "--shape", "64,8", "--scheme", "normal")

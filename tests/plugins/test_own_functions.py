@@ -262,6 +262,7 @@ def test_own_functions_in_pytorch_are_tried_too(host, kind, code, message):
     assert message in mistake(host, code, kind)
 
 
+@pytest.mark.slow
 def test_classes_of_pytorch_are_functions_with_the_parameters_that_are_numbers(host):
     code = (
         "import torch\nfrom torch import nn\nimport initbench as ib\n"

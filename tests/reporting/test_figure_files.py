@@ -123,6 +123,7 @@ def test_files_have_the_width_and_the_same_bytes_each_time(folder, tmp_path, for
         assert abs(inches - 3.25) < 0.004
 
 
+@pytest.mark.slow
 def test_titles_are_in_the_files_only_where_they_are_requested(folder, tmp_path):
     sizes = []
     for option in ("--no-title", "--title"):

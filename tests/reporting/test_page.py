@@ -202,6 +202,7 @@ def test_explanations_open_by_click_touch_and_keyboard_and_close(opened, address
     assert box["x"] + box["width"] <= 390
 
 
+@pytest.mark.slow
 def test_the_sections_stand_at_the_side_and_on_a_phone_in_a_menu(opened, address):
     page = opened(address)
     links = page.locator("#sections a")

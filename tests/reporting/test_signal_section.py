@@ -107,8 +107,8 @@ def test_a_line_ends_where_values_are_not_finite_or_zero_and_the_name_says_so():
     assert signal.left_out([layered()]) == ""
 
 
-@pytest.mark.parametrize("depth", [200])
-def test_many_layers_and_initializers_are_drawn_within_the_limits(depth):
+def test_many_layers_and_initializers_are_drawn_within_the_limits():
+    depth = 200
     names = [f"normal(std={i / 100})" for i in range(14)]
     values = {
         (name, statistic, layer): 1.0 + i
@@ -156,7 +156,13 @@ def test_a_map_of_statistics_has_a_scale_for_each_column_and_none_for_what_is_no
     assert len(set(fills)) == 3
 
 
-@pytest.mark.parametrize(("style_name", "width"), [("paper", "one-column"), ("paper", "two-column"), ("slides", None)])
+@pytest.mark.parametrize(
+    ("style_name", "width"),
+    [
+        ("paper", "one-column"),
+        *(pytest.param(*chosen, marks=pytest.mark.slow) for chosen in (("paper", "two-column"), ("slides", None))),
+    ],
+)
 def test_at_every_width_texts_are_whole_and_apart(style_name, width):
     profile = layered(30)
     with laid_out(layout_of(style_name, width)), style.style():
@@ -250,6 +256,7 @@ def signal_table(parsed):
     return pd.DataFrame(rows, columns=["cell", "epoch", "layer", "statistic", "value"])
 
 
+@pytest.mark.slow
 def test_the_section_has_figures_findings_predictors_and_what_weights_did():
     parsed = grid.parse(GRID, overrides={"loss": "mse"})
     frame = made_up(parsed, lambda cell: 0.9 - 0.1 * parsed.axes["initializer"].index(cell.initializer))

@@ -195,13 +195,14 @@ def test_a_file_of_a_later_version_or_another_content_or_too_many_rows_is_not_re
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_mutated_file_yields_rows_or_a_line(folder, hook):
+@pytest.mark.parametrize("numbers", [range(25), pytest.param(range(25, 100), marks=pytest.mark.slow)])
+def test_a_mutated_file_yields_rows_or_a_line(folder, hook, numbers):
     first, path = untrusted.signal_files(folder)
     first.unlink()
     content, rows = path.read_bytes(), pq.read_table(path)
     experiment = Experiment.open(folder)
     sound = 0
-    for number in range(100):
+    for number in numbers:
         path = untrusted.replaced(path, mutate.part(number, content, rows))
         experiment.notes.clear()
         with limited():
@@ -210,7 +211,7 @@ def test_a_mutated_file_yields_rows_or_a_line(folder, hook):
         assert not table.duplicated([*COLUMNS[:4]]).any()
         assert all(line.isprintable() for line in experiment.notes)
         sound += not experiment.notes
-    assert 0 < sound < 100
+    assert 0 < sound < len(numbers)
 
 
 def test_nothing_is_written_through_a_link(folder, tmp_path):
@@ -294,6 +295,7 @@ def test_a_merge_takes_each_cells_signal_from_the_experiment_whose_rows_it_keeps
 # The key `diagnostics`
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Seeds were added")
 def test_cells_that_are_trained_are_not_trained_again_for_their_signal(tmp_path, monkeypatch):
     tasks = []

@@ -109,6 +109,7 @@ def test_a_cell_of_another_processor_may_differ_and_is_listed_separately(folder)
     assert all(f"; blas other kernels, here {threads.blas()}" in line for line in retrained.elsewhere)
 
 
+@pytest.mark.slow
 def test_results_that_no_processor_can_produce_are_problems(folder):
     def change(rows):
         rows["test_accuracy"] = 0.999
