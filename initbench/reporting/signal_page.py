@@ -1,7 +1,7 @@
 """The signal before training as a page of its own, and as tables for the terminal: what `initbench signal` shows."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from initbench.reporting import names, numbers
 from initbench.reporting.evidence import combination_of
 from initbench.reporting.layout import PHONE, Layout, laid_out
 from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
-from initbench.reporting.narrative import shortened
 from initbench.reporting.predictions import predictions
+from initbench.reporting.signal import sentences
 from initbench.spec.cell import OF_TRAINING, Cell
 from initbench.spec.grid import Grid
 
@@ -47,22 +47,6 @@ SHORT = {
     "Gradient ratio": "Gradient,\nfirst to last",
     "Saturated": "Saturated,\nlast hidden",
     "Jacobian, largest": "Largest\nsingular value",
-}
-
-# What a finding of `stats.signal_findings` is, in the words of the page.
-FINDINGS = {
-    "not_finite": "Pre-activations are not finite",
-    "zero_signal": "Every unit of a hidden layer is zero for every image",
-    "saturated": "At least half of a hidden layer is saturated (of relu and own functions 90%)",
-    "saturated_outputs": "At least half of the outputs are saturated",
-    "dead": "At least a quarter of the units of a hidden layer is dead",
-    "one_dimension": "All units of a hidden layer compute the same but for a factor",
-    "collapsed": "All images look alike in the last hidden layer (a correlation of 0.95 or more)",
-    "vanishing_signal": "The signal vanishes: by a factor of 100 or more",
-    "exploding_signal": "The signal explodes: by a factor of 100 or more",
-    "zero_gradient": "The gradient of a layer’s weights is zero",
-    "vanishing_gradient": "The gradient vanishes: the first layer’s is at most 1/100 of the last’s",
-    "exploding_gradient": "The gradient explodes: the first layer’s is at least 100 times the last’s",
 }
 
 
@@ -120,36 +104,22 @@ def combinations(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid) -> lis
     profile = stats.signal_profile(signal, frame, keys)
     findings = stats.signal_findings(signal, frame, keys)
     with_signal = []
-    for rows in _groups(profile, keys):
-        own = findings
-        for key in keys:
-            own = own[own[key] == rows[key].iloc[0]]
+    for rows in stats.by_combination(profile, keys):
         title = names.title(keys, rows.iloc[0]) if keys else ""
-        of_combination = frame
-        for key in keys:
-            of_combination = of_combination[of_combination[key] == rows[key].iloc[0]]
+        of_combination = _of(frame, rows.iloc[0][keys])
         ids = zip(of_combination["initializer"], of_combination["cell"], strict=True)
         cell_of = {str(name): by_id[cell_id] for name, cell_id in ids}
         source = grid.sources[next(iter(cell_of.values())).dataset]
-        with_signal.append(Combination(title, rows, _sentences(own), cell_of, source))
+        in_words = sentences(_of(findings, rows.iloc[0][keys]), keys, [rows.iloc[0]], len(cell_of))
+        with_signal.append(Combination(title, rows, in_words, cell_of, source))
     return with_signal
 
 
-def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:
-    if not keys:
-        yield table
-        return
-    for _, rows in table.groupby(list(keys), sort=False, dropna=False, observed=True):
-        yield rows
-
-
-def _sentences(findings: pd.DataFrame) -> list[str]:
-    """Return what stands out, in a sentence for each finding."""
-    sentences = []
-    for finding, rows in findings.groupby("finding", sort=False):
-        initializers = [str(name) for name in dict.fromkeys(rows["initializer"])]
-        sentences.append(f"{FINDINGS[str(finding)]}: {numbers.listed(shortened(initializers))}.")
-    return sentences
+def _of(table: pd.DataFrame, settings: pd.Series) -> pd.DataFrame:
+    """Return the rows that have these settings."""
+    for name, value in settings.items():
+        table = table[table[name] == value]
+    return table
 
 
 def render(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, command: str) -> str:
