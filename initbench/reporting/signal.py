@@ -9,7 +9,7 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting import names, numbers
 from initbench.reporting.limits import MAX_NAMED, MAX_PREDICTORS, MAX_SIGNAL_SENTENCES, MAX_TRAINED_ROWS
-from initbench.reporting.predictions import predictions
+from initbench.reporting.mean_field import predictions
 from initbench.spec.cell import Cell
 
 # Statistics as people call them, in the middle of a sentence.

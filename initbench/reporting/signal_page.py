@@ -13,7 +13,7 @@ from initbench.reporting import names, numbers
 from initbench.reporting.evidence import combination_of
 from initbench.reporting.layout import PHONE, Layout, laid_out
 from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
-from initbench.reporting.predictions import predictions
+from initbench.reporting.mean_field import predictions
 from initbench.reporting.signal import sentences
 from initbench.spec.cell import OF_TRAINING, Cell
 from initbench.spec.grid import Grid

@@ -6,7 +6,7 @@ from cells import make_cell
 
 from initbench import theory
 from initbench.data import datasets
-from initbench.reporting.predictions import predictions
+from initbench.reporting.mean_field import predictions
 
 STARTS = {"activation_mean": 0.13, "activation_variance": 0.09, "correlation": 0.4}
 
