@@ -255,6 +255,33 @@ def length_fluctuation(widths: Sequence[int]) -> float:
     return math.prod(1 + 5 / width for width in widths)
 
 
+@cache
+def unsaturated(activation: str, share: float = 0.01) -> tuple[float, float] | None:
+    """Return the ends of the pre-activations at which |φ'| is at least a share (default 1%) of its largest value.
+
+    Beyond them a unit is saturated; they are ±∞ where it never is. None if they are not one interval, as of gelu, whose
+    derivative changes its sign. Sought from −30 to 30. Raises ValueError as `length_map`.
+
+    >>> [tuple(round(end, 2) for end in unsaturated(name)) for name in ("tanh", "softsign", "elu", "identity")]
+    [(-2.99, 2.99), (-9.0, 9.0), (-4.61, inf), (-inf, inf)]
+    """
+    from scipy.optimize import bisect
+
+    x = np.linspace(-30, 30, 1201)
+    slopes = np.abs(slope(activation, x))
+    least = share * slopes.max()
+    inside = np.flatnonzero(slopes >= least)
+    if np.ptp(inside) != len(inside) - 1:
+        return None
+    first, last = int(inside[0]), int(inside[-1])
+
+    def above(z: float) -> float:
+        return float(abs(slope(activation, np.array([z]))[0]) - least)
+
+    low = float(bisect(above, x[first - 1], x[first])) if first else -math.inf
+    return low, float(bisect(above, x[last], x[last + 1])) if last < len(x) - 1 else math.inf
+
+
 class Prediction(NamedTuple):
     """The predictions for each layer with weights, `[layers]`, under the names of the measured statistics.
 

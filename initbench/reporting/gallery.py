@@ -153,13 +153,14 @@ def _signal(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     for alike in _alike(shown, signal.drawn):
         _, verdicts, profile = alike[0]
         title = _common_title(first.combination, [rows for _, rows, _ in alike])
-        leaders = verdicts.loc[verdicts["leader"], "initializer"]  # none where all runs have failed
+        leaders = {str(name) for _, rows, _ in alike for name in rows.loc[rows["leader"], "initializer"]}
         settings: dict[str, Any] = {
             "order": list(verdicts.sort_values("validation_accuracy", ascending=False, kind="stable")["initializer"]),
-            "leader": str(leaders.iloc[0]) if len(alike) == 1 and len(leaders) else "",
+            "leader": leaders.pop() if len(leaders) == 1 else "",  # there is none where all runs have failed
         }
         if profile["layer"].max() == 1:
-            drawing = figures.pre_activations(profile, palette, title, order=settings["order"])
+            ends = signal.unsaturated_outputs(first, verdicts.iloc[0])
+            drawing = figures.pre_activations(profile, palette, title, unsaturated=ends, **settings)
         else:
             theory = signal.predicted(first, verdicts.iloc[0], profile)
             drawing = figures.signal_by_layer(profile, palette, title, theory=theory, **settings)

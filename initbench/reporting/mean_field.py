@@ -8,6 +8,7 @@ import pandas as pd
 from initbench import theory
 from initbench.data.datasets import Source
 from initbench.spec.cell import Cell
+from initbench.spec.signal import SATURATED
 
 COLUMNS = ["initializer", "layer", "statistic", "value"]
 
@@ -53,3 +54,14 @@ def predictions(profile: pd.DataFrame, cells: Mapping[str, Cell], source: Source
         for statistic, values in prediction._asdict().items() if prediction else ():
             rows += [(initializer, layer, statistic, float(v)) for layer, v in enumerate(values, start=1)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def unsaturated(activation: str) -> tuple[float, float]:
+    """Return `theory.unsaturated` of an activation; ±∞ where that is not known.
+
+    Own functions are not executed here, and of softmax it depends on the other classes.
+    """
+    always = -math.inf, math.inf
+    return (
+        always if "@" in activation or activation == "softmax" else theory.unsaturated(activation, SATURATED) or always
+    )

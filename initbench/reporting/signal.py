@@ -9,7 +9,7 @@ import pandas as pd
 from initbench import stats
 from initbench.reporting import names, numbers
 from initbench.reporting.limits import MAX_NAMED, MAX_PREDICTORS, MAX_SIGNAL_SENTENCES, MAX_TRAINED_ROWS
-from initbench.reporting.mean_field import predictions
+from initbench.reporting.mean_field import predictions, unsaturated
 from initbench.spec.cell import Cell
 
 # Statistics as people call them, in the middle of a sentence.
@@ -135,6 +135,15 @@ def predicted(evidence: Any, row: Any, profile: pd.DataFrame) -> pd.DataFrame:
         for name in map(str, dict.fromkeys(profile["initializer"]))
     }
     return predictions(profile, cells, source)
+
+
+def unsaturated_outputs(evidence: Any, row: Any) -> tuple[float, float]:
+    """Return `unsaturated` of the output activation of one combination: `row` has its settings."""
+    activation, output = (
+        str(row[name] if name in evidence.combination else evidence.grid.axes[name][0])
+        for name in ("activation", "output_activation")
+    )
+    return unsaturated(activation if output == "same" else output)
 
 
 def sentences(findings: pd.DataFrame, combination: Sequence[str], shown: Sequence[Any], total: int) -> list[str]:

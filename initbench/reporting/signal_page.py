@@ -13,7 +13,7 @@ from initbench.reporting import names, numbers
 from initbench.reporting.evidence import combination_of
 from initbench.reporting.layout import PHONE, Layout, laid_out
 from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
-from initbench.reporting.mean_field import predictions
+from initbench.reporting.mean_field import predictions, unsaturated
 from initbench.reporting.signal import sentences
 from initbench.spec.cell import OF_TRAINING, Cell
 from initbench.spec.grid import Grid
@@ -180,7 +180,8 @@ def _drawing(combination: Combination, palette: "Palette") -> "Drawing":
     from initbench.reporting import figures
 
     if combination.profile["layer"].max() < 2 and len(combination.initializers) <= MAX_FIGURE_ROWS:
-        return figures.pre_activations(combination.profile, palette, combination.title)
+        ends = unsaturated(next(iter(combination.cells.values())).output_activation)
+        return figures.pre_activations(combination.profile, palette, combination.title, unsaturated=ends)
     predicted = predictions(combination.profile, combination.cells, combination.source)
     return figures.signal_by_layer(combination.profile, palette, combination.title, theory=predicted)
 

@@ -10,6 +10,7 @@ from frames import frame_of_grid as made_up
 from matplotlib.text import Text
 from pictures import Picture
 
+from initbench import theory
 from initbench.reporting import figures, signal
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import style
@@ -128,12 +129,19 @@ def test_single_layers_have_a_bar_of_quantiles_and_the_share_of_saturated_units(
         for i, name in enumerate(NAMES)
         for statistic, value in {**quantiles, "saturated_share": 0.3, FORWARD: 2.0}.items()
     }
-    picture = Picture(figures.pre_activations(profile_of(values, 1), PALETTE, "tanh"))
+    ends = {"leader": "he_normal", "unsaturated": theory.unsaturated("tanh")}
+    picture = Picture(figures.pre_activations(profile_of(values, 1), PALETTE, "tanh", **ends))
     for i in range(3):
         picture.has_bar(-2.0 * (i + 1), 3.0 * (i + 1), i)
         picture.has_marker(0.5 * (i + 1), i)
     picture.labels_are_exact()
     assert [row[4] for row in picture.drawing.rows] == ["30.0%", "60.0%", "90.0%"]
+    (axes,) = picture.axes
+    assert [t.get_text() for t in axes.texts if t.get_text() and t.get_fontweight() == "bold"] == ["he_normal"]
+    left, right = axes.get_xlim()  # grey where the derivative, 1 − tanh², is below 1% of the largest
+    end = np.arctanh(np.sqrt(0.99))
+    spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
+    assert spans == [pytest.approx((left, -end)), pytest.approx((end, right))]
 
 
 def test_the_scatter_has_a_point_for_each_configuration_and_0_at_the_left_edge_of_a_logarithmic_axis():

@@ -75,12 +75,13 @@ def panel_of_rows(
     strips: tuple[bool, bool] = (False, False),
     width: float = WIDTH,
     letters: int = MAX_ROW_NAME,
+    bold: str = "",
 ) -> tuple[Figure, Any]:
     """A figure of this width in inches on the page, and its axes: row i is at y = i.
 
     Each row has its name at the left and its number, and a mark behind it, at the right, both broken into two lines at
-    most; a line of a name has this number of letters, or fewer in a narrower figure. With `strips`, room is left for
-    them at the left and at the right of the axes.
+    most; a line of a name has this number of letters, or fewer in a narrower figure. The name `bold` is bold. With
+    `strips`, room is left for them at the left and at the right of the axes.
     """
     room = asked_width() or 96 * width
     marks = marks or [""] * len(names)
@@ -90,7 +91,7 @@ def panel_of_rows(
     for line in range(max(letters, round(letters * room / (96 * width))), MIN_ROW_NAME - 1, -1):
         fitting = [width_of(name) if _lines(name, line) else 2 * line - 1 for name in names]
         left_texts = ["\n".join(two_lines(name, line)) for name in shorten(names, fitting)]
-        begin = _width(left_texts) + 12 + (STRIP + GAP) * strips[0]
+        begin = _width(left_texts) * (BOLD if bold in names else 1.0) + 12 + (STRIP + GAP) * strips[0]
         if room - begin - end >= PLOT:
             break
     total, height = max(room, begin + end + MIN_PLOT), ROW * len(names) + ABOVE + BELOW
@@ -99,7 +100,7 @@ def panel_of_rows(
     across = blended_transform_factory(canvas.transFigure, axes.transData)
     for i, (name, number, mark) in enumerate(zip(left_texts, right_texts, marks, strict=True)):
         text: Any = {"transform": across, "va": "center", "fontsize": 9 * unit, "clip_on": False, "linespacing": 1.05}
-        axes.text(4 / total, i, name, **text)
+        axes.text(4 / total, i, name, fontweight="bold" if names[i] == bold else "normal", **text)
         weight = "bold" if mark else "normal"
         axes.text(1 - (4 + MARK * any(marks)) / total, i, number, ha="right", fontweight=weight, **text)
         axes.text(1 - MARK / 2 / total, i, mark, ha="center", fontweight="bold", **text)

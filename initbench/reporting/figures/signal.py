@@ -14,7 +14,7 @@ from initbench.reporting.figures.direct import LINE, End, line_style, name_curve
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import draw_intervals, label_ticks, panel_of_rows, zoom
 from initbench.reporting.figures.labels import wrapped
-from initbench.reporting.figures.style import Palette, report_style
+from initbench.reporting.figures.style import GRID, Palette, report_style
 from initbench.reporting.layout import scaled
 from initbench.reporting.limits import (
     MAX_FIGURE_ROWS,
@@ -133,10 +133,13 @@ def pre_activations(
     title: str,
     *,
     order: Sequence[str] = (),
+    leader: str = "",
+    unsaturated: tuple[float, float] = (-math.inf, math.inf),
 ) -> Drawing:
     """The pre-activations of networks with one layer: their median, and a bar from the 1% to the 99% quantile.
 
-    `profile` and `order` are those of `signal_by_layer`.
+    `profile`, `order` and `leader`, whose name is bold, are those of `signal_by_layer`. Beyond the ends of
+    `unsaturated` a unit is saturated, and the panel is grey.
     """
     wide = profile[profile["layer"] == profile["layer"].max()].pivot(
         index="initializer", columns="statistic", values="value"
@@ -148,10 +151,14 @@ def pre_activations(
         f"{percent(share, 0)} saturated" if np.isfinite(share) else "not finite" for share in wide["saturated_share"]
     ]
     count = min(len(names), MAX_FIGURE_ROWS)
-    canvas, axes = panel_of_rows(names[:count], shares[:count], ["" for _ in names[:count]])
+    canvas, axes = panel_of_rows(names[:count], shares[:count], bold=leader)
     drawn = [np.where(np.isfinite(values[:count]), values[:count], np.nan) for values in ends]
     draw_intervals(axes, names[:count], drawn, palette)
     zoom(axes, drawn)
+    left, right = axes.get_xlim()
+    for low, high in ((left, min(unsaturated[0], right)), (max(unsaturated[1], left), right)):
+        if low < high:
+            axes.axvspan(low, high, color=GRID, alpha=0.5, linewidth=0, zorder=0)
     axes.set_xlabel("Pre-activations")
     label_ticks(axes, number_axis)
     texts = [
