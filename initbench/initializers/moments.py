@@ -29,18 +29,6 @@ def nodes(kink: float = 0.0) -> tuple[Array, Array]:
     return z, weights * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
 
 
-def panels(edges: Array, points: int) -> tuple[Array, Array]:
-    """Return the nodes and the weights of a Gauss-Legendre rule of some points between each two edges, `[nodes]`."""
-    x, weights = _rule(points)
-    middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
-    return (middle[:, None] + half[:, None] * x).ravel(), (half[:, None] * weights).ravel()
-
-
-@cache
-def _rule(points: int) -> tuple[Array, Array]:
-    return np.polynomial.legendre.leggauss(points)
-
-
 Z, DENSITY = nodes()  # most activations that are not smooth have their kink at 0
 
 STEP = 1e-5  # of the central difference; no node is nearer to the kink

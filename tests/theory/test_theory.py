@@ -13,6 +13,7 @@ import initbench as ib
 from initbench.functions.activations import ACTIVATIONS
 from initbench.initializers import schemes
 from initbench.initializers.moments import applied, slope
+from initbench.theory import expectations
 from initbench.training.signal import statistics
 
 theory = ib.theory
@@ -24,7 +25,7 @@ FORMS = pytest.mark.parametrize("form", [applied, slope], ids=["function", "deri
 
 
 def product(form, activation, c, q, other_q=None, mean=0.0):
-    return theory._product(lambda x: form(activation, x), c, q, q if other_q is None else other_q, mean)
+    return expectations.product(lambda x: form(activation, x), c, q, q if other_q is None else other_q, mean)
 
 
 def test_fixed_points_and_depth_scales_of_tanh_are_the_published_ones():
@@ -91,7 +92,7 @@ def test_maps_of_smooth_activations_are_those_of_a_fine_grid(form, activation):
     density = stats.norm.pdf(z) * 0.02
     for q, mean in ((12.6, 0.0), (0.5, 1.0)):
         single = form(activation, mean + math.sqrt(q) * z)
-        assert theory._expectation(lambda x: form(activation, x) ** 2, q, mean) == pytest.approx(
+        assert expectations.expectation(lambda x: form(activation, x) ** 2, q, mean) == pytest.approx(
             density @ single**2, rel=1e-9
         )
         for c in (-0.95, 0.4, 0.999):
@@ -127,11 +128,11 @@ def test_more_nodes_change_no_map_by_1e_6(monkeypatch, form):
     cases = [(q, c, mean) for q in lengths for c in correlations for mean in (0.0, 1.0) if q > 1e-8 or not mean]
 
     def maps():
-        theory._normal_nodes.cache_clear()
-        theory._unit_nodes.cache_clear()
+        expectations._normal_nodes.cache_clear()
+        expectations._unit_nodes.cache_clear()
         values = [product(form, name, c, q, mean=mean) for name in ELEMENTWISE for q, c, mean in cases]
         single = [
-            theory._expectation(lambda x, name=name: form(name, x) ** 2, q, mean)
+            expectations.expectation(lambda x, name=name: form(name, x) ** 2, q, mean)
             for name in ELEMENTWISE
             for q, _, mean in cases
         ]
@@ -139,9 +140,9 @@ def test_more_nodes_change_no_map_by_1e_6(monkeypatch, form):
 
     products, singles = maps()
     for name, count in (("POINTS", 100), ("PAIR_POINTS", 100), ("MANY_PAIR_POINTS", 100)):
-        monkeypatch.setattr(theory, name, count)
+        monkeypatch.setattr(expectations, name, count)
     finer_products, finer_singles = maps()
-    theory._normal_nodes.cache_clear()
+    expectations._normal_nodes.cache_clear()
     np.testing.assert_allclose(singles, finer_singles, rtol=1e-9)
     assert (np.abs(products - finer_products) < 1e-6 * singles).all()
 
