@@ -94,7 +94,7 @@ def read(
     again = "`initbench signal` computes the signal of its cells before training again"
     moved = again if set_aside else None
     yield from store.read_files(
-        folder, "signal", "a file of the signal table", _rows, notes, f"left out; {again}", moved
+        folder, "signal", "a file of the signal table", _rows, notes, f"left out; {again}", moved, only
     )
 
 
@@ -198,12 +198,11 @@ def lacks_layers(epochs_and_layers: Collection[tuple[int, int]]) -> bool:
     return len(epochs_and_layers) != sum(layer + 1 for layer in last.values())
 
 
-def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], only: Collection[str] | None = None) -> "pd.DataFrame":
+def frame(cells: Sequence[Cell], tables: Iterable[pa.Table]) -> "pd.DataFrame":
     """Return the signal table of these cells, in their order, by epoch, layer and statistic, from tables of files.
 
-    `only` are the statistics that are read; default all. Rows of other cells and repeated rows are dropped. Columns are
-    as in the tidy table (`results.table.frame`): up to `MAX_PLAIN_ROWS` rows `str`, `int64` and `float64`; beyond,
-    strings are categorical, and integers `int32`.
+    Rows of other cells and repeated rows are dropped. Columns are as in the tidy table (`results.table.frame`): up to
+    `MAX_PLAIN_ROWS` rows `str`, `int64` and `float64`; beyond, strings are categorical, and integers `int32`.
     """
     import pandas as pd
 
@@ -211,9 +210,7 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table], only: Collection[st
     index_of = {cell: index for index, cell in enumerate(ids)}
     keys, values = array("q"), array("d")  # they grow, as those of the tidy table do
     epochs, layers, statistics = MAX_EPOCHS + 1, MAX_LAYERS + 1, len(STATISTICS)
-    wanted = pa.array(STATISTICS if only is None else only, pa.string())
-    for file in tables:
-        rows = file if only is None else file.filter(pc.is_in(file["statistic"], wanted))
+    for rows in tables:
         names, code = encoded(rows["cell"])
         cell = np.array([index_of.get(name, -1) for name in names], np.int64)[code]
         key = cell * (epochs * layers * statistics) + _keys(rows)
