@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,9 +62,16 @@ def update_report(
 
 def evidence_of(experiment: Experiment, frame: "pd.DataFrame") -> "Evidence | None":
     """Return the derived tables of an experiment, each computed when it is first used; None without a trained cell."""
-    from initbench.reporting.evidence import Evidence
+    return None if frame.empty else trained_evidence(experiment, frame)
 
-    return None if frame.empty else Evidence.of(frame, experiment.grid, experiment.plugins, experiment.signal)
+
+def trained_evidence(experiment: Experiment, frame: "pd.DataFrame") -> "Evidence":
+    """Return the derived tables of an experiment whose table has at least one row."""
+    from initbench.reporting.evidence import REPORTED_STATISTICS, Evidence
+    from initbench.reporting.limits import MAX_SIGNAL_ROWS
+
+    read_signal = partial(experiment.signal, REPORTED_STATISTICS, MAX_SIGNAL_ROWS)
+    return Evidence.of(frame, experiment.grid, experiment.plugins, read_signal)
 
 
 def write_report(
@@ -120,11 +128,10 @@ def write_figures(
     layout = layout_of(style, width)
     folder = Path(into) if into else store.own_folder(experiment.folder, "figures")
     frame = _trained(experiment, "draw")
-    from initbench.reporting.evidence import Evidence
     from initbench.reporting.figures import Palette, save, undrawable
     from initbench.reporting.gallery import named_gallery
 
-    evidence = Evidence.of(frame, experiment.grid, experiment.plugins, experiment.signal)
+    evidence = trained_evidence(experiment, frame)
     if len(evidence.shown) < len(evidence.combinations):
         experiment.notes.append(
             f"figures show the first {len(evidence.shown)} of {len(evidence.combinations)} combinations"
@@ -171,11 +178,10 @@ def write_table(experiment: Experiment, path: Path, **options: str) -> str:
         write(path, content)
         return f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'}"
     from initbench.reporting import methods, tables
-    from initbench.reporting.evidence import Evidence
 
     frame, environments = experiment.read()
     refuse_empty(frame, experiment, "describe" if path.suffix == ".txt" else "average")
-    evidence = Evidence.of(frame, experiment.grid, experiment.plugins, experiment.signal)
+    evidence = trained_evidence(experiment, frame)
     if path.suffix == ".txt":
         text = methods.methods(evidence, environments, experiment.seeds_seen)
         write(path, f"{text}\n".encode())

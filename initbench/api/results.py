@@ -137,9 +137,7 @@ class Result:
 
     @cached_property
     def _evidence(self) -> "Evidence":
-        from initbench.reporting.evidence import Evidence
-
-        return Evidence.of(self.frame, self._experiment.grid, self._experiment.plugins, self._experiment.signal)
+        return outputs.trained_evidence(self._experiment, self.frame)
 
     def __repr__(self) -> str:
         from initbench.reporting import notebook

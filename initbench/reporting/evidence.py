@@ -29,6 +29,9 @@ SHOWN_STATISTICS = (
     *("weight_norm", "weight_distance"),
 )
 
+# All that the report reads of the signal.
+REPORTED_STATISTICS = tuple(dict.fromkeys([*SHOWN_STATISTICS, *stats.SIGNAL_STATISTICS]))
+
 # Where a tie cannot end because no difference is declared not to matter, this one is supposed: that of the presets.
 EQUIVALENT_WITHIN = 0.2
 
@@ -241,6 +244,12 @@ class Evidence:
     def signal(self) -> pd.DataFrame:
         """The signal table; empty where there is none."""
         return self.read_signal()
+
+    @property
+    def signal_seeds(self) -> int | None:
+        """The number of seeds whose signal was read, where that of all is too large; else None."""
+        seeds: int | None = self.signal.attrs.get("seeds")
+        return seeds
 
     def profiles(self, *, trained: bool) -> dict[str, pd.DataFrame]:
         """`stats.signal_profile` of each combination that has a signal, before or after training, by its title."""

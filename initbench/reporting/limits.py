@@ -10,6 +10,7 @@ MAX_NAMED = 8  # initializers that a list in a sentence names
 MAX_NETWORKS = 2  # networks that a sentence describes one by one
 MAX_NETWORK_ROWS, MAX_LAYERS = 20, 12  # networks whose parameters are listed, and shapes of weights of each
 MAX_SIGNAL_SENTENCES, MAX_PREDICTORS = 6, 8  # sentences on the signal before training; rows of each table of predictors
+MAX_SIGNAL_ROWS = 10_000_000  # rows of the signal table that are read; beyond, those of the first seeds
 MAX_TRAINED_ROWS = 100  # rows of the table of the signal after training
 MAX_OPEN_NAMED = 4  # initializers with a mean more than a point below the leader that an answer names among the best
 

@@ -189,6 +189,8 @@ def _overview_note(evidence: Evidence) -> str:
 
 def _signal(evidence: Evidence, command: str) -> dict[str, Any]:
     """Return what the section on the reasons says of the signal before training."""
+    if evidence.signal_seeds == 0:
+        return {"signal_note": signal.limited(0, evidence.seeds)}
     if evidence.signal.empty:
         return {"signal_command": shlex.join(["initbench", "signal", *shlex.split(command)[2:]])}
     first, combination = evidence.first, evidence.first.combination
@@ -207,7 +209,9 @@ def _signal(evidence: Evidence, command: str) -> dict[str, Any]:
         "layered": any(profile["layer"].max() > 1 for profile in profiles),
         "signal_images": IMAGES,
         "signal_findings": signal.sentences(findings, combination, shown, len(evidence.initializers)),
-        "signal_note": signal.left_out(list(profiles)),
+        "signal_note": " ".join(
+            filter(None, [signal.left_out(list(profiles)), signal.limited(evidence.signal_seeds, evidence.seeds)])
+        ),
         "trained_signal": signal.after_training(first),
         "prediction": signal.prediction(evidence.predictors, len(evidence.initializers)),
         "predictors": [(title, [(None, row) for row in rows]) for title, rows in outcomes if rows],

@@ -8,7 +8,13 @@ import pandas as pd
 
 from initbench import stats
 from initbench.reporting import names, numbers
-from initbench.reporting.limits import MAX_NAMED, MAX_PREDICTORS, MAX_SIGNAL_SENTENCES, MAX_TRAINED_ROWS
+from initbench.reporting.limits import (
+    MAX_NAMED,
+    MAX_PREDICTORS,
+    MAX_SIGNAL_ROWS,
+    MAX_SIGNAL_SENTENCES,
+    MAX_TRAINED_ROWS,
+)
 from initbench.reporting.mean_field import predictions, unsaturated
 from initbench.spec.cell import Cell
 
@@ -276,6 +282,20 @@ def left_out(profiles: Sequence[pd.DataFrame]) -> str:
         f"{count:,} of {total:,} values in these figures are not finite; medians leave them out, and a line ends where "
         "no seed has another."
     )
+
+
+def limited(read: int | None, seeds: int) -> str:
+    """Say that the signal of some seeds alone was read, for its size; empty where that of all was (None).
+
+    >>> limited(5, 20)
+    'The signal table has more than 10,000,000 rows: of 20 seeds, the first 5 are shown.'
+    """
+    rows = f"{MAX_SIGNAL_ROWS:,} rows"
+    if read is None:
+        return ""
+    if read == 0:
+        return f"The signal of one seed has more than {rows}, too many for this page: ib.load_signal reads it."
+    return f"The signal table has more than {rows}: of {seeds:,} seeds, the first {read:,} are shown."
 
 
 def after_training(evidence: Any) -> list[tuple[int | None, list[str]]]:

@@ -215,13 +215,13 @@ class Experiment:
         """Yield the valid files of the signal table, by `signal.read`; a line in `notes` for each invalid one."""
         return signal.read(self.folder, self.notes, self.writes, only)
 
-    def signal(self) -> "pd.DataFrame":
+    def signal(self, only: Collection[str] | None = None, max_rows: int | None = None) -> "pd.DataFrame":
         """Return the signal table of the experiment's cells, in the grid's order, by epoch, layer and statistic.
 
-        A million cells of 784-128-10 have 114 million rows. Cells that were trained by an earlier version of the
-        training have none.
+        `only` and `max_rows` limit it: see `signal.frame`. (A million cells of 784-128-10 have 114 million rows.) Cells
+        that were trained by an earlier version of the training have none.
         """
-        return signal.frame(self.cells, (file.table for file in self.signal_files()))
+        return signal.frame(self.cells, (file.table for file in self.signal_files()), only, max_rows)
 
     def without_signal(self, full: bool = False) -> list[Cell]:
         """Return the experiment's cells whose signal before training is not stored.

@@ -198,11 +198,18 @@ def lacks_layers(epochs_and_layers: Collection[tuple[int, int]]) -> bool:
     return len(epochs_and_layers) != sum(layer + 1 for layer in last.values())
 
 
-def frame(cells: Sequence[Cell], tables: Iterable[pa.Table]) -> "pd.DataFrame":
+def frame(
+    cells: Sequence[Cell],
+    tables: Iterable[pa.Table],
+    only: Collection[str] | None = None,
+    max_rows: int | None = None,
+) -> "pd.DataFrame":
     """Return the signal table of these cells, in their order, by epoch, layer and statistic, from tables of files.
 
-    Rows of other cells and repeated rows are dropped. Columns are as in the tidy table (`results.table.frame`): up to
-    `MAX_PLAIN_ROWS` rows `str`, `int64` and `float64`; beyond, strings are categorical, and integers `int32`.
+    `only` are the statistics that are read; default all. Rows of other cells and repeated rows are dropped. Columns are
+    as in the tidy table (`results.table.frame`): up to `MAX_PLAIN_ROWS` rows `str`, `int64` and `float64`; beyond,
+    strings are categorical, and integers `int32`. If there are more than `max_rows`, the table has the first seeds
+    alone, half of them, a quarter, and so on, or none; its `attrs["seeds"]` is their number.
     """
     import pandas as pd
 
@@ -210,13 +217,23 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table]) -> "pd.DataFrame":
     index_of = {cell: index for index, cell in enumerate(ids)}
     keys, values = array("q"), array("d")  # they grow, as those of the tidy table do
     epochs, layers, statistics = MAX_EPOCHS + 1, MAX_LAYERS + 1, len(STATISTICS)
-    for rows in tables:
+    wanted = pa.array(STATISTICS if only is None else only, pa.string())
+    seeds = np.unique([cell.seed for cell in cells])
+    seed_number = np.searchsorted(seeds, [cell.seed for cell in cells])
+    n_seeds = len(seeds)
+    for file in tables:
+        rows = file if only is None else file.filter(pc.is_in(file["statistic"], wanted))
         names, code = encoded(rows["cell"])
         cell = np.array([index_of.get(name, -1) for name in names], np.int64)[code]
         key = cell * (epochs * layers * statistics) + _keys(rows)
-        is_requested = cell >= 0
+        is_requested = (cell >= 0) & (seed_number[cell] < n_seeds)
         keys.frombytes(key[is_requested].tobytes())
         values.frombytes(rows["value"].to_numpy()[is_requested].tobytes())
+        while max_rows is not None and len(keys) > max_rows:
+            n_seeds //= 2
+            key, value = np.frombuffer(keys, np.int64), np.frombuffer(values, float)
+            is_requested = seed_number[key // (epochs * layers * statistics)] < n_seeds
+            keys, values = array("q", key[is_requested].tobytes()), array("d", value[is_requested].tobytes())
     key, value = np.frombuffer(keys, np.int64), np.frombuffer(values, float)
     del keys, values
     order = np.argsort(key, kind="stable")  # of repeated rows the first one comes first
@@ -235,7 +252,10 @@ def frame(cells: Sequence[Cell], tables: Iterable[pa.Table]) -> "pd.DataFrame":
     columns["epoch"] = (key % epochs).astype(integer)
     key //= epochs
     columns["cell"] = strings(key.astype(np.int32), ids, plain)
-    return pd.DataFrame(columns, copy=False)
+    table = pd.DataFrame(columns, copy=False)
+    if n_seeds < len(seeds):
+        table.attrs["seeds"] = n_seeds
+    return table
 
 
 def csv_bytes(frame: "pd.DataFrame") -> bytes:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         pairs_at_every_look,
         verdicts_at_every_look,
     )
-    from initbench.stats._signal import signal_findings, signal_profile, signal_scalars
+    from initbench.stats._signal import SIGNAL_STATISTICS, signal_findings, signal_profile, signal_scalars
     from initbench.stats._timings import initialization_times, timings
     from initbench.stats._verdicts import OPEN_MARGIN, SELECTION_METRIC, pairs, results, results_of, selected, verdicts
     from initbench.stats.chance import Chance
@@ -57,6 +57,7 @@ __all__ = [
     "MIN_SEEDS",
     "OPEN_MARGIN",
     "SELECTION_METRIC",
+    "SIGNAL_STATISTICS",
     "TARGETS",
     "Chance",
     "Floats",

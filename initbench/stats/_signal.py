@@ -56,6 +56,9 @@ JUDGED = (
     *("pre_activation_second_moment", "saturated_share", "dead_share", "effective_rank", "correlation"),
     *("weight_gradient_norm", "gradient_ratio"),
 )
+
+# All that scalars and findings are computed from.
+SIGNAL_STATISTICS = tuple(dict.fromkeys([*(name for name, _ in READ), "pre_activation_second_moment", *JUDGED]))
 FINDINGS = ["finding", "statistic", "layer", "value", "reference", "seeds"]
 
 

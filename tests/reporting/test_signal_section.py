@@ -284,6 +284,11 @@ def test_without_a_signal_one_line_says_how_to_compute_it_and_with_few_initializ
     parsed = grid.parse(GRID, overrides={"initializer": ["zeros", "he_normal"], "loss": "mse", "activation": "tanh"})
     frame = made_up(parsed)
     assert "<code>initbench signal g.toml</code>" in render(frame, parsed, [], "initbench run g.toml")
+    table = signal_table(parsed).iloc[:0]
+    table.attrs["seeds"] = 0  # one seed has too many rows
+    too_large = render(frame, parsed, [], "initbench run g.toml", (), Evidence.of(frame, parsed, None, lambda: table))
+    assert "too many for this page" in too_large
+    assert "initbench signal" not in too_large
     evidence = Evidence.of(frame, parsed, None, lambda: signal_table(parsed))
     (sentence,) = signal.prediction(evidence.predictors, 2)
     assert "5 initializers are needed, and this experiment has 2" in sentence

@@ -80,9 +80,19 @@ def test_a_table_is_in_the_grids_order_by_epoch_layer_and_statistic_and_has_each
         key=lambda c: c.map({v: i for i, v in enumerate(ranks.get(c.name, []))}) if c.name in ranks else c,
     ).reset_index(drop=True)
     requested = cells[:4] + cells[5:]
+    seeds = sorted({cell.seed for cell in requested})
     table = signal.frame(requested, (file.table for file in files))
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
     assert [*map(str, table.dtypes)] == ["str", "int64", "int64", "str", "float64"]
+    some = signal.frame(requested, (file.table for file in files), ["dead_share", "correlation"])
+    chosen = table["statistic"].isin(["dead_share", "correlation"])
+    pd.testing.assert_frame_equal(some, table[chosen].reset_index(drop=True), check_exact=True)
+    assert "seeds" not in table.attrs
+    for max_rows, n_seeds in ((len(table) - 1, len(seeds) // 2), (1, 0)):
+        first = signal.frame(requested, (file.table for file in files), max_rows=max_rows)
+        rows = table["cell"].isin([cell.id for cell in requested if cell.seed in seeds[:n_seeds]])
+        pd.testing.assert_frame_equal(first, table[rows].reset_index(drop=True), check_exact=True)
+        assert first.attrs["seeds"] == n_seeds
     monkeypatch.setattr(signal, "MAX_PLAIN_ROWS", 100)
     long = signal.frame(requested, (file.table for file in files))
     assert [*map(str, long.dtypes)] == ["category", "int32", "int32", "category", "float64"]
