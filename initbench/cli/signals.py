@@ -70,7 +70,7 @@ def signal_command(
     experiment = computed.experiment
     table = experiment.signal()
     print_notes(experiment)
-    if len(table):
+    if (table["epoch"] == 0).any():
         signal_page.print_tables(table, experiment.cells, experiment.grid)
         say(f"Page: {write_signal_page(experiment, table)}")
     if computed.failed:

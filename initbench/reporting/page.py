@@ -97,7 +97,7 @@ def render(
         values |= _answer(evidence, command, values["expected"], seeds_seen)
         values |= (
             _figures(evidence)
-            | _signal(evidence, command)
+            | _signal(evidence, command, any("training version" in environment for environment in environments))
             | _table(evidence, frame)
             | _certainty(evidence, rounds)
             | _method(evidence)
@@ -187,13 +187,16 @@ def _overview_note(evidence: Evidence) -> str:
     return " ".join(sentences)
 
 
-def _signal(evidence: Evidence, command: str) -> dict[str, Any]:
-    """Return what the section on the reasons says of the signal before training."""
+def _signal(evidence: Evidence, command: str, earlier: bool) -> dict[str, Any]:
+    """Return what the section on the reasons says of the signal before training.
+
+    With `earlier`, the cells are of an earlier version of the training, which have none.
+    """
     if evidence.signal_seeds == 0:
         return {"signal_note": signal.limited(0, evidence.seeds)}
-    if evidence.signal.empty:
-        return {"signal_command": shlex.join(["initbench", "signal", *shlex.split(command)[2:]])}
     first, combination = evidence.first, evidence.first.combination
+    if not any(title in first.initial_profiles for title, _ in first.shown):
+        return {"signal_command": "" if earlier else shlex.join(["initbench", "signal", *shlex.split(command)[2:]])}
     profiles = first.initial_profiles.values()
     findings = stats.signal_findings(evidence.signal, first.frame, combination)
     shown = [rows.iloc[0] for _, rows in first.combinations]

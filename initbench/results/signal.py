@@ -42,14 +42,20 @@ SHARES = ("saturated_share", "dead_share", "correlation")
 # More layers than any network here can have: a cell, an epoch, a layer and a statistic are one integer of 64 bits.
 MAX_LAYERS = 100_000
 
-# The statistics that are not below, or not above, some value.
-LIMITS = tuple(
-    (name, -1 - ROUNDING if name == "correlation" else 0.0, 1 + ROUNDING if name in SHARES else math.inf)
-    for name in STATISTICS
-    if name in SHARES
-    or name.endswith(("_variance", "_norm", "_second_moment", "_ratio", "_distance", "_rank"))
-    or name in JACOBIAN
-)
+# Statistics of float32 that are finite are far below, squares and quotients too.
+MAX_VALUE = 1e100
+
+
+def _least(statistic: str) -> float:
+    if statistic == "correlation":
+        return -1 - ROUNDING
+    not_negative = ("_variance", "_norm", "_second_moment", "_ratio", "_distance", "_rank", "_share")
+    return 0.0 if statistic.endswith(not_negative) or statistic in JACOBIAN else -math.inf
+
+
+# The least and the largest value of each statistic.
+LEAST = np.array([_least(statistic) for statistic in STATISTICS])
+LARGEST = np.array([1 + ROUNDING if statistic in SHARES else math.inf for statistic in STATISTICS])
 
 _CODES = {statistic: code for code, statistic in enumerate(STATISTICS)}
 
@@ -112,6 +118,7 @@ def _rows(content: bytes) -> tuple[pa.Table, Mapping[str, str]]:
         if len(values) and not 0 <= values.min() <= values.max() <= largest:
             raise ValueError(f"damaged, its column {name} has impossible values")
     key = _keys(rows)
+    _check_values(key % len(STATISTICS), rows["value"].to_numpy())
     cell = rows["cell"].combine_chunks()
     continues = pc.equal(cell[1:], cell[:-1]).to_numpy(zero_copy_only=False)
     cells = cell.filter(pa.array(np.append(True, ~continues)[: len(cell)]))
@@ -119,6 +126,15 @@ def _rows(content: bytes) -> tuple[pa.Table, Mapping[str, str]]:
     if (np.diff(key)[continues] <= 0).any() or pc.count_distinct(cells).as_py() != len(cells):
         raise ValueError("damaged, its rows are not those of each cell by epoch, layer and statistic, once")
     return rows, metadata
+
+
+def _check_values(code: Any, values: Any) -> None:
+    """Raise ValueError if a value, of the statistic with this code, is one that no network has."""
+    size = np.abs(values)
+    wrong = (values < LEAST[code]) | (values > LARGEST[code])  # false for NaN
+    wrong |= (size > MAX_VALUE) & (size < math.inf)
+    if wrong.any():
+        raise ValueError(f"damaged, its statistic {STATISTICS[code[wrong.argmax()]]} has impossible values")
 
 
 def _keys(rows: pa.Table) -> Any:
@@ -172,17 +188,6 @@ def digests(rows: pa.Table) -> Iterator[tuple[str, int, bytes, bytes]]:
             of_epoch = exact & (epochs[own] == epoch)
             which, digest = (blake2b(array[own][of_epoch].tobytes(), digest_size=16) for array in (keys, values))
             yield cell, int(epoch), which.digest(), digest.digest()
-
-
-def problems(rows: pa.Table) -> list[str]:
-    """Return a line for each statistic of a file that has values that no network has."""
-    code, values = _keys(rows) % len(STATISTICS), rows["value"].to_numpy()
-    lines = []
-    for name, low, high in LIMITS:
-        of_name = values[code == _CODES[name]]
-        if ((of_name < low) | (of_name > high)).any():  # false for NaN
-            lines.append(f"{name} has impossible values")
-    return lines
 
 
 def layers(rows: pa.Table) -> Iterator[tuple[str, set[tuple[int, int]]]]:

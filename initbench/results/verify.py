@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from initbench import execution
+from initbench.errors import printable
 from initbench.execution import Finished, Untrained, start
 from initbench.execution.config import ExecutionConfig
 from initbench.plugins import store as code
@@ -51,8 +52,7 @@ class CheckResult:
 def check(experiment: Experiment) -> CheckResult:
     """Check every part of an experiment: its checksum and columns, its cells' ids, and that its rows are possible.
 
-    And every file of the signal table: its checksum and columns, that its rows are possible, and that the files that
-    have a cell's agree.
+    And every file of the signal table: its checksum, columns and values, and that the files that have a cell's agree.
     """
     result = CheckResult()
     rows_of: dict[str, bytes] = {}  # by cell: a digest of its rows in the first part that has it
@@ -76,7 +76,8 @@ def check(experiment: Experiment) -> CheckResult:
                 f"{experiment.folder / 'parts' / name}: is gone, but its timing exists; `initbench run` trains it again"
             )
     _ = experiment.plugins  # notes what is damaged
-    result.problems = list(dict.fromkeys([*experiment.notes, *result.problems]))
+    # Ids of cells are what a file says.
+    result.problems = list(dict.fromkeys(map(printable, [*experiment.notes, *result.problems])))
     return result
 
 
@@ -85,7 +86,6 @@ def _check_signal(experiment: Experiment, result: CheckResult) -> None:
     folder = experiment.folder / "signal"
     incomplete: dict[str, set[tuple[int, int]]] = {}  # by cell: epochs and layers that its files have
     for file in experiment.signal_files():
-        result.problems += [f"{folder / file.id}.parquet: {line}" for line in signal.problems(file.table)]
         alone = (file.id,)
         for cell, epochs_and_layers in signal.layers(file.table):
             result.signal[cell] = (*result.signal[cell], file.id) if cell in result.signal else alone

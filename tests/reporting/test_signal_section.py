@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from pictures import Picture
 
 from initbench import theory
-from initbench.reporting import figures, signal
+from initbench.reporting import figures, page, signal
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import style
 from initbench.reporting.figures.drawing import save
@@ -106,6 +106,15 @@ def test_a_line_ends_where_values_are_not_finite_or_zero_and_the_name_says_so():
     note = signal.left_out([layered(overflow=3)])
     assert note.startswith("6 of ")  # of two layers, each with three seeds
     assert signal.left_out([layered()]) == ""
+
+
+def test_what_a_profile_lacks_is_not_drawn():
+    profile = layered()
+    is_variance = profile["statistic"] == "activation_variance"
+    without = profile.assign(layer=profile["layer"].where(~is_variance, 1))
+    drawing = figures.signal_by_layer(without, PALETTE, "tanh")
+    assert "at layer 1, " in drawing.alternative
+    assert "at layer 0" not in drawing.alternative
 
 
 def test_many_layers_and_initializers_are_drawn_within_the_limits():
@@ -269,8 +278,8 @@ def test_the_section_has_figures_findings_predictors_and_what_weights_did():
     parsed = grid.parse(GRID, overrides={"loss": "mse"})
     frame = made_up(parsed, lambda cell: 0.9 - 0.1 * parsed.axes["initializer"].index(cell.initializer))
     table = signal_table(parsed)
-    page = render(frame, parsed, [], "initbench run g.toml", (), Evidence.of(frame, parsed, None, lambda: table))
-    section = re.search(r'<section id="why">.*?</section>', page, re.S)[0]
+    text = render(frame, parsed, [], "initbench run g.toml", (), Evidence.of(frame, parsed, None, lambda: table))
+    section = re.search(r'<section id="why">.*?</section>', text, re.S)[0]
     text = re.sub(r"\s+", " ", re.sub("<[^>]+>", "", re.sub("<svg.*?</svg>", "", section, flags=re.S)))
     assert section.count('<figure data-combination="0 1"') == 2  # of combinations that look the same, one is drawn
     assert "What stands out before training" in text
@@ -283,12 +292,19 @@ def test_the_section_has_figures_findings_predictors_and_what_weights_did():
 def test_without_a_signal_one_line_says_how_to_compute_it_and_with_few_initializers_what_is_needed():
     parsed = grid.parse(GRID, overrides={"initializer": ["zeros", "he_normal"], "loss": "mse", "activation": "tanh"})
     frame = made_up(parsed)
-    assert "<code>initbench signal g.toml</code>" in render(frame, parsed, [], "initbench run g.toml")
     table = signal_table(parsed).iloc[:0]
     table.attrs["seeds"] = 0  # one seed has too many rows
     too_large = render(frame, parsed, [], "initbench run g.toml", (), Evidence.of(frame, parsed, None, lambda: table))
     assert "too many for this page" in too_large
     assert "initbench signal" not in too_large
+    for of_other_cells in (pd.DataFrame(), signal_table(parsed).assign(cell="other")):
+        evidence = Evidence.of(frame, parsed, None, lambda table=of_other_cells: table)
+        section = page._signal(evidence, "initbench run g.toml", earlier=False)
+        assert section == {"signal_command": "initbench signal g.toml"}
+    # Nor does it compute that of cells of an earlier version, whose ids are others.
+    text = render(frame, parsed, [{"training version": "1, an earlier one"}], "initbench run g.toml", (), evidence)
+    assert "they have no signal: <code>initbench run g.toml</code> trains them again" in text
+    assert "initbench signal" not in text
     evidence = Evidence.of(frame, parsed, None, lambda: signal_table(parsed))
     (sentence,) = signal.prediction(evidence.predictors, 2)
     assert "5 initializers are needed, and this experiment has 2" in sentence

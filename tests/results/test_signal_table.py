@@ -47,9 +47,9 @@ def groups_of(cells, rng):
     tuples, groups = [], []
     for numbers in (range(0, len(cells), 2), range(1, len(cells), 2)):
         chosen_rows = [rows[i] for i in rng.permutation(len(rows))[:150]]
-        values = rng.standard_normal((len(numbers), len(chosen_rows)))
+        values = rng.random((len(numbers), len(chosen_rows)))
         values[rng.random(values.shape) < 0.2] = math.nan
-        values[rng.random(values.shape) < 0.1] = -math.inf
+        values[:, [n for n, row in enumerate(chosen_rows) if row[2].startswith("pre_activation_mean")]] = -math.inf
         groups.append({"cells": [*numbers], "rows": chosen_rows, "values": arrays.to_json([values])[0]})
         tuples += [
             (cells[n].id, *row, value)
@@ -150,6 +150,17 @@ def changed(rows, name, value, at=0):
     return rows.set_column(rows.column_names.index(name), kind, pa.array(values, kind.type))
 
 
+def of_statistic(rows, name, value):
+    """The rows with this value in one of a statistic."""
+    return changed(rows, "value", value, rows["statistic"].to_pylist().index(name))
+
+
+def another(rows, name, value):
+    """The rows with one row more, the first."""
+    first = rows.slice(0, 1)
+    return pa.concat_tables([changed(changed(first, "statistic", name, 0), "value", value, 0), rows])
+
+
 IMPOSSIBLE, ONCE, COLUMNS_DIFFER = "has impossible values", "by epoch, layer and statistic, once", "its columns are not"
 HOSTILE = {
     "an epoch below 0": (lambda rows: changed(rows, "epoch", -1), f"epoch {IMPOSSIBLE}"),
@@ -164,6 +175,11 @@ HOSTILE = {
     "repeated cells": (lambda rows: pa.concat_tables([rows, changed(rows, "value", 1.0, None)]), ONCE),
     "columns in another order": (lambda rows: rows.select(rows.column_names[::-1]), COLUMNS_DIFFER),
     "values of 32 bits": (lambda rows: rows.set_column(4, "value", rows["value"].cast(pa.float32())), COLUMNS_DIFFER),
+    "a share above 1": (lambda rows: of_statistic(rows, "dead_share", 1.5), f"dead_share {IMPOSSIBLE}"),
+    "a share below 0": (lambda rows: of_statistic(rows, "dead_share", -0.5), f"dead_share {IMPOSSIBLE}"),
+    "an infinite share": (lambda rows: of_statistic(rows, "dead_share", math.inf), f"dead_share {IMPOSSIBLE}"),
+    "a variance below 0": (lambda rows: another(rows, "activation_variance", -1), f"activation_variance {IMPOSSIBLE}"),
+    "a value beyond float32": (lambda rows: another(rows, "activation_mean", -1e101), f"activation_mean {IMPOSSIBLE}"),
     "no columns": (lambda rows: rows.select([]), COLUMNS_DIFFER),
 }  # fmt: skip
 
@@ -246,12 +262,6 @@ def test_verify_reports_values_that_no_network_has_and_files_that_disagree(folde
     assert verify.check(Experiment.open(folder)).problems == []
     names = [path.name for path in untrusted.signal_files(folder)[1:]]
     rows = next(signal.read(folder, [])).table
-    at = rows["statistic"].to_pylist().index("dead_share")
-    for damage, reason in (
-        (changed(rows, "value", 1.5, at), "dead_share has impossible values"),
-        (changed(rows, "value", -0.5, at), "dead_share has impossible values"),
-    ):
-        assert signal.problems(damage) == [reason]
     only_first = rows.filter(pa.array(rows["layer"].to_numpy() > 0))
     path = untrusted.signal_files(folder)[0]
     untrusted.replaced(path, untrusted.parquet(only_first))
@@ -275,6 +285,11 @@ def test_verify_reports_values_that_no_network_has_and_files_that_disagree(folde
     lines = verify.check(Experiment.open(folder)).problems
     assert lines
     assert all(f"cell {half['cell'][0]} has another signal in" in line for line in lines)
+    strange = changed(changed(half, "cell", "\x1b[31mred\n", None), "layer", 1)
+    signal.write(folder, strange.slice(0, 1), untrusted.ENVIRONMENT)
+    lines = verify.check(Experiment.open(folder)).problems
+    assert any("cell \\x1b[31mred\\n lacks a layer" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_merge_takes_each_cells_signal_from_the_experiment_whose_rows_it_keeps(folder, tmp_path):

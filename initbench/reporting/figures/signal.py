@@ -251,10 +251,10 @@ def _curves(table: pd.DataFrame) -> Mapping[str, Mapping[str, pd.DataFrame]]:
         }
         forward = of_statistic.get(FORWARD)
         mean, variance = (of_statistic.get(f"activation_{which}") for which in ("mean", "variance"))
-        if forward is not None and mean is not None and variance is not None and 0 in mean.index:
+        if forward is not None and mean is not None and variance is not None:
             # The mean square of the input, of which no pre-activations are.
-            start = mean.loc[[0]] ** 2 + variance.loc[[0]]
-            forward = pd.concat([start[[c for c in columns if c in start]], forward[forward.index > 0]])
+            start = mean.reindex([0]) ** 2 + variance.reindex([0])
+            forward = pd.concat([start[[c for c in columns if c in start]].dropna(), forward[forward.index > 0]])
         for statistic, values in ((FORWARD, forward), (BACKWARD, of_statistic.get(BACKWARD))):
             if values is not None:
                 curves.setdefault(statistic, {})[str(name)] = values
