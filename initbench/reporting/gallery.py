@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import figures, names, numbers, signal
+from initbench.reporting import figures, names, numbers, predictors, signal
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import Drawing, Palette
 from initbench.reporting.layout import PAGE, PHONE, laid_out, layout
@@ -172,9 +172,9 @@ def _signal(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
         if table.size:
             drawing = figures.statistics_map(table, signal.SHARES, title)
             yield _of_combinations(evidence, "statistics", title, drawing, alike)
-    if not (best := signal.best_first(evidence.predictors, "accuracy")).empty:
+    if not (best := predictors.best_first(evidence.predictors, "accuracy")).empty:
         name, position = best.iloc[0]["predictor"], best.iloc[0]["position"]
-        points = signal.points(evidence, name, position)
+        points = predictors.points(evidence, name, position)
         label = numbers.capitalized(signal.statistic(name, position))
         drawing = figures.predictor(points, palette, label, "The best predictor", share="share" in name)
         yield ReportFigure("predictor", "", drawing)

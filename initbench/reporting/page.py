@@ -19,6 +19,7 @@ from initbench.reporting import (
     networks,
     numbers,
     own_functions,
+    predictors,
     seeds,
     signal,
     verdict,
@@ -201,7 +202,7 @@ def _signal(evidence: Evidence, command: str, earlier: bool) -> dict[str, Any]:
     findings = stats.signal_findings(evidence.signal, first.frame, combination)
     shown = [rows.iloc[0] for _, rows in first.combinations]
     outcomes = [
-        (title, signal.predictor_rows(evidence.predictors, outcome)) for outcome, title in signal.OUTCOMES.items()
+        (title, predictors.table_rows(evidence.predictors, outcome)) for outcome, title in predictors.OUTCOMES.items()
     ]
     return {
         "has_theory": any(
@@ -216,7 +217,7 @@ def _signal(evidence: Evidence, command: str, earlier: bool) -> dict[str, Any]:
             filter(None, [signal.left_out(list(profiles)), signal.limited(evidence.signal_seeds, evidence.seeds)])
         ),
         "trained_signal": signal.after_training(first),
-        "prediction": signal.prediction(evidence.predictors, len(evidence.initializers)),
+        "prediction": predictors.sentences(evidence.predictors, len(evidence.initializers)),
         "predictors": [(title, [(None, row) for row in rows]) for title, rows in outcomes if rows],
     }
 

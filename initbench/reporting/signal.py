@@ -1,4 +1,4 @@
-"""The signal at initialization in words and tables: what stands out, statistics by initializer, and predictors."""
+"""The signal at initialization in words and tables: what stands out, and statistics by initializer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,15 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initbench import stats
 from initbench.reporting import names, numbers
-from initbench.reporting.limits import (
-    MAX_NAMED,
-    MAX_PREDICTORS,
-    MAX_SIGNAL_ROWS,
-    MAX_SIGNAL_SENTENCES,
-    MAX_TRAINED_ROWS,
-)
+from initbench.reporting.limits import MAX_NAMED, MAX_SIGNAL_ROWS, MAX_SIGNAL_SENTENCES, MAX_TRAINED_ROWS
 from initbench.reporting.mean_field import predictions, unsaturated
 from initbench.spec.cell import Cell
 
@@ -62,7 +55,6 @@ POSITIONS = {
     "output": "in the last layer",
     "network": "",
 }
-OUTCOMES = {"accuracy": "final test accuracy", "failed": "failure", "epochs": "epochs to get near the leader"}
 
 # What the figure of a combination shows: layer by layer, and of networks with one layer.
 DRAWN = ("pre_activation_second_moment", "pre_activation_gradient_norm")
@@ -329,97 +321,3 @@ def _moved(distance: float, norm: float) -> str:
         return numbers.magnitude(distance)
     ratio = distance / norm
     return f"{numbers.percent(ratio, 0)} of their norm" if ratio < 10 else f"{ratio:.0f} × their norm"
-
-
-def predictor_rows(predictors: pd.DataFrame, outcome: str) -> list[list[str]]:
-    """The rows of the table of predictors of an outcome, the strongest first: `stats.signal_predictors`."""
-    return [
-        [
-            numbers.capitalized(statistic(row["predictor"], row["position"])),
-            correlation(row),
-            numbers.p_value(row["p"]),
-            "yes" if row["significant"] else "no",
-            f"{int(row['configurations'])} in {int(row['combinations'])}",
-            f"{int(row['left_out']):,}" if row["left_out"] else "–",
-        ]
-        for _, row in best_first(predictors, outcome).head(MAX_PREDICTORS).iterrows()
-    ]
-
-
-def best_first(predictors: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    """The predictors of an outcome in the order of the size of their correlations."""
-    rows = predictors[predictors["outcome"] == outcome]
-    return rows.iloc[np.argsort(-rows["correlation"].abs().to_numpy(float), kind="stable")]
-
-
-def correlation(row: Any) -> str:
-    """A correlation with its 95% interval.
-
-    >>> correlation({"correlation": -0.84, "low": -0.95, "high": -0.6})
-    '−0.84 (−0.95 to −0.60)'
-    """
-    value, low, high = (f"{row[name] + 0.0:.2f}".replace("-", "−") for name in ("correlation", "low", "high"))
-    return f"{value} ({low} to {high})"
-
-
-def prediction(predictors: pd.DataFrame, initializers: int) -> list[str]:
-    """Say which statistic before training predicts final test accuracy best, or why that is not known."""
-    if initializers < stats.MIN_INITIALIZERS:
-        return [
-            "Which statistic predicts success is not computed: seeds of one initializer start alike, so that "
-            f"{stats.MIN_INITIALIZERS} initializers are needed, and this experiment has {initializers}."
-        ]
-    if predictors.empty:
-        return ["No statistic varies together with the results, so nothing predicts them."]
-    tests = len(predictors)
-    lines = []
-    for outcome, called in OUTCOMES.items():
-        rows = best_first(predictors, outcome)
-        if rows.empty:
-            continue
-        significant = rows[rows["significant"]]
-        if significant.empty:
-            if outcome == "accuracy":
-                first = rows.iloc[0]
-                name = statistic(first["predictor"], first["position"])
-                lines.append(
-                    f"No statistic before training predicts {called} significantly; the strongest is the {name}, with "
-                    f"a rank correlation of {correlation(first)}."
-                )
-            continue
-        first = significant.iloc[0]
-        direction = "higher" if first["correlation"] > 0 else "lower"
-        text = (
-            f"The {statistic(first['predictor'], first['position'])} predicts {called} best: its rank correlation "
-            f"within combinations is {correlation(first)}, so {called} is {direction} where it is higher."
-        )
-        if outcome == "failed":
-            more = "more" if first["correlation"] > 0 else "less"
-            text = (
-                f"Runs fail {more} often where the {statistic(first['predictor'], first['position'])} is higher: "
-                f"{correlation(first)}."
-            )
-        elif outcome == "epochs":
-            later = "later" if first["correlation"] > 0 else "sooner"
-            text = (
-                f"Runs get near the leader {later} where the {statistic(first['predictor'], first['position'])} is "
-                f"higher: {correlation(first)}."
-            )
-        lines.append(text)
-    if len(lines) > 1 or predictors["significant"].any():
-        lines.append(f"Significance is corrected for all {tests} correlations together.")
-    return lines
-
-
-def points(evidence: Any, predictor: str, position: str) -> pd.DataFrame:
-    """Return one row a configuration: `initializer`, `value` of a predictor (median) and test `accuracy` (mean)."""
-    column = predictor if position == "network" else f"{position}_{predictor}"
-    scalars = stats.signal_scalars(evidence.signal)[["cell", column]].rename(columns={column: "value"})
-    cells = evidence.last[["cell", *evidence.combination, "initializer", "test_accuracy"]]
-    cells = cells.assign(cell=cells["cell"].astype(str)).merge(
-        scalars.assign(cell=scalars["cell"].astype(str)), on="cell"
-    )
-    cells = cells[np.isfinite(cells["value"])]
-    by = cells.groupby([*evidence.combination, "initializer"], sort=False, observed=True, dropna=False)
-    table: pd.DataFrame = by.agg(value=("value", "median"), accuracy=("test_accuracy", "mean")).reset_index()
-    return table

@@ -224,7 +224,7 @@ def test_settings_that_matplotlib_cannot_read_change_no_byte_of_a_page(tmp_path,
 def test_every_figure_is_drawn_in_our_own_settings():
     annotated = [(f, getattr(f, "__annotations__", {})) for f in vars(figures).values()]
     drawing = [f for f, kinds in annotated if kinds.get("return") is figures.Drawing and "drawing" not in kinds]
-    assert len(drawing) == 10
+    assert len(drawing) == 14
     assert all(f.__code__ is figures.profile.__code__ for f in drawing)  # of the wrapper
 
 

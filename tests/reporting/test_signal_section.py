@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from pictures import Picture
 
 from initbench import theory
-from initbench.reporting import figures, page, signal
+from initbench.reporting import figures, page, predictors, signal
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import style
 from initbench.reporting.figures.drawing import save
@@ -306,5 +306,5 @@ def test_without_a_signal_one_line_says_how_to_compute_it_and_with_few_initializ
     assert "they have no signal: <code>initbench run g.toml</code> trains them again" in text
     assert "initbench signal" not in text
     evidence = Evidence.of(frame, parsed, None, lambda: signal_table(parsed))
-    (sentence,) = signal.prediction(evidence.predictors, 2)
+    (sentence,) = predictors.sentences(evidence.predictors, 2)
     assert "5 initializers are needed, and this experiment has 2" in sentence

@@ -6,26 +6,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from initbench.reporting.figures.axes import (
-    blank,
     interval_ends,
     log_axis,
     number_axis,
-    page_width,
     percent_axis,
     zoomed,
 )
-from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named
+from initbench.reporting.figures.direct import End, line_style, name_curves, named, two_panels
 from initbench.reporting.figures.drawing import Drawing
 from initbench.reporting.figures.style import Palette, report_style
-from initbench.reporting.layout import scaled
 from initbench.reporting.limits import MAX_COMPETING, MAX_EPOCHS, MAX_HALF_WIDTH, MAX_NAMED_CURVES, MIN_LOG_RATIO
 from initbench.reporting.numbers import percent
-
-# The width on the page, in inches, from which on two panels stand side by side.
-MIN_SIDE_BY_SIDE = 7.2
 
 
 @report_style
@@ -41,7 +34,7 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palett
     ends = validation.groupby("initializer", sort=False)["mean"].last()
     names = named(ends)
     competing = ends.index[ends >= min(ends.max() - MAX_COMPETING, ends.nlargest(2).min())]
-    canvas, panels = _panels(min(len(ends), MAX_NAMED_CURVES))
+    canvas, panels = two_panels("Epoch", min(len(ends), MAX_NAMED_CURVES), 1.75)
     labels = []
     for axes, table, show in zip(panels, (loss, validation), ("{:.3g}".format, percent), strict=True):
         rows = table.sort_values("epoch", kind="stable")
@@ -60,7 +53,7 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palett
     upper, lower = panels
     percent_axis(lower.yaxis)
     upper.set(ylabel="Training loss")
-    lower.set(xlabel="Epoch", ylabel="Validation accuracy")
+    lower.set(ylabel="Validation accuracy")
     first, final = validation["epoch"].min(), validation["epoch"].max()
     if final > first + 1 and validation.loc[validation["epoch"] == first, "mean"].max() < lower.get_ylim()[0]:
         first += 1  # all curves come from below
@@ -76,18 +69,6 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palett
     curves = "; ".join(sentences) or "no run has a finite loss"
     alternative = f"Training loss and validation accuracy against epoch, {title}. Means over seeds, {curves}."
     return Drawing(canvas, alternative, *_by_epoch(loss, validation), title=title)
-
-
-def _panels(names: int) -> tuple[Figure, Any]:
-    """A figure and its two panels, which share the axis of epochs and have room for this number of names."""
-    height = max(1.75, LINE * names / 72)
-    canvas = blank(2 * height + 0.75)
-    if page_width(canvas) < MIN_SIDE_BY_SIDE:
-        return canvas, canvas.subplots(2, 1, sharex=True)
-    canvas.set_figheight(scaled(max(2.6, height + 0.6)))
-    panels = canvas.subplots(1, 2, sharex=True)
-    panels[0].set(xlabel="Epoch")
-    return canvas, panels
 
 
 def view(table: pd.DataFrame, competing: Collection[str], *, accuracy: bool) -> tuple[bool, tuple[float, float] | None]:

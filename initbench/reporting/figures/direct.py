@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-from initbench.reporting.figures.axes import page_width
+from initbench.reporting.figures.axes import blank, page_width
 from initbench.reporting.figures.labels import shorten
 from initbench.reporting.figures.style import INK, SOFT, Palette
 from initbench.reporting.layout import scaled
@@ -16,6 +17,9 @@ from initbench.reporting.limits import MAX_CURVE_NAME, MAX_NAMED_BEST, MAX_NAMED
 
 # Of the letters of a name, in points: their size, and from one line to the next. The page's letters may be higher.
 LETTERS, LINE = 9.0, 12.0
+
+# The width on the page, in inches, from which on two panels stand side by side.
+MIN_SIDE_BY_SIDE = 7.2
 
 # From a panel to the marks before the names and from there to the names, in points.
 TO_MARK, TO_NAME = 14.0, 7.0
@@ -53,6 +57,24 @@ def line_style(name: str, names: Sequence[str], palette: Palette) -> dict[str, A
     if name not in names:
         return {"color": SOFT, "linewidth": scaled(0.8), "alpha": 0.5, "zorder": 1.5}
     return {"color": palette.light[name], "marker": palette.markers[name], "markersize": scaled(5)}
+
+
+def two_panels(label: str, names: int, least: float) -> tuple[Figure, Any]:
+    """A figure and its two panels with a common horizontal axis, beside which this number of names has room.
+
+    `label` is that of the axis, and `least` the lowest height of a panel above the other, in inches. They stand side by
+    side where the page is wide enough.
+    """
+    height = max(least, LINE * names / 72)
+    canvas = blank(2 * height + 0.75)
+    if page_width(canvas) < MIN_SIDE_BY_SIDE:
+        panels = canvas.subplots(2, 1, sharex=True)
+    else:
+        canvas.set_figheight(scaled(max(2.6, height + 0.6)))
+        panels = canvas.subplots(1, 2, sharex=True)
+        panels[0].set(xlabel=label)
+    panels[1].set(xlabel=label)
+    return canvas, panels
 
 
 def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette, bold: str = "") -> None:

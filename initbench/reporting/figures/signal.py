@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import ticker
-from matplotlib.figure import Figure
 
-from initbench.reporting.figures.axes import blank, log_axis, number_axis, page_width, panel, percent_axis
-from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named
+from initbench.reporting.figures.axes import log_axis, number_axis, panel, percent_axis
+from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named, two_panels
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import draw_intervals, label_ticks, panel_of_rows, zoom
 from initbench.reporting.figures.labels import wrapped
@@ -38,9 +37,6 @@ SHORT = {FORWARD: "Pre-activations,\nmean square", BACKWARD: "Gradient,\nnorm"}
 
 # On an axis of more decades, all ticks are powers of ten, this many at most.
 MAX_DECADES, MAX_TICKS = 3, 6
-
-# The width on the page, in inches, from which on two panels stand side by side.
-MIN_SIDE_BY_SIDE = 7.2
 
 # Squares of float32 are within these powers of ten; predictions beyond leave the panel.
 MAX_POWER = 90
@@ -79,7 +75,7 @@ def signal_by_layer(
     predicted = _curves(theory) if theory is not None and len(theory) else {}
     names = named(pd.Series({name: -i for i, name in enumerate(order or _names(profile))}, dtype=float))
     names = [name for name in names if name in set(_names(profile))]
-    canvas, panels = _panels(min(len(names), MAX_NAMED_CURVES))
+    canvas, panels = two_panels("Layer", min(len(names), MAX_NAMED_CURVES), 1.9)
     last = int(profile["layer"].max())
     every = max(1, math.ceil((last + 1) / MAX_LAYER_MARKS))
     labels = []
@@ -106,7 +102,6 @@ def signal_by_layer(
         axes.set(ylabel=SHORT[statistic])
         measured = curves.get(statistic, {})
         labels.append([_end(name, measured[name]["value"], axes) for name in names if name in measured])
-    panels[-1].set(xlabel="Layer")
     room = 0.04 * last
     first = 0 if any(0 in values.index for values in curves.get(FORWARD, {}).values()) else 1
     panels[-1].set_xlim(first - room, last + room)
@@ -259,18 +254,6 @@ def _curves(table: pd.DataFrame) -> Mapping[str, Mapping[str, pd.DataFrame]]:
             if values is not None:
                 curves.setdefault(statistic, {})[str(name)] = values
     return {statistic: curves[statistic] for statistic in LABELS if statistic in curves}
-
-
-def _panels(names: int) -> tuple[Figure, Any]:
-    """A figure and its two panels, which share the axis of layers and have room for this number of names."""
-    height = max(1.9, LINE * names / 72)
-    canvas = blank(2 * height + 0.75)
-    if page_width(canvas) < MIN_SIDE_BY_SIDE:
-        return canvas, canvas.subplots(2, 1, sharex=True)
-    canvas.set_figheight(scaled(max(2.6, height + 0.6)))
-    panels = canvas.subplots(1, 2, sharex=True)
-    panels[0].set(xlabel="Layer")
-    return canvas, panels
 
 
 def _drawable(values: pd.Series) -> pd.Series:
