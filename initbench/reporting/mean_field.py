@@ -16,7 +16,8 @@ COLUMNS = ["initializer", "layer", "statistic", "value"]
 def predictions(profile: pd.DataFrame, cells: Mapping[str, Cell], source: Source) -> pd.DataFrame:
     """Return the predictions for one combination: `initializer`, `layer`, `statistic`, `value`.
 
-    Initializers of which the theory has none are left out: see `theory.no_prediction`. It starts from the measured
+    Initializers of which the theory has none are left out: see `theory.no_prediction`. A network of one layer has no
+    depth to predict, and its initializers compute with the output's activation. It starts from the measured
     moments and correlation of the input (layer 0), and from the measured gradient at the last layer.
 
     Parameters
@@ -34,6 +35,8 @@ def predictions(profile: pd.DataFrame, cells: Mapping[str, Cell], source: Source
         if (cell.model, cell.normalization) != ("perceptron", "none"):
             continue
         layers = cell.layers(source.pixels, source.classes)
+        if len(layers) < 2:
+            continue
 
         def value(statistic: str, layer: int, initializer: str = initializer) -> float:
             return float(measured.get((initializer, layer, statistic), math.nan))

@@ -177,10 +177,11 @@ def findings(frame: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
         notes.append(article)
     zeros = verdicts[(verdicts["initializer"] == "zeros") & (verdicts["failed"] < verdicts["seeds"])]
     if single_layer and (zeros["standing"] == "best").any():
+        everywhere = len(zeros) == (verdicts["initializer"] == "zeros").sum()
+        are, saturated = ("are", ", and no output starts saturated") if everywhere else ("can be", "")
         notes.append(
-            "Without a hidden layer, zeros are a good start: each output has its own target, so that no two outputs "
-            "stay equal, and no output starts saturated. With hidden layers, zeros would keep all units of a layer "
-            "equal."
+            f"Without a hidden layer, zeros {are} a good start: each output has its own target, so that no two outputs "
+            f"stay equal{saturated}. With hidden layers, zeros would keep all units of a layer equal."
         )
     is_own = frame["model"].astype(str).str.contains("@")  # whose other parameters may learn
     deep_zeros = frame[(frame["initializer"] == "zeros") & ~is_single_layer & ~is_own]

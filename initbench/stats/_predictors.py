@@ -57,8 +57,9 @@ def signal_predictors(
     with an outcome; then the average over the combinations in which both vary, weighted by their numbers of cells. It
     is between configurations for the most part: cells of one initializer have nearly the same signal.
 
-    A row for each predictor and outcome that vary together; none with fewer than `MIN_INITIALIZERS` (5) initializers,
-    below which no p-value can reach 5%: of four, 2 of 4! = 24 orders are as extreme as the best.
+    A row for each predictor and outcome that vary together; none with fewer than `MIN_INITIALIZERS` (5) initializers
+    of which the predictor is finite, below which no p-value can reach 5%: of four, 2 of 4! = 24 orders are as extreme
+    as the best.
 
     - `predictor`: a statistic (`saturated_share`, …), or `variance_drift`, `gradient_drift`, `isometry_distance`.
     - `position`: `first`, `last` (the last hidden layer), `output` or `network`; of equal columns, as in networks of
@@ -96,7 +97,9 @@ def signal_predictors(
     if cells["initializer"].nunique() < MIN_INITIALIZERS:
         return pd.DataFrame(columns=PREDICTORS)
     cells = cells.sort_values(["combination", "initializer", "seed"], kind="stable", ignore_index=True)
-    predictors = _distinct(cells)
+    predictors = [scalar for scalar in _distinct(cells) if _initializers(cells, scalar) >= MIN_INITIALIZERS]
+    if not predictors:
+        return pd.DataFrame(columns=PREDICTORS)
     x = _six_digits(cells[[scalar_name(*scalar) for scalar in predictors]].to_numpy(np.float64).T)
     y = cells[list(OUTCOMES)].to_numpy(np.float64).T
     design = Design(cells["combination"].to_numpy(), pd.factorize(cells["initializer"])[0])
@@ -107,6 +110,8 @@ def signal_predictors(
         if np.isfinite(correlation[i, o]) and np.isfinite(p[i, o]):
             counted = used[i, o, design.number] & ~np.isnan(x[i])
             counts = design.counts(counted)
+            if counts[0] < MIN_INITIALIZERS:
+                continue
             values = correlation[i, o], low[i, o], high[i, o], p[i, o], bool(p[i, o] <= LEVEL)
             records.append((*scalar, outcome, *values, *counts, int(np.isnan(x[i]).sum())))
     return pd.DataFrame(records, columns=PREDICTORS)
@@ -156,6 +161,11 @@ def _distinct(cells: pd.DataFrame) -> list[tuple[str, str]]:
     for scalar in SCALARS:
         distinct.setdefault(cells[scalar_name(*scalar)].to_numpy(np.float64).tobytes(), scalar)
     return list(distinct.values())
+
+
+def _initializers(cells: pd.DataFrame, scalar: tuple[str, str]) -> int:
+    """Return the number of initializers with a finite value of a scalar."""
+    return int(cells.loc[np.isfinite(cells[scalar_name(*scalar)]), "initializer"].nunique())
 
 
 class Design:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initbench.spec.signal import COLUMNS
+from initbench.spec.signal import COLUMNS, JACOBIAN
 from initbench.stats._arguments import check_frame, check_table, combination_of
 from initbench.stats._means import without_categories
 
@@ -49,8 +49,8 @@ FACTOR = 100.0
 COLLAPSED = 0.95
 ONE_DIMENSION = 1.01
 
-# Activations whose derivative is zero on half of the line.
-HALF_ZERO = ("relu",)
+# Activations that are flat, or can be, on half of the line alone: of large pre-activations half are there.
+HALF_ZERO = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus")
 
 JUDGED = (
     *("pre_activation_second_moment", "saturated_share", "dead_share", "effective_rank", "correlation"),
@@ -127,14 +127,15 @@ class Values:
     def at(self, statistic: str, position: str) -> Floats:
         """Return a statistic of each cell at a position; NaN where there is none."""
         rows = self.rows(statistic)
-        if position != "network":
-            layers = {
-                "input": np.zeros_like(self.depth),
-                "first": np.ones_like(self.depth),
-                "last": np.maximum(self.depth - 1, 1),
-                "output": self.depth,
-            }[position]
-            rows = rows[self._layer[rows] == layers[self._cell[rows]]]
+        if position == "network":  # that of hidden layers has a Jacobian too
+            position = "output" if statistic in JACOBIAN else "first"
+        layers = {
+            "input": np.zeros_like(self.depth),
+            "first": np.ones_like(self.depth),
+            "last": np.maximum(self.depth - 1, 1),
+            "output": self.depth,
+        }[position]
+        rows = rows[self._layer[rows] == layers[self._cell[rows]]]
         values = np.full(len(self.cells), np.nan)
         values[self._cell[rows]] = self._value[rows]
         return values
@@ -212,11 +213,12 @@ def signal_findings(signal: pd.DataFrame, frame: pd.DataFrame, combination: Sequ
       - `not_finite`: the second moment of the pre-activations of a layer is infinite or NaN (the first such layer).
       - `zero_signal`: every unit of a hidden layer is zero for every image (the first such layer). The three next are
         left out then.
-      - `saturated`: at least 50% of the entries of a hidden layer are saturated (the layer with most). Of relu, whose
-        derivative is zero on half of the line, 90%; so also of own activations and models, which may have one.
+      - `saturated`: at least 50% of the entries of a hidden layer are saturated (the layer with most). Of activations
+        that saturate on one side alone (relu, gelu, elu and their kind), 90%; so also of own activations and models.
       - `dead`: at least 25% of the units of a hidden layer are zero for every image (the layer with most).
       - `one_dimension`: the representations of a hidden layer have an effective rank of at most 1.01: all units compute
-        the same but for a factor, as with constant weights (the first such layer).
+        the same but for a factor, as with constant weights (the first layer from which on all are such, unless it has
+        one unit, which cannot do otherwise).
       - `saturated_outputs`: as `saturated`, of the output.
       - `collapsed`: the mean correlation of two images is at least 0.95 in the last hidden layer, and below in the
         input.
@@ -237,7 +239,7 @@ def signal_findings(signal: pd.DataFrame, frame: pd.DataFrame, combination: Sequ
     check_table(signal, "signal", COLUMNS, SIGNAL)
     profile = signal_profile(signal[signal["statistic"].isin(JUDGED)], frame, combination)
     keys = [*combination_of(frame, combination), "initializer"]
-    functions_of = [name for name in ("activation", "output_activation", "model") if name in frame]
+    functions_of = [name for name in ("activation", "output_activation", "model", "hidden") if name in frame]
     cells = frame.drop_duplicates("cell").drop_duplicates(keys)
     settings = cells[keys].astype(str).assign(**{f"_{name}": cells[name].astype(str) for name in functions_of})
     by_name = {tuple(row[: len(keys)]): row[len(keys) :] for row in settings.itertuples(index=False, name=None)}
@@ -283,6 +285,7 @@ def _findings(rows: pd.DataFrame, functions: Mapping[str, str]) -> list[tuple[An
     overflown = [layer for layer in range(1, depth + 1) if (q, layer) in values and not math.isfinite(value(q, layer))]
     if overflown:
         add("not_finite", q, overflown[0], value(q, overflown[0]), math.nan)
+    units = functions.get("hidden", "").split("-")
     limits = {
         name: SATURATED_HALF_ZERO if function.partition("(")[0] in HALF_ZERO or "@" in function else SATURATED
         for name, function in functions.items()
@@ -294,7 +297,10 @@ def _findings(rows: pd.DataFrame, functions: Mapping[str, str]) -> list[tuple[An
         limit = max(limits.get(name, SATURATED) for name in ("activation", "model"))
         most("saturated", "saturated_share", hidden, limit)
         most("dead", "dead_share", hidden, DEAD)
-        first("one_dimension", "effective_rank", hidden, ONE_DIMENSION)
+        narrow = [layer for layer in hidden if not value("effective_rank", layer) <= ONE_DIMENSION]
+        start = max(narrow, default=0) + 1  # from here on all have one dimension
+        if start < depth and units[start - 1 : start] != ["1"]:
+            add("one_dimension", "effective_rank", start, value("effective_rank", start), ONE_DIMENSION)
     outputs = range(depth, depth + 1)
     most("saturated_outputs", "saturated_share", outputs, limits.get("output_activation", SATURATED))
     of_images = value("correlation", 0)

@@ -18,6 +18,9 @@ def test_predictions_start_from_the_measured_input_and_output_and_leave_out_what
     profile = pd.DataFrame(rows, columns=["initializer", "layer", "statistic", "value"])
     cells = {name: make_cell(initializer=name, hidden="64-32", bias_initializer="ones") for name in initializers}
     cells["lecun_normal"] = make_cell(initializer="lecun_normal", model="lenet5")
+    cells["of one layer"] = make_cell(initializer="activation_scaling", hidden="")
+    starts = [("of one layer", 0, statistic, value) for statistic, value in STARTS.items()]
+    profile = pd.concat([profile, pd.DataFrame(starts, columns=profile.columns)])
     table = predictions(profile, cells, datasets.find("mnist"))
     assert list(dict.fromkeys(table["initializer"])) == ["he_normal", "truncated_normal(std=1.0)"]
     assert set(table["statistic"]) == set(theory.Prediction._fields)

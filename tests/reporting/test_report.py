@@ -111,6 +111,16 @@ def test_the_articles_configuration_is_described_as_expected_behaviour(without_f
     assert "zeros are a good start" in text
 
 
+def test_zeros_are_a_good_start_everywhere_only_where_no_combination_fails():
+    frame = made_up(grid.parse(TEXT, overrides={"loss": "mse"}), lambda cell: 0.9 if cell.activation == "tanh" else 0.8)
+    for failing, beginning in ((None, "zeros are a good start"), ("relu", "zeros can be a good start")):
+        none = (frame["initializer"] == "zeros") & (frame["activation"] == failing)
+        rows = frame.assign(status=frame["status"].astype(str).mask(none, "diverged"))
+        (note,) = narrative.findings(stats.outcomes(rows), stats.verdicts(rows, ["activation"]))[:1]
+        assert beginning in note
+        assert ("starts saturated" in note) == (failing is None)
+
+
 def test_initializers_that_set_the_same_weights_are_named_together():
     parsed = grid.parse(TEXT, overrides={"activation": "tanh"})
     frame = made_up(parsed)

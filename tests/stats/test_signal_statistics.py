@@ -38,10 +38,16 @@ def experiment(initializers=8, combinations=("tanh", "relu"), seeds=3, noise=0.0
 def test_scalars_are_of_the_first_and_last_hidden_layer_and_of_the_output():
     q = "pre_activation_second_moment"
     deep = {(layer, "saturated_share"): layer / 10 for layer in (1, 2, 3)} | {(1, q): 2, (2, q): 0.02, (3, q): 7}
-    deep |= {(0, "correlation"): 0.4, (1, "gradient_ratio"): 1e3, (3, "jacobian_mean_square"): 0.01}
+    deep |= {(2, "jacobian_mean_square"): 7.0} | {
+        (0, "correlation"): 0.4,
+        (1, "gradient_ratio"): 1e3,
+        (3, "jacobian_mean_square"): 0.01,
+    }
     shallow = {(1, "saturated_share"): 0.3, (1, q): 5, (1, "gradient_ratio"): 1, (1, "jacobian_mean_square"): 0}
     later = signal_of({"deep": {(1, "saturated_share"): 0.9}}, epoch=3)
-    table = stats.signal_scalars(pd.concat([later, signal_of({"deep": deep, "shallow": shallow})])).set_index("cell")
+    table = stats.signal_scalars(pd.concat([later, signal_of({"deep": deep, "shallow": shallow})])[::-1]).set_index(
+        "cell"
+    )
     shares = ["first_saturated_share", "last_saturated_share", "output_saturated_share"]
     assert table.loc["deep", shares].tolist() == [0.1, 0.2, 0.3]
     assert table.loc["shallow", shares].tolist() == [0.3, 0.3, 0.3]
@@ -81,6 +87,7 @@ def test_findings_are_what_is_beyond_a_limit_and_nothing_else():
         "large": {(1, "saturated_share"): 0.7, (2, "saturated_share"): 0.97, (3, "saturated_share"): 0.6},
         "zeros": {(1, q): 0, (1, g): 0, (2, g): 0, (1, "effective_rank"): 0, (1, "dead_share"): 1},
         "ones": {(1, "effective_rank"): 1, (2, "effective_rank"): 1.0001},
+        "recovers": {(1, "effective_rank"): 1},
         "shrinks": {(2, q): 0.01, (1, "gradient_ratio"): 1e-4},
         "grows": {(2, q): 1e4, (1, "gradient_ratio"): 1e4, (2, "dead_share"): 0.3},
         "aligned": {(2, c): 0.96},
@@ -108,7 +115,13 @@ def test_findings_are_what_is_beyond_a_limit_and_nothing_else():
     assert (table["seeds"] == 3).all()
     assert table.set_index("finding").loc["collapsed", "reference"] == 0.4
     at_half = signal.replace({"value": {0.97: 0.6}})
-    for functions in ({"activation": "relu"}, {"activation": "own@abcdef"}, {"model": "own@abcdef"}):
+    assert "one_dimension" not in set(stats.signal_findings(signal, frame.assign(hidden="1-8"), [])["finding"])
+    for functions in (
+        {"activation": "relu"},
+        {"activation": "selu"},
+        {"activation": "own@abcdef"},
+        {"model": "own@abcdef"},
+    ):
         changed = frame.assign(output_activation="relu").assign(**functions)
         for table, large in ((signal, [0.97]), (at_half, [])):  # half of them always are
             rectified = stats.signal_findings(table, changed, [])
@@ -205,6 +218,11 @@ def test_few_initializers_make_an_empty_table_and_gaps_in_an_experiment_a_table(
     row = table.loc["weight_spectral_norm", "accuracy"]
     assert row["significant"]
     assert row[["configurations", "cells"]].tolist() == [33, 99]
+    ids = frame.loc[frame["initializer"].isin([f"i{k}" for k in range(stats.MIN_INITIALIZERS - 1)]), "cell"]
+    few = (signal["statistic"] == "weight_spectral_norm") & ~signal["cell"].isin(ids)
+    rest = stats.signal_predictors(signal.assign(value=signal["value"].mask(few, math.inf)), frame, ["activation"])
+    assert len(rest)
+    assert "weight_spectral_norm" not in set(rest["predictor"])  # finite of four initializers
     assert not len(stats.signal_predictors(signal.iloc[:0], frame, ["activation"]))
     assert not len(stats.signal_findings(signal.iloc[:0], frame, ["activation"]))
 
