@@ -289,7 +289,7 @@ def test_the_section_has_figures_findings_predictors_and_what_weights_did():
     assert "30% → 30%" in text
 
 
-def test_without_a_signal_one_line_says_how_to_compute_it_and_with_few_initializers_what_is_needed():
+def test_without_a_signal_one_line_says_how_to_compute_it_and_with_few_initializers_what_is_needed(without_figures):
     parsed = grid.parse(GRID, overrides={"initializer": ["zeros", "he_normal"], "loss": "mse", "activation": "tanh"})
     frame = made_up(parsed)
     table = signal_table(parsed).iloc[:0]
