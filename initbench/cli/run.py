@@ -67,6 +67,7 @@ def new(
     say(f"Wrote {path}: {presets.summary(preset)}")
     quoted = shlex.quote(str(path))
     say(f"Next: initbench plan {quoted}, then initbench run {quoted}")
+    say(f"What stands out before training: initbench signal {quoted}")
 
 
 @app.command(epilog="Example: initbench plan keepcoding --set seed=20")

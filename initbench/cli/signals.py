@@ -42,7 +42,8 @@ def signal_command(
         typer.Option(
             "--spectra",
             metavar="auto|full",
-            help="All singular values of the last hidden layer's Jacobian: of networks up to width 512, or of all.",
+            help="Singular values of the last hidden layer's Jacobian. full: all, also of cells that a run trained; "
+            "auto: of cells without a signal, and of layers wider than 512 an estimate of the largest.",
         ),
     ] = "auto",
     results: Results = None,
@@ -72,6 +73,11 @@ def signal_command(
     print_notes(experiment)
     if (table["epoch"] == 0).any():
         signal_page.print_tables(table, experiment.cells, experiment.grid)
+        if lacking := signal_page.without_spectra(table, experiment.cells):
+            say(
+                f"{plural(lacking, 'cell')} of a run without the singular values of the last hidden layer. "
+                f"To compute them: {shlex.join([*again, '--spectra', 'full'])}"
+            )
         say(f"Page: {write_signal_page(experiment, table)}")
     if computed.failed:
         cells = plural(len(computed.failed), "cell")

@@ -12,7 +12,7 @@ from initbench.data.datasets import Source
 from initbench.reporting import names, numbers
 from initbench.reporting.evidence import combination_of
 from initbench.reporting.layout import PHONE, Layout, laid_out
-from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
+from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_NAMED, MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
 from initbench.reporting.mean_field import predictions, unsaturated
 from initbench.reporting.signal import sentences
 from initbench.spec.cell import OF_TRAINING, Cell
@@ -44,22 +44,31 @@ SHARES = ("saturated_share", "dead_share")
 SHORT = {
     "Variance, first": "Variance,\nfirst layer",
     "Variance, last": "last\nhidden",
-    "Gradient ratio": "Gradient,\nfirst to last",
+    "Gradient ratio": "Gradient,\nfirst ÷ last",
     "Saturated": "Saturated,\nlast hidden",
     "Jacobian, largest": "Largest\nsingular value",
 }
+
+# What the terminal says of them, once.
+ABOUT = """\
+Before training; medians over seeds. Variance: of pre-activations. Gradient: the first layer's norm ÷ the last's.
+Largest singular value: of the Jacobian of the last hidden layer, at one image.
+*: beyond a limit of docs/signal.md, "What to look for".
+"""
 
 
 @dataclass(frozen=True)
 class Combination:
     """The signal of one combination.
 
-    Its title, its rows of `stats.signal_profile`, its findings in sentences, a cell of each initializer, and the data.
+    Its title, its rows of `stats.signal_profile`, its findings in sentences and the initializers that have some, a cell
+    of each initializer, and the data.
     """
 
     title: str
     profile: pd.DataFrame
     findings: Sequence[str]
+    standing_out: frozenset[str]
     cells: Mapping[str, Cell]
     source: Source
 
@@ -110,8 +119,10 @@ def combinations(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid) -> lis
         ids = zip(of_combination["initializer"], of_combination["cell"], strict=True)
         cell_of = {str(name): by_id[cell_id] for name, cell_id in ids}
         source = grid.sources[next(iter(cell_of.values())).dataset]
-        in_words = sentences(_of(findings, rows.iloc[0][keys]), keys, [rows.iloc[0]], len(cell_of))
-        with_signal.append(Combination(title, rows, in_words, cell_of, source))
+        own = _of(findings, rows.iloc[0][keys])
+        in_words = sentences(own, keys, [rows.iloc[0]], len(cell_of))
+        standing_out = frozenset(map(str, own["initializer"]))
+        with_signal.append(Combination(title, rows, in_words, standing_out, cell_of, source))
     return with_signal
 
 
@@ -187,7 +198,7 @@ def _drawing(combination: Combination, palette: "Palette") -> "Drawing":
 
 
 def print_tables(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, at_most: int = 8) -> None:
-    """Print a table for each combination, of the first of them."""
+    """Print a table for each combination, of the first of them, what stands out in it, and where nothing does."""
     from rich import box
     from rich.console import Console
     from rich.measure import Measurement
@@ -197,16 +208,38 @@ def print_tables(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, at_mos
     console = Console(highlight=False)
     wide = console.options.update(max_width=10_000)
     by_combination = combinations(signal, cells, grid)
+    console.print(ABOUT, markup=False, soft_wrap=True)
     for combination in by_combination[:at_most]:
         console.print(combination.title or grid.name, markup=False, style="bold")
+        rows = combination.rows([*SHORT])
+        filled = [i for i in range(len(SHORT) + 1) if any(row[i] != "–" for row in rows)]
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("Initializer", *SHORT.values()):
+        for heading in (["Initializer", *SHORT.values()][i] for i in filled):
             table.add_column(heading, no_wrap=True)
-        for row in combination.rows([*SHORT]):
-            table.add_row(*map(Text, row))
+        for name, *values in rows:
+            marked = name in combination.standing_out
+            texts = [f"{name} *" if marked else name, *values]
+            table.add_row(*(Text(texts[i]) for i in filled), style="yellow" if marked else None)
         console.width = max(console.width, Measurement.get(console, wide, table).maximum)  # no name is broken
         console.print(table)
         for sentence in combination.findings:
-            console.print(sentence, markup=False, soft_wrap=True)
+            console.print(f"* {sentence}", markup=False, soft_wrap=True)
+        console.print(_within_limits(combination), markup=False, soft_wrap=True)
     if len(by_combination) > at_most:
         console.print(f"{len(by_combination) - at_most:,} more combinations are on the page.")
+
+
+def _within_limits(combination: Combination) -> str:
+    """Say which initializers have nothing that stands out."""
+    within = [name for name in combination.initializers if name not in combination.standing_out]
+    if not within:
+        return "Within the limits: no initializer."
+    more = f" and {len(within) - MAX_NAMED} more" if len(within) > MAX_NAMED else ""
+    return f"Within the limits: {', '.join(within[:MAX_NAMED])}{more}."
+
+
+def without_spectra(signal: pd.DataFrame, cells: Sequence[Cell]) -> int:
+    """Return the number of perceptrons without the Jacobian of the last hidden layer: those of a training have none."""
+    rows = signal[(signal["epoch"] == 0) & (signal["statistic"] == "jacobian_largest")]
+    layers = rows["cell"].astype(str).value_counts().to_dict()
+    return sum(cell.is_fused and bool(cell.hidden) and layers.get(cell.id) == 1 for cell in cells)

@@ -1,8 +1,9 @@
 """Predictions for the layers of a perceptron with given initializers: second moments, correlations and gradients."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,10 @@ from initbench.initializers.model import positions
 from initbench.initializers.moments import applied
 from initbench.theory import expectations
 from initbench.theory.expectations import Array
+
+# A name, a canonical string such as "normal(std=0.1)", or a table such as {"name": "normal", "std": 0.1}.
+Named = str | Mapping[str, Any]
+Layers = tuple[tuple[int, int], ...]
 
 
 class Prediction(NamedTuple):
@@ -35,9 +40,9 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    initializer: str,
-    bias_initializer: str,
-    activation: str,
+    initializer: Named,
+    bias_initializer: Named,
+    activation: Named,
     layers: Sequence[tuple[int, int]],
     *,
     input_second_moment: float,
@@ -59,15 +64,22 @@ def predict(
     Parameters
     ----------
     initializer, bias_initializer, activation
-        Canonical strings.
+        A name, a canonical string, or a table as in a grid: `"he_normal"`, `"normal(std=0.1)"`,
+        `{"name": "normal", "std": 0.1}`.
     layers
-        `(fan_in, fan_out)` of each layer, as `Cell.layers` returns them.
+        `(fan_in, fan_out)` of each layer: with two hidden layers of 64 units, ten classes and MNIST's pixels,
+        `((784, 64), (64, 64), (64, 10))`.
     input_second_moment
         Mean of the squared inputs, over images and inputs: `activation_mean`² + `activation_variance` of layer 0.
     input_correlation
         Mean cosine of two images: `correlation` of layer 0.
     output_gradient_norm
         The gradient's norm at the last layer's pre-activations, default 1.
+
+    Raises
+    ------
+    ValueError
+        If a name or a parameter is unknown, a number is out of its range, or the layers do not follow one another.
 
     Examples
     --------
@@ -80,9 +92,10 @@ def predict(
     """
     require(0 <= input_second_moment < math.inf, "input_second_moment", input_second_moment, "0 or more")
     require(-1 <= input_correlation <= 1, "input_correlation", input_correlation, "from -1 to 1")
+    initializer, bias_initializer, activation, layers = _checked(initializer, bias_initializer, activation, layers)
     if no_prediction(initializer, bias_initializer, activation, layers):
         return None
-    weights, biases = _layer_moments(initializer, bias_initializer, activation, tuple(layers))
+    weights, biases = _layer_moments(initializer, bias_initializer, activation, layers)
     lengths, correlations, slopes = [], [], []
     square, product = input_second_moment, input_second_moment * input_correlation
     with np.errstate(all="ignore"):
@@ -102,11 +115,31 @@ def predict(
     return Prediction(np.array(lengths), np.array(correlations), np.array(gradients[::-1]))
 
 
-def no_prediction(initializer: str, bias_initializer: str, activation: str, layers: Sequence[tuple[int, int]]) -> str:
+def _checked(
+    initializer: Named, bias_initializer: Named, activation: Named, layers: Sequence[tuple[int, int]]
+) -> tuple[str, str, str, Layers]:
+    """Return the canonical strings and the layers; ValueError where one of them is invalid."""
+    pairs = tuple(tuple(pair) if isinstance(pair, Sequence) else () for pair in layers)
+    require(
+        bool(pairs)
+        and all(len(pair) == 2 and all(isinstance(n, int | np.integer) and n > 0 for n in pair) for pair in pairs)
+        and all(before[1] == after[0] for before, after in pairwise(pairs)),
+        "layers",
+        layers,
+        "(fan_in, fan_out) of each layer, as in ((784, 64), (64, 10)), each fan_in the fan_out of the layer before",
+    )
+    names = schemes.resolve(initializer), schemes.resolve(bias_initializer, "bias"), ACTIVATIONS.resolve(activation)
+    return names[0], names[1], str(names[2]), tuple((fan_in, units) for fan_in, units in pairs)
+
+
+def no_prediction(
+    initializer: Named, bias_initializer: Named, activation: Named, layers: Sequence[tuple[int, int]]
+) -> str:
     """Return why the theory does not hold for a perceptron of these settings, or an empty string.
 
     It holds for independent weights of mean 0, and for biases that are independent or all equal. Networks with
-    convolutions, shortcuts or normalization have no prediction: that is for the caller to know.
+    convolutions, shortcuts or normalization have no prediction: that is for the caller to know. Arguments, and what
+    ValueError is raised for, are those of `predict`.
 
     >>> layers = ((784, 128), (128, 10))
     >>> no_prediction("he_normal", "ones", "tanh", layers)
@@ -114,29 +147,26 @@ def no_prediction(initializer: str, bias_initializer: str, activation: str, laye
     >>> no_prediction("orthogonal", "zeros", "tanh", layers)
     'the weights of orthogonal depend on one another'
     """
+    initializer, bias_initializer, activation, layers = _checked(initializer, bias_initializer, activation, layers)
     if not schemes.runs_here(initializer, bias_initializer, activation):
         return "functions of users are not executed here"
     if "hidden" not in ACTIVATIONS.lookup(activation)[0].tags:
         return f"{activation} is not elementwise"
     if len(schemes.of_layers(initializer, len(layers))) != len(layers):
         return f"the weights of {initializer} depend on data, gradients or one another"
-    return _moments_or_reason(initializer, bias_initializer, activation, tuple(layers))[1]
+    return _moments_or_reason(initializer, bias_initializer, activation, layers)[1]
 
 
 Moments = tuple[tuple[float, float], ...]  # mean and variance, of each layer
 
 
-def _layer_moments(
-    initializer: str, bias_initializer: str, activation: str, layers: tuple[tuple[int, int], ...]
-) -> tuple[Moments, Moments]:
+def _layer_moments(initializer: str, bias_initializer: str, activation: str, layers: Layers) -> tuple[Moments, Moments]:
     moments = _moments_or_reason(initializer, bias_initializer, activation, layers)[0]
     return moments[: len(layers)], moments[len(layers) :]
 
 
 @cache
-def _moments_or_reason(
-    initializer: str, bias_initializer: str, activation: str, layers: tuple[tuple[int, int], ...]
-) -> tuple[Moments, str]:
+def _moments_or_reason(initializer: str, bias_initializer: str, activation: str, layers: Layers) -> tuple[Moments, str]:
     """Return mean and variance of the weights of each layer and then of the biases of each, or why there are none."""
     moments: list[tuple[float, float]] = []
     depth = len(layers)

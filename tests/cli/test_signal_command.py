@@ -110,10 +110,25 @@ def test_only_what_is_missing_is_computed(here, monkeypatch, capsys):
     assert "Nothing to compute: the signal of all 24 cells is in results/small already." in out
     row = next(line for line in out.splitlines() if line.startswith(" truncated_normal(std=1.0)"))
     assert "%" in row
+    assert out.count("\n zeros * ") == out.count("\n* zeros: ") == 2  # tanh and relu
+    assert out.count("Within the limits: ") == 2
+    assert "--spectra full" not in out
     assert ib.load("results/small").empty
     assert len(ib.load_signal("results/small").drop_duplicates(["cell", "layer", "statistic"])) == len(
         ib.load_signal("results/small")
     )
+
+
+def test_a_signal_of_a_training_names_the_command_that_adds_its_spectra(here, monkeypatch, capsys):
+    monkeypatch.setattr("initbench.api.outputs.write_signal_page", lambda experiment, table: "the page")
+    with monkeypatch.context() as patch:
+        patch.setattr(spectra, "last_hidden", lambda *_: {})
+        _, out, _ = ended(monkeypatch, capsys, "signal", "small.toml", "--set", "seed=1")
+    assert out.count("last hidden \n") == 2  # columns end here: the next has no values
+    assert out.splitlines()[-2].endswith("To compute them: initbench signal small.toml --set seed=1 --spectra full")
+    _, out, _ = ended(monkeypatch, capsys, "signal", "small.toml", "--set", "seed=1", "--spectra", "full")
+    assert out.count("singular value \n") == 2
+    assert "To compute them" not in out
 
 
 def test_full_spectra_are_computed_where_they_are_missing_alone(here, monkeypatch):

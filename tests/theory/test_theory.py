@@ -198,6 +198,11 @@ def test_lengths_without_a_finite_fixed_point_vanish_or_grow():
             ),
             "input_second_moment = nan; allowed: 0 or more",
         ),
+        (lambda: theory.no_prediction("he_norml", "zeros", "tanh", ((2, 2),)), "did you mean 'he_normal'"),
+        (lambda: theory.no_prediction({"name": "normal", "sd": 1}, "zeros", "tanh", ((2, 2),)), "sd"),
+        (lambda: theory.no_prediction("zeros", "he_normal", "tanh", ((2, 2),)), "not a bias initializer"),
+        (lambda: theory.no_prediction("zeros", "zeros", "tanh", [64, 64]), r"^layers = \[64, 64\]; allowed: \(fan_in"),
+        (lambda: theory.no_prediction("zeros", "zeros", "tanh", ((6, 5), (4, 3))), "the fan_out of the layer before"),
     ],
 )
 def test_arguments_out_of_range_are_refused_with_what_is_allowed(call, message):
@@ -337,9 +342,9 @@ def test_zero_weights_and_infinite_signals_are_predicted_as_such():
 
 def test_relu_layers_of_any_widths_have_the_predicted_moments_in_closed_form():
     widths = (784, 300, 50, 700, 10)
-    layers = tuple(pairwise(widths))
+    layers = [[*pair] for pair in pairwise(widths)]
     prediction = theory.predict(
-        "normal(std=0.1)", "zeros", "relu", layers, input_second_moment=0.2, input_correlation=0.3
+        {"name": "normal", "std": 0.1}, "zeros", "relu", layers, input_second_moment=0.2, input_correlation=0.3
     )
     moments, norms = [0.01 * 784 * 0.2], [1.0]
     for width in widths[1:-1]:
