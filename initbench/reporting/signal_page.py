@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 PAGE = "signal.html"
 
-# The width of figures where there is room: two panels side by side.
-WIDE = Layout(width=9.5)
+# The width of figures where there is room: three panels side by side.
+WIDE = Layout(width=11)
 
 # Of a combination's table: the heading, the statistic, and its layer.
 COLUMNS = (
@@ -194,7 +194,10 @@ def _drawing(combination: Combination, palette: "Palette") -> "Drawing":
         ends = unsaturated(next(iter(combination.cells.values())).output_activation)
         return figures.pre_activations(combination.profile, palette, combination.title, unsaturated=ends)
     predicted = predictions(combination.profile, combination.cells, combination.source)
-    return figures.signal_by_layer(combination.profile, palette, combination.title, theory=predicted)
+    statistics = (figures.FORWARD, figures.BACKWARD, figures.CORRELATION)
+    return figures.signal_by_layer(
+        combination.profile, palette, combination.title, theory=predicted, statistics=statistics
+    )
 
 
 def print_tables(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, at_most: int = 8) -> None:

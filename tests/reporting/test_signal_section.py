@@ -117,6 +117,19 @@ def test_what_a_profile_lacks_is_not_drawn():
     assert "at layer 0" not in drawing.alternative
 
 
+def test_correlations_have_a_linear_panel_of_their_own_with_the_theory():
+    values = {(name, "correlation", layer): -0.5 + 0.3 * i for i, name in enumerate(NAMES) for layer in range(5)}
+    profile = profile_of(values, 4)
+    predicted = theory_of(profile[profile["statistic"] == "correlation"])
+    drawing = figures.signal_by_layer(profile, PALETTE, "tanh", theory=predicted, statistics=[figures.CORRELATION])
+    (axes,) = drawing.canvas.axes
+    assert axes.get_yscale() == "linear"
+    dashed, measured = ([line for line in axes.lines if line.is_dashed() is is_dashed] for is_dashed in (True, False))
+    assert [line.get_ydata()[0] for line in dashed] == pytest.approx([-0.75, -0.3, 0.15])
+    measured = [line.get_ydata().tolist() for line in measured if len(line.get_xdata()) == 5]
+    assert measured == [pytest.approx([value] * 5) for value in (-0.5, -0.2, 0.1)]
+
+
 def test_many_layers_and_initializers_are_drawn_within_the_limits():
     depth = 200
     names = [f"normal(std={i / 100})" for i in range(14)]

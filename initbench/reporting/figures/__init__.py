@@ -19,10 +19,20 @@ from initbench.reporting.figures.paired import changes, differences
 from initbench.reporting.figures.profiles import profile
 from initbench.reporting.figures.ranks import rank_diagram
 from initbench.reporting.figures.rates import sensitivity
-from initbench.reporting.figures.signal import pre_activations, predictor, signal_by_layer
+from initbench.reporting.figures.signal import (
+    BACKWARD,
+    CORRELATION,
+    FORWARD,
+    pre_activations,
+    predictor,
+    signal_by_layer,
+)
 from initbench.reporting.figures.style import Palette
 
 __all__ = [
+    "BACKWARD",
+    "CORRELATION",
+    "FORWARD",
     "WIDTH",
     "Drawing",
     "Palette",

@@ -14,7 +14,7 @@ from initbench.reporting.figures.axes import (
     percent_axis,
     zoomed,
 )
-from initbench.reporting.figures.direct import End, line_style, name_curves, named, two_panels
+from initbench.reporting.figures.direct import End, line_style, name_curves, named, panels_of_curves
 from initbench.reporting.figures.drawing import Drawing
 from initbench.reporting.figures.style import Palette, report_style
 from initbench.reporting.limits import MAX_COMPETING, MAX_EPOCHS, MAX_HALF_WIDTH, MAX_NAMED_CURVES, MIN_LOG_RATIO
@@ -34,7 +34,7 @@ def learning_curve(loss: pd.DataFrame, validation: pd.DataFrame, palette: Palett
     ends = validation.groupby("initializer", sort=False)["mean"].last()
     names = named(ends)
     competing = ends.index[ends >= min(ends.max() - MAX_COMPETING, ends.nlargest(2).min())]
-    canvas, panels = two_panels("Epoch", min(len(ends), MAX_NAMED_CURVES), 1.75)
+    canvas, panels = panels_of_curves("Epoch", min(len(ends), MAX_NAMED_CURVES), 1.75)
     labels = []
     for axes, table, show in zip(panels, (loss, validation), ("{:.3g}".format, percent), strict=True):
         rows = table.sort_values("epoch", kind="stable")

@@ -59,21 +59,22 @@ def line_style(name: str, names: Sequence[str], palette: Palette) -> dict[str, A
     return {"color": palette.light[name], "marker": palette.markers[name], "markersize": scaled(5)}
 
 
-def two_panels(label: str, names: int, least: float) -> tuple[Figure, Any]:
-    """A figure and its two panels with a common horizontal axis, beside which this number of names has room.
+def panels_of_curves(label: str, names: int, least: float, count: int = 2) -> tuple[Figure, Any]:
+    """A figure and its panels with a common horizontal axis, beside which this number of names has room.
 
-    `label` is that of the axis, and `least` the lowest height of a panel above the other, in inches. They stand side by
+    `label` is that of the axis, and `least` the lowest height of a panel above another, in inches. They stand side by
     side where the page is wide enough.
     """
     height = max(least, LINE * names / 72)
-    canvas = blank(2 * height + 0.75)
+    canvas = blank(count * height + 0.75)
     if page_width(canvas) < MIN_SIDE_BY_SIDE:
-        panels = canvas.subplots(2, 1, sharex=True)
+        panels = canvas.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     else:
         canvas.set_figheight(scaled(max(2.6, height + 0.6)))
-        panels = canvas.subplots(1, 2, sharex=True)
-        panels[0].set(xlabel=label)
-    panels[1].set(xlabel=label)
+        panels = canvas.subplots(1, count, sharex=True, squeeze=False)[0]
+        for axes in panels[:-1]:
+            axes.set(xlabel=label)
+    panels[-1].set(xlabel=label)
     return canvas, panels
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from initbench.reporting.figures.axes import log_axis, number_axis, panel, percent_axis
-from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named, two_panels
+from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named, panels_of_curves
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import draw_intervals, label_ticks, panel_of_rows, zoom
 from initbench.reporting.figures.labels import wrapped
@@ -24,16 +24,24 @@ from initbench.reporting.limits import (
 )
 from initbench.reporting.numbers import exact, magnitude, percent, power_of_ten
 
-FORWARD, BACKWARD = "pre_activation_second_moment", "pre_activation_gradient_norm"
+FORWARD, BACKWARD, CORRELATION = "pre_activation_second_moment", "pre_activation_gradient_norm", "correlation"
 
 # Of the pre-activations: the median, and the ends of the bar.
 QUANTILES = ("pre_activation_q50", "pre_activation_q01", "pre_activation_q99")
 
-# What the two panels show.
-LABELS = {FORWARD: "Mean square of pre-activations", BACKWARD: "Norm of the gradient"}
+# What panels show.
+LABELS = {
+    FORWARD: "Mean square of pre-activations",
+    BACKWARD: "Norm of the gradient",
+    CORRELATION: "Correlation of images",
+}
 
 # The same in two lines at most, beside a panel.
-SHORT = {FORWARD: "Pre-activations,\nmean square", BACKWARD: "Gradient,\nnorm"}
+SHORT = {
+    FORWARD: "Pre-activations,\nmean square",
+    BACKWARD: "Gradient,\nnorm",
+    CORRELATION: "Correlation\nof images",
+}
 
 # On an axis of more decades, all ticks are powers of ten, this many at most.
 MAX_DECADES, MAX_TICKS = 3, 6
@@ -53,9 +61,11 @@ def signal_by_layer(
     order: Sequence[str] = (),
     leader: str = "",
     theory: pd.DataFrame | None = None,
+    statistics: Sequence[str] = (FORWARD, BACKWARD),
 ) -> Drawing:
     """The signal of one combination by layer: forward the mean square of pre-activations, backward the gradient's norm.
 
+    `CORRELATION` among `statistics` adds a panel of the correlation of images, on a linear axis.
     Lines break where a value is 0 or not finite; a name then says which. Of many initializers the first and the last of
     `order` are named, the others grey.
 
@@ -71,37 +81,38 @@ def signal_by_layer(
     theory
         Predictions: `initializer`, `layer`, `statistic`, `value`; drawn dashed.
     """
-    curves = _curves(profile)
-    predicted = _curves(theory) if theory is not None and len(theory) else {}
+    curves = _curves(profile, statistics)
+    predicted = _curves(theory, statistics) if theory is not None and len(theory) else {}
     names = named(pd.Series({name: -i for i, name in enumerate(order or _names(profile))}, dtype=float))
     names = [name for name in names if name in set(_names(profile))]
-    canvas, panels = two_panels("Layer", min(len(names), MAX_NAMED_CURVES), 1.9)
+    canvas, panels = panels_of_curves("Layer", min(len(names), MAX_NAMED_CURVES), 1.9, len(statistics))
     last = int(profile["layer"].max())
     every = max(1, math.ceil((last + 1) / MAX_LAYER_MARKS))
     labels = []
-    for axes, statistic in zip(panels, LABELS, strict=True):
+    for axes, statistic in zip(panels, statistics, strict=True):
         shown = []
+        log = statistic != CORRELATION
         for name, values in curves.get(statistic, {}).items():
             style = line_style(name, names, palette)
             if name == leader:
                 style |= {"linewidth": scaled(3), "zorder": 2.4}
-            drawn = _drawable(values["value"])
+            drawn = _drawable(values["value"], log)
             axes.plot(drawn.index, drawn, markevery=every, **style)
             shown.append(drawn)
             if name in names and last > 1:
-                band = pd.DataFrame({end: _drawable(values[end]) for end in ("low", "high")}).dropna()
+                band = pd.DataFrame({end: _drawable(values[end], log) for end in ("low", "high")}).dropna()
                 shown += [band["low"], band["high"]]
                 axes.fill_between(band.index, band["low"], band["high"], color=style["color"], alpha=0.15, linewidth=0)
         for name, values in predicted.get(statistic, {}).items():
             if name in names:
-                drawn = _drawable(values["value"])
+                drawn = _drawable(values["value"], log)
                 shown.append(drawn)
                 colour = palette.light[name]
                 axes.plot(drawn.index, drawn, color=colour, linewidth=scaled(1.2), linestyle=DASHED, zorder=2.6)
-        _scale(axes, shown)
+        _scale(axes, shown, log)
         axes.set(ylabel=SHORT[statistic])
         measured = curves.get(statistic, {})
-        labels.append([_end(name, measured[name]["value"], axes) for name in names if name in measured])
+        labels.append([_end(name, measured[name]["value"], axes, log) for name in names if name in measured])
     room = 0.04 * last
     first = 0 if any(0 in values.index for values in curves.get(FORWARD, {}).values()) else 1
     panels[-1].set_xlim(first - room, last + room)
@@ -234,10 +245,10 @@ def _names(table: pd.DataFrame) -> list[str]:
     return [str(name) for name in dict.fromkeys(table["initializer"])]
 
 
-def _curves(table: pd.DataFrame) -> Mapping[str, Mapping[str, pd.DataFrame]]:
+def _curves(table: pd.DataFrame, statistics: Sequence[str]) -> Mapping[str, Mapping[str, pd.DataFrame]]:
     """By statistic and initializer, a table with a row a layer: `value`, and `low` and `high` where there are such."""
     columns = [column for column in ("value", "low", "high") if column in table]
-    table = table[table["statistic"].isin([FORWARD, BACKWARD, "activation_mean", "activation_variance"])]
+    table = table[table["statistic"].isin([*statistics, "activation_mean", "activation_variance"])]
     curves: dict[str, dict[str, pd.DataFrame]] = {}
     for name, rows in table.groupby("initializer", sort=False, observed=True):
         of_statistic = {
@@ -250,15 +261,16 @@ def _curves(table: pd.DataFrame) -> Mapping[str, Mapping[str, pd.DataFrame]]:
             # The mean square of the input, of which no pre-activations are.
             start = mean.reindex([0]) ** 2 + variance.reindex([0])
             forward = pd.concat([start[[c for c in columns if c in start]].dropna(), forward[forward.index > 0]])
-        for statistic, values in ((FORWARD, forward), (BACKWARD, of_statistic.get(BACKWARD))):
+        for statistic in statistics:
+            values = forward if statistic == FORWARD else of_statistic.get(statistic)
             if values is not None:
                 curves.setdefault(statistic, {})[str(name)] = values
-    return {statistic: curves[statistic] for statistic in LABELS if statistic in curves}
+    return {statistic: curves[statistic] for statistic in statistics if statistic in curves}
 
 
-def _drawable(values: pd.Series) -> pd.Series:
-    """The values that a logarithmic axis has; NaN elsewhere, which breaks a line."""
-    return values.where((values > 0) & np.isfinite(values))
+def _drawable(values: pd.Series, log: bool) -> pd.Series:
+    """The finite values, on a logarithmic axis those above 0; NaN elsewhere, which breaks a line."""
+    return values.where(np.isfinite(values) & ((values > 0) | (not log)))
 
 
 def _powers(low: float, high: float) -> list[int]:
@@ -281,28 +293,29 @@ def _log_ticks(axis: Any, low: float, high: float, least: float = MAX_DECADES) -
         axis.set_major_formatter(lambda value, _: _power(value))
 
 
-def _scale(axes: Any, drawn: Sequence[pd.Series]) -> None:
-    """Set the vertical axis to what is drawn; it is logarithmic if the highest is more than ten times the lowest."""
+def _scale(axes: Any, drawn: Sequence[pd.Series], log: bool) -> None:
+    """Set the vertical axis to what is drawn; if it may be logarithmic, it is where that spans a factor of ten."""
     values = np.concatenate([np.ones(0), *drawn])
-    values = np.clip(values[np.isfinite(values)], 10.0**-MAX_POWER, 10.0**MAX_POWER)
+    values = values[np.isfinite(values)]
+    values = np.clip(values, 10.0**-MAX_POWER, 10.0**MAX_POWER) if log else values
     low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 1.0)
-    if high > MIN_LOG_RATIO * low:
+    if log and high > MIN_LOG_RATIO * low:
         _log_ticks(axes.yaxis, low, high)
         room = (high / low) ** 0.06
         axes.set_ylim(low / room, high * room)
     else:
-        room = 0.08 * (high - low) or 0.1 * high
+        room = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
         axes.set_ylim(low - room, high + room)
         number_axis(axes.yaxis, nbins=6)
 
 
-def _end(name: str, values: pd.Series, axes: Any) -> End:
+def _end(name: str, values: pd.Series, axes: Any, log: bool) -> End:
     """The end of a curve; of one that ends with 0 or with a value that is not finite, outside of the panel."""
     low, high = axes.get_ylim()
     value = float(values.iloc[-1])
     if not np.isfinite(value):
         return End(name, values.index[-1], 2 * high, "not finite")
-    return End(name, values.index[-1], value if value > 0 else low / 2, magnitude(value))
+    return End(name, values.index[-1], value if value > 0 or not log else low / 2, magnitude(value))
 
 
 def _by_layer(curves: Mapping[str, Any], predicted: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
