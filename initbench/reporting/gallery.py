@@ -176,7 +176,8 @@ def _signal(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
         name, position = best.iloc[0]["predictor"], best.iloc[0]["position"]
         points = predictors.points(evidence, name, position)
         label = numbers.capitalized(signal.statistic(name, position))
-        drawing = figures.predictor(points, palette, label, "The best predictor", share="share" in name)
+        title = "The best predictor" if best.iloc[0]["significant"] else "The strongest correlation, not significant"
+        drawing = figures.predictor(points, palette, label, title, share="share" in name)
         yield ReportFigure("predictor", "", drawing)
 
 

@@ -17,7 +17,7 @@ OUTCOMES = {"accuracy": "final test accuracy", "failed": "failure", "epochs": "e
 
 
 def table_rows(predictors: pd.DataFrame, outcome: str) -> list[list[str]]:
-    """The rows of the table of predictors of an outcome, the strongest first."""
+    """The rows of the table of predictors of an outcome, in the order of `best_first`."""
     return [
         [
             numbers.capitalized(statistic(row["predictor"], row["position"])),
@@ -32,9 +32,9 @@ def table_rows(predictors: pd.DataFrame, outcome: str) -> list[list[str]]:
 
 
 def best_first(predictors: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    """The predictors of an outcome in the order of the size of their correlations."""
+    """The predictors of an outcome, significant ones first, each in the order of the size of their correlations."""
     rows = predictors[predictors["outcome"] == outcome]
-    return rows.iloc[np.argsort(-rows["correlation"].abs().to_numpy(float), kind="stable")]
+    return rows.iloc[np.lexsort((-rows["correlation"].abs().to_numpy(float), ~rows["significant"].to_numpy(bool)))]
 
 
 def correlation(row: Any) -> str:
@@ -55,16 +55,18 @@ def sentences(predictors: pd.DataFrame, initializers: int) -> list[str]:
             f"{stats.MIN_INITIALIZERS} initializers are needed, and this experiment has {initializers}."
         ]
     if predictors.empty:
-        return ["No statistic varies together with the results, so nothing predicts them."]
+        return [
+            f"No statistic that is finite for {stats.MIN_INITIALIZERS} initializers varies together with the results, "
+            "so nothing predicts them."
+        ]
     lines = []
     for outcome, called in OUTCOMES.items():
         rows = best_first(predictors, outcome)
-        significant = rows[rows["significant"]]
-        if rows.empty or (significant.empty and outcome != "accuracy"):
+        if rows.empty or not (rows["significant"].any() or outcome == "accuracy"):
             continue
-        first = (rows if significant.empty else significant).iloc[0]
+        first = rows.iloc[0]
         name, rises = statistic(first["predictor"], first["position"]), first["correlation"] > 0
-        if significant.empty:
+        if not first["significant"]:
             line = (
                 f"No statistic before training predicts {called} significantly; the strongest is the {name}, with a "
                 f"rank correlation of {correlation(first)}."

@@ -58,14 +58,16 @@ def predict(
     - backward: |δ_l|² = N_l v_{l+1} E[φ'(z_l)²] |δ_{l+1}|², with N_l the units of layer l, from the norm at the last
       layer. It takes the weights of the backward pass as independent of those of the forward pass.
 
-    The true fans are used, so that widths may differ. The means over networks of the squares are exact for two layers;
-    beyond, the error falls with the width (docs/method.md, "Theory").
+    The true fans are used, so that widths may differ. The means over networks of the squares are exact for two layers
+    and images of one length; beyond, the error falls with the width, and that of images of several lengths remains
+    (docs/method.md, "Theory").
 
     Parameters
     ----------
     initializer, bias_initializer, activation
         A name, a canonical string, or a table as in a grid: `"he_normal"`, `"normal(std=0.1)"`,
-        `{"name": "normal", "std": 0.1}`.
+        `{"name": "normal", "std": 0.1}`. The activation of a network of one layer is the output's, with which its
+        initializer computes.
     layers
         `(fan_in, fan_out)` of each layer: with two hidden layers of 64 units, ten classes and MNIST's pixels,
         `((784, 64), (64, 64), (64, 10))`.

@@ -321,3 +321,15 @@ def test_without_a_signal_one_line_says_how_to_compute_it_and_with_few_initializ
     evidence = Evidence.of(frame, parsed, None, lambda: signal_table(parsed))
     (sentence,) = predictors.sentences(evidence.predictors, 2)
     assert "5 initializers are needed, and this experiment has 2" in sentence
+
+
+def test_the_best_predictor_is_significant_where_one_is_in_the_sentence_the_table_and_the_figure():
+    row = {"outcome": "accuracy", "position": "network", "low": 0.1, "high": 1.0, "p": 0.03, "left_out": 0}
+    row |= {"configurations": 15, "combinations": 3}
+    weaker = row | {"predictor": "jacobian_smallest", "correlation": 0.8, "significant": True}
+    stronger = row | {"predictor": "gradient_drift", "correlation": -0.9, "significant": False}
+    table = pd.DataFrame([stronger, weaker])
+    assert predictors.best_first(table, "accuracy")["predictor"].tolist() == ["jacobian_smallest", "gradient_drift"]
+    assert "smallest singular value of the Jacobian predicts" in predictors.sentences(table, 5)[0]
+    assert predictors.table_rows(table, "accuracy")[0][0] == "Smallest singular value of the Jacobian"
+    assert "strongest is the growth or decay" in predictors.sentences(table.assign(significant=False), 5)[0]
