@@ -203,6 +203,7 @@ def critical(activation: str, bias_variance: float = 0.05) -> tuple[float, float
     >>> tuple(round(value, 2) for value in critical("tanh")), critical("relu")
     ((1.76, 0.05), (2.0, 0.0))
     """
+    _check(1.0, bias_variance)
     return critical_point(activation, bias_variance)
 
 

@@ -191,6 +191,7 @@ def test_lengths_without_a_finite_fixed_point_vanish_or_grow():
         (lambda: theory.correlation_map("tanh", [0.2, 1.5], 1.0, 1.0, 0.0), "from -1 to 1"),
         (lambda: theory.chi("tanh", 1.0, math.nan), "weight_variance = nan"),
         (lambda: theory.fixed_length("tanh", 1.0, -0.1), "bias_variance = -0.1"),
+        (lambda: theory.critical("tanh", -1), "bias_variance = -1; allowed: 0 or more"),
         (lambda: theory.length_fluctuation([5, 0]), "widths"),
         (
             lambda: theory.predict(
