@@ -84,6 +84,11 @@ def sentences(predictors: pd.DataFrame, initializers: int) -> list[str]:
         lines.append(line)
     if len(lines) > 1 or predictors["significant"].any():
         lines.append(f"Significance is corrected for all {len(predictors)} correlations together.")
+    if left_out := int(predictors["left_out"].max()):
+        lines.append(
+            f"Up to {numbers.plural(left_out, 'cell')} are left out of a correlation and of the figure, where the "
+            "statistic is infinite or has no value; the table counts them."
+        )
     return lines
 
 

@@ -23,16 +23,18 @@ Of a layer l from 1 to L:
 - `pre_activation_second_moment`: the mean of the squared entries of z_l, the length q of Poole et al. 2016, eq. 3.
 - `saturated_share`: the share of the entries at which |φ'(z)| is below 1% of the largest |φ'| of the activation φ
   (Glorot & Bengio 2010, section 3); of softmax the derivative of a class by its own pre-activation.
-- `dead_share`: the share of the units whose activation is zero for every image (and position).
-- `pre_activation_gradient_norm`: √(mean over images of |∂ℓ_i/∂z_l|²).
+- `dead_share`: the share of the units whose activation is zero for every image (and position). Lu et al. 2020, "Dying
+  ReLU and Initialization".
+- `pre_activation_gradient_norm`: √(mean over images of |∂ℓ_i/∂z_l|²). It and the next three: Glorot & Bengio 2010,
+  section 4.2.
 - `pre_activation_gradient_variance`: variance of the entries of ∂ℓ_i/∂z_l.
 - `weight_gradient_norm`, `weight_gradient_variance`: Frobenius norm of the gradient of the mean loss at W_l, and the
   variance of its entries.
 - `weight_norm`, `weight_spectral_norm`: Frobenius norm and largest singular value of W_l; of a convolution of the
   matrix `[height · width · channels_in, channels_out]` (Miyato et al. 2018), and of groups the largest of theirs.
-- `weight_distance`: Frobenius norm of W_l minus its start; at the last epoch alone. In stacks, weights of pixels that
-  are zero in every image are not trained (their gradient is zero), and count as they start: weight decay does not move
-  them.
+- `weight_distance`: Frobenius norm of W_l minus its start; at the last epoch alone (Nagarajan & Kolter 2019). In
+  stacks, weights of pixels that are zero in every image are not trained (their gradient is zero), and count as they
+  start: weight decay does not move them.
 
 Of the first layer, as a summary: `gradient_ratio`, `pre_activation_gradient_norm` of layer 1 divided by that of layer
 L; and `weight_gradient_ratio`, the same of `weight_gradient_norm`.

@@ -333,3 +333,4 @@ def test_the_best_predictor_is_significant_where_one_is_in_the_sentence_the_tabl
     assert "smallest singular value of the Jacobian predicts" in predictors.sentences(table, 5)[0]
     assert predictors.table_rows(table, "accuracy")[0][0] == "Smallest singular value of the Jacobian"
     assert "strongest is the growth or decay" in predictors.sentences(table.assign(significant=False), 5)[0]
+    assert predictors.sentences(table.assign(left_out=3), 5)[-1].startswith("Up to 3 cells are left out")
