@@ -79,7 +79,7 @@ def test_lines_are_the_medians_of_each_layer_and_the_input_dashed_the_theory_thi
     for name, statistic, layer in itertools.product(NAMES, (FORWARD, BACKWARD), range(1, 5)):
         rows = profile[(profile["initializer"] == name) & (profile["statistic"] == statistic)]
         value = float(rows.loc[rows["layer"] == layer, "value"].iloc[0])
-        if value > 0:
+        if value > 0 and name != NAMES[2]:
             picture.has_marker(layer, value, [FORWARD, BACKWARD].index(statistic))
     picture.has_marker(0, 0.3**2 + 0.31)  # the input's mean square
     picture.labels_are_exact(1)
@@ -91,6 +91,20 @@ def test_lines_are_the_medians_of_each_layer_and_the_input_dashed_the_theory_thi
     weights = {t.get_text(): t.get_fontweight() for t in picture.axes[0].texts}
     assert weights["he_normal"] == "bold"
     assert set(weights.values()) == {"bold", "normal"}
+
+
+def test_one_that_explodes_leaves_the_panel_with_a_triangle_and_its_value_and_the_others_stay_apart():
+    upper, lower = figures.signal_by_layer(layered(), PALETTE, "tanh", leader="he_normal").canvas.axes
+    assert upper.get_ylim()[1] < 20  # the others end at 1 and 1/16; the third at 10⁸
+    assert lower.get_ylim()[1] < 200
+    for axes, value in ((upper, "10⁸"), (lower, "10⁶")):
+        assert [t.get_text().partition(" ↑ ")[2] for t in axes.texts if "↑" in t.get_text()] == [value]
+        (exit_,) = [line for line in axes.lines if line.get_marker() == "^" and line.get_ydata() == [1.0]]
+        assert exit_.get_color() == PALETTE.light[NAMES[2]]
+    (exit_,) = [line for line in upper.lines if line.get_marker() == "^" and line.get_ydata() == [1.0]]
+    start, top = np.log(0.3**2 + 0.31), np.log(upper.get_ylim()[1])  # from the input to 100 at layer 1
+    reached = (top - start) / (np.log(100) - start)
+    assert exit_.get_xdata()[0] == pytest.approx(reached)
 
 
 def test_a_line_ends_where_values_are_not_finite_or_zero_and_the_name_says_so():

@@ -29,13 +29,15 @@ TO_MARK, TO_NAME = 14.0, 7.0
 class End:
     """The last point of a curve, and the number that its name has where that point is outside of the panel.
 
-    No line leads from a point without an x to the name.
+    `arrow` is given where another point of it is outside: its name then has both. No line leads from a point without
+    an x to the name.
     """
 
     name: str
     x: float
     y: float
     number: str = ""
+    arrow: str = ""
 
 
 def named(scores: pd.Series) -> list[str]:
@@ -91,8 +93,8 @@ def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette, b
     texts = []
     for axes, ends in panels:
         below, above = sorted(axes.get_ylim())
-        arrows = [" ↓ " if end.y < below else " ↑ " if end.y > above else "" for end in ends]
-        tails = [arrow + end.number if arrow else "" for arrow, end in zip(arrows, ends, strict=True)]
+        arrows = [end.arrow or ("↓" if end.y < below else "↑" if end.y > above else "") for end in ends]
+        tails = [f" {arrow} {end.number}" if arrow else "" for arrow, end in zip(arrows, ends, strict=True)]
         short = shorten([end.name for end in ends], [max(6, most - len(tail)) for tail in tails])
         offset = {"xytext": (scaled(TO_MARK + TO_NAME), 0), "textcoords": "offset points", "va": "center_baseline"}
         weights = ["bold" if end.name == bold else "normal" for end in ends]

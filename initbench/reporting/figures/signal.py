@@ -1,5 +1,6 @@
 """The signal at initialization: how large pre-activations and gradients are, layer by layer, and what they predict."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from initbench.reporting.limits import (
     MAX_SHOWN_LAYERS,
     MIN_LOG_RATIO,
 )
-from initbench.reporting.numbers import exact, magnitude, percent, power_of_ten
+from initbench.reporting.numbers import exact, magnitude, percent, power_of_ten, short_magnitude
 
 FORWARD, BACKWARD, CORRELATION = "pre_activation_second_moment", "pre_activation_gradient_norm", "correlation"
 
@@ -43,8 +44,14 @@ SHORT = {
     CORRELATION: "Correlation\nof images",
 }
 
-# On an axis of more decades, all ticks are powers of ten, this many at most.
-MAX_DECADES, MAX_TICKS = 3, 6
+# On an axis of more decades, all ticks are powers of ten, this many at most, and their exponents are multiples of one
+# of these steps.
+MAX_DECADES, MAX_TICKS = 2, 6
+STEPS = (1, 2, 3, 5, 10, 15, 20, 50, 100)
+
+# Curves that are nowhere more powers of ten than this from that of the leader set the ends of the axis; others leave
+# the panel.
+MAX_FROM_LEADER = 3
 
 # Squares of float32 are within these powers of ten; predictions beyond leave the panel.
 MAX_POWER = 90
@@ -65,9 +72,10 @@ def signal_by_layer(
 ) -> Drawing:
     """The signal of one combination by layer: forward the mean square of pre-activations, backward the gradient's norm.
 
-    `CORRELATION` among `statistics` adds a panel of the correlation of images, on a linear axis.
-    Lines break where a value is 0 or not finite; a name then says which. Of many initializers the first and the last of
-    `order` are named, the others grey.
+    `CORRELATION` among `statistics` adds a panel of the correlation of images, on a linear axis. The other panels show
+    the initializers whose signal is near the leader's. A line of another has a triangle where it leaves
+    the panel, and its name an arrow and the value that is furthest outside. Lines break where a value is 0 or not
+    finite; a name then says which. Of many initializers the first and the last of `order` are named, the others grey.
 
     Parameters
     ----------
@@ -77,7 +85,7 @@ def signal_by_layer(
     order
         The initializers, the best first; by default in the order of `profile`.
     leader
-        The initializer whose line is thick.
+        The initializer whose line is thick; without one, the axes show what is near the median of all.
     theory
         Predictions: `initializer`, `layer`, `statistic`, `value`; drawn dashed.
     """
@@ -90,29 +98,32 @@ def signal_by_layer(
     every = max(1, math.ceil((last + 1) / MAX_LAYER_MARKS))
     labels = []
     for axes, statistic in zip(panels, statistics, strict=True):
-        shown = []
         log = statistic != CORRELATION
-        for name, values in curves.get(statistic, {}).items():
+        measured = curves.get(statistic, {})
+        shown: dict[str, list[pd.Series]] = {}
+        for name, values in measured.items():
             style = line_style(name, names, palette)
-            if name == leader:
-                style |= {"linewidth": scaled(3), "zorder": 2.4}
+            if name == leader:  # behind the others, so that it hides none
+                style |= {"linewidth": scaled(4.5), "alpha": 0.55, "zorder": 1.7}
             drawn = _drawable(values["value"], log)
             axes.plot(drawn.index, drawn, markevery=every, **style)
-            shown.append(drawn)
+            shown[name] = [drawn]
             if name in names and last > 1:
                 band = pd.DataFrame({end: _drawable(values[end], log) for end in ("low", "high")}).dropna()
-                shown += [band["low"], band["high"]]
+                shown[name] += [band["low"], band["high"]]
                 axes.fill_between(band.index, band["low"], band["high"], color=style["color"], alpha=0.15, linewidth=0)
         for name, values in predicted.get(statistic, {}).items():
             if name in names:
                 drawn = _drawable(values["value"], log)
-                shown.append(drawn)
+                shown.setdefault(name, []).append(drawn)
                 colour = palette.light[name]
                 axes.plot(drawn.index, drawn, color=colour, linewidth=scaled(1.2), linestyle=DASHED, zorder=2.6)
-        _scale(axes, shown, log)
+        _scale(axes, shown, leader, log)
         axes.set(ylabel=SHORT[statistic])
-        measured = curves.get(statistic, {})
-        labels.append([_end(name, measured[name]["value"], axes, log) for name in names if name in measured])
+        named_here = [name for name in names if name in measured]
+        for name in named_here:
+            _mark_exits(axes, _drawable(measured[name]["value"], log), palette.light[name])
+        labels.append([_end(name, measured[name]["value"], axes, log) for name in named_here])
     room = 0.04 * last
     first = 0 if any(0 in values.index for values in curves.get(FORWARD, {}).values()) else 1
     panels[-1].set_xlim(first - room, last + room)
@@ -274,34 +285,59 @@ def _drawable(values: pd.Series, log: bool) -> pd.Series:
 
 
 def _powers(low: float, high: float) -> list[int]:
-    """The exponents of the powers of ten between two numbers."""
-    return list(range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1))
+    """The exponents of the powers of ten between two numbers, evenly spaced and at most `MAX_TICKS`.
 
-
-def _power(value: float) -> str:
-    """A power of ten: as a number where that is short."""
-    exponent = round(math.log10(value))
-    return exact(10.0**exponent) if -3 <= exponent <= 3 else power_of_ten(exponent)
+    >>> _powers(2e-3, 50), _powers(1e-46, 3)
+    ([-2, -1, 0, 1], [-40, -30, -20, -10, 0])
+    """
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    for step in STEPS:
+        powers = [power for power in range(first, last + 1) if power % step == 0]
+        if len(powers) <= MAX_TICKS:
+            break
+    return powers
 
 
 def _log_ticks(axis: Any, low: float, high: float, least: float = MAX_DECADES) -> None:
     """Make an axis logarithmic, with ticks at powers of ten alone if these numbers are more decades apart."""
     log_axis(axis)
-    if math.log10(high / low) > least and len(_powers(low, high)) > 1:
-        axis.set_major_locator(ticker.LogLocator(numticks=MAX_TICKS))
+    powers = _powers(low, high)
+    if math.log10(high / low) > least and len(powers) > 1:
+        short = all(-3 <= power <= 3 for power in powers)
+        axis.set_major_locator(ticker.FixedLocator([10.0**power for power in powers]))
         axis.set_minor_locator(ticker.NullLocator())
-        axis.set_major_formatter(lambda value, _: _power(value))
+        labels = [exact(10.0**power) if short or power == 0 else power_of_ten(power) for power in powers]
+        axis.set_major_formatter(ticker.FixedFormatter(labels))
 
 
-def _scale(axes: Any, drawn: Sequence[pd.Series], log: bool) -> None:
-    """Set the vertical axis to what is drawn; if it may be logarithmic, it is where that spans a factor of ten."""
-    values = np.concatenate([np.ones(0), *drawn])
-    values = values[np.isfinite(values)]
-    values = np.clip(values, 10.0**-MAX_POWER, 10.0**MAX_POWER) if log else values
-    low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 1.0)
+def _near_leader(shown: Mapping[str, Sequence[pd.Series]], leader: str) -> list[str]:
+    """The initializers whose curves are near the leader's, or without one near the median of all, at every layer."""
+    values = pd.DataFrame({name: series[0] for name, series in shown.items()})
+    reference = values[leader] if leader in values else values.median(axis=1)
+    furthest = np.abs(np.log10(values.div(reference, axis=0))).max()
+    near = [str(name) for name, powers in furthest.items() if powers <= MAX_FROM_LEADER]
+    return near or list(shown)
+
+
+def _scale(axes: Any, shown: Mapping[str, Sequence[pd.Series]], leader: str, log: bool) -> None:
+    """Set the vertical axis to what is near the leader; if it may be logarithmic, else to all.
+
+    It is logarithmic where it spans a factor of ten.
+    """
+
+    def ends(names: Sequence[str]) -> tuple[float, float]:
+        values = np.concatenate([np.ones(0), *(series for name in names for series in shown[name])])
+        values = values[np.isfinite(values)]
+        values = np.clip(values, 10.0**-MAX_POWER, 10.0**MAX_POWER) if log else values
+        return (float(values.min()), float(values.max())) if len(values) else (1.0, 1.0)
+
+    lowest, highest = ends(list(shown))
+    low, high = ends(_near_leader(shown, leader) if log else list(shown))
+    if log:  # room for a line that leaves: a decade at most
+        low, high = max(lowest, low / 10), min(highest, high * 10)
     if log and high > MIN_LOG_RATIO * low:
-        _log_ticks(axes.yaxis, low, high)
         room = (high / low) ** 0.06
+        _log_ticks(axes.yaxis, low / room, high * room)
         axes.set_ylim(low / room, high * room)
     else:
         room = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
@@ -309,13 +345,38 @@ def _scale(axes: Any, drawn: Sequence[pd.Series], log: bool) -> None:
         number_axis(axes.yaxis, nbins=6)
 
 
+def _mark_exits(axes: Any, values: pd.Series, colour: str) -> None:
+    """Draw a triangle where a curve leaves the panel, on the edge."""
+    values = values.dropna()
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    points = [
+        (float(x), float(to_fraction.transform((x, value))[1])) for x, value in zip(values.index, values, strict=True)
+    ]
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        for edge, marker in ((0.0, "v"), (1.0, "^")):
+            if (y0 - edge) * (y1 - edge) < 0:
+                x = x0 + (x1 - x0) * (edge - y0) / (y1 - y0)
+                style = {"color": colour, "markersize": scaled(5), "linestyle": "none", "zorder": 3}
+                axes.plot(x, edge, marker=marker, transform=axes.get_xaxis_transform(), clip_on=False, **style)
+
+
 def _end(name: str, values: pd.Series, axes: Any, log: bool) -> End:
-    """The end of a curve; of one that ends with 0 or with a value that is not finite, outside of the panel."""
+    """The end of a curve, and its value that is furthest outside of the panel, if there is one.
+
+    A curve that ends with 0 or with a value that is not finite ends outside.
+    """
     low, high = axes.get_ylim()
     value = float(values.iloc[-1])
     if not np.isfinite(value):
-        return End(name, values.index[-1], 2 * high, "not finite")
-    return End(name, values.index[-1], value if value > 0 or not log else low / 2, magnitude(value))
+        return End(name, values.index[-1], 2 * high, "not finite", "↑")
+    if log and value <= 0:
+        return End(name, values.index[-1], low - 1, magnitude(value), "↓")
+    drawn = _drawable(values, log)
+    lowest, highest = float(drawn.min()), float(drawn.max())
+    if low <= lowest and highest <= high:
+        return End(name, values.index[-1], value)
+    down = low > 0 and low / lowest > highest / high
+    return End(name, values.index[-1], value, short_magnitude(lowest if down else highest), "↓" if down else "↑")
 
 
 def _by_layer(curves: Mapping[str, Any], predicted: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -324,7 +385,10 @@ def _by_layer(curves: Mapping[str, Any], predicted: Mapping[str, Any]) -> tuple[
         {int(layer) for of_name in curves.values() for values in of_name.values() for layer in values.index}
     )
     if len(layers) > MAX_SHOWN_LAYERS:
-        layers = sorted({layers[i] for i in np.linspace(0, len(layers) - 1, MAX_SHOWN_LAYERS).round().astype(int)})
+        ends = {0, 1, layers[-2], layers[-1]} & set(layers)  # sentences name these layers
+        between = [layer for layer in layers if layer not in ends]
+        some = np.linspace(0, len(between) - 1, MAX_SHOWN_LAYERS - len(ends) + 2).round().astype(int)[1:-1]
+        layers = sorted(ends | {between[i] for i in some})
     rows = []
     for statistic, of_name in curves.items():
         for name, values in of_name.items():
