@@ -42,7 +42,8 @@ L; and `weight_gradient_ratio`, the same of `weight_gradient_norm`.
 Of the last layer: of the singular values of the input–output Jacobian ∂z_L/∂x `[classes, inputs]`, at each of the first
 8 images, `jacobian_largest`, `jacobian_median`, `jacobian_smallest` and `jacobian_mean_square`, each a mean over these
 images, and `jacobian_condition`, the median over them of largest / smallest (Saxe et al. 2014; Pennington et al. 2017).
-A singular value below the rounding of the largest (by the machine epsilon times their number) is 0.
+A singular value below the rounding of the largest (by the machine epsilon times their number) is 0; the condition is ∞
+where the smallest is 0.
 
 Of the last hidden layer, by `initbench signal` alone: the same of its Jacobian ∂z_{L−1}/∂x `[units, inputs]`, at the
 first image. All its singular values are computed where no hidden layer is wider than 512, or where they are

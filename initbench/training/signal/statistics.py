@@ -187,8 +187,7 @@ def jacobian(singular_values: Array) -> dict[str, float]:
     rounding = singular_values.shape[1] * np.finfo(np.float32).eps * largest
     values = np.where(singular_values < rounding[:, None], 0.0, singular_values)
     smallest = values.min(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        conditions = largest / smallest
+    conditions = np.divide(largest, smallest, out=np.full_like(largest, np.inf), where=smallest != 0)  # of zeros, too
     return {
         "jacobian_largest": float(largest.mean()),
         "jacobian_median": float(np.median(values, axis=1).mean()),
