@@ -11,6 +11,7 @@ import typer
 
 import initbench as ib
 from initbench.cli import app
+from initbench.stats import _signal
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "results" / "README.md"]
@@ -63,6 +64,21 @@ def test_the_table_of_commands_has_every_command_with_its_options():
             option for parameter in commands[name].params for option in (*parameter.opts, *parameter.secondary_opts)
         }
         assert set(re.findall(r"--[a-z-]+", usage)) <= options, name
+
+
+def test_the_limits_of_the_signal_are_those_that_findings_have():
+    rows = [row for row in text_of(ROOT / "docs" / "signal.md").splitlines() if row.startswith("| ") and "at " in row]
+    limits = {
+        "gradient_ratio": [f"1/{_signal.FACTOR:.0f} ", f"least {_signal.FACTOR:.0f} "],
+        "pre_activation_second_moment": [f"1/{_signal.FACTOR:.0f},", f"least {_signal.FACTOR:.0f} "],
+        "saturated_share": [f"least {_signal.SATURATED:.0%};", f"relu {_signal.SATURATED_HALF_ZERO:.0%} "],
+        "dead_share": [f"least {_signal.DEAD:.0%};"],
+        "correlation": [f"least {_signal.COLLAPSED} "],
+        "effective_rank": [f"most {_signal.ONE_DIMENSION}:"],
+    }
+    for statistic, texts in limits.items():
+        (row,) = [row for row in rows if f"`{statistic}`" in row]
+        assert all(text in row for text in texts), row
 
 
 def test_the_example_has_the_form_of_a_report_of_today():

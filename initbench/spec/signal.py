@@ -3,16 +3,17 @@
 The signal table is long: `cell, epoch, layer, statistic, value`. Epoch 0 is before training, and the other epoch is the
 last one, after it. Layers are those with weights, from 1, in the order of execution; layer 0 is the input. L is the
 number of layers, x the images as the network reads them, z_l the pre-activations of a layer, a_l its activations
-(a_0 = x; of the last layer the network's output), W_l its weights, and ℓ_i the loss of image i. All are computed in
-float32 on B images: the first 256 of the training's order, or fewer where the training has fewer. "Entries" are all
-images × units (of convolutions × positions too).
+(a_0 = x; of the last layer the network's output), W_l its weights, and ℓ_i the loss of image i. All come from
+B images: the first 256 of the training's order, or fewer where the training has fewer. Arrays are float32, and sums of
+their entries float64, so that a mean square can be below the smallest float32. "Entries" are all images × units (of
+convolutions × positions too).
 
 Statistics of a layer l from 0 to L:
 
 - `activation_mean`, `activation_variance`: mean and variance of the entries of a_l.
 - `activation_q01`, `activation_q50`, `activation_q99`: their quantiles, interpolated linearly as `numpy.quantile` does.
 - `correlation`: the mean over all pairs of images i ≠ j of the cosine of their pre-activations,
-  ⟨z_i, z_j⟩ / |z_i| |z_j|; in layer 0 of x. The c of Poole et al. 2016, eq. 5. Images whose z_l is zero are left out.
+  ⟨z_i, z_j⟩ / |z_i| |z_j|; in layer 0 of x. The c of Poole et al. 2016. Images whose z_l is zero are left out.
 - `effective_rank`: exp(−Σ p_k log p_k), p_k = s_k / Σ s, s the singular values of the representations a_l
   `[B, units]`; 0 where all are zero. Roy & Vetterli 2007, section 2.
 
@@ -20,7 +21,7 @@ Of a layer l from 1 to L:
 
 - `pre_activation_mean`, `pre_activation_variance`, `pre_activation_q01`, `pre_activation_q50`, `pre_activation_q99`:
   of the entries of z_l.
-- `pre_activation_second_moment`: the mean of the squared entries of z_l, the length q of Poole et al. 2016, eq. 3.
+- `pre_activation_second_moment`: the mean of the squared entries of z_l, the length q of Poole et al. 2016.
 - `saturated_share`: the share of the entries at which |φ'(z)| is below 1% of the largest |φ'| of the activation φ
   (Glorot & Bengio 2010, section 3); of softmax the derivative of a class by its own pre-activation.
 - `dead_share`: the share of the units whose activation is zero for every image (and position). Lu et al. 2020, "Dying

@@ -25,7 +25,7 @@ def length_map(
 ) -> Any:
     """Return the second moment of the next layer's pre-activations: σ_w² E[φ(√q z)²] + σ_b², z ~ N(0, 1).
 
-    Poole et al. 2016, eq. 3. Of biases with a mean b̄, the pre-activations are b̄ + √(q − b̄²) z, and b̄² is added.
+    Poole et al. 2016. Of biases with a mean b̄, the pre-activations are b̄ + √(q − b̄²) z, and b̄² is added.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def chi(activation: str, q: ArrayLike, weight_variance: float) -> Any:
 
     It is also the slope of the correlation map at c = 1, where q is a fixed point of the length map: above 1, close
     signals part (chaos), below 1 they become alike (order). q is from 0 up, a number or an array; at 0 the limit is
-    returned. Poole et al. 2016, eq. 6; Schoenholz et al. 2017, section 3. Raises ValueError as `length_map`.
+    returned. Poole et al. 2016; Schoenholz et al. 2017. Raises ValueError as `length_map`.
 
     >>> [round(float(chi("tanh", fixed_length("tanh", s**2, 0.09), s**2)), 3) for s in (1.3, 2.5, 4.0)]
     [0.94, 1.585, 2.367]
@@ -87,7 +87,7 @@ def correlation_map(
     """Return the correlation of two images' pre-activations in the next layer.
 
     (σ_w² E[φ(u) φ(v)] + σ_b²) / √(q' q'₂), with u and v normal of second moments q and `other_q` (default q) and
-    correlation c, and q' and q'₂ the next second moments. Poole et al. 2016, eq. 5. c is from −1 to 1, a number or an
+    correlation c, and q' and q'₂ the next second moments. Poole et al. 2016. c is from −1 to 1, a number or an
     array. Raises ValueError as `length_map`.
 
     >>> float(correlation_map("relu", 0.0, 1.0, 2.0, 0.0).round(6))  # 1 / π: Cho & Saul 2009
@@ -176,8 +176,8 @@ def depth_scale(activation: str, weight_variance: float, bias_variance: float) -
 
     ξ_c = −1 / log χ at c*, where χ = σ_w² E[φ'(u) φ'(v)] is the slope of the correlation map, of u and v normal with
     second moment q* and correlation c*; in the ordered phase, where c* = 1, that is χ₁. Signals, and so gradients, pass
-    through some multiples of it (Schoenholz et al. 2017, sections 3 and 5, who find that networks train up to 6 ξ_c). ∞
-    at criticality; NaN where q* is ∞. Where q* is 0, it is that of the vanishing signal itself: χ is σ_w² φ'(0)².
+    through some multiples of it (Schoenholz et al. 2017, who find that networks train up to 6 ξ_c). ∞ at criticality;
+    NaN where q* is ∞. Where q* is 0, it is that of the vanishing signal itself: χ is σ_w² φ'(0)².
     Raises ValueError as `length_map`.
 
     >>> [round(depth_scale("tanh", s, 0.05), 2) for s in (0.5, 0.75, 1.0, 1.25, 1.5)]

@@ -247,7 +247,7 @@ def measured(initializer, bias_initializer, activation, images, labels, seed):
     for (W, _), z in zip(parameters[:0:-1], pre_activations[-2::-1], strict=True):
         gradient = gradient @ W.T * slope(activation, z)
         norms.append(np.square(gradient).sum(axis=1).mean())
-    moments = [statistics.second_moment(z) for z in pre_activations]
+    moments = [np.square(z, dtype=np.float64).mean() for z in pre_activations]
     return moments, [statistics.correlation(z) for z in pre_activations], norms[::-1]
 
 
@@ -260,7 +260,7 @@ def compared(configuration, images, labels, seeds):
     prediction = theory.predict(
         *configuration,
         LAYERS,
-        input_second_moment=statistics.second_moment(images),
+        input_second_moment=np.square(images).mean(),
         input_correlation=statistics.correlation(images),
         output_gradient_norm=norms[-1],
     )
