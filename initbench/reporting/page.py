@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from initbench import stats
 from initbench.reporting import (
+    advantages,
     answers,
     explorer,
     figures,
@@ -213,6 +214,22 @@ def _signal(evidence: Evidence, command: str, earlier: bool) -> dict[str, Any]:
         "layered": any(profile["layer"].max() > 1 for profile in profiles),
         "signal_images": IMAGES,
         "signal_findings": signal.sentences(findings, combination, shown, len(evidence.initializers)),
+        "advantage_factor": f"{stats.ADVANTAGE_FACTOR:g}",
+        "advantage_share": numbers.percent(stats.ADVANTAGE_SHARE, 0),
+        "advantages": advantages.sentences(
+            stats.signal_advantages(evidence.signal, first.frame, combination, first.verdicts),
+            combination,
+            shown,
+            any(profile["layer"].max() > 1 for profile in profiles),
+        ),
+        "silent_failures": advantages.failing(
+            first.verdicts[
+                [names.title(combination, row) in first.initial_profiles for _, row in first.verdicts.iterrows()]
+            ],
+            findings,
+            combination,
+            shown,
+        ),
         "signal_note": " ".join(
             filter(None, [signal.left_out(list(profiles)), signal.limited(evidence.signal_seeds, evidence.seeds)])
         ),

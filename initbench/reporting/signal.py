@@ -175,7 +175,7 @@ def sentences(findings: pd.DataFrame, combination: Sequence[str], shown: Sequenc
         by_condition: dict[str, list[str]] = {}
         for kind, of in described[initializers]:
             clause = _clause(kind, alike[(alike["finding"] == kind) & alike["title"].isin(of)])
-            by_condition.setdefault(_condition(of, by_title, combination), []).append(clause)
+            by_condition.setdefault(condition(of, by_title, combination), []).append(clause)
         listed = numbers.listed(list(initializers[:MAX_NAMED]))
         if 2 < len(initializers) == total:
             listed = "Every initializer"
@@ -190,7 +190,7 @@ def sentences(findings: pd.DataFrame, combination: Sequence[str], shown: Sequenc
     return lines
 
 
-def _condition(titles: Sequence[str], by_title: dict[str, Any], combination: Sequence[str]) -> str:
+def condition(titles: Sequence[str], by_title: dict[str, Any], combination: Sequence[str]) -> str:
     """In which combinations: `with relu, `, or how many; empty for the only one."""
     if len(by_title) == 1:
         return ""

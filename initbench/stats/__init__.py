@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ranks,
         scores,
     )
+    from initbench.stats._advantages import ADVANTAGE_FACTOR, ADVANTAGE_SHARE, signal_advantages
     from initbench.stats._changes import changes, open_losses, outcome, overall_worse, regressions, seeds_to_pass
     from initbench.stats._constants import MIN_SEEDS
     from initbench.stats._coverage import gamma_coverage
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from initbench.stats.chance import Chance
 
 __all__ = [
+    "ADVANTAGE_FACTOR",
+    "ADVANTAGE_SHARE",
     "CONFIDENCE",
     "MAX_DECIDING_SEEDS",
     "MAX_SEEDS",
@@ -106,6 +109,7 @@ __all__ = [
     "seeds_to_pass",
     "selected",
     "share_interval",
+    "signal_advantages",
     "signal_findings",
     "signal_predictors",
     "signal_profile",
@@ -135,6 +139,7 @@ _MODULES = (
     "_across",
     "_signal",
     "_predictors",
+    "_advantages",
 )
 
 

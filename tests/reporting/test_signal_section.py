@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from pictures import Picture
 
 from initbench import theory
-from initbench.reporting import figures, page, predictors, signal
+from initbench.reporting import advantages, figures, page, predictors, signal
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.figures import style
 from initbench.reporting.figures.drawing import save
@@ -278,6 +278,35 @@ def test_a_finding_of_many_combinations_and_initializers_is_one_clause_with_the_
     assert a == f"{start}{end} (zero for every image)."
     assert b == "b: with tanh and mse, the signal is not finite from layer 7 on."
     assert signal.sentences(rows.iloc[:0], COMBINATION, SHOWN, 3) == []
+
+
+def test_how_leaders_stand_out_is_one_sentence_for_combinations_alike_and_who_fails_without_a_finding_another():
+    columns = ["activation", "loss", "initializer", "statistic", "position", "end", "value"]
+    rows = [
+        (*shown.values(), "b", *statistic, value * (1 + i))
+        for i, shown in enumerate(SHOWN[2:])
+        for *statistic, value in (
+            ("jacobian_condition", "network", "smallest", 1.4),
+            ("gradient_drift", "network", "smallest", 1.0),
+        )
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.assign(others_low=table["value"] * 2, others_high=table["value"] * 3, others=2)
+    (sentence,) = advantages.sentences(table, COMBINATION, SHOWN, deep=True)
+    assert sentence == (
+        "With relu, the leader, b, has before training the smallest condition of the Jacobian, 1.4 to 2.8 (others 2.8 "
+        "to 8.4) and the smallest growth or decay of gradients with depth, by a factor of 10 to 100 (others 100 to 10⁶)."
+    )
+    assert advantages.sentences(table.iloc[:0], COMBINATION, SHOWN, deep=True) == []
+    dead = findings_of(("tanh", "mse", "a", "dead", 1, 0.3, 0.25))
+    verdicts = pd.DataFrame(
+        [{**row, "initializer": name, "failed": 2, "seeds": 3} for row in SHOWN[:2] for name in "ab"]
+    )
+    verdicts.loc[1, "failed"] = 0
+    (sentence,) = advantages.failing(verdicts, dead, COMBINATION, SHOWN)
+    assert sentence.endswith(
+        "limits: with tanh and cross_entropy, a in 2 of 3 runs; with tanh and cross_entropy, b in 2 of 3 runs."
+    )
 
 
 def signal_table(parsed):

@@ -56,9 +56,9 @@ SCORES = {"improvement": (), "interquartile_means": (), "mean_pairs": (), "profi
 SCORES |= {"ranks": ()}
 # Of a table of the signal and a tidy one.
 SIGNAL = {"signal_findings": ["activation"], "signal_predictors": ["activation"], "signal_profile": ["activation"]}
-# Of numbers, of records of timings, and of two tidy tables.
+# Of numbers, of records of timings, of a table of verdicts too, and of two tidy tables.
 OTHERS = {"baselines", "changes", "detectable", "initialization_times", "mean_interval", "power", "seeds_needed"}
-OTHERS |= {"share_interval", "signal_scalars", "timings"}
+OTHERS |= {"share_interval", "signal_advantages", "signal_scalars", "timings"}
 
 WITH_SETTINGS = [name for name, (argument, _) in TIDY.items() if argument]
 

@@ -128,6 +128,31 @@ def test_findings_are_what_is_beyond_a_limit_and_nothing_else():
             assert rectified.loc[rectified["initializer"] == "large", "value"].tolist() == large
 
 
+def test_the_leader_stands_out_where_it_is_best_of_all_and_clearly_better_than_those_significantly_worse():
+    condition = {"leads": 2.0, "near": 2.9, "worse": 3.0}  # 1.5 times as good as the worse one; the other is not worse
+    rank = {"leads": 10, "near": 11, "worse": 1}  # not the best of all
+    saturated = {"leads": 0.30, "near": 0.31, "worse": 0.39}  # less than 0.1 better
+    ratio = {"leads": 0.5, "near": math.nan, "worse": 1e3}  # by 10^0.3 against 10^3
+    frame = frame_of({"leads": [0.9] * 3, "near": [0.89] * 3, "worse": [0.5] * 3}, activation="tanh")
+    signal = signal_of(
+        {
+            cell: {(1, "gradient_ratio"): ratio[name], (3, "jacobian_condition"): condition[name]}
+            | {(2, "effective_rank"): rank[name], (2, "saturated_share"): saturated[name], (2, "dead_share"): 0}
+            for cell, name in frame[["cell", "initializer"]].itertuples(index=False)
+        }
+    )
+    verdicts = pd.DataFrame({"activation": "tanh", "initializer": list(condition)})
+    verdicts = verdicts.assign(leader=[True, False, False], significant=[False, False, True])
+    table = stats.signal_advantages(signal, frame, ["activation"], verdicts)
+    columns = ["initializer", "statistic", "end", "value", "others_low", "others_high", "others"]
+    assert table[columns].to_numpy().tolist() == [
+        ["leads", "jacobian_condition", "smallest", 2.0, 2.9, 3.0, 2],
+        ["leads", "gradient_drift", "smallest", pytest.approx(math.log10(2)), 3.0, 3.0, 1],
+    ]
+    assert not len(stats.signal_advantages(signal, frame, ["activation"], verdicts.assign(significant=False)))
+    assert not len(stats.signal_advantages(signal, frame, ["activation"], verdicts.assign(leader=False)))
+
+
 def test_the_correlation_is_spearmans_averaged_over_combinations_of_the_cells_that_are_finite():
     frame, signal = experiment(noise=0.1)
     norms = signal["statistic"] == "weight_spectral_norm"
