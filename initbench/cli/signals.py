@@ -75,7 +75,7 @@ def signal_command(
         signal_page.print_tables(table, experiment.cells, experiment.grid)
         if lacking := signal_page.without_spectra(table, experiment.cells):
             say(
-                f"{plural(lacking, 'cell')} of a run without the singular values of the last hidden layer. "
+                f"{plural(lacking, 'cell')}: no singular values of the last hidden layer, which a run leaves out. "
                 f"To compute them: {shlex.join([*again, '--spectra', 'full'])}"
             )
         say(f"Page: {write_signal_page(experiment, table)}")
