@@ -34,10 +34,8 @@ def sentences(advantages: pd.DataFrame, combination: Sequence[str], shown: Seque
     for (leader, of_statistics), titles in alike.items():
         rows = advantages[advantages["title"].isin(titles)]
         clauses = [_clause(rows[rows["statistic"] == name], deep) for name in of_statistics]
-        where = condition(titles, by_title, combination)
-        lines.append(
-            numbers.capitalized(f"{where}the leader, {leader}, has before training {numbers.listed(clauses)}.")
-        )
+        of = condition(titles, by_title, combination)
+        lines.append(numbers.capitalized(f"{of}the leader, {leader}, has before training {numbers.listed(clauses)}."))
     return lines[:MAX_SIGNAL_SENTENCES]
 
 
@@ -72,15 +70,15 @@ def failing(
     `verdicts` is a table of `stats.verdicts`, and `findings` one of `stats.signal_findings`.
     """
     keys = [*combination, "initializer"]
-    found = set(findings[keys].astype(str).itertuples(index=False, name=None))
-    silent = [key not in found for key in verdicts[keys].astype(str).itertuples(index=False, name=None)]
+    with_finding = set(findings[keys].astype(str).itertuples(index=False, name=None))
+    silent = [key not in with_finding for key in verdicts[keys].astype(str).itertuples(index=False, name=None)]
     rows = verdicts[np.asarray(silent, bool) & (verdicts["failed"] > 0).to_numpy()]
     by_title = {names.title(combination, row): row for row in shown}
     texts = []
     for name, of_name in rows.groupby("initializer", sort=False, observed=True):
         titles = [names.title(combination, row) for _, row in of_name.iterrows()]
-        where = condition(titles, by_title, combination)
-        texts.append(f"{where}{name} in {int(of_name['failed'].sum())} of {int(of_name['seeds'].sum())} runs")
+        of = condition(titles, by_title, combination)
+        texts.append(f"{of}{name} in {int(of_name['failed'].sum())} of {int(of_name['seeds'].sum())} runs")
     if not texts:
         return []
     listed = "; ".join(texts[:MAX_NAMED]) + f"; {len(texts) - MAX_NAMED} more" * (len(texts) > MAX_NAMED)

@@ -173,11 +173,12 @@ def _signal(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
             drawing = figures.statistics_map(table, signal.SHARES, title)
             yield _of_combinations(evidence, "statistics", title, drawing, alike)
     if not (best := predictors.best_first(evidence.predictors, "accuracy")).empty:
-        name, position = best.iloc[0]["predictor"], best.iloc[0]["position"]
-        points = predictors.points(evidence, name, position)
-        label = numbers.capitalized(signal.statistic(name, position))
-        title = "The best predictor" if best.iloc[0]["significant"] else "The strongest correlation, not significant"
-        drawing = figures.predictor(points, palette, label, title, share="share" in name)
+        row = best.iloc[0]
+        name, label = row["predictor"], predictors.label(row)
+        points = predictors.points(evidence, name, row["position"])
+        title = "The best predictor" if row["significant"] else "The strongest, not significant"
+        linear = name in predictors.MORE
+        drawing = figures.predictor(points, palette, label, title, share="share" in name, linear=linear)
         yield ReportFigure("predictor", "", drawing)
 
 

@@ -112,13 +112,21 @@ def _short(network: Network) -> str:
     normalized = f", {network.normalization} normalization" * (network.normalization != "none")
     if network.is_perceptron:
         count = len(network.widths) - 2
-        layers = " → ".join(map(str, network.widths))
+        layers = _widths(network)
         if not count:
             return f"One layer, {layers}, no hidden layer{normalized}"
         return f"{layers}, {_count(count)} hidden {'layer' if count == 1 else 'layers'}{normalized}"
     if network.layers is None:
         return network.name
     return f"{network.name} ({layers_in_words(network)}, {network.parameters:,} parameters){normalized}"
+
+
+def _widths(network: Network) -> str:
+    """The widths of a perceptron; of three and more equal hidden layers their number, 784 → 20 × 64 → 10."""
+    inputs, *hidden, outputs = map(str, network.widths)
+    if len(hidden) > 2 and len(set(hidden)) == 1:
+        hidden = [f"{len(hidden)} × {hidden[0]}"]
+    return " → ".join([inputs, *hidden, outputs])
 
 
 def _inputs(network: Network) -> str:
@@ -130,13 +138,13 @@ def _inputs(network: Network) -> str:
 
 def _called(network: Network) -> str:
     if network.is_perceptron:
-        return f"perceptron {' → '.join(map(str, network.widths))}"
+        return f"perceptron {_widths(network)}"
     return network.name
 
 
 def widths(networks: Sequence[Network]) -> str:
     """Return the widths of perceptrons, each once."""
-    texts = (" → ".join(map(str, n.widths)) + ("" if n.hidden else ", no hidden layer") for n in networks)
+    texts = (_widths(n) + ("" if n.hidden else ", no hidden layer") for n in networks)
     return "; ".join(dict.fromkeys(texts))
 
 

@@ -203,7 +203,8 @@ def _signal(evidence: Evidence, command: str, earlier: bool) -> dict[str, Any]:
     findings = stats.signal_findings(evidence.signal, first.frame, combination)
     shown = [rows.iloc[0] for _, rows in first.combinations]
     outcomes = [
-        (title, predictors.table_rows(evidence.predictors, outcome)) for outcome, title in predictors.OUTCOMES.items()
+        (predictors.table_title(evidence.predictors, outcome), predictors.table_rows(evidence.predictors, outcome))
+        for outcome in predictors.OUTCOMES
     ]
     return {
         "has_theory": any(

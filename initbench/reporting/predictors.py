@@ -15,12 +15,32 @@ from initbench.reporting.signal import statistic
 
 OUTCOMES = {"accuracy": "final test accuracy", "failed": "failure", "epochs": "epochs to get near the leader"}
 
+# The predictors that are |log₁₀| of a ratio, in powers of ten: how a sentence on them begins.
+MORE = {
+    "variance_drift": "the more pre-activations grow or decay with depth",
+    "gradient_drift": "the more gradients grow or decay with depth",
+    "isometry_distance": "the further the Jacobian is from an isometry",
+}
+
+
+def label(row: Any) -> str:
+    """The name of a predictor on an axis, with its unit where it has one."""
+    unit = " (powers of ten)" * (row["predictor"] in MORE)
+    return numbers.capitalized(statistic(row["predictor"], row["position"]) + unit)
+
+
+def table_title(predictors: pd.DataFrame, outcome: str) -> str:
+    """What the table of an outcome has: all of its predictors, or how many of them."""
+    total = int((predictors["outcome"] == outcome).sum())
+    shown = f"the strongest {MAX_PREDICTORS} of {total}" if total > MAX_PREDICTORS else f"all {total}"
+    return f"{OUTCOMES[outcome]}: {shown}"
+
 
 def table_rows(predictors: pd.DataFrame, outcome: str) -> list[list[str]]:
     """The rows of the table of predictors of an outcome, in the order of `best_first`."""
     return [
         [
-            numbers.capitalized(statistic(row["predictor"], row["position"])),
+            label(row),
             correlation(row),
             numbers.p_value(row["p"]),
             "yes" if row["significant"] else "no",
@@ -51,8 +71,7 @@ def sentences(predictors: pd.DataFrame, initializers: int) -> list[str]:
     """Say which statistic before training predicts each outcome best, or why that is not known."""
     if initializers < stats.MIN_INITIALIZERS:
         return [
-            "Which statistic predicts success is not computed: seeds of one initializer start alike, so that "
-            f"{stats.MIN_INITIALIZERS} initializers are needed, and this experiment has {initializers}."
+            f"Not computed: this needs {stats.MIN_INITIALIZERS} initializers, and the experiment has {initializers}."
         ]
     if predictors.empty:
         return [
@@ -66,24 +85,22 @@ def sentences(predictors: pd.DataFrame, initializers: int) -> list[str]:
             continue
         first = rows.iloc[0]
         name, rises = statistic(first["predictor"], first["position"]), first["correlation"] > 0
+        result = {
+            "accuracy": f"the {'higher' if rises else 'lower'} {called}",
+            "failed": f"the {'more' if rises else 'less'} often runs fail",
+            "epochs": f"the {'later' if rises else 'sooner'} runs get near the leader",
+        }[outcome]
+        more = f"{MORE.get(first['predictor'], f'the higher the {name}')}, {result}"
+        line = f"{numbers.capitalized(more)}: rank correlation within combinations {correlation(first)}."
         if not first["significant"]:
-            line = (
-                f"No statistic before training predicts {called} significantly; the strongest is the {name}, with a "
-                f"rank correlation of {correlation(first)}."
-            )
-        elif outcome == "failed":
-            line = f"Runs fail {'more' if rises else 'less'} often where the {name} is higher: {correlation(first)}."
-        elif outcome == "epochs":
-            pace = "later" if rises else "sooner"
-            line = f"Runs get near the leader {pace} where the {name} is higher: {correlation(first)}."
-        else:
-            line = (
-                f"The {name} predicts {called} best: its rank correlation within combinations is {correlation(first)}, "
-                f"so {called} is {'higher' if rises else 'lower'} where it is higher."
-            )
+            line = f"No statistic before training predicts {called} significantly. The strongest is the {name}: "
+            line += f"{more} (rank correlation within combinations {correlation(first)})."
+        elif outcome == "accuracy":
+            line = f"The {name} predicts {called} best. {line}"
         lines.append(line)
-    if len(lines) > 1 or predictors["significant"].any():
-        lines.append(f"Significance is corrected for all {len(predictors)} correlations together.")
+    lines.append(
+        f"Significance is corrected for all {len(predictors)} correlations together; an interval is for its own alone."
+    )
     if left_out := int(predictors["left_out"].max()):
         lines.append(
             f"Up to {numbers.plural(left_out, 'cell')} are left out of a correlation and of the figure, where the "

@@ -295,7 +295,8 @@ def test_how_leaders_stand_out_is_one_sentence_for_combinations_alike_and_who_fa
     (sentence,) = advantages.sentences(table, COMBINATION, SHOWN, deep=True)
     assert sentence == (
         "With relu, the leader, b, has before training the smallest condition of the Jacobian, 1.4 to 2.8 (others 2.8 "
-        "to 8.4) and the smallest growth or decay of gradients with depth, by a factor of 10 to 100 (others 100 to 10⁶)."
+        "to 8.4) and the smallest growth or decay of gradients with depth, by a factor of 10 to 100 "
+        "(others 100 to 10⁶)."
     )
     assert advantages.sentences(table.iloc[:0], COMBINATION, SHOWN, deep=True) == []
     dead = findings_of(("tanh", "mse", "a", "dead", 1, 0.3, 0.25))
@@ -363,7 +364,7 @@ def test_without_a_signal_one_line_says_how_to_compute_it_and_with_few_initializ
     assert "initbench signal" not in text
     evidence = Evidence.of(frame, parsed, None, lambda: signal_table(parsed))
     (sentence,) = predictors.sentences(evidence.predictors, 2)
-    assert "5 initializers are needed, and this experiment has 2" in sentence
+    assert "this needs 5 initializers, and the experiment has 2" in sentence
 
 
 def test_the_best_predictor_is_significant_where_one_is_in_the_sentence_the_table_and_the_figure():

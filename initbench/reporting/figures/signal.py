@@ -203,18 +203,21 @@ def pre_activations(
 
 
 @report_style
-def predictor(points: pd.DataFrame, palette: Palette, label: str, title: str, *, share: bool = False) -> Drawing:
+def predictor(
+    points: pd.DataFrame, palette: Palette, label: str, title: str, *, share: bool = False, linear: bool = False
+) -> Drawing:
     """Final test accuracy against a statistic before training, one point a configuration.
 
     `points` has the columns `initializer`, `value` and `accuracy`, both finite; `label` names the statistic, a fraction
-    if it is a `share`. Of many initializers those with the highest and the lowest mean accuracies have colours.
+    if it is a `share`. The axis of values far apart is logarithmic unless `linear`. Of many initializers those with the
+    highest and the lowest mean accuracies have colours.
     """
     names = named(points.groupby("initializer", sort=False, observed=True)["accuracy"].mean())
     height = max(2.6, LINE * len(names) / 72 + 0.6)
     canvas, axes = panel(height)
     values = points["value"]
     positive = values[values > 0]
-    log = bool(not share and (values >= 0).all() and positive.max() > MIN_LOG_RATIO * positive.min())
+    log = bool(not share and not linear and (values >= 0).all() and positive.max() > MIN_LOG_RATIO * positive.min())
     ends = (float(positive.min()), float(positive.max())) if log else (0.0, 0.0)
     room = (ends[1] / ends[0]) ** 0.06 if log else 1.0
     if log:  # a logarithmic axis has no 0: it stands at the left edge
