@@ -87,28 +87,29 @@ def drawn(profile: pd.DataFrame) -> pd.DataFrame:
 def statistics(profile: pd.DataFrame) -> pd.DataFrame:
     """Return some statistics by initializer, from `stats.signal_profile` of one combination, without constant ones.
 
-    The shares are those of the layer that has most.
+    The shares are those of the hidden layer that has most; a network of one layer has these of that layer.
     """
     wide = profile.pivot(index="initializer", columns=["statistic", "layer"], values="value")
     wide = wide.reindex(list(dict.fromkeys(profile["initializer"])))
     last = int(profile["layer"].max())
     deep = last > 1
+    hidden = list(range(1, last)) or [1]
     columns: dict[str, Any] = {
-        "Mean square, last layer" if deep else "Mean square": ("pre_activation_second_moment", last),
+        "Mean square, last hidden layer" if deep else "Mean square": ("pre_activation_second_moment", hidden[-1]),
         "Gradient, first ÷ last layer" if deep else "Gradient norm": ("gradient_ratio", 1)
         if deep
         else ("pre_activation_gradient_norm", 1),
         SATURATED: "saturated_share",
         DEAD: "dead_share",
-        "Correlation of images": ("correlation", last),
-        "Effective rank": ("effective_rank", last),
-        "Jacobian, condition": ("jacobian_condition", last),
+        "Correlation, last hidden layer" if deep else "Correlation of images": ("correlation", hidden[-1]),
+        "Effective rank, last hidden layer" if deep else "Effective rank": ("effective_rank", hidden[-1]),
+        "Jacobian, condition, last layer" if deep else "Jacobian, condition": ("jacobian_condition", last),
     }
     table: dict[str, Any] = {}
     for label, key in columns.items():
         if key in wide:
             values: Any = wide[key]
-            table[label] = values.max(axis=1) if isinstance(key, str) else values
+            table[label] = values.reindex(columns=hidden).max(axis=1) if isinstance(key, str) else values
     texts = {
         label: {
             numbers.percent(v, 0) if label in SHARES else numbers.short_magnitude(v) for v in values if np.isfinite(v)

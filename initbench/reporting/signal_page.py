@@ -28,8 +28,8 @@ WIDE = Layout(width=11)
 
 # Of a combination's table: the heading, the statistic, and its layer.
 COLUMNS = (
-    ("Variance, first", "pre_activation_variance", "first"),
-    ("Variance, last", "pre_activation_variance", "last"),
+    ("Mean square, first layer", "pre_activation_second_moment", "first"),
+    ("Mean square, last hidden layer", "pre_activation_second_moment", "last"),
     ("Gradient ratio", "gradient_ratio", "first"),
     ("Saturated", "saturated_share", "last"),
     ("Dead", "dead_share", "last"),
@@ -42,8 +42,8 @@ SHARES = ("saturated_share", "dead_share")
 
 # The columns of the terminal, each with a short heading.
 SHORT = {
-    "Variance, first": "Variance,\nfirst layer",
-    "Variance, last": "last\nhidden",
+    "Mean square, first layer": "Mean square,\nfirst layer",
+    "Mean square, last hidden layer": "last\nhidden",
     "Gradient ratio": "Gradient,\nfirst ÷ last",
     "Saturated": "Saturated,\nlast hidden",
     "Jacobian, largest": "Largest\nsingular value",
@@ -51,7 +51,7 @@ SHORT = {
 
 # What the terminal says of them, once.
 ABOUT = """\
-Before training; medians over seeds. Variance: of pre-activations. Gradient: the first layer's norm ÷ the last's.
+Before training; medians over seeds. Mean square: of pre-activations. Gradient: the first layer's norm ÷ the last's.
 Largest singular value: of the Jacobian of the last hidden layer, at one image.
 *: beyond a limit of docs/signal.md, "What to look for".
 """
