@@ -206,11 +206,16 @@ def _signal(evidence: Evidence, command: str, earlier: bool) -> dict[str, Any]:
         (predictors.table_title(evidence.predictors, outcome), predictors.table_rows(evidence.predictors, outcome))
         for outcome in predictors.OUTCOMES
     ]
+    predicted = {
+        name
+        for title, rows in first.shown
+        if title in first.initial_profiles
+        for name in signal.predicted(first, rows.iloc[0], first.initial_profiles[title])["initializer"]
+    }
     return {
-        "has_theory": any(
-            not signal.predicted(first, rows.iloc[0], first.initial_profiles[title]).empty
-            for title, rows in first.shown
-            if title in first.initial_profiles
+        "has_theory": bool(predicted),
+        "no_theory": numbers.listed(
+            [name for name in evidence.initializers if name not in predicted][: limits.MAX_NAMED]
         ),
         "layered": any(profile["layer"].max() > 1 for profile in profiles),
         "signal_images": IMAGES,
