@@ -150,6 +150,8 @@ def render(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, command: str
     sections = []
     for index, combination in enumerate(by_combination):
         headings = [heading for heading, statistic, _ in COLUMNS if statistic in set(combination.profile["statistic"])]
+        zero = {numbers.percent(0)}  # columns of shares that are all this are left out
+        headings = [heading for heading in headings if {row[1] for row in combination.rows([heading])} != zero]
         figure = None
         if index < n_drawn:
             with laid_out(WIDE):
