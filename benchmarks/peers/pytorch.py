@@ -31,7 +31,7 @@ EVALUATION_BATCH = 1000
 
 def network(cell: Cell) -> nn.Sequential:
     """The cell's network from its initial weights, to the logits where the loss wants these."""
-    module, _ = initialized_module(cell, (28, 28, 1), 10)
+    module, *_ = initialized_module(cell, (28, 28, 1), 10)
     return nn.Sequential(module) if to_logits(cell) else nn.Sequential(module, activation(cell.output_activation))
 
 

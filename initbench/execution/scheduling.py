@@ -50,7 +50,8 @@ def run_stacks(
     cause.
     """
     noted: set[str] = set()
-    for event in _until_hopeless(_run_tasks(pool, stacks, "train", {"diagnostics": True} if diagnostics else {})):
+    options = {"diagnostics": True} if diagnostics else {}
+    for event in _until_hopeless(_run_tasks(pool, stacks, "train", options), "trained"):
         if isinstance(event, Finished):
             for note in event.notes:
                 if note not in noted:  # every worker sends the same notes
@@ -59,15 +60,15 @@ def run_stacks(
         yield event
 
 
-def _until_hopeless(tasks: Iterable[tuple[int | None, Any]]) -> Iterator[Any]:
-    """Yield the events of tasks; WorkerDied if many cells cannot be computed and none was."""
+def _until_hopeless(tasks: Iterable[tuple[int | None, Any]], verb: str) -> Iterator[Any]:
+    """Yield the events of tasks; WorkerDied if many cells cannot be trained, or what the verb says, and none was."""
     untrained, finished = 0, False
     for _, event in tasks:
         finished = finished or isinstance(event, Finished | Signalled)
         if isinstance(event, Untrained):
             untrained += 1
             if untrained >= MAX_UNTRAINED and not finished:
-                raise WorkerDied(f"{untrained} cells could not be computed and none was; the last: {event.why}")
+                raise WorkerDied(f"{untrained} cells could not be {verb} and none was; the last: {event.why}")
         yield event
 
 
@@ -91,7 +92,7 @@ def initial_signals(
 
     With `full`, all singular values of wide networks. A cell whose signal cannot be computed is `Untrained`.
     """
-    yield from _until_hopeless(_run_tasks(pool, stacks, "signal", {"full": True} if full else {}))
+    yield from _until_hopeless(_run_tasks(pool, stacks, "signal", {"full": True} if full else {}), "computed")
 
 
 def measure_speeds(pool: WorkerPool, stacks: Sequence[Stack]) -> list[Speed]:

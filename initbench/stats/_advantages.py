@@ -58,7 +58,7 @@ def signal_advantages(
     - `others_low`, `others_high`, `others`: the range of the medians of the other initializers, and their number.
 
     It is a description, an association at best: initializers differ in many statistics at once, and no test stands
-    behind it. The factor is a convention.
+    behind it. The factor is a convention. It assumes nothing of the distribution of the values.
     """
     check_table(signal, "signal", COLUMNS, SIGNAL)
     check_frame(frame, columns=("cell", "initializer"))

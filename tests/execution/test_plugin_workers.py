@@ -71,12 +71,12 @@ def test_a_request_has_the_code_of_its_own_cells_plugins_and_no_other():
     store.add(MINE)
     other = bundle("import initbench as ib\n@ib.initializer\ndef other(shape): ...\n")
     store.add(other)
-    plain = _request(Stack((make_cell(),), MNIST), 1, "train")
+    plain = _request(Stack((make_cell(),), MNIST), 1, "train", {})
     assert set(plain) == {"task", "action", "cells", "source"}
-    request = _request(Stack((make_cell(), cell_of(MINE)), MNIST), 1, "train")
+    request = _request(Stack((make_cell(), cell_of(MINE)), MNIST), 1, "train", {})
     assert request["plugins"] == [MINE.to_json()]
     for setting in ("bias_initializer", "activation", "output_activation", "loss", "optimizer"):
-        request = _request(Stack((make_cell(**{setting: f"f@{other.digest}(a=1)"}),), MNIST), 1, "train")
+        request = _request(Stack((make_cell(**{setting: f"f@{other.digest}(a=1)"}),), MNIST), 1, "train", {})
         assert request["plugins"] == [other.to_json()]
 
 
