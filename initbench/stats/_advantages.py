@@ -20,8 +20,10 @@ GOOD_ENDS = (
     ("gradient_drift", "network", "smallest"),
     ("variance_drift", "network", "smallest"),
 )
-# What a clear difference is: a factor; of shares, and of drifts, which are powers of ten, a difference.
+# What a clear difference is: a factor; of shares, and of drifts, which are powers of ten, a difference. And what is the
+# least difference: without it, the leader is best by nothing that a reader sees.
 ADVANTAGE_FACTOR, ADVANTAGE_SHARE = 1.5, 0.1
+LEAST_FACTOR, LEAST_SHARE = 1.1, 0.01
 
 COLUMNS_OF_ADVANTAGES = ["initializer", "statistic", "position", "end", "value", "others_low", "others_high", "others"]
 
@@ -35,7 +37,7 @@ def signal_advantages(
     saturated and of dead units, and drift of the gradients and of the signal, and the largest effective rank. The
     medians over seeds of the initializers of a combination are compared. There is a row if
 
-    - the leader's is better than that of every other initializer, and
+    - the leader's is better than that of every other initializer, 1.1 times or, of shares, by 0.01, and
     - it is clearly better than that of every one that is significantly worse than another (there is at least one): 1.5
       times; of shares, by 0.1 or more.
 
@@ -85,14 +87,17 @@ def signal_advantages(
             rivals = values[worse & ~np.isnan(values)]
             if not (np.isfinite(own) and len(rivals)):
                 continue
-            if end == "smallest":
-                clear = own + {"share": ADVANTAGE_SHARE, "drift": float(np.log10(ADVANTAGE_FACTOR))}.get(
-                    name.rpartition("_")[2], (ADVANTAGE_FACTOR - 1) * own
-                )
-                best = own < others.min() and clear <= rivals.min()
-            else:
-                best = own > others.max() and own >= ADVANTAGE_FACTOR * rivals.max()
-            if best:
+            if _is_best(name, end, own, others, LEAST_FACTOR, LEAST_SHARE) and _is_best(
+                name, end, own, rivals, ADVANTAGE_FACTOR, ADVANTAGE_SHARE
+            ):
                 record = (leader["initializer"], name, position, end, own, others.min(), others.max(), len(others))
                 records.append((*leader[keys], *record))
     return pd.DataFrame(records, columns=[*keys, *COLUMNS_OF_ADVANTAGES])
+
+
+def _is_best(name: str, end: str, own: float, others: Any, factor: float, share: float) -> bool:
+    """Return whether a value is better than all others by a factor; of shares and drifts, by a difference."""
+    if end == "largest":
+        return bool(own > others.max() and own >= factor * others.max())
+    margin = {"share": share, "drift": float(np.log10(factor))}.get(name.rpartition("_")[2], (factor - 1) * own)
+    return bool(own < others.min() and own + margin <= others.min())

@@ -132,12 +132,13 @@ def test_the_leader_stands_out_where_it_is_best_of_all_and_clearly_better_than_t
     condition = {"leads": 2.0, "near": 2.9, "worse": 3.0}  # 1.5 times as good as the worse one; the other is not worse
     rank = {"leads": 10, "near": 11, "worse": 1}  # not the best of all
     saturated = {"leads": 0.30, "near": 0.31, "worse": 0.39}  # less than 0.1 better
+    dead = {"leads": 0.0, "near": 0.004, "worse": 0.5}  # hardly better than the one that is near
     ratio = {"leads": 0.5, "near": math.nan, "worse": 1e3}  # by 10^0.3 against 10^3
     frame = frame_of({"leads": [0.9] * 3, "near": [0.89] * 3, "worse": [0.5] * 3}, activation="tanh")
     signal = signal_of(
         {
             cell: {(1, "gradient_ratio"): ratio[name], (3, "jacobian_condition"): condition[name]}
-            | {(2, "effective_rank"): rank[name], (2, "saturated_share"): saturated[name], (2, "dead_share"): 0}
+            | {(2, "effective_rank"): rank[name], (2, "saturated_share"): saturated[name], (2, "dead_share"): dead[name]}
             for cell, name in frame[["cell", "initializer"]].itertuples(index=False)
         }
     )
