@@ -23,7 +23,7 @@ GOOD_ENDS = (
 # What a clear difference is: a factor; of shares, and of drifts, which are powers of ten, a difference. And what is the
 # least difference: without it, the leader is best by nothing that a reader sees.
 ADVANTAGE_FACTOR, ADVANTAGE_SHARE = 1.5, 0.1
-LEAST_FACTOR, LEAST_SHARE = 1.1, 0.01
+MIN_FACTOR, MIN_SHARE = 1.1, 0.01
 
 COLUMNS_OF_ADVANTAGES = ["initializer", "statistic", "position", "end", "value", "others_low", "others_high", "others"]
 
@@ -87,7 +87,7 @@ def signal_advantages(
             rivals = values[worse & ~np.isnan(values)]
             if not (np.isfinite(own) and len(rivals)):
                 continue
-            if _is_best(name, end, own, others, LEAST_FACTOR, LEAST_SHARE) and _is_best(
+            if _is_best(name, end, own, others, MIN_FACTOR, MIN_SHARE) and _is_best(
                 name, end, own, rivals, ADVANTAGE_FACTOR, ADVANTAGE_SHARE
             ):
                 record = (leader["initializer"], name, position, end, own, others.min(), others.max(), len(others))

@@ -138,7 +138,11 @@ def test_the_leader_stands_out_where_it_is_best_of_all_and_clearly_better_than_t
     signal = signal_of(
         {
             cell: {(1, "gradient_ratio"): ratio[name], (3, "jacobian_condition"): condition[name]}
-            | {(2, "effective_rank"): rank[name], (2, "saturated_share"): saturated[name], (2, "dead_share"): dead[name]}
+            | {
+                (2, "effective_rank"): rank[name],
+                (2, "saturated_share"): saturated[name],
+                (2, "dead_share"): dead[name],
+            }
             for cell, name in frame[["cell", "initializer"]].itertuples(index=False)
         }
     )
