@@ -172,7 +172,7 @@ def render(signal: pd.DataFrame, cells: Sequence[Cell], grid: Grid, command: str
             {
                 "title": combination.title,
                 "figure": figure,
-                "findings": combination.findings,
+                "findings": [*combination.findings, _within_limits(combination)],
                 "headings": ["Initializer", *headings],
                 "rows": [(None, row) for row in combination.rows(headings)],
             }
