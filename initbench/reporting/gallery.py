@@ -41,7 +41,7 @@ class ReportFigure:
 def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     """Yield the figures, in the order of the page."""
     if evidence.first is not evidence or len(evidence.combinations) > 1:  # else it is the only figure of accuracies
-        yield _map("overview", "overview", lambda: _overview(evidence.first, palette))
+        yield _map("overview", "overview", lambda: overview(evidence.first, palette))
     yield from _signal(evidence, palette)
     for i, (title, rows) in enumerate(evidence.shown):
         drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, palette, title)
@@ -121,7 +121,7 @@ def _by_combination(combinations: list[tuple[str, pd.DataFrame]], column: str, i
     return pd.DataFrame(table).reindex(initializers)
 
 
-def _overview(evidence: Evidence, palette: Palette) -> Drawing:
+def overview(evidence: Evidence, palette: Palette) -> Drawing:
     """Points behind the best of each combination; of a single combination, its accuracies."""
     if len(evidence.combinations) == 1:
         title, rows = evidence.combinations[0]

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from initbench.reporting import answers, figures, limits, narrative
 from initbench.reporting.cautions import added_seeds, cautions
 from initbench.reporting.evidence import Evidence
-from initbench.reporting.gallery import gallery
+from initbench.reporting.gallery import overview
 from initbench.reporting.templates import fill
 from initbench.results.experiment import Experiment
 
@@ -50,7 +50,7 @@ def html(experiment: Experiment, evidence: Evidence | None) -> str:
         return fill("notebook.html", folder=str(experiment.folder), empty=EMPTY, key="empty")
     first = evidence.first
     palette = figures.Palette.of(evidence.initializers)
-    drawing = next(gallery(evidence, palette)).drawing
+    drawing = overview(first, palette)
     light, dark = palette.variables
     # Ids and the style are of this content alone, so that several results stand on one page.
     key = hashlib.sha256("".join([light, drawing.alternative, drawing.title]).encode()).hexdigest()[:8]

@@ -4,6 +4,7 @@ import math
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,7 @@ def _cells(rows: pa.Table) -> Iterator[tuple[str, slice]]:
     """Yield each cell of a file and its rows, which are together."""
     names, code = encoded(rows["cell"])
     begins = np.flatnonzero(np.diff(code, prepend=-1))
-    for begin, end in zip(begins, [*begins[1:], len(code)], strict=True):
+    for begin, end in pairwise([*begins, len(code)]):
         yield names[code[begin]], slice(int(begin), int(end))
 
 
