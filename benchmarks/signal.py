@@ -6,10 +6,15 @@ aW, G Wᵀ and aᵀG in float32. It prints the median over three rounds for each
 take, and the ratio of the sums.
 """
 
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+
+from initbench.system.threads import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)  # as in a worker; before NumPy and PyTorch are imported, which read it once
 
 import torch
 
