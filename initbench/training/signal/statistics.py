@@ -157,7 +157,7 @@ def spectral_norm(weights: Array) -> float:
     gram = LinearOperator((rows, rows), lambda x: matrix @ (x @ matrix), dtype=matrix.dtype)
     start = np.random.Generator(np.random.Philox(0)).standard_normal(rows).astype(matrix.dtype)
     try:
-        largest = eigsh(gram, 1, v0=start, tol=3e-3, return_eigenvectors=False)[0]
+        largest = eigsh(gram, 1, v0=start, ncv=10, tol=1e-2, return_eigenvectors=False)[0]
     except ArpackError:  # it has not converged
         return math.sqrt(max(gram_eigenvalues(weights)[-1], 0))
     return scale * math.sqrt(max(float(largest), 0))
