@@ -7,6 +7,16 @@ from . import module
 WIDTHS = {"784-10": [], "784-128-10": [128]}
 
 
+def prepare():
+    """Set the environment of a process that trains, before torch is imported; a benchmark without torch is skipped."""
+    import importlib.util
+    import os
+
+    if not importlib.util.find_spec("torch"):
+        raise NotImplementedError("training needs torch")
+    os.environ.update(module("system.threads", "threads", "execute").ENVIRONMENT)
+
+
 class Step:
     """Time of 20 steps: of one cell in the loop, of all its cells in the stack."""
 
@@ -15,12 +25,7 @@ class Step:
     timeout = 300
 
     def setup(self, network):
-        import importlib.util
-        import os
-
-        if not importlib.util.find_spec("torch"):
-            raise NotImplementedError("training needs torch")
-        os.environ.update(module("system.threads", "threads", "execute").ENVIRONMENT)
+        prepare()
         import torch
 
         datasets, plan, grid = (
@@ -74,12 +79,7 @@ class Modules:
     timeout = 300
 
     def setup(self):
-        import importlib.util
-        import os
-
-        if not importlib.util.find_spec("torch"):
-            raise NotImplementedError("training needs torch")
-        os.environ.update(module("system.threads", "threads", "execute").ENVIRONMENT)
+        prepare()
         from initbench.spec.cell import Cell
 
         if "model" not in getattr(Cell, "_field_defaults", {}):
@@ -103,12 +103,11 @@ class Signal:
     timeout = 300
 
     def setup(self):
+        prepare()
         import importlib.util
-        import os
 
         if not importlib.util.find_spec("initbench.spec.signal"):
             raise NotImplementedError("this version computes no signal")
-        os.environ.update(module("system.threads", "threads", "execute").ENVIRONMENT)
         from initbench.spec.cell import Cell
         from initbench.training import data, parameters, process
         from initbench.training.signal import perceptron, record

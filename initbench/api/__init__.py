@@ -16,6 +16,7 @@ from initbench.execution.config import ExecutionConfig, device_in
 from initbench.plugins import consent, describe
 from initbench.results.experiment import Experiment
 from initbench.spec.grid import Grid
+from initbench.spec.signal import SPECTRA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +178,7 @@ def signal(
     >>> signal = ib.signal({"initializer": ["he_normal", "zeros"], "hidden": [512] * 100})  # doctest: +SKIP
     >>> signal[signal["statistic"] == "gradient_ratio"]  # doctest: +SKIP
     """
-    if spectra not in ("auto", "full"):
+    if spectra not in SPECTRA:
         raise UserError(f"spectra = {shown(spectra)}; allowed: 'auto' or 'full'")
     grid, folder = grid_of(grid, overrides, Path(results) if results else None, allow_plugins=allow_plugins)
     with each_round(display_for(progress)) as on_event:

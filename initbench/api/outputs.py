@@ -84,14 +84,12 @@ def write_report(
 
     `evidence` holds tables that are derived already; by default they are derived from `frame`.
     """
-    from initbench.reporting import own_functions
     from initbench.reporting.page import render
 
     timings = store.read_timings(experiment.folder, experiment.notes)
-    words = ["initbench", "run", presets.named_by(experiment.grid.text) or f"{experiment.grid.name}.toml"]
-    command = own_functions.command(words, experiment.grid, experiment.plugins)
     rounds, seen = experiment.rounds, experiment.seeds_seen
     evidence = evidence or evidence_of(experiment, frame)
+    command = _run_command(experiment)
     page = render(frame, experiment.grid, environments, command, timings, evidence, seen, rounds, experiment.plugins)
     path, content = experiment.folder / PAGE, page.encode()
     files.write_file(path, content)
@@ -104,13 +102,20 @@ def write_signal_page(experiment: Experiment, table: "pd.DataFrame") -> Path:
 
     `table` is the experiment's signal table, with a row at least.
     """
-    from initbench.reporting import own_functions, signal_page
+    from initbench.reporting import signal_page
+
+    path = experiment.folder / signal_page.PAGE
+    page = signal_page.render(table, experiment.cells, experiment.grid, _run_command(experiment))
+    files.write_file(path, page.encode())
+    return path
+
+
+def _run_command(experiment: Experiment) -> str:
+    """Return the command that trains an experiment."""
+    from initbench.reporting import own_functions
 
     words = ["initbench", "run", presets.named_by(experiment.grid.text) or f"{experiment.grid.name}.toml"]
-    command = own_functions.command(words, experiment.grid, experiment.plugins)
-    path = experiment.folder / signal_page.PAGE
-    files.write_file(path, signal_page.render(table, experiment.cells, experiment.grid, command).encode())
-    return path
+    return own_functions.command(words, experiment.grid, experiment.plugins)
 
 
 def write_figures(

@@ -23,11 +23,10 @@ from initbench.cli.options import (
 from initbench.cli.program import FAILED, app, plural, print_error, say
 from initbench.cli.run import listener, option, resumable
 from initbench.errors import UserError, nearest, shown
+from initbench.spec.signal import SPECTRA
 
 if TYPE_CHECKING:
     from initbench.api.training import Started
-
-SPECTRA = ("auto", "full")
 
 
 @app.command("signal", cls=output.WorkingCommand, epilog="Example: initbench signal deep --set activation=gelu")

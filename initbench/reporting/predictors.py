@@ -114,9 +114,7 @@ def points(evidence: Any, predictor: str, position: str) -> pd.DataFrame:
     column = predictor if position == "network" else f"{position}_{predictor}"
     scalars = stats.signal_scalars(evidence.signal)[["cell", column]].rename(columns={column: "value"})
     cells = evidence.last[["cell", *evidence.combination, "initializer", "test_accuracy"]]
-    cells = cells.assign(cell=cells["cell"].astype(str)).merge(
-        scalars.assign(cell=scalars["cell"].astype(str)), on="cell"
-    )
+    cells = cells.astype({"cell": str}).merge(scalars, on="cell")
     cells = cells[np.isfinite(cells["value"])]
     by = cells.groupby([*evidence.combination, "initializer"], sort=False, observed=True, dropna=False)
     table: pd.DataFrame = by.agg(value=("value", "median"), accuracy=("test_accuracy", "mean")).reset_index()

@@ -124,7 +124,7 @@ def predicted(evidence: Any, row: Any, profile: pd.DataFrame) -> pd.DataFrame:
     grid = evidence.grid
     shown = names.datasets(grid.sources)
     settings = {
-        name: row[name] if name in evidence.combination else grid.axes[name][0]
+        name: _setting(evidence, row, name)
         for name in ("dataset", "model", "hidden", "normalization", "activation", "bias_initializer")
     }
     dataset = settings.pop("dataset")
@@ -136,12 +136,14 @@ def predicted(evidence: Any, row: Any, profile: pd.DataFrame) -> pd.DataFrame:
     return predictions(profile, cells, source)
 
 
+def _setting(evidence: Any, row: Any, name: str) -> Any:
+    """Return the value of a setting in the combination of a row: where it does not vary, that of the grid."""
+    return row[name] if name in evidence.combination else evidence.grid.axes[name][0]
+
+
 def unsaturated_outputs(evidence: Any, row: Any) -> tuple[float, float]:
     """Return `unsaturated` of the output activation of one combination: `row` has its settings."""
-    activation, output = (
-        str(row[name] if name in evidence.combination else evidence.grid.axes[name][0])
-        for name in ("activation", "output_activation")
-    )
+    activation, output = (str(_setting(evidence, row, name)) for name in ("activation", "output_activation"))
     return unsaturated(activation if output == "same" else output)
 
 

@@ -80,6 +80,7 @@ IMAGES = 256  # how many images the signal is computed on
 JACOBIAN_IMAGES = 8  # of how many of these the Jacobian
 
 HIDDEN_JACOBIAN_IMAGES = 1  # and of how many that of the last hidden layer
+SPECTRA = ("auto", "full")  # which singular values of the latter `initbench signal` computes
 MAX_FULL_WIDTH = 512  # up to this width all singular values of the latter are computed
 
 # Of a network whose layers are computed one by one, the first ones are kept in this many bytes of memory.

@@ -65,11 +65,8 @@ def signal_advantages(
     check_table(signal, "signal", COLUMNS, SIGNAL)
     check_frame(frame, columns=("cell", "initializer"))
     keys = combination_of(frame, combination)
-    scalars = signal_scalars(signal)
     cells = without_categories(frame.drop_duplicates("cell")[["cell", *keys, "initializer"]])
-    cells = cells.assign(cell=cells["cell"].astype(str)).merge(
-        scalars.assign(cell=scalars["cell"].astype(str)), on="cell"
-    )
+    cells = cells.merge(signal_scalars(signal), on="cell")
     by = [*keys, "initializer"]
     columns = [scalar_name(name, position) for name, position, _ in GOOD_ENDS]
     medians = cells.groupby(by, sort=False, dropna=False, observed=True)[columns].median().reset_index()

@@ -92,8 +92,7 @@ def signal_predictors(
     check_table(signal, "signal", COLUMNS, SIGNAL)
     check_frame(frame)
     keys = combination_of(frame, combination)
-    scalars = signal_scalars(signal).assign(cell=lambda table: table["cell"].astype(str))
-    cells = _outcomes(frame, keys, chance).merge(scalars, on="cell")
+    cells = _outcomes(frame, keys, chance).merge(signal_scalars(signal), on="cell")
     if cells["initializer"].nunique() < MIN_INITIALIZERS:
         return pd.DataFrame(columns=PREDICTORS)
     cells = cells.sort_values(["combination", "initializer", "seed"], kind="stable", ignore_index=True)

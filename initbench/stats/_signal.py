@@ -99,7 +99,7 @@ def signal_scalars(signal: pd.DataFrame) -> pd.DataFrame:
         growth = values.at("pre_activation_second_moment", "last") / values.at("pre_activation_second_moment", "first")
         for name, ratio in zip(DERIVED, (growth, table["gradient_ratio"], table["jacobian_mean_square"]), strict=True):
             table[name] = np.abs(np.log10(ratio))
-    return pd.DataFrame({"cell": values.cells, **table})
+    return pd.DataFrame({"cell": values.cells, **table}).astype({"cell": str})
 
 
 class Values:
