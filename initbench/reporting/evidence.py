@@ -245,6 +245,11 @@ class Evidence:
         """The signal table; empty where there is none."""
         return self.read_signal()
 
+    @cached_property
+    def scalars(self) -> pd.DataFrame:
+        """`stats.signal_scalars` of the signal table."""
+        return stats.signal_scalars(self.signal)
+
     @property
     def signal_seeds(self) -> int | None:
         """The number of seeds whose signal was read, where that of all is too large; else None."""
@@ -272,7 +277,9 @@ class Evidence:
         """`stats.signal_predictors`; without a signal an empty table."""
         if self.signal.empty:
             return pd.DataFrame(columns=["outcome"])
-        table: pd.DataFrame = stats.signal_predictors(self.signal, self.frame, self.combination, self.chance)
+        table: pd.DataFrame = stats.signal_predictors(
+            self.signal, self.frame, self.combination, self.chance, self.scalars
+        )
         return table
 
 

@@ -223,7 +223,7 @@ def _signal(evidence: Evidence, command: str, earlier: bool) -> dict[str, Any]:
         "advantage_factor": f"{stats.ADVANTAGE_FACTOR:g}",
         "advantage_share": numbers.percent(stats.ADVANTAGE_SHARE, 0),
         "advantages": advantages.sentences(
-            stats.signal_advantages(evidence.signal, first.frame, combination, first.verdicts),
+            stats.signal_advantages(evidence.signal, first.frame, combination, first.verdicts, evidence.scalars),
             combination,
             shown,
             any(profile["layer"].max() > 1 for profile in profiles),

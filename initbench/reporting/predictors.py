@@ -112,7 +112,7 @@ def sentences(predictors: pd.DataFrame, initializers: int) -> list[str]:
 def points(evidence: Any, predictor: str, position: str) -> pd.DataFrame:
     """Return one row a configuration: `initializer`, `value` of a predictor (median) and test `accuracy` (mean)."""
     column = predictor if position == "network" else f"{position}_{predictor}"
-    scalars = stats.signal_scalars(evidence.signal)[["cell", column]].rename(columns={column: "value"})
+    scalars = evidence.scalars[["cell", column]].rename(columns={column: "value"})
     cells = evidence.last[["cell", *evidence.combination, "initializer", "test_accuracy"]]
     cells = cells.astype({"cell": str}).merge(scalars, on="cell")
     cells = cells[np.isfinite(cells["value"])]

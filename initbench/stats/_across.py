@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats as distributions
 from scipy.special import ndtri, stdtrit
 
 from initbench.errors import nearest, shown
@@ -122,7 +121,13 @@ def _means(scores: Mapping[str, Sequence[Floats]]) -> Floats:
 def _ranks(scores: Mapping[str, Sequence[Floats]]) -> Floats:
     """Return ranks by mean, `[combinations, initializers]`."""
     means = _means(scores)
-    return np.asarray(distributions.rankdata(-means, axis=1)) if len(means) else means
+    return _ranked(-means.T).T if len(means) else means
+
+
+def _ranked(values: Floats) -> Floats:
+    """Return ranks from 1 along the first axis, those of equal values their mean, in the shape of `values`."""
+    flat = pd.DataFrame(values.reshape(len(values), -1))
+    return flat.rank().to_numpy().reshape(values.shape)
 
 
 def rank_pairs(scores: Mapping[str, Sequence[Floats]]) -> pd.DataFrame:
@@ -182,7 +187,7 @@ def _ranks_by_seed(scores: Mapping[str, Sequence[Floats]]) -> Floats:
     values = np.round(_values(scores), 12)
     if not values.size:
         return np.empty((0, len(values)))
-    return np.asarray(np.round(distributions.rankdata(-values, axis=0).mean(axis=1).T, 12))
+    return np.asarray(np.round(_ranked(-values).mean(axis=1).T, 12))
 
 
 def _range_p(ranks: Floats) -> Floats:
@@ -420,9 +425,9 @@ def improvement(scores: Mapping[str, Sequence[Floats]], over: str | None = None)
             continue
         seeds = x.shape[1]
         # How many runs of the other are below each run, and how many of its own each run of the other is below.
-        joint = distributions.rankdata(np.concatenate([x, y], axis=1), axis=1)
-        below = joint[:, :seeds] - distributions.rankdata(x, axis=1)
-        above = seeds - (joint[:, seeds:] - distributions.rankdata(y, axis=1))
+        joint = _ranked(np.concatenate([x, y], axis=1).T).T
+        below = joint[:, :seeds] - _ranked(x.T).T
+        above = seeds - (joint[:, seeds:] - _ranked(y.T).T)
         wins = below.sum(axis=1, keepdims=True)
         share = wins.mean(axis=0) / seeds**2
         without = (wins - below - above + (x > y) + (x == y) / 2) / max(seeds - 1, 1) ** 2

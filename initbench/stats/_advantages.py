@@ -29,7 +29,11 @@ COLUMNS_OF_ADVANTAGES = ["initializer", "statistic", "position", "end", "value",
 
 
 def signal_advantages(
-    signal: pd.DataFrame, frame: pd.DataFrame, combination: Sequence[str], verdicts: pd.DataFrame
+    signal: pd.DataFrame,
+    frame: pd.DataFrame,
+    combination: Sequence[str],
+    verdicts: pd.DataFrame,
+    scalars: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return the statistics before training in which the leader of a combination is best; no row where it is in none.
 
@@ -49,6 +53,8 @@ def signal_advantages(
         As in `signal_profile`.
     verdicts
         `stats.verdicts` of the frame.
+    scalars
+        `signal_scalars` of the signal; computed here by default.
 
     Returns
     -------
@@ -66,7 +72,7 @@ def signal_advantages(
     check_frame(frame, columns=("cell", "initializer"))
     keys = combination_of(frame, combination)
     cells = without_categories(frame.drop_duplicates("cell")[["cell", *keys, "initializer"]])
-    cells = cells.merge(signal_scalars(signal), on="cell")
+    cells = cells.merge(signal_scalars(signal) if scalars is None else scalars, on="cell")
     by = [*keys, "initializer"]
     columns = [scalar_name(name, position) for name, position, _ in GOOD_ENDS]
     medians = cells.groupby(by, sort=False, dropna=False, observed=True)[columns].median().reset_index()

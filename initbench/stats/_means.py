@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats as distributions
+from scipy.special import stdtrit
 
 from initbench.spec.columns import DIVERGED
 from initbench.stats._arguments import check_frame, check_metric, check_table, settings_of
@@ -111,7 +111,7 @@ def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
 
 def half_width(std: np.ndarray, count: np.ndarray, confidence: float = CONFIDENCE) -> np.ndarray:
     """Return half the width of the intervals of means, t(n − 1) · s / √n; NaN for fewer than two values."""
-    quantile = distributions.t.ppf((1 + confidence) / 2, np.maximum(count - 1, 1))
+    quantile = stdtrit(np.maximum(count - 1, 1), (1 + confidence) / 2)
     return np.where(count > 1, quantile * std / np.sqrt(np.maximum(count, 1)), np.nan)
 
 

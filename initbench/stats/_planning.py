@@ -12,11 +12,13 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from scipy import special
-from scipy.optimize import brentq
 
 from initbench.stats._arguments import check_table
 
 POWER = 0.8
+
+# The relative precision of a minimum detectable difference.
+PRECISION = 1e-9
 
 # The search for a number of seeds stops here.
 MAX_SEEDS = 100_000
@@ -70,10 +72,13 @@ def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POW
         return math.nan
     if std == 0:
         return 0.0
-    high = 1.0
+    low, high = 0.0, 1.0
     while power(high, 1.0, pairs, comparisons) < wanted:
-        high *= 2
-    return std * float(brentq(lambda d: power(d, 1.0, pairs, comparisons) - wanted, 0.0, high, xtol=1e-9))
+        low, high = high, 2 * high
+    while high - low > PRECISION * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle, 1.0, pairs, comparisons) >= wanted else (middle, high)
+    return std * high
 
 
 def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: float = POWER) -> float:

@@ -50,6 +50,7 @@ def signal_predictors(
     frame: pd.DataFrame,
     combination: Sequence[str],
     chance: Mapping[str, Chance] | None = None,
+    scalars: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Correlate the signal before training with accuracy, failure and speed of learning, within combinations.
 
@@ -76,7 +77,7 @@ def signal_predictors(
     - `initializers`, `configurations`, `combinations`, `cells`: their numbers.
     - `left_out`: number of cells whose scalar is infinite or NaN. They are not in the correlation.
 
-    Scalars are compared to six digits: they are computed in float32.
+    `scalars` is `signal_scalars` of the signal, which is computed here by default. They are compared to six digits: they are computed in float32.
 
     Assumes independent initializers, exchangeable where nothing is associated; seeds and combinations may depend on
     each other in any way. It describes an association, and not a cause: initializers that differ in scale differ in
@@ -92,7 +93,7 @@ def signal_predictors(
     check_table(signal, "signal", COLUMNS, SIGNAL)
     check_frame(frame)
     keys = combination_of(frame, combination)
-    cells = _outcomes(frame, keys, chance).merge(signal_scalars(signal), on="cell")
+    cells = _outcomes(frame, keys, chance).merge(signal_scalars(signal) if scalars is None else scalars, on="cell")
     if cells["initializer"].nunique() < MIN_INITIALIZERS:
         return pd.DataFrame(columns=PREDICTORS)
     cells = cells.sort_values(["combination", "initializer", "seed"], kind="stable", ignore_index=True)
