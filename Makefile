@@ -30,7 +30,7 @@ help:
 	@echo "make bench-quick  run these benchmarks once, to check that they work"
 	@echo "make bench-all    asv: all benchmarks on this commit; results in results/asv, pages in results/asv-html"
 	@echo "make bench-local  time the hot paths, and compare with the previous time"
-	@echo "make performance  compare initbench with PyTorch and JAX (ten to fifteen minutes on an idle machine)"
+	@echo "make performance  compare initbench with PyTorch and JAX (twenty minutes on an idle machine)"
 	@echo "make scaling      simulate training on a Dask cluster of 1,000 workers (five minutes)"
 	@echo "make docs         regenerate the pages of docs/, examples/ and, after make demo, results/example-keepcoding"
 	@echo "make clean        remove the environment and the caches"

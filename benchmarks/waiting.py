@@ -143,7 +143,7 @@ def main() -> None:
         for wait in map(WAITS.__getitem__, arguments.only):
             rounds = [wait.measure(Path(folder)) for _ in range(arguments.rounds + 1)][1:]
             whole, processor, reference = map(statistics.median, zip(*rounds, strict=True))
-            ratio = statistics.median(each.whole / each.reference for each in rounds)
+            ratio = statistics.median(measured.whole / measured.reference for measured in rounds)
             print(
                 f"{wait.text:32} {whole:7.3f} {processor:9.3f}   {wait.reference:14} {reference:7.3f} "
                 f"{ratio:6.2f} {wait.limit:7.1f}",

@@ -1,6 +1,7 @@
-"""The peer in JAX: vmap over the models, lax.scan over the steps, everything compiled beforehand.
+"""The peer in JAX: vmap over the models, lax.scan over the steps, optax for the update, all compiled beforehand.
 
-A trainer like those in `benchmarks.peers.pytorch`. JAX is imported when one is made: it need not be installed.
+A trainer like those in `benchmarks.peers.pytorch`. JAX and optax are imported when one is made, and need not be
+installed.
 """
 
 import os
@@ -30,10 +31,11 @@ class Scan:
 
     def __init__(self, cells: Sequence[Cell], data: Data, rows: np.ndarray) -> None:
         import jax
+        import optax
         from jax import numpy as jnp
 
         first = cells[0]
-        rate = first.rate(1)
+        optimizer = {"sgd": optax.sgd, "adam": optax.adam}[first.optimizer](first.rate(1))
         functions = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "softmax": jax.nn.softmax}
         hidden = functions.get(first.activation)
         last = (lambda z: z) if to_logits(first) else functions[first.output_activation]
@@ -54,12 +56,14 @@ class Scan:
 
         gradients = jax.vmap(jax.value_and_grad(loss), in_axes=(0, None, None))
 
-        def train(parameters: Any, images: Any, one_hot: Any, rows: Any) -> Any:
-            def step(parameters: Any, batch: Any) -> Any:
+        def train(trained: Any, images: Any, one_hot: Any, rows: Any) -> Any:
+            def step(trained: Any, batch: Any) -> Any:
+                parameters, state = trained
                 values, g = gradients(parameters, images[batch], one_hot[batch])
-                return jax.tree.map(lambda array, slope: array - rate * slope, parameters, g), values
+                updates, state = optimizer.update(g, state, parameters)  # elementwise: for all models at once
+                return (optax.apply_updates(parameters, updates), state), values
 
-            return jax.lax.scan(step, parameters, rows)
+            return jax.lax.scan(step, trained, rows)
 
         def measures(parameters: Any, x: Any, y: Any) -> Any:
             output = forward(parameters, x)
@@ -72,19 +76,20 @@ class Scan:
             return jax.lax.map(lambda piece: every(parameters, *piece), pieces).mean(0)
 
         arrays = [initial_parameters(cell, cell.layers(784, 10)) for cell in cells]
-        self.parameters = jax.tree.map(lambda *several: jnp.stack(several), *arrays)
+        parameters = jax.tree.map(lambda *several: jnp.stack(several), *arrays)
+        self.trained = parameters, optimizer.init(parameters)
         self.train_arguments = data.train.images, data.train.one_hot, jnp.asarray(rows)
         self.splits = [(split.images, split.one_hot) for split in (data.validation, data.test)]
-        compiled = jax.jit(train, donate_argnums=0).lower(self.parameters, *self.train_arguments)
+        compiled = jax.jit(train, donate_argnums=0).lower(self.trained, *self.train_arguments)
         self.train_all = compiled.compile()
-        self.evaluate_on = [jax.jit(evaluate).lower(self.parameters, *split).compile() for split in self.splits]
+        self.evaluate_on = [jax.jit(evaluate).lower(parameters, *split).compile() for split in self.splits]
 
     def train(self) -> np.ndarray:
         """Take the steps; the losses before each."""
-        self.parameters, losses = self.train_all(self.parameters, *self.train_arguments)
+        self.trained, losses = self.train_all(self.trained, *self.train_arguments)
         return np.asarray(losses)
 
     def evaluate(self) -> np.ndarray:
         """Loss and accuracy of each model on both splits."""
-        metrics = [run(self.parameters, *split) for run, split in zip(self.evaluate_on, self.splits, strict=True)]
+        metrics = [run(self.trained[0], *split) for run, split in zip(self.evaluate_on, self.splits, strict=True)]
         return np.concatenate([np.asarray(array) for array in metrics], 1)

@@ -24,6 +24,7 @@ from initbench.spec.cell import Cell
 from initbench.training.modules import initialized_module
 
 LOSSES = {"mse": F.mse_loss, "cross_entropy": F.cross_entropy}
+OPTIMIZERS: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 # A stack of models is evaluated in pieces that fit a cache; a single model takes a split as it is.
 EVALUATION_BATCH = 1000
@@ -41,14 +42,15 @@ def tensors(split: Split, loss: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Loop:
-    """One model after the other: nn.Module, autograd and torch.optim.SGD, on tensors in memory."""
+    """One model after the other: nn.Module, autograd and torch.optim, on tensors in memory."""
 
     def __init__(self, cells: Sequence[Cell], data: Data, rows: np.ndarray) -> None:
         self.cells, self.data = cells, data
         self.rows = torch.from_numpy(rows)
         self.models = [network(cell) for cell in cells]
         self.descents = [
-            torch.optim.SGD(model.parameters(), cell.rate(1)) for cell, model in zip(cells, self.models, strict=True)
+            OPTIMIZERS[cell.optimizer](model.parameters(), cell.rate(1))
+            for cell, model in zip(cells, self.models, strict=True)
         ]
 
     def batches(self, loss: str) -> Iterable[Sequence[Tensor]]:
@@ -147,14 +149,18 @@ def _evaluate(number: int) -> np.ndarray:
 
 
 class Func:
-    """Models of one activation and loss as one: stack_module_state, functional_call and vmap over the gradient."""
+    """Models of one activation and loss as one: stack_module_state, functional_call and vmap over the gradient.
+
+    An optimizer's update is elementwise: one of the stacked arrays is that of every model. It is PyTorch's fused one.
+    """
 
     def __init__(self, cells: Sequence[Cell], data: Data, rows: np.ndarray) -> None:
-        self.data, self.rate, self.loss = data, cells[0].rate(1), cells[0].loss
+        self.data, self.loss = data, cells[0].loss
         self.rows = torch.from_numpy(rows)
         models = [network(cell) for cell in cells]
         stacked, _ = stack_module_state(models)
         self.parameters = {name: array.detach() for name, array in stacked.items()}
+        self.descent = OPTIMIZERS[cells[0].optimizer](self.parameters.values(), cells[0].rate(1), fused=True)
         model = models[0].to("meta")
 
         def loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -175,7 +181,8 @@ class Func:
         for rows in self.rows:
             gradients, values = self.gradients(self.parameters, images[rows], targets[rows])
             for name, array in self.parameters.items():
-                array.sub_(gradients[name], alpha=self.rate)
+                array.grad = gradients[name]
+            self.descent.step()
             losses.append(values)
         return torch.stack(losses).numpy()
 

@@ -34,22 +34,6 @@ def seconds(words: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def seconds_to_first_part(words: list[str], parts: Path) -> tuple[float, float]:
-    """How long a run takes until its first stack's results lie in `parts`, and until its end.
-
-    For a grid whose cells train a single step the first is the time to the first step, and a little more: the step,
-    the evaluations before and after it, and the writing of a part.
-    """
-    start = time.perf_counter()
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not any(parts.glob("[!.]*.parquet")) and process.poll() is None:
-        time.sleep(0.005)
-    first = time.perf_counter() - start
-    if process.wait():
-        raise RuntimeError(f"{' '.join(words)} ended with status {process.returncode}")
-    return first, time.perf_counter() - start
-
-
 def seconds_in_workers(run: Path) -> float:
     """What the workers of a run say that their stacks took, spread over all workers."""
     stacks = [json.loads(path.read_bytes()) for path in (run / "timings").glob("[!.]*.json")]

@@ -16,6 +16,9 @@ from initbench.spec.grid import Grid
 NETWORKS = {"784-10": [], "784-128-10": [128], "784-128-128-10": [128, 128]}
 LOSSES = ["mse", "cross_entropy"]
 
+# Learning rates, by optimizer: those of the peers first.
+RATES = {"sgd": 0.1, "adam": 0.001, "adamw": 0.001, "momentum": 0.01, "nesterov": 0.01, "rmsprop": 0.001}
+
 # Epochs of every model, which is evaluated on the validation and test splits before the first and after each.
 EPOCHS = 5
 
@@ -38,10 +41,10 @@ def activations(network: str) -> list[str]:
     return ["tanh", "relu", "sigmoid", *([] if NETWORKS[network] else ["softmax"])]
 
 
-def mixed_grid(network: str, initializers: int, seeds: int) -> Grid:
+def mixed_grid(network: str, initializers: int, seeds: int, optimizer: str = "sgd") -> Grid:
     """A grid of all activations and losses, with this many initializers and seeds."""
     return grid.parse(f"""
-        name = "peers-{network}"
+        name = "peers-{network}-{optimizer}"
         [grid]
         initializer = {INITIALIZERS[:initializers]}
         activation = {activations(network)}
@@ -51,22 +54,16 @@ def mixed_grid(network: str, initializers: int, seeds: int) -> Grid:
         hidden = {NETWORKS[network]}
         output_activation = "{"identity" if NETWORKS[network] else "same"}"
         [training]
-        optimizer = "sgd"
-        learning_rate = 0.1
+        optimizer = "{optimizer}"
+        learning_rate = {RATES[optimizer]}
         batch_size = 128
         epochs = {EPOCHS}
     """)
 
 
-def one_step_grid(network: str, seeds: int) -> Grid:
-    """This many cells of a single step, no two of which share a stack."""
-    settings = {"seed": seeds, "initializer": "lecun_normal", "activation": "tanh", "loss": "mse"}
-    return grid.parse(mixed_grid(network, 1, seeds).text, overrides={**settings, "train_size": 128, "epochs": 1})
-
-
-def groups(network: str, models: int) -> list[list[Cell]]:
+def groups(network: str, models: int, optimizer: str = "sgd") -> list[list[Cell]]:
     """For each activation and loss, this many cells, which differ only in their initializer."""
-    cells = sorted(mixed_grid(network, models, seeds=1).cells(), key=_functions)
+    cells = sorted(mixed_grid(network, models, 1, optimizer).cells(), key=_functions)
     return [list(group) for _, group in itertools.groupby(cells, _functions)]
 
 

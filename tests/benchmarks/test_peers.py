@@ -18,14 +18,15 @@ from initbench.training.modules import initialized_module
 STEPS = 4
 PEERS = {"loop": pytorch.Loop, "loader": pytorch.LoaderLoop, "func": pytorch.Func, "jax": jax_scan.Scan}
 needs_jax = pytest.mark.skipif(
-    not importlib.util.find_spec("jax"), reason="JAX is not installed: pip install -c constraints.txt -e '.[peers]'"
+    not importlib.util.find_spec("optax"),
+    reason="JAX with optax is not installed: pip install -c constraints.txt -e '.[peers]'",
 )
 
 
-def groups(network, models):
+def groups(network, models, optimizer="sgd"):
     """Those of the benchmark, trained on few images, with narrow hidden layers."""
     short = {"train_size": STEPS * 128, "epochs": 1, "hidden": "12-8" if work.NETWORKS[network] else ""}
-    return [[cell._replace(**short) for cell in group] for group in work.groups(network, models)]
+    return [[cell._replace(**short) for cell in group] for group in work.groups(network, models, optimizer)]
 
 
 def hold(cells, small, losses, metrics):
@@ -41,11 +42,18 @@ def hold(cells, small, losses, metrics):
         assert test_accuracy == pytest.approx(end["test_accuracy"], abs=4e-3)
 
 
-@pytest.mark.parametrize("network", [pytest.param("784-10", marks=pytest.mark.slow), "784-128-128-10"])
+@pytest.mark.parametrize(
+    ("network", "optimizer"),
+    [
+        pytest.param("784-10", "sgd", marks=pytest.mark.slow),
+        ("784-128-128-10", "sgd"),
+        ("784-128-128-10", "adam"),
+    ],
+)
 @pytest.mark.parametrize("peer", ["loop", "loader", "func", pytest.param("jax", marks=[needs_jax, pytest.mark.slow])])
-def test_a_peer_trains_what_the_plain_trainer_trains(small, peer, network):
+def test_a_peer_trains_what_the_plain_trainer_trains(small, peer, network, optimizer):
     data = work.prepared(small)
-    stacks = groups(network, 2)
+    stacks = groups(network, 2, optimizer)
     if peer == "jax":
         data = jax_scan.on_device(data)
         # It compiles each for half a second; these hold every activation and each loss.
@@ -104,25 +112,25 @@ def test_the_floor_of_a_step_is_a_trainings_over_its_steps(network):
     assert work.operations_per_step(cell, lit_pixels_only=True) < work.operations_per_step(cell)
 
 
-def test_the_table_has_ratios_and_names_the_missing_packages():
+def test_the_table_has_ratios_and_to_initbench_and_to_sgd():
     operations = work.operations_per_step(work.groups("784-10", 1)[0][0])
-    run = {"marginal": 20e-6, "to first step": 2.0, "report": 3.0, "run of one step": 5.5}
     peers = {tool: [90e-6, 100e-6, 110e-6] for tool in command.PEERS if tool != command.JAX}
     measured = {
         "machine": command.machine(),
         "sgemm": [operations / 20e-6, operations / 10e-6],
-        "runs": {"784-10": [run] * 3},
-        "peers": {"784-10": peers},
+        "runs": {"784-10, sgd": [{"marginal": 20e-6}] * 3, "784-10, adam": [{"marginal": 24e-6}] * 3},
+        "peers": {"784-10, sgd": peers, "784-10, adam": {}},
     }
     table = command.tables(measured)
-    line = next(line for line in table.splitlines() if line.startswith("| 784-10"))
+    line, adam = (line for line in table.splitlines() if line.startswith("| 784-10"))
     assert "| 10.0 |" in line
-    assert "| **20.0** · 50% |" in line
+    assert "| **20.0** · 50% | 1.00× |" in line
+    assert "| **24.0** · 42% | 1.20× | – |" in adam
     assert "| 100 · 5.0× · 10% |" in line
-    assert line.endswith("| not installed |")
+    assert line.endswith("| – |")
     assert "Not to be quoted" not in table
     peers[command.LOOP][2] = 900e-6
-    assert "not idle: 784-10, PyTorch loop varied 10.0-fold" in command.tables(measured)
+    assert "not idle: 784-10, sgd, PyTorch loop varied 10.0-fold" in command.tables(measured)
 
 
 def test_a_stack_is_32_models_that_share_their_batches():
