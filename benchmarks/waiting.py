@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each command (default 3)")
     parser.add_argument("--only", nargs="+", choices=WAITS, default=list(WAITS), help="which commands (default all)")
     arguments = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled already
     revision = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     commit = subprocess.run(revision, capture_output=True, text=True, check=False).stdout.strip()
     print(

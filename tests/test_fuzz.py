@@ -31,7 +31,7 @@ from idx import write_folder
 from soak import CASES, PART_CASES
 from watch import limited, watched
 
-from initbench.data import datasets, idx
+from initbench.data import catalog, datasets, idx
 from initbench.errors import MAX_LINE_LENGTH, MAX_LINES, UserError
 from initbench.execution.plan import plan
 from initbench.reporting import narrative, own_functions
@@ -316,10 +316,10 @@ def read_or_rejected(folder):
 @pytest.mark.parametrize("numbers", chunks(CASES))
 def test_a_mutated_idx_file_is_read_or_rejected_in_a_line(workdir, numbers):
     folder, sound = workdir / "tiny", 0
-    whole = {stem: (folder / stem).read_bytes() for stem in idx.IDX_STEMS}
+    whole = {stem: (folder / stem).read_bytes() for stem in catalog.IDX_STEMS}
     before = listing(workdir)
     for number in numbers:
-        stem = idx.IDX_STEMS[number % 4]
+        stem = catalog.IDX_STEMS[number % 4]
         (folder / stem).write_bytes(mutate.idx_file(number, whole[stem]))
         try:
             with limited(), watched() as events, warnings.catch_warnings():

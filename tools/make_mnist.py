@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from initbench.data.arrays import Arrays
+from initbench.data.catalog import IDX_STEMS
 from initbench.data.datasets import MNIST_FILE, read_idx_folder
-from initbench.data.idx import IDX_STEMS
 
 LICENSE = MNIST_FILE.with_name("LICENSE.md")
 

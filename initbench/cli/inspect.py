@@ -13,12 +13,12 @@ from initbench.cli import output
 from initbench.cli.options import AllowPlugins, Force, Plugins, load_plugins, refuse_to_overwrite
 from initbench.cli.program import app, say
 from initbench.errors import UserError, nearest, printable, shape_text, shown
-from initbench.registry import Entry, naming, shorten_digests
 from initbench.system import files
 
 if TYPE_CHECKING:
     from initbench.plugins.bundle import Bundle
     from initbench.plugins.describe import Host
+    from initbench.registry import Entry
 
 KINDS = ("initializers", "activations", "losses", "optimizers", "models", "datasets", "presets")
 
@@ -132,7 +132,7 @@ def _entries(kind: str) -> dict[str, tuple[str, str]]:
     return {name: (registry[name].signature + _for_biases(registry[name]), registry[name].summary) for name in names}
 
 
-def _for_biases(record: Entry) -> str:
+def _for_biases(record: "Entry") -> str:
     return "  (also for biases)" * ("bias" in record.tags)
 
 
@@ -174,6 +174,7 @@ def show(
     Of a model: its blocks, if it is built in, its layers with their fans, and how many parameters initializers set.
     """
     from initbench.models.built_in import MODELS
+    from initbench.registry import naming, shorten_digests
 
     names = load_plugins(plugins, allow_plugins, "initbench show")[1]
     name = scheme.partition("(")[0]
@@ -218,7 +219,7 @@ def _show_model(name: str, shape: tuple[int, ...]) -> None:
     from initbench.initializers._base import fans
     from initbench.models import built_in, own, words
     from initbench.plugins.describe import Host
-    from initbench.registry import documentation
+    from initbench.registry import documentation, shorten_digests
     from initbench.spec.own import add_network
 
     if len(shape) != 3:
@@ -261,6 +262,7 @@ def _weights(
     from initbench.functions.activations import ACTIVATIONS
     from initbench.initializers import INITIALIZERS, schemes
     from initbench.plugins import store
+    from initbench.registry import shorten_digests
     from initbench.training.parameters import first_layer_on_mnist
 
     initializer = INITIALIZERS.resolve(scheme)

@@ -1,7 +1,6 @@
 """Arguments and options that several commands share."""
 
 import contextlib
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -175,6 +174,8 @@ def pair(text: str) -> tuple[str, Any]:
     >>> pair("seed=3"), pair("activation=tanh"), pair("loss=mse,mae")
     (('seed', 3), ('activation', 'tanh'), ('loss', ['mse', 'mae']))
     """
+    import tomllib
+
     from initbench.spec.own import IN_FILE
 
     key, _, value = text.removeprefix("\ufeff").partition("=")

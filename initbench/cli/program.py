@@ -3,7 +3,9 @@
 import os
 import sys
 import warnings
-from typing import Annotated
+from importlib import import_module
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +36,7 @@ def main() -> None:
     is printed only where INITBENCH_TRACEBACK is set.
     """
     output.protect()
+    _defer_unused()
     matplotlib_import.own_process = True  # a report depends on no settings of the user's
     warnings.showwarning = lambda message, *_, **__: print_error(str(message))
     try:
@@ -57,6 +60,29 @@ def main() -> None:
     except Exception as error:
         print_error(f"initbench: unforeseen error: {unforeseen(error)}")
         sys.exit(FAILED)
+
+
+# What Typer imports to print help, and uses for markdown and tracebacks alone, of which the program has neither. With
+# them comes pygments: together a third of the time of `--help`.
+UNUSED = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
+
+
+class _Deferred(ModuleType):
+    """A module without its content; a name that it lacks is the real module's, which is then imported."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        sys.modules.pop(self.__name__, None)
+        return getattr(import_module(self.__name__), name)
+
+
+def _defer_unused() -> None:
+    """Let what Typer imports and the program does not use be empty classes."""
+    for name, unused in UNUSED.items():
+        if name not in sys.modules:
+            sys.modules[name] = _Deferred(name)
+            setattr(sys.modules[name], unused, type(unused, (), {}))
 
 
 def say(text: str = "") -> None:

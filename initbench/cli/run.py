@@ -33,7 +33,6 @@ from initbench.cli.options import (
 )
 from initbench.cli.program import FAILED, INTERRUPTED, app, plural, print_error, reason, say, unforeseen
 from initbench.errors import CannotWrite, UserError, WorkerDied, printable
-from initbench.registry import shorten_digests
 from initbench.system import files
 
 MAX_EARLIER = 3  # earlier versions of own functions that a line names
@@ -313,6 +312,8 @@ def _print_start(event: "Started") -> None:
 
 def _earlier(counts: Mapping[str, int]) -> str:
     """Return in parentheses how many cells are of earlier versions of own functions; empty if there are none."""
+    from initbench.registry import shorten_digests
+
     shown = list(counts.items())[:MAX_EARLIER]
     parts = [f"{count:,} of {printable(shorten_digests(name), 100)}, an earlier version" for name, count in shown]
     parts += [f"{plural(len(counts) - len(shown), 'earlier version')} more"] * (len(counts) > len(shown))

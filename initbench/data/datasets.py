@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from initbench.data import cifar, conversion, idx, known, npz
 from initbench.data.arrays import Arrays, Shape, require_images
-from initbench.data.known import KNOWN
+from initbench.data.catalog import KNOWN
 from initbench.data.own import LOADERS
 from initbench.errors import PluginError, UserError, nearest, shown
 from initbench.registry import shorten_digests

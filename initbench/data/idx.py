@@ -12,16 +12,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from initbench.data.catalog import IDX_STEMS
 from initbench.errors import UserError, shown
 
 Array = NDArray[Any]
-
-IDX_STEMS = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 
 # EMNIST's files begin with "emnist-", the name of a split and "-train" or "-test" (Cohen et al. 2017).
 EMNIST_SPLITS = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from initbench.data.known import KNOWN
+from initbench.data.catalog import KNOWN
 from initbench.data.own import LOADERS, Loader
 from initbench.errors import UserError, printable
 from initbench.functions.activations import ACTIVATIONS, Activation

@@ -6,7 +6,6 @@ and others, the user's style files. A setting that it cannot read or does not al
 """
 
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -41,6 +40,8 @@ def import_matplotlib() -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep matplotlib's log, such as unknown lines of a settings file, from the terminal."""
+    import logging
+
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.CRITICAL + 1)

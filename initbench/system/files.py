@@ -4,7 +4,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Any
@@ -134,7 +133,7 @@ def write_file(path: Path, content: bytes, synced: bool = True) -> None:
     """
     try:
         make_folder(path.parent)
-        temporary = path.parent / f"{HIDDEN}{secrets.token_hex(8)}{UNFINISHED}"
+        temporary = path.parent / f"{HIDDEN}{os.urandom(8).hex()}{UNFINISHED}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         handle = os.open(temporary, flags, 0o666)
         try:

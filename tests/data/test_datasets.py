@@ -12,7 +12,7 @@ from idx import write_folder
 from made_up import GRID, instantly
 
 import initbench as ib
-from initbench.data import datasets, idx
+from initbench.data import catalog, datasets, idx
 from initbench.errors import UserError
 from initbench.reporting.cautions import cautions
 from initbench.spec import grid
@@ -50,7 +50,7 @@ def test_the_source_of_mnist_describes_its_arrays(mnist):
 def test_the_licence_lists_the_hashes_of_the_embedded_content(mnist):
     listed = make_mnist.listed_hashes()
     assert make_mnist.idx_hashes(mnist) == listed
-    assert sorted(listed) == sorted(idx.IDX_STEMS)
+    assert sorted(listed) == sorted(catalog.IDX_STEMS)
 
 
 def test_a_folder_is_read_plain_or_gzipped_and_named_after_its_content(tmp_path):
@@ -125,7 +125,7 @@ def test_file_names_with_a_dot_are_read_like_those_with_a_hyphen(tmp_path, pack)
     contents = idx.contents(Path(source.folder))
     for path in folder.iterdir():
         path.rename(folder / path.name.replace("-idx", ".idx"))
-    for stem in idx.IDX_STEMS:  # Kaggle's archive has folders of these names next to the files
+    for stem in catalog.IDX_STEMS:  # Kaggle's archive has folders of these names next to the files
         (folder / stem).mkdir()
     assert datasets.find({"idx": str(folder)}) == source
     assert {

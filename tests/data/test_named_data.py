@@ -26,7 +26,7 @@ from command import ended
 from idx import write_folder
 from watch import limited, watched
 
-from initbench.data import cifar, datasets, idx, known
+from initbench.data import catalog, cifar, datasets, idx, known
 from initbench.errors import UserError
 from initbench.execution.cluster import dask_worker
 from initbench.results.experiment import standalone_text
@@ -35,7 +35,7 @@ from initbench.spec import grid
 
 
 def replaced(monkeypatch, name, **fields):
-    monkeypatch.setitem(known.KNOWN, name, known.Known(**{**vars(known.KNOWN[name]), **fields}))
+    monkeypatch.setitem(catalog.KNOWN, name, catalog.Known(**{**vars(catalog.KNOWN[name]), **fields}))
 
 
 @pytest.fixture(autouse=True)
@@ -44,14 +44,14 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    data_set = known.KNOWN["fashion_mnist"]
+    data_set = catalog.KNOWN["fashion_mnist"]
     replaced(monkeypatch, "fashion_mnist", folders=data_set.folders[1:])
 
 
 @pytest.fixture
 def of_any_content(monkeypatch):
     """Names for small sets that are not those published."""
-    for name in known.KNOWN:
+    for name in catalog.KNOWN:
         replaced(monkeypatch, name, sizes=(), digest="", batches=())
 
 
@@ -105,9 +105,9 @@ def test_the_command_records_a_folder_and_a_grid_keeps_the_name(tmp_path, monkey
     )
     status, out, _ = ended(monkeypatch, capsys, "data", "list")
     lines = out.splitlines()
-    assert len(lines) == 2 * (1 + len(known.KNOWN))
+    assert len(lines) == 2 * (1 + len(catalog.KNOWN))
     assert lines[0] == "mnist: MNIST: 70,000 handwritten digits, 28 × 28, ten classes"
-    assert [line.strip() for line in lines[1::2]].count("not found") == len(known.KNOWN) - 1
+    assert [line.strip() for line in lines[1::2]].count("not found") == len(catalog.KNOWN) - 1
     assert f"    {raw}" in lines
     text = "dataset = 'kmnist'\n[grid]\ninitializer = 'zeros'\n[training]\nbatch_size = 4\n"
     parsed = grid.parse(text, name="x")
@@ -139,7 +139,7 @@ def test_a_name_stands_for_the_published_files_alone(tmp_path, mnist, monkeypatc
     raw = tmp_path / "data" / "KMNIST" / "raw"
     raw.mkdir(parents=True)
     parts = mnist.train_images, mnist.train_labels, mnist.test_images, mnist.test_labels
-    for stem, array in zip(idx.IDX_STEMS, parts, strict=True):
+    for stem, array in zip(catalog.IDX_STEMS, parts, strict=True):
         sizes = (len(array), 28, 28) if array.ndim == 2 else (len(array),)
         header = bytes((0, 0, 8, len(sizes))) + np.array(sizes, ">u4").tobytes()
         (raw / stem).write_bytes(header + array.tobytes())
@@ -147,11 +147,11 @@ def test_a_name_stands_for_the_published_files_alone(tmp_path, mnist, monkeypatc
     line = f"kmnist: the files in {raw} are those of mnist; for these files: dataset = {{ idx = '{raw}' }}; for those"
     assert (status, line in errors, known.records()) == (2, True, {})
     assert line in refusal("kmnist")  # where torchvision puts it
-    (raw / idx.IDX_STEMS[3]).write_bytes(header + bytes(mnist.test_labels[::-1]))
+    (raw / catalog.IDX_STEMS[3]).write_bytes(header + bytes(mnist.test_labels[::-1]))
     assert datasets.find("kmnist").known_as == "kmnist"  # of plain files the sizes are compared
     packed = gzip.compress(header + bytes(mnist.test_labels[::-1]), 0)
-    (raw / idx.IDX_STEMS[3]).unlink()
-    (raw / f"{idx.IDX_STEMS[3]}.gz").write_bytes(packed)
+    (raw / catalog.IDX_STEMS[3]).unlink()
+    (raw / f"{catalog.IDX_STEMS[3]}.gz").write_bytes(packed)
     md5 = f"MD5 {hashlib.md5(packed).hexdigest()}; expected: 7320c461ea6c1c855c0b718fb2a4b134"
     assert md5 in refusal("kmnist")
     known.record("fashion_mnist", raw)
@@ -168,8 +168,8 @@ def test_a_name_stands_for_the_published_files_alone(tmp_path, mnist, monkeypatc
 
 def test_of_records_at_the_same_time_none_is_lost(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: known.record(name, tmp_path / name), known.KNOWN))
-    assert known.records() == {name: str(tmp_path / name) for name in known.KNOWN}
+        list(pool.map(lambda name: known.record(name, tmp_path / name), catalog.KNOWN))
+    assert known.records() == {name: str(tmp_path / name) for name in catalog.KNOWN}
 
 
 @pytest.mark.usefixtures("of_any_content")
@@ -442,7 +442,7 @@ def test_a_failed_download_is_a_line_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_urls_and_checksums_are_those_of_torchvision():
     """Copied from torchvision/datasets/mnist.py and cifar.py."""
-    sums = {name: [md5 for _, md5 in data_set.urls] for name, data_set in known.KNOWN.items()}
+    sums = {name: [md5 for _, md5 in data_set.urls] for name, data_set in catalog.KNOWN.items()}
     assert sums["fashion_mnist"][0] == "8d4fb7e6c68d591d4c3dfef9ec88bf0d"
     assert sums["kmnist"][3] == "7320c461ea6c1c855c0b718fb2a4b134"
     assert all(sums[f"emnist_{split}"] == ["58c8d27c78d21e728a6bc7b3cc06412e"] for split in idx.EMNIST_SPLITS)
