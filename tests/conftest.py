@@ -14,6 +14,7 @@ os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported, which rea
 
 import hypothesis
 import pytest
+import torch
 import watch
 from plugin_code import small_grid
 
@@ -33,6 +34,14 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none."""
+    of_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if of_gpu and not torch.cuda.is_available():
+        for item in of_gpu:
+            item.add_marker(pytest.mark.skip(reason="no GPU that PyTorch can use"))
 
 
 @pytest.fixture(scope="session", autouse=True)

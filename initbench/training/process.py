@@ -16,5 +16,6 @@ def prepare_process() -> None:
     torch.set_default_device(None)
     torch.set_grad_enabled(True)
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False  # of convolutions on a GPU: PyTorch's default rounds them to TF32
     torch.set_deterministic_debug_mode("default")  # `use_deterministic_algorithms` imports a compiler, for 1.4 s
     np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")

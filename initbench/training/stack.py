@@ -5,6 +5,7 @@ A stack's cells share their data, order, shapes, optimizer and precision: see `i
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -140,7 +141,7 @@ class Steps:
     def _take_recorded(self) -> None:
         """Take a step by the recorded graph; the very first steps are not recorded, as CUDA graphs require."""
         if self._graph is None and self._done < STEPS_BEFORE_RECORDING:
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream = _recording_stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 self.counted_step()
@@ -148,7 +149,7 @@ class Steps:
             return
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            with torch.cuda.graph(self._graph, stream=_recording_stream()):
                 self.counted_step()
         self._graph.replay()
 
@@ -174,6 +175,12 @@ class Steps:
         """The weights of all layers, the last losses, and an evaluation, each `[cells, …]`."""
         evaluated = self.network.evaluate(self._data.validation[:2])
         return [array[: len(self._cells)] for array in (*self.network.weights, self.losses[self._done - 1], *evaluated)]
+
+
+@cache
+def _recording_stream() -> "torch.cuda.Stream":
+    """Return the stream on which steps are recorded: the libraries keep workspaces for each stream."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call, no-any-return]
 
 
 def bits_hold(cells: Sequence[Cell], data: Data) -> bool:

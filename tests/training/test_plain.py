@@ -353,7 +353,7 @@ def test_the_data_are_the_bytes_of_the_file_without_a_copy(small):
     np.testing.assert_array_equal(labels, small.train_labels[small.validation_size :][rows])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["own_relu", "Drawn"])
 def test_on_a_gpu_a_cell_trains_to_the_same_numbers_each_time(small, name):
     cell, data = make_cell(activation=own(name), hidden="24-16", epochs=2), PlainData(small, "cuda")

@@ -265,7 +265,7 @@ def test_the_step_that_a_gpu_records_has_the_rate_of_its_step(small, optimizer):
         np.testing.assert_allclose(counted.losses.numpy(), steps.losses.numpy(), rtol=1e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+@pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_on_a_gpu_rates_of_every_step_are_the_plain_loops(small, optimizer):
     rate = RATES.get(optimizer, 0.05)

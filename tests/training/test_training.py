@@ -340,10 +340,7 @@ def test_where_memory_is_too_small_a_stack_is_halved_and_nothing_else_changes(mo
         worker._in_available_memory(lambda cells: work([0] * 4), [1])
 
 
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
-
-
-@gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("hidden", ["", "32", "24-16"])
 def test_on_a_gpu_losses_are_the_plain_trainers(small, optimizer, hidden):
