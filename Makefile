@@ -17,7 +17,7 @@ QUICK = ^samplers\.Distributions\.time_.*, 1\)$$
 FACTOR = 1.3
 ASV := $(BIN)/asv
 
-.PHONY: help demo test test-all soak lint types bench bench-quick bench-all bench-local performance scaling docs clean
+.PHONY: help demo test test-all soak lint types bench bench-quick bench-all bench-local performance gpu gpu-wheels scaling docs clean
 
 help:
 	@echo "make demo         install, run the article's experiment, write its report (a minute after the installation)"
@@ -31,6 +31,8 @@ help:
 	@echo "make bench-all    asv: all benchmarks on this commit; results in results/asv, pages in results/asv-html"
 	@echo "make bench-local  time the hot paths, and compare with the previous time"
 	@echo "make performance  compare initbench with PyTorch and JAX (twenty minutes on an idle machine)"
+	@echo "make gpu          check the GPU path: its tests, its results beside the CPU's, its speed (at most eight minutes)"
+	@echo "make gpu-wheels   fetch the requirements of make gpu, without torch, for machines without a network"
 	@echo "make scaling      simulate training on a Dask cluster of 1,000 workers (five minutes)"
 	@echo "make docs         regenerate the pages of docs/, examples/ and, after make demo, results/example-keepcoding"
 	@echo "make clean        remove the environment and the caches"
@@ -94,6 +96,27 @@ bench-local: $(DEV)
 
 performance: $(PEERS)
 	$(BIN)/python -m benchmarks.peers --json results/peers.json
+
+# make gpu takes PYTHON's own torch, with CUDA, and needs no network: make gpu-wheels has fetched the rest.
+WHEELS := wheels
+GPU := .venv-gpu
+GPU_PYTHON_VERSION ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+gpu-wheels:
+	$(PYTHON) -m pip download --disable-pip-version-check --no-deps --only-binary :all: --dest $(WHEELS) \
+		--python-version $(GPU_PYTHON_VERSION) --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
+		--platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform any \
+		-c constraints.txt -r benchmarks/gpu_requirements.txt
+	@du -sh $(WHEELS)
+
+gpu:
+	$(PYTHON) -c 'import torch; print("torch", torch.__version__)'
+	$(PYTHON) -m venv --system-site-packages $(GPU)
+	echo "import site; site.addsitedir('$$($(PYTHON) -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))')')" \
+		> $$($(GPU)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch_of_python.pth
+	$(GPU)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-index --find-links $(WHEELS) \
+		-r benchmarks/gpu_requirements.txt
+	$(GPU)/bin/python -m benchmarks.gpu $(GPU_OPTIONS)
 
 scaling: $(DEV)
 	$(BIN)/python -m benchmarks.cluster --workers 1000 --processes 2 --cells 100000 --width 20 --seconds 20

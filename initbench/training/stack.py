@@ -180,7 +180,7 @@ class Steps:
 @cache
 def _recording_stream() -> "torch.cuda.Stream":
     """Return the stream on which steps are recorded: the libraries keep workspaces for each stream."""
-    return torch.cuda.Stream()  # type: ignore[no-untyped-call, no-any-return]
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 def bits_hold(cells: Sequence[Cell], data: Data) -> bool:
