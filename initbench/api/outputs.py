@@ -4,6 +4,7 @@ import io
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from initbench.api import unchanged
 from initbench.errors import UserError, nearest, printable, shown
-from initbench.reporting.layout import laid_out, layout_of
+from initbench.reporting import drawers
+from initbench.reporting.layout import layout_of
 from initbench.results import store
 from initbench.results.experiment import Experiment
 from initbench.spec import presets
@@ -42,7 +44,11 @@ class Report:
 
 def report(experiment: Experiment) -> Report:
     """Write the report of an experiment to its folder, unless it is there already, made from the same."""
-    return update_report(experiment, *experiment.read())
+    with ExitStack() as stack:
+        drawer = None
+        if not unchanged.is_recorded(experiment.folder / PAGE):
+            drawer = stack.enter_context(drawers.started())  # they import while this process reads and computes
+        return update_report(experiment, *experiment.read(), drawer=drawer)
 
 
 def update_report(
@@ -50,13 +56,14 @@ def update_report(
     frame: "pd.DataFrame",
     environments: Iterable[Mapping[str, str]],
     evidence: "Evidence | None" = None,
+    drawer: "drawers.Drawer | None" = None,
 ) -> Report:
-    """As `report`, of what `Experiment.read` returned."""
+    """As `report`, of what `Experiment.read` returned; `drawer` draws its figures: see `reporting.drawers.started`."""
     path = experiment.folder / PAGE
     timings = store.read_timings(experiment.folder, experiment.notes)
     is_current = unchanged.is_current(path, unchanged.inputs(experiment, timings))
     if not is_current:
-        write_report(experiment, frame, environments, evidence)
+        write_report(experiment, frame, environments, evidence, drawer)
     return Report(path, frame["cell"].nunique(), is_current)
 
 
@@ -79,18 +86,25 @@ def write_report(
     frame: "pd.DataFrame",
     environments: Iterable[Mapping[str, str]],
     evidence: "Evidence | None" = None,
+    drawer: "drawers.Drawer | None" = None,
 ) -> Path:
     """Write the report of what `Experiment.read` returned to the experiment's folder; returns its path.
 
-    `evidence` holds tables that are derived already; by default they are derived from `frame`.
+    `evidence` holds tables that are derived already; by default they are derived from `frame`. `drawer` draws the
+    figures, by default this process, or if it has not imported matplotlib, processes of their own.
     """
+    if drawer is None:
+        with drawers.started() as processes:
+            return write_report(experiment, frame, environments, evidence, processes)
     from initbench.reporting.page import render
 
     timings = store.read_timings(experiment.folder, experiment.notes)
     rounds, seen = experiment.rounds, experiment.seeds_seen
     evidence = evidence or evidence_of(experiment, frame)
     command = _run_command(experiment)
-    page = render(frame, experiment.grid, environments, command, timings, evidence, seen, rounds, experiment.plugins)
+    page = render(
+        frame, experiment.grid, environments, command, timings, evidence, seen, rounds, experiment.plugins, drawer
+    )
     path, content = experiment.folder / PAGE, page.encode()
     files.write_file(path, content)
     unchanged.record(path, unchanged.inputs(experiment, timings), content)
@@ -133,8 +147,8 @@ def write_figures(
     layout = layout_of(style, width)
     folder = Path(into) if into else store.own_folder(experiment.folder, "figures")
     frame = _trained(experiment, "draw")
-    from initbench.reporting.figures import Palette, save, undrawable
     from initbench.reporting.gallery import named_gallery
+    from initbench.reporting.palette import Palette
 
     evidence = trained_evidence(experiment, frame)
     if len(evidence.shown) < len(evidence.combinations):
@@ -145,10 +159,14 @@ def write_figures(
     contents: dict[Path, bytes] = {}
     palette = Palette.of(evidence.initializers)
     missing_glyphs: set[str] = set()
-    with laid_out(layout):
-        for name, figure in named_gallery(evidence, palette):
-            contents[folder / f"{name}.{form}"] = save(figure.drawing, form, title=title)
-            missing_glyphs |= undrawable(figure.drawing)
+    with drawers.started() as drawer:
+        drawn = {
+            folder / f"{name}.{form}": drawer.submit("as_file", figure.figure, form, title, layout)
+            for name, figure in named_gallery(evidence, palette)
+        }
+        for path, collect in drawn.items():
+            contents[path], missing = collect()
+            missing_glyphs |= missing
     if not into:
         store.list_figures(experiment.folder, {path.name: content for path, content in contents.items()})
     for path, content in contents.items():

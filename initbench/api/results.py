@@ -123,13 +123,15 @@ class Result:
         Raises UserError with the allowed names if there is no such figure, or if no cell is trained.
         """
         outputs.refuse_empty(self.frame, self._experiment, "draw")
-        from initbench.reporting.figures import Palette, titled
+        from initbench.reporting.figures import titled
         from initbench.reporting.gallery import named_gallery
+        from initbench.reporting.palette import Palette
 
         names = []
         for own_name, figure in named_gallery(self._evidence, Palette.of(self._evidence.initializers)):
             if name in (None, own_name):
-                return Figure(own_name, figure.drawing.alternative, titled(figure.drawing))
+                drawing = figure.figure.draw()
+                return Figure(own_name, drawing.alternative, titled(drawing))
             names.append(own_name)
         raise UserError(
             f"figure = {shown(name)} is not allowed; allowed: {', '.join(names)}{nearest(str(name), names)}"

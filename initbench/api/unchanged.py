@@ -71,6 +71,11 @@ def is_current(path: Path, made_from: str) -> bool:
     return False
 
 
+def is_recorded(path: Path) -> bool:
+    """Return whether a report was written here and something is there, so that it may be current."""
+    return _address(path) in _records() and files.is_regular(path)
+
+
 def _records() -> dict[str, object]:
     """Return the digest of each report that was written, by its path, the newest last."""
     with contextlib.suppress(OSError, ValueError):

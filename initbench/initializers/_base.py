@@ -1,5 +1,6 @@
 """The basis of all schemes: the registry, shapes and fans, the noise, and the distributions of independent weights."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -218,6 +219,10 @@ class Normal:
         return stats.norm(self.mean, self.std)
 
 
+# The nearest bounds on both sides of the mean for which `TruncatedNormal.moments` has its formulas.
+MIN_BOUND = 0.1
+
+
 @dataclass(frozen=True)
 class TruncatedNormal:
     """Normal of this std before truncation, between two bounds in stds from the mean."""
@@ -241,6 +246,25 @@ class TruncatedNormal:
         below, above = ndtr(lower), ndtr(upper)
         z = np.clip(ndtri(below + (above - below) * standard_uniform(shape, seed)), lower, upper)
         return rounded(self.mean + self.std * z, dtype)
+
+    def moments(self) -> tuple[float, float]:
+        """Return mean and variance.
+
+        With the bounds a and b, φ and Φ of the standard normal and Z = Φ(b) − Φ(a), they are μ + σ (φ(a) − φ(b)) / Z
+        and σ² (1 + (a φ(a) − b φ(b)) / Z − ((φ(a) − φ(b)) / Z)²): Johnson, Kotz & Balakrishnan, Continuous univariate
+        distributions, volume 1 (1994), section 10.1.
+        """
+        a, b = self.lower, self.upper
+        if not a <= -MIN_BOUND < MIN_BOUND <= b:  # where these differences round too much; importing it takes a second
+            mean, variance = self.frozen().stats("mv")
+            return float(mean), float(variance)
+        from scipy.special import ndtr
+
+        below, above = (math.exp(-z * z / 2) / math.sqrt(2 * math.pi) for z in (a, b))
+        total = float(ndtr(b) - ndtr(a))
+        shift = (below - above) / total
+        ends = sum(z * density for z, density in ((a, below), (-b, above)) if math.isfinite(z))
+        return self.mean + self.std * shift, self.std**2 * (1 + ends / total - shift**2)
 
     def frozen(self) -> "rv_frozen":
         """Return it as a distribution of `scipy.stats`."""

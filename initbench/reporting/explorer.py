@@ -33,7 +33,7 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
         {
             "combination": int(combination[i]),
             "begins": i > 0 and combination[i] != combination[i - 1],
-            "mark": names.MARKS[row["standing"]],
+            "mark": numbers.MARKS[row["standing"]],
             "title": evidence.combinations[combination[i]][0],
             "initializer": row["initializer"],
             "standing": row["standing"],

@@ -2,24 +2,23 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from initbench import stats
-from initbench.reporting import figures, names, numbers, predictors, signal
+from initbench.reporting import names, numbers, predictors, signal
+from initbench.reporting.drawers import Undrawn, undrawn
 from initbench.reporting.evidence import Evidence
-from initbench.reporting.figures import Drawing, Palette
-from initbench.reporting.layout import PAGE, PHONE, laid_out, layout
 from initbench.reporting.limits import (
-    MAX_NARROW_FIGURE,
     MAX_OVERVIEW_COLUMNS,
     MAX_OVERVIEW_INITIALIZERS,
     MAX_STATISTICS_MAPS,
     MAX_THRESHOLDS,
 )
+from initbench.reporting.palette import Palette
 
 
 @dataclass(frozen=True)
@@ -27,35 +26,35 @@ class ReportFigure:
     """A figure in a section of the report.
 
     `combination` is the index of the combination that it shows, if of one, and `also` those of others that look the
-    same; `narrow` is the same figure for a phone, if it is wider.
+    same. With `phone` it is drawn a second time if a phone has no room for it.
     """
 
     section: str
     name: str
-    drawing: Drawing
+    figure: Undrawn
     combination: int | None = None
-    narrow: Drawing | None = None
     also: tuple[int, ...] = ()
+    phone: bool = False
 
 
 def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
     """Yield the figures, in the order of the page."""
     if evidence.first is not evidence or len(evidence.combinations) > 1:  # else it is the only figure of accuracies
-        yield _map("overview", "overview", lambda: overview(evidence.first, palette))
+        yield ReportFigure("overview", "overview", overview(evidence.first, palette), phone=True)
     yield from _signal(evidence, palette)
     for i, (title, rows) in enumerate(evidence.shown):
-        drawing = figures.accuracy_by_initializer(evidence.runs_of(rows), rows, palette, title)
-        yield ReportFigure("accuracy", title, drawing, i)
+        figure = undrawn("accuracy_by_initializer", evidence.runs_of(rows), rows, palette, title)
+        yield ReportFigure("accuracy", title, figure, i)
     for i, (title, rows) in enumerate(evidence.shown):
         if rows["difference"].notna().any():
-            drawing = figures.differences(evidence.runs_of(rows), rows, palette, title)
-            yield ReportFigure("differences", title, drawing, i)
+            figure = undrawn("differences", evidence.runs_of(rows), rows, palette, title)
+            yield ReportFigure("differences", title, figure, i)
     for i, (title, rows) in enumerate(evidence.shown):
         runs = evidence.runs_of(rows, evidence.frame)
         validated = stats.scored(runs, "validation_accuracy", evidence.chance)
         loss = stats.curves(runs, ["initializer"], "train_loss")
         accuracy = stats.curves(runs.assign(validation_accuracy=validated), ["initializer"], "validation_accuracy")
-        yield ReportFigure("curves", title, figures.learning_curve(loss, accuracy, palette, title), i)
+        yield ReportFigure("curves", title, undrawn("learning_curve", loss, accuracy, palette, title), i)
     yield from _speed(evidence)
     yield from _rates(evidence, palette)
     yield from _across(evidence, palette)
@@ -72,19 +71,10 @@ def named_gallery(evidence: Evidence, palette: Palette) -> Iterator[tuple[str, R
         yield name, figure
 
 
-def _map(section: str, name: str, draw: Callable[[], Drawing]) -> ReportFigure:
-    """A figure of the page, drawn a second time if a phone has no room for it."""
-    drawing = draw()
-    if layout() is not PAGE or drawing.size[0] <= MAX_NARROW_FIGURE:
-        return ReportFigure(section, name, drawing)
-    with laid_out(PHONE):
-        return ReportFigure(section, name, drawing, narrow=draw())
-
-
 def slug(shown: ReportFigure) -> str:
     """Return a file's name for a figure.
 
-    >>> slug(ReportFigure("accuracy", "tanh, learning rate 0.1", None))
+    >>> slug(ReportFigure("accuracy", "tanh, learning rate 0.1", undrawn("accuracy")))
     'accuracy-tanh-learning-rate-0.1'
     """
     parts = dict.fromkeys([shown.section, shown.name]) if shown.name else [shown.section]
@@ -121,11 +111,11 @@ def _by_combination(combinations: list[tuple[str, pd.DataFrame]], column: str, i
     return pd.DataFrame(table).reindex(initializers)
 
 
-def overview(evidence: Evidence, palette: Palette) -> Drawing:
+def overview(evidence: Evidence, palette: Palette) -> Undrawn:
     """Points behind the best of each combination; of a single combination, its accuracies."""
     if len(evidence.combinations) == 1:
         title, rows = evidence.combinations[0]
-        return figures.accuracy_by_initializer(evidence.last, rows, palette, title)
+        return undrawn("accuracy_by_initializer", evidence.last, rows, palette, title)
     combinations, columns = _combinations(evidence)
     order = _best_first(_by_combination(combinations, "mean_all", evidence.initializers))
     means = _by_combination(combinations, "mean_all", order)
@@ -133,7 +123,7 @@ def overview(evidence: Evidence, palette: Palette) -> Drawing:
     behind = (100 * (means.max() - means)).loc[shown]
     standing = _by_combination(combinations, "standing", shown).fillna("")
     failed, seeds = (_by_combination(combinations, column, shown) for column in ("failed", "seeds"))
-    return figures.points_behind(behind, means.loc[shown], standing, (failed / seeds).fillna(0.0), columns)
+    return undrawn("points_behind", behind, means.loc[shown], standing, (failed / seeds).fillna(0.0), columns)
 
 
 def _best_first(means: pd.DataFrame) -> list[str]:
@@ -160,26 +150,26 @@ def _signal(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
         }
         if profile["layer"].max() == 1:
             ends = signal.unsaturated_outputs(first, verdicts.iloc[0])
-            drawing = figures.pre_activations(profile, palette, title, unsaturated=ends, **settings)
+            figure = undrawn("pre_activations", profile, palette, title, unsaturated=ends, **settings)
         else:
             theory = signal.predicted(first, verdicts.iloc[0], profile)
-            drawing = figures.signal_by_layer(profile, palette, title, theory=theory, **settings)
-        yield _of_combinations(evidence, "signal", title, drawing, alike)
+            figure = undrawn("signal_by_layer", profile, palette, title, theory=theory, **settings)
+        yield _of_combinations(evidence, "signal", title, figure, alike)
     for alike in _alike(shown, signal.statistics)[:MAX_STATISTICS_MAPS]:
         _, _, profile = alike[0]
         title = _common_title(first.combination, [rows for _, rows, _ in alike])
         table = signal.statistics(profile)
         if table.size:
-            drawing = figures.statistics_map(table, signal.SHARES, title)
-            yield _of_combinations(evidence, "statistics", title, drawing, alike)
+            figure = undrawn("statistics_map", table, signal.SHARES, title)
+            yield _of_combinations(evidence, "statistics", title, figure, alike)
     if not (best := predictors.best_first(evidence.predictors, "accuracy")).empty:
         row = best.iloc[0]
         name, label = row["predictor"], predictors.label(row)
         points = predictors.points(evidence, name, row["position"])
         title = "The best predictor" if row["significant"] else "The strongest, not significant"
         linear = name in predictors.MORE
-        drawing = figures.predictor(points, palette, label, title, share="share" in name, linear=linear)
-        yield ReportFigure("predictor", "", drawing)
+        figure = undrawn("predictor", points, palette, label, title, share="share" in name, linear=linear)
+        yield ReportFigure("predictor", "", figure)
 
 
 def _alike(
@@ -211,14 +201,14 @@ def _of_combinations(
     evidence: Evidence,
     section: str,
     title: str,
-    drawing: Drawing,
+    figure: Undrawn,
     combinations: Sequence[tuple[int, pd.DataFrame, pd.DataFrame]],
 ) -> ReportFigure:
     """A figure of combinations; those at each initializer's own best rate are shown whichever rate is picked."""
     if evidence.first is not evidence:
-        return ReportFigure(section, title, drawing)
+        return ReportFigure(section, title, figure)
     first, *others = (i for i, _, _ in combinations)
-    return ReportFigure(section, title, drawing, first, also=tuple(others))
+    return ReportFigure(section, title, figure, first, also=tuple(others))
 
 
 def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
@@ -238,11 +228,8 @@ def _speed(evidence: Evidence) -> Iterator[ReportFigure]:
         )
         if never := [str(name) for name in every.index.difference(values.index, sort=False)]:
             description += f", as everywhere with {numbers.listed(never)}"
-        yield _map(
-            "speed",
-            "",
-            lambda: replace(figures.epochs_map(values, columns, description), headings=headings, rows=cells),
-        )
+        figure = undrawn("epochs_map", values, columns, description, (headings, cells))
+        yield ReportFigure("speed", "", figure, phone=True)
 
 
 def _rates(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
@@ -255,7 +242,7 @@ def _rates(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
         table = table.assign(all_low=answered.fillna(table["all_low"]))
         for rows in stats.by_combination(table, evidence.combination_without_rate)[: len(evidence.shown)]:
             title = names.title(evidence.combination_without_rate, rows.iloc[0])
-            yield ReportFigure("rates", title, figures.sensitivity(rows, palette, title))
+            yield ReportFigure("rates", title, undrawn("sensitivity", rows, palette, title))
 
 
 def _across(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
@@ -264,23 +251,23 @@ def _across(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
         return
     scores = evidence.scores
     ranks, pairs = evidence.ranks, evidence.rank_pairs
-    yield ReportFigure("across", "ranks", figures.rank_diagram(ranks, groups(ranks, pairs), palette, combinations))
+    yield ReportFigure("across", "ranks", undrawn("rank_diagram", ranks, groups(ranks, pairs), palette, combinations))
     order = list(ranks["initializer"])
     means = stats.interquartile_means(scores).set_index("initializer").loc[order].reset_index()
     yield ReportFigure(
         "across",
         "interquartile means",
-        figures.intervals(means, "mean", palette, "Interquartile mean of test accuracy", "Interquartile mean"),
+        undrawn("intervals", means, "mean", palette, "Interquartile mean of test accuracy", "Interquartile mean"),
     )
     pooled = np.concatenate([values for accuracies in scores.values() for values in accuracies])
     table = stats.profiles(scores, np.unique(np.linspace(pooled.min(), pooled.max(), MAX_THRESHOLDS)))
-    yield ReportFigure("across", "profiles", figures.profile(table, palette))
+    yield ReportFigure("across", "profiles", undrawn("profile", table, palette))
     reference = order[0]
     probabilities = stats.improvement(scores, reference).set_index("initializer").loc[order[1:]].reset_index()
     title = f"Probability of improvement over {reference}"
     label = "Probability that a run has a higher accuracy"
     yield ReportFigure(
-        "across", "improvement", figures.intervals(probabilities, "probability", palette, title, label, 0.5)
+        "across", "improvement", undrawn("intervals", probabilities, "probability", palette, title, label, 0.5)
     )
 
 

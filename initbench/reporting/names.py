@@ -64,10 +64,6 @@ OFF = {
 }
 AUGMENTATIONS = {"crop": "shifts", "flip": "flips", "crop_flip": "shifts and flips"}
 
-# What stands beside the name or the number of an initializer that is among the best: the second, if its mean is more
-# than a point below the leader's.
-MARKS = {"best": "•", "open": "◦", "": ""}
-
 
 def shorten_functions(frame: "pd.DataFrame", digits: int = SHOWN_DIGITS) -> "pd.DataFrame":
     """Return the table with short names of initializers and short digests of own functions."""

@@ -8,6 +8,7 @@ from initbench.reporting import answers, figures, limits, narrative
 from initbench.reporting.cautions import added_seeds, cautions
 from initbench.reporting.evidence import Evidence
 from initbench.reporting.gallery import overview
+from initbench.reporting.palette import Palette
 from initbench.reporting.templates import fill
 from initbench.results.experiment import Experiment
 
@@ -49,8 +50,8 @@ def html(experiment: Experiment, evidence: Evidence | None) -> str:
     if evidence is None:
         return fill("notebook.html", folder=str(experiment.folder), empty=EMPTY, key="empty")
     first = evidence.first
-    palette = figures.Palette.of(evidence.initializers)
-    drawing = overview(first, palette)
+    palette = Palette.of(evidence.initializers)
+    drawing = overview(first, palette).draw()
     light, dark = palette.variables
     # Ids and the style are of this content alone, so that several results stand on one page.
     key = hashlib.sha256("".join([light, drawing.alternative, drawing.title]).encode()).hexdigest()[:8]

@@ -10,6 +10,10 @@ import pandas as pd
 
 from initbench.reporting.limits import MAX_HALF_WIDTH, MAX_SHOWN_SEEDS, MAX_TICK_DECIMALS, MAX_TICK_LETTERS
 
+# What stands beside the name or the number of an initializer that is among the best: the second, if its mean is more
+# than a point below the leader's.
+MARKS = {"best": "•", "open": "◦", "": ""}
+
 
 def percent(value: float, digits: int = 1) -> str:
     """A fraction as a percentage.

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,6 @@ from initbench.reporting import (
     advantages,
     answers,
     explorer,
-    figures,
     limits,
     names,
     narrative,
@@ -26,9 +25,11 @@ from initbench.reporting import (
     verdict,
 )
 from initbench.reporting.cautions import added_seeds, cautions
+from initbench.reporting.drawers import Drawer, PageFigure
 from initbench.reporting.evidence import RATE, Evidence
 from initbench.reporting.gallery import ReportFigure, gallery
 from initbench.reporting.methods import SOFTWARE, methods
+from initbench.reporting.palette import Palette
 from initbench.reporting.templates import asset, fill
 from initbench.results.plugin_file import StoredPlugin
 from initbench.results.rounds import Rounds
@@ -55,6 +56,7 @@ def render(
     seeds_seen: Sequence[int] = (),
     rounds: Rounds | None = None,
     plugins: Mapping[str, StoredPlugin] | None = None,
+    drawer: Drawer | None = None,
 ) -> str:
     """Return the report of an experiment as one HTML page.
 
@@ -78,6 +80,8 @@ def render(
         The state of the grid's rule for its seeds, if it has one.
     plugins
         The plugins whose functions were trained, by digest, the newest last.
+    drawer
+        What draws the figures, by default this process.
     """
     environments = list(environments)
     values: dict[str, Any] = {
@@ -96,10 +100,11 @@ def render(
     }
     if not frame.empty:
         evidence = evidence or Evidence.of(frame, grid, plugins)
+        palette = Palette.of(evidence.initializers)
+        drawn = _drawn(evidence, palette, drawer or Drawer())  # in other processes, while this one goes on
         values |= _answer(evidence, command, values["expected"], seeds_seen)
         values |= (
-            _figures(evidence)
-            | _signal(evidence, command, any("training version" in environment for environment in environments))
+            _signal(evidence, command, any("training version" in environment for environment in environments))
             | _table(evidence, frame)
             | _certainty(evidence, rounds)
             | _method(evidence)
@@ -109,7 +114,9 @@ def render(
             "initialization": narrative.initialization(timings, grid.axes["initializer"]),
             "methods": methods(evidence, environments, seeds_seen),
             "script": Markup(asset("script.js")),
+            "colours": palette.style,
         }
+        values |= _figures(drawn)
     return fill("page.html", **values)
 
 
@@ -334,12 +341,19 @@ def _method(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _figures(evidence: Evidence) -> dict[str, Any]:
+def _drawn(evidence: Evidence, palette: Palette, drawer: Drawer) -> list[tuple[ReportFigure, Callable[[], Any]]]:
+    """Return the figures, each with a function that returns it as `figures.for_page` draws it."""
+    return [
+        (shown, drawer.submit("for_page", shown.figure, palette, number, shown.phone))
+        for number, shown in enumerate(gallery(evidence, palette))
+    ]
+
+
+def _figures(drawn: Iterable[tuple[ReportFigure, Callable[[], Any]]]) -> dict[str, Any]:
     """Return the figures by section, and those of a combination that stand side by side."""
-    palette = figures.Palette.of(evidence.initializers)
     sections: dict[str, list[dict[str, Any]]] = {}
-    for number, shown in enumerate(gallery(evidence, palette)):
-        sections.setdefault(shown.section, []).append(_figure(shown, palette, number))
+    for shown, collect in drawn:
+        sections.setdefault(shown.section, []).append(_figure(shown, collect()))
     decisive = sections.get("overview") or sections.get("accuracy", [])
     side_by_side: dict[int, list[dict[str, Any]]] = {}
     for figure in (*sections.get("accuracy", []), *sections.get("differences", [])):
@@ -350,23 +364,21 @@ def _figures(evidence: Evidence) -> dict[str, Any]:
         "decisive": decisive,
         "stacked": any(figure["stacked"] for figure in decisive),
         "side_by_side": list(side_by_side.values()),
-        "colours": palette.style,
     }
 
 
-def _figure(shown: ReportFigure, palette: figures.Palette, number: int) -> dict[str, Any]:
-    drawing = shown.drawing
+def _figure(shown: ReportFigure, figure: PageFigure) -> dict[str, Any]:
     return {
-        "svg": Markup(figures.inline(drawing, palette, f"f{number}-")),
-        "narrow": Markup(figures.inline(shown.narrow, palette, f"n{number}-")) if shown.narrow else "",
-        "title": drawing.title,
+        "svg": Markup(figure.svg),
+        "narrow": Markup(figure.narrow),
+        "title": figure.title,
         "combination": shown.combination,
         "combinations": " ".join(map(str, (shown.combination, *shown.also))),
         "name": " ".join(dict.fromkeys(filter(None, (shown.section, shown.name)))),
-        "wide": drawing.size[0] > limits.MAX_NARROW_FIGURE,
-        "stacked": drawing.size[0] > limits.MAX_FIRST_FIGURE,
-        "headings": drawing.headings,
-        "rows": drawing.rows,
+        "wide": figure.size[0] > limits.MAX_NARROW_FIGURE,
+        "stacked": figure.size[0] > limits.MAX_FIRST_FIGURE,
+        "headings": figure.headings,
+        "rows": figure.rows,
     }
 
 

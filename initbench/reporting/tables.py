@@ -206,7 +206,7 @@ def _mean(row: Any, metric: str, runs: str = "all") -> Cell:
         below = above
     if runs != "all":
         return Cell(text, above, below, is_mean=True)
-    marks = names.MARKS["open"] * (row["standing"] == "open") + "†" * bool(numbers.flag(row))
+    marks = numbers.MARKS["open"] * (row["standing"] == "open") + "†" * bool(numbers.flag(row))
     return Cell(text, above, below, marks, row["standing"] == "best", is_mean=True)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from initbench.reporting import numbers
 from initbench.reporting.answers import answers, warnings
 from initbench.reporting.evidence import Evidence
-from initbench.reporting.names import MARKS
 from initbench.reporting.narrative import shortened
+from initbench.reporting.numbers import MARKS
 
 
 def summary_table(evidence: Evidence, command: Sequence[str] = ()) -> None:

@@ -77,7 +77,8 @@ def signal_predictors(
     - `initializers`, `configurations`, `combinations`, `cells`: their numbers.
     - `left_out`: number of cells whose scalar is infinite or NaN. They are not in the correlation.
 
-    `scalars` is `signal_scalars` of the signal, which is computed here by default. They are compared to six digits: they are computed in float32.
+    `scalars` is `signal_scalars` of the signal, which is computed here by default. They are compared to six digits:
+    they are computed in float32.
 
     Assumes independent initializers, exchangeable where nothing is associated; seeds and combinations may depend on
     each other in any way. It describes an association, and not a cause: initializers that differ in scale differ in

@@ -46,6 +46,11 @@ def start(*arguments: str, variables: Mapping[str, str] | None = None, **options
     )
 
 
+def fork() -> bool:
+    """Fork this process, which must be a child of one thread; returns whether this is the new process. On Linux only."""
+    return os.fork() == 0
+
+
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the user's environment without what could change a child's code or bits, and with `variables`."""
     inherited = {

@@ -197,9 +197,7 @@ def _single_moments(
     if isinstance(single, Uniform):
         return (single.low + single.high) / 2, (single.high - single.low) ** 2 / 12
     if isinstance(single, TruncatedNormal):
-        mean, variance = single.frozen().stats("mv")
-        centre = single.mean if single.lower == -single.upper else float(mean)  # free of rounding
-        return centre, float(variance)
+        return single.moments()
     # A small array shows whether all are equal: schemes without a distribution have no other scale.
     values = INITIALIZERS.call(scheme, (3, 5)[-len(shape) :], **supplied, seed=0, dtype=np.float64)
     return None if np.ptp(values) else (float(values.flat[0]), 0.0)

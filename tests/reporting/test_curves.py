@@ -12,9 +12,10 @@ from pictures import Picture
 from initbench.reporting import figures
 from initbench.reporting.figures.curves import view
 from initbench.reporting.figures.direct import apart, named
-from initbench.reporting.figures.style import DARK, LIGHT, SOFT, luminance
+from initbench.reporting.figures.style import SOFT, luminance
 from initbench.reporting.layout import laid_out, layout_of
 from initbench.reporting.limits import MAX_NAMED_BEST, MAX_NAMED_CURVES
+from initbench.reporting.palette import DARK, LIGHT
 
 
 def curves(ends, epochs=4, start=0.1, half=0.002):

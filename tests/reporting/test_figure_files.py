@@ -63,7 +63,7 @@ def drawn(evidence):
     """The first figure of each section."""
     shown = {}
     for figure in gallery(evidence, figures.Palette.of(evidence.initializers)):
-        shown.setdefault((figure.section, figure.name if figure.section == "across" else ""), figure.drawing)
+        shown.setdefault((figure.section, figure.name if figure.section == "across" else ""), figure.figure.draw())
     return shown.items()
 
 

@@ -33,7 +33,7 @@ def overview(frame, text=GRID):
     evidence = Evidence.of(frame.assign(validation_loss=1.0, test_loss=1.0), grid.parse(text))
     figure = next(iter(gallery(evidence, figures.Palette.of(evidence.initializers))))
     assert figure.section == "overview"
-    return evidence, figure.drawing
+    return evidence, figure.figure.draw()
 
 
 def cells(drawing, rows, columns):

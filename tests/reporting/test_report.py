@@ -554,7 +554,7 @@ def test_an_interval_is_the_same_in_the_answer_the_table_and_the_figures():
     assert " +" in shown  # its lower end is further away, as it was selected from three initializers at two rates
     assert shown in narrative.verdict(evidence.first.verdicts)
     palette = figures.Palette.of(evidence.initializers)
-    drawn = {figure.section: figure.drawing for figure in gallery(evidence, palette) if figure.section == "rates"}
+    drawn = {figure.section: figure.figure.draw() for figure in gallery(evidence, palette) if figure.section == "rates"}
     (row,) = [row for row in drawn["rates"].rows if row[0] == leader["initializer"]]
     assert shown in row
     for row, (_, of_statistics) in zip(explorer.rows_of(evidence), evidence.verdicts.iterrows(), strict=True):

@@ -7,7 +7,7 @@ from frames import frame_of
 from pictures import Picture, numbers_of, shown_names
 
 from initbench import stats
-from initbench.reporting import figures, names, numbers
+from initbench.reporting import figures, numbers
 from initbench.reporting.figures import style
 from initbench.reporting.figures.forest import DOTS, two_lines
 from initbench.reporting.figures.style import INK
@@ -89,7 +89,7 @@ def test_accuracies_stand_where_the_table_says(runs):
         picture.has_marker(row["mean_all"], i)
         for accuracy in runs.loc[runs["initializer"] == name, "test_accuracy"]:
             picture.has_marker(accuracy, i + DOTS)
-        mark = names.MARKS[row["standing"]]
+        mark = numbers.MARKS[row["standing"]]
         if mark:
             assert any(t == mark and abs(y - picture.at(0, i)[1]) < 6 for t, _, y, _ in picture.texts)
     assert in_strip(picture, len(compete)) == 2

@@ -12,7 +12,7 @@ import_matplotlib()  # before any module below does
 from initbench.reporting.figures.accuracy import accuracy_by_initializer
 from initbench.reporting.figures.axes import WIDTH
 from initbench.reporting.figures.curves import learning_curve
-from initbench.reporting.figures.drawing import Drawing, inline, save, titled, undrawable
+from initbench.reporting.figures.drawing import Drawing, as_file, for_page, inline, save, titled, undrawable, warm_up
 from initbench.reporting.figures.forest import intervals
 from initbench.reporting.figures.heatmap import epochs_map, points_behind, statistics_map
 from initbench.reporting.figures.paired import changes, differences
@@ -27,7 +27,7 @@ from initbench.reporting.figures.signal import (
     predictor,
     signal_by_layer,
 )
-from initbench.reporting.figures.style import Palette
+from initbench.reporting.palette import Palette
 
 __all__ = [
     "BACKWARD",
@@ -37,9 +37,11 @@ __all__ = [
     "Drawing",
     "Palette",
     "accuracy_by_initializer",
+    "as_file",
     "changes",
     "differences",
     "epochs_map",
+    "for_page",
     "inline",
     "intervals",
     "learning_curve",
@@ -54,4 +56,5 @@ __all__ = [
     "statistics_map",
     "titled",
     "undrawable",
+    "warm_up",
 ]

@@ -15,10 +15,10 @@ from initbench.reporting.figures.forest import (
     panel_of_rows,
     zoom,
 )
-from initbench.reporting.figures.style import Palette, report_style
+from initbench.reporting.figures.style import report_style
 from initbench.reporting.limits import MAX_FIGURE_ROWS, MAX_SEEDS
-from initbench.reporting.names import MARKS
-from initbench.reporting.numbers import interval, marked, percent
+from initbench.reporting.numbers import MARKS, interval, marked, percent
+from initbench.reporting.palette import Palette
 
 
 @report_style

@@ -16,9 +16,10 @@ from initbench.reporting.figures.axes import (
 )
 from initbench.reporting.figures.direct import End, line_style, name_curves, named, panels_of_curves
 from initbench.reporting.figures.drawing import Drawing
-from initbench.reporting.figures.style import Palette, report_style
+from initbench.reporting.figures.style import report_style
 from initbench.reporting.limits import MAX_COMPETING, MAX_EPOCHS, MAX_HALF_WIDTH, MAX_NAMED_CURVES, MIN_LOG_RATIO
 from initbench.reporting.numbers import percent
+from initbench.reporting.palette import Palette
 
 
 @report_style

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.optimize import isotonic_regression
 
 from initbench.reporting.figures.axes import blank, page_width
 from initbench.reporting.figures.labels import shorten
-from initbench.reporting.figures.style import INK, SOFT, Palette
+from initbench.reporting.figures.style import INK, SOFT
 from initbench.reporting.layout import scaled
 from initbench.reporting.limits import MAX_CURVE_NAME, MAX_NAMED_BEST, MAX_NAMED_CURVES
+from initbench.reporting.palette import Palette
 
 # Of the letters of a name, in points: their size, and from one line to the next. The page's letters may be higher.
 LETTERS, LINE = 9.0, 12.0
@@ -128,6 +128,23 @@ def _spread(axes: Any, ends: Sequence[End], names: Sequence[Any], palette: Palet
         axes.plot(mark, y, marker=palette.markers[end.name], markersize=scaled(5), linestyle="none", **common)
 
 
+def _ascending(values: Any) -> Any:
+    """The ascending sequence with the least sum of squares of differences to the values, by the max-min formula.
+
+    Of the means of values i to j, entry k is the largest over i ≤ k of the least over j ≥ k: Robertson, Wright &
+    Dykstra, Order restricted statistical inference (1988), theorem 1.4.4. Importing scipy.optimize for the few names of
+    a panel takes longer than all panels.
+
+    >>> _ascending(np.array([0.0, 3.0, 1.0, 4.0])).tolist()
+    [0.0, 2.0, 2.0, 4.0]
+    """
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    i, j = np.arange(len(values))[:, None], np.arange(len(values))
+    means = np.where(j >= i, (sums[1:] - sums[:-1, None]) / np.maximum(j - i + 1, 1), np.inf)
+    least = np.minimum.accumulate(means[:, ::-1], axis=1)[:, ::-1]
+    return np.where(j >= i, least, -np.inf).max(axis=0)
+
+
 def apart(wanted: Any, distance: float, low: float, high: float) -> Any:
     """The positions closest to the wanted ones, in their order, of lines that do not touch and stay in a range.
 
@@ -147,6 +164,6 @@ def apart(wanted: Any, distance: float, low: float, high: float) -> Any:
     steps = distance * np.arange(len(wanted))
     placed = np.empty(len(wanted))
     if len(wanted):
-        moved = isotonic_regression(np.clip(wanted[order], low, high) - steps).x
+        moved = _ascending(np.clip(wanted[order], low, high) - steps)
         placed[order] = np.clip(moved, low, high - steps[-1]) + steps
     return placed

@@ -10,10 +10,13 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from initbench.reporting.drawers import PageFigure, Undrawn
 from initbench.reporting.figures import svg
 from initbench.reporting.figures.labels import wrapped
-from initbench.reporting.figures.style import FONT, GRID, GROUND, INK, SOFT, Palette, style
-from initbench.reporting.layout import scaled
+from initbench.reporting.figures.style import FONT, GRID, GROUND, INK, SOFT, style
+from initbench.reporting.layout import PAGE, PHONE, Layout, laid_out, layout, scaled
+from initbench.reporting.limits import MAX_NARROW_FIGURE
+from initbench.reporting.palette import Palette
 
 # Points of a title's letters on the page.
 TITLE = 10.0
@@ -81,6 +84,31 @@ def inline(drawing: Drawing, palette: Palette, prefix: str = "") -> str:
     colours = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)", GROUND: "var(--ground)"}
     colours |= {colour: f"var(--c{i})" for i, colour in enumerate(palette.light.values())}
     return svg.for_page(buffer.getvalue(), colours, root, prefix)
+
+
+def for_page(figure: Undrawn, palette: Palette, number: int, phone: bool) -> PageFigure:
+    """Draw the figure of this number on the page; with `phone`, a second time if a phone has no room for it."""
+    drawing, narrow = figure.draw(), ""
+    if phone and layout() is PAGE and drawing.size[0] > MAX_NARROW_FIGURE:
+        with laid_out(PHONE):
+            narrow = inline(figure.draw(), palette, f"n{number}-")
+    svg_text = inline(drawing, palette, f"f{number}-")
+    return PageFigure(svg_text, narrow, drawing.title, drawing.size, drawing.headings, drawing.rows)
+
+
+def as_file(figure: Undrawn, form: str, title: bool, wanted: Layout) -> tuple[bytes, set[str]]:
+    """Draw a figure in a layout as a file, as `save` does; returns also the characters that no font has."""
+    with laid_out(wanted):
+        drawing = figure.draw()
+        return save(drawing, form, title=title), undrawable(drawing)
+
+
+def warm_up() -> None:
+    """Draw a small figure, so that what matplotlib loads when it first draws is loaded."""
+    with style():
+        canvas = Figure(layout="constrained")
+        canvas.subplots().set(xlabel="x", title="y")
+        canvas.savefig(io.StringIO(), format="svg")
 
 
 def titled(drawing: Drawing) -> Drawing:

@@ -12,9 +12,10 @@ from matplotlib.transforms import blended_transform_factory
 from initbench.reporting.figures.axes import WIDTH, asked_width, percent_axis, reference_line, sized
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.labels import shorten, width_of, wrapped
-from initbench.reporting.figures.style import GRID, INK, Palette, report_style
+from initbench.reporting.figures.style import GRID, INK, report_style
 from initbench.reporting.limits import MAX_JOINED_SEEDS, MAX_NUMBER_LINE, MAX_ROW_NAME, MAX_SEEDS, MIN_ROW_NAME
 from initbench.reporting.numbers import percent
+from initbench.reporting.palette import Palette
 
 # Pixels: an ordinary character, a row, what is above the rows and below them, the strip of what is far away and its
 # distance, and the mark at the right.

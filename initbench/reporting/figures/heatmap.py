@@ -21,8 +21,7 @@ from initbench.reporting.figures.labels import shorten, stacked, width_of, wrapp
 from initbench.reporting.figures.style import INK, luminance, report_style
 from initbench.reporting.layout import scaled
 from initbench.reporting.limits import MAX_COLOURED_POINTS, MAX_COLUMN_LINES, MAX_LARGE_COLUMNS, MIN_LOG_RATIO
-from initbench.reporting.names import MARKS
-from initbench.reporting.numbers import percent, short_magnitude
+from initbench.reporting.numbers import MARKS, percent, short_magnitude
 
 # Pixels: a line of text, a cell's width at least and at most, a row's height at least, the space between groups of
 # columns, the figure's width at least, and at most with few and with many columns.
@@ -109,8 +108,16 @@ def points_behind(
 
 
 @report_style
-def epochs_map(epochs: pd.DataFrame, columns: Sequence[tuple[str, str]], description: str) -> Drawing:
-    """Numbers of epochs by initializer and combination, fewer being better; NaN is blank. `columns` as above."""
+def epochs_map(
+    epochs: pd.DataFrame,
+    columns: Sequence[tuple[str, str]],
+    description: str,
+    numbers: tuple[list[str], list[list[str]]] | None = None,
+) -> Drawing:
+    """Numbers of epochs by initializer and combination, fewer being better; NaN is blank. `columns` as above.
+
+    `numbers` are the headings and rows of the figure's table, by default those of the map.
+    """
     low, high = float(np.nanmin(epochs.to_numpy())), float(np.nanmax(epochs.to_numpy()))
     texts = epochs.map(lambda value: "" if pd.isna(value) else f"{value:.0f}")
     shades = (epochs - low) / ((high - low) or 1.0)
@@ -119,7 +126,7 @@ def epochs_map(epochs: pd.DataFrame, columns: Sequence[tuple[str, str]], descrip
     canvas = _grid(texts, shades, columns, scale)
     rows = [[str(name), *(text or "–" for text in texts.loc[name])] for name in epochs.index]
     values = describe_values([row[0] for row in rows], [row[1:] for row in rows], epochs.columns)
-    headings = ["Initializer", *map(str, epochs.columns)]
+    headings, rows = numbers or (["Initializer", *map(str, epochs.columns)], rows)
     return Drawing(canvas, f"{description}. {values}.", headings, rows, title="Median epochs until near the leader")
 
 

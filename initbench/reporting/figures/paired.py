@@ -18,10 +18,10 @@ from initbench.reporting.figures.forest import (
     panel_of_rows,
     zoom,
 )
-from initbench.reporting.figures.style import Palette, report_style
+from initbench.reporting.figures.style import report_style
 from initbench.reporting.limits import MAX_LONG_NAME
-from initbench.reporting.names import MARKS
-from initbench.reporting.numbers import difference, difference_ends, p_value, signed
+from initbench.reporting.numbers import MARKS, difference, difference_ends, p_value, signed
+from initbench.reporting.palette import Palette
 
 # Changes up to this are never far away, a fraction.
 FAR = 0.05

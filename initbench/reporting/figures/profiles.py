@@ -6,8 +6,9 @@ import pandas as pd
 from initbench.reporting.figures.axes import panel, percent_axis
 from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named
 from initbench.reporting.figures.drawing import Drawing
-from initbench.reporting.figures.style import Palette, report_style
+from initbench.reporting.figures.style import report_style
 from initbench.reporting.numbers import percent
+from initbench.reporting.palette import Palette
 
 
 @report_style

@@ -9,8 +9,9 @@ from matplotlib import ticker
 from initbench.reporting.figures.axes import Ticks
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import draw_intervals, panel_of_rows
-from initbench.reporting.figures.style import INK, Palette, report_style
+from initbench.reporting.figures.style import INK, report_style
 from initbench.reporting.layout import scaled
+from initbench.reporting.palette import Palette
 
 
 @report_style

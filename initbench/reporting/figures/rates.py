@@ -10,10 +10,11 @@ from matplotlib import ticker
 from initbench.reporting.figures.axes import Ticks, interval_ends, panel, percent_axis, reference_line, zoomed
 from initbench.reporting.figures.direct import LINE, End, line_style, name_curves, named
 from initbench.reporting.figures.drawing import Drawing, describe_values
-from initbench.reporting.figures.style import Palette, report_style
+from initbench.reporting.figures.style import report_style
 from initbench.reporting.layout import scaled
 from initbench.reporting.limits import MAX_COMPETING
 from initbench.reporting.numbers import exact, interval, percent
+from initbench.reporting.palette import Palette
 
 
 @report_style

@@ -14,7 +14,7 @@ from initbench.reporting.figures.direct import LINE, End, line_style, name_curve
 from initbench.reporting.figures.drawing import Drawing, describe_values
 from initbench.reporting.figures.forest import draw_intervals, label_ticks, panel_of_rows, zoom
 from initbench.reporting.figures.labels import wrapped
-from initbench.reporting.figures.style import GRID, Palette, report_style
+from initbench.reporting.figures.style import GRID, report_style
 from initbench.reporting.layout import scaled
 from initbench.reporting.limits import (
     MAX_FIGURE_ROWS,
@@ -24,6 +24,7 @@ from initbench.reporting.limits import (
     MIN_LOG_RATIO,
 )
 from initbench.reporting.numbers import exact, magnitude, percent, power_of_ten, short_magnitude
+from initbench.reporting.palette import Palette
 
 FORWARD, BACKWARD, CORRELATION = "pre_activation_second_moment", "pre_activation_gradient_norm", "correlation"
 
