@@ -17,6 +17,34 @@ def prepare():
     os.environ.update(module("system.threads", "threads", "execute").ENVIRONMENT)
 
 
+def prepared_stack(network, optimizer="sgd", learning_rate=0.1):
+    """Return a stack's steps after the first, its cells, and the images and labels, in a process that is prepared."""
+    prepare()
+    datasets, plan, grid = (
+        module(f"{p}.{m}", m) for p, m in (("data", "datasets"), ("execution", "plan"), ("spec", "grid"))
+    )
+    from initbench.training import data, process, stack
+
+    process.prepare_process()
+    text = f"""
+        [grid]
+        initializer = ["glorot_uniform", "he_normal", "lecun_normal"]
+        activation = ["tanh", "relu"]
+        loss = ["mse", "cross_entropy"]
+        seed = 1
+        [model]
+        hidden = {WIDTHS[network]}
+        output_activation = "same"
+        [training]
+        optimizer = "{optimizer}"
+        learning_rate = {learning_rate}
+    """
+    parsed = grid.parse(text)
+    arrays = datasets.load_mnist()
+    cells = plan.plan(parsed.cells(), parsed.sources)[0].cells
+    return stack.Steps(cells, data.Data(arrays)).take(1), cells, arrays
+
+
 class Step:
     """Time of 20 steps: of one cell in the loop, of all its cells in the stack."""
 
@@ -25,29 +53,11 @@ class Step:
     timeout = 300
 
     def setup(self, network):
-        prepare()
+        self.steps, self.cells, arrays = prepared_stack(network)
         import torch
 
-        datasets, plan, grid = (
-            module(f"{p}.{m}", m) for p, m in (("data", "datasets"), ("execution", "plan"), ("spec", "grid"))
-        )
-        from initbench.training import data, plain, process, stack
+        from initbench.training import plain
 
-        process.prepare_process()
-        text = f"""
-            [grid]
-            initializer = ["glorot_uniform", "he_normal", "lecun_normal"]
-            activation = ["tanh", "relu"]
-            loss = ["mse", "cross_entropy"]
-            seed = 1
-            [model]
-            hidden = {WIDTHS[network]}
-            output_activation = "same"
-        """
-        parsed = grid.parse(text)
-        arrays = datasets.load_mnist()
-        self.cells = plan.plan(parsed.cells(), parsed.sources)[0].cells
-        self.steps = stack.Steps(self.cells, data.Data(arrays)).take(1)
         cell = self.cells[0]
         loop = plain.Loop(cell, plain.PlainData(arrays))
         x = torch.from_numpy(arrays.train_images[: cell.batch_size]).float() / 255
@@ -64,13 +74,31 @@ class Step:
 
     def track_loop_over_stack(self, network):
         """The time of a model's step in the loop relative to that in the stack, measured in turns."""
-        loop, stack = float("inf"), float("inf")
-        for _ in range(10):
-            loop = min(loop, _seconds(self.time_plain_loop, network))
-            stack = min(stack, _seconds(self.time_stack, network))
+        loop, stack = _least_seconds(10, lambda: self.time_plain_loop(network), lambda: self.time_stack(network))
         return loop * len(self.cells) / stack
 
     track_loop_over_stack.unit = "times"
+
+
+class Optimizers:
+    """Time of 20 steps of a stack of 784-128-10 by each optimizer, and that relative to sgd, measured in turns."""
+
+    params = (["adam", "adamw", "momentum", "nesterov", "rmsprop"],)
+    param_names = ("optimizer",)
+    timeout = 300
+
+    def setup(self, optimizer):
+        self.steps, *_ = prepared_stack("784-128-10", optimizer, 0.001)
+        self.sgd, *_ = prepared_stack("784-128-10")
+
+    def time_stack(self, optimizer):
+        self.steps.take(20)
+
+    def track_times_sgd(self, optimizer):
+        its, sgd = _least_seconds(10, lambda: self.steps.take(20), lambda: self.sgd.take(20))
+        return its / sgd
+
+    track_times_sgd.unit = "times"
 
 
 class Modules:
@@ -123,7 +151,12 @@ class Signal:
         self.signal(self.cell, len(self.parameters), self.parameters.__getitem__, self.images)
 
 
-def _seconds(function, network):
-    start = time.perf_counter()
-    function(network)
-    return time.perf_counter() - start
+def _least_seconds(rounds, *functions):
+    """The least seconds of each of these functions, called in turns."""
+    seconds = [float("inf")] * len(functions)
+    for _ in range(rounds):
+        for n, function in enumerate(functions):
+            start = time.perf_counter()
+            function()
+            seconds[n] = min(seconds[n], time.perf_counter() - start)
+    return seconds
