@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from initbench.training.worker import environment
 
 INITIAL, AFTER_AN_EPOCH, ALIKE = 1e-5, 1e-3, 0.95
 
-# Seconds that each part may take; what is left out then is said. In all below the eight minutes of a fresh machine.
+# Seconds that each part may take; the table lists what was left out then. In all below the eight minutes of a fresh machine.
 BUDGETS = {"tests": 90.0, "results": 120.0, "speed": 180.0}
 
 NETWORKS = {"784-10": "", "784-128-10": "128", "784-1024x4-10": "1024-1024-1024-1024"}
@@ -119,10 +120,9 @@ def speed(options: argparse.Namespace) -> Iterator[Row]:
     data, source = Data(datasets.load_mnist(), device), datasets.find("mnist")
     n, size = (256, 2**20) if options.toy else (8192, 2**28)
     A, B = torch.rand(n, n, device=device), torch.rand(size, device=device)
-    flops = 2 * n**3 / seconds(lambda: torch.mm(A, A), device, options.toy)
-    out = torch.empty_like(B)
-    bandwidth = 2 * B.nbytes / seconds(lambda: out.copy_(B), device, options.toy)
-    del A, B, out
+    flops = 2 * n**3 / seconds(partial(torch.mm, A, A), device, options.toy)
+    bandwidth = 2 * B.nbytes / seconds(partial(torch.empty_like(B).copy_, B), device, options.toy)
+    del A, B
     yield {"what": "floors", "TFLOP/s, float32": flops / 1e12, "GB/s of a copy": bandwidth / 1e9}
     failures = []
     for name, hidden in (TOY_NETWORKS if options.toy else NETWORKS).items():
@@ -143,17 +143,17 @@ def speed(options: argparse.Namespace) -> Iterator[Row]:
             },
             **({} if options.toy else {"torch.compile": lambda cell=cell: plain_seconds(cell, data, options, True)}),
         }
-        for what, measure in measured.items():
+        for loop, measure in measured.items():
             if time.monotonic() > deadline:
-                yield {"what": f"{name}, {what}", "outcome": "left out: no time"}
+                yield {"what": f"{name}, {loop}", "outcome": "left out: no time"}
                 continue
             try:
-                yield {"what": f"{name}, {what}", "µs": 1e6 * measure()}
+                yield {"what": f"{name}, {loop}", "µs": 1e6 * measure()}
             except torch.OutOfMemoryError:
-                yield {"what": f"{name}, {what}", "outcome": "out of memory"}
+                yield {"what": f"{name}, {loop}", "outcome": "out of memory"}
             except Exception as error:
-                yield {"what": f"{name}, {what}", "outcome": f"failed: {line(error)}"}
-                failures.append(f"{name}, {what}: {line(error)}")
+                yield {"what": f"{name}, {loop}", "outcome": f"failed: {line(error)}"}
+                failures.append(f"{name}, {loop}: {line(error)}")
             gc.collect()
             if device == "cuda":
                 torch.cuda.empty_cache()
@@ -175,7 +175,7 @@ def seconds(work: Callable[[], object], device: str, toy: bool) -> float:
 
 
 def stack_seconds(cell: Cell, width: int, data: Data, options: argparse.Namespace) -> float:
-    """Return the seconds of a step of one cell in a stack. Its weights are drawn on the device: that takes less time."""
+    """Return the seconds of a step of one cell in a stack. The device draws its weights: it takes less time."""
     steps = stack.Steps([cell._replace(initializer="zeros")] * width, data)
     for W in (steps.network.first, *steps.network.deeper):
         W.normal_(0, 0.02)
@@ -232,7 +232,7 @@ def write(folder: Path, report: dict[str, Any]) -> None:
 
 
 def line_of(text: str) -> str:
-    """Return the first line of a text."""
+    """Return the first line of a string."""
     return text.partition("\n")[0]
 
 

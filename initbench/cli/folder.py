@@ -28,7 +28,9 @@ def verify(
     workers: Workers = None,
     device: Annotated[
         str,
-        typer.Option("--device", metavar="auto|cpu|cuda", help="Device that retrains; auto: a GPU if there is one."),
+        typer.Option(
+            "--device", metavar="auto|cpu|cuda", help="Device that retrains; auto: the CPU. cuda is experimental."
+        ),
     ] = "auto",
     plugins: Plugins = None,
     allow_plugins: AllowPlugins = False,

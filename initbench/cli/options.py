@@ -50,7 +50,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda",
-        help="Device that trains; default: the grid file's, or auto, a GPU if PyTorch can use one.",
+        help="Device that trains; default: the grid file's, or auto, the CPU. cuda is experimental.",
     ),
 ]
 Scheduler = Annotated[

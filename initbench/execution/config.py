@@ -25,7 +25,7 @@ class ExecutionConfig:
     processor
         On a cluster: use only workers whose CPU has this in its name.
     device
-        `cpu`, `cuda`, or `auto`, which is `cuda` where PyTorch can use a GPU.
+        `cpu`, `cuda`, a GPU, which is experimental, or `auto`, which is the CPU until the GPU path has been run on one.
 
     Raises UserError for a value that is not allowed.
     """

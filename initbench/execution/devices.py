@@ -9,15 +9,19 @@ from pathlib import Path
 from initbench.errors import UserError
 from initbench.system import children
 
+# Whether `make gpu` has passed on a GPU. Until then `auto` is the CPU, and `cuda` is followed by a notice.
+GPU_WAS_RUN = False
+EXPERIMENTAL = "training on a GPU is experimental: it has not been run on one yet; `make gpu` compares it with the CPU"
+
 
 @cache
 def device_for(requested: str) -> str:
     """Return the device that trains, `cpu` or `cuda`, for a request of `auto`, `cpu` or `cuda`.
 
-    `auto` is a GPU where PyTorch can use one. PyTorch is loaded in a process of its own, and only where there is a
-    driver: it takes a second. Raises UserError if a GPU is requested and cannot be used.
+    `auto` is a GPU where PyTorch can use one, once `GPU_WAS_RUN`. PyTorch is loaded in a process of its own, and only
+    where there is a driver: it takes a second. Raises UserError if a GPU is requested and cannot be used.
     """
-    if requested == "cpu" or (requested == "auto" and not _has_driver()):
+    if requested == "cpu" or (requested == "auto" and not (GPU_WAS_RUN and _has_driver())):
         return "cpu"
     version, memories = _pytorch_gpus()
     if memories:

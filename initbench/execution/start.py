@@ -7,7 +7,7 @@ from initbench.data.datasets import Source
 from initbench.execution import calibration
 from initbench.execution.calibration import WORTH_MEASURING
 from initbench.execution.config import LOCAL, ExecutionConfig
-from initbench.execution.devices import device_for, gpu_memories
+from initbench.execution.devices import EXPERIMENTAL, GPU_WAS_RUN, device_for, gpu_memories
 from initbench.execution.events import Notice
 from initbench.execution.plan import Stack, begin_small, plan
 from initbench.execution.pool import WorkerPool
@@ -36,6 +36,8 @@ def start_pool(
             config.scheduler, config.device, sources, config.workers, config.processor, plugins, on_event
         )
     device = device_for(config.device)
+    if device == "cuda" and not GPU_WAS_RUN:
+        on_event(Notice(EXPERIMENTAL))
     default = available_cores() if device == "cpu" else len(gpu_memories())
     return ProcessPool(min(config.workers or default, len(cells)), device)
 

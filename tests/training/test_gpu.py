@@ -8,6 +8,8 @@ import torch
 from cells import make_cell
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from initbench.execution import devices, start
+from initbench.execution.config import ExecutionConfig
 from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
@@ -60,7 +62,7 @@ def test_a_gpu_records_a_step_without_the_cpu(small, optimizer, schedule):
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
 def test_a_gpu_records_every_activation_and_loss_without_the_cpu(small, precision):
-    """In one stack, whose batch is no multiple of a block: its padding is zeroed."""
+    """In one stack, whose batches end within a block: their padding is zeroed."""
     names = [name for name, entry in ACTIVATIONS.items() if "hidden" in entry.tags]
     cells = [make_cell(activation=name, hidden="24-12", batch_size=50, precision=precision) for name in names]
     cells += [make_cell(loss=loss, hidden="24-12", batch_size=50, precision=precision) for loss in LOSSES]
@@ -78,14 +80,30 @@ def test_a_step_that_makes_a_number_on_the_cpu_is_found(small, monkeypatch):
         lambda network, buffers, losses: losses.copy_(torch.ones(len(losses))),
         lambda network, buffers, losses: losses.fill_(float(losses[0])),
     ):
-        monkeypatch.setattr(stack.Network, "step", lambda *given, f=unrecordable: (take(*given), f(*given)))
+        monkeypatch.setattr(stack.Network, "step", lambda *arguments, f=unrecordable: (take(*arguments), f(*arguments)))
         with pytest.raises((AssertionError, RuntimeError)):
             on_meta(cells, small)
 
 
 def test_products_and_convolutions_are_not_rounded_to_tf32_by_default():
-    """PyTorch allows TF32 in convolutions until it is told otherwise."""
+    """PyTorch allows TF32 in convolutions by default."""
     torch.backends.cudnn.allow_tf32 = True
     prepare_process()
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_gpu_is_used_only_where_it_is_requested_and_with_a_notice(monkeypatch):
+    """A simulated GPU: until the path has been run on one, `auto` is the CPU."""
+    devices.device_for.cache_clear()
+    monkeypatch.setattr(devices, "_has_driver", lambda: True)
+    monkeypatch.setattr(devices, "_pytorch_gpus", lambda: ("2.13", (8_000_000_000,)))
+    monkeypatch.setattr(start, "ProcessPool", lambda count, device: device)
+    monkeypatch.setattr(start, "gpu_memories", lambda: (8_000_000_000,))
+    chosen = {}
+    for requested in ("auto", "cuda", "cpu"):
+        notices = []
+        config = ExecutionConfig(device=requested)
+        chosen[requested] = start.start_pool([make_cell()], {}, config, notices.append), [n.line for n in notices]
+    devices.device_for.cache_clear()
+    assert chosen == {"auto": ("cpu", []), "cuda": ("cuda", [devices.EXPERIMENTAL]), "cpu": ("cpu", [])}
