@@ -40,7 +40,7 @@ from initbench.training.worker import environment
 
 INITIAL, AFTER_AN_EPOCH, ALIKE = 1e-5, 1e-3, 0.95
 
-# Seconds that each part may take; the table lists what was left out then. In all below the eight minutes of a fresh machine.
+# Seconds that each part may take; the table lists what was left out. In all below the eight minutes of a machine.
 BUDGETS = {"tests": 90.0, "results": 120.0, "speed": 180.0}
 
 NETWORKS = {"784-10": "", "784-128-10": "128", "784-1024x4-10": "1024-1024-1024-1024"}

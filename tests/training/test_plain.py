@@ -21,7 +21,6 @@ from initbench.functions.forms import has_fused_forms
 from initbench.functions.optimizers import OPTIMIZERS, Optimizer
 from initbench.plugins import records
 from initbench.plugins.bundle import Bundle
-from initbench.results.table import table
 from initbench.spec.cell import LATER
 from initbench.spec.columns import METRICS
 from initbench.training import plain, stack, worker
@@ -325,6 +324,8 @@ def metrics_of(epochs):
 @pytest.mark.parametrize("activation", ["own_relu", "strict"])
 def test_a_diverged_cell_is_one_result_as_in_a_stack_even_where_a_function_refuses_its_numbers(small, activation):
     fused = make_cell(activation="relu", **WILD)
+    from initbench.results.table import table  # here, as `make gpu` has no pyarrow
+
     expected = table([fused], metrics_of(stack.train([fused], Data(small)))).to_pylist()
     mine = fused._replace(activation=own(activation))
     rows = table([mine], metrics_of(plain.train(mine, PlainData(small)))).to_pylist()
