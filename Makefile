@@ -116,7 +116,7 @@ gpu:
 		> $$($(GPU)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch_of_python.pth
 	$(GPU)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-index --find-links $(WHEELS) \
 		-r benchmarks/gpu_requirements.txt
-	$(GPU)/bin/python -m benchmarks.gpu $(GPU_OPTIONS)
+	timeout 450 $(GPU)/bin/python -m benchmarks.gpu $(GPU_OPTIONS)
 
 scaling: $(DEV)
 	$(BIN)/python -m benchmarks.cluster --workers 1000 --processes 2 --cells 100000 --width 20 --seconds 20
