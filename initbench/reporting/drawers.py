@@ -185,7 +185,7 @@ def started(*, in_background: bool = False) -> Iterator[Drawer]:
                 end.close()
 
 
-def _end(process: "subprocess.Popen[Any]") -> None:
+def _end(process: Any) -> None:
     """End the process and those that it forked."""
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):

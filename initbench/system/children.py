@@ -47,7 +47,7 @@ def start(*arguments: str, variables: Mapping[str, str] | None = None, **options
 
 
 def fork() -> bool:
-    """Fork this process, which must be a child of one thread; returns whether this is the new process. On Linux only."""
+    """Fork this process, a child with one thread; returns whether this is the new process. On Linux only."""
     return os.fork() == 0
 
 
