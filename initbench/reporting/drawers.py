@@ -76,6 +76,11 @@ class PageFigure:
     rows: list[list[str]]
 
 
+def is_imported() -> bool:
+    """Return whether this process has imported matplotlib, so that it draws without waiting."""
+    return "matplotlib.figure" in sys.modules
+
+
 class Drawer:
     """Calls functions of `reporting.figures`, here and now; see `started` for one that calls them elsewhere."""
 
@@ -148,7 +153,7 @@ def started(*, in_background: bool = False) -> Iterator[Drawer]:
     Those in the background have a low priority, so that they take no time from processes that train.
     """
     count = threads.available_cores()
-    if count == 1 or "matplotlib.figure" in sys.modules:
+    if count == 1 or is_imported():
         yield Drawer()
         return
     pairs = [socket.socketpair() for _ in range(count - 1)] if sys.platform == "linux" else []
