@@ -79,7 +79,8 @@ def test_help_and_list_import_nothing_heavy(arguments, tmp_path):
         f"sys.argv = ['initbench', *{arguments}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "heavy = {'torch', 'pandas', 'matplotlib', 'scipy', 'seaborn', 'pyarrow'} & set(sys.modules)\n"
-        "heavy |= {'numpy', 'pydantic', 'pygments', 'tomllib'} & set(sys.modules) if 'list' not in sys.argv else set()\n"
+        "light = {'numpy', 'pydantic', 'pygments', 'tomllib'} if 'list' not in sys.argv else set()\n"
+        "heavy |= light & set(sys.modules)\n"
         "print('HEAVY', sorted(heavy))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
