@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -262,6 +263,7 @@ def train_all(
         return untrained
     largest = missing if experiment.rounds is None else experiment.cells  # of the rounds, about
     with start.start_pool(largest, experiment.grid.sources, config, on_event) as pool:
+        _import_for_tables()
         while missing and not untrained:
             untrained += _train_round(experiment, missing, config, on_event, pool)
             state = None if untrained else rounds.update(experiment)
@@ -271,6 +273,12 @@ def train_all(
                     looks.record(experiment.folder)
             missing = state.missing if state else ()
     return untrained
+
+
+def _import_for_tables() -> None:
+    """Import what stores and reads the results, while the workers import PyTorch, which takes longer."""
+    for name in ("pandas", "pyarrow.parquet", "initbench.stats"):
+        import_module(name)
 
 
 def _train_round(

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from initbench.execution.cluster.dispatch import ClusterPool
 
 
+# For a training of fewer operations (a second or two) one worker is started where the user gives
+# no number: a second one would take longer to import PyTorch than it saves.
+LITTLE_WORK = 2.5e11
+
+
 def start_pool(
     cells: Sequence[Cell],
     sources: Mapping[str, Source],
@@ -39,6 +44,8 @@ def start_pool(
     if device == "cuda" and not GPU_WAS_RUN:
         on_event(Notice(EXPERIMENTAL))
     default = available_cores() if device == "cpu" else len(gpu_memories())
+    if device == "cpu" and sum(Stack((cell,), sources[cell.dataset]).cost for cell in cells) < LITTLE_WORK:
+        default = 1
     return ProcessPool(min(config.workers or default, len(cells)), device)
 
 

@@ -80,13 +80,13 @@ class Data:
         self.reading = reading(arrays, standardize)
         self.is_dense = standardize or arrays.is_float
         lit = np.arange(train.shape[1]) if self.is_dense else arrays.active_pixels
-        share = np.ones(len(lit)) if self.is_dense else (train > 0).mean(axis=0)[lit]
+        share = np.ones(len(lit)) if self.is_dense else np.count_nonzero(train, axis=0)[lit] / len(train)
         order = np.argsort(-share, kind="stable")
         self.device = torch.device(device)
         self.lit = lit[order]  # which pixels of an image, in the trainer's order
         self._share = share[order]
         self.pixels, self.classes = train.shape[1], arrays.classes
-        self.images = self._tensor(train[:, self.lit])
+        self.images = self._tensor(np.take(train, self.lit, axis=1))  # six times as fast as an index
         self.labels = self._tensor(arrays.train_labels[split:].astype(np.int64))
         self.validation = self._blocks(arrays.train_images[:split], arrays.train_labels[:split])
         self.test = self._blocks(arrays.test_images, arrays.test_labels)
@@ -135,7 +135,7 @@ class Data:
     def _blocks(self, images: Bytes | Floats, labels: Bytes) -> list[Block]:
         # Images of one class that light few rare pixels go together, then those that light more: a block of MNIST's
         # test split lights 470 pixels on average, unsorted 570.
-        lit = images[:, self.lit]
+        lit: NDArray[Any] = np.take(images, self.lit, axis=1)
         used = np.broadcast_to(np.True_, lit.shape) if self.is_dense else lit > 0
         unusual = np.zeros(len(lit)) if self.is_dense else used @ (1 - self._share) ** 8
         order = np.lexsort((unusual, labels))
@@ -145,7 +145,7 @@ class Data:
             pixels = np.flatnonzero(used[rows].any(axis=0))
             blocks.append(
                 Block(
-                    self._tensor(lit[rows][:, pixels]),
+                    self._tensor(np.take(lit[rows], pixels, axis=1)),
                     self._tensor(pixels),
                     self._tensor(labels[rows].astype(np.int64)),
                 )

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk
-from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from initbench.spec.signal import SATURATED
 
@@ -150,6 +148,8 @@ def spectral_norm(weights: Array) -> float:
         return 0.0 if size == 0 else math.nan
     if min(weights.shape) <= MAX_EXACT:
         return math.sqrt(max(gram_eigenvalues(weights)[-1], 0))
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh  # of wide matrices alone
+
     scale = 1.0 if 1e-6 < size < 1e6 else size
     matrix = weights if scale == 1 else (weights / scale).astype(weights.dtype)  # squares stay within float32
     matrix = matrix if matrix.shape[0] < matrix.shape[1] else matrix.T
@@ -169,6 +169,8 @@ def gram_eigenvalues(matrix: Array) -> Array:
     Computed in float64: for matrices of float32 the eigenvalues that lose all their digits are below rounding anyway,
     and it takes a fifth of the time of a singular value decomposition. NaN if an entry is not finite.
     """
+    from scipy.linalg.blas import dsyrk
+
     exact = np.ascontiguousarray(matrix, np.float64)
     rows = exact.shape[0] < exact.shape[1]
     gram = dsyrk(1.0, exact.T, trans=rows)  # the upper triangle alone, in half of the operations
