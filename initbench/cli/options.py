@@ -39,7 +39,12 @@ Smoke = Annotated[
     typer.Option("--smoke", help="A trial in seconds: one seed, one epoch, few images. Its results go to NAME-smoke."),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes that train; default: one per CPU core, or per GPU.")
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Processes that train; default: one per CPU core, or per GPU; one for a second or two of training.",
+    ),
 ]
 Width = Annotated[
     int | None,
