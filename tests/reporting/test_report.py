@@ -24,6 +24,7 @@ from initbench import stats
 from initbench.reporting import explorer, figures, narrative, numbers
 from initbench.reporting.figures import style
 from initbench.reporting.page import render
+from initbench.reporting.palette import DARK, LIGHT
 from initbench.results import store
 from initbench.results.table import csv_bytes
 from initbench.spec import grid, presets
@@ -592,7 +593,7 @@ def lab(hexed, deficiency=None):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-@pytest.mark.parametrize(("palette", "ground"), [(style.LIGHT, "#ffffff"), (style.DARK, "#14181c")])
+@pytest.mark.parametrize(("palette", "ground"), [(LIGHT, "#ffffff"), (DARK, "#14181c")])
 def test_colours_stand_out_from_their_ground_and_from_each_other_for_the_colour_blind(palette, ground):
     """At least 3:1 against the ground (WCAG 2.2, 1.4.11), and 15 of CIELAB units apart for every viewer.
     Colours similar in lightness, on grey paper, have different markers.
