@@ -76,7 +76,7 @@ class BeforeLoading:
     def setup(self, name):
         if noise is None:
             raise NotImplementedError("a version with one path")
-        noise._loaded = noise.plain
+        noise._code.loaded = noise.plain
         self.draw = initializers.INITIALIZERS[name].function
 
     def time_fill(self, name):

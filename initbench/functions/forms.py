@@ -31,7 +31,7 @@ def _have_fused_forms(activation: str, output_activation: str, loss: str, optimi
     of_loss, of_optimizer = LOSSES.get(_name(loss)), OPTIMIZERS.get(_name(optimizer))
     if of_loss is None or of_optimizer is None or of_loss.kernel is None:
         return False
-    return of_optimizer.update is not None
+    return of_optimizer.formula is not None
 
 
 def _name(canonical: str) -> str:

@@ -10,8 +10,7 @@ regularization), except in `adamw`. It decays weights and biases alike.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +18,9 @@ from numpy.typing import NDArray
 from initbench.functions._torch import torch
 from initbench.registry import Entry, Registry
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 Array = NDArray[Any]
 State = dict[str, Any]
-Update = Callable[["Tensor", "Tensor", "Tensor"], None]
+Constants = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +34,15 @@ class Optimizer(Entry):
     n_arrays
         How many arrays as large as the weights a step holds, the weights and their gradient among them: the plan
         estimates memory by it.
-    update
-        Fused form: `update(W)` returns a function `(W, g, rates)` that holds the state of these weights, and subtracts
-        from W, in place, the step for its gradient g, which it may overwrite. `rates` are the learning rates, in a
-        shape that broadcasts. Steps are counted in an array, so that a recorded graph of a step goes on counting.
+    formula
+        Fused form: `formula(W, g, *states, rate, constants, sqrt)` returns the weights after a step with gradient g,
+        and the states after it: W alone, or a tuple of them. It consists of +, −, ·, / and `sqrt` alone, which IEEE 754
+        rounds in one way, and has no numbers in it: those of a step are `constants`. So NumPy's arrays, compiled code
+        and PyTorch's tensors evaluate the same formula, the first two with the same bits.
+    states
+        The number of states, arrays as large as the weights that are 0 at first.
+    constants
+        `constants(t)` returns the numbers of step t, counted from 1; on a GPU t is a tensor.
     is_plain_sgd
         `is_plain_sgd()` returns whether it is plain gradient descent, for which the trainer needs no `update`: its
         products accumulate into the weights.
@@ -49,36 +50,27 @@ class Optimizer(Entry):
 
     torch: Callable[..., "torch.optim.Optimizer"]
     n_arrays: int
-    update: Callable[..., Update] | None = None
+    formula: Callable[..., Any] | None = None
+    states: int = 0
+    constants: Callable[..., Constants] = lambda t: ()
     is_plain_sgd: Callable[..., bool] = lambda **parameters: False
 
 
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", Optimizer)
 
 
-def _with_decay(update: Callable[..., Update]) -> Callable[..., Update]:
-    """Return the fused form with `weight_decay`: weight_decay · W is added to the gradient before anything else."""
-
-    def of(W: "Tensor", weight_decay: float, **parameters: float) -> Update:
-        step = update(W, **parameters)
-        if not weight_decay:
-            return step
-        return lambda W, g, rates: step(W, g.add_(W, alpha=weight_decay), rates)
-
-    return of
-
-
-def _sgd(W: "Tensor") -> Update:
-    def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
-        W.sub_(g.mul_(rates))
-
-    return step
+def _sgd(W: Any, g: Any, rate: Any, constants: Constants, sqrt: Any) -> Any:
+    (decay,) = constants
+    if decay:
+        g = g + decay * W
+    return W - rate * g
 
 
 @OPTIMIZERS.register(
     torch=lambda parameters, rate, weight_decay: torch.optim.SGD(parameters, rate, weight_decay=weight_decay),
     n_arrays=2,
-    update=_with_decay(_sgd),
+    formula=_sgd,
+    constants=lambda t, weight_decay: (weight_decay,),
     is_plain_sgd=lambda weight_decay: weight_decay == 0,
 )
 def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float, weight_decay: float = 0.0) -> Array:
@@ -86,17 +78,24 @@ def sgd(weights: Array, gradient: Array, state: State, *, learning_rate: float, 
     return np.asarray(weights - learning_rate * _decayed(gradient, weights, weight_decay))
 
 
-def _momentum(W: "Tensor", momentum: float, nesterov: bool = False) -> Update:
-    v = torch.zeros_like(W)
+def _momentum(W: Any, g: Any, v: Any, rate: Any, constants: Constants, sqrt: Any) -> Any:
+    decay, momentum = constants
+    if decay:
+        g = g + decay * W
+    v = momentum * v + g
+    return W - rate * v, v
 
-    def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
-        v.mul_(momentum).add_(g)
-        if nesterov:
-            W.sub_(g.add_(v, alpha=momentum).mul_(rates))
-        else:
-            W.sub_(torch.mul(v, rates, out=g))
 
-    return step
+def _nesterov(W: Any, g: Any, v: Any, rate: Any, constants: Constants, sqrt: Any) -> Any:
+    decay, momentum = constants
+    if decay:
+        g = g + decay * W
+    v = momentum * v + g
+    return W - rate * (g + momentum * v), v
+
+
+def _of_momentum(t: Any, momentum: float, weight_decay: float) -> Constants:
+    return weight_decay, momentum
 
 
 @OPTIMIZERS.register(
@@ -104,7 +103,9 @@ def _momentum(W: "Tensor", momentum: float, nesterov: bool = False) -> Update:
         parameters, rate, momentum, weight_decay=weight_decay
     ),
     n_arrays=4,
-    update=_with_decay(_momentum),
+    formula=_momentum,
+    states=1,
+    constants=_of_momentum,
 )
 def momentum(
     weights: Array,
@@ -127,7 +128,9 @@ def momentum(
         parameters, rate, momentum, weight_decay=weight_decay, nesterov=True
     ),
     n_arrays=4,
-    update=_with_decay(partial(_momentum, nesterov=True)),
+    formula=_nesterov,
+    states=1,
+    constants=_of_momentum,
 )
 def nesterov(
     weights: Array,
@@ -145,23 +148,24 @@ def nesterov(
     return np.asarray(weights - learning_rate * (gradient + momentum * state["v"]))
 
 
-def _adam(W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay: float = 0.0) -> Update:
-    m, v = torch.zeros_like(W), torch.zeros_like(W)
-    t = torch.zeros((), dtype=torch.float64, device=W.device)
+def _adam(W: Any, g: Any, m: Any, v: Any, rate: Any, constants: Constants, sqrt: Any) -> Any:
+    # W −= lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε), with both corrections taken out of the arrays.
+    decay, decoupled_decay, one_minus_beta1, beta2, one_minus_beta2, epsilon, correction = constants
+    if decay:
+        g = g + decay * W
+    m = m + one_minus_beta1 * (g - m)
+    v = beta2 * v + one_minus_beta2 * (g * g)
+    step = correction * (m / (sqrt(v) + epsilon))
+    if decoupled_decay:
+        step = step + decoupled_decay * W
+    return W - rate * step, m, v
 
-    def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
-        # W −= lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε), with both corrections taken out of the large arrays.
-        t.add_(1)
-        root = (1 - beta2**t).sqrt_()
-        if weight_decay:  # of adamw
-            W.mul_(1 - rates * weight_decay)
-        m.lerp_(g, 1 - beta1)
-        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        torch.sqrt(v, out=g).add_(epsilon * root)
-        torch.div(m, g, out=g)
-        W.sub_(g.mul_(rates * (root / (1 - beta1**t))))
 
-    return step
+def _of_adam(
+    t: Any, beta1: float, beta2: float, epsilon: float, weight_decay: float, decoupled_decay: float = 0.0
+) -> Constants:
+    root = (1 - beta2**t) ** 0.5
+    return weight_decay, decoupled_decay, 1 - beta1, beta2, 1 - beta2, epsilon * root, root / (1 - beta1**t)
 
 
 @OPTIMIZERS.register(
@@ -169,7 +173,9 @@ def _adam(W: "Tensor", beta1: float, beta2: float, epsilon: float, weight_decay:
         parameters, rate, (beta1, beta2), epsilon, weight_decay
     ),
     n_arrays=6,
-    update=_with_decay(_adam),
+    formula=_adam,
+    states=2,
+    constants=_of_adam,
 )
 def adam(
     weights: Array,
@@ -199,7 +205,9 @@ def adam(
         parameters, rate, (beta1, beta2), epsilon, weight_decay
     ),
     n_arrays=6,
-    update=_adam,
+    formula=_adam,
+    states=2,
+    constants=lambda t, beta1, beta2, epsilon, weight_decay: _of_adam(t, beta1, beta2, epsilon, 0.0, weight_decay),
 )
 def adamw(
     weights: Array,
@@ -218,14 +226,12 @@ def adamw(
     return adam(decayed, gradient, state, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
 
-def _rmsprop(W: "Tensor", alpha: float, epsilon: float) -> Update:
-    v = torch.zeros_like(W)
-
-    def step(W: "Tensor", g: "Tensor", rates: "Tensor") -> None:
-        v.mul_(alpha).addcmul_(g, g, value=1 - alpha)
-        W.sub_(g.div_(v.sqrt().add_(epsilon)).mul_(rates))
-
-    return step
+def _rmsprop(W: Any, g: Any, v: Any, rate: Any, constants: Constants, sqrt: Any) -> Any:
+    decay, alpha, one_minus_alpha, epsilon = constants
+    if decay:
+        g = g + decay * W
+    v = alpha * v + one_minus_alpha * (g * g)
+    return W - rate * (g / (sqrt(v) + epsilon)), v
 
 
 @OPTIMIZERS.register(
@@ -233,7 +239,9 @@ def _rmsprop(W: "Tensor", alpha: float, epsilon: float) -> Update:
         parameters, rate, alpha, epsilon, weight_decay
     ),
     n_arrays=5,
-    update=_with_decay(_rmsprop),
+    formula=_rmsprop,
+    states=1,
+    constants=lambda t, alpha, epsilon, weight_decay: (weight_decay, alpha, 1 - alpha, epsilon),
 )
 def rmsprop(
     weights: Array,

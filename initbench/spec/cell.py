@@ -14,9 +14,11 @@ from initbench.models.perceptron import layers, widths
 from initbench.registry import shorten_digests
 
 # Part of every cell's id. Raised whenever the same specification would train to a different result.
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 
-# The settings of later versions. One with its default is left out of a cell's id, which so stays what it was.
+# The settings that version 3 was given later. One with its default is left out of a cell's id, which so stays what it
+# was.
+VERSION_OF_LATER = 3
 LATER = ("standardize", "augment", "model", "normalization", "dropout", "warmup_epochs", "gradient_clipping")
 
 # The settings that decide which loop trains a cell: those of which the stacked trainer has the default alone, and those
@@ -88,7 +90,7 @@ class Cell(NamedTuple):
     def id_of(self, version: int) -> str:
         """Return the cell's id in a version of the training; empty if that version could not train it."""
         values = self._hashed()
-        if version < TRAINING_VERSION and len(values) > len(FIRST):
+        if version < VERSION_OF_LATER and len(values) > len(FIRST):
             return ""
         if version == 1:  # without the setting precision
             del values[FIRST.index("precision")]

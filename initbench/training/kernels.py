@@ -1,4 +1,4 @@
-"""The fused forms of activations, losses and updates, applied to a slice of cells.
+"""The fused forms of activations and losses, applied to a slice of cells.
 
 Values are laid out `[cells, units, batch]`: each cell is one contiguous block, whose length is a multiple of
 `BLOCK`, so that elementwise functions treat every cell alike wherever it lies. The forms are in the records of
@@ -16,7 +16,6 @@ from torch import Tensor
 from initbench.errors import UserError
 from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES
-from initbench.functions.optimizers import OPTIMIZERS, Update
 from initbench.registry import Entry
 
 # Elementwise functions have vector bodies and scalar tails: with AVX-512 the body takes 32 numbers at a time.
@@ -25,7 +24,7 @@ BLOCK = 32
 Form = TypeVar("Form")
 
 
-def _required(form: Form | None, record: Entry, field: str) -> Form:
+def required(form: Form | None, record: Entry, field: str) -> Form:
     """Return a fused form, or raise UserError where the record has none: it is never replaced by another function."""
     if form is None:
         raise UserError(
@@ -37,7 +36,7 @@ def _required(form: Form | None, record: Entry, field: str) -> Form:
 def activation(name: str) -> tuple[Callable[..., object], Callable[..., object]]:
     """Return `forward(z, a)` and `backward(g, z, a)` of an activation, by its canonical string."""
     record, parameters = ACTIVATIONS.lookup(name)
-    forms = _required(record.forward, record, "forward"), _required(record.backward, record, "backward")
+    forms = required(record.forward, record, "forward"), required(record.backward, record, "backward")
     forward, backward = (partial(form, **parameters) if parameters else form for form in forms)
     return forward, backward
 
@@ -54,14 +53,8 @@ class Loss:
 def loss(name: str, classes: int) -> Loss:
     """Return a loss, by its canonical string."""
     record, parameters = LOSSES.lookup(name)
-    kernel = _required(record.kernel, record, "kernel")
+    kernel = required(record.kernel, record, "kernel")
     return Loss(partial(kernel, **parameters) if parameters else kernel, *record.factors(classes))
-
-
-def update(name: str, W: Tensor) -> Update:
-    """Return the update of an array of weights, by an optimizer's canonical string; it holds the optimizer's state."""
-    record, parameters = OPTIMIZERS.lookup(name)
-    return _required(record.update, record, "update")(W, **parameters)
 
 
 def operand(precision: str, device: torch.device) -> Callable[[Tensor], Tensor]:

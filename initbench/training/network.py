@@ -34,6 +34,7 @@ from initbench.spec.cell import Cell
 from initbench.training import kernels
 from initbench.training.data import Batch, Block, Data
 from initbench.training.parameters import Initialized, initial_parameters
+from initbench.training.updates import Updates
 
 BIAS = 1  # the column of X that stands before the pixels', and the row of W
 CACHE_LINE = 16  # numbers
@@ -42,9 +43,10 @@ CACHE_LINE = 16  # numbers
 class Network:
     """The weights of a stack, its training steps and its evaluation.
 
-    Plain gradient descent changes only the weights of pixels that are nonzero in the batch. On a CPU those of rare
-    pixels are copied behind the common ones for the step, and back. Other optimizers change all weights at every step,
-    and a GPU requires the same shapes at every step: there all pixels are common.
+    On a CPU only the pixels that are nonzero in the batch take part in the products: the weights of the rare ones among
+    them are copied behind those of the common ones for the step. Plain gradient descent changes no other weights. Other
+    optimizers do, since momentum moves weights without a gradient: they update the rare pixels' weights where they are.
+    A GPU requires the same shapes at every step: there all pixels are common.
     """
 
     def __init__(
@@ -65,23 +67,23 @@ class Network:
         self.is_plain_sgd = optimizer.is_plain_sgd(**parameters)
         self.operand = kernels.operand(first.precision, self.device)
         lit = len(data.lit)
-        self.n_common = data.n_common(first.batch_size) if self.is_plain_sgd and self.device.type == "cpu" else lit
+        self.n_common = data.n_common(first.batch_size) if self.device.type == "cpu" else lit
         # The first layer: rows for the bias, the common pixels, and all rare ones.
-        rows = -(-(BIAS + lit) // kernels.BLOCK) * kernels.BLOCK  # whole blocks, for elementwise updates
         columns = count * self.widths[0]
-        # Rows that lie a large power of two apart map to the same cache sets: then the product takes 1.2 times as
-        # long. (Other optimizers' updates require whole blocks, and take longer than that matters.)
-        apart = columns + (CACHE_LINE if self.is_plain_sgd and columns % 128 == 0 else 0)
-        self.first = self.zeros(rows, apart)[:, :columns]
-        self.rare = self.zeros(lit - self.n_common, columns)
+        # Rows that lie a large power of two apart map to the same cache sets: then the product takes 1.2 times as long.
+        self._apart = columns + (CACHE_LINE if columns % 128 == 0 else 0)
+        spaced = self.spaced(BIAS + lit), self.spaced(lit - self.n_common)
+        self.first, self.rare = (W[:, :columns] for W in spaced)
         self.deeper = [
             self.zeros(count, out, _padded(below, out))
             for below, out in zip(self.widths[:-1], self.widths[1:], strict=True)
         ]
         self._start(layers, initialized)
-        arrays = [self.first, *self.deeper]
-        self.updates = [] if self.is_plain_sgd else [kernels.update(first.optimizer, W) for W in arrays]
-        self.rates = [self.zeros(1, columns), *(self.zeros(count, 1, 1) for _ in self.deeper)]
+        self.updates = None
+        if not self.is_plain_sgd:  # of the first layer's common pixels, of its rare ones, and of each deeper layer
+            arrays = [spaced[0][: BIAS + self.n_common], spaced[1], *(W.view(count, -1) for W in self.deeper)]
+            self.updates = Updates(first.optimizer, arrays)
+        self.rates, self._rates_by_column = self.zeros(count, 1), self.spaced(1)
         losses = [kernels.loss(c.loss, data.classes) for c in self.cells]
         self.value_factors = torch.tensor([loss.value_factor for loss in losses], dtype=dtype, device=self.device)
         # The factors of a gradient at the output: the loss's, the mean over the batch, and, in plain gradient
@@ -94,6 +96,10 @@ class Network:
     def zeros(self, *shape: int) -> Tensor:
         """Return zeros of this shape, with the network's type and device."""
         return torch.zeros(*shape, dtype=self.dtype, device=self.device)
+
+    def spaced(self, rows: int) -> Tensor:
+        """Return zeros for rows of the first layer's weights, with what is between them."""
+        return self.zeros(rows, self._apart)
 
     def _start(self, layers: Sequence[tuple[int, int]], initialized: Initialized) -> None:
         """Set the cells' initial parameters, which are always computed on the CPU.
@@ -130,9 +136,8 @@ class Network:
         if self.is_plain_sgd:
             torch.mul(self._gradient_factors, rates, out=self.factors.view(-1))
             return
-        self.rates[0].view(len(rates), -1).copy_(rates.view(-1, 1))
-        for array in self.rates[1:]:
-            array.copy_(rates.view(-1, 1, 1))
+        self.rates.copy_(rates.view(-1, 1))
+        self._rates_by_column[:, : self.first.shape[1]].view(len(rates), -1).copy_(self.rates)
 
     @property
     def weights(self) -> list[Tensor]:
@@ -170,6 +175,8 @@ class Network:
         torch.sum(buffers.seen, (1, 2), out=losses)
         losses.mul_(self.value_factors).div_(buffers.size)
         buffers.call(buffers.output_gradients)
+        if self.updates:
+            self.updates.begin()
         G = buffers.G[-1].mul_(self.factors)
         if buffers.size < buffers.padded:
             G[:, :, buffers.size :] = 0
@@ -177,21 +184,26 @@ class Network:
             W_here, width = self.deeper[layer - 1], self.widths[layer - 1]
             G, A = self.operand(buffers.G[layer]), self.operand(buffers.A[layer - 1]).transpose(1, 2)
             torch.bmm(self.operand(W_here)[:, :, :width].transpose(1, 2), G, out=buffers.G[layer - 1])
-            if self.is_plain_sgd:
+            if self.updates is None:
                 # W −= lr · G Aᵀ, the product accumulating straight into W with the rates folded into the small G: the
                 # gradient, as large as W itself, is never stored.
                 W_here.baddbmm_(G, A, alpha=-1)
             else:
-                self.updates[layer](W_here, torch.bmm(G, A), self.rates[layer])
+                self.updates.update(1 + layer, torch.bmm(G, A).view(len(G), -1), self.rates)
             buffers.call(buffers.gradients[layer - 1])
         G = self.operand(buffers.G[0].view(-1, buffers.padded)).t()
-        if self.is_plain_sgd:
+        if self.updates is None:
             W.addmm_(X.t(), G, alpha=-1 / WHITE)
             if len(buffers.rare_indices):
                 self.rare.numpy()[buffers.rare_indices] = rare_rows
         else:
-            torch.addmm(buffers.gradient[:rows], X.t(), G, beta=0, alpha=1 / WHITE, out=buffers.gradient[:rows])
-            self.updates[0](self.first, buffers.gradient, self.rates[0])
+            gradient = buffers.gradient[:rows, : self.first.shape[1]]
+            torch.addmm(gradient, X.t(), G, beta=0, alpha=1 / WHITE, out=gradient)
+            self.updates.update(0, buffers.gradient[:start], self._rates_by_column)
+            if len(self.rare):
+                slots = np.full(len(self.rare), len(buffers.gradient) - 1)  # a row of zeros
+                slots[buffers.rare_indices] = np.arange(start, rows)
+                self.updates.update(1, buffers.gradient, self._rates_by_column, slots)
 
     def _forward(self, buffers: "PassBuffers", W: Tensor, X: Tensor) -> None:
         """Compute the outputs of all cells, from the first layer's weights and the batch, into the buffers."""
@@ -250,7 +262,8 @@ class PassBuffers:
         at_output = [computed_output(c.loss, c.output_activation) for c in network.cells]
         self.output = self.Z[-1] if set(at_output) == {"identity"} else torch.zeros_like(self.Z[-1])
         self.values = torch.zeros_like(self.Z[-1])
-        self.gradient = torch.zeros_like(network.first) if training and not network.is_plain_sgd else network.zeros(0)
+        # The gradient of the first layer's weights of the pixels that are nonzero in the batch, and a row of zeros.
+        self.gradient = network.spaced(BIAS + len(data.lit) + 1) if training and network.updates else network.zeros(0)
         # Of dense images, X is 255 · (x / white − mean) / deviation, as the product divides by 255.
         white, mean, deviation = data.reading
         self._shift, self._scale = (

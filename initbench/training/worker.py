@@ -33,10 +33,9 @@ from initbench.errors import PluginError, UserError
 from initbench.initializers import schemes
 from initbench.initializers.model import Parameters
 from initbench.models.architecture import EVALUATION_BATCH
-from initbench.random import noise
 from initbench.spec.cell import Cell
 from initbench.spec.columns import METRICS
-from initbench.system import threads
+from initbench.system import compiled, threads
 from initbench.system.hardware import cpu_name
 from initbench.training import plain, plugins
 from initbench.training.data import Data
@@ -221,7 +220,7 @@ def _train(
         seconds=seconds,
         initialization=initialization,
         product_rate=rate,
-        notes=[*noise.notes, *(f"signal: could not be computed: {reason}" for reason in reasons)],
+        notes=[*compiled.notes, *(f"signal: could not be computed: {reason}" for reason in reasons)],
         signal=record.to_json([signal for _, signal in trained]),
     )
 

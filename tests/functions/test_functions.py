@@ -10,6 +10,7 @@ from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.training import kernels
+from initbench.training.updates import Updates
 
 X = np.random.default_rng(0).normal(0, 2, (64, 10))
 LABELS = np.random.default_rng(1).integers(0, 10, 64)
@@ -110,14 +111,15 @@ def test_an_optimizers_definition_and_its_fast_form_are_pytorchs(name):
     optimizer = PYTORCH_OPTIMIZERS[name]([theirs])
     ours, state = start.copy(), {}
     fast = torch.from_numpy(start.copy())
-    update = kernels.update(name, fast)
-    rates = torch.full((1, 1), 0.1, dtype=torch.float64)
+    updates = Updates(name, [fast])
+    rates = torch.full((1, 6), 0.1, dtype=torch.float64)
     for _ in range(5):
         G, A = generator.normal(size=(4, 8)), generator.normal(size=(6, 8))
         theirs.grad = torch.from_numpy(G @ A.T)
         optimizer.step()
         ours = OPTIMIZERS.call(name, ours, G @ A.T, state, learning_rate=0.1)
-        update(fast, torch.from_numpy(G @ A.T), rates)
+        updates.begin()
+        updates.update(0, torch.from_numpy(G @ A.T), rates)
     np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-10)
     np.testing.assert_allclose(fast.numpy(), theirs.detach().numpy(), rtol=1e-10)
 

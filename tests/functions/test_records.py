@@ -19,6 +19,7 @@ from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.training import kernels, stack
 from initbench.training.data import Data
+from initbench.training.updates import Updates
 
 REGISTRIES = ACTIVATIONS, LOSSES, OPTIMIZERS
 
@@ -65,10 +66,11 @@ def added(monkeypatch):
         def __init__(self, parameters, learning_rate, decay):
             super().__init__(parameters, learning_rate, weight_decay=decay)
 
-    def update(W, decay):
-        return lambda W, g, rates: W.sub_(g.add_(W, alpha=decay).mul_(rates))
+    def formula(W, g, rate, constants, sqrt):
+        (decay,) = constants
+        return W - rate * (g + decay * W)
 
-    @OPTIMIZERS.register(torch=Decayed, n_arrays=3, update=update)
+    @OPTIMIZERS.register(torch=Decayed, n_arrays=3, formula=formula, constants=lambda t, decay: (decay,))
     def decayed(weights, gradient, state, *, learning_rate, decay: float = 0.01):
         """W ← W − lr · (g + decay · W)."""
         return weights - learning_rate * (gradient + decay * weights)
@@ -146,7 +148,7 @@ def test_a_record_without_a_fused_form_is_refused_by_the_fused_trainer_alone(add
         return str(error.value)
 
     line = "{} cannot be trained in stacks: its record in initbench/functions has no `{}`"
-    assert refused(kernels.update, "adagrad", torch.ones(2)) == line.format("adagrad", "update")
+    assert refused(Updates, "adagrad", [torch.ones(2, 1)]) == line.format("adagrad", "formula")
     assert refused(kernels.loss, "ridge", 10) == line.format("ridge", "kernel")
     assert refused(kernels.activation, "hardtanh") == line.format("hardtanh", "forward")
     cell = make_cell(activation="hardtanh", loss="ridge", optimizer="adagrad", hidden="8")

@@ -25,9 +25,11 @@ from initbench.random import noise, streams
 from initbench.random.noise import formulas, plain
 from initbench.random.noise.formulas import BLOCKS, TILE
 from initbench.system import cache, threads
+from initbench.system import compiled as code
 
 try:
     from initbench.random.noise import compiled
+    from initbench.system import machine_code
 except (ImportError, OSError):
     compiled = None
 
@@ -229,9 +231,9 @@ def test_a_weight_depends_on_its_index_alone():
 @needs_numba
 def test_the_plain_path_serves_until_the_compiled_one_is_worth_loading(monkeypatch):
     def paths(*sizes):
-        monkeypatch.setattr(noise, "_loaded", None)
-        monkeypatch.setattr(noise, "_drawn", 0)
-        return [noise._path(size) for size in sizes]
+        monkeypatch.setattr(noise._code, "loaded", None)
+        monkeypatch.setattr(noise._code, "_done", 0)
+        return [noise._code.module(size) for size in sizes]
 
     half = noise.WORTH_LOADING // 2
     assert paths(100, half, half, 1) == [plain, plain, compiled, compiled]
@@ -297,12 +299,12 @@ def anew(monkeypatch, tmp_path):
     """A function that loads the compiled path as a new process does, with its cache below `tmp_path`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(noise, "compiled", compiled)  # and so put back at the end
-    for name, value in (("_loaded", None), ("_drawn", 0), ("notes", [])):
-        monkeypatch.setattr(noise, name, value)
+    for owner, name, value in ((noise._code, "loaded", None), (noise._code, "_done", 0), (code, "notes", [])):
+        monkeypatch.setattr(owner, name, value)
 
     def load():
         monkeypatch.delitem(sys.modules, "initbench.random.noise.compiled", raising=False)
-        monkeypatch.setattr(noise, "_loaded", None)
+        monkeypatch.setattr(noise._code, "loaded", None)
         return noise.load()
 
     return load
@@ -320,7 +322,7 @@ def same_bits_and_one_note(*words):
     expected = np.empty(1000, np.float32)
     plain.uniform(0, streams.key(3), 0.0, 0.5, -0.5, 0.5, expected)
     assert [weights.tobytes() for weights in drawn] == [expected.tobytes()] * 2
-    (line,) = noise.notes
+    (line,) = code.notes
     assert [str(warning.message) for warning in caught] in ([line], [])  # a note of the loading has come before
     for word in words:
         assert word in line
@@ -351,14 +353,14 @@ def test_damaged_compiled_code_costs_speed_and_no_weights(anew, compiled_before,
     (file,) = tmp_path.rglob(f"*._uniform-*.{ending}")
     damage(file)
     path = anew()
-    assert path.FOLDER.parent == tmp_path / "initbench"
-    same_bits_and_one_note("NumPy draws the weights", f"Remove {path.FOLDER}", "with the same bits")
-    shutil.rmtree(path.FOLDER)  # the remedy that is named
-    noise.notes.clear()
+    assert path.CACHE.folder.parent == tmp_path / "initbench"
+    same_bits_and_one_note("NumPy draws the weights", f"Remove {path.CACHE.folder}", "with the same bits")
+    shutil.rmtree(path.CACHE.folder)  # the remedy that is named
+    code.notes.clear()
     shutil.copytree(compiled_before, tmp_path / "initbench", dirs_exist_ok=True)
     anew()
     assert np.array_equal(uniform_weights(), noise.uniform((1000,), -0.5, 0.5, 3))
-    assert noise.notes == []
+    assert code.notes == []
 
 
 @needs_numba
@@ -370,7 +372,7 @@ def test_a_full_disk_below_the_cache_costs_speed_and_no_weights(anew, monkeypatc
 
     monkeypatch.setattr(IndexDataCacheFile, "_save_data", full)
     path = anew()
-    same_bits_and_one_note("No space left on device", str(path.FOLDER), "its disk is not full")
+    same_bits_and_one_note("No space left on device", str(path.CACHE.folder), "its disk is not full")
 
 
 @needs_numba
@@ -448,7 +450,7 @@ def unwritable(folder, monkeypatch):
     ],
 )
 def test_compiled_code_is_kept_in_a_folder_of_the_users_alone_or_nowhere(anew, monkeypatch, tmp_path, obstacle):
-    folder = tmp_path / "initbench" / compiled._name()
+    folder = tmp_path / "initbench" / compiled.CACHE.name
     folder.parent.mkdir()
     obstacle(folder, monkeypatch)
     before = beside_the_source()
@@ -466,21 +468,22 @@ def test_compiled_code_is_kept_in_a_folder_of_the_users_alone_or_nowhere(anew, m
 @needs_numba
 def test_the_folder_of_compiled_code_is_named_by_all_that_the_code_follows_from(compiled_before, monkeypatch, tmp_path):
     """numba looks at the file of the function that it compiles, and not at those that it calls."""
-    folder = compiled_before / compiled._name()
+    folder = compiled_before / compiled.CACHE.name
     assert list(folder.rglob("*.nbi"))
     assert folder.stat().st_mode & 0o777 == 0o700
-    names = [compiled._name()]
-    for module in (formulas, compiled):
+    modules = machine_code, formulas, compiled
+    names = [compiled.CACHE.name]
+    for module in modules:
         edited = tmp_path / Path(module.__file__).name
         edited.write_text(Path(module.__file__).read_text() + "\n")
         with monkeypatch.context() as change:
             change.setattr(module, "__file__", str(edited))
-            names.append(compiled._name())
+            names.append(machine_code.Cache("noise", modules).name)
     for target in ("numba.__version__", "numpy.__version__", "platform.python_version"):
         with monkeypatch.context() as change:
             change.setattr(target, (lambda: "9.9.9") if "platform" in target else "9.9.9")
-            names.append(compiled._name())
-    assert len(set(names)) == 6
+            names.append(machine_code.Cache("noise", modules).name)
+    assert len(set(names)) == 7
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes and HOME as POSIX has them")

@@ -20,7 +20,7 @@ from initbench.execution.processes import WorkerProcess
 from initbench.initializers import throughput
 from initbench.random import noise
 from initbench.results import store
-from initbench.system import children, threads
+from initbench.system import children, compiled, threads
 
 GRID = """
 name = "small"
@@ -39,7 +39,7 @@ BROKEN_NUMBA = """
 import sys, types
 if "initbench.training.worker" in sys.orig_argv:
     import initbench.random.noise
-    initbench.random.noise.WORTH_LOADING = 1
+    initbench.random.noise._code._worth = 1
     sys.modules["numba"] = types.ModuleType("numba")
 """
 
@@ -121,8 +121,8 @@ def test_no_command_runs_what_lies_in_the_working_directory(untrusted_folder, de
     capability = torch.backends.cpu.get_cpu_capability()
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
-    for name, value in (("_loaded", None), ("notes", [])):
-        monkeypatch.setattr(noise, name, value)
+    monkeypatch.setattr(noise._code, "loaded", None)
+    monkeypatch.setattr(compiled, "notes", [])
     monkeypatch.setattr(throughput, "installed", lambda: ["initbench", "numpy"])
     monkeypatch.setattr(throughput, "ROUNDS", 1)
     started = recorded(monkeypatch)
@@ -166,16 +166,17 @@ PARENT = """
 import os, sys, warnings
 from pathlib import Path
 from initbench.random import noise
+from initbench.system import compiled
 warnings.simplefilter("ignore")
 home, untrusted = map(Path, sys.argv[1:])
 os.chdir(untrusted)
 assert noise.load() is noise.plain
 assert "numba" not in sys.modules
-(note,) = noise.notes
+(note,) = compiled.notes
 assert ".numba_config.yaml" in note, note
 expected = noise.uniform((9,), 0.0, 1.0, 3)
 os.chdir(home)
-noise._loaded = None
+noise._code.loaded = None
 path = noise.load()
 os.chdir(untrusted)
 assert (noise.uniform((9,), 0.0, 1.0, 3) == expected).all()
@@ -183,7 +184,7 @@ assert path._uniform.signatures, "it was not compiled here"
 assert Path(path._uniform.stats.cache_path).is_relative_to(home)
 import numba
 assert not numba.config.CACHE_DIR and not numba.config.CACHE_LOCATOR_CLASSES
-assert noise.notes == [note]
+assert compiled.notes == [note]
 """
 
 

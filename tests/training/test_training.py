@@ -352,10 +352,12 @@ def test_on_a_gpu_losses_are_the_plain_trainers(small, optimizer, hidden):
             assert epochs[epoch].test_loss[i] == pytest.approx(end["test_loss"], rel=1e-3)
 
 
-def test_the_step_that_a_gpu_records_is_the_step(small):
+def test_the_step_that_a_gpu_records_is_the_step(small, monkeypatch):
     """The counted step, which reads its batch by a counter, gives the numbers of the plain one: here on the CPU."""
-    cells = cells_of("adam", "24")[:6]
-    plain, counted = stack.Steps(cells, Data(small)), stack.Steps(cells, Data(small))
+    cells, data = cells_of("adam", "24")[:6], Data(small)
+    plain = stack.Steps(cells, data)
+    monkeypatch.setattr(data, "n_common", lambda batch_size: len(data.lit))  # as on a GPU
+    counted = stack.Steps(cells, data)
     plain.take(10)
     for _ in range(10):
         counted.counted_step()

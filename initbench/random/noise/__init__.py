@@ -6,16 +6,13 @@ that a vector of blocks fills a vector of weights. So the order of computation, 
 matter, and at one stream all distributions are monotone functions of the same noise.
 
 float32 takes the fast path: `compiled.py` where numba is installed and worth loading, else `plain.py`, with the same
-bits. If the compiled path fails, the plain one replaces it, and `notes` states why. `standard_uniform`
-and `standard_normal` are the same noise in float64, by SciPy's inverse: other dtypes are rounded from it, and
-the fast path is tested against it.
+bits. If the compiled path fails, the plain one replaces it, with a warning. `standard_uniform` and `standard_normal`
+are the same noise in float64, by SciPy's inverse: other dtypes are rounded from it, and the fast path is tested against
+it.
 """
 
 import math
-import threading
-import warnings
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -25,63 +22,17 @@ from initbench.random import streams
 from initbench.random.noise import plain
 from initbench.random.noise.formulas import TILE
 from initbench.system import threads
+from initbench.system.compiled import CompiledCode
 
 Shape = tuple[int, ...]
 
-# Loading the compiled path, once it has been compiled, takes half a second, in which NumPy draws this many weights. The
-# plain path serves until it has drawn as much (the ski-rental rule): at worst twice the cheapest.
+# Loading the compiled path, once it has been compiled, takes half a second, in which NumPy draws this many weights.
 WORTH_LOADING = 2**24
 # The tiles of a thread at a time: 2¹⁸ weights.
 TILES = 2**18 // TILE
 
-_drawn = 0
-_loaded: Any = None
-
-# Warnings about the compiled path, each once in a process: why it is slow, and what helps.
-notes: list[str] = []
-WITHOUT_NUMBA = "Where that cannot be helped, NUMBA_DISABLE_JIT=1 takes NumPy from the beginning"
-_noting = threading.Lock()
-
-
-def note(line: str) -> None:
-    """Warn, once in this process for each line."""
-    with _noting:
-        if line in notes:
-            return
-        notes.append(line)
-    warnings.warn(line, stacklevel=2)
-
-
-def load() -> Any:
-    """Load and return the compiled path; where numba cannot be used, the plain one."""
-    global _loaded  # noqa: PLW0603
-    if _loaded is None:
-        try:
-            _loaded = import_module("initbench.random.noise.compiled")
-        except ModuleNotFoundError:  # numba is not installed, or switched off
-            _loaded = plain
-        except Exception as error:  # such as an unsupported NumPy or Python, or a missing library
-            _give_up(error, WITHOUT_NUMBA)
-    return _loaded
-
-
-def _give_up(error: Exception, remedy: str) -> None:
-    """Use the plain path from now on."""
-    global _loaded  # noqa: PLW0603
-    _loaded = plain
-    why = " ".join(str(error).split())[:200]
-    note(
-        f"NumPy draws the weights, with the same bits but slower, since the compiled code failed "
-        f"({type(error).__name__}{': ' if why else ''}{why}). {remedy}"
-    )
-
-
-def _path(size: int) -> Any:
-    global _drawn  # noqa: PLW0603
-    if _loaded is not None:
-        return _loaded
-    _drawn += size
-    return load() if _drawn >= WORTH_LOADING else plain
+_code = CompiledCode(plain, "initbench.random.noise.compiled", WORTH_LOADING, "draws the weights")
+load = _code.load
 
 
 def _filled(shape: Shape, seed: streams.Seed, dtype: type, distribution: str, *arguments: float) -> NDArray[Any]:
@@ -89,16 +40,7 @@ def _filled(shape: Shape, seed: streams.Seed, dtype: type, distribution: str, *a
     key = streams.key(seed)
     arguments = tuple(float(x) + 0.0 for x in arguments)  # the types that numba compiles for; −0 as 0
     array: NDArray[Any] = np.empty(shape, dtype)
-    path = _path(array.size)
-    try:
-        _fill(array.reshape(-1), getattr(path, distribution), key, arguments)
-    except MemoryError:
-        raise
-    except Exception as error:  # such as a damaged cache, a full disk, a processor that LLVM does not support
-        if path is plain:
-            raise
-        _give_up(error, _remedy(path))
-        _fill(array.reshape(-1), getattr(plain, distribution), key, arguments)
+    _code.run(array.size, lambda path: _fill(array.reshape(-1), getattr(path, distribution), key, arguments))
     return array
 
 
@@ -112,12 +54,6 @@ def _fill(flat: NDArray[Any], fill: Callable[..., None], key: streams.Key, argum
 
     with threads.shared(flat.size) as for_each:
         for_each(part, range(0, -(-flat.size // TILE), TILES))
-
-
-def _remedy(path: Any) -> str:
-    if path.FOLDER:
-        return f"Remove {path.FOLDER}, which is a cache and is regenerated, and make sure that its disk is not full"
-    return WITHOUT_NUMBA
 
 
 def words(shape: Shape, seed: streams.Seed) -> NDArray[np.uint32]:
