@@ -31,7 +31,7 @@ from initbench.functions.optimizers import OPTIMIZERS
 from initbench.initializers.model import Parameters
 from initbench.models.architecture import EVALUATION_BATCH
 from initbench.spec.cell import Cell
-from initbench.training import kernels
+from initbench.training import kernels, skipping
 from initbench.training.data import Batch, Block, Data
 from initbench.training.parameters import Initialized, initial_parameters
 from initbench.training.updates import Updates
@@ -70,9 +70,12 @@ class Network:
         self.n_common = data.n_common(first.batch_size) if self.device.type == "cpu" else lit
         # The first layer: rows for the bias, the common pixels, and all rare ones.
         columns = count * self.widths[0]
+        self.skipping = skipping.layer(first, data, dtype, columns)
+        if self.skipping:  # it has the weights instead
+            self.n_common = lit
         # Rows that lie a large power of two apart map to the same cache sets: then the product takes 1.2 times as long.
         self._apart = columns + (CACHE_LINE if columns % 128 == 0 else 0)
-        spaced = self.spaced(BIAS + lit), self.spaced(lit - self.n_common)
+        spaced = self.spaced(0 if self.skipping else BIAS + lit), self.spaced(lit - self.n_common)
         self.first, self.rare = (W[:, :columns] for W in spaced)
         self.deeper = [
             self.zeros(count, out, _padded(below, out))
@@ -108,6 +111,8 @@ class Network:
         """
         dtype = str(self.dtype).removeprefix("torch.")
         arrays = [torch.zeros(array.shape, dtype=self.dtype) for array in (self.first, self.rare, *self.deeper)]
+        if self.skipping:
+            arrays[0] = torch.zeros(BIAS + len(self.data.lit), arrays[0].shape[1])
         width, end = self.widths[0], BIAS + self.n_common
         for n, cell in enumerate(self.cells):
             if n < self._count:
@@ -123,13 +128,16 @@ class Network:
             for array, (weights, bias) in zip(arrays[2:], others, strict=True):
                 array[n, :, : len(weights)] = torch.from_numpy(np.ascontiguousarray(weights.T))
                 array[n, :, len(weights)] = torch.from_numpy(bias)
+        if self.skipping:
+            self.skipping.weights, arrays[0] = arrays[0], arrays[0][:0]
         for array, start in zip((self.first, self.rare, *self.deeper), arrays, strict=True):
             array.copy_(start)
 
     @property
     def multiple(self) -> int:
         """The multiple to which the images of a pass are padded, so that a cell's block is whole in every layer."""
-        return max(kernels.BLOCK // gcd(kernels.BLOCK, width) for width in self.widths)
+        least = self.skipping.products.CHUNK if self.skipping else 1
+        return max(least, *(kernels.BLOCK // gcd(kernels.BLOCK, width) for width in self.widths))
 
     def set_rates(self, rates: Tensor) -> None:
         """Set the cells' learning rates, `[cells]`."""
@@ -160,6 +168,8 @@ class Network:
             yield layers
 
     def _whole_first(self) -> Tensor:
+        if self.skipping:
+            return self.skipping.weights
         return torch.cat([self.first[: BIAS + self.n_common], self.rare])
 
     def step(self, buffers: "PassBuffers", losses: Tensor) -> None:
@@ -192,6 +202,9 @@ class Network:
                 self.updates.update(1 + layer, torch.bmm(G, A).view(len(G), -1), self.rates)
             buffers.call(buffers.gradients[layer - 1])
         G = self.operand(buffers.G[0].view(-1, buffers.padded)).t()
+        if self.skipping:
+            self.skipping.descend(buffers.lists, G.t())
+            return
         if self.updates is None:
             W.addmm_(X.t(), G, alpha=-1 / WHITE)
             if len(buffers.rare_indices):
@@ -208,7 +221,10 @@ class Network:
     def _forward(self, buffers: "PassBuffers", W: Tensor, X: Tensor) -> None:
         """Compute the outputs of all cells, from the first layer's weights and the batch, into the buffers."""
         Z = buffers.Z[0].view(-1, buffers.padded)
-        torch.addmm(Z, self.operand(W).t(), X.t(), beta=0, alpha=1 / WHITE, out=Z)
+        if self.skipping:
+            self.skipping.forward(buffers.lists, Z)
+        else:
+            torch.addmm(Z, self.operand(W).t(), X.t(), beta=0, alpha=1 / WHITE, out=Z)
         for layer, W_here in enumerate(self.deeper):
             buffers.call(buffers.activations[layer])
             torch.bmm(self.operand(W_here), self.operand(buffers.A[layer]), out=buffers.Z[layer + 1])
@@ -216,7 +232,7 @@ class Network:
 
     def evaluate(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor]:
         """Return the mean loss and accuracy on a split, each `[cells]`, float64."""
-        whole = self._whole_first()
+        whole = self.first if self.skipping else self._whole_first()
         loss = torch.zeros(len(self.cells), dtype=torch.float64, device=self.device)
         right = torch.zeros(len(self.cells), dtype=torch.int64, device=self.device)
         for block in blocks:
@@ -225,7 +241,8 @@ class Network:
                 self._evaluations[size] = PassBuffers(self, size, training=False)
             buffers = self._evaluations[size]
             rows = buffers.take_block(block)
-            self._forward(buffers, whole.index_select(0, rows), self.operand(buffers.X[:, : len(rows)]))
+            W = self.first if self.skipping else whole.index_select(0, rows)
+            self._forward(buffers, W, self.operand(buffers.X[:, : len(rows)]))
             buffers.call(buffers.losses)
             loss += buffers.seen.sum((1, 2))
             right += buffers.correct()
@@ -247,7 +264,9 @@ class PassBuffers:
         n, data = len(network.cells), network.data
         self.network, self.size = network, size
         self.padded = padded = -(-size // network.multiple) * network.multiple
-        self.X = network.zeros(padded, BIAS + len(data.lit))
+        self.X = network.zeros(padded, BIAS + (0 if network.skipping else len(data.lit)))
+        if network.skipping:
+            self.lists = skipping.Lists(network.skipping, padded)
         self.X[:size, 0] = WHITE
         self.labels = torch.zeros(padded, dtype=torch.int64, device=network.device)
         self.one_hot = torch.eye(data.classes, dtype=network.dtype, device=network.device)
@@ -319,9 +338,19 @@ class PassBuffers:
             self.X[: self.size, BIAS + n_common : BIAS + n_common + len(self.rare_indices)].copy_(batch.rare_images)
         self._take_labels(batch.labels)
 
+    def take_rows(self, rows: Tensor) -> None:
+        """Take a batch of training images by their rows, for products that skip dark pixels."""
+        data = self.network.data
+        self.lists.take(data.images.numpy(), rows.numpy())
+        self._take_labels(data.labels.index_select(0, rows))
+
     def take_block(self, block: Block) -> Tensor:
         """Copy images to evaluate to the buffers; returns the rows of the first layer's weights that they need."""
         self.size = len(block.images)
+        if self.network.skipping:
+            self.lists.take_block(block)
+            self._take_labels(block.labels)
+            return block.pixels[:0]
         self.X[: self.size, 0] = WHITE
         self._take_images(block.images)
         self.X[self.size :].zero_()

@@ -133,7 +133,10 @@ class Steps:
             else:
                 if self._has_step_rates:
                     self.network.set_rates(self._rates[self._done])
-                self._buffers.take_batch(next(self._batches))
+                if self.network.skipping:
+                    self._buffers.take_rows(self._rows[self._done])
+                else:
+                    self._buffers.take_batch(next(self._batches))
                 self.network.step(self._buffers, self.losses[self._done])
             self._done += 1
         return self

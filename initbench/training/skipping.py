@@ -1,0 +1,147 @@
+"""The first layer of a stack with products that skip an image's dark pixels, in place of the batch's alone.
+
+Four fifths of an image of MNIST are dark, and a batch of 128 lights two thirds of all pixels. Compiled products
+(`initbench.training.products`) take half the time of a library's dense ones. They serve plain gradient descent in
+float32 on a CPU, for cells long enough to be worth loading numba, a rule that looks at one cell alone: its bits depend
+neither on its stack nor on its experiment. Where numba cannot be used, these cells take dense products, which round
+differently, as another processor's do.
+"""
+
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from initbench.data.arrays import WHITE
+from initbench.functions.optimizers import OPTIMIZERS
+from initbench.spec.cell import Cell
+from initbench.system import compiled
+from initbench.training.data import Block, Data
+
+# Images in a cell's training: below, loading numba takes longer than it saves.
+WORTH = 2**15
+
+VALUES = (np.arange(WHITE + 1) / WHITE).astype(np.float32)  # what networks read of a byte
+
+
+@cache
+def products() -> ModuleType | None:
+    """Return the compiled products, each of them called once, or None where numba cannot be used."""
+    try:
+        from initbench.training import products as module
+
+        layer = Layer(module, 8, 8)
+        lists = Lists(layer, 8)
+        lists.take(np.zeros((1, 8), np.uint8), np.zeros(8, np.int64))
+        layer.forward(lists, torch.zeros(8, 8))
+        layer.descend(lists, torch.zeros(8, 8))
+    except ModuleNotFoundError:  # numba is not installed, or switched off
+        return None
+    except Exception as error:  # an unsupported version, a damaged cache, a full disk
+        why = " ".join(str(error).split())[:200]
+        compiled.note(
+            f"products are not compiled, which takes longer and rounds differently ({type(error).__name__}: {why})"
+        )
+        return None
+    return module
+
+
+def layer(cell: Cell, data: Data, dtype: torch.dtype, columns: int) -> "Layer | None":
+    """Return the first layer of a stack of cells like this one, or None where its products are dense."""
+    optimizer, parameters = OPTIMIZERS.lookup(cell.optimizer)
+    if (
+        not optimizer.is_plain_sgd(**parameters)
+        or cell.epochs * cell.train_size < WORTH
+        or (cell.precision, dtype, data.device.type) != ("float32", torch.float32, "cpu")
+        or data.is_dense
+    ):
+        return None
+    module = products()
+    return Layer(module, len(data.lit), columns) if module else None
+
+
+class ByImage(NamedTuple):
+    """The pixels that images light: where the list of each few images ends, the places of weights, and values."""
+
+    ends: NDArray[np.int64]
+    places: NDArray[np.int32]
+    x: NDArray[np.float32]
+
+
+class Layer:
+    """The weights of the first layer, `[tiles, rows, TILE]`: a row for the bias, and one for each pixel."""
+
+    def __init__(self, products: Any, pixels: int, columns: int) -> None:
+        self.products, self._pixels, self._columns = products, pixels, columns
+        tile, chunk = products.TILE, products.CHUNK
+        self.width = -(-pixels // chunk) * chunk  # of a batch in bytes
+        self.tiles = torch.zeros(-(-columns // tile), 1 + self.width, tile)
+
+    @property
+    def weights(self) -> Tensor:
+        """A copy of the weights, `[1 + pixels, columns]`."""
+        whole = self.tiles.transpose(0, 1).reshape(self.tiles.shape[1], -1)
+        return whole[: 1 + self._pixels, : self._columns]
+
+    @weights.setter
+    def weights(self, weights: Tensor) -> None:
+        whole = torch.zeros(self.tiles.shape[1], len(self.tiles) * self.tiles.shape[2])
+        whole[: len(weights), : self._columns] = weights
+        self.tiles.copy_(whole.view(len(whole), len(self.tiles), -1).transpose(0, 1))
+
+    def forward(self, lists: "Lists", Z: Tensor) -> None:
+        """Write the pre-activations to Z, `[columns, images]`."""
+        self.products.forward(self.tiles.numpy(), *lists.by_image, lists.tile, Z.numpy())
+
+    def descend(self, lists: "Lists", G: Tensor) -> None:
+        """Subtract the gradient of the weights, from G `[columns, images]` at the pre-activations."""
+        self.products.descend(self.tiles.numpy(), *lists.by_pixel, lists.tile, G.numpy())
+
+
+class Lists:
+    """The lists of the lit pixels of a batch of `size` images, a multiple of eight."""
+
+    def __init__(self, layer: Layer, size: int) -> None:
+        self._products = products = layer.products
+        self._batch = np.zeros((size, layer.width), np.uint8)
+        self._row_of = np.arange(1, 1 + layer.width)
+        self.tile = np.empty((size, products.TILE), np.float32)
+        self.by_image = self._of_images(layer.width)
+        pairs = layer.width // 2
+        # One more than there are images: what is written there is not counted.
+        self.by_pixel = (
+            np.zeros(pairs, np.int64),
+            np.zeros((pairs, size + 1), np.int32),
+            np.zeros((pairs, size + 1, 2), np.float32),
+        )
+
+    def _of_images(self, width: int) -> ByImage:
+        few = self._products.IMAGES
+        count = len(self._batch) // few
+        entries = count * width + 1
+        return ByImage(np.zeros(count, np.int64), np.zeros(entries, np.int32), np.zeros((entries, few), np.float32))
+
+    def take(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+        """List the lit pixels of a batch, for both products: those of the images `[rows]`."""
+        self._products.gather(images, rows, self._batch)
+        self._products.list_by_image(self._batch, self._row_of, VALUES, *self.by_image)
+        self._products.list_by_pixel(self._batch, -VALUES, *self.by_pixel)
+
+    def take_block(self, block: Block) -> None:
+        """Take images that are evaluated, whose lists are made once."""
+        if not block.lists:
+            images = block.images.numpy()
+            chunk = self._products.CHUNK
+            width = -(-images.shape[1] // chunk) * chunk
+            batch, row_of = np.zeros((len(self._batch), width), np.uint8), np.zeros(width, np.int64)
+            batch[: len(images), : images.shape[1]] = images
+            row_of[: images.shape[1]] = 1 + block.pixels.numpy()
+            lists = self._of_images(width)
+            self._products.list_by_image(batch, row_of, VALUES, *lists)
+            used = lists.ends[-1]
+            block.lists.append(ByImage(lists.ends, lists.places[:used].copy(), lists.x[:used].copy()))
+        self.by_image = block.lists[0]
