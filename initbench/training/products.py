@@ -72,8 +72,8 @@ def _accumulation(count):
             for k in range(count):
                 builder.store(_load(builder, row_of(begin, apart, k), vector), sums[k])
             with cgutils.for_range(builder, length) as loop:
-                place = builder.zext(_load(builder, at(places, loop.index, 4), INT32), INT64)
-                row = _load(builder, builder.add(tile, place), vector)
+                offset = builder.zext(_load(builder, at(places, loop.index, 4), INT32), INT64)
+                row = _load(builder, builder.add(tile, offset), vector)
                 values = at(x, loop.index, 4 * count)
                 for k in range(count):
                     value = _load(builder, builder.add(values, INT64(4 * k)), FLOAT)
