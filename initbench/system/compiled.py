@@ -25,8 +25,8 @@ def note(line: str) -> None:
 class CompiledCode:
     """Functions in a plain module, and the same ones in a module that numba compiles.
 
-    The plain module serves until it has computed `worth` numbers, about as many as NumPy computes while numba loads
-    (the ski-rental rule: at worst twice the cheapest). Where numba is missing, or fails, it serves on.
+    The plain module serves until it has computed `worth` numbers, about the number that NumPy computes while numba
+    loads (the ski-rental rule: at worst twice the cheapest). Where numba is missing, or fails, it serves on.
 
     Attributes
     ----------
@@ -34,8 +34,8 @@ class CompiledCode:
         The module that serves from now on, or None until that is decided.
     """
 
-    def __init__(self, plain: ModuleType, compiled: str, worth: int, what: str) -> None:
-        self._plain, self._compiled, self._worth, self._what = plain, compiled, worth, what
+    def __init__(self, plain: ModuleType, compiled: str, worth: int, task: str) -> None:
+        self._plain, self._compiled, self._worth, self._task = plain, compiled, worth, task
         self._done = 0
         self.loaded: Any = None
 
@@ -80,6 +80,6 @@ class CompiledCode:
         self.loaded = self._plain
         why = " ".join(str(error).split())[:200]
         note(
-            f"NumPy {self._what}, with the same bits but slower, since the compiled code failed "
+            f"NumPy {self._task}, with the same bits but slower, since the compiled code failed "
             f"({type(error).__name__}{': ' if why else ''}{why}). {remedy}"
         )

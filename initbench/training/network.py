@@ -83,9 +83,11 @@ class Network:
         ]
         self._start(layers, initialized)
         self.updates = None
-        if not self.is_plain_sgd:  # of the first layer's common pixels, of its rare ones, and of each deeper layer
-            arrays = [spaced[0][: BIAS + self.n_common], spaced[1], *(W.view(count, -1) for W in self.deeper)]
-            self.updates = Updates(first.optimizer, arrays)
+        if not self.is_plain_sgd:  # of each deeper layer, and of the first one's tiles or common and rare pixels
+            arrays = [spaced[0][: BIAS + self.n_common], spaced[1]]
+            if self.skipping:
+                arrays = [self.skipping.tiles.view(len(self.skipping.tiles), -1)]
+            self.updates = Updates(first.optimizer, [*(W.view(count, -1) for W in self.deeper), *arrays])
         self.rates, self._rates_by_column = self.zeros(count, 1), self.spaced(1)
         losses = [kernels.loss(c.loss, data.classes) for c in self.cells]
         self.value_factors = torch.tensor([loss.value_factor for loss in losses], dtype=dtype, device=self.device)
@@ -145,7 +147,10 @@ class Network:
             torch.mul(self._gradient_factors, rates, out=self.factors.view(-1))
             return
         self.rates.copy_(rates.view(-1, 1))
-        self._rates_by_column[:, : self.first.shape[1]].view(len(rates), -1).copy_(self.rates)
+        by_column = self._rates_by_column[:, : self.first.shape[1]]
+        by_column.view(len(rates), -1).copy_(self.rates)
+        if self.skipping:
+            self._rates_by_tile = self.skipping.by_tile(by_column[0])
 
     @property
     def weights(self) -> list[Tensor]:
@@ -199,24 +204,31 @@ class Network:
                 # gradient, as large as W itself, is never stored.
                 W_here.baddbmm_(G, A, alpha=-1)
             else:
-                self.updates.update(1 + layer, torch.bmm(G, A).view(len(G), -1), self.rates)
+                self.updates.update(layer - 1, torch.bmm(G, A).view(len(G), -1), self.rates)
             buffers.call(buffers.gradients[layer - 1])
         G = self.operand(buffers.G[0].view(-1, buffers.padded)).t()
         if self.skipping:
-            self.skipping.descend(buffers.lists, G.t())
-            return
-        if self.updates is None:
+            self._step_tiles(buffers.lists, G.t(), self.skipping)
+        elif self.updates is None:
             W.addmm_(X.t(), G, alpha=-1 / WHITE)
             if len(buffers.rare_indices):
                 self.rare.numpy()[buffers.rare_indices] = rare_rows
         else:
             gradient = buffers.gradient[:rows, : self.first.shape[1]]
             torch.addmm(gradient, X.t(), G, beta=0, alpha=1 / WHITE, out=gradient)
-            self.updates.update(0, buffers.gradient[:start], self._rates_by_column)
+            self.updates.update(len(self.deeper), buffers.gradient[:start], self._rates_by_column)
             if len(self.rare):
                 slots = np.full(len(self.rare), len(buffers.gradient) - 1)  # a row of zeros
                 slots[buffers.rare_indices] = np.arange(start, rows)
-                self.updates.update(1, buffers.gradient, self._rates_by_column, slots)
+                self.updates.update(len(self.deeper) + 1, buffers.gradient, self._rates_by_column, slots)
+
+    def _step_tiles(self, lists: skipping.Lists, G: Tensor, layer: skipping.Layer) -> None:
+        """Update the tiles of the first layer, from G `[columns, images]`."""
+        if self.updates is None:
+            layer.descend(lists, G)
+            return
+        arrays = *lists.by_pixel, lists.tile, G.numpy()
+        self.updates.update_tiles(len(self.deeper), layer.products, arrays, layer.gradient, self._rates_by_tile)
 
     def _forward(self, buffers: "PassBuffers", W: Tensor, X: Tensor) -> None:
         """Compute the outputs of all cells, from the first layer's weights and the batch, into the buffers."""
@@ -282,7 +294,8 @@ class PassBuffers:
         self.output = self.Z[-1] if set(at_output) == {"identity"} else torch.zeros_like(self.Z[-1])
         self.values = torch.zeros_like(self.Z[-1])
         # The gradient of the first layer's weights of the pixels that are nonzero in the batch, and a row of zeros.
-        self.gradient = network.spaced(BIAS + len(data.lit) + 1) if training and network.updates else network.zeros(0)
+        dense = training and network.updates and not network.skipping
+        self.gradient = network.spaced(BIAS + len(data.lit) + 1) if dense else network.zeros(0)
         # Of dense images, X is 255 · (x / white − mean) / deviation, as the product divides by 255.
         white, mean, deviation = data.reading
         self._shift, self._scale = (

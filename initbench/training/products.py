@@ -186,26 +186,62 @@ def forward(W, ends, places, x, tile, Z):
                 Z[t * TILE + c, b] = tile[b, c]
 
 
-@CACHE.compiled
-def descend(W, counts, places, x, tile, G):
-    """Add x G to W, where the x of the lists are negative, and take G `[columns, images]` from the bias."""
+@numba.njit(error_model="numpy")
+def take_tile(t, tile, G):
+    """Write columns of a tile of G `[columns, images]` to `tile`, transposed; returns how many there are."""
     columns, images = G.shape
     to = tile.ctypes.data
-    for t in range(len(W)):
-        width = min(TILE, columns - t * TILE)
-        whole = width // 8 * 8
-        g = G.ctypes.data + 4 * t * TILE * images
-        for c in range(0, whole, 8):
-            for b in range(0, images, 8):
-                _transpose(g + 4 * (c * images + b), 4 * images, to + b * ROW + 4 * c, ROW)
-        for c in range(whole, width):
-            for b in range(images):
-                tile[b, c] = G[t * TILE + c, b]
-        bias = W[t, 0]
+    width = min(TILE, columns - t * TILE)
+    whole = width // 8 * 8
+    g = G.ctypes.data + 4 * t * TILE * images
+    for c in range(0, whole, 8):
+        for b in range(0, images, 8):
+            _transpose(g + 4 * (c * images + b), 4 * images, to + b * ROW + 4 * c, ROW)
+    for c in range(whole, width):
         for b in range(images):
+            tile[b, c] = G[t * TILE + c, b]
+    return width
+
+
+@CACHE.compiled
+def descend(W, counts, places, x, tile, G):
+    """Subtract the gradient x G from W; G is `[columns, images]`, and the x of the lists are negative."""
+    to = tile.ctypes.data
+    for t in range(len(W)):
+        width = take_tile(t, tile, G)
+        bias = W[t, 0]
+        for b in range(G.shape[1]):
             for c in range(width):
                 bias[c] -= tile[b, c]
         for pair in range(len(counts)):
             if counts[pair]:
                 row = W[t, 1 + 2 * pair].ctypes.data
                 _of_pixels(row, ROW, row, ROW, to, places[pair].ctypes.data, x[pair].ctypes.data, counts[pair])
+
+
+@numba.njit(error_model="numpy")
+def gradient_of_bias(images, tile, out):
+    """Write the gradient of the bias, from a tile of G, to `out` `[TILE]`."""
+    out[:] = 0
+    for b in range(images):
+        for c in range(TILE):
+            out[c] += tile[b, c]
+
+
+@numba.njit(error_model="numpy")
+def gradient_of_pair(pair, counts, places, x, tile, zeros, out):
+    """Write the gradient of the weights of a pair of pixels, x G, to `out` `[2, TILE]`; `zeros` is a row of them."""
+    if counts[pair]:
+        lists = places[pair].ctypes.data, x[pair].ctypes.data, counts[pair]
+        _of_pixels(zeros.ctypes.data, 0, out.ctypes.data, ROW, tile.ctypes.data, *lists)
+    else:
+        out[:] = 0
+
+
+@CACHE.compiled
+def gradient(t, counts, places, x, tile, G, zeros, out):
+    """Write the gradient of tile t of the weights to `out` `[rows, TILE]`."""
+    take_tile(t, tile, G)
+    gradient_of_bias(G.shape[1], tile, out[0])
+    for pair in range(len(counts)):
+        gradient_of_pair(pair, counts, places, x, tile, zeros, out[1 + 2 * pair : 3 + 2 * pair])

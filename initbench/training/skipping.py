@@ -1,8 +1,8 @@
 """The first layer of a stack with products that skip an image's dark pixels, in place of the batch's alone.
 
 Four fifths of an image of MNIST are dark, and a batch of 128 lights two thirds of all pixels. Compiled products
-(`initbench.training.products`) take half the time of a library's dense ones. They serve plain gradient descent in
-float32 on a CPU, for cells long enough to be worth loading numba, a rule that looks at one cell alone: its bits depend
+(`initbench.training.products`) take half the time of a library's dense ones. They serve float32 on a CPU, for cells
+long enough to be worth loading numba, a rule that looks at one cell alone: its bits depend
 neither on its stack nor on its experiment. Where numba cannot be used, these cells take dense products, which round
 differently, as another processor's do.
 """
@@ -52,16 +52,17 @@ def products() -> ModuleType | None:
 
 def layer(cell: Cell, data: Data, dtype: torch.dtype, columns: int) -> "Layer | None":
     """Return the first layer of a stack of cells like this one, or None where its products are dense."""
-    optimizer, parameters = OPTIMIZERS.lookup(cell.optimizer)
     if (
-        not optimizer.is_plain_sgd(**parameters)
-        or cell.epochs * cell.train_size < WORTH
+        cell.epochs * cell.train_size < WORTH
         or (cell.precision, dtype, data.device.type) != ("float32", torch.float32, "cpu")
         or data.is_dense
     ):
         return None
     module = products()
-    return Layer(module, len(data.lit), columns) if module else None
+    if not module:
+        return None
+    optimizer, parameters = OPTIMIZERS.lookup(cell.optimizer)
+    return Layer(module, len(data.lit), columns, optimizer.is_plain_sgd(**parameters))
 
 
 class ByImage(NamedTuple):
@@ -75,11 +76,14 @@ class ByImage(NamedTuple):
 class Layer:
     """The weights of the first layer, `[tiles, rows, TILE]`: a row for the bias, and one for each pixel."""
 
-    def __init__(self, products: Any, pixels: int, columns: int) -> None:
+    def __init__(self, products: Any, pixels: int, columns: int, is_plain_sgd: bool = True) -> None:
         self.products, self._pixels, self._columns = products, pixels, columns
+        # What a gradient multiplies: plain gradient descent subtracts it from the weights at once.
+        self.values = -VALUES if is_plain_sgd else VALUES
         tile, chunk = products.TILE, products.CHUNK
         self.width = -(-pixels // chunk) * chunk  # of a batch in bytes
         self.tiles = torch.zeros(-(-columns // tile), 1 + self.width, tile)
+        self.gradient = torch.zeros(self.tiles.shape[1:])  # of a tile
 
     @property
     def weights(self) -> Tensor:
@@ -101,12 +105,19 @@ class Layer:
         """Subtract the gradient of the weights, from G `[columns, images]` at the pre-activations."""
         self.products.descend(self.tiles.numpy(), *lists.by_pixel, lists.tile, G.numpy())
 
+    def by_tile(self, columns: Tensor) -> Tensor:
+        """Return a value of each column as `[tiles, TILE]`."""
+        padded = torch.zeros(len(self.tiles) * self.tiles.shape[2])
+        padded[: len(columns)] = columns
+        return padded.view(len(self.tiles), -1)
+
 
 class Lists:
     """The lists of the lit pixels of a batch of `size` images, a multiple of eight."""
 
     def __init__(self, layer: Layer, size: int) -> None:
-        self._products = products = layer.products
+        self._products, self._values = layer.products, layer.values
+        products = layer.products
         self._batch = np.zeros((size, layer.width), np.uint8)
         self._row_of = np.arange(1, 1 + layer.width)
         self.tile = np.empty((size, products.TILE), np.float32)
@@ -129,7 +140,7 @@ class Lists:
         """List the lit pixels of a batch, for both products: those of the images `[rows]`."""
         self._products.gather(images, rows, self._batch)
         self._products.list_by_image(self._batch, self._row_of, VALUES, *self.by_image)
-        self._products.list_by_pixel(self._batch, -VALUES, *self.by_pixel)
+        self._products.list_by_pixel(self._batch, self._values, *self.by_pixel)
 
     def take_block(self, block: Block) -> None:
         """Take images that are evaluated, whose lists are made once."""

@@ -239,7 +239,8 @@ def test_the_plain_path_serves_until_the_compiled_one_is_worth_loading(monkeypat
     assert paths(100, half, half, 1) == [plain, plain, compiled, compiled]
     assert paths(noise.WORTH_LOADING) == [compiled]
     monkeypatch.setitem(sys.modules, "numba", None)  # as where it cannot be imported
-    monkeypatch.delitem(sys.modules, "initbench.random.noise.compiled")
+    for name in ("initbench.random.noise.compiled", "initbench.system.machine_code"):
+        monkeypatch.delitem(sys.modules, name)
     assert paths(noise.WORTH_LOADING, 1) == [plain, plain]
 
 

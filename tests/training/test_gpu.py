@@ -8,6 +8,7 @@ import torch
 from cells import make_cell
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from initbench.data import datasets
 from initbench.execution import devices, start
 from initbench.execution.config import ExecutionConfig
 from initbench.functions.activations import ACTIVATIONS
@@ -16,6 +17,8 @@ from initbench.functions.optimizers import OPTIMIZERS
 from initbench.training import stack
 from initbench.training.data import Data
 from initbench.training.process import prepare_process
+
+SOURCES = {"mnist": datasets.find("mnist")}
 
 # Operations whose result's shape depends on values: the CPU would wait for the GPU.
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "item", "is_nonzero", "equal")
@@ -104,6 +107,6 @@ def test_a_gpu_is_used_only_where_it_is_requested_and_with_a_notice(monkeypatch)
     for requested in ("auto", "cuda", "cpu"):
         notices = []
         config = ExecutionConfig(device=requested)
-        chosen[requested] = start.start_pool([make_cell()], {}, config, notices.append), [n.line for n in notices]
+        chosen[requested] = start.start_pool([make_cell()], SOURCES, config, notices.append), [n.line for n in notices]
     devices.device_for.cache_clear()
     assert chosen == {"auto": ("cpu", []), "cuda": ("cuda", [devices.EXPERIMENTAL]), "cpu": ("cpu", [])}

@@ -1,16 +1,21 @@
 """Products that skip dark pixels: against NumPy, the plain trainer, and the contract on bits."""
 
+import importlib
+
 import numpy as np
 import oracle
 import pytest
 import torch
 from cells import make_cell
 
-from initbench.training import skipping, stack
+from initbench.training import skipping, stack, updates
 from initbench.training.data import Data
 from initbench.training.network import Network
 
 pytestmark = pytest.mark.skipif(skipping.products() is None, reason="no numba")
+
+
+STATEFUL = ["sgd(weight_decay=0.1)", "momentum", "nesterov", "adam", "adamw", "rmsprop"]
 
 
 @pytest.fixture
@@ -39,13 +44,13 @@ def test_the_products_are_numpys(columns, pixels):
     np.testing.assert_allclose(layer.weights, weights.numpy() - (G.double().numpy() @ X).T, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("hidden", ["", "24-16"])
-def test_losses_are_the_plain_trainers_and_bits_do_not_depend_on_the_stack(small, always, hidden):
+@pytest.mark.parametrize(("hidden", "optimizer"), [("", "sgd"), ("24-16", "sgd"), *(("24-16", o) for o in STATEFUL)])
+def test_losses_are_the_plain_trainers_and_bits_do_not_depend_on_the_stack(small, always, hidden, optimizer):
     """In batches of 50, which are padded."""
+    settings = {"batch_size": 50, "train_size": 600, "learning_rate": 0.001 if optimizer != "sgd" else 0.01}
     pairs = [("tanh", "mse"), ("relu", "cross_entropy"), ("sigmoid", "mae")]
     cells = [
-        make_cell(activation=name, loss=loss, hidden=hidden, batch_size=50, train_size=600, learning_rate=0.01)
-        for name, loss in pairs
+        make_cell(activation=name, loss=loss, hidden=hidden, optimizer=optimizer, **settings) for name, loss in pairs
     ]
     data = Data(small)
     assert Network(cells, data, torch.float32).skipping
@@ -66,7 +71,7 @@ def test_only_a_cell_decides_whether_dark_pixels_are_skipped(small):
     enough = {"train_size": 640, "epochs": skipping.WORTH // 640 + 1}
     assert skips(**enough)
     assert not skips(train_size=640, epochs=1)
-    assert not skips(**enough, optimizer="adam")
+    assert skips(**enough, optimizer="adam")
     assert not skips(**enough, precision="bf16")
     assert not skips(**enough, dtype=torch.float64)
     assert not skips(**enough, data=Data(small, standardize=True))
@@ -77,3 +82,26 @@ def test_without_numba_products_are_dense(small, always, monkeypatch):
     skipped = list(stack.train([cell], Data(small)))[1].step_losses
     monkeypatch.setattr(skipping, "products", lambda: None)
     np.testing.assert_allclose(list(stack.train([cell], Data(small)))[1].step_losses, skipped, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd(weight_decay=0.3)", "rmsprop", "adam(weight_decay=0.3)"])
+def test_the_updates_of_tiles_have_the_same_bits_compiled_and_plain(name, monkeypatch):
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (24, 719), dtype=np.uint8) * (rng.random((24, 719)) < 0.1).astype(np.uint8)
+    weights, G = (torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for shape in ((720, 90), (90, 24)))
+    rates = torch.from_numpy(rng.uniform(0.001, 0.1, 90).astype(np.float32))
+    updated = []
+    for module in ("plain", "compiled"):
+        monkeypatch.setattr(updates._code, "loaded", importlib.import_module(f"initbench.training.updates.{module}"))
+        layer = skipping.Layer(skipping.products(), 719, 90, is_plain_sgd=False)
+        layer.weights = weights
+        lists = skipping.Lists(layer, 24)
+        lists.take(images, np.arange(24))
+        of_tiles = updates.Updates(name, [layer.tiles.view(len(layer.tiles), -1)])
+        for _ in range(3):
+            of_tiles.begin()
+            arrays = *lists.by_pixel, lists.tile, G.numpy()
+            of_tiles.update_tiles(0, layer.products, arrays, layer.gradient, layer.by_tile(rates))
+        updated.append(layer.weights)
+    assert torch.equal(*updated)
+    assert not torch.equal(updated[0], weights)

@@ -41,8 +41,8 @@ def test_compiled_and_plain_updates_have_the_same_bits(name, monkeypatch):
     """For rates by column and by row, infinite and subnormal numbers, and rows without a gradient."""
     for rates in (BY_COLUMN, BY_ROW):
         left, right = (steps(name, module, monkeypatch, rates=rates) for module in (plain, compiled))
-        for one, other in zip(left, right, strict=True):  # of NaN the bits are not defined
-            np.testing.assert_array_equal(*(a.nan_to_num(7e30, 1e38, -1e38).view(torch.int32) for a in (one, other)))
+        for arrays in zip(left, right, strict=True):  # of NaN the bits are not defined
+            np.testing.assert_array_equal(*(a.nan_to_num(7e30, 1e38, -1e38).view(torch.int32) for a in arrays))
 
 
 @needs_numba
@@ -63,8 +63,8 @@ def test_a_gpus_updates_are_the_same_formula(name, monkeypatch):
             self._on_cpu, self._t = False, torch.zeros((), dtype=torch.float64)
 
     monkeypatch.setattr("test_updates.Updates", OnGpu)
-    found = steps(name, plain, monkeypatch, dtype=torch.float64, sparse=False)
-    for left, right in zip(expected, found, strict=True):
+    of_tensors = steps(name, plain, monkeypatch, dtype=torch.float64, sparse=False)
+    for left, right in zip(expected, of_tensors, strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-300)
 
 
