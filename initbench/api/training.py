@@ -20,6 +20,7 @@ from initbench.execution.plan import Stack
 from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
+from initbench.reporting import drawers
 from initbench.results import looks
 from initbench.results.experiment import Experiment, stored_sources
 from initbench.results.plugin_file import own_names
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from initbench.reporting.evidence import Evidence
+
+# What a report, and the summary in the terminal, need in this process; figures are drawn in others.
+FOR_REPORT = ("initbench.reporting.page", "initbench.reporting.terminal")
 
 
 @dataclass(frozen=True)
@@ -227,19 +231,20 @@ def train(
 
         try:
             listen(Started(experiment, missing, n_unrelated))
-            untrained = train_all(experiment, missing, config, listen)
-            if not report:
-                frame = experiment.frame()
-                looks.record(experiment.folder)
-                return RunResult(experiment, untrained, frame)
-            try:
-                frame, environments = experiment.read()
-                evidence = evidence_of(experiment, frame)
-                written = update_report(experiment, frame, environments, evidence)
-                looks.record(experiment.folder)
-            except Exception as error:
-                return RunResult(experiment, untrained, report_error=error)
-            return RunResult(experiment, untrained, frame, written, evidence=evidence)
+            with _drawer(bool(report and missing)) as drawer:
+                untrained = train_all(experiment, missing, config, listen, report)
+                if not report:
+                    frame = experiment.frame()
+                    looks.record(experiment.folder)
+                    return RunResult(experiment, untrained, frame)
+                try:
+                    frame, environments = experiment.read()
+                    evidence = evidence_of(experiment, frame)
+                    written = update_report(experiment, frame, environments, evidence, drawer)
+                    looks.record(experiment.folder)
+                except Exception as error:
+                    return RunResult(experiment, untrained, report_error=error)
+                return RunResult(experiment, untrained, frame, written, evidence=evidence)
         except KeyboardInterrupt:
             raise Interrupted(account.text(experiment)) from None
         except (WorkerDied, CannotWrite) as error:
@@ -247,13 +252,21 @@ def train(
             raise
 
 
+def _drawer(needed: bool) -> contextlib.AbstractContextManager[drawers.Drawer | None]:
+    """Start what draws the report's figures: it imports while cells train, and takes no time from them."""
+    return drawers.started(in_background=True) if needed else contextlib.nullcontext()
+
+
 def train_all(
     experiment: Experiment,
     missing: Sequence[Cell],
     config: ExecutionConfig,
     on_event: Callable[[Looked | Event], None],
+    report: bool = False,
 ) -> list[Untrained]:
     """Train an experiment's missing cells, and call `on_event` with each event; returns the untrained ones.
+
+    If a `report` follows, what it needs is imported meanwhile.
 
     With a rule for the seeds, the workers stay for all of its rounds. A round with untrained cells is the last one: the
     rule looks at complete rounds only.
@@ -263,7 +276,7 @@ def train_all(
         return untrained
     largest = missing if experiment.rounds is None else experiment.cells  # of the rounds, about
     with start.start_pool(largest, experiment.grid.sources, config, on_event) as pool:
-        _import_for_tables()
+        _import_for_tables(report)
         while missing and not untrained:
             untrained += _train_round(experiment, missing, config, on_event, pool)
             state = None if untrained else rounds.update(experiment)
@@ -275,10 +288,12 @@ def train_all(
     return untrained
 
 
-def _import_for_tables() -> None:
-    """Import what stores and reads the results, while the workers import PyTorch, which takes longer."""
-    for name in ("pandas", "pyarrow.parquet", "initbench.stats"):
+def _import_for_tables(report: bool) -> None:
+    """Import what stores, reads and reports the results, while the workers import PyTorch, which takes longer."""
+    for name in ("pandas", "pyarrow.parquet", "initbench.stats", *FOR_REPORT * report):
         import_module(name)
+    if report:
+        import_module("initbench.reporting.templates").compile_all()
 
 
 def _train_round(

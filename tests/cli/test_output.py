@@ -331,7 +331,7 @@ def test_a_report_that_fails_after_the_training_is_a_line_and_can_be_regenerated
 
 
 def test_ctrl_c_in_the_report_is_an_interrupt(trained_at_once, monkeypatch, capsys):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     (trained_at_once / "g.toml").write_text(made_up.GRID)
