@@ -20,8 +20,8 @@ VALIDATION_DIVISOR = 12
 # What bytes are divided by when they are read.
 WHITE = 255.0
 
-# Images that are converted at a time, and whose squares of bytes are summed in 32 bits.
-CHUNK, SUMMED = 4096, 512
+# Images that are converted at a time, whose squares of bytes are summed in 32 bits, and that are counted in a byte.
+CHUNK, SUMMED, COUNTED = 4096, 512, 255
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,15 @@ class Arrays:
         """The pixels that are nonzero in some image; first-layer weights of the other pixels have no effect."""
         used = self.train_images.any(axis=0) | self.test_images.any(axis=0)
         return np.flatnonzero(used)
+
+    @cached_property
+    def lit_counts(self) -> NDArray[np.int64]:
+        """Of each pixel, in how many images of the training split it is nonzero, without the validation split."""
+        images, counts = self.train_images[self.validation_size :], np.zeros(self.train_images.shape[1], np.int64)
+        # NumPy's `count_nonzero` takes five times as long: it writes a copy of all images.
+        for start in range(0, len(images), COUNTED):
+            counts += (images[start : start + COUNTED] != 0).view(np.uint8).sum(axis=0, dtype=np.uint8)
+        return counts
 
     @cached_property
     def majority_class_share(self) -> float:

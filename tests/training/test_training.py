@@ -237,6 +237,7 @@ def test_the_check_of_bits_can_fail(small, monkeypatch):
 
 def test_pixels_that_are_never_lit_change_nothing(mnist):
     assert len(mnist.active_pixels) == 784 - 65
+    assert (mnist.lit_counts == np.count_nonzero(mnist.train_images[5000:], axis=0)).all()
     dark = np.setdiff1d(np.arange(784), mnist.active_pixels)
     assert mnist.train_images[:, dark].max() == mnist.test_images[:, dark].max() == 0
 
