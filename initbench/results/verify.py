@@ -27,10 +27,10 @@ from initbench.spec.own import code_missing
 from initbench.system import files
 
 # The metadata of a part that affect the bits of its cells, in addition to their specifications.
-DECISIVE = ("torch", "numpy", "scipy", "platform", "processor", "cpu_capability", "blas", "device")
+DECISIVE = ("torch", "numpy", "scipy", "platform", "processor", "cpu_capability", "blas", "products", "device")
 
 # Parts of earlier versions lack these, which is not a difference.
-ADDED_LATER = ("cpu_capability", "blas")
+ADDED_LATER = ("cpu_capability", "blas", "products")
 
 # The largest difference between training runs of a cell on different machines, before the first epoch and in it,
 # relative to the loss.

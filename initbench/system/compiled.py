@@ -1,9 +1,11 @@
 """Code in two forms with the same bits, NumPy and machine code: which of them a process uses, and why not the other."""
 
+import os
 import threading
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +22,11 @@ def note(line: str) -> None:
             return
         notes.append(line)
     warnings.warn(line, stacklevel=2)
+
+
+def available() -> bool:
+    """Return whether numba is installed and not switched off; importing it would take half a second."""
+    return find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
 class CompiledCode:

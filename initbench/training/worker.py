@@ -338,6 +338,7 @@ def environment(device: str = "cpu") -> dict[str, str]:
         "processor": cpu_name(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "blas": threads.blas(),
+        "products": "compiled" if device == "cpu" and compiled.available() else "dense",
         "device": "cpu" if device == "cpu" else f"cuda: {torch.cuda.get_device_name()}",
     }
 
