@@ -40,8 +40,8 @@ from initbench.spec.signal import IMAGES
 
 # Labels of keys of an environment, as people write them.
 ENVIRONMENT_LABELS = {
-    "bits": "Reproducible", "blas": "NumPy's BLAS", "products": "Products", "cpu_capability": "CPU capability", "processor": "CPU",
-    "device": "Device", "platform": "Platform", **SOFTWARE,
+    "bits": "Reproducible", "blas": "NumPy's BLAS", "products": "Products", "cpu_capability": "CPU capability",
+    "processor": "CPU", "device": "Device", "platform": "Platform", **SOFTWARE,
 }  # fmt: skip
 ENVIRONMENT_VALUES = {("bits", "exact"): "bit for bit", ("bits", "to rounding"): "up to rounding errors"}
 
