@@ -207,7 +207,7 @@ class Network:
                 self.updates.update(layer - 1, torch.bmm(G, A).view(len(G), -1), self.rates)
             buffers.call(buffers.gradients[layer - 1])
         G = self.operand(buffers.G[0].view(-1, buffers.padded)).t()
-        if self.skipping:
+        if self.skipping and buffers.lists:
             self._step_tiles(buffers.lists, G.t(), self.skipping)
         elif self.updates is None:
             W.addmm_(X.t(), G, alpha=-1 / WHITE)
@@ -233,7 +233,7 @@ class Network:
     def _forward(self, buffers: "PassBuffers", W: Tensor, X: Tensor) -> None:
         """Compute the outputs of all cells, from the first layer's weights and the batch, into the buffers."""
         Z = buffers.Z[0].view(-1, buffers.padded)
-        if self.skipping:
+        if self.skipping and buffers.lists:
             self.skipping.forward(buffers.lists, Z)
         else:
             torch.addmm(Z, self.operand(W).t(), X.t(), beta=0, alpha=1 / WHITE, out=Z)
@@ -274,11 +274,10 @@ class PassBuffers:
 
     def __init__(self, network: Network, size: int, training: bool) -> None:
         n, data = len(network.cells), network.data
-        self.network, self.size = network, size
+        self._data, self.size = data, size
         self.padded = padded = -(-size // network.multiple) * network.multiple
         self.X = network.zeros(padded, BIAS + (0 if network.skipping else len(data.lit)))
-        if network.skipping:
-            self.lists = skipping.Lists(network.skipping, padded)
+        self.lists = skipping.Lists(network.skipping, padded) if network.skipping else None
         self.X[:size, 0] = WHITE
         self.labels = torch.zeros(padded, dtype=torch.int64, device=network.device)
         self.one_hot = torch.eye(data.classes, dtype=network.dtype, device=network.device)
@@ -353,14 +352,14 @@ class PassBuffers:
 
     def take_rows(self, rows: Tensor) -> None:
         """Take a batch of training images by their rows, for products that skip dark pixels."""
-        data = self.network.data
-        self.lists.take(data.images.numpy(), rows.numpy())
-        self._take_labels(data.labels.index_select(0, rows))
+        assert self.lists
+        self.lists.take(self._data.images.numpy(), rows.numpy())
+        self._take_labels(self._data.labels.index_select(0, rows))
 
     def take_block(self, block: Block) -> Tensor:
         """Copy images to evaluate to the buffers; returns the rows of the first layer's weights that they need."""
         self.size = len(block.images)
-        if self.network.skipping:
+        if self.lists:
             self.lists.take_block(block)
             self._take_labels(block.labels)
             return block.pixels[:0]
@@ -368,12 +367,12 @@ class PassBuffers:
         self._take_images(block.images)
         self.X[self.size :].zero_()
         self._take_labels(block.labels)
-        bias = torch.zeros(1, dtype=torch.int64, device=self.network.device)
+        bias = torch.zeros(1, dtype=torch.int64, device=self._data.device)
         return torch.cat([bias, block.pixels + BIAS])
 
     def _take_images(self, images: Tensor) -> None:
         pixels = self.X[: self.size, BIAS : BIAS + images.shape[1]].copy_(images)
-        if self.network.data.is_dense:
+        if self._data.is_dense:
             pixels.sub_(self._shift).mul_(self._scale)
 
     def _take_labels(self, labels: Tensor) -> None:
