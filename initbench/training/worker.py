@@ -9,7 +9,6 @@ CPU time used. It is a process of its own because MKL reads its settings once, b
 thread computes the same bits on any number of cores. It ends with its input.
 """
 
-import gc
 import json
 import os
 import platform
@@ -245,7 +244,6 @@ def _in_available_memory(work: Callable[[list[Cell]], list[Any]], cells: list[Ce
     except (MemoryError, RuntimeError) as error:
         if len(cells) == 1 or not _is_out_of_memory(error):
             raise
-    gc.collect()  # a network and its buffers may refer to each other, and hold a GPU's memory
     torch.cuda.empty_cache()
     middle = len(cells) // 2
     return _in_available_memory(work, cells[:middle]) + _in_available_memory(work, cells[middle:])
