@@ -36,7 +36,7 @@ from initbench.training import stack
 from initbench.training.data import Data
 from initbench.training.modules import initialized_module
 from initbench.training.process import prepare_process
-from initbench.training.worker import environment
+from initbench.training.tasks import environment
 
 INITIAL, AFTER_AN_EPOCH, ALIKE = 1e-5, 1e-3, 0.95
 

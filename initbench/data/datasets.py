@@ -1,9 +1,13 @@
 """Data sets by what a grid file says: the embedded MNIST, names, folders and files; as sources, and as arrays."""
 
 import hashlib
+import io
 import math
 import re
+import struct
 import unicodedata
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -355,8 +359,27 @@ def load_mnist() -> Arrays:
     digest = hashlib.sha256(content).hexdigest()
     if digest != MNIST_SHA256:
         raise UserError(f"{MNIST_FILE}: SHA-256 is {digest}, not {MNIST_SHA256}; reinstall initbench")
-    with np.load(MNIST_FILE, allow_pickle=False) as file:
-        return Arrays(**{name: file[name] for name in file.files}, shape=(28, 28, 1))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        arrays: dict[str, Any] = {
+            entry.filename.removesuffix(".npy"): _array(content, entry) for entry in archive.infolist()
+        }
+    return Arrays(**arrays, shape=(28, 28, 1))
+
+
+def _array(content: bytes, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    """Return an array of the embedded file, in one call of zlib, which lets other threads run.
+
+    `numpy.load` takes a third longer, and hundreds of calls.
+    """
+    start = entry.header_offset
+    start += 30 + sum(struct.unpack_from("<HH", content, start + 26))  # the name, and what extends the header
+    unpacked = zlib.decompress(
+        memoryview(content)[start : start + entry.compress_size], -zlib.MAX_WBITS, entry.file_size
+    )
+    file = io.BytesIO(unpacked)
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return np.frombuffer(unpacked, dtype, offset=file.tell()).reshape(shape)
 
 
 def read_idx_folder(folder: Path, emnist: str = "") -> Arrays:

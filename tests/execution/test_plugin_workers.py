@@ -1,6 +1,5 @@
 """Plugins in workers: their code comes with the task, and whatever it does, the others are trained as without it."""
 
-import io
 import json
 import re
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from initbench.execution.plan import Stack
 from initbench.execution.scheduling import _request
 from initbench.plugins import store
 from initbench.spec import grid
-from initbench.training import worker
+from initbench.training import tasks
 
 MNIST = datasets.find("mnist")
 
@@ -53,12 +52,12 @@ def reply(data, exact_shapes):
         task = {"task": 1, "action": action, "cells": [list(cell) for cell in cells], "source": asdict(MNIST)}
         if plugins:
             task["plugins"] = [json.loads(json.dumps(plugin.to_json())) for plugin in plugins]
-        replies = io.StringIO()
+        messages = []
         try:
-            worker._serve(task, data, exact_shapes, replies, "cpu")
+            tasks.serve(task, data, exact_shapes, lambda **message: messages.append(message), "cpu")
         except BaseException as error:
-            return worker._failure(error)
-        return json.loads(replies.getvalue().splitlines()[-1])
+            return tasks.failure(error)
+        return json.loads(json.dumps(messages[-1]))
 
     return reply
 

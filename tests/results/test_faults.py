@@ -535,7 +535,7 @@ def test_a_worker_whose_memory_is_limited_trains_the_same_bits_in_smaller_stacks
     "error", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
 )
 def test_out_of_memory_errors_are_recognized(error):
-    from initbench.training import worker
+    from initbench.training import tasks
 
     widths = []
 
@@ -545,7 +545,7 @@ def test_out_of_memory_errors_are_recognized(error):
             raise error
         return cells
 
-    assert worker._in_available_memory(work, list("abc")) == list("abc")
+    assert tasks._in_available_memory(work, list("abc")) == list("abc")
     assert widths == [3, 1, 2, 1, 1]
 
 

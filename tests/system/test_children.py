@@ -52,7 +52,7 @@ def modules_of_children():
     code = """
 import json, sys
 before = set(sys.modules)
-import initbench.initializers.throughput, initbench.reporting.figures, initbench.training.worker
+import initbench.initializers.throughput, initbench.reporting.figures, initbench.training.tasks
 from initbench.random import noise
 noise.load().uniform
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
