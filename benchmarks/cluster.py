@@ -104,8 +104,8 @@ def cpu_seconds(pid):
 
 def measure(options):
     """Run one experiment and return its timings."""
-    from initbench.execution import Finished
     from initbench.execution.config import ExecutionConfig
+    from initbench.execution.events import Finished
     from initbench.execution.start import planned_stacks, start_pool
     from initbench.results.experiment import Experiment
 

@@ -12,8 +12,7 @@ from typing import Any, TextIO
 
 from initbench.api.training import Looked, Started
 from initbench.durations import duration
-from initbench.execution import Finished, Lost, Progress, Untrained
-from initbench.execution.events import Event, Planned, Signalled
+from initbench.execution.events import Event, Finished, Lost, Planned, Progress, Signalled, Untrained
 from initbench.execution.plan import Kind, Stack, kind_of
 from initbench.spec.cell import Cell
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from initbench.api import rounds
 from initbench.api.training import Interrupted, Started, require_code
 from initbench.errors import CannotWrite, UserError, WorkerDied, printable
-from initbench.execution import Untrained, start
+from initbench.execution import start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import signal_bytes
-from initbench.execution.events import Event, Planned
+from initbench.execution.events import Event, Planned, Untrained
 from initbench.execution.plan import signal_stacks
 from initbench.initializers import schemes
 from initbench.registry import shorten_digests
@@ -70,7 +70,7 @@ def _compute_all(
 ) -> list[Untrained]:
     failed = []
     sources = experiment.grid.sources
-    with start.start_pool(missing, sources, config, on_event) as pool:
+    with start.start_pool(missing, sources, config, on_event, training=False) as pool:
         stacks = signal_stacks(missing, sources, pool.slot_count)
         on_event(Planned(stacks, None, lambda: pool.slot_count))
         for event in experiment.signals(stacks, pool, full):

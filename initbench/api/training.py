@@ -12,11 +12,13 @@ from initbench.api import rounds
 from initbench.api.outputs import Report, evidence_of, update_report
 from initbench.durations import duration
 from initbench.errors import CannotWrite, UserError, WorkerDied
-from initbench.execution import Finished, Lost, Progress, Untrained, WorkerPool, start
+from initbench.execution import start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
-from initbench.execution.events import Event, Planned
+from initbench.execution.events import Event, Finished, Lost, Planned, Progress, Untrained
 from initbench.execution.plan import Stack
+from initbench.execution.pool import WorkerPool
+from initbench.execution.processes import WorkerProcess
 from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
@@ -207,9 +209,11 @@ def train(
     on_event: Callable[[Started | Looked | Event], None],
     *,
     report: bool = False,
+    first: WorkerProcess | None = None,
 ) -> RunResult:
     """Train a grid's missing cells, then read the table, and write the report if requested.
 
+    `first` is a worker that has been started already; it is ended with the training, or if there is none.
     With a rule for the seeds, it looks at the results and trains more until the rule ends. `on_event` receives
     `Started`, then the events of the training, and `Looked` after each look. Raises `Interrupted` on Ctrl-C; what it
     says, and a note of WorkerDied and of CannotWrite, is what was kept and what was lost. An error while the report is
@@ -232,7 +236,7 @@ def train(
         try:
             listen(Started(experiment, missing, n_unrelated))
             with _drawer(bool(report and missing)) as drawer:
-                untrained = train_all(experiment, missing, config, listen, report)
+                untrained = train_all(experiment, missing, config, listen, report, first)
                 if not report:
                     frame = experiment.frame()
                     looks.record(experiment.folder)
@@ -263,6 +267,7 @@ def train_all(
     config: ExecutionConfig,
     on_event: Callable[[Looked | Event], None],
     report: bool = False,
+    first: WorkerProcess | None = None,
 ) -> list[Untrained]:
     """Train an experiment's missing cells, and call `on_event` with each event; returns the untrained ones.
 
@@ -273,9 +278,11 @@ def train_all(
     """
     untrained: list[Untrained] = []
     if not missing:
+        if first:
+            first.end()
         return untrained
     largest = missing if experiment.rounds is None else experiment.cells  # of the rounds, about
-    with start.start_pool(largest, experiment.grid.sources, config, on_event) as pool:
+    with start.start_pool(largest, experiment.grid.sources, config, on_event, first) as pool:
         _import_for_tables(report)
         while missing and not untrained:
             untrained += _train_round(experiment, missing, config, on_event, pool)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from initbench.execution.config import ExecutionConfig
     from initbench.execution.estimate import Estimate
     from initbench.execution.events import Event
+    from initbench.execution.processes import WorkerProcess
     from initbench.reporting.evidence import Evidence
     from initbench.results.experiment import Experiment
     from initbench.spec.grid import Grid
@@ -146,26 +147,39 @@ def run(
     allow_plugins: AllowPlugins = False,
 ) -> None:
     """Train a grid and write its report. Cells that are trained already are not trained again."""
-    from initbench.execution.config import ExecutionConfig, device_in
-    from initbench.plugins.installed import installed
-    from initbench.spec.gridfile import is_transient, label
+    from initbench.execution.processes import first_worker
 
-    path = find_grid(path)
-    grid, folder = read_grid(path, overrides, smoke, device, results, plugins, allow_plugins)
-    resume = ["initbench", "run"]
-    if is_transient(path):  # the copy in the experiment's folder has the replaced settings
-        resume.append(str(folder / grid.name / "grid.toml"))
-        of_packages = {bundle.digest for bundle in installed()}
-        resume += plugin_words([b.path for d, b in grid.plugins.items() if d not in of_packages], allow_plugins)
-    else:
-        resume += [label(path), *(word for pair in overrides or () for word in ("--set", pair)), *["--smoke"] * smoke]
-        resume += option("--device", device) + option("--results", results)
-        resume += plugin_words(plugins, allow_plugins)
-    resume += option("--workers", workers) + option("--width", width)
-    resume += option("--scheduler", scheduler) + option("--processor", processor) + ["--no-report"] * no_report
-    train_and_print(
-        grid, folder, ExecutionConfig(workers, width, scheduler, processor, device_in(grid)), resume, no_report
-    )
+    on_this_cpu = scheduler is None and device in (None, "auto", "cpu")
+    with first_worker(on_this_cpu) as first:  # before the imports that a grid takes
+        from initbench.execution.config import ExecutionConfig, device_in
+        from initbench.plugins.installed import installed
+        from initbench.spec.gridfile import is_transient, label
+
+        path = find_grid(path)
+        grid, folder = read_grid(path, overrides, smoke, device, results, plugins, allow_plugins)
+        resume = ["initbench", "run"]
+        if is_transient(path):  # the copy in the experiment's folder has the replaced settings
+            resume.append(str(folder / grid.name / "grid.toml"))
+            of_packages = {bundle.digest for bundle in installed()}
+            resume += plugin_words([b.path for d, b in grid.plugins.items() if d not in of_packages], allow_plugins)
+        else:
+            resume += [
+                label(path),
+                *(word for pair in overrides or () for word in ("--set", pair)),
+                *["--smoke"] * smoke,
+            ]
+            resume += option("--device", device) + option("--results", results)
+            resume += plugin_words(plugins, allow_plugins)
+        resume += option("--workers", workers) + option("--width", width)
+        resume += option("--scheduler", scheduler) + option("--processor", processor) + ["--no-report"] * no_report
+        train_and_print(
+            grid,
+            folder,
+            ExecutionConfig(workers, width, scheduler, processor, device_in(grid)),
+            resume,
+            no_report,
+            first=first,
+        )
 
 
 def train_and_print(
@@ -175,15 +189,16 @@ def train_and_print(
     resume: Sequence[str],
     no_report: bool,
     conclusion: "Callable[[Evidence], Iterable[str]]" = lambda _: (),
+    first: "WorkerProcess | None" = None,
 ) -> None:
     """Train a grid, and print the progress, the summary, the lines of a conclusion, and the report's path.
 
-    `resume` is the command that does it, in words.
+    `resume` is the command that does it, in words; `first` a worker that has been started already.
     """
     from initbench.api import training
 
     with resumable(resume), listener(_print_start, "not trained") as on_event:
-        result = training.train(grid, folder, config, on_event, report=not no_report)
+        result = training.train(grid, folder, config, on_event, report=not no_report, first=first)
     _print_summary(result, resume, conclusion)
     if result.report_error:
         print_error(
@@ -270,7 +285,7 @@ def listener(
     """
     from initbench.api import progress
     from initbench.api.training import Started
-    from initbench.execution import Notice, Untrained
+    from initbench.execution.events import Notice, Untrained
 
     def between(event: "Started | Looked") -> None:
         if isinstance(event, Started):

@@ -5,23 +5,3 @@
 machine, pooled in `process_pool.py`, or those of a Dask cluster, in `cluster/`. `calibration.py` and `estimate.py`
 predict times. Nothing here imports torch.
 """
-
-from initbench.execution.devices import device_for
-from initbench.execution.events import Finished, Lost, Notice, Progress, Speed, Untrained
-from initbench.execution.pool import WorkerPool
-from initbench.execution.process_pool import ProcessPool
-from initbench.execution.scheduling import initial_signals, run_stacks
-
-__all__ = [
-    "Finished",
-    "Lost",
-    "Notice",
-    "ProcessPool",
-    "Progress",
-    "Speed",
-    "Untrained",
-    "WorkerPool",
-    "device_for",
-    "initial_signals",
-    "run_stacks",
-]

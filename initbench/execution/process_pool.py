@@ -21,12 +21,13 @@ MAX_LOST_STARTS = 3
 class ProcessPool:
     """Worker processes of this machine. They start at once, so that they load while the parent plans.
 
-    A slot is the index of a process. With GPUs, each process has one of its own, as far as there are enough.
+    A slot is the index of a process. With GPUs, each process has one of its own, as far as there are enough. `first` is
+    a process that has been started already, for the CPU.
     """
 
     allowed_deaths = ALLOWED_DEATHS
 
-    def __init__(self, count: int, device: str = "cpu") -> None:
+    def __init__(self, count: int, device: str = "cpu", first: WorkerProcess | None = None) -> None:
         self.device, self.processor = device, cpu_name()
         memories = gpu_memories() if device == "cuda" else ()
         self.memory = min(memories, default=0) / -(-count // max(1, len(memories)))
@@ -34,9 +35,9 @@ class ProcessPool:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         gpus = visible if len(visible) == len(memories) else [str(i) for i in range(len(memories))]
         self._variables = [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(count)]
-        self._processes: list[WorkerProcess] = []
+        self._processes = [first] if first and device == "cpu" else []
         try:
-            for variables in self._variables:
+            for variables in self._variables[len(self._processes) :]:
                 self._processes.append(WorkerProcess(device, variables))
         except WorkerDied:
             for process in self._processes:

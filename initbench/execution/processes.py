@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,23 @@ class WorkerProcess:
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             with contextlib.suppress(OSError):
                 stream.close()  # type: ignore[union-attr]
+
+
+@contextmanager
+def first_worker(wanted: bool) -> Iterator[WorkerProcess | None]:
+    """Start a worker that trains on the CPU, if `wanted`, before it is known what to train, and end it afterwards.
+
+    It imports PyTorch, for most of the time of a small training, while this process reads the grid.
+    """
+    worker = None
+    if wanted:
+        with contextlib.suppress(WorkerDied):  # the pool then says why
+            worker = WorkerProcess("cpu")
+    try:
+        yield worker
+    finally:
+        if worker:
+            worker.end()
 
 
 def _exceeded_limit(status: int, used: float) -> int | None:

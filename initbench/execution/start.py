@@ -12,6 +12,7 @@ from initbench.execution.events import Notice
 from initbench.execution.plan import Stack, begin_small, plan
 from initbench.execution.pool import WorkerPool
 from initbench.execution.process_pool import ProcessPool
+from initbench.execution.processes import WorkerProcess
 from initbench.registry import digests_in
 from initbench.spec.cell import Cell
 from initbench.system.threads import available_cores
@@ -30,8 +31,14 @@ def start_pool(
     sources: Mapping[str, Source],
     config: ExecutionConfig = LOCAL,
     on_event: Callable[[Notice], None] = lambda notice: None,
+    first: WorkerProcess | None = None,
+    training: bool = True,
 ) -> "ProcessPool | ClusterPool":
-    """Start the workers that train these cells; `on_event` receives the notices until they are ready."""
+    """Start the workers that train these cells; `on_event` receives the notices until they are ready.
+
+    `first` is a worker that has been started already, for the CPU of this machine. Without `training` they compute
+    signals, whose work is another, and each core has a worker.
+    """
     if config.scheduler is not None:
         from initbench.execution.cluster.dispatch import ClusterPool
 
@@ -44,9 +51,9 @@ def start_pool(
     if device == "cuda" and not GPU_WAS_RUN:
         on_event(Notice(EXPERIMENTAL))
     default = available_cores() if device == "cpu" else len(gpu_memories())
-    if device == "cpu" and sum(Stack((cell,), sources[cell.dataset]).cost for cell in cells) < LITTLE_WORK:
+    if training and device == "cpu" and sum(Stack((cell,), sources[cell.dataset]).cost for cell in cells) < LITTLE_WORK:
         default = 1
-    return ProcessPool(min(config.workers or default, len(cells)), device)
+    return ProcessPool(min(config.workers or default, len(cells)), device, first)
 
 
 def planned_stacks(

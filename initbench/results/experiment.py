@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from initbench import execution
 from initbench.data.datasets import Source, from_stored, to_stored, written
 from initbench.errors import UserError
-from initbench.execution import Finished, WorkerPool
-from initbench.execution.events import Event, Signalled
+from initbench.execution import scheduling
+from initbench.execution.events import Event, Finished, Signalled
 from initbench.execution.plan import Stack
+from initbench.execution.pool import WorkerPool
 from initbench.registry import digests_in, own_names_in
 from initbench.results import lock, looks, plugin_file, signal, store
 from initbench.results.plugin_file import StoredPlugin
@@ -174,7 +174,7 @@ class Experiment:
 
     def train(self, stacks: list[Stack], pool: WorkerPool) -> Iterator[Event]:
         """Train stacks, write a part for each that finishes, and yield each event after its part is written."""
-        for event in execution.run_stacks(pool, stacks, self.grid.diagnostics):
+        for event in scheduling.run_stacks(pool, stacks, self.grid.diagnostics):
             if isinstance(event, Finished):
                 self._write(event, pool.slot_count)
             yield event
@@ -187,7 +187,7 @@ class Experiment:
 
     def signals(self, stacks: list[Stack], pool: WorkerPool, full: bool = False) -> Iterator[Event]:
         """Compute the signal before training of stacks, and yield each event after what it brings is written."""
-        for event in execution.initial_signals(pool, stacks, full):
+        for event in scheduling.initial_signals(pool, stacks, full):
             if isinstance(event, Signalled):
                 self.write_signal(event.stack, event.signal, event.environment)
             yield event

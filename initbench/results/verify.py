@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from initbench import execution
 from initbench.errors import printable
-from initbench.execution import Finished, Untrained, start
+from initbench.execution import scheduling, start
 from initbench.execution.config import ExecutionConfig
+from initbench.execution.events import Finished, Untrained
 from initbench.plugins import store as code
 from initbench.registry import digests_in, shorten_digests
 from initbench.results import signal, store
@@ -196,7 +196,7 @@ def retrain(
     signals = _signals(experiment, checked, {cell.id for cell in cells})
     with start.start_pool(cells, grid.sources, config) as pool:
         stacks = start.planned_stacks(cells, grid.sources, pool, config.width)[0]
-        for event in execution.run_stacks(pool, stacks, diagnostics=bool(signals)):
+        for event in scheduling.run_stacks(pool, stacks, diagnostics=bool(signals)):
             if isinstance(event, Untrained):
                 result.problems.append(f"{event.cell.label} could not be trained again: {event.why}")
             if isinstance(event, Finished):

@@ -10,8 +10,8 @@ import pytest
 import initbench as ib
 from initbench.api import folders, outputs, rounds, training
 from initbench.errors import UserError
-from initbench.execution import Untrained
 from initbench.execution.config import ExecutionConfig
+from initbench.execution.events import Untrained
 from initbench.results import store, verify
 from initbench.results.table import table
 from initbench.spec import grid

@@ -24,8 +24,8 @@ from initbench.cli import output
 from initbench.cli import run as run_command
 from initbench.durations import duration
 from initbench.errors import UserError
-from initbench.execution import Finished, Lost, Notice, Progress, Untrained, plan
-from initbench.execution.events import Planned
+from initbench.execution import plan
+from initbench.execution.events import Finished, Lost, Notice, Planned, Progress, Untrained
 from initbench.results.experiment import Experiment
 from initbench.spec import grid
 

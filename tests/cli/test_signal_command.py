@@ -72,8 +72,8 @@ def here(tmp_path, monkeypatch):
             loaded[stack.source.name] = Data(stack.source.load())
         return loaded[stack.source.name]
 
-    monkeypatch.setattr(start, "start_pool", lambda *_: contextlib.nullcontext(Pool()))
-    monkeypatch.setattr(experiments.execution, "initial_signals", initial_signals)
+    monkeypatch.setattr(start, "start_pool", lambda *_, **__: contextlib.nullcontext(Pool()))
+    monkeypatch.setattr(experiments.scheduling, "initial_signals", initial_signals)
     return computed
 
 
@@ -151,7 +151,7 @@ def test_a_cell_that_fails_is_a_line_and_the_others_are_stored(here, monkeypatch
             yield Lost(stack)
             yield Untrained(stack.cells[0], "ValueError: no") if stack is stacks[0] else Lost(stack)
 
-    monkeypatch.setattr(experiments.execution, "initial_signals", initial_signals)
+    monkeypatch.setattr(experiments.scheduling, "initial_signals", initial_signals)
     status, out, err = ended(monkeypatch, capsys, "signal", "small.toml")
     assert status == 1
     assert out.count("not computed: cell ") == 1
@@ -171,7 +171,7 @@ def test_an_end_reports_what_is_stored_and_how_to_resume(here, monkeypatch, caps
         yield Progress(stacks[0], 0.5)
         raise error
 
-    monkeypatch.setattr(experiments.execution, "initial_signals", initial_signals)
+    monkeypatch.setattr(experiments.scheduling, "initial_signals", initial_signals)
     monkeypatch.setattr("initbench.cli.run.interrupt_once", lambda: None)
     ended_with, out, err = ended(monkeypatch, capsys, "signal", "small.toml", "--set", "seed=2")
     assert ended_with == status

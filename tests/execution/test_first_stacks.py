@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from initbench.execution import Speed, calibration, plan, start
+from initbench.execution import calibration, plan, start
 from initbench.execution.calibration import Speeds
+from initbench.execution.events import Speed
 from initbench.execution.plan import FIRST_LOSS, FIRST_SECONDS, MIN_WIDTH
 from initbench.spec import grid
 

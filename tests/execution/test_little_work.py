@@ -20,14 +20,15 @@ activation = ["tanh", "relu"]
 
 def test_a_second_worker_starts_for_more_work_alone(monkeypatch):
     counts = []
-    monkeypatch.setattr(start, "ProcessPool", lambda count, device: counts.append(count))
+    monkeypatch.setattr(start, "ProcessPool", lambda count, device, first: counts.append(count))
     monkeypatch.setattr(start, "available_cores", lambda: 4)
     parsed = grid.parse(GRID)
     much = grid.parse(GRID, overrides={"train_size": 54000, "epochs": 20, "hidden": [1024]})
     for cells, sources in ((list(parsed.cells()), parsed.sources), (list(much.cells()), much.sources)):
         start.start_pool(cells, sources)
         start.start_pool(cells, sources, ExecutionConfig(workers=3))
-    assert counts == [1, 3, 4, 3]
+        start.start_pool(cells, sources, training=False)  # of deep networks it may take long
+    assert counts == [1, 3, 4, 4, 3, 4]
 
 
 @pytest.mark.slow

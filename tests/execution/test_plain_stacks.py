@@ -6,9 +6,12 @@ import pytest
 from made_up import Instant
 
 from initbench.errors import UserError
-from initbench.execution import Finished, ProcessPool, Speed, calibration, estimate, plan, run_stacks
+from initbench.execution import calibration, estimate, plan
 from initbench.execution.calibration import MAX_KINDS, MAX_PLAIN_KINDS, Speeds
 from initbench.execution.config import ExecutionConfig
+from initbench.execution.events import Finished, Speed
+from initbench.execution.process_pool import ProcessPool
+from initbench.execution.scheduling import run_stacks
 from initbench.functions.activations import ACTIVATIONS
 from initbench.plugins import records
 from initbench.plugins.bundle import Bundle

@@ -8,10 +8,12 @@ import pytest
 from cells import SMALL_GRID
 from made_up import Instant
 
-from initbench.execution import ProcessPool, Speed, calibration, estimate, plan
+from initbench.execution import calibration, estimate, plan
 from initbench.execution.calibration import Speeds
 from initbench.execution.config import ExecutionConfig
+from initbench.execution.events import Speed
 from initbench.execution.plan import MIN_WIDTH, Stack, kind_of
+from initbench.execution.process_pool import ProcessPool
 from initbench.spec import grid
 
 LARGE = """

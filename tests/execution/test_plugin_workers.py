@@ -13,10 +13,12 @@ from plugin_code import OWN_GRID, bundle, cell_of, small_grid
 
 from initbench.api import training
 from initbench.data import datasets
-from initbench.execution import Finished, ProcessPool, Untrained, processes, run_stacks
+from initbench.execution import processes
 from initbench.execution.config import ExecutionConfig
+from initbench.execution.events import Finished, Untrained
 from initbench.execution.plan import Stack
-from initbench.execution.scheduling import _request
+from initbench.execution.process_pool import ProcessPool
+from initbench.execution.scheduling import _request, run_stacks
 from initbench.plugins import store
 from initbench.spec import grid
 from initbench.training import tasks

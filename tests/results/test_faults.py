@@ -27,7 +27,8 @@ from soak import KILLS, SEED, THOROUGH
 
 import initbench as ib
 from initbench.errors import CannotWrite
-from initbench.execution import ProcessPool, process_pool, processes
+from initbench.execution import process_pool, processes
+from initbench.execution.process_pool import ProcessPool
 from initbench.execution.scheduling import MAX_UNTRAINED
 from initbench.execution.start import start_pool as START_POOL
 from initbench.plugins import consent

@@ -394,7 +394,8 @@ def test_a_worker_that_dies_is_replaced_and_every_cell_is_trained(trained, tmp_p
     import os
     import signal
 
-    from initbench.execution import Finished, ProcessPool
+    from initbench.execution.events import Finished
+    from initbench.execution.process_pool import ProcessPool
     from initbench.plugins import consent
     from initbench.spec.grid import read
 
