@@ -171,7 +171,7 @@ def forward(W, ends, places, x, tile, Z):
     to = tile.ctypes.data
     for t in range(len(W)):
         weights, start = W[t].ctypes.data, 0
-        for i in range(len(ends)):
+        for i in range(images // IMAGES):
             lists = places.ctypes.data + 4 * start, x.ctypes.data + 4 * IMAGES * start
             _of_images(weights, 0, to + i * IMAGES * ROW, ROW, weights, *lists, ends[i] - start)
             start = ends[i]

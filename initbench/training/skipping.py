@@ -18,6 +18,7 @@ from torch import Tensor
 
 from initbench.data.arrays import WHITE
 from initbench.functions.optimizers import OPTIMIZERS
+from initbench.models.architecture import EVALUATION_BATCH
 from initbench.spec.cell import Cell
 from initbench.system import compiled
 from initbench.training.data import Block, Data
@@ -121,7 +122,7 @@ class Lists:
         self._batch = np.zeros((size, layer.width), np.uint8)
         self._row_of = np.arange(1, 1 + layer.width)
         self.tile = np.empty((size, products.TILE), np.float32)
-        self.by_image = self._of_images(layer.width)
+        self.by_image = self._of_images(size, layer.width)
         pairs = layer.width // 2
         # One more than there are images: what is written there is not counted.
         self.by_pixel = (
@@ -130,9 +131,9 @@ class Lists:
             np.zeros((pairs, size + 1, 2), np.float32),
         )
 
-    def _of_images(self, width: int) -> ByImage:
+    def _of_images(self, size: int, width: int) -> ByImage:
         few = self._products.IMAGES
-        count = len(self._batch) // few
+        count = size // few
         entries = count * width + 1
         return ByImage(np.zeros(count, np.int64), np.zeros(entries, np.int32), np.zeros((entries, few), np.float32))
 
@@ -148,10 +149,11 @@ class Lists:
             images = block.images.numpy()
             chunk = self._products.CHUNK
             width = -(-images.shape[1] // chunk) * chunk
-            batch, row_of = np.zeros((len(self._batch), width), np.uint8), np.zeros(width, np.int64)
+            # As many for any network, since networks pad their images differently, and share the lists.
+            batch, row_of = np.zeros((EVALUATION_BATCH, width), np.uint8), np.zeros(width, np.int64)
             batch[: len(images), : images.shape[1]] = images
             row_of[: images.shape[1]] = 1 + block.pixels.numpy()
-            lists = self._of_images(width)
+            lists = self._of_images(len(batch), width)
             self._products.list_by_image(batch, row_of, VALUES, *lists)
             used = lists.ends[-1]
             block.lists.append(ByImage(lists.ends, lists.places[:used].copy(), lists.x[:used].copy()))

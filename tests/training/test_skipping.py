@@ -9,7 +9,7 @@ import torch
 from cells import make_cell
 
 from initbench.training import skipping, stack, updates
-from initbench.training.data import Data
+from initbench.training.data import Block, Data
 from initbench.training.network import Network
 
 pytestmark = pytest.mark.skipif(skipping.products() is None, reason="no numba")
@@ -60,6 +60,23 @@ def test_losses_are_the_plain_trainers_and_bits_do_not_depend_on_the_stack(small
         np.testing.assert_allclose(epoch.step_losses[:, i], losses, rtol=2e-5)
         assert epoch.validation_loss[i] == pytest.approx(end["validation_loss"], rel=2e-5)
     assert stack.bits_hold(cells, data)
+
+
+@pytest.mark.parametrize("sizes", [(8, 32), (32, 8)])
+def test_networks_that_pad_their_images_differently_share_the_lists_of_a_block(sizes):
+    """The images of the padding are not written: behind the buffers is memory of others."""
+    rng = np.random.default_rng(1)
+    images, layer = rng.integers(0, 256, (6, 16), dtype=np.uint8), skipping.Layer(skipping.products(), 16, 20)
+    layer.weights = torch.from_numpy(rng.normal(size=(17, 20)).astype(np.float32))
+    block = Block(torch.from_numpy(images), torch.arange(16), torch.zeros(6, dtype=torch.int64))
+    for size in sizes:
+        lists, behind = skipping.Lists(layer, size), np.full((40, skipping.products().TILE), 7, np.float32)
+        lists.tile, Z = behind[:size], torch.empty(20, size)
+        lists.take_block(block)
+        layer.forward(lists, Z)
+        expected = np.hstack([np.ones((6, 1)), images / 255]) @ layer.weights.double().numpy()
+        np.testing.assert_allclose(Z[:, :6], expected.T, rtol=1e-4, atol=1e-5)
+        assert (behind[size:] == 7).all()
 
 
 def test_only_a_cell_decides_whether_dark_pixels_are_skipped(small):
