@@ -8,5 +8,5 @@ SEED = int(os.environ.get("INITBENCH_SOAK_SEED", "1"))
 THOROUGH = KILLS >= 50
 
 # Mutants of each kind; a part takes longer than a grid or an IDX file.
-CASES = int(os.environ.get("INITBENCH_SOAK_CASES", "2000"))
+CASES = int(os.environ.get("INITBENCH_SOAK_CASES", "1000"))
 PART_CASES = CASES if "INITBENCH_SOAK_CASES" in os.environ else 500

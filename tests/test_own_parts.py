@@ -28,25 +28,20 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_every_function_of_the_page_can_be_used_as_its_grids_say(folder):
-    grids = ("grid", "functions", "models")
-    plugins = {plugin.main for name in grids for plugin in read(folder, name).plugins.values()}
+    grids = {name: grid.read(folder / f"{name}.toml", allow=consent.allow) for name in ("grid", "functions", "models")}
+    plugins = {plugin.main for parsed in grids.values() for plugin in parsed.plugins.values()}
     tried = battery.of_file(folder / "try_this.py", quick=True)
     assert [name.partition("@")[0] for name in tried.own] == ["coin"]
     assert plugins == {"my_schemes.py", "my_data_schemes.py", "my_functions.py", "my_models.py", "my_data.py"}
     scripts = {"from_python.py", "net_from_python.py"}
     assert {p.name for p in folder.glob("*.py")} == {*plugins, *scripts, "try_this.py"}
-    functions = read(folder, "functions")
-    assert len(functions) == 3 * 3 * 2 * 2 * 5
-    assert sum(name.count("@") for values in functions.axes.values() for name in map(str, values)) == 6
-
-
-def read(folder, name):
-    return grid.read(folder / f"{name}.toml", allow=consent.allow)
+    assert len(grids["functions"]) == 3 * 3 * 2 * 2 * 5
+    assert sum(name.count("@") for values in grids["functions"].axes.values() for name in map(str, values)) == 6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["grid", "functions", "models"])
-def test_the_grids_of_the_page_train(folder, name, monkeypatch, capsys):
+def test_the_grids_of_the_page_train(folder, name, monkeypatch, capsys, without_figures):
     monkeypatch.chdir(folder)
     status, printed, errors = ended(monkeypatch, capsys, "run", f"{name}.toml", "--smoke", "--allow-plugins")
     assert status == 0, errors

@@ -3,16 +3,13 @@
 import re
 import shlex
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-import untrusted
 from command import ended
 from frames import GRID as TEXT
 from frames import frame_of_grid as made_up
 from page import SIZES, Page, violations
-from rcparams import HOSTILE
 from scipy import stats as scipy_stats
 
 import initbench as ib
@@ -76,19 +73,6 @@ def test_a_change_of_few_configurations_has_the_interval_of_a_paired_t_test(befo
         assert row["change"] == pytest.approx((last[1][key] - last[0][key]).mean())
     assert len(changes) == 3
     assert not changes["pooled"].any()
-
-
-@pytest.mark.slow
-def test_the_family_wise_error_of_changes_is_5_percent(before):
-    """The limit is the 99% point of a true 5%; six settings of six seeds."""
-    pairs, limit = 300, 24
-    some = before[(before["epoch"] == 2) & (before["loss"] == "mse")]
-    false_positives = 0
-    for seed in range(pairs):
-        generator = np.random.default_rng(seed)
-        shaken = [f.assign(test_accuracy=0.9 + generator.normal(0, 0.003, len(some))) for f in (some, some)]
-        false_positives += bool(stats.changes(*shaken)["significant"].any())
-    assert false_positives <= limit
 
 
 def test_runs_that_share_a_part_are_compared_in_that_part(before):
@@ -326,49 +310,6 @@ def test_runs_without_a_common_cell_cannot_be_compared(runs, tmp_path):
     store.write_part(other.folder, table(cells, {metric: [[0.5] * len(cells)] * 3 for metric in METRICS}), {})
     with pytest.raises(ib.UserError, match="no cell in common"):
         ib.compare(runs[0], other.folder)
-
-
-@pytest.mark.parametrize(
-    ("form", "first"),
-    [
-        ("svg", b"<?xml"),
-        *(pytest.param(*form, marks=pytest.mark.slow) for form in (("pdf", b"%PDF"), ("png", b"\x89PNG"))),
-    ],
-)
-def test_figures_are_files_with_their_fonts_in_them(tmp_path, form, first):
-    run = untrusted.made_run(tmp_path)
-    result = invoke("figures", run, "--format", form, "--into", tmp_path / "drawn")
-    assert result.exit_code == 0, result.output
-    paths = sorted((tmp_path / "drawn").iterdir())
-    assert f"{len(paths)} figures" in result.output
-    names = [path.stem for path in paths]
-    for wanted in (
-        "overview",
-        "accuracy-tanh",
-        "differences-relu",
-        "curves-tanh",
-        "across-ranks",
-    ):
-        assert wanted in names
-    for path in paths:
-        content = path.read_bytes()
-        assert content.startswith(first)
-        if form == "svg":
-            assert b"<text" not in content  # letters are outlines
-            assert b"var(--" not in content
-        if form == "pdf":
-            fonts = re.findall(rb"/FontFile2?3? \d+ 0 R", content)
-            assert len(fonts) == len(re.findall(rb"/Type /FontDescriptor", content)) > 0
-
-
-@pytest.mark.parametrize("form", ["svg", *(pytest.param(form, marks=pytest.mark.slow) for form in ("pdf", "png"))])
-def test_settings_of_a_user_change_no_byte_of_a_figures_file(tmp_path, form):
-    run = untrusted.made_run(tmp_path, untrusted.GRID.replace('["tanh", "relu"]', '["tanh"]'))
-    ib.figures(run, form, tmp_path / "plain")
-    with mpl.rc_context(HOSTILE):
-        ib.figures(run, form, tmp_path / "hostile")
-    plain, hostile = (sorted((tmp_path / name).iterdir()) for name in ("plain", "hostile"))
-    assert [path.read_bytes() for path in hostile] == [path.read_bytes() for path in plain]
 
 
 def test_figures_of_an_unknown_kind_or_of_nothing_are_refused(runs, tmp_path):

@@ -4,11 +4,13 @@ import itertools
 import re
 import struct
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 import untrusted
 from matplotlib.text import Text
+from rcparams import HOSTILE
 from typer.testing import CliRunner
 
 import initbench as ib
@@ -108,19 +110,45 @@ def test_at_every_width_letters_have_the_style_s_size_and_nothing_is_cut_or_over
                 assert across < 1 or up < 2, (name, a, b)
 
 
-@pytest.mark.parametrize("form", ["svg", *(pytest.param(form, marks=pytest.mark.slow) for form in ("pdf", "png"))])
-def test_files_have_the_width_and_the_same_bytes_each_time(folder, tmp_path, form):
-    options = {"width": "82.55mm", "title": True}
-    paths = ib.figures(folder, form, tmp_path / "once", **options)
-    for path, again in zip(paths, ib.figures(folder, form, tmp_path / "twice", **options), strict=True):
+@pytest.mark.parametrize(
+    ("form", "first"),
+    [
+        ("svg", b"<?xml"),
+        *(pytest.param(*form, marks=pytest.mark.slow) for form in (("pdf", b"%PDF"), ("png", b"\x89PNG"))),
+    ],
+)
+def test_files_have_the_width_their_fonts_and_the_same_bytes_whatever_a_user_has_set(tmp_path, form, first):
+    run = untrusted.made_run(tmp_path)
+    result = invoke("figures", run, "--format", form, "--into", tmp_path / "once", "--width", "82.55mm", "--title")
+    assert result.exit_code == 0, result.output
+    paths = sorted((tmp_path / "once").iterdir())
+    assert f"{len(paths)} figures" in result.output
+    assert {path.stem for path in paths} >= {
+        "overview",
+        "accuracy-tanh",
+        "differences-tanh",
+        "curves-tanh",
+        "across-ranks",
+    }
+    with mpl.rc_context(HOSTILE):
+        again = ib.figures(run, form, tmp_path / "twice", width="82.55mm", title=True)
+    assert sorted(path.name for path in again) == [path.name for path in paths]
+    for path in paths:
         content = path.read_bytes()
-        assert content == again.read_bytes()
+        assert content == (tmp_path / "twice" / path.name).read_bytes()
+        assert content.startswith(first)
         inches = {
             "svg": lambda c: float(re.search(rb'width="([\d.]+)pt"', c)[1]) / 72,
             "pdf": lambda c: float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", c)[1]) / 72,
             "png": lambda c: struct.unpack(">I", c[16:20])[0] / 300,
         }[form](content)
         assert abs(inches - 3.25) < 0.004
+        if form == "svg":
+            assert b"<text" not in content  # letters are outlines
+            assert b"var(--" not in content
+        if form == "pdf":
+            fonts = re.findall(rb"/FontFile2?3? \d+ 0 R", content)
+            assert len(fonts) == len(re.findall(rb"/Type /FontDescriptor", content)) > 0
 
 
 @pytest.mark.slow
