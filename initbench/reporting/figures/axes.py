@@ -27,7 +27,7 @@ def panel(height: float, rows: int = 1, width: float = WIDTH) -> tuple[Figure, A
 
 def blank(height: float, width: float = WIDTH) -> Figure:
     """A figure without axes, of this size in inches on the page; elsewhere in the size that the layout asks for."""
-    canvas = Figure(figsize=(layout().width or scaled(width), scaled(height)), layout="constrained")
+    canvas = Figure(figsize=(layout().width or scaled(width), scaled(height)))
     FigureCanvasAgg(canvas)
     return canvas
 

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from initbench.reporting.figures.axes import blank, page_width
 from initbench.reporting.figures.labels import shorten
-from initbench.reporting.figures.style import INK, SOFT
+from initbench.reporting.figures.style import FONT, INK, SOFT
 from initbench.reporting.layout import scaled
 from initbench.reporting.limits import MAX_CURVE_NAME, MAX_NAMED_BEST, MAX_NAMED_CURVES
 from initbench.reporting.palette import Palette
@@ -23,6 +27,12 @@ MIN_SIDE_BY_SIDE = 7.2
 
 # From a panel to the marks before the names and from there to the names, in points.
 TO_MARK, TO_NAME = 14.0, 7.0
+
+# Around a panel and its texts, in points.
+ROOM = 3.0
+
+# From a line of text to the next, relative to the size of its letters, as matplotlib spaces them.
+LINE_SPACING = 1.2
 
 
 @dataclass(frozen=True)
@@ -88,9 +98,9 @@ def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette, b
     is final after this.
     """
     canvas = panels[0][0].figure
-    columns = len({axes.get_position().x0 for axes, _ in panels})
+    columns = panels[0][0].get_gridspec().ncols
     most = max(10, round(MAX_CURVE_NAME * page_width(canvas) / columns))
-    texts = []
+    texts, widths = [], []
     for axes, ends in panels:
         below, above = sorted(axes.get_ylim())
         arrows = [end.arrow or ("↓" if end.y < below else "↑" if end.y > above else "") for end in ends]
@@ -105,10 +115,66 @@ def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette, b
                 for name, tail, weight in zip(short, tails, weights, strict=True)
             ]
         )
-    canvas.get_layout_engine().execute(canvas)  # which leaves room for the names
-    canvas.set_layout_engine("none")
+        lengths = [_text_size(text.get_text(), scaled(LETTERS), text.get_fontweight())[0] for text in texts[-1]]
+        widths.append(scaled(TO_MARK + TO_NAME) + max(lengths, default=0.0))
+    _place([(axes, width) for (axes, _), width in zip(panels, widths, strict=True)])
     for (axes, ends), names in zip(panels, texts, strict=True):
         _spread(axes, ends, names, palette)
+
+
+def _place(panels: Sequence[tuple[Any, float]]) -> None:
+    """Place panels side by side or below each other, all of one size, each with this much room for names.
+
+    Each text is measured once for all figures. matplotlib's own layout measures all of them twice in each figure, which
+    took a quarter of the time to draw all figures.
+    """
+    axes_of, rights = [axes for axes, _ in panels], [names for _, names in panels]
+    width, height = 72 * axes_of[0].figure.get_size_inches()
+    beside = axes_of[0].get_gridspec().ncols > 1
+    room, half = scaled(ROOM), _text_size("0", mpl.rcParams["font.size"])[1] / 2  # of a label at the upper edge
+    bottom = max(_below(axes) for axes in axes_of if beside or axes is axes_of[-1])
+    above = room + half
+    rows = 1 if beside else len(panels)
+    each = (height - bottom - room - above) / rows - (rows - 1) / rows * (above + room)
+    lows = [bottom + room + (0 if beside else len(panels) - 1 - i) * (each + above + room) for i in range(len(panels))]
+    for axes, low in zip(axes_of, lows, strict=True):  # the height decides which ticks an axis has
+        axes.set_position((0, low / height, 1, each / height))
+    lefts = [_left(axes) for axes in axes_of]
+    if not beside:
+        lefts, rights = [max(lefts)] * len(panels), [max(rights)] * len(panels)
+    taken = [left + names + 2 * room for left, names in zip(lefts, rights, strict=True)]
+    across = (width - sum(taken)) / len(panels) if beside else width - taken[0]
+    begins = [room + left + (i * across + sum(taken[:i]) if beside else 0) for i, left in enumerate(lefts)]
+    for axes, begin, low in zip(axes_of, begins, lows, strict=True):
+        axes.set_position((begin / width, low / height, across / width, each / height))
+
+
+def _left(axes: Any) -> float:
+    """The width of the labels at the left of a panel, in points."""
+    axis, sizes = axes.yaxis, mpl.rcParams
+    low, high = sorted(axis.get_view_interval())
+    ticks = axis.get_majorticklocs()
+    labels = axis.get_major_formatter().format_ticks(ticks)
+    shown = [label for label, tick in zip(labels, ticks, strict=True) if low <= tick <= high]
+    widest = max((_text_size(label, sizes["font.size"])[0] for label in shown), default=0.0)
+    pads = sizes["ytick.major.size"] + sizes["ytick.major.pad"] + sizes["axes.labelpad"]
+    return float(widest + pads + _text_size(axis.label.get_text(), sizes["font.size"])[1])
+
+
+def _below(axes: Any) -> float:
+    """The height of the labels below a panel, in points."""
+    sizes = mpl.rcParams
+    pads = sizes["xtick.major.size"] + sizes["xtick.major.pad"] + sizes["axes.labelpad"]
+    texts = ("0", axes.xaxis.label.get_text())
+    return float(pads + sum(_text_size(text, sizes["font.size"])[1] for text in texts))
+
+
+@cache
+def _text_size(text: str, size: float, weight: str = "normal") -> tuple[float, float]:
+    """The width and the height of a text in points, whose letters have this size."""
+    font = FontProperties(family=FONT, size=size, weight=weight)
+    lines = [text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.split("\n")]
+    return max(lines), size * (1 + LINE_SPACING * (len(lines) - 1))
 
 
 def _spread(axes: Any, ends: Sequence[End], names: Sequence[Any], palette: Palette) -> None:

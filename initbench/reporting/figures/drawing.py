@@ -106,7 +106,7 @@ def as_file(figure: Undrawn, form: str, title: bool, wanted: Layout) -> tuple[by
 def warm_up() -> None:
     """Draw a small figure, so that what matplotlib loads when it first draws is loaded."""
     with style():
-        canvas = Figure(layout="constrained")
+        canvas = Figure()
         canvas.subplots().set(xlabel="x", title="y")
         canvas.savefig(io.StringIO(), format="svg")
 
@@ -137,9 +137,6 @@ def save(drawing: Drawing, form: str, *, title: bool = False, dpi: int = 300) ->
 
 def _draw_title(canvas: Figure, title: str) -> None:
     """Write a title above the picture, which grows by as much and stays as it is."""
-    if engine := canvas.get_layout_engine():
-        engine.execute(canvas)
-        canvas.set_layout_engine("none")
     width, height = canvas.get_size_inches()
     size, line, margin = scaled(TITLE), scaled(1.25 * TITLE) / 72, scaled(4) / 72
     lines = wrapped(title, int((width - 2 * margin) * 72 / (0.65 * size)))
