@@ -379,7 +379,7 @@ def _array(content: bytes, entry: zipfile.ZipInfo) -> NDArray[Any]:
     file = io.BytesIO(unpacked)
     np.lib.format.read_magic(file)
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return np.frombuffer(unpacked, dtype, offset=file.tell()).reshape(shape)
+    return np.frombuffer(unpacked, dtype, offset=file.tell()).reshape(shape).copy()  # bytes cannot be written
 
 
 def read_idx_folder(folder: Path, emnist: str = "") -> Arrays:

@@ -59,7 +59,7 @@ def serve(
     exact: dict[Any, bool],
     send: Send,
     device: str,
-    load: Load = Source.load,
+    load: Load = lambda source: source.load(),
 ) -> None:
     """Do a task and send its messages; `data_sets` and `exact` keep what later tasks use again."""
     source = Source(**task["source"])

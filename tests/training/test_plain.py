@@ -1,6 +1,5 @@
 """The plain loop, as the trainer of functions without fused forms: those of plugins."""
 
-import io
 import json
 import random
 import re
@@ -23,7 +22,7 @@ from initbench.plugins import records
 from initbench.plugins.bundle import Bundle
 from initbench.spec.cell import LATER
 from initbench.spec.columns import METRICS
-from initbench.training import plain, stack, worker
+from initbench.training import plain, stack, tasks
 from initbench.training.data import Data
 from initbench.training.plain import Loop, PlainData, Split
 
@@ -169,11 +168,11 @@ def in_worker(cells, small, monkeypatch):
     """The reply of a worker that trains these cells, as one stack, by their form."""
     source = datasets.describe(small, "")
     monkeypatch.setattr(datasets.Source, "load", lambda source: small)
-    monkeypatch.setattr(worker, "_product_rate", lambda device: 1.0)
-    replies = io.StringIO()
+    monkeypatch.setattr(tasks, "_product_rate", lambda device: 1.0)
+    messages = []
     task = {"task": 1, "action": "train", "source": asdict(source), "cells": cells, "plugins": [BUNDLE.to_json()]}
-    worker._serve(json.loads(json.dumps(task)), {}, {}, replies, "cpu")
-    return json.loads(replies.getvalue().splitlines()[-1])
+    tasks.serve(json.loads(json.dumps(task)), {}, {}, lambda **message: messages.append(message), "cpu")
+    return json.loads(json.dumps(messages[-1]))
 
 
 @exact

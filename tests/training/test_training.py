@@ -16,7 +16,7 @@ from initbench.functions.losses import LOSSES
 from initbench.functions.optimizers import OPTIMIZERS
 from initbench.random import streams
 from initbench.spec import grid
-from initbench.training import kernels, plain, stack, worker
+from initbench.training import kernels, plain, stack, tasks
 from initbench.training.data import Data
 from initbench.training.network import PassBuffers
 from initbench.training.parameters import initial_parameters
@@ -335,10 +335,10 @@ def test_where_memory_is_too_small_a_stack_is_halved_and_nothing_else_changes(mo
             raise torch.OutOfMemoryError
         return [cell * 10 for cell in cells]
 
-    assert worker._in_available_memory(work, list(range(11))) == [10 * i for i in range(11)]
+    assert tasks._in_available_memory(work, list(range(11))) == [10 * i for i in range(11)]
     assert sizes == [11, 5, 2, 3, 6, 3, 3]
     with pytest.raises(torch.OutOfMemoryError):  # a single cell cannot be halved
-        worker._in_available_memory(lambda cells: work([0] * 4), [1])
+        tasks._in_available_memory(lambda cells: work([0] * 4), [1])
 
 
 @pytest.mark.gpu
