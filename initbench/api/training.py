@@ -8,14 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initbench.api import rounds
+from initbench.api import first_run, rounds
 from initbench.api.outputs import Report, evidence_of, update_report
 from initbench.durations import duration
 from initbench.errors import CannotWrite, UserError, WorkerDied
 from initbench.execution import start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
-from initbench.execution.events import Event, Finished, Lost, Planned, Progress, Untrained
+from initbench.execution.events import Event, Finished, Lost, Notice, Planned, Progress, Untrained
 from initbench.execution.plan import Stack
 from initbench.execution.pool import WorkerPool
 from initbench.execution.processes import WorkerProcess
@@ -282,6 +282,10 @@ def train_all(
             first.end()
         return untrained
     largest = missing if experiment.rounds is None else experiment.cells  # of the rounds, about
+    if config.scheduler is None:
+        little = start.is_little(largest, experiment.grid.sources)
+        if line := first_run.notice(little, report):
+            on_event(Notice(line))
     with start.start_pool(largest, experiment.grid.sources, config, on_event, first) as pool:
         _import_for_tables(report)
         while missing and not untrained:
@@ -313,7 +317,7 @@ def _train_round(
     """Train cells, and call `on_event` with each event; returns the untrained ones."""
     untrained = []
     sources = experiment.grid.sources
-    stacks, seconds = start.planned_stacks(missing, sources, pool, config.width)
+    stacks, seconds = start.planned_stacks(missing, sources, pool, config.width, on_event=on_event)
     on_event(Planned(stacks, seconds, lambda: pool.slot_count))
     for event in experiment.train(stacks, pool):
         on_event(event)

@@ -14,7 +14,7 @@ from pathlib import Path
 from initbench import __version__
 from initbench.data.datasets import Source
 from initbench.execution import scheduling
-from initbench.execution.events import Speed
+from initbench.execution.events import Notice, Speed
 from initbench.execution.plan import (
     GPU_STACK_BYTES,
     MAX_GPU_WIDTH,
@@ -34,6 +34,9 @@ from initbench.system.cache import cache_folder
 
 # The sizes of stacks that are measured, in bytes of weights: about an L2 cache, several, a share of an L3 cache.
 MEASURED_BYTES = (1e6, 3e6, 8e6)
+
+# A width is measured if it is this many times the one before.
+APART = 1.5
 
 # Kinds beyond these are assumed to be as fast, for each operation, as the slowest of these: fused ones, and those of
 # the plain loop, whose functions may take any time.
@@ -80,11 +83,16 @@ class Speeds:
 
 
 def speeds(
-    cells: Sequence[Cell], sources: Mapping[str, Source], pool: WorkerPool, measuring: bool = True
+    cells: Sequence[Cell],
+    sources: Mapping[str, Source],
+    pool: WorkerPool,
+    measuring: bool = True,
+    on_event: Callable[[Notice], None] = lambda notice: None,
 ) -> dict[Kind, Speeds]:
     """Return the speeds of the kinds of these cells: the cached ones, and if `measuring`, the others measured.
 
-    All workers train at once, so that shared resources (memory, clock) are in the figures.
+    `on_event` receives a notice before any is measured. All workers train at once, so that shared resources (memory,
+    clock) are in the figures.
     """
     cache = _read()
     groups = kinds(cells)
@@ -95,6 +103,9 @@ def speeds(
         alike = [kind for kind in groups if bool(kind.plain) is plain]
         unknown = [kind for kind in alike if kind not in speeds]
         missing += unknown[: max(0, limit - (len(alike) - len(unknown)))]
+    if missing and measuring:
+        kinds_of_stack = "one kind of stack" if len(missing) == 1 else f"{len(missing)} kinds of stack"
+        on_event(Notice(f"Measuring how fast this machine trains {kinds_of_stack}, once, for some seconds."))
     for kind in missing if measuring else []:
         if measured := _measure(groups[kind], sources[kind.dataset], pool):
             speeds[kind] = Speeds(tuple(measured))
@@ -108,8 +119,10 @@ def _measure(cells: Sequence[Cell], source: Source, pool: WorkerPool) -> list[Sp
     bytes_tried = [GPU_STACK_BYTES / part for part in (16, 4, 1)] if gpu else MEASURED_BYTES
     widest = MAX_GPU_WIDTH if gpu else MAX_WIDTH
     widths = {min(widest, max(MIN_WIDTH, width_for(cells[0], source, size))) for size in bytes_tried}
-    speeds = []
+    speeds: list[Speed] = []
     for width in sorted(widths) if cells[0].is_fused else [1]:
+        if speeds and width < APART * speeds[-1].width:  # of nearly the same one the speed is known
+            continue
         stack = Stack(tuple(sorted((cells[i % len(cells)] for i in range(width)), key=_functions)), source)
         times = scheduling.measure_speeds(pool, [stack] * min(pool.slot_count, MAX_MEASURING))
         if not times:

@@ -1,6 +1,7 @@
 """Start training: create the workers, and plan the stacks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from initbench.data.datasets import Source
@@ -51,9 +52,15 @@ def start_pool(
     if device == "cuda" and not GPU_WAS_RUN:
         on_event(Notice(EXPERIMENTAL))
     default = available_cores() if device == "cpu" else len(gpu_memories())
-    if training and device == "cpu" and sum(Stack((cell,), sources[cell.dataset]).cost for cell in cells) < LITTLE_WORK:
+    if training and device == "cpu" and is_little(cells, sources):
         default = 1
     return ProcessPool(min(config.workers or default, len(cells)), device, first)
+
+
+def is_little(cells: Sequence[Cell], sources: Mapping[str, Source]) -> bool:
+    """Return whether the training of these cells is over in a second or two."""
+    costs = accumulate(Stack((cell,), sources[cell.dataset]).cost for cell in cells)
+    return all(cost < LITTLE_WORK for cost in costs)  # of a large grid the first cells suffice
 
 
 def planned_stacks(
@@ -62,17 +69,18 @@ def planned_stacks(
     pool: WorkerPool,
     width: int | None = None,
     measuring: bool = False,
+    on_event: Callable[[Notice], None] = lambda notice: None,
 ) -> tuple[list[Stack], list[tuple[float, float]] | None]:
     """Return the stacks of these cells, and the seconds that the training and the initial weights of each take.
 
     Times that are not in the cache are measured if `measuring`; the speed of training also if it is long enough to be
-    worth it. Without any speed the seconds are None.
+    worth it, and `on_event` then receives a notice. Without any speed the seconds are None.
     """
     initialization = calibration.initialization(cells, sources, pool, measuring)
     if not measuring and width is None:
         sample = Stack((cells[0],), sources[cells[0].dataset])
         measuring = len(cells) * sample.cost > WORTH_MEASURING
-    speeds = calibration.speeds(cells, sources, pool, measuring)
+    speeds = calibration.speeds(cells, sources, pool, measuring, on_event)
     fastest = {kind: speed.width for kind, speed in speeds.items()}
     widths = dict.fromkeys(calibration.kinds(cells), width) if width else fastest
     stacks = plan(cells, sources, pool.slot_count, widths, pool.device != "cpu", pool.memory)
