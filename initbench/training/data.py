@@ -90,6 +90,7 @@ class Data:
         self.device = torch.device(device)
         self.lit = lit[order]  # which pixels of an image, in the trainer's order
         self._share = share[order]
+        self.lit_share = float(share.mean()) if len(share) else 0.0  # of these pixels, in an image on average
         self.pixels, self.classes = train.shape[1], arrays.classes
         self.images = self._tensor(np.take(train, self.lit, axis=1))  # six times as fast as an index
         self.labels = self._tensor(arrays.train_labels[split:].astype(np.int64))

@@ -1,10 +1,10 @@
 """The first layer of a stack with products that skip an image's dark pixels, in place of the batch's alone.
 
 Four fifths of an image of MNIST are dark, and a batch of 128 lights two thirds of all pixels. Compiled products
-(`initbench.training.products`) take half the time of a library's dense ones. They serve float32 on a CPU, for cells
-long enough to be worth loading numba, a rule that looks at one cell alone: its bits depend
-neither on its stack nor on its experiment. Where numba cannot be used, these cells take dense products, which round
-differently, as another processor's do.
+(`initbench.training.products`) take half the time of a library's dense ones. They serve float32 on a CPU, for images
+that are dark enough, and for cells long enough to be worth loading numba. These rules look at one cell alone, so that
+its bits depend neither on its stack nor on its experiment. Where numba cannot be used, these cells take dense products,
+which round differently, as another processor's do.
 """
 
 from functools import cache
@@ -23,10 +23,20 @@ from initbench.spec.cell import Cell
 from initbench.system import compiled
 from initbench.training.data import Block, Data
 
-# Images in a cell's training: below, loading numba takes longer than it saves.
-WORTH = 2**15
+# Operations of a cell's training in the first layer: below, loading numba takes a worker longer than it saves. A worker
+# loads it in 0.7 s, which it saves, at 1 epoch of 784-10 (2**31), with about a hundred cells (measured).
+WORTH = 2**32
+
+# Of the pixels that are ever lit, the share that an image lights (of MNIST's 23%): above, dense products are as fast.
+MAX_SHARE = 0.6
 
 VALUES = (np.arange(WHITE + 1) / WHITE).astype(np.float32)  # what networks read of a byte
+
+
+def form(device: str) -> str:
+    """Return "compiled" or "dense": the products that this process computes, or would compute, on a device."""
+    failed = bool(products.cache_info().currsize) and products() is None
+    return "compiled" if device == "cpu" and compiled.available() and not failed else "dense"
 
 
 @cache
@@ -42,7 +52,7 @@ def products() -> ModuleType | None:
         layer.descend(lists, torch.zeros(8, 8))
     except ModuleNotFoundError:  # numba is not installed, or switched off
         return None
-    except Exception as error:  # an unsupported version, a damaged cache, a full disk
+    except Exception as error:  # such as an unsupported version of NumPy or Python
         why = " ".join(str(error).split())[:200]
         compiled.note(
             f"products are not compiled, which takes longer and rounds differently ({type(error).__name__}: {why})"
@@ -53,10 +63,12 @@ def products() -> ModuleType | None:
 
 def layer(cell: Cell, data: Data, dtype: torch.dtype, columns: int) -> "Layer | None":
     """Return the first layer of a stack of cells like this one, or None where its products are dense."""
+    units = cell.layers(data.pixels, data.classes)[0][1]
     if (
-        cell.epochs * cell.train_size < WORTH
+        4 * cell.epochs * cell.train_size * len(data.lit) * units < WORTH
         or (cell.precision, dtype, data.device.type) != ("float32", torch.float32, "cpu")
         or data.is_dense
+        or data.lit_share > MAX_SHARE
     ):
         return None
     module = products()

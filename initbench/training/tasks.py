@@ -24,7 +24,7 @@ from initbench.spec.cell import Cell
 from initbench.spec.columns import METRICS
 from initbench.system import compiled, threads
 from initbench.system.hardware import cpu_name
-from initbench.training import exactness, plain, plugins
+from initbench.training import exactness, plain, plugins, skipping
 from initbench.training.data import Data
 from initbench.training.plain import Loop, PlainData
 from initbench.training.process import prepare_process
@@ -298,6 +298,6 @@ def environment(device: str = "cpu") -> dict[str, str]:
         "processor": cpu_name(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "blas": threads.blas(),
-        "products": "compiled" if device == "cpu" and compiled.available() else "dense",
+        "products": skipping.form(device),
         "device": "cpu" if device == "cpu" else f"cuda: {torch.cuda.get_device_name()}",
     }

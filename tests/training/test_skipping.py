@@ -1,6 +1,7 @@
 """Products that skip dark pixels: against NumPy, the plain trainer, and the contract on bits."""
 
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import oracle
@@ -85,13 +86,16 @@ def test_only_a_cell_decides_whether_dark_pixels_are_skipped(small):
     def skips(dtype=torch.float32, data=data, **settings):
         return skipping.layer(make_cell(**settings), data, dtype, 10) is not None
 
-    enough = {"train_size": 640, "epochs": skipping.WORTH // 640 + 1}
+    enough = {"train_size": 640, "epochs": skipping.WORTH // (4 * 640 * len(data.lit) * 10) + 1}
     assert skips(**enough)
-    assert not skips(train_size=640, epochs=1)
     assert skips(**enough, optimizer="adam")
     assert not skips(**enough, precision="bf16")
     assert not skips(**enough, dtype=torch.float64)
     assert not skips(**enough, data=Data(small, standardize=True))
+    assert not skips(**enough, data=Data(replace(small, train_images=np.maximum(small.train_images, 1))))
+    epochs = enough["epochs"] - 1
+    assert not skips(train_size=640, epochs=epochs)
+    assert skips(train_size=640, epochs=epochs, hidden="16")
 
 
 def test_without_numba_products_are_dense(small, always, monkeypatch):
