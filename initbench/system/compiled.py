@@ -54,7 +54,7 @@ class CompiledCode:
             except ModuleNotFoundError:  # numba is not installed, or switched off
                 self.loaded = self._plain
             except Exception as error:  # such as an unsupported NumPy or Python, or a missing library
-                self._give_up(error, WITHOUT_NUMBA)
+                self._give_up(error)
         return self.loaded
 
     def module(self, size: int) -> Any:
@@ -74,19 +74,17 @@ class CompiledCode:
             work(module)
         except MemoryError:
             raise
-        except Exception as error:  # such as a damaged cache, a full disk, a processor that LLVM does not support
+        except Exception as error:  # such as a processor that LLVM does not support
             if module is self._plain:
                 raise
-            folder = module.CACHE.folder
-            remedy = "Remove {}, which is a cache and is regenerated, and make sure that its disk is not full"
-            self._give_up(error, remedy.format(folder) if folder else WITHOUT_NUMBA)
+            self._give_up(error)
             work(self._plain)
 
-    def _give_up(self, error: Exception, remedy: str) -> None:
+    def _give_up(self, error: Exception) -> None:
         """Use the plain module from now on."""
         self.loaded = self._plain
         why = " ".join(str(error).split())[:200]
         note(
             f"NumPy {self._task}, with the same bits but slower, since the compiled code failed "
-            f"({type(error).__name__}{': ' if why else ''}{why}). {remedy}"
+            f"({type(error).__name__}{': ' if why else ''}{why}). {WITHOUT_NUMBA}"
         )

@@ -46,11 +46,38 @@ njit = numba.njit
 _Files: Any = numba.core.caching.IndexDataCacheFile
 
 
+def warn(folder: object, why: str) -> None:
+    """Say, once, that compiled code is not kept on disk."""
+    compiled.note(
+        f"compiled code cannot be kept in {folder} ({why}), so each process compiles it again, for some seconds; "
+        "make it a folder that only you can write to and whose disk is not full, or set XDG_CACHE_HOME to another one"
+    )
+
+
 class _Checked(_Files):  # type: ignore[misc]
     """numba's cache of a function, with a checksum appended: damaged machine code would crash, or compute other bits.
 
     The file is a pickle. Unpickling stops at the pickle's end mark, so numba itself never reads the appended checksum.
+    Where a file is damaged, the function is compiled again, and its files are replaced; on a full disk they are not.
     """
+
+    def load(self, key):
+        try:
+            return super().load(key)
+        except Exception:  # such as a damaged pickle, which can raise anything
+            return None
+
+    def save(self, key, data):
+        try:
+            super().save(key, data)
+        except OSError as error:
+            warn(self._cache_path, error.strerror or str(error))
+
+    def _load_index(self):
+        try:
+            return super()._load_index()
+        except Exception:
+            return {}
 
     def _dump(self, obj):
         content = super()._dump(obj)
@@ -86,7 +113,7 @@ class Cache:
             folder = cache_folder() / self.name
             self.folder = private(folder)
         except OSError as error:
-            self._warn(folder or error.filename, error.strerror or str(error))
+            warn(folder or error.filename, error.strerror or str(error))
 
     def compiled(self, function: Any) -> Any:
         """Return the function, compiled at its first call and cached on disk, or in memory where there is no folder."""
@@ -104,11 +131,5 @@ class Cache:
             if cached and Path(cached.stats.cache_path).is_relative_to(self.folder):
                 cached._cache._cache_file.__class__ = _Checked
                 return cached
-            self._warn(self.folder, "it cannot be written to")
+            warn(self.folder, "it cannot be written to")
         return njit(nogil=True, error_model="numpy")(function)
-
-    def _warn(self, folder: object, why: str) -> None:
-        compiled.note(
-            f"compiled code cannot be kept in {folder} ({why}), so each process compiles it again, for some seconds; "
-            "make it a folder that only you can write to, or set XDG_CACHE_HOME to another one"
-        )

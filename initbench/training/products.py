@@ -27,7 +27,7 @@ ROW = TILE * 4  # bytes
 CHUNK = 8  # images and pixels come in whole chunks: what is compared with zero at once
 
 FLOAT, INT32, INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-CACHE = Cache("products", [sys.modules[__name__]])
+CACHE = Cache(f"products-{TILE}x{IMAGES}", [sys.modules[__name__]])
 intrinsic, types, cgutils = numba.extending.intrinsic, numba.types, numba.core.cgutils
 
 

@@ -20,7 +20,7 @@ from initbench.system import machine_code
 from initbench.system.machine_code import njit
 from initbench.training import products
 
-CACHE = machine_code.Cache("updates", (machine_code, optimizers, products, sys.modules[__name__]))
+CACHE = machine_code.Cache(f"updates-{products.TILE}", (machine_code, optimizers, products, sys.modules[__name__]))
 
 LINE = 2048  # numbers of a row at a time, with a rate for each
 
