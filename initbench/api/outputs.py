@@ -42,11 +42,13 @@ class Report:
     unchanged: bool
 
 
-def report(experiment: Experiment) -> Report:
-    """Write the report of an experiment to its folder, unless it is there already, made from the same."""
+def report(experiment: Experiment, drawer: "drawers.Drawer | None" = None) -> Report:
+    """Write the report of an experiment to its folder, unless it is there already, made from the same.
+
+    `drawer` draws its figures: see `reporting.drawers.started`. By default one is started if there may be a need.
+    """
     with ExitStack() as stack:
-        drawer = None
-        if not unchanged.is_recorded(experiment.folder / PAGE):
+        if drawer is None and not unchanged.is_recorded(experiment.folder / PAGE):
             drawer = stack.enter_context(drawers.started())  # they import while this process reads and computes
         return update_report(experiment, *experiment.read(), drawer=drawer)
 

@@ -1,5 +1,6 @@
 """`report`, `figures`, `export` and `compare`: the outputs of an experiment."""
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Annotated
@@ -15,10 +16,14 @@ from initbench.errors import UserError
 @app.command(cls=output.WorkingCommand, epilog="Example: initbench report results/keepcoding")
 def report(folder: Folder) -> None:
     """Write the report of an experiment again, unless all that it is made from is unchanged."""
-    from initbench.api import outputs, rounds
+    from initbench.reporting import drawers
 
-    experiment = rounds.opened(folder)
-    written = outputs.report(experiment)
+    # What draws imports while this process does.
+    with drawers.started() if folder.is_dir() else contextlib.nullcontext() as drawer:
+        from initbench.api import outputs, rounds
+
+        experiment = rounds.opened(folder)
+        written = outputs.report(experiment, drawer)
     print_notes(experiment)
     if written.n_trained < len(experiment):
         say(f"{written.n_trained:,} of {len(experiment):,} cells are trained; the report covers these")
