@@ -9,8 +9,8 @@ import pytest
 from command import ended
 
 from initbench.api import battery
-from initbench.plugins import consent
-from initbench.spec import grid
+from initbench.results import plugin_file
+from initbench.results.experiment import Experiment
 
 PAGE = Path(__file__).parents[1] / "docs" / "own-parts.md"
 
@@ -27,25 +27,38 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_function_of_the_page_can_be_used_as_its_grids_say(folder):
-    grids = {name: grid.read(folder / f"{name}.toml", allow=consent.allow) for name in ("grid", "functions", "models")}
-    plugins = {plugin.main for parsed in grids.values() for plugin in parsed.plugins.values()}
+def test_the_file_of_the_page_can_be_tried(folder):
     tried = battery.of_file(folder / "try_this.py", quick=True)
     assert [name.partition("@")[0] for name in tried.own] == ["coin"]
-    assert plugins == {"my_schemes.py", "my_data_schemes.py", "my_functions.py", "my_models.py", "my_data.py"}
+
+
+# The files of each grid's own functions, and the number of cells of one seed.
+GRIDS = {
+    "grid": ({"my_schemes.py"}, 3 * 2),
+    "functions": ({"my_schemes.py", "my_data_schemes.py", "my_functions.py"}, 3 * 3 * 2 * 2),
+    "models": ({"my_models.py", "my_data.py"}, 3 * 3),
+}
+
+
+def test_every_file_of_the_page_is_used(folder):
+    plugins = {file for files, _ in GRIDS.values() for file in files}
     scripts = {"from_python.py", "net_from_python.py"}
     assert {p.name for p in folder.glob("*.py")} == {*plugins, *scripts, "try_this.py"}
-    assert len(grids["functions"]) == 3 * 3 * 2 * 2 * 5
-    assert sum(name.count("@") for values in grids["functions"].axes.values() for name in map(str, values)) == 6
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["grid", "functions", "models"])
+@pytest.mark.parametrize("name", GRIDS)
 def test_the_grids_of_the_page_train(folder, name, monkeypatch, capsys, without_figures):
     monkeypatch.chdir(folder)
     status, printed, errors = ended(monkeypatch, capsys, "run", f"{name}.toml", "--smoke", "--allow-plugins")
     assert status == 0, errors
     assert "not trained" not in printed
+    experiment = Experiment.open(f"results/{'mine' if name == 'grid' else name}-smoke")
+    files, cells = GRIDS[name]
+    assert {plugin.bundle.main for plugin in plugin_file.read(experiment.folder, []).values()} == files
+    assert experiment.frame()["cell"].nunique() == len(experiment.grid) == cells
+    if name == "functions":
+        assert sum(value.count("@") for values in experiment.grid.axes.values() for value in map(str, values)) == 6
 
 
 SMALL = """
