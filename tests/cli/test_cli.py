@@ -329,7 +329,7 @@ def test_ctrl_c_keeps_finished_stacks_and_prints_how_to_continue(tmp_path, grid_
     assert f"Interrupted. Kept: {6 * parts_before} of 36 cells, in results/small. Lost: " in out
     (line,) = [line for line in out.splitlines() if line.startswith("Resume with: ")]
     arguments = line.removeprefix("Resume with: initbench ").split()
-    finished = process(*arguments, "--workers", "1", cwd=tmp_path)
+    finished = process(*arguments, "--workers", "1", "--no-report", cwd=tmp_path)
     assert finished.returncode == 0
     assert f"{6 * (6 - parts_before)} cells to train, {6 * parts_before} are trained already" in finished.stdout
 
