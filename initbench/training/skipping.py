@@ -61,17 +61,20 @@ def products() -> ModuleType | None:
     return module
 
 
+def serves(cell: Cell, data: Data, dtype: torch.dtype = torch.float32) -> bool:
+    """Return whether the first layer of a cell takes these products, where numba can be used."""
+    units = cell.layers(data.pixels, data.classes)[0][1]
+    return (
+        4 * cell.epochs * cell.train_size * len(data.lit) * units >= WORTH
+        and (cell.precision, dtype, data.device.type) == ("float32", torch.float32, "cpu")
+        and not data.is_dense
+        and data.lit_share <= MAX_SHARE
+    )
+
+
 def layer(cell: Cell, data: Data, dtype: torch.dtype, columns: int) -> "Layer | None":
     """Return the first layer of a stack of cells like this one, or None where its products are dense."""
-    units = cell.layers(data.pixels, data.classes)[0][1]
-    if (
-        4 * cell.epochs * cell.train_size * len(data.lit) * units < WORTH
-        or (cell.precision, dtype, data.device.type) != ("float32", torch.float32, "cpu")
-        or data.is_dense
-        or data.lit_share > MAX_SHARE
-    ):
-        return None
-    module = products()
+    module = products() if serves(cell, data, dtype) else None
     if not module:
         return None
     optimizer, parameters = OPTIMIZERS.lookup(cell.optimizer)

@@ -113,7 +113,17 @@ def _train(
 ) -> None:
     number = task["task"]
     first, loops = cells[0], tuple(cell.loop for cell in cells)
-    shape = (first.hidden, first.batch_size, first.precision, first.standardize, task["source"]["name"], loops)
+    shape: tuple[Any, ...] = (
+        first.hidden,
+        first.batch_size,
+        first.precision,
+        first.standardize,
+        task["source"]["name"],
+        loops,
+    )
+    # The products of the first layer, which also depend on the length of the training and on the content of the data.
+    if isinstance(data, Data):
+        shape += (len(data.lit), skipping.serves(first, data))
     start = time.perf_counter()
     if shape not in exact:
         own = digests_in(Source(**task["source"]).function, *(name for cell in cells for name in cell.functions))

@@ -12,7 +12,7 @@ from initbench.data import datasets
 from initbench.data.datasets import Source
 from initbench.errors import UserError
 from initbench.system.cache import cache_folder
-from initbench.training import exactness, tasks, worker
+from initbench.training import exactness, skipping, tasks, worker
 from initbench.training.data import Data
 
 MNIST = datasets.find("mnist")
@@ -57,6 +57,10 @@ def test_bits_are_checked_once_for_a_kind_of_stack_a_processor_and_versions(chec
             patch.setenv(variable, "default")
             number += 1
             assert checks() == (True, number)
+    with monkeypatch.context() as patch:  # cells that take other products in the first layer
+        patch.setattr(skipping, "WORTH", 0)
+        number += 1
+        assert checks() == (True, number)
     monkeypatch.setattr(exactness, "TRAINING_VERSION", 10_000)
     assert checks() == (True, number + 1)
 
