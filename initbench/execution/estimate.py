@@ -11,6 +11,7 @@ from initbench.execution.plan import training_bytes
 from initbench.execution.pool import WorkerPool
 from initbench.initializers import schemes
 from initbench.initializers.model import MAX_IMAGES
+from initbench.models.architecture import EVALUATION_BATCH
 from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid
 from initbench.spec.signal import IMAGES, MAX_KEPT_BYTES
@@ -73,6 +74,8 @@ def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: Executi
     if not all(stack.cells[0].is_fused for stack in stacks):
         start_seconds += PLAIN_START_SECONDS
         worker_bytes += PLAIN_BYTES
+    fused = [stack for stack in stacks if stack.cells[0].is_fused]
+    worker_bytes += max((listed_bytes(stack.cells[0], stack.source) for stack in fused), default=0.0)
     forms = {(stack.source.name, stack.cells[0].is_fused, stack.cells[0].standardize) for stack in stacks}
     worker_bytes += data_bytes * (max(Counter(name for name, *_ in forms).values()) - 1)  # each form of a data set
     # Images that initializers use, in float64, twice.
@@ -89,6 +92,13 @@ def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: Executi
     total = start_seconds + max(loads) + REPORT_SECONDS + REPORT_SECONDS_PER_CELL * in_report
     memory = PARENT_BYTES + CELL_BYTES * in_report + count * worker_bytes
     return Estimate(len(cells), len(stacks), total, memory, count, device)
+
+
+def listed_bytes(cell: Cell, source: Source) -> float:
+    """Estimate the bytes of the lists of lit pixels beyond those of MNIST: of a batch, and of all images evaluated."""
+    batch = 13.0 * max(0, cell.batch_size - EVALUATION_BATCH) * source.pixels
+    evaluated = 5.0 * (source.validation_size + source.test_size) * source.pixels
+    return batch + max(0.0, evaluated - MNIST_BYTES)
 
 
 def signal_bytes(cell: Cell, source: Source) -> float:

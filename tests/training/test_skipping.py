@@ -9,6 +9,8 @@ import pytest
 import torch
 from cells import make_cell
 
+from initbench.data import datasets
+from initbench.execution import estimate
 from initbench.training import skipping, stack, updates
 from initbench.training.data import Block, Data
 from initbench.training.network import Network
@@ -126,3 +128,20 @@ def test_the_updates_of_tiles_have_the_same_bits_compiled_and_plain(name, monkey
         updated.append(layer.weights)
     assert torch.equal(*updated)
     assert not torch.equal(updated[0], weights)
+
+
+def test_the_estimate_of_memory_has_the_lists_of_large_batches_and_of_many_pixels():
+    layer = skipping.Layer(skipping.products(), 3072, 10)
+    sizes = []
+    for size in (estimate.EVALUATION_BATCH, 2048):
+        lists = skipping.Lists(layer, size)
+        sizes.append(sum(array.nbytes for array in (lists._batch, *lists.by_image, *lists.by_pixel)))
+    source = replace(datasets.find("mnist"), pixels=3072)
+    images = np.random.default_rng(1).random((512, 3072)) < skipping.MAX_SHARE
+    block = Block(torch.from_numpy(images.astype(np.uint8)), torch.arange(3072), torch.zeros(512, dtype=torch.int64))
+    lists = skipping.Lists(layer, 512)
+    lists.take_block(block)
+    evaluated = sum(array.nbytes for array in lists.by_image) / 512 * (source.validation_size + source.test_size)
+    few, many = (estimate.listed_bytes(make_cell(batch_size=size), source) for size in (128, 2048))
+    assert many - few == pytest.approx(sizes[1] - sizes[0], rel=0.1)
+    assert few == pytest.approx(evaluated - estimate.MNIST_BYTES, rel=0.3)
