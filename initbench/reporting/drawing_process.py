@@ -14,7 +14,7 @@ from initbench.reporting import matplotlib_import
 from initbench.reporting.drawers import draw_here
 from initbench.system import children
 
-# New objects after which Python looks for garbage: as many as several figures have. By default it looks so often that
+# New objects after which Python looks for garbage: those of several figures. By default it looks so often that
 # it takes a tenth of the time to draw.
 GARBAGE = 200_000
 

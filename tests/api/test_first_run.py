@@ -1,4 +1,4 @@
-"""Whoever waits for what is done once on a machine reads so, once."""
+"""The first run on a machine says once what it waits for."""
 
 from itertools import pairwise
 

@@ -117,12 +117,12 @@ def name_curves(panels: Sequence[tuple[Any, Sequence[End]]], palette: Palette, b
         )
         lengths = [_text_size(text.get_text(), scaled(LETTERS), text.get_fontweight())[0] for text in texts[-1]]
         widths.append(scaled(TO_MARK + TO_NAME) + max(lengths, default=0.0))
-    _place([(axes, width) for (axes, _), width in zip(panels, widths, strict=True)])
+    _arrange([(axes, width) for (axes, _), width in zip(panels, widths, strict=True)])
     for (axes, ends), names in zip(panels, texts, strict=True):
         _spread(axes, ends, names, palette)
 
 
-def _place(panels: Sequence[tuple[Any, float]]) -> None:
+def _arrange(panels: Sequence[tuple[Any, float]]) -> None:
     """Place panels side by side or below each other, all of one size, each with this much room for names.
 
     Each text is measured once for all figures. matplotlib's own layout measures all of them twice in each figure, which
@@ -130,23 +130,26 @@ def _place(panels: Sequence[tuple[Any, float]]) -> None:
     """
     axes_of, rights = [axes for axes, _ in panels], [names for _, names in panels]
     width, height = 72 * axes_of[0].figure.get_size_inches()
-    beside = axes_of[0].get_gridspec().ncols > 1
+    side_by_side = axes_of[0].get_gridspec().ncols > 1
     room, half = scaled(ROOM), _text_size("0", mpl.rcParams["font.size"])[1] / 2  # of a label at the upper edge
-    bottom = max(_below(axes) for axes in axes_of if beside or axes is axes_of[-1])
+    bottom = max(_below(axes) for axes in axes_of if side_by_side or axes is axes_of[-1])
     above = room + half
-    rows = 1 if beside else len(panels)
-    each = (height - bottom - room - above) / rows - (rows - 1) / rows * (above + room)
-    lows = [bottom + room + (0 if beside else len(panels) - 1 - i) * (each + above + room) for i in range(len(panels))]
+    rows = 1 if side_by_side else len(panels)
+    panel = (height - bottom - room - above) / rows - (rows - 1) / rows * (above + room)
+    lows = [
+        bottom + room + (0 if side_by_side else len(panels) - 1 - i) * (panel + above + room)
+        for i in range(len(panels))
+    ]
     for axes, low in zip(axes_of, lows, strict=True):  # the height decides which ticks an axis has
-        axes.set_position((0, low / height, 1, each / height))
+        axes.set_position((0, low / height, 1, panel / height))
     lefts = [_left(axes) for axes in axes_of]
-    if not beside:
+    if not side_by_side:
         lefts, rights = [max(lefts)] * len(panels), [max(rights)] * len(panels)
-    taken = [left + names + 2 * room for left, names in zip(lefts, rights, strict=True)]
-    across = (width - sum(taken)) / len(panels) if beside else width - taken[0]
-    begins = [room + left + (i * across + sum(taken[:i]) if beside else 0) for i, left in enumerate(lefts)]
+    margins = [left + names + 2 * room for left, names in zip(lefts, rights, strict=True)]
+    across = (width - sum(margins)) / len(panels) if side_by_side else width - margins[0]
+    begins = [room + left + (i * across + sum(margins[:i]) if side_by_side else 0) for i, left in enumerate(lefts)]
     for axes, begin, low in zip(axes_of, begins, lows, strict=True):
-        axes.set_position((begin / width, low / height, across / width, each / height))
+        axes.set_position((begin / width, low / height, across / width, panel / height))
 
 
 def _left(axes: Any) -> float:
@@ -171,7 +174,7 @@ def _below(axes: Any) -> float:
 
 @cache
 def _text_size(text: str, size: float, weight: str = "normal") -> tuple[float, float]:
-    """The width and the height of a text in points, whose letters have this size."""
+    """The width and the height of a string in points, whose letters have this size."""
     font = FontProperties(family=FONT, size=size, weight=weight)
     lines = [text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.split("\n")]
     return max(lines), size * (1 + LINE_SPACING * (len(lines) - 1))
