@@ -52,7 +52,7 @@ def start_pool(
     if device == "cuda" and not GPU_WAS_RUN:
         on_event(Notice(EXPERIMENTAL))
     default = available_cores() if device == "cpu" else len(gpu_memories())
-    if training and device == "cpu" and is_little(cells, sources):
+    if training and device == "cpu" and len(cells) > 1 and is_little(cells, sources):
         default = 1
     return ProcessPool(min(config.workers or default, len(cells)), device, first)
 

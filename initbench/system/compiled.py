@@ -26,7 +26,11 @@ def note(line: str) -> None:
 
 def available() -> bool:
     """Return whether numba is installed and not switched off; importing it would take half a second."""
-    return find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+    try:
+        installed = find_spec("numba") is not None
+    except ValueError:  # a module that was put in its place
+        installed = False
+    return installed and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
 class CompiledCode:

@@ -345,8 +345,8 @@ def drawn(folder, monkeypatch):
 
     shown = [ReportFigure("accuracy", name, None) for name in ("tanh", "relu")]
     monkeypatch.setattr("initbench.reporting.gallery.gallery", lambda *_: shown)
-    monkeypatch.setattr("initbench.reporting.figures.save", lambda *_, **__: b"a figure")
-    monkeypatch.setattr("initbench.reporting.figures.undrawable", lambda *_: set())
+    monkeypatch.setattr("initbench.reporting.drawers.draw_here", lambda *_: (b"a figure", set()))
+    monkeypatch.setattr("initbench.reporting.drawers.is_imported", lambda: True)
     assert [path.name for path in ib.figures(folder)] == ["accuracy-tanh.svg", "accuracy-relu.svg"]
     assert ib.figures(folder, "pdf")
     (folder / "figures" / "accuracy-relu.svg").write_bytes(b"a figure, and a frame")

@@ -101,7 +101,7 @@ def test_a_gpu_is_used_only_where_it_is_requested_and_with_a_notice(monkeypatch)
     devices.device_for.cache_clear()
     monkeypatch.setattr(devices, "_has_driver", lambda: True)
     monkeypatch.setattr(devices, "_pytorch_gpus", lambda: ("2.13", (8_000_000_000,)))
-    monkeypatch.setattr(start, "ProcessPool", lambda count, device: device)
+    monkeypatch.setattr(start, "ProcessPool", lambda count, device, first: device)
     monkeypatch.setattr(start, "gpu_memories", lambda: (8_000_000_000,))
     chosen = {}
     for requested in ("auto", "cuda", "cpu"):

@@ -177,7 +177,7 @@ def _text_size(text: str, size: float, weight: str = "normal") -> tuple[float, f
     """The width and the height of a string in points, whose letters have this size."""
     font = FontProperties(family=FONT, size=size, weight=weight)
     lines = [text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.split("\n")]
-    return max(lines), size * (1 + LINE_SPACING * (len(lines) - 1))
+    return max(lines), size * LINE_SPACING * len(lines)
 
 
 def _spread(axes: Any, ends: Sequence[End], names: Sequence[Any], palette: Palette) -> None:
