@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from initbench.system import children, threads
@@ -36,11 +37,11 @@ class Lost(Exception):  # noqa: N818
     """A process that has ended; what it should draw is drawn here."""
 
 
-def draw_here(function: str, arguments: tuple[Any, ...]) -> Any:
+def draw_here(function: str, arguments: tuple[Any, ...], settings: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """Return what a function of `reporting.figures` returns."""
     from initbench.reporting import figures
 
-    return getattr(figures, function)(*arguments)
+    return getattr(figures, function)(*arguments, **settings)
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,7 @@ class Undrawn:
 
     def draw(self) -> "Drawing":
         """Return the figure."""
-        from initbench.reporting import figures
-
-        drawing: Drawing = getattr(figures, self.function)(*self.arguments, **self.settings)
+        drawing: Drawing = draw_here(self.function, self.arguments, self.settings)
         return drawing
 
 

@@ -7,7 +7,7 @@ its bits depend neither on its stack nor on its experiment. Where numba cannot b
 which round differently, as another processor's do.
 """
 
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -129,21 +129,34 @@ class Layer:
 
 
 class Lists:
-    """The lists of the lit pixels of a batch of `size` images, a multiple of eight."""
+    """The lists of the lit pixels of a batch of `size` images, a multiple of eight.
+
+    What only batches of training images need is allocated for the first of them.
+    """
 
     def __init__(self, layer: Layer, size: int) -> None:
         self._products, self._values = layer.products, layer.values
-        products = layer.products
-        self._batch = np.zeros((size, layer.width), np.uint8)
+        self._size, self._width = size, layer.width
         self._row_of = np.arange(1, 1 + layer.width)
-        self.tile = np.empty((size, products.TILE), np.float32)
-        self.by_image = self._of_images(size, layer.width)
-        pairs = layer.width // 2
-        # One more than there are images: what is written there is not counted.
-        self.by_pixel = (
+        self.tile = np.empty((size, layer.products.TILE), np.float32)
+
+    @cached_property
+    def _batch(self) -> NDArray[np.uint8]:
+        return np.zeros((self._size, self._width), np.uint8)
+
+    @cached_property
+    def by_image(self) -> ByImage:
+        """The pixels that images light; of evaluated images, those of their block."""
+        return self._of_images(self._size, self._width)
+
+    @cached_property
+    def by_pixel(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """The images that light each two pixels: how many, the places of their gradients, and values."""
+        pairs, entries = self._width // 2, self._size + 1  # one more: what is written there is not counted
+        return (
             np.zeros(pairs, np.int64),
-            np.zeros((pairs, size + 1), np.int32),
-            np.zeros((pairs, size + 1, 2), np.float32),
+            np.zeros((pairs, entries), np.int32),
+            np.zeros((pairs, entries, 2), np.float32),
         )
 
     def _of_images(self, size: int, width: int) -> ByImage:
