@@ -8,13 +8,14 @@ the evaluations that comes to a step (validation and test, before the first of f
 - A peer's processes, data, order and programs are ready before the clock starts. Its steps and its evaluation are
   timed apart and put together in the proportion of the work.
 - `--networks`, `--optimizers` and `--peers` measure a part: `--networks 784-10 --optimizers sgd --peers` takes two
-  minutes.
+  to five minutes. Interrupted after the first round, it prints the tables of what it has measured.
 - The floor is the arithmetic at the best rate of a 2048 × 2048 float32 product on all cores.
 """
 
 import argparse
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import platform
 import sys
@@ -144,7 +145,10 @@ def rows(networks: Collection[str], optimizers: Collection[str]) -> dict[str, tu
 def measure(
     networks: Collection[str], optimizers: Collection[str], peers: Collection[str], rounds: int, quick: bool
 ) -> dict[str, Any]:
-    """All measurements, in turns; of a row without peers (and of all, if `peers` is empty) initbench's alone."""
+    """All measurements, in turns; of a row without peers (and of all, if `peers` is empty) initbench's alone.
+
+    If it is interrupted after the first round, those that are complete.
+    """
     arrays = datasets.load_mnist()
     data = work.prepared(arrays)
     processes = pytorch.started_processes(arrays, CORES) if PROCESSES in peers else []
@@ -159,16 +163,24 @@ def measure(
     times: dict[str, dict[str, list[float]]] = {
         name: {tool: [] for tool in tools if optimizer in pytorch.OPTIMIZERS} for name, (_, optimizer) in chosen.items()
     }
-    for number in range(rounds):
-        for name, (network, optimizer) in chosen.items():
-            say(f"round {number + 1} of {rounds}: {name}")
+    for number, (name, (network, optimizer)) in itertools.product(range(rounds), chosen.items()):
+        say(f"round {number + 1} of {rounds}: {name}")
+        try:
             rates.append(sgemm_rate())
-            runs[name].append(run_seconds(network, optimizer, quick))
+            seconds = run_seconds(network, optimizer, quick)
             share = work.evaluations_per_step(work.groups(network, 1)[0][0])
-            for tool, values in times[name].items():
+            seconds_of = {}
+            for tool in times[name]:
                 if (name, tool) not in peer_trainers:
                     peer_trainers[name, tool] = trainers(network, optimizer, tool, data_of[tool], quick)
-                values.append(peer_seconds(peer_trainers[name, tool], share))
+                seconds_of[tool] = peer_seconds(peer_trainers[name, tool], share)
+        except KeyboardInterrupt:
+            if not number:
+                raise
+            break
+        runs[name].append(seconds)
+        for tool, value in seconds_of.items():
+            times[name][tool].append(value)
     rates.append(sgemm_rate())
     for process in processes:
         process.shutdown()
@@ -225,7 +237,7 @@ def tables(measured: dict[str, Any]) -> str:
 def warnings(measured: dict[str, Any]) -> list[str]:
     """Why not to quote the measurements: a single round, or rounds that differ by a quarter (a busy machine)."""
     if any(len(runs) == 1 for runs in measured["runs"].values()):
-        return ["", "Not to be quoted: one short round."]
+        return ["", "Not to be quoted: one round."]
     spreads = {}
     for name, peers in measured["peers"].items():
         everything = {INITBENCH: [run["marginal"] for run in measured["runs"][name]], **peers}

@@ -133,6 +133,27 @@ def test_the_table_has_ratios_and_to_initbench_and_to_sgd():
     assert "not idle: 784-10, sgd, PyTorch loop varied 10.0-fold" in command.tables(measured)
 
 
+@pytest.mark.parametrize("calls", [1, 3])
+def test_an_interruption_keeps_the_complete_measurements_of_later_rounds(monkeypatch, calls):
+    names = iter(range(calls))
+
+    def run_seconds(*_):
+        if next(names, None) is None:
+            raise KeyboardInterrupt
+        return {"marginal": 1e-5}
+
+    monkeypatch.setattr(command, "run_seconds", run_seconds)
+    monkeypatch.setattr(command, "sgemm_rate", lambda: 1e11)
+    request = ["784-10", "784-128-10"], ["sgd"], (), 3, False
+    if calls == 1:  # the second network has no measurement
+        with pytest.raises(KeyboardInterrupt):
+            command.measure(*request)
+    else:
+        measured = command.measure(*request)
+        assert [len(runs) for runs in measured["runs"].values()] == [2, 1]
+        assert "Not to be quoted: one round." in command.tables(measured)
+
+
 def test_a_stack_is_32_models_that_share_their_batches():
     for network in work.NETWORKS:
         stacks = work.groups(network, work.STACK)
