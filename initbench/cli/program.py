@@ -3,9 +3,7 @@
 import os
 import sys
 import warnings
-from importlib import import_module
-from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,7 +11,7 @@ from initbench import __version__
 from initbench.cli import output
 from initbench.errors import UserError, WorkerDied, printable
 from initbench.reporting import matplotlib_import
-from initbench.system import files
+from initbench.system import deferred, files
 from initbench.system.cache import provide_home
 
 DONE, FAILED, MISTAKE, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -67,22 +65,10 @@ def main() -> None:
 UNUSED = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
 
 
-class _Deferred(ModuleType):
-    """A module without its content; a name that it lacks is the real module's, which is then imported."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        sys.modules.pop(self.__name__, None)
-        return getattr(import_module(self.__name__), name)
-
-
 def _defer_unused() -> None:
     """Let what Typer imports and the program does not use be empty classes."""
     for name, unused in UNUSED.items():
-        if name not in sys.modules:
-            sys.modules[name] = _Deferred(name)
-            setattr(sys.modules[name], unused, type(unused, (), {}))
+        deferred.defer(name, **{unused: type(unused, (), {})})
 
 
 def say(text: str = "") -> None:

@@ -15,6 +15,7 @@ from initbench.plugins.loader import PREFIX, located
 from initbench.plugins.trial import digest_of, not_repeated
 from initbench.registry import digests_in, own_names_in, shorten_digests
 from initbench.spec.cell import Cell
+from initbench.system import deferred
 from initbench.training import plain
 from initbench.training.data import Data
 from initbench.training.parameters import initial_parameters
@@ -31,6 +32,7 @@ def prepare(bundles: Iterable[Mapping[str, Any]], cells: Sequence[Cell], source:
     which loads the data, is in none.
     """
     for value in bundles:
+        deferred.load_all()
         bundle = Bundle.from_json(value)
         _executed[bundle.digest] = bundle
         try:

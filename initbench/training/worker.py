@@ -26,6 +26,11 @@ from typing import IO, Any
 
 from initbench.data.arrays import Arrays
 from initbench.data.datasets import Source
+from initbench.system import deferred
+
+# A third of PyTorch's import: the shapes that its operations return, for its compiler and for tensors without numbers.
+# Plugins, whose code may use them, have them: see `plugins.prepare`.
+UNUSED = "torch._meta_registrations"
 
 # The arrays of the first task's data set, when they are loaded.
 Ahead = dict[Source, "Future[Arrays]"]
@@ -40,6 +45,8 @@ def main() -> None:
     received: queue.SimpleQueue[str] = queue.SimpleQueue()
     ahead: Ahead = {}
     threading.Thread(target=_receive, args=(requests, received, ahead), daemon=True).start()
+    if device == "cpu":
+        deferred.defer(UNUSED)
     gc.disable()  # the modules of PyTorch stay: looking for garbage among them takes a tenth of their import
     from initbench.training import tasks
     from initbench.training.process import prepare_process
