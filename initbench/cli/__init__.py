@@ -1,18 +1,25 @@
 """The command line, `initbench`. Only what a command needs is imported, when it runs."""
 
-# Imported in the order in which `--help` lists their commands.
-# isort: off
-from initbench.cli.program import app, main
-from initbench.cli import run, signals, battery, report, folder, cell, inspect, data, bench  # noqa: F401
-# isort: on
+import sys
+from typing import Any
 
-__all__ = ["app", "main"]
+from initbench.cli import early, output
+from initbench.system import garbage
 
-for _command in (
-    *app.registered_commands,
-    *data.data_app.registered_commands,
-):  # Typer takes its help from the docstring, which `python -OO` drops
-    if _command.callback and not (_command.help or _command.callback.__doc__):
-        from initbench.registry import documentation
 
-        _command.help = documentation(_command.callback)
+def main() -> None:
+    """Run the console script: see `program.main`."""
+    garbage.look_rarely()
+    output.protect()
+    with early.started(sys.argv[1:]):
+        from initbench.cli import commands
+
+        commands.main()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from initbench.cli.commands import app
+
+        return app
+    raise AttributeError(f"module 'initbench.cli' has no attribute {name!r}")

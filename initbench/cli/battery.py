@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from initbench.cli import output
 from initbench.cli.options import AllowPlugins, Device, Overrides, Results, Scheduler, Workers, pairs
-from initbench.cli.program import app, say
+from initbench.cli.program import WorkingCommand, app, say
 from initbench.cli.run import option, print_estimate, print_size, train_and_print
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 MAX_WIDTH = 100  # characters of a line of the verdict in a terminal
 
 
-@app.command(name="try", cls=output.WorkingCommand, epilog="Example: initbench try my_schemes.py --quick")
+@app.command(name="try", cls=WorkingCommand, epilog="Example: initbench try my_schemes.py --quick")
 def try_(
     file: Annotated[Path, typer.Argument(metavar="FILE.PY", help="A Python file that defines initializers.")],
     quick: Annotated[

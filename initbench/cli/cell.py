@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from initbench.cli import output
 from initbench.cli.options import AllowPlugins, Folder, Force, Plugins, load_plugins, pairs, refuse_to_overwrite
-from initbench.cli.program import app, print_error, say
+from initbench.cli.program import WorkingCommand, app, print_error, say
 from initbench.errors import UserError, printable
 
 Settings = Annotated[
@@ -17,7 +16,7 @@ Settings = Annotated[
 
 
 @app.command(
-    cls=output.WorkingCommand,
+    cls=WorkingCommand,
     epilog="Example: initbench script results/keepcoding 3f2a > repro.py",
 )
 def script(
@@ -46,7 +45,7 @@ def script(
     say(text.removesuffix("\n"))
 
 
-@app.command(cls=output.WorkingCommand, epilog="Example: initbench trace results/keepcoding 3f2a trace.npz")
+@app.command(cls=WorkingCommand, epilog="Example: initbench trace results/keepcoding 3f2a trace.npz")
 def trace(
     folder: Folder,
     cell: Annotated[str, typer.Argument(metavar="CELL", help="A cell's id, or the start of it.")],

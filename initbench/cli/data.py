@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from initbench.cli import output
-from initbench.cli.program import app, plural, say
+from initbench.cli.program import WorkingCommand, app, plural, say
 from initbench.data.catalog import KNOWN
 from initbench.errors import UserError, printable, shape_text
 
@@ -19,7 +18,7 @@ app.add_typer(data_app, name="data")
 Name = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(KNOWN)}.")]
 
 
-@data_app.command(cls=output.WorkingCommand, epilog="Example: initbench data add fashion_mnist ~/FashionMNIST/raw")
+@data_app.command(cls=WorkingCommand, epilog="Example: initbench data add fashion_mnist ~/FashionMNIST/raw")
 def add(
     name: Name,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of its files.")],
@@ -63,7 +62,7 @@ def list_() -> None:
             say(printable(f"    not found in {recorded}, where it was recorded" if recorded else "    not found"))
 
 
-@data_app.command(cls=output.WorkingCommand, epilog="Example: initbench data fetch kmnist")
+@data_app.command(cls=WorkingCommand, epilog="Example: initbench data fetch kmnist")
 def fetch(name: Name) -> None:
     """Download a data set into the cache, with pooch (pip install 'initbench\\[data]'); checksums are torchvision's."""
     from initbench.data import known

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from initbench.cli import output
 from initbench.cli.options import AllowPlugins, Folder, Plugins, Workers, load_plugins
-from initbench.cli.program import FAILED, app, plural, print_error, say
+from initbench.cli.program import FAILED, WorkingCommand, app, plural, print_error, say
 from initbench.errors import CannotWrite, UserError, printable
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 MAX_LISTED_FILES = 10  # of the files that `clean` keeps, the number that it names
 
 
-@app.command(cls=output.WorkingCommand, epilog="Example: initbench verify results/keepcoding --sample 20")
+@app.command(cls=WorkingCommand, epilog="Example: initbench verify results/keepcoding --sample 20")
 def verify(
     folder: Folder,
     sample: Annotated[int, typer.Option("--sample", metavar="N", min=0, help="Number of cells to retrain.")] = 10,
@@ -76,7 +75,7 @@ def verify(
 
 
 @app.command(
-    cls=output.WorkingCommand,
+    cls=WorkingCommand,
     epilog="Example: initbench merge here/results/mine there/results/mine --into results/both",
 )
 def merge(
@@ -100,7 +99,7 @@ def merge(
     say(f"Next: {shlex.join(['initbench', 'report', str(merged.experiment.folder)])}")
 
 
-@app.command(cls=output.WorkingCommand, epilog="Example: initbench clean results/keepcoding")
+@app.command(cls=WorkingCommand, epilog="Example: initbench clean results/keepcoding")
 def clean(
     folder: Folder,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without a question.")] = False,

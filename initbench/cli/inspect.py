@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from initbench.cli import output
 from initbench.cli.options import AllowPlugins, Force, Plugins, load_plugins, refuse_to_overwrite
-from initbench.cli.program import app, say
+from initbench.cli.program import WorkingCommand, app, say
 from initbench.errors import UserError, nearest, printable, shape_text, shown
 from initbench.system import files
 
@@ -136,7 +135,7 @@ def _for_biases(record: "Entry") -> str:
     return "  (also for biases)" * ("bias" in record.tags)
 
 
-@app.command(cls=output.WorkingCommand, epilog="Example: initbench show he_normal --shape 784,256 --activation relu")
+@app.command(cls=WorkingCommand, epilog="Example: initbench show he_normal --shape 784,256 --activation relu")
 def show(
     scheme: Annotated[
         str,

@@ -7,8 +7,6 @@ import select
 import sys
 from typing import Any
 
-from typer.core import TyperCommand
-
 # Seconds that a line waits for a full pipe that does not block, before it is dropped.
 MAX_WAIT = 1.0
 
@@ -19,20 +17,6 @@ class CannotPrint(Exception):  # noqa: N818
     def __init__(self, error: OSError | ValueError) -> None:
         super().__init__(getattr(error, "strerror", None) or str(error))
         self.reader_left = isinstance(error, BrokenPipeError)
-
-
-class WorkingCommand(TyperCommand):
-    """A command whose result is files or an exit status: lines that cannot be printed are dropped.
-
-    The result of any other command is what it prints, so it stops with `CannotPrint`.
-    """
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        stream = getattr(sys.stdout, "buffer", None)
-        if isinstance(stream, _Stream):
-            stream.required = False
-        return super().invoke(ctx)
 
 
 class _Stream(io.RawIOBase):
@@ -106,6 +90,13 @@ def protect() -> None:
             line_buffering=True,
         )
         setattr(sys, name, safe)
+
+
+def allow_loss() -> None:
+    """Let lines that cannot be printed on standard output be dropped from now on."""
+    stream = getattr(sys.stdout, "buffer", None)
+    if isinstance(stream, _Stream):
+        stream.required = False
 
 
 def _open_closed(descriptor: int) -> bool:

@@ -3,9 +3,10 @@
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from initbench import __version__
 from initbench.cli import output
@@ -27,13 +28,24 @@ app = typer.Typer(
 )
 
 
+class WorkingCommand(TyperCommand):
+    """A command whose result is files or an exit status: lines that cannot be printed are dropped.
+
+    The result of any other command is what it prints, so it stops with `CannotPrint`.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        output.allow_loss()
+        return super().invoke(ctx)
+
+
 def main() -> None:
     """Run the console script.
 
     A user's mistake is one line per mistake and exit status 2, an unforeseen error one line and status 1. A traceback
     is printed only where INITBENCH_TRACEBACK is set.
     """
-    output.protect()
     _defer_unused()
     matplotlib_import.own_process = True  # a report depends on no settings of the user's
     warnings.showwarning = lambda message, *_, **__: print_error(str(message))

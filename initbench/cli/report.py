@@ -1,25 +1,21 @@
 """`report`, `figures`, `export` and `compare`: the outputs of an experiment."""
 
-import contextlib
 import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from initbench.cli import output
+from initbench.cli import early
 from initbench.cli.options import UNCHANGED, Folder, Force, print_notes, refuse_to_overwrite
-from initbench.cli.program import FAILED, INCONCLUSIVE, app, say
+from initbench.cli.program import FAILED, INCONCLUSIVE, WorkingCommand, app, say
 from initbench.errors import UserError
 
 
-@app.command(cls=output.WorkingCommand, epilog="Example: initbench report results/keepcoding")
+@app.command(cls=WorkingCommand, epilog="Example: initbench report results/keepcoding")
 def report(folder: Folder) -> None:
     """Write the report of an experiment again, unless all that it is made from is unchanged."""
-    from initbench.reporting import drawers
-
-    # What draws imports while this process does.
-    with drawers.started() if folder.is_dir() else contextlib.nullcontext() as drawer:
+    with early.drawer(folder.is_dir()) as drawer:  # which imports while this process does
         from initbench.api import outputs, rounds
 
         experiment = rounds.opened(folder)
@@ -30,9 +26,7 @@ def report(folder: Folder) -> None:
     say(f"Report: {written.path}{UNCHANGED * written.unchanged}")
 
 
-@app.command(
-    cls=output.WorkingCommand, epilog="Example: initbench figures results/keepcoding --format pdf --width one-column"
-)
+@app.command(cls=WorkingCommand, epilog="Example: initbench figures results/keepcoding --format pdf --width one-column")
 def figures(
     folder: Folder,
     form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="The format of the files.")] = "svg",
@@ -70,7 +64,7 @@ def figures(
     say(f"{paths[0].parent}: {len(paths)} figures")
 
 
-@app.command(cls=output.WorkingCommand, epilog="Example: initbench export results/keepcoding keepcoding.csv")
+@app.command(cls=WorkingCommand, epilog="Example: initbench export results/keepcoding keepcoding.csv")
 def export(
     folder: Folder,
     out: Annotated[Path, typer.Argument(metavar="OUT.CSV|PARQUET|MD|TEX|TXT", help="The file to write.")],
@@ -128,7 +122,7 @@ def export(
 
 
 @app.command(
-    cls=output.WorkingCommand,
+    cls=WorkingCommand,
     epilog="Example: initbench compare main/results/mine branch/results/mine --fail-if-worse 0.5",
 )
 def compare(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from initbench.cli import output
+from initbench.cli import early
 from initbench.cli.options import (
     UNCHANGED,
     AllowPlugins,
@@ -31,7 +31,7 @@ from initbench.cli.options import (
     read_grid,
     refuse_to_overwrite,
 )
-from initbench.cli.program import FAILED, INTERRUPTED, app, plural, print_error, reason, say, unforeseen
+from initbench.cli.program import FAILED, INTERRUPTED, WorkingCommand, app, plural, print_error, reason, say, unforeseen
 from initbench.errors import CannotWrite, UserError, WorkerDied, printable
 from initbench.system import files
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from initbench.spec.grid import Grid
 
 
-@app.command(cls=output.WorkingCommand, epilog="Example: initbench new --preset keepcoding grid.toml")
+@app.command(cls=WorkingCommand, epilog="Example: initbench new --preset keepcoding grid.toml")
 def new(
     path: Annotated[Path, typer.Argument(metavar="GRID.TOML", help="The file to write.")],
     preset: Annotated[
@@ -127,9 +127,7 @@ def _cost(guess: "Estimate") -> str:
     return f"about {duration(round(guess.seconds))} and {guess.memory / 1e9:.1f} GB of memory"
 
 
-@app.command(
-    cls=output.WorkingCommand, epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=0.01,0.1"
-)
+@app.command(cls=WorkingCommand, epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=0.01,0.1")
 def run(
     path: GridPath = None,
     overrides: Overrides = None,
@@ -147,10 +145,8 @@ def run(
     allow_plugins: AllowPlugins = False,
 ) -> None:
     """Train a grid and write its report. Cells that are trained already are not trained again."""
-    from initbench.execution.processes import first_worker
-
     on_this_cpu = scheduler is None and device in (None, "auto", "cpu")
-    with first_worker(on_this_cpu) as first:  # before the imports that a grid takes
+    with early.worker(on_this_cpu) as first:  # before the imports that a grid takes
         from initbench.execution.config import ExecutionConfig, device_in
         from initbench.plugins.installed import installed
         from initbench.spec.gridfile import is_transient, label

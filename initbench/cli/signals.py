@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from initbench.cli import output
 from initbench.cli.options import (
     AllowPlugins,
     Device,
@@ -20,7 +19,7 @@ from initbench.cli.options import (
     print_notes,
     read_grid,
 )
-from initbench.cli.program import FAILED, app, plural, print_error, say
+from initbench.cli.program import FAILED, WorkingCommand, app, plural, print_error, say
 from initbench.cli.run import listener, option, resumable
 from initbench.errors import UserError, nearest, shown
 from initbench.spec.signal import SPECTRA
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from initbench.api.training import Started
 
 
-@app.command("signal", cls=output.WorkingCommand, epilog="Example: initbench signal deep --set activation=gelu")
+@app.command("signal", cls=WorkingCommand, epilog="Example: initbench signal deep --set activation=gelu")
 def signal_command(
     path: GridPath = None,
     overrides: Overrides = None,

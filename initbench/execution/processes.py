@@ -193,15 +193,14 @@ class WorkerProcess:
 
 
 @contextmanager
-def first_worker(wanted: bool) -> Iterator[WorkerProcess | None]:
-    """Start a worker that trains on the CPU, if `wanted`, before it is known what to train, and end it afterwards.
+def first_worker() -> Iterator[WorkerProcess | None]:
+    """Start a worker that trains on the CPU before it is known what to train, and end it afterwards.
 
     It imports PyTorch, for most of the time of a small training, while this process reads the grid.
     """
     worker = None
-    if wanted:
-        with contextlib.suppress(WorkerDied):  # the pool then says why
-            worker = WorkerProcess("cpu")
+    with contextlib.suppress(WorkerDied):  # the pool then says why
+        worker = WorkerProcess("cpu")
     try:
         yield worker
     finally:

@@ -12,15 +12,12 @@ from typing import IO, Any
 
 from initbench.reporting import matplotlib_import
 from initbench.reporting.drawers import draw_here
-from initbench.system import children
-
-# New objects after which Python looks for garbage: those of several figures. By default it looks so often that
-# it takes a tenth of the time to draw.
-GARBAGE = 200_000
+from initbench.system import children, garbage
 
 
 def main(niceness: int, descriptors: list[int]) -> None:
     """Import, fork, and answer requests until there are no more."""
+    garbage.look_rarely()
     if niceness and hasattr(os, "nice"):
         os.nice(niceness)
     matplotlib_import.own_process = True
@@ -30,7 +27,6 @@ def main(niceness: int, descriptors: list[int]) -> None:
 
     figures.warm_up()
     gc.freeze()  # so that forks share the memory
-    gc.set_threshold(GARBAGE)
     for i, descriptor in enumerate(descriptors):
         if children.fork():
             for stream in (receiving, sending):

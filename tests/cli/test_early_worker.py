@@ -1,4 +1,4 @@
-"""A worker starts before the imports that a grid takes, and none is left behind."""
+"""A worker, or what draws, starts before the imports that the command line takes, and none is left behind."""
 
 import subprocess
 import sys
@@ -58,17 +58,40 @@ def test_a_mistake_is_one_line_and_leaves_no_worker(workers, monkeypatch, capsys
     assert [worker.lives for worker in workers] == [False] * count
 
 
-def test_it_starts_before_numpy_and_arrow_are_imported():
-    code = """
+@pytest.mark.parametrize(("words", "status", "count"), [(("g.toml", "--nothing"), 2, 1), (("g.toml", "--help"), 0, 0)])
+def test_a_command_line_that_trains_nothing_leaves_no_worker(workers, monkeypatch, words, status, count):
+    assert (run(monkeypatch, *words) or 0) == status
+    assert [worker.lives for worker in workers] == [False] * count
+
+
+def test_an_interrupt_of_the_imports_leaves_no_worker(workers, monkeypatch):
+    def interrupt():
+        assert [worker.lives for worker in workers] == [True]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("initbench.cli.commands.main", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(monkeypatch, "g.toml")
+    assert [worker.lives for worker in workers] == [False]
+
+
+@pytest.mark.parametrize(
+    ("words", "module"),
+    [(["run", "missing.toml"], "initbench.training.worker"), (["report", "."], "initbench.reporting.drawing_process")],
+)
+def test_it_starts_before_what_the_command_line_needs_is_imported(words, module):
+    code = f"""
 import sys
-from initbench.system import children
+from initbench.system import children, threads
 def started(*words, **more):
-    print(*words[:2], [name for name in ("numpy", "pyarrow", "pandas", "scipy") if name in sys.modules])
+    heavy = "typer", "pydantic", "numpy", "pyarrow", "pandas", "scipy", "jinja2"
+    print(*words[:2], [name for name in heavy if name in sys.modules])
     raise SystemExit
 children.start = started
-sys.argv = ["initbench", "run", "missing.toml"]
+threads.available_cores = lambda: 2
+sys.argv = ["initbench", *{words}]
 from initbench.cli import main
 main()
 """
     process = children.start("-c", code, stdout=subprocess.PIPE, text=True)
-    assert process.communicate()[0] == "-m initbench.training.worker []\n"
+    assert process.communicate()[0] == f"-m {module} []\n"

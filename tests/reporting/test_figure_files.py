@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import initbench as ib
 from initbench.api import rounds
-from initbench.cli.program import app
+from initbench.cli import app
 from initbench.errors import UserError
 from initbench.reporting import evidence as evidence_module
 from initbench.reporting import figures
