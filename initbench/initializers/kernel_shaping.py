@@ -131,7 +131,8 @@ def shaped_by_dks(activation: str, slope: float, depth: int) -> Shaped:
     bends = name not in ("identity", "relu", "leaky_relu")
     require(bends, "activation", activation, "one that is not linear in pieces")
     starts = [(alpha, beta) for alpha in (1.0, 0.3, 0.1, 2.0) for beta in (0.0, 1.0, -1.0, 0.5, -0.5)]
-    return _solved(activation, starts, (1.0, slope ** (1 / depth)), f"slope = {slope!r} and {depth} hidden layers")
+    solution = _solved(activation, starts, (1.0, slope ** (1 / depth)), f"slope = {slope!r} and {depth} hidden layers")
+    return _mirrored(activation, solution) if solution.beta < 0 else solution
 
 
 @cache
@@ -144,7 +145,8 @@ def shaped_by_tat(activation: str, curve: float, depth: int) -> Shaped:
     smooth = ACTIVATIONS.resolve(activation).name != "identity" and not kinked(activation)
     require(smooth, "activation", activation, "one that is smooth and not linear")
     starts = [(a, b, d) for a in (1.0, 0.1) for b in (0.0, 1.0, -1.0) for d in (0.0, 1.0, -1.0)]
-    return _solved(activation, starts, (1.0, 1.0, curve / depth), f"curve = {curve!r} and {depth} hidden layers")
+    solution = _solved(activation, starts, (1.0, 1.0, curve / depth), f"curve = {curve!r} and {depth} hidden layers")
+    return _mirrored(activation, solution) if solution.beta > 0 else solution
 
 
 def _scaled(activation: str, alpha: float, beta: float, delta: float | None = None) -> tuple[Shaped, Array]:
@@ -161,6 +163,19 @@ def _scaled(activation: str, alpha: float, beta: float, delta: float | None = No
     curves = alpha**2 * curvature(activation, x)
     maps = gamma**2 * np.array([density @ (value * slope * z), density @ slope**2, density @ curves**2])
     return Shaped(alpha, beta, gamma, delta), maps
+
+
+def _mirrored(activation: str, shaped: Shaped) -> Shaped:
+    """Return the other solution where φ(−x) + φ(x) is a constant c: −β and −c − δ; else the same.
+
+    Both are equally good, and which of them is found first is a matter of rounding. The authors' code finds β > 0 with
+    DKS and β < 0 with TAT.
+    """
+    x = np.linspace(0, 10, 101)
+    sums = applied(activation, x) + applied(activation, -x)
+    if np.abs(sums - sums[0]).max() > 1e-12:
+        return shaped
+    return shaped._replace(beta=-shaped.beta, delta=-float(sums[0]) - shaped.delta)
 
 
 def _solved(

@@ -10,8 +10,9 @@ from scipy import integrate, stats
 from initbench import initializers as init
 from initbench.functions.activations import ACTIVATIONS
 from initbench.functions.losses import LOSSES
-from initbench.initializers import gradient_driven, schemes
+from initbench.initializers import gradient_driven, kernel_shaping, schemes
 from initbench.initializers.kernel_shaping import shaped_by_dks, shaped_by_tat
+from initbench.initializers.moments import applied
 from initbench.random import noise, streams
 
 NETWORK_SCHEMES = sorted(name for name, entry in init.INITIALIZERS.items() if "network" in entry.tags)
@@ -105,6 +106,26 @@ TAT_OF_THE_AUTHORS = {
 def test_the_shaping_constants_are_those_of_the_authors_code(name):
     assert shaped_by_dks(name, 1.5, 10) == pytest.approx(DKS_OF_THE_AUTHORS[name], abs=2e-6)
     assert shaped_by_tat(name, 0.3, 10) == pytest.approx(TAT_OF_THE_AUTHORS[name], abs=2e-6)
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softsign"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_of_two_mirrored_solutions_the_one_that_is_found_does_not_matter(name, sign, monkeypatch):
+    """Which of them the solver finds depends on rounding, and so on the processor."""
+    expected = shaped_by_dks(name, 1.5, 10), shaped_by_tat(name, 0.3, 10)
+    solved = [shaped if shaped.beta * sign > 0 else kernel_shaping._mirrored(name, shaped) for shaped in expected]
+    solutions = iter(solved)
+    monkeypatch.setattr(kernel_shaping, "_solved", lambda *_: next(solutions))
+    for function, shape, right in zip((shaped_by_dks, shaped_by_tat), ((1.5, 10), (0.3, 10)), expected, strict=True):
+        assert function.__wrapped__(name, *shape) == pytest.approx(right, rel=1e-12)
+    z = np.linspace(-3, 3, 7)
+    for first in expected:  # φ̂(z) of one is −φ̂(−z) of the other, which has the same moments
+        other = kernel_shaping._mirrored(name, first)
+        assert other.beta == -first.beta
+        values, opposite = (
+            s.gamma * (applied(name, side * s.alpha * z + s.beta) + s.delta) for s, side in ((first, 1), (other, -1))
+        )
+        np.testing.assert_allclose(values, -opposite, atol=1e-12)
 
 
 def moment(function, kink):
