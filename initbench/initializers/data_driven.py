@@ -21,7 +21,7 @@ from initbench.initializers._base import (
     standard_uniform,
 )
 from initbench.initializers.model import Array, Model, Network, Parameters, cast_parameters, layer_seed, layer_weights
-from initbench.initializers.moments import Z, applied, mean
+from initbench.initializers.moments import applied, mean, unit_normal
 from initbench.initializers.scaling import variance_scaling
 from initbench.initializers.structured import orthogonal
 from initbench.random.streams import draws
@@ -221,7 +221,7 @@ def autoinit(model: Model, *, batches: int = 1, seed: int | None = None, dtype: 
 
     When to use it: for activations without a scheme of their own.
     """
-    hidden = mean(applied(model.activation, Z) ** 2) if len(model.layers) > 1 else 1.0
+    hidden = mean(applied(model.activation, unit_normal()) ** 2) if len(model.layers) > 1 else 1.0
     seconds = [float((model.batch(batches)[0] ** 2).mean()), *([hidden] * (len(model.layers) - 1))]
     weights = [
         variance_scaling(shape, scale=1 / max(second, 1e-12), seed=layer_seed(seed, layer), dtype=np.float64)

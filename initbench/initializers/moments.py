@@ -13,10 +13,12 @@ from initbench.functions.activations import ACTIVATIONS
 Array = NDArray[Any]
 Rule = Literal["second_moment", "pytorch"]
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 MAX_Z = 10.0
 
+_legendre = cache(np.polynomial.legendre.leggauss)  # computed when it is used: 200 nodes take 50 ms
 
+
+@cache
 def nodes(kink: float = 0.0) -> tuple[Array, Array]:
     """Return the nodes and the weights of a quadrature: E[f(z)] of a unit normal z is weights @ f(nodes).
 
@@ -24,12 +26,18 @@ def nodes(kink: float = 0.0) -> tuple[Array, Array]:
     """
     kink = min(max(kink, 1 - MAX_Z), MAX_Z - 1)
     left, right = (kink + MAX_Z) / 2, (MAX_Z - kink) / 2
-    z = np.concatenate([left * _NODES + left - MAX_Z, right * _NODES + MAX_Z - right])
-    weights = np.concatenate([left * _WEIGHTS, right * _WEIGHTS])
-    return z, weights * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    roots, weights = _legendre(200)
+    z = np.concatenate([left * roots + left - MAX_Z, right * roots + MAX_Z - right])
+    density = np.concatenate([left * weights, right * weights]) * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    for array in (z, density):
+        array.flags.writeable = False  # all calls share it
+    return z, density
 
 
-Z, DENSITY = nodes()  # most activations that are not smooth have their kink at 0
+def unit_normal() -> Array:
+    """Return the nodes of `mean`; most activations that are not smooth have their kink at 0."""
+    return nodes()[0]
+
 
 STEP = 1e-5  # of the central difference; no node is nearer to the kink
 
@@ -45,8 +53,8 @@ PYTORCH_GAINS: dict[str, Callable[..., float]] = {
 
 
 def mean(values: Array) -> float:
-    """Return E[f(z)] of a unit normal z, from the values of f at `Z`."""
-    return float(DENSITY @ values)
+    """Return E[f(z)] of a unit normal z, from the values of f at `unit_normal()`."""
+    return float(nodes()[1] @ values)
 
 
 def applied(activation: str, x: Array) -> Array:
@@ -99,7 +107,7 @@ def gain(activation: str, rule: Rule = "second_moment") -> float:
         return 1.0
     if rule == "pytorch" and record.name in PYTORCH_GAINS:
         return PYTORCH_GAINS[record.name](**parameters)
-    second = mean(applied(activation, Z) ** 2)
+    second = mean(applied(activation, unit_normal()) ** 2)
     if not 0 < second < math.inf:
         raise ValueError(f"activation = {activation!r}; allowed: one that does not vanish and does not overflow")
     return 1 / math.sqrt(second)

@@ -29,7 +29,7 @@ from initbench.initializers._base import (
     weight_scheme,
     working,
 )
-from initbench.initializers.moments import Z, applied, derivative, kinked, mean
+from initbench.initializers.moments import applied, derivative, kinked, mean, unit_normal
 from initbench.random.streams import Seed
 
 # Fixed points are searched where pre-activations have at most this variance.
@@ -89,10 +89,12 @@ def critical_point(activation: str, bias_variance: float) -> tuple[float, float]
         left = -float(applied(activation, np.array([-1.0]))[0])  # the slope on either side of zero, where it is 1
         return 2 / (1 + left**2), 0.0
 
+    z = unit_normal()
+
     def needed(log_q: float) -> float:  # the bias variance that has its critical fixed point at q, less the requested
         root = math.exp(log_q / 2)
-        slope = mean(derivative(activation, root * Z) ** 2)
-        return root**2 - mean(applied(activation, root * Z) ** 2) / slope - bias_variance
+        slope = mean(derivative(activation, root * z) ** 2)
+        return root**2 - mean(applied(activation, root * z) ** 2) / slope - bias_variance
 
     if bias_variance == 0:
         at_zero = applied(activation, np.zeros(1))[0]
@@ -111,10 +113,10 @@ def critical_point(activation: str, bias_variance: float) -> tuple[float, float]
             f"signals vary by at most {MAX_VARIANCE:.0f}; allowed: another activation, such as tanh, elu or relu"
         )
     q = math.exp(brentq(needed, grid[rising[0]], grid[rising[0] + 1], xtol=1e-13))
-    x = math.sqrt(q) * Z
+    x = math.sqrt(q) * z
     slopes = derivative(activation, x)
     variance = 1 / mean(slopes**2)
-    if variance * mean(applied(activation, x) * slopes * Z) / math.sqrt(q) >= 1:
+    if variance * mean(applied(activation, x) * slopes * z) / math.sqrt(q) >= 1:
         raise ValueError(
             f"activation = {activation!r} with bias_variance = {bias_variance!r}: signals do not settle at the "
             "critical point; allowed: a larger bias_variance (gelu from 0.173, silu from 0.556), or another activation"
