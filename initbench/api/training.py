@@ -235,8 +235,15 @@ def train(
 
         try:
             listen(Started(experiment, missing, n_unrelated))
-            with _drawer(bool(report and missing)) as drawer:
-                untrained = train_all(experiment, missing, config, listen, report, first)
+            with contextlib.ExitStack() as stack:
+                drawer: drawers.Drawer | None = None
+
+                def start_drawer() -> None:
+                    nonlocal drawer
+                    if report:
+                        drawer = stack.enter_context(drawers.started(in_background=True))
+
+                untrained = train_all(experiment, missing, config, listen, report, first, start_drawer)
                 if not report:
                     frame = experiment.frame()
                     looks.record(experiment.folder)
@@ -256,11 +263,6 @@ def train(
             raise
 
 
-def _drawer(needed: bool) -> contextlib.AbstractContextManager[drawers.Drawer | None]:
-    """Start what draws the report's figures: it imports while cells train, and takes no time from them."""
-    return drawers.started(in_background=True) if needed else contextlib.nullcontext()
-
-
 def train_all(
     experiment: Experiment,
     missing: Sequence[Cell],
@@ -268,10 +270,12 @@ def train_all(
     on_event: Callable[[Looked | Event], None],
     report: bool = False,
     first: WorkerProcess | None = None,
+    imported: Callable[[], None] = lambda: None,
 ) -> list[Untrained]:
     """Train an experiment's missing cells, and call `on_event` with each event; returns the untrained ones.
 
-    If a `report` follows, what it needs is imported meanwhile.
+    What the results need, and a `report` that follows, is imported while the workers import PyTorch; then `imported` is
+    called. What draws starts there, since until then a worker and this process take two cores.
 
     With a rule for the seeds, the workers stay for all of its rounds. A round with untrained cells is the last one: the
     rule looks at complete rounds only.
@@ -288,6 +292,7 @@ def train_all(
             on_event(Notice(line))
     with start.start_pool(largest, experiment.grid.sources, config, on_event, first) as pool:
         _import_for_tables(report)
+        imported()
         while missing and not untrained:
             untrained += _train_round(experiment, missing, config, on_event, pool)
             state = None if untrained else rounds.update(experiment)

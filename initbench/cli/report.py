@@ -8,7 +8,7 @@ import typer
 
 from initbench.cli import early
 from initbench.cli.options import UNCHANGED, Folder, Force, print_notes, refuse_to_overwrite
-from initbench.cli.program import FAILED, INCONCLUSIVE, WorkingCommand, app, say
+from initbench.cli.program import FAILED, INCONCLUSIVE, WorkingCommand, app, import_numpy, say
 from initbench.errors import UserError
 
 
@@ -16,6 +16,7 @@ from initbench.errors import UserError
 def report(folder: Folder) -> None:
     """Write the report of an experiment again, unless all that it is made from is unchanged."""
     with early.drawer(folder.is_dir()) as drawer:  # which imports while this process does
+        import_numpy()
         from initbench.api import outputs, rounds
 
         experiment = rounds.opened(folder)

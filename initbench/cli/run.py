@@ -31,7 +31,18 @@ from initbench.cli.options import (
     read_grid,
     refuse_to_overwrite,
 )
-from initbench.cli.program import FAILED, INTERRUPTED, WorkingCommand, app, plural, print_error, reason, say, unforeseen
+from initbench.cli.program import (
+    FAILED,
+    INTERRUPTED,
+    WorkingCommand,
+    app,
+    import_numpy,
+    plural,
+    print_error,
+    reason,
+    say,
+    unforeseen,
+)
 from initbench.errors import CannotWrite, UserError, WorkerDied, printable
 from initbench.system import files
 
@@ -147,6 +158,7 @@ def run(
     """Train a grid and write its report. Cells that are trained already are not trained again."""
     on_this_cpu = scheduler is None and device in (None, "auto", "cpu")
     with early.worker(on_this_cpu) as first:  # before the imports that a grid takes
+        import_numpy()
         from initbench.execution.config import ExecutionConfig, device_in
         from initbench.plugins.installed import installed
         from initbench.spec.gridfile import is_transient, label

@@ -21,6 +21,9 @@ def defer(name: str, **attributes: Any) -> None:
     if name not in sys.modules:
         sys.modules[name] = _Deferred(name)
         vars(sys.modules[name]).update(attributes)
+        package, _, last = name.rpartition(".")
+        if package in sys.modules:  # as an import does
+            setattr(sys.modules[package], last, sys.modules[name])
 
 
 def load(name: str) -> ModuleType:

@@ -48,6 +48,12 @@ def test_it_starts_while_cells_train_for_a_report_alone(log, monkeypatch, tmp_pa
     assert [type(drawer) for drawer in drawn_by] == [Drawer, type(None)]
 
 
+def test_it_starts_when_this_process_has_imported_what_the_report_needs(log, monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "_import_for_tables", lambda report: log.append(f"imported, {report}"))
+    train(tmp_path)
+    assert log[:3] == ["imported, True", "started in the background", "trained"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, WorkerDied("a worker died")])
 def test_it_ends_when_the_training_stops(log, tmp_path, error):
     def stop(event):

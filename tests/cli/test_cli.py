@@ -2,9 +2,11 @@
 
 import io
 import json
+import math
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -400,3 +402,20 @@ def test_neither_workers_nor_a_terminal_that_is_closed_change_a_result(tmp_path,
     assert running.wait(timeout=400) == 0
     pd.testing.assert_frame_equal(ib.load(tmp_path / "small"), trained[1], check_exact=True)
     assert (tmp_path / "small" / "report.html").is_file()
+
+
+def test_the_program_has_scipys_functions_without_numpys_compiler_and_testing():
+    code = (
+        "import sys\nfrom initbench.cli.program import import_numpy\n"
+        "import_numpy()\nfrom scipy import special\nprint('unittest' in sys.modules)\n"
+        "print(special.stdtr(4, 1.5), special.ndtri(0.9))\n"
+        "import numpy as np\nnp.testing.assert_equal(1, 1)\nfrom numpy.testing import assert_allclose\n"
+        "print(callable(np.f2py.run_main), 'unittest' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    lines = out.splitlines()
+    assert lines[0] == "False"
+    s = 1.5 / math.sqrt(4 + 1.5**2)  # of Student's t with four degrees of freedom, the closed form
+    expected = [0.5 + 0.75 * (s - s**3 / 3), statistics.NormalDist().inv_cdf(0.9)]
+    assert [float(word) for word in lines[1].split()] == pytest.approx(expected, abs=1e-12)
+    assert lines[2] == "True True"
