@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -290,9 +291,12 @@ def train_all(
         little = start.is_little(largest, experiment.grid.sources)
         if line := first_run.notice(little, report):
             on_event(Notice(line))
-    with start.start_pool(largest, experiment.grid.sources, config, on_event, first) as pool:
-        _import_for_tables(report)
-        imported()
+    with (
+        start.start_pool(largest, experiment.grid.sources, config, on_event, first) as pool,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        # In a thread, so that the workers have their tasks, and load the data, while they import PyTorch.
+        prepared = executor.submit(_import_for_tables, report, imported)
         while missing and not untrained:
             untrained += _train_round(experiment, missing, config, on_event, pool)
             state = None if untrained else rounds.update(experiment)
@@ -301,15 +305,17 @@ def train_all(
                 if state.rule.half_width is None:  # what it has decided was seen
                     looks.record(experiment.folder)
             missing = state.missing if state else ()
+        prepared.result()
     return untrained
 
 
-def _import_for_tables(report: bool) -> None:
-    """Import what stores, reads and reports the results, while the workers import PyTorch, which takes longer."""
+def _import_for_tables(report: bool, imported: Callable[[], None]) -> None:
+    """Import what stores, reads and reports the results, while the workers import PyTorch, and call `imported`."""
     for name in ("pandas", "pyarrow.parquet", "initbench.stats", *FOR_REPORT * report):
         import_module(name)
     if report:
         import_module("initbench.reporting.templates").compile_all()
+    imported()
 
 
 def _train_round(

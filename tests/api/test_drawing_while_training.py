@@ -1,6 +1,8 @@
 """What draws the report starts with the training, if a report is wanted, and ends in every case."""
 
+import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import made_up
 import pytest
@@ -41,7 +43,8 @@ def test_it_starts_while_cells_train_for_a_report_alone(log, monkeypatch, tmp_pa
     assert set(log) == {"trained"}
     log.clear()
     train(tmp_path / "with")
-    assert [log[0], log[1], log[-1]] == ["started in the background", "trained", "ended"]
+    assert log[-1] == "ended"
+    assert [line for line in log if line != "trained"] == ["started in the background", "ended"]
     log.clear()
     train(tmp_path / "with")  # all cells are there: the report may be, too
     assert log == []
@@ -49,9 +52,35 @@ def test_it_starts_while_cells_train_for_a_report_alone(log, monkeypatch, tmp_pa
 
 
 def test_it_starts_when_this_process_has_imported_what_the_report_needs(log, monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "_import_for_tables", lambda report: log.append(f"imported, {report}"))
+    monkeypatch.setattr(training, "FOR_REPORT", ("what_the_report_needs",))
+    monkeypatch.setattr(training, "import_module", lambda name: log.append(name) or SimpleNamespace(compile_all=list))
     train(tmp_path)
-    assert log[:3] == ["imported, True", "started in the background", "trained"]
+    assert [line for line in log if line != "trained"][-3:] == [
+        "initbench.reporting.templates",
+        "started in the background",
+        "ended",
+    ]
+
+
+def test_cells_train_while_this_process_imports(log, monkeypatch, tmp_path):
+    trained = threading.Event()
+    monkeypatch.setattr(training, "import_module", lambda name: trained.wait(60) or pytest.fail("it trains later"))
+
+    def listen(event):
+        if isinstance(event, training.Finished):
+            trained.set()
+
+    train(tmp_path, report=False, on_event=listen)
+    assert trained.is_set()
+
+
+def test_an_error_of_the_imports_is_raised(log, monkeypatch, tmp_path):
+    def fail(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(training, "import_module", fail)
+    with pytest.raises(ImportError, match="pandas"):
+        train(tmp_path)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, WorkerDied("a worker died")])
@@ -62,7 +91,7 @@ def test_it_ends_when_the_training_stops(log, tmp_path, error):
 
     with pytest.raises((training.Interrupted, WorkerDied)):
         train(tmp_path, on_event=stop)
-    assert [log[0], log[-1]] == ["started in the background", "ended"]
+    assert [line for line in log if line != "trained"] == ["started in the background", "ended"]
 
 
 def test_it_ends_when_the_report_cannot_be_written(log, monkeypatch, tmp_path):
