@@ -1,10 +1,13 @@
 """Fill the page's templates; whatever comes from an experiment is escaped."""
 
 import base64
+import contextlib
 import hashlib
+import platform
 import re
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -14,6 +17,11 @@ from initbench import __version__
 from initbench.reporting import names
 from initbench.reporting.narrative import shortened
 from initbench.reporting.numbers import in_points, uncapitalized
+from initbench.system.cache import cache_folder, private
+from initbench.system.files import read, write_file
+
+# The size of a checksum, and of the largest file of compiled code; that of the page has 60 kB.
+CHECKSUM, MAX_CODE = 32, 2_000_000
 
 
 def fill(template: str, colours: str = "", **values: Any) -> str:
@@ -23,7 +31,7 @@ def fill(template: str, colours: str = "", **values: Any) -> str:
 
 
 def compile_all() -> None:
-    """Compile the templates, which takes a fraction of a second, before they are filled."""
+    """Compile the templates before they are filled, which takes a fraction of a second where no process has done so."""
     for file in files("initbench.reporting").joinpath("html").iterdir():
         if file.name.endswith(".html"):
             _environment().get_template(file.name)
@@ -32,7 +40,11 @@ def compile_all() -> None:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FunctionLoader(asset)
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(asset),
+        bytecode_cache=_CodeCache(),
     )
     environment.filters |= {"breakable": _breakable, "digest": _digest, "points": in_points, "label": label}
     environment.filters |= {
@@ -42,6 +54,35 @@ def _environment() -> jinja2.Environment:
         "words": _words,
     }
     return environment
+
+
+class _CodeCache(jinja2.BytecodeCache):
+    """The compiled templates, on disk in a folder that only the user can open; a damaged file is replaced.
+
+    Jinja compiles a template again when its text has changed. Without such a folder each process compiles all.
+    """
+
+    def __init__(self) -> None:
+        versions = f"{jinja2.__version__} {platform.python_version()}".encode()
+        depends_on = hashlib.sha256(versions + Path(__file__).read_bytes()).hexdigest()  # this file: settings, filters
+        self._folder: Path | None = None
+        with contextlib.suppress(OSError):
+            self._folder = private(cache_folder() / f"templates-{depends_on[:16]}")
+
+    def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        """Give the bucket the code of its file, if that is as it was written."""
+        if self._folder:
+            with contextlib.suppress(OSError):
+                content = read(self._folder / bucket.key, MAX_CODE)
+                if hashlib.sha256(content[CHECKSUM:]).digest() == content[:CHECKSUM]:
+                    bucket.bytecode_from_string(content[CHECKSUM:])
+
+    def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        """Write the file of the bucket's code, if that is possible."""
+        if self._folder:
+            content = bucket.bytecode_to_string()
+            with contextlib.suppress(OSError):
+                write_file(self._folder / bucket.key, hashlib.sha256(content).digest() + content, synced=False)
 
 
 def asset(name: str) -> str:
