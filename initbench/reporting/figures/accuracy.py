@@ -46,7 +46,8 @@ def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, palette: Pa
     canvas, axes = panel_of_rows(shown, texts, marks, (not compete.all(), False))
     near = int(compete.sum())
     middle, low, high, cut = (values[:near] for values in interval_ends(table, "mean_all", "all_low", "all_high"))
-    seeds = by_seed(rows).reindex(names[:near]).to_numpy(float)
+    wide = by_seed(rows)
+    seeds = wide.reindex(names[:near]).to_numpy(float)
     drawn_seeds = draw_seeds(axes, seeds, names, palette, joined=True)
     draw_intervals(axes, names[:near], (middle, low, high), palette)
     for i in np.flatnonzero(cut):
@@ -57,7 +58,7 @@ def accuracy_by_initializer(rows: pd.DataFrame, table: pd.DataFrame, palette: Pa
     label_ticks(axes, percent_axis)
     if not compete.all():
         draw_far(axes, range(near, len(shown)), shown, palette, "left", FAR_BEHIND)
-    return Drawing(canvas, alternative, *_by_seed(rows, table), title=title)
+    return Drawing(canvas, alternative, *_by_seed(wide, table), title=title)
 
 
 def arranged(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
@@ -93,9 +94,8 @@ def by_seed(rows: pd.DataFrame) -> pd.DataFrame:
     return wide.set_axis(wide.index.astype(str))
 
 
-def _by_seed(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """The accuracy of each seed as a table, or the quartiles of many seeds."""
-    wide = by_seed(rows)
+def _by_seed(wide: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """The accuracy of each seed, as `by_seed` returns them, as a table, or the quartiles of many seeds."""
     if wide.shape[1] > MAX_SEEDS:
         wide = wide.T.describe().T[["min", "25%", "50%", "75%", "max"]]
         headings = ["Initializer", "Mean", "Lowest", "1st quartile", "Median", "3rd quartile", "Highest"]

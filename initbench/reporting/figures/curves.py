@@ -94,11 +94,14 @@ def _curves(axes: Any, table: pd.DataFrame, names: Sequence[str], palette: Palet
     """Draw means by epoch, with the bands of their intervals where they have names."""
     every = max(1, int(table["epoch"].max() if len(table) else 1) // 10)
     for name, rows in table.groupby("initializer", sort=False):
-        axes.plot(rows["epoch"], rows["mean"], markevery=every, **line_style(str(name), names, palette))
+        epochs, (mean, low, high, _) = (
+            rows["epoch"].to_numpy(),
+            interval_ends(rows, "mean", "low", "high", cut=accuracy),
+        )
+        axes.plot(epochs, mean, markevery=every, **line_style(str(name), names, palette))
         if name in names:
-            _, low, high, _ = interval_ends(rows, "mean", "low", "high", cut=accuracy)
-            low, high = (np.where(np.isnan(end), rows["mean"], end) for end in (low, high))
-            axes.fill_between(rows["epoch"], low, high, color=palette.light[str(name)], alpha=0.2, linewidth=0)
+            low, high = (np.where(np.isnan(end), mean, end) for end in (low, high))
+            axes.fill_between(epochs, low, high, color=palette.light[str(name)], alpha=0.2, linewidth=0)
 
 
 def _by_epoch(loss: pd.DataFrame, validation: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -111,10 +114,11 @@ def _by_epoch(loss: pd.DataFrame, validation: pd.DataFrame) -> tuple[list[str], 
             ("loss", loss, "{:.4g}".format, "{:.2g}".format),
             ("validation", validation, lambda v: percent(v, 1), _half_width),
         ):
-            at = table[table["initializer"] == name].set_index("epoch")
-            half = (at["high"] - at["low"]) / 2
+            at = table[table["initializer"] == name]
+            mean, low, high = (at[column].to_numpy(float) for column in ("mean", "low", "high"))
             cells = {
-                e: show(at.loc[e, "mean"]) + ("" if pd.isna(half[e]) else f" ± {show_half(half[e])}") for e in at.index
+                epoch: show(value) + ("" if np.isnan(half) else f" ± {show_half(half)}")
+                for epoch, value, half in zip(at["epoch"], mean, (high - low) / 2, strict=True)
             }
             rows.append([f"{name}, {curve}", *(cells.get(e, "–") for e in epochs)])
     return ["Mean at epoch, and 95% interval", *map(str, epochs)], rows
