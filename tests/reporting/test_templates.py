@@ -7,7 +7,7 @@ from initbench.reporting import templates
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
+def cache_folder(tmp_path, monkeypatch):
     """The folder of the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     yield tmp_path / "initbench"
@@ -34,18 +34,18 @@ def compile_all():
     templates.compile_all()
 
 
-def test_another_process_compiles_nothing(kept, compiled):
+def test_another_process_compiles_nothing(cache_folder, compiled):
     compile_all()
     assert "page.html" in compiled
-    assert {path.stat().st_mode & 0o077 for path in kept.iterdir()} == {0}
+    assert {path.stat().st_mode & 0o077 for path in cache_folder.iterdir()} == {0}
     compiled.clear()
     compile_all()
     assert compiled == []
 
 
-def test_a_damaged_file_is_compiled_again_and_replaced(kept, compiled):
+def test_a_damaged_file_is_compiled_again_and_replaced(cache_folder, compiled):
     compile_all()
-    (folder,) = kept.iterdir()
+    (folder,) = cache_folder.iterdir()
     for file, damaged in zip(sorted(folder.iterdir()), (b"", b"j2", None), strict=False):
         content = file.read_bytes()
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if damaged is None else damaged)
@@ -57,7 +57,7 @@ def test_a_damaged_file_is_compiled_again_and_replaced(kept, compiled):
     assert compiled == []
 
 
-def test_a_changed_template_is_compiled_again(kept, compiled, monkeypatch):
+def test_a_changed_template_is_compiled_again(cache_folder, compiled, monkeypatch):
     asset = templates.asset
     compile_all()
     compiled.clear()
@@ -66,9 +66,9 @@ def test_a_changed_template_is_compiled_again(kept, compiled, monkeypatch):
     assert compiled == ["page.html"]
 
 
-def test_code_in_a_folder_that_others_may_enter_is_never_loaded(kept, compiled):
+def test_code_in_a_folder_that_others_may_enter_is_never_loaded(cache_folder, compiled):
     compile_all()
-    (folder,) = kept.iterdir()
+    (folder,) = cache_folder.iterdir()
     folder.chmod(0o755)
     count = len(compiled)
     compiled.clear()
