@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from initbench.reporting.evidence import Evidence
 
 # What a report, and the summary in the terminal, need in this process; figures are drawn in others.
-FOR_REPORT = ("initbench.reporting.page", "initbench.reporting.terminal")
+FOR_REPORT = ("initbench.reporting.page", "initbench.reporting.terminal", "rich.console", "rich.table")
 
 
 @dataclass(frozen=True)

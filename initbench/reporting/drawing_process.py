@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from initbench.reporting import matplotlib_import
 from initbench.reporting.drawers import draw_here
-from initbench.system import children, garbage
+from initbench.system import children, deferred, garbage
 
 
 def main(niceness: int, descriptors: list[int]) -> None:
@@ -23,6 +23,7 @@ def main(niceness: int, descriptors: list[int]) -> None:
     matplotlib_import.own_process = True
     receiving, sending = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # so that what a library prints is not in a reply
+    deferred.defer("mpl_toolkits.mplot3d", Axes3D=None)  # no figure has three dimensions
     from initbench.reporting import figures
 
     figures.warm_up()
