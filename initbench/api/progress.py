@@ -3,6 +3,7 @@
 import heapq
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,10 +34,15 @@ MAX_WAITING = 20
 STARTING = "initializing weights"  # instead of a rate, until an epoch is done
 
 
+# What the work of a cell depends on: its kind, epochs, and number of training images.
+_Key = tuple[Kind, int, int]
+
+
 @dataclass
 class _Training:
     """A stack that trains: the finished share of its epochs, as of which time, and what was measured so far."""
 
+    key: _Key
     cells: int
     work: float
     share: float
@@ -50,18 +56,21 @@ class Forecast:
 
     Work is counted in the seconds that the plan expects for a stack, or in operations if it has no speeds. The speed of
     the workers is measured in each stack's own time, so that start-up, stacks of different sizes, and workers that join
-    later do not distort it.
+    later do not distort it. When stacks are planned again, with other expectations, all work is counted in these.
     """
 
     def __init__(self, total: int, now: float) -> None:
         self.total, self.finished, self.created, self.begun = total, 0, now, now
         self._training: dict[int, _Training] = {}
         self._waiting: dict[int, float] = {}
-        self._work_of_cell: dict[tuple[Kind, int, int], float] = {}
+        self._begun: set[int] = set()  # ids of stacks
+        self._work_of_cell: dict[_Key, float] = {}
         self._slots: Callable[[], int] = lambda: 1
         self._has_speeds = False
-        self._total_work = self._finished_work = 0.0
-        self._measured_work = self._measured_seconds = 0.0  # of stacks that are finished
+        self._total_work = 0.0
+        self._finished_cells = Counter[_Key]()
+        self._measured_cells = Counter[_Key]()  # of stacks that are finished
+        self._measured_seconds = 0.0
 
     def add(self, event: Event, now: float) -> None:
         """Update the forecast with an event."""
@@ -69,14 +78,14 @@ class Forecast:
             self._plan(event, now)
         elif isinstance(event, Untrained):
             self.finished += 1
-            self._finished_work += self._work_of_cell.get(_key(event.cell), 0.0)
+            self._finished_cells[_key(event.cell)] += 1
         elif isinstance(event, Finished | Signalled):
             self._begin(event.stack)
             self._training.pop(id(event.stack), None)
-            work = self._work(event.stack)
-            self.finished += len(event.stack.cells)
-            self._finished_work += work
-            self._measured_work += work
+            key, cells = _key(event.stack.cells[0]), len(event.stack.cells)
+            self.finished += cells
+            self._finished_cells[key] += cells
+            self._measured_cells[key] += cells
             self._measured_seconds += event.seconds
         elif isinstance(event, Lost):
             self._training.pop(id(event.stack), None)
@@ -84,33 +93,46 @@ class Forecast:
             self._train(event.stack, event.epochs / event.stack.cells[0].epochs, now)
 
     def _plan(self, event: Planned, now: float) -> None:
-        self.begun, self._slots, self._has_speeds = now, event.slots, event.seconds is not None
+        if not self._work_of_cell:
+            self.begun = now
+        self._slots, self._has_speeds = event.slots, event.seconds is not None
         seconds = event.seconds or [(stack.cost, 0.0) for stack in event.stacks]
-        works: dict[tuple[Kind, int, int], list[float]] = {}
+        works: dict[_Key, list[float]] = {}
         for stack, (training, initial_weights) in zip(event.stacks, seconds, strict=True):
             sums = works.setdefault(_key(stack.cells[0]), [0.0, 0.0])
             sums[0] += training + initial_weights
             sums[1] += len(stack.cells)
         self._work_of_cell = {key: work / cells for key, (work, cells) in works.items()}
-        self._waiting = {id(stack): self._work(stack) for stack in event.stacks}
-        self._total_work = sum(self._waiting.values())
+        self._total_work = sum(map(self._work, event.stacks))
+        self._waiting = {id(stack): self._work(stack) for stack in event.stacks if id(stack) not in self._begun}
+        for state in self._training.values():
+            work = state.cells * self._work_of_cell.get(state.key, 0.0)
+            state.measured_work *= work / state.work if state.work else 0.0
+            state.work = work
 
     def _train(self, stack: Stack, share: float, now: float) -> None:
         if not share:  # initial weights are computed
             return
         self._begin(stack)
-        training = self._training.setdefault(id(stack), _Training(len(stack.cells), self._work(stack), share, now))
+        training = self._training.setdefault(
+            id(stack), _Training(_key(stack.cells[0]), len(stack.cells), self._work(stack), share, now)
+        )
         if share > training.share:
             training.measured_work += training.work * (share - training.share)
             training.measured_seconds += now - training.at
         training.share, training.at = share, now
 
     def _begin(self, stack: Stack) -> None:
+        self._begun.add(id(stack))
         self._waiting.pop(id(stack), None)
 
     def _work(self, stack: Stack) -> float:
         """Return the work of a stack, of the plan or split off one; all cells of a stack are alike."""
         return len(stack.cells) * self._work_of_cell.get(_key(stack.cells[0]), 0.0)
+
+    def _sum(self, cells: Counter[_Key]) -> float:
+        """Return the work of these numbers of cells."""
+        return sum(count * self._work_of_cell.get(key, 0.0) for key, count in cells.items())
 
     @property
     def done(self) -> float:
@@ -121,11 +143,11 @@ class Forecast:
     def seconds_left(self) -> float | None:
         """The time left; None where it cannot be estimated yet, or nothing is left."""
         training = self._training.values()
-        rest = self._total_work - self._finished_work - sum(stack.work * stack.share for stack in training)
+        rest = self._total_work - self._sum(self._finished_cells) - sum(stack.work * stack.share for stack in training)
         if self.finished >= self.total or not self._total_work:
             return None
         slots = max(1, self._slots())
-        work = self._measured_work + sum(stack.measured_work for stack in training)
+        work = self._sum(self._measured_cells) + sum(stack.measured_work for stack in training)
         seconds = self._measured_seconds + sum(stack.measured_seconds for stack in training)
         if self._has_speeds:
             work, seconds = work + PLAN_SECONDS * slots, seconds + PLAN_SECONDS * slots
@@ -157,7 +179,7 @@ class Forecast:
         return (f"{digits} cells/s" if rate else STARTING), shown
 
 
-def _key(cell: Cell) -> tuple[Kind, int, int]:
+def _key(cell: Cell) -> _Key:
     """Return what the work of a cell depends on."""
     return kind_of(cell), cell.epochs, cell.train_size
 

@@ -16,10 +16,11 @@ from initbench.errors import CannotWrite, UserError, WorkerDied
 from initbench.execution import start
 from initbench.execution.config import ExecutionConfig, check_backend
 from initbench.execution.estimate import Estimate, estimates
-from initbench.execution.events import Event, Finished, Lost, Notice, Planned, Progress, Untrained
+from initbench.execution.events import Event, Finished, Lost, Notice, Progress, Untrained
 from initbench.execution.plan import Stack
 from initbench.execution.pool import WorkerPool
 from initbench.execution.processes import WorkerProcess
+from initbench.execution.training import planned_training
 from initbench.plugins import store
 from initbench.plugins.bundle import Bundle
 from initbench.plugins.consent import Allow, refuse_unless_allowed
@@ -189,8 +190,16 @@ def require_code(missing: Iterable[Cell], experiment: Experiment) -> None:
         raise UserError(*(f"{experiment.folder}: {line}" for line in code_missing(names, experiment.plugin_files)))
 
 
-def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate:
-    """Return what training a grid would take; nothing is trained or written."""
+def plan(
+    grid: Grid,
+    results: Path,
+    config: ExecutionConfig,
+    on_event: Callable[[Notice], None] = lambda notice: None,
+) -> TrainingEstimate:
+    """Return what training a grid would take; nothing is trained or written.
+
+    `on_event` receives a notice if this machine's speed is measured first.
+    """
     experiment = Experiment(results / grid.name, grid)
     state = rounds.update(experiment)
     missing = experiment.missing() if (experiment.folder / "grid.toml").is_file() else experiment.cells
@@ -200,7 +209,8 @@ def plan(grid: Grid, results: Path, config: ExecutionConfig) -> TrainingEstimate
     trainings = [missing]
     if state and len(state.most) > len(missing):
         trainings.append(state.most)
-    return TrainingEstimate(experiment, missing, *estimates(trainings, len(experiment) - len(missing), grid, config))
+    n_trained = len(experiment) - len(missing)
+    return TrainingEstimate(experiment, missing, *estimates(trainings, n_trained, grid, config, on_event))
 
 
 def train(
@@ -328,9 +338,7 @@ def _train_round(
     """Train cells, and call `on_event` with each event; returns the untrained ones."""
     untrained = []
     sources = experiment.grid.sources
-    stacks, seconds = start.planned_stacks(missing, sources, pool, config.width, on_event=on_event)
-    on_event(Planned(stacks, seconds, lambda: pool.slot_count))
-    for event in experiment.train(stacks, pool):
+    for event in planned_training(missing, sources, pool, config.width, lambda stacks: experiment.train(stacks, pool)):
         on_event(event)
         if isinstance(event, Untrained):
             untrained.append(event)

@@ -76,7 +76,7 @@ def _print_plan(tried: "Battery", folder: Path, config: "ExecutionConfig") -> No
     if tried.omitted:
         say(f"--quick leaves out {_left_out(tried)}")
     if config.scheduler is None:
-        planned = training.plan(tried.grid, folder, config)
+        planned = training.plan(tried.grid, folder, config, lambda notice: say(notice.line))
         if planned.missing:
             print_estimate(planned)
 

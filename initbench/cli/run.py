@@ -99,7 +99,8 @@ def plan(
 
     grid, results = read_grid(find_grid(path), overrides, smoke, device, results, plugins, allow_plugins)
     print_size(grid)
-    planned = training.plan(grid, results, ExecutionConfig(workers, width, device=device_in(grid)))
+    config = ExecutionConfig(workers, width, device=device_in(grid))
+    planned = training.plan(grid, results, config, lambda notice: say(notice.line))
     print_notes(planned.experiment)
     print_estimate(planned)
 

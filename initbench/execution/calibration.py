@@ -1,11 +1,13 @@
-"""The training speed of each kind of stack on this machine: a few steps, measured once and cached.
+"""The training speed of each kind of stack on this machine, cached: of the first stacks that trained, or measured.
 
-The speeds decide the width of stacks and the times that `initbench plan` prints. They never change a result.
+A training times itself: its first stacks have different widths (`trials`), and the others the fastest one. `initbench
+plan`, which trains nothing, measures some steps. The speeds decide the width of stacks and the times that are shown.
+They never change a result.
 """
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from itertools import pairwise
@@ -22,7 +24,9 @@ from initbench.execution.plan import (
     MIN_WIDTH,
     Kind,
     Stack,
+    groups,
     kind_of,
+    training_bytes,
     width_for,
 )
 from initbench.execution.pool import WorkerPool
@@ -32,10 +36,11 @@ from initbench.spec.cell import Cell
 from initbench.system import files
 from initbench.system.cache import cache_folder
 
-# The sizes of stacks that are measured, in bytes of weights: about an L2 cache, several, a share of an L3 cache.
+# The sizes of stacks whose speed is wanted, in bytes of weights: about an L2 cache, several, a share of an L3 cache.
 MEASURED_BYTES = (1e6, 3e6, 8e6)
 
-# A width is measured if it is this many times the one before.
+# A width is tried if it is this many times the one before. The speed of a width is known if it is within the measured
+# ones, or this many times narrower or wider.
 APART = 1.5
 
 # Kinds beyond these are assumed to be as fast, for each operation, as the slowest of these: fused ones, and those of
@@ -48,8 +53,11 @@ MAX_MEASURING = 16
 # Limits of the cached file: a larger file, a longer time (a day) or a larger width was not written by initbench.
 MAX_FILE_BYTES, MAX_CACHED_SECONDS, MAX_CACHED_WIDTH = 10_000_000, 86_400.0, 1_000_000
 
-# For a training of fewer operations (some ten seconds) nothing is measured; cached speeds are used.
-WORTH_MEASURING = 3e12
+# Where no speed is known: operations a second of a core, and the number of cells that a stack's own time is worth.
+USUAL_RATE, NARROW = 5e10, 6
+
+# In a training of fewer operations (some ten seconds) nothing is tried; cached speeds are used.
+WORTH_TRYING = 3e12
 
 
 @dataclass(frozen=True)
@@ -95,41 +103,122 @@ def speeds(
     clock) are in the figures.
     """
     cache = _read()
-    groups = kinds(cells)
-    cached = {kind: _valid_speeds(cache.get(_key(kind, pool), [])) for kind in groups}
+    by_kind = kinds(cells)
+    cached = {kind: _valid_speeds(cache.get(_key(kind, pool), [])) for kind in by_kind}
     speeds = {kind: Speeds(measured) for kind, measured in cached.items() if measured}
-    missing: list[Kind] = []
-    for limit, plain in ((MAX_KINDS, False), (MAX_PLAIN_KINDS, True)):
-        alike = [kind for kind in groups if bool(kind.plain) is plain]
-        unknown = [kind for kind in alike if kind not in speeds]
-        missing += unknown[: max(0, limit - (len(alike) - len(unknown)))]
-    if missing and measuring:
+    if not measuring:
+        return speeds
+    wanted = {kind: _widths(group[0], sources[kind.dataset], pool) for kind, group in by_kind.items()}
+    missing = _missing(wanted, speeds)
+    if missing:
         kinds_of_stack = "one kind of stack" if len(missing) == 1 else f"{len(missing)} kinds of stack"
         on_event(Notice(f"Measuring how fast this machine trains {kinds_of_stack}, once, for some seconds."))
-    for kind in missing if measuring else []:
-        if measured := _measure(groups[kind], sources[kind.dataset], pool):
-            speeds[kind] = Speeds(tuple(measured))
-            _store(_key(kind, pool), [asdict(speed) for speed in measured])
+    for kind, widths in missing.items():
+        if measured := list(_measure(by_kind[kind], sources[kind.dataset], pool, widths)):
+            speeds[kind] = remember(kind, pool, measured)
     return speeds
 
 
-def _measure(cells: Sequence[Cell], source: Source, pool: WorkerPool) -> list[Speed]:
-    """Measure the speeds of stacks of some widths, in which these cells repeat."""
+def _widths(cell: Cell, source: Source, pool: WorkerPool, largest: int = 0) -> list[int]:
+    """Return the widths of which the fastest is wanted, narrow ones first.
+
+    If at most `largest` cells can train together, these are widths of equal parts of them.
+    """
+    if not cell.is_fused:
+        return [1]
     gpu = pool.device != "cpu"
-    bytes_tried = [GPU_STACK_BYTES / part for part in (16, 4, 1)] if gpu else MEASURED_BYTES
     widest = MAX_GPU_WIDTH if gpu else MAX_WIDTH
-    widths = {min(widest, max(MIN_WIDTH, width_for(cells[0], source, size))) for size in bytes_tried}
-    speeds: list[Speed] = []
-    for width in sorted(widths) if cells[0].is_fused else [1]:
-        if speeds and width < APART * speeds[-1].width:  # of nearly the same one the speed is known
-            continue
+    if pool.memory:
+        widest = max(1, min(widest, int(pool.memory / 2 // training_bytes(cell, source))))
+    widths: list[int] = []
+    for size in [GPU_STACK_BYTES / part for part in (16, 4, 1)] if gpu else MEASURED_BYTES:
+        width = min(widest, max(MIN_WIDTH, width_for(cell, source, size)))
+        if largest:
+            width = largest // -(-largest // width)
+        if not widths or width >= APART * widths[-1]:  # of nearly the same one the speed is known
+            widths.append(width)
+    return widths
+
+
+def _missing(wanted: Mapping[Kind, list[int]], speeds: Mapping[Kind, Speeds]) -> dict[Kind, list[int]]:
+    """Return the wanted widths whose speed is not known, for as many kinds as are measured at all."""
+    missing: dict[Kind, list[int]] = {}
+    for limit, plain in ((MAX_KINDS, False), (MAX_PLAIN_KINDS, True)):
+        alike = [kind for kind in wanted if bool(kind.plain) is plain]
+        new = max(0, limit - sum(kind in speeds for kind in alike))
+        for kind in [*(k for k in alike if k in speeds), *[k for k in alike if k not in speeds][:new]]:
+            measured = speeds[kind].measured if kind in speeds else ()
+            widths = [
+                width
+                for width in wanted[kind]
+                if not measured or not measured[0].width / APART < width < measured[-1].width * APART
+            ]
+            if widths:
+                missing[kind] = widths
+    return missing
+
+
+def _measure(cells: Sequence[Cell], source: Source, pool: WorkerPool, widths: Iterable[int]) -> Iterator[Speed]:
+    """Measure the speeds of stacks of these widths, in which these cells repeat; ends where that fails."""
+    for width in widths:
         stack = Stack(tuple(sorted((cells[i % len(cells)] for i in range(width)), key=_functions)), source)
         times = scheduling.measure_speeds(pool, [stack] * min(pool.slot_count, MAX_MEASURING))
         if not times:
-            break
-        mean = {name: sum(getattr(t, name) for t in times) / len(times) for name in ("step", "evaluation", "start")}
-        speeds.append(Speed(width, **mean))
+            return
+        yield from times
+
+
+def trials(
+    cells: Sequence[Cell], sources: Mapping[str, Source], pool: WorkerPool, speeds: Mapping[Kind, Speeds]
+) -> list[Stack]:
+    """Return stacks of widths whose speed is not known, narrow ones first: a training begins with them.
+
+    They have a kind's functions in the same shares as all its cells. All together are at most half of the work, and
+    none takes much more than a third of the time of all workers, so that the others make up for a slow one.
+    """
+    total, tried, by_kind = 0.0, 0.0, dict[Kind, list[list[Cell]]]()
+    for group in groups(cells):
+        by_kind.setdefault(kind_of(group[0]), []).append(group)
+        total += len(group) * Stack((group[0],), sources[group[0].dataset]).cost
+    wanted = {
+        kind: _widths(alike[0][0], sources[kind.dataset], pool, max(map(len, alike))) for kind, alike in by_kind.items()
+    }
+    stacks = []
+    for kind, widths in _missing(wanted, speeds).items():
+        left = by_kind[kind]
+        for width in widths:
+            group = max(left, key=len)
+            chosen = {i * len(group) // width for i in range(width)}
+            stack = Stack(tuple(group[i] for i in sorted(chosen)), sources[kind.dataset])
+            tried += stack.cost
+            if len(group) < width or tried > 0.5 * total or stack.cost * pool.slot_count > 0.35 * total:
+                break
+            stacks.append(stack)
+            group[:] = [cell for i, cell in enumerate(group) if i not in chosen]
+    return sorted(stacks, key=lambda stack: len(stack.cells))
+
+
+def combined(earlier: Speeds | None, measured: Sequence[Speed]) -> Speeds:
+    """Return speeds with those that were measured now, of several of one width the mean."""
+    by_width: dict[int, list[Speed]] = {}
+    for speed in measured:
+        by_width.setdefault(speed.width, []).append(speed)
+    for speed in earlier.measured if earlier else ():
+        by_width.setdefault(speed.width, [speed])
+    return Speeds(tuple(_mean(by_width[width]) for width in sorted(by_width)))
+
+
+def remember(kind: Kind, pool: WorkerPool, measured: Sequence[Speed]) -> Speeds:
+    """Cache speeds of a kind, beside those of other widths; returns all of the kind."""
+    key = _key(kind, pool)
+    speeds = combined(Speeds(_valid_speeds(_read().get(key, []))), measured)
+    _store(key, [asdict(speed) for speed in speeds.measured])
     return speeds
+
+
+def _mean(speeds: Sequence[Speed]) -> Speed:
+    means = (sum(getattr(s, name) for s in speeds) / len(speeds) for name in ("step", "evaluation", "start"))
+    return Speed(speeds[0].width, *means)
 
 
 def stack_seconds(
@@ -138,7 +227,8 @@ def stack_seconds(
     """Return a function of a stack: the seconds that its training takes, and those of its cells' initial weights.
 
     A stack of a kind that was not measured is assumed to be as slow, for each operation, as the slowest measured one of
-    `stacks`: among fused ones or among those of the plain loop, if one was measured.
+    `stacks`: among fused ones or among those of the plain loop, if one was measured. Where none was, a core is assumed
+    to be a usual one, on which narrow stacks are slow.
     """
     slowest = {True: 0.0, False: 0.0}  # by whether they are fused: seconds for an operation
     for stack in stacks:
@@ -151,7 +241,8 @@ def stack_seconds(
             training = speeds[stack.kind].seconds(stack)
         else:
             fused = stack.cells[0].is_fused
-            training = stack.cost * (slowest[fused] or slowest[not fused])
+            narrow = 1 + NARROW / len(stack.cells) if fused else 1.0
+            training = stack.cost * (slowest[fused] or slowest[not fused] or narrow / USUAL_RATE)
         return training, sum(map(initialization, stack.cells))
 
     return seconds

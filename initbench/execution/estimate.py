@@ -1,12 +1,13 @@
 """Estimate the time and memory of training, from the speed of each kind of stack on this machine."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from initbench.data.datasets import Source
 from initbench.execution import start
 from initbench.execution.config import LOCAL, ExecutionConfig
+from initbench.execution.events import Notice
 from initbench.execution.plan import training_bytes
 from initbench.execution.pool import WorkerPool
 from initbench.initializers import schemes
@@ -48,20 +49,31 @@ VALUES_OF_UNIT = 27
 
 
 def estimates(
-    trainings: Sequence[Sequence[Cell]], n_trained: int, grid: Grid, config: ExecutionConfig = LOCAL
+    trainings: Sequence[Sequence[Cell]],
+    n_trained: int,
+    grid: Grid,
+    config: ExecutionConfig = LOCAL,
+    on_event: Callable[[Notice], None] = lambda notice: None,
 ) -> list[Estimate]:
     """Estimate the time and memory of each of several trainings of a grid, of at least one cell each.
 
     `n_trained` cells are trained already, and are in the report too. The speed of each kind of stack is measured on
-    this machine once, in a second or two; kinds beyond the first few count as slow as the slowest of these. An
-    initializer that uses data or gradients is timed once. The rest is arithmetic.
+    this machine once, in a second or two, after a notice to `on_event`; kinds beyond the first few count as slow as the
+    slowest of these. An initializer that uses data or gradients is timed once. The rest is arithmetic.
     """
     with start.start_pool(max(trainings, key=len), grid.sources, config) as pool:
-        return [_estimate(cells, n_trained, grid, config, pool) for cells in trainings]
+        return [_estimate(cells, n_trained, grid, config, pool, on_event) for cells in trainings]
 
 
-def _estimate(cells: Sequence[Cell], n_trained: int, grid: Grid, config: ExecutionConfig, pool: WorkerPool) -> Estimate:
-    stacks, seconds = start.planned_stacks(cells, grid.sources, pool, config.width, measuring=True)
+def _estimate(
+    cells: Sequence[Cell],
+    n_trained: int,
+    grid: Grid,
+    config: ExecutionConfig,
+    pool: WorkerPool,
+    on_event: Callable[[Notice], None],
+) -> Estimate:
+    stacks, seconds = start.planned_stacks(cells, grid.sources, pool, config.width, True, on_event)
     count, device = min(pool.slot_count, len(stacks)), pool.device
     loads = [0.0] * count
     # In the order of the plan, each to the worker that is free first, as in a training.

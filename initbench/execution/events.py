@@ -9,11 +9,21 @@ from initbench.spec.cell import Cell
 
 
 @dataclass(frozen=True)
-class Planned:
-    """The training begins.
+class Speed:
+    """Seconds that a stack of this width takes: for a step, to evaluate one image, and to start."""
 
-    `seconds` are the expected training and initialization times of each stack, or None where this machine's speed has
-    not been measured. `slots` returns how many stacks train at a time: a function, because a cluster may grow.
+    width: int
+    step: float
+    evaluation: float
+    start: float
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The training begins, or the stacks that wait were planned again; `stacks` are all of the training.
+
+    `seconds` are the expected training and initialization times of each stack, or None where this machine's speed is
+    not known. `slots` returns how many stacks train at a time: a function, because a cluster may grow.
     """
 
     stacks: Sequence[Stack]
@@ -23,10 +33,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Progress:
-    """A stack that is still training, and how many of its epochs are done; 0 while its weights are initialized."""
+    """A stack that is still training, and how many of its epochs are done; 0 while its weights are initialized.
+
+    `speed` is how fast it trains, known after its first epoch.
+    """
 
     stack: Stack
     epochs: float
+    speed: Speed | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,7 @@ class Finished:
     product_rate: float  # floating-point operations a second that the worker reaches in a large product
     notes: tuple[str, ...] = ()  # warnings for the user about how the weights were drawn
     signal: Sequence[Mapping[str, Any]] = ()  # see `training.signal.record.to_json`
+    speed: Speed | None = None  # unless memory was too small to train the stack as a whole
 
 
 @dataclass(frozen=True)
@@ -77,13 +92,3 @@ class Notice:
 
 
 Event = Planned | Progress | Lost | Finished | Signalled | Untrained | Notice
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Seconds that a stack of this width takes: for a step, to evaluate one image, and to start."""
-
-    width: int
-    step: float
-    evaluation: float
-    start: float

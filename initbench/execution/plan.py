@@ -2,7 +2,7 @@
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -32,6 +32,13 @@ SIGNAL_CELLS, SIGNAL_WEIGHTS = 64, 10_000_000
 
 # The share of their time that workers may idle at the end before the last stacks are split.
 IDLE = 0.03
+
+# By the known speeds, stacks are halved further where that saves this share of the time that is left, down to this
+# width; below it a cell takes a third longer.
+SAVED, MIN_HALF = 0.01, 3
+
+# At most this many stacks are halved in a row without a gain: each worker may need one before the last ends earlier.
+MAX_FUTILE = 100
 
 
 class Kind(NamedTuple):
@@ -133,21 +140,49 @@ def plan(
     unknown). The last stacks are split where workers would idle. A cell that the plain loop trains is a stack of its
     own. None of this changes a cell's result.
     """
-    groups: dict[tuple[object, ...], list[Cell]] = {}
-    for c in cells:
-        data = (c.dataset, c.train_size, c.standardize, c.batch_size, c.epochs, c.seed)
-        key = (*data, c.model, c.hidden, c.optimizer, c.precision, c.is_fused)
-        groups.setdefault(key, []).append(c)
     size, widest = (GPU_STACK_BYTES, MAX_GPU_WIDTH) if gpu else (STACK_BYTES, MAX_WIDTH)
-    stacks = []
-    for group in groups.values():
+    whole: list[tuple[Stack, int]] = []  # with the number of its pieces
+    for group in groups(cells):
         source = sources[group[0].dataset]
         usual = min(widest, max(MIN_WIDTH, width_for(group[0], source, size)))
         width = max(1, (widths or {}).get(kind_of(group[0]), usual)) if group[0].is_fused else 1
         if memory:
             width = min(width, max(1, int(memory / 2 // training_bytes(group[0], source))))
-        stacks += split(Stack(tuple(_neighbours(group)), source), -(-len(group) // width))
-    return _balanced(_longest_first(stacks), workers)
+        whole.append((Stack(tuple(group), source), -(-len(group) // width)))
+    return _balanced(_longest_first(_pieces(whole, workers)), workers)
+
+
+def _pieces(whole: list[tuple[Stack, int]], workers: int) -> list[Stack]:
+    """Return each of the stacks in its number of pieces, or all in a few more where workers would idle less.
+
+    As many more as there are workers at most, and none narrower than `MIN_WIDTH` for it.
+    """
+    best, best_end, count = list[Stack](), float("inf"), -1
+    ideal = sum(stack.cost for stack, _ in whole) / max(1, workers)
+    for more in range(max(1, workers)):
+        stacks = []
+        for stack, pieces in whole:
+            allowed = max(pieces, len(stack.cells) // MIN_WIDTH)
+            stacks += split(stack, min(pieces + more, allowed))
+        if len(stacks) == count:
+            break
+        count = len(stacks)
+        end = _run_seconds(_longest_first(stacks), max(1, workers), lambda stack: stack.cost)
+        if end < (1 - IDLE) * best_end:
+            best, best_end = stacks, end
+        if best_end <= (1 + IDLE) * ideal:
+            break
+    return best
+
+
+def groups(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Return the cells that can train together, in the order in which they do: see `plan`."""
+    alike: dict[tuple[object, ...], list[Cell]] = {}
+    for c in cells:
+        data = (c.dataset, c.train_size, c.standardize, c.batch_size, c.epochs, c.seed)
+        key = (*data, c.model, c.hidden, c.optimizer, c.precision, c.is_fused)
+        alike.setdefault(key, []).append(c)
+    return [_neighbours(group) for group in alike.values()]
 
 
 def signal_stacks(cells: Iterable[Cell], sources: Mapping[str, Source], workers: int = 1) -> list[Stack]:
@@ -196,7 +231,7 @@ def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
     the worker that ends last is halved, down to `MIN_WIDTH`.
     """
     total = sum(stack.cost for stack in stacks)
-    while workers > 1:
+    while stacks and workers > 1:
         free = [(0.0, worker) for worker in range(workers)]
         longest: dict[int, Stack] = {}  # by worker
         for stack in stacks:
@@ -211,21 +246,48 @@ def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
     return stacks
 
 
-def begin_small(stacks: list[Stack], workers: int, seconds: Callable[[Stack], float] | None = None) -> list[Stack]:
+def end_together(stacks: list[Stack], busy: Sequence[float], seconds: Callable[[Stack], float]) -> list[Stack]:
+    """Return the stacks that wait, longest first, with some halved where the last worker then ends earlier.
+
+    `busy` are the seconds after which each worker is free, and `seconds` is the time that a stack takes. Each stack
+    goes to the worker that is free first; while one would train on alone, its longest stack is halved, down to
+    `MIN_HALF` cells. What saves less than the share `SAVED` is left as it is.
+    """
+    timed = sorted(((seconds(stack), stack) for stack in stacks), key=lambda pair: -pair[0])
+    best, best_end, futile = stacks, float("inf"), 0
+    while timed and futile <= min(len(busy), MAX_FUTILE):
+        free = [(at, worker) for worker, at in enumerate(busy)]
+        heapq.heapify(free)
+        longest: dict[int, tuple[float, Stack]] = {}  # by worker
+        for pair in timed:
+            end, worker = free[0]
+            longest.setdefault(worker, pair)
+            heapq.heapreplace(free, (end + pair[0], worker))
+        end, worker = max(free)
+        if end < (1 - SAVED) * best_end:
+            best, best_end, futile = [stack for _, stack in timed], end, 0
+        futile += 1
+        total = sum(busy) + sum(pair[0] for pair in timed)
+        if end <= (1 + SAVED) * total / len(busy) or worker not in longest:
+            break
+        whole = longest[worker]
+        if len(whole[1].cells) < 2 * MIN_HALF:
+            break
+        halves = [(seconds(half), half) for half in split(whole[1], 2)]
+        timed = sorted([*(pair for pair in timed if pair is not whole), *halves], key=lambda pair: -pair[0])
+    return best
+
+
+def begin_small(stacks: list[Stack], workers: int, seconds: Callable[[Stack], float]) -> list[Stack]:
     """Return the stacks, each worker's first one small, so that the results of about a minute's work are soon stored.
 
     `stacks` are longest first, and `seconds` is the time that one takes. Where the first ones take longer, a part of
     each comes before all others, as wide as trains in `FIRST_SECONDS`. Narrow stacks are slow, so that this may cost
     more than `FIRST_LOSS` of the run; then the shortest stacks come first, and if that costs more too, nothing changes.
-    Without times the part is a few cells, if there are enough stacks that it costs little however long it takes.
     """
     workers = max(1, workers)  # a cluster may have none yet
     first, others = stacks[:workers], stacks[workers:]
-    if seconds is None:
-        if len(stacks) < workers / FIRST_LOSS:
-            return stacks
-        return _with_parts_first(first, [MIN_WIDTH] * workers, others)
-    if max(map(seconds, first)) <= FIRST_SECONDS:
+    if max(map(seconds, first), default=0.0) <= FIRST_SECONDS:
         return stacks
     longest_run = (1 + FIRST_LOSS) * _run_seconds(stacks, workers, seconds)
     widths = [_width_within(FIRST_SECONDS, stack, seconds) for stack in first]

@@ -31,16 +31,19 @@ _task_ids = itertools.count()
 class _Job:
     """A stack to be trained or measured, and its failures so far. A task is one attempt at a job, in one slot."""
 
-    index: int  # of the stack in the list to be done
+    index: int  # in the order in which the stacks were begun
     stack: Stack
     deaths: int = 0
     raised_in: set[Any] = field(default_factory=set)  # slots in which it raised an error
 
 
 def run_stacks(
-    pool: WorkerPool, stacks: Sequence[Stack], diagnostics: bool = False
+    pool: WorkerPool, stacks: list[Stack], diagnostics: bool = False
 ) -> Iterator[Progress | Lost | Finished | Untrained | Notice]:
     """Train the stacks, each in the next free slot; yields the events in the order in which they happen.
+
+    A stack that is begun is taken off the list, so that what is left can be planned again between two events. A slot
+    that becomes free has its next stack before `Finished` is yielded: it does not wait while results are stored.
 
     With `diagnostics`, the results have the signal of the cells, before and after their training.
 
@@ -92,7 +95,7 @@ def initial_signals(
 
     With `full`, all singular values of wide networks. A cell whose signal cannot be computed is `Untrained`.
     """
-    yield from _until_hopeless(_run_tasks(pool, stacks, "signal", {"full": True} if full else {}), "computed")
+    yield from _until_hopeless(_run_tasks(pool, list(stacks), "signal", {"full": True} if full else {}), "computed")
 
 
 def measure_speeds(pool: WorkerPool, stacks: Sequence[Stack]) -> list[Speed]:
@@ -109,7 +112,7 @@ def measure_initialization(pool: WorkerPool, stacks: Sequence[Stack]) -> list[fl
 
 def _measure(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> dict[int, Any]:
     times, notices = {}, []
-    for index, event in _run_tasks(pool, stacks, action):
+    for index, event in _run_tasks(pool, list(stacks), action):
         if isinstance(event, dict) and index is not None:
             times[index] = event[action]
         if isinstance(event, Notice):
@@ -120,13 +123,16 @@ def _measure(pool: WorkerPool, stacks: Sequence[Stack], action: Action) -> dict[
 
 
 def _run_tasks(
-    pool: WorkerPool, stacks: Sequence[Stack], action: Action, options: Mapping[str, bool] = NO_OPTIONS
+    pool: WorkerPool, stacks: list[Stack], action: Action, options: Mapping[str, bool] = NO_OPTIONS
 ) -> Iterator[tuple[int | None, Any]]:
-    """Yield every event with the index of its stack, until no stack is left; the index of a notice is None."""
-    waiting = deque(_Job(index, stack) for index, stack in enumerate(stacks))
+    """Yield every event with the index of its stack, until no stack is left; the index of a notice is None.
+
+    A stack that is begun is taken off the list.
+    """
+    work = _Work(stacks)
     running: dict[int, tuple[_Job, Any]] = {}  # by task: the job and its slot
-    while waiting or running:
-        _fill_slots(pool, waiting, running, action, options)
+    while work or running:
+        _fill_slots(pool, work, running, action, options)
         event = pool.events.get()
         if isinstance(event, Exception):
             raise event
@@ -137,10 +143,11 @@ def _run_tasks(
             continue
         job, slot = running[event.task]
         if isinstance(event, WorkerMessage) and event.reply["event"] == "progress":
-            yield job.index, Progress(job.stack, event.reply["epochs"])
+            yield job.index, Progress(job.stack, event.reply["epochs"], _speed(job.stack, event.reply))
             continue
         del running[event.task]
         if isinstance(event, WorkerMessage) and event.reply["event"] == "done":
+            _fill_slots(pool, work, running, action, options)
             yield job.index, _to_event(job.stack, event, action)
             continue
         yield job.index, Lost(job.stack)
@@ -153,30 +160,51 @@ def _run_tasks(
             if isinstance(step, Untrained):
                 yield job.index, step
             elif step is job:
-                waiting.appendleft(step)
-            else:  # what is likely to fail waits until all else was tried
-                waiting.append(step)
+                work.again.appendleft(step)
+            else:
+                work.halves.append(step)
+
+
+@dataclass
+class _Work:
+    """What waits for a slot: jobs that are tried again, stacks that are not begun, and at last halves of failed stacks.
+
+    The halves are likely to fail too, and wait until all else was tried.
+    """
+
+    stacks: list[Stack]
+    again: deque[_Job] = field(default_factory=deque)
+    halves: deque[_Job] = field(default_factory=deque)
+    begun: int = 0
+
+    def __len__(self) -> int:
+        return len(self.again) + len(self.stacks) + len(self.halves)
+
+    def take(self, slot: Any, anywhere: bool) -> _Job | None:
+        """Take the next job: one that raised no error in this slot, unless it may be tried `anywhere`."""
+        for jobs in (self.again, self.halves):
+            if jobs is self.halves and self.stacks:
+                self.begun += 1
+                return _Job(self.begun - 1, self.stacks.pop(0))
+            for job in jobs:
+                if slot not in job.raised_in:
+                    jobs.remove(job)
+                    return job
+        return (self.again or self.halves).popleft() if anywhere and self else None
 
 
 def _fill_slots(
-    pool: WorkerPool,
-    waiting: "deque[_Job]",
-    running: dict[int, tuple[_Job, Any]],
-    action: Action,
-    options: Mapping[str, bool],
+    pool: WorkerPool, work: _Work, running: dict[int, tuple[_Job, Any]], action: Action, options: Mapping[str, bool]
 ) -> None:
     """Send a job to each free slot: one that raised no error there, unless nothing else is running."""
     slots = pool.free_slots()
     for slot in slots:
-        job = next((job for job in waiting if slot not in job.raised_in), None)
-        if job is None and slot == slots[-1] and waiting and not running:
-            job = waiting[0]
+        job = work.take(slot, anywhere=slot == slots[-1] and not running)
         if job is not None:
-            waiting.remove(job)
             task = next(_task_ids)
             running[task] = job, slot
             pool.send(slot, task, _request(job.stack, task, action, options))
-    pool.announce_backlog(len(waiting))
+    pool.announce_backlog(len(work))
 
 
 def _failure(event: WorkerMessage | TaskLost) -> TaskLost:
@@ -232,5 +260,9 @@ def _to_event(stack: Stack, message: WorkerMessage, action: Action) -> Finished 
         return reply
     environment = {**message.environment, "bits": "exact" if reply["exact"] else "to rounding"}
     fields = {name: reply[name] for name in ("metrics", "seconds", "initialization", "product_rate")}
-    more = {"notes": tuple(reply.get("notes", ())), "signal": reply.get("signal", ())}
+    more = {"notes": tuple(reply.get("notes", ())), "signal": reply.get("signal", ()), "speed": _speed(stack, reply)}
     return Finished(stack, environment=environment, host=message.host, **more, **fields)
+
+
+def _speed(stack: Stack, reply: Mapping[str, Any]) -> Speed | None:
+    return Speed(len(stack.cells), **reply["speed"]) if reply.get("speed") else None

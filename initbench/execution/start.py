@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from initbench.data.datasets import Source
 from initbench.execution import calibration
-from initbench.execution.calibration import WORTH_MEASURING
+from initbench.execution.calibration import Speeds
 from initbench.execution.config import LOCAL, ExecutionConfig
 from initbench.execution.devices import EXPERIMENTAL, GPU_WAS_RUN, device_for, gpu_memories
 from initbench.execution.events import Notice
-from initbench.execution.plan import Stack, begin_small, plan
+from initbench.execution.plan import Kind, Stack, begin_small, end_together, plan
 from initbench.execution.pool import WorkerPool
 from initbench.execution.process_pool import ProcessPool
 from initbench.execution.processes import WorkerProcess
@@ -73,19 +73,26 @@ def planned_stacks(
 ) -> tuple[list[Stack], list[tuple[float, float]] | None]:
     """Return the stacks of these cells, and the seconds that the training and the initial weights of each take.
 
-    Times that are not in the cache are measured if `measuring`; the speed of training also if it is long enough to be
-    worth it, and `on_event` then receives a notice. Without any speed the seconds are None.
+    Times that are not in the cache are measured if `measuring`, after a notice to `on_event`. Without any speed the
+    seconds are None.
     """
     initialization = calibration.initialization(cells, sources, pool, measuring)
-    if not measuring and width is None:
-        sample = Stack((cells[0],), sources[cells[0].dataset])
-        measuring = len(cells) * sample.cost > WORTH_MEASURING
     speeds = calibration.speeds(cells, sources, pool, measuring, on_event)
+    stacks = in_widths(cells, sources, pool, speeds, width)
+    seconds = calibration.stack_seconds(stacks, speeds, initialization)
+    stacks = end_together(stacks, [0.0] * max(1, pool.slot_count), lambda stack: sum(seconds(stack)))
+    stacks = begin_small(stacks, pool.slot_count, lambda stack: sum(seconds(stack)))
+    return stacks, [seconds(stack) for stack in stacks] if speeds else None
+
+
+def in_widths(
+    cells: Sequence[Cell],
+    sources: Mapping[str, Source],
+    pool: WorkerPool,
+    speeds: Mapping[Kind, Speeds],
+    width: int | None,
+) -> list[Stack]:
+    """Return stacks of a width, or of the fastest one of each kind."""
     fastest = {kind: speed.width for kind, speed in speeds.items()}
     widths = dict.fromkeys(calibration.kinds(cells), width) if width else fastest
-    stacks = plan(cells, sources, pool.slot_count, widths, pool.device != "cpu", pool.memory)
-    if not speeds:
-        return begin_small(stacks, pool.slot_count), None
-    seconds = calibration.stack_seconds(stacks, speeds, initialization)
-    stacks = begin_small(stacks, pool.slot_count, lambda stack: sum(seconds(stack)))
-    return stacks, [seconds(stack) for stack in stacks]
+    return plan(cells, sources, pool.slot_count, widths, pool.device != "cpu", pool.memory)

@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from initbench.errors import printable
 from initbench.execution import scheduling, start
 from initbench.execution.config import ExecutionConfig
 from initbench.execution.events import Finished, Untrained
+from initbench.execution.training import planned_training
 from initbench.plugins import store as code
 from initbench.registry import digests_in, shorten_digests
 from initbench.results import signal, store
@@ -195,8 +197,8 @@ def retrain(
     stored = _rows(experiment, checked, {cell.id for cell in cells})
     signals = _signals(experiment, checked, {cell.id for cell in cells})
     with start.start_pool(cells, grid.sources, config) as pool:
-        stacks = start.planned_stacks(cells, grid.sources, pool, config.width)[0]
-        for event in scheduling.run_stacks(pool, stacks, diagnostics=bool(signals)):
+        train = partial(scheduling.run_stacks, pool, diagnostics=bool(signals))
+        for event in planned_training(cells, grid.sources, pool, config.width, train):
             if isinstance(event, Untrained):
                 result.problems.append(f"{event.cell.label} could not be trained again: {event.why}")
             if isinstance(event, Finished):

@@ -279,6 +279,7 @@ def epochs(loop: Loop, progress: Callable[[float], None]) -> Iterator[Epoch]:
         for done in range(0, cell.steps_per_epoch, STEPS_BETWEEN_PROGRESS):
             loop.take(min(STEPS_BETWEEN_PROGRESS, cell.steps_per_epoch - done))
             progress(epoch - 1 + done / cell.steps_per_epoch)
+        loop.finish()
         progress(epoch)
         yield Epoch(epoch, loop.losses, *evaluated())
 

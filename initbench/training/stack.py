@@ -72,6 +72,7 @@ def train(
         for done in range(0, first.steps_per_epoch, 64):
             steps.take(min(64, first.steps_per_epoch - done))
             progress(epoch - 1 + done / first.steps_per_epoch)
+        steps.finish()  # so that the evaluation does not wait for a GPU's steps, which are timed apart
         progress(epoch)
         yield Epoch(epoch, steps.losses[:, :count].to("cpu", torch.float64, copy=True).numpy(), *evaluated())
     trained(steps.network)

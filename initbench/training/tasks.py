@@ -26,6 +26,7 @@ from initbench.system import compiled, threads
 from initbench.system.hardware import cpu_name
 from initbench.training import exactness, plain, plugins, skipping
 from initbench.training.data import Data
+from initbench.training.pace import Pace
 from initbench.training.plain import Loop, PlainData
 from initbench.training.process import prepare_process
 from initbench.training.signal import record
@@ -111,25 +112,9 @@ def _train(
     send: Send,
     device: str,
 ) -> None:
-    number = task["task"]
-    first, loops = cells[0], tuple(cell.loop for cell in cells)
-    shape: tuple[Any, ...] = (
-        first.hidden,
-        first.batch_size,
-        first.precision,
-        first.standardize,
-        task["source"]["name"],
-        loops,
-    )
-    # The products of the first layer, which also depend on the length of the training and on the content of the data.
-    if isinstance(data, Data):
-        shape += (len(data.lit), skipping.serves(first, data))
-    start = time.perf_counter()
-    if shape not in exact:
-        own = digests_in(Source(**task["source"]).function, *(name for cell in cells for name in cell.functions))
-        kind = None if own or device != "cpu" else exactness.kind(shape, environment())
-        exact[shape] = exactness.holds(kind, lambda: _are_exact(cells, data))
-    progress_at = start
+    number, source = task["task"], Source(**task["source"])
+    start = progress_at = time.perf_counter()
+    is_exact = _is_exact(cells, data, source, exact, device)
 
     initialization: dict[str, dict[str, float]] = {}
     repeats = plugins.Repeats()
@@ -141,11 +126,13 @@ def _train(
         repeats.add(cell, parameters)
         progress(0.0)
 
+    pace: Pace | None = None  # of the stack as a whole
+
     def progress(epochs: float) -> None:
         nonlocal progress_at
         if time.perf_counter() - progress_at > 0.2:
             progress_at = time.perf_counter()
-            send(event="progress", task=number, epochs=epochs)
+            send(event="progress", task=number, epochs=epochs, speed=pace and pace.speed)
 
     reasons: dict[str, None] = {}
 
@@ -154,18 +141,25 @@ def _train(
         if isinstance(data, PlainData) and len(part) > 1:
             return [outcome for cell in part for outcome in outcomes([cell])]
         recorded = record.Record(part, data) if task.get("diagnostics") else None
+        nonlocal pace
+        timing = Pace(cells[0].steps_per_epoch, source.validation_size + source.test_size, progress)
+        pace = timing if len(part) == len(cells) else None
 
         def noted(cell: Cell, seconds: float, parameters: Parameters) -> None:
+            begin = time.perf_counter()
             initialized(cell, seconds, parameters)
             if recorded:
                 recorded.start(parameters)
+            slow = seconds if quickly_initialized(cell) != cell else 0.0
+            timing.leave_out(slow + time.perf_counter() - begin)
 
         if isinstance(data, Data):
             network = recorded.stack if recorded else lambda network: None
-            metrics = _metrics(train(part, data, progress=progress, initialized=noted, trained=network))
+            epochs = train(part, data, progress=timing.progress, initialized=noted, trained=network)
         else:
             loop = recorded.loop if recorded else lambda epoch, loop: None
-            metrics = _metrics(plain.train(part[0], data, progress=progress, initialized=noted, examine=loop))
+            epochs = plain.train(part[0], data, progress=timing.progress, initialized=noted, examine=loop)
+        metrics = _metrics(timing.timed(epochs, may_stop=isinstance(data, PlainData)))
         reasons.update(recorded.reasons if recorded else {})
         return list(zip(metrics, recorded.signals if recorded else [{}] * len(part), strict=True))
 
@@ -181,13 +175,29 @@ def _train(
         event="done",
         task=number,
         metrics=by_name,
-        exact=exact[shape],
+        exact=is_exact,
         seconds=seconds,
+        speed=pace and pace.speed,
         initialization=initialization,
         product_rate=rate,
         notes=[*compiled.notes, *(f"signal: could not be computed: {reason}" for reason in reasons)],
         signal=record.to_json([signal for _, signal in trained]),
     )
+
+
+def _is_exact(cells: list[Cell], data: Data | PlainData, source: Source, exact: dict[Any, bool], device: str) -> bool:
+    """Return whether the cells' bits depend on nothing but their specifications; checked once for a kind of stack."""
+    first, loops = cells[0], tuple(cell.loop for cell in cells)
+    settings = first.hidden, first.batch_size, first.precision, first.standardize
+    shape: tuple[Any, ...] = (*settings, source.name, loops)
+    # The products of the first layer, which also depend on the length of the training and on the content of the data.
+    if isinstance(data, Data):
+        shape += (len(data.lit), skipping.serves(first, data))
+    if shape not in exact:
+        own = digests_in(source.function, *(name for cell in cells for name in cell.functions))
+        kind = None if own or device != "cpu" else exactness.kind(shape, environment())
+        exact[shape] = exactness.holds(kind, lambda: _are_exact(cells, data))
+    return exact[shape]
 
 
 def _metrics(epochs: Iterable[Epoch]) -> list[list[list[float]]]:

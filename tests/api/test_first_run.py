@@ -34,9 +34,9 @@ def test_a_run_says_what_it_does_for_the_first_time(cache, monkeypatch):
     assert first_run.notice(little=False, report=True) is None
 
 
-def test_a_run_says_once_that_it_measures(cache, monkeypatch):
+def test_a_plan_says_once_that_it_measures_and_a_run_does_not_measure(cache, monkeypatch):
     monkeypatch.setattr(compiled, "available", lambda: False)
-    monkeypatch.setattr("initbench.execution.start.WORTH_MEASURING", 0)
+    monkeypatch.setattr("initbench.execution.training.WORTH_TRYING", 0)
     measured = []
 
     def measure(pool, stacks):
@@ -45,10 +45,12 @@ def test_a_run_says_once_that_it_measures(cache, monkeypatch):
 
     monkeypatch.setattr(scheduling, "measure_speeds", measure)
     made_up.instantly(monkeypatch)
+    events = []
+    training.train(grid.parse(made_up.GRID), cache / "run", LOCAL, events.append)
+    assert not [event for event in events if isinstance(event, Notice)]
+    assert measured == []
     lines = []
-    for folder in ("first", "second"):
-        events = []
-        training.train(grid.parse(made_up.GRID), cache / folder, LOCAL, events.append)
-        lines.append([event.line for event in events if isinstance(event, Notice)])
-    assert lines == [["Measuring how fast this machine trains one kind of stack, once, for some seconds."], []]
+    for _ in range(2):
+        training.plan(grid.parse(made_up.GRID), cache / "plan", LOCAL, lambda notice: lines.append(notice.line))
+    assert lines == ["Measuring how fast this machine trains one kind of stack, once, for some seconds."]
     assert all(wide >= calibration.APART * narrow for narrow, wide in pairwise(measured))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from initbench.execution import calibration, plan, start
 from initbench.execution.calibration import Speeds
 from initbench.execution.events import Speed
-from initbench.execution.plan import FIRST_LOSS, FIRST_SECONDS, MIN_WIDTH
+from initbench.execution.plan import FIRST_LOSS, FIRST_SECONDS
 from initbench.spec import grid
 
 GRID = """
@@ -101,13 +101,15 @@ def test_a_cell_that_takes_longer_than_a_minute_is_alone():
     assert [len(stack.cells) for stack in plan.begin_small(stacks, 0, lambda s: 90.0 * len(s.cells))[:2]] == [1, 24]
 
 
-def test_without_times_the_first_stacks_have_few_cells_where_there_are_many():
-    many, few = planned(150, 2, width=24), planned(20, 2, width=24)
-    changed = plan.begin_small(many, 2)
-    assert [len(stack.cells) for stack in changed[:3]] == [MIN_WIDTH, MIN_WIDTH, 24]
-    # Even if a narrow stack took as long as a wide one.
-    assert max(ends(changed, 2, lambda stack: 1.0)) <= (1 + FIRST_LOSS) * max(ends(many, 2, lambda stack: 1.0))
-    assert plan.begin_small(few, 2) == few
+def test_without_speeds_the_first_stacks_of_a_long_training_have_few_cells():
+    parsed = grid.parse(GRID.format(seeds=40, hidden="[[1024, 1024]]"), overrides={"epochs": 100})
+    cells = list(parsed.cells())
+    stacks, seconds = start.planned_stacks(cells, parsed.sources, made_up.Instant(), width=24)
+    assert [len(stack.cells) for stack in stacks[:3]] == [1, 1, 24]
+    assert seconds is None
+    short = grid.parse(GRID.format(seeds=4, hidden="[[16]]"), overrides={"epochs": 1})
+    stacks, _ = start.planned_stacks(list(short.cells()), short.sources, made_up.Instant(), width=24)
+    assert [len(stack.cells) for stack in stacks] == [24] * 4
 
 
 def test_the_plan_of_a_training_begins_small_and_has_the_times_of_its_stacks(monkeypatch):
