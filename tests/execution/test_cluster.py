@@ -104,8 +104,10 @@ def real_cluster(tmp_path):
 
 def command(grid_file, results, cluster, *more):
     """The real command, begun; without its report, which takes as long as all the rest."""
-    program = "import sys; from initbench import cli; from initbench.api import training\n"
-    program += "training.update_report = cli.run._print_summary = lambda *_: None\nsys.exit(cli.main())"
+    program = (
+        "import sys; from initbench import cli; from initbench.api import training; from initbench.cli import run\n"
+    )
+    program += "training.update_report = run._print_summary = lambda *_: None\nsys.exit(cli.main())"
     arguments = [
         "run",
         str(grid_file),

@@ -34,8 +34,9 @@ patch = pytest.MonkeyPatch()
 seconds = float(sys.argv.pop())
 made_up.instantly(patch, before=lambda task: time.sleep(seconds))
 from initbench import cli
+from initbench.cli import run
 from initbench.api import training
-training.update_report = cli.run._print_summary = lambda *_: None  # no report
+training.update_report = run._print_summary = lambda *_: None  # no report
 print("here", flush=True)
 sys.stdin.readline()
 cli.main()
