@@ -31,57 +31,87 @@ CACHE = Cache(f"products-{TILE}x{IMAGES}", [sys.modules[__name__]])
 intrinsic, types, cgutils = numba.extending.intrinsic, numba.types, numba.core.cgutils
 
 
-def _pointer(builder, address, kind):
+VECTOR = ir.VectorType(FLOAT, TILE)
+
+
+def pointer(builder, address, kind):
+    """Return an address as a pointer to that kind of value."""
     return builder.inttoptr(address, ir.PointerType(kind))
 
 
-def _load(builder, address, kind):
-    value = builder.load(_pointer(builder, address, kind))
+def load(builder, address, kind):
+    """Load a value."""
+    value = builder.load(pointer(builder, address, kind))
     value.align = 4
     return value
 
 
-def _store(builder, value, address):
-    builder.store(value, _pointer(builder, address, value.type)).align = 4
+def store(builder, value, address):
+    """Store a value."""
+    builder.store(value, pointer(builder, address, value.type)).align = 4
+
+
+def spread(builder, number, kind):
+    """Return the vector of that kind whose elements are all this number."""
+    undefined, first = ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(INT32, kind.count), None)
+    return builder.shuffle_vector(builder.insert_element(undefined, number, INT32(0)), undefined, first)
+
+
+def elementwise(builder, name, *vectors):
+    """Call one of LLVM's elementwise functions of vectors."""
+    kind = vectors[0].type
+    function = ir.FunctionType(kind, [kind] * len(vectors))
+    name = f"llvm.{name}.v{kind.count}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), vectors)
+
+
+class Sums:
+    """Sums of x · row for some rows at once, as vectors of a whole tile, in the registers of a compiled function.
+
+    `tile` is the address of the tile whose rows are read, `places` that of the list of their places, and `x` that of
+    the values. LLVM knows vectors of any length and takes as many registers as they need; from numba's loops it makes
+    none of this kind.
+    """
+
+    def __init__(self, builder, begin, tile, places, x):
+        self._builder, self._tile, self._places, self._x = builder, tile, places, x
+        self._sums = [cgutils.alloca_once(builder, VECTOR) for _ in begin]
+        for value, to in zip(begin, self._sums, strict=True):
+            builder.store(value, to)
+
+    def add(self, i):
+        """Add the terms of entry i of the lists."""
+        builder, count = self._builder, len(self._sums)
+        offset = load(builder, builder.add(self._places, builder.mul(i, INT64(4))), INT32)
+        row = load(builder, builder.add(self._tile, builder.zext(offset, INT64)), VECTOR)
+        values = builder.add(self._x, builder.mul(i, INT64(4 * count)))
+        for k, to in enumerate(self._sums):
+            value = spread(builder, load(builder, builder.add(values, INT64(4 * k)), FLOAT), VECTOR)
+            builder.store(elementwise(builder, "fma", value, row, builder.load(to)), to)
+
+    def write(self, target, step):
+        """Write the sums to an address, so far apart."""
+        builder = self._builder
+        for k, to in enumerate(self._sums):
+            store(builder, builder.load(to), builder.add(target, builder.mul(step, INT64(k))))
 
 
 def _accumulation(count):
-    """Return the function that sums x · row for `count` rows at once, as vectors of a whole tile.
+    """Return the function that sums x · row for `count` rows at once.
 
     Its arguments are addresses and distances in bytes: where the sums begin and how far apart, where they go, the tile
-    whose rows are read, the list of their places, that of x, and the length of the lists. LLVM knows vectors of any
-    length and takes as many registers as they need; from numba's loops it makes none of this kind.
+    whose rows are read, the list of their places, that of x, and the length of the lists.
     """
 
     @intrinsic
     def accumulate(context, begin, apart, target, step, tile, places, x, length):
         def generate(context, builder, signature, arguments):
             begin, apart, target, step, tile, places, x, length = arguments
-            vector = ir.VectorType(FLOAT, TILE)
-            undefined, lanes = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, TILE), None)
-            fused = ir.FunctionType(vector, [vector] * 3)
-            multiply_add = cgutils.get_or_insert_function(builder.module, fused, f"llvm.fma.v{TILE}f32")
-
-            def at(address, number, size):
-                return builder.add(address, builder.mul(number, INT64(size)))
-
-            def row_of(address, distance, k):
-                return builder.add(address, builder.mul(distance, INT64(k)))
-
-            sums = [cgutils.alloca_once(builder, vector) for _ in range(count)]
-            for k in range(count):
-                builder.store(_load(builder, row_of(begin, apart, k), vector), sums[k])
+            starts = [builder.add(begin, builder.mul(apart, INT64(k))) for k in range(count)]
+            sums = Sums(builder, [load(builder, start, VECTOR) for start in starts], tile, places, x)
             with cgutils.for_range(builder, length) as loop:
-                offset = builder.zext(_load(builder, at(places, loop.index, 4), INT32), INT64)
-                row = _load(builder, builder.add(tile, offset), vector)
-                values = at(x, loop.index, 4 * count)
-                for k in range(count):
-                    value = _load(builder, builder.add(values, INT64(4 * k)), FLOAT)
-                    value = builder.insert_element(undefined, value, INT32(0))
-                    value = builder.shuffle_vector(value, undefined, lanes)
-                    builder.store(builder.call(multiply_add, [value, row, builder.load(sums[k])]), sums[k])
-            for k in range(count):
-                _store(builder, builder.load(sums[k]), row_of(target, step, k))
+                sums.add(loop.index)
+            sums.write(target, step)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 8), generate
@@ -99,7 +129,7 @@ def _transpose(context, source, source_step, target, target_step):
     def generate(context, builder, signature, arguments):
         source, source_step, target, target_step = arguments
         vector = ir.VectorType(FLOAT, 8)
-        rows = [_load(builder, builder.add(source, builder.mul(source_step, INT64(i))), vector) for i in range(8)]
+        rows = [load(builder, builder.add(source, builder.mul(source_step, INT64(i))), vector) for i in range(8)]
         for s in (4, 2, 1):  # swap the quarters off the diagonal, of blocks of 2 s
             upper = ir.Constant(ir.VectorType(INT32, 8), [j - s + 8 if j & s else j for j in range(8)])
             lower = ir.Constant(ir.VectorType(INT32, 8), [j + 8 if j & s else j + s for j in range(8)])
@@ -107,7 +137,7 @@ def _transpose(context, source, source_step, target, target_step):
                 pair = rows[i], rows[i + s]
                 rows[i], rows[i + s] = (builder.shuffle_vector(*pair, mask) for mask in (upper, lower))
         for i, row in enumerate(rows):
-            _store(builder, row, builder.add(target, builder.mul(target_step, INT64(i))))
+            store(builder, row, builder.add(target, builder.mul(target_step, INT64(i))))
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 4), generate

@@ -8,6 +8,8 @@ import oracle
 import pytest
 import torch
 from cells import make_cell
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from initbench.data import datasets
 from initbench.execution import estimate
@@ -107,27 +109,52 @@ def test_without_numba_products_are_dense(small, always, monkeypatch):
     np.testing.assert_allclose(list(stack.train([cell], Data(small)))[1].step_losses, skipped, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sgd(weight_decay=0.3)", "rmsprop", "adam(weight_decay=0.3)"])
+def updated_tiles(module, name, batches, monkeypatch):
+    """Return the weights and states of tiles after a step by each batch `[24, pixels]` of bytes."""
+    monkeypatch.setattr(updates._code, "loaded", importlib.import_module(f"initbench.training.updates.{module}"))
+    rng, pixels = np.random.default_rng(3), batches[0].shape[1]
+    layer = skipping.Layer(skipping.products(), pixels, 90, is_plain_sgd=False)
+    layer.weights = torch.from_numpy(rng.normal(size=(1 + pixels, 90)).astype(np.float32))
+    rates = layer.by_tile(torch.from_numpy(rng.uniform(0.001, 0.1, 90).astype(np.float32)))
+    lists = skipping.Lists(layer, 24)
+    of_tiles = updates.Updates(name, [layer.tiles.view(len(layer.tiles), -1)])
+    for images in batches:
+        lists.take(images, np.arange(24))
+        G = torch.from_numpy(rng.normal(size=(90, 24)).astype(np.float32))
+        of_tiles.begin()
+        arrays = *lists.by_pixel, lists.tile, G.numpy()
+        of_tiles.update_tiles(0, layer.products, arrays, layer.gradient, rates)
+    return layer.weights, of_tiles._states[0]
+
+
+def lit_images(rng, pixels, share):
+    """24 images of which each pixel is lit in a share of its own, from 0 to twice `share`."""
+    lit = rng.random((24, pixels)) < share * rng.uniform(0, 2, pixels)
+    return rng.integers(1, 256, (24, pixels), dtype=np.uint8) * lit.astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", [*STATEFUL, "nesterov(momentum=0.0)", "rmsprop(weight_decay=0.3)"])
 def test_the_updates_of_tiles_have_the_same_bits_compiled_and_plain(name, monkeypatch):
     rng = np.random.default_rng(3)
-    images = rng.integers(0, 256, (24, 719), dtype=np.uint8) * (rng.random((24, 719)) < 0.1).astype(np.uint8)
-    weights, G = (torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for shape in ((720, 90), (90, 24)))
-    rates = torch.from_numpy(rng.uniform(0.001, 0.1, 90).astype(np.float32))
-    updated = []
-    for module in ("plain", "compiled"):
-        monkeypatch.setattr(updates._code, "loaded", importlib.import_module(f"initbench.training.updates.{module}"))
-        layer = skipping.Layer(skipping.products(), 719, 90, is_plain_sgd=False)
-        layer.weights = weights
-        lists = skipping.Lists(layer, 24)
-        lists.take(images, np.arange(24))
-        of_tiles = updates.Updates(name, [layer.tiles.view(len(layer.tiles), -1)])
-        for _ in range(3):
-            of_tiles.begin()
-            arrays = *lists.by_pixel, lists.tile, G.numpy()
-            of_tiles.update_tiles(0, layer.products, arrays, layer.gradient, layer.by_tile(rates))
-        updated.append(layer.weights)
-    assert torch.equal(*updated)
-    assert not torch.equal(updated[0], weights)
+    batches = [lit_images(rng, 719, share) for share in (0.2, 0, 0.02)]
+    left, right = (updated_tiles(module, name, batches, monkeypatch) for module in ("plain", "compiled"))
+    assert torch.equal(left[0], right[0])
+    assert torch.equal(left[1], right[1])
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    pixels=st.integers(1, 40),
+    shares=st.lists(st.integers(0, 100), min_size=1, max_size=4),
+)
+def test_the_updates_of_tiles_have_the_same_bits_for_any_lit_pixels(seed, pixels, shares, monkeypatch):
+    """Of a pair, the update is computed beside the gradient of the next one, and after it where that has few images."""
+    rng = np.random.default_rng(seed)
+    batches = [lit_images(rng, pixels, share / 100) for share in shares]
+    left, right = (updated_tiles(module, "adam", batches, monkeypatch) for module in ("plain", "compiled"))
+    assert torch.equal(left[0], right[0])
+    assert torch.equal(left[1], right[1])
 
 
 def test_the_estimate_of_memory_has_the_lists_of_large_batches_and_of_many_pixels():
