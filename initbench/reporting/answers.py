@@ -93,7 +93,7 @@ def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
             seeds=part.seeds,
             kind=part.kind,
             names=part.names,
-            not_ruled_out=tuple(part.others["initializer"]),
+            not_ruled_out=tuple(row["initializer"] for row in part.others),
             recommendation=_recommendation(part),
             accuracy_of="" if part.first is None else str(part.first["initializer"]),
             accuracy=numbers.marked(part.first) if part.first is not None else "–",
@@ -101,7 +101,7 @@ def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
             certainty_label=_certainty_label(part),
             **_margin(part, default),
             warnings=tuple(_warnings(part)),
-            details=narrative.verdict(part.rows, within),
+            details=narrative.verdict_of(part.rows, within),
             command=settle if part.is_open or _edges(part) else "",
         )
         for part in parts
@@ -111,44 +111,45 @@ def answers(evidence: Evidence, command: Sequence[str] = ()) -> list[Answer]:
 class _Combination:
     """The rows of a combination, and what follows from them."""
 
-    def __init__(self, evidence: Evidence, index: int, title: str, rows: pd.DataFrame) -> None:
-        self.evidence, self.index, self.title, self.rows = evidence, index, title, rows
-        self.seeds = int(rows["seeds"].max())
+    def __init__(self, evidence: Evidence, index: int, title: str, table: pd.DataFrame) -> None:
+        self.evidence, self.index, self.title = evidence, index, title
+        self.rows = rows = narrative.records(table)
+        self.seeds = int(max(row["seeds"] for row in rows))
         self.within = evidence.grid.equivalent_within
-        self.no_hidden_layer = _no_hidden_layer(evidence, rows)
+        self.no_hidden_layer = _no_hidden_layer(evidence, rows[0])
         self.decided_at, self.decided_at_if_declared = evidence.decided_at[index]
-        self.rates = _own_rates(evidence, rows)
-        leaders = rows[rows["leader"]]
-        self.leader = leaders.iloc[0] if len(leaders) else None
+        self.rates = _own_rates(evidence, table)
+        leaders = [row for row in rows if row["leader"]]
+        self.leader = leaders[0] if leaders else None
         self.left = narrative.candidates(rows)
         self.kind = self._kind()
-        trained = self.left[self.left["failed"] < self.left["seeds"]]
-        best = trained[trained["standing"] == "best"]
+        trained = [row for row in self.left if row["failed"] < row["seeds"]]
+        best = [row for row in trained if row["standing"] == "best"]
         if self.kind in ("untested", "alone"):
             best = leaders
-        elif not len(best):
-            best = trained if len(trained) else self.left
+        elif not best:
+            best = trained or self.left
         if self.no_hidden_layer:
-            best = best.sort_values("initializer", key=lambda names: names == "zeros", kind="stable")
+            best = sorted(best, key=lambda row: row["initializer"] == "zeros")
         self.best = best
-        self.others = self.left[~self.left.index.isin(best.index)]
+        self.others = [row for row in self.left if row not in best]
         # The one whose accuracy stands for all: the leader, unless a test shows that it is worse than another.
-        self.first = self.leader if self.leader is None or self.leader.name in best.index else best.iloc[0]
+        self.first = self.leader if self.leader is None or self.leader in best else best[0]
 
     def _kind(self) -> str:
         if self.leader is None:
             return "failed"
-        if not self.rows["n_compared"].any():
+        if not any(row["n_compared"] for row in self.rows):
             return "alone"
-        if not len(self.left):
+        if not self.left:
             return "untested"
         if len(self.left) == 1:
             return "decided"
-        return "tie" if self.left["equivalent"].all() else "open"
+        return "tie" if all(row["equivalent"] for row in self.left) else "open"
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(map(str, self.best["initializer"]))
+        return tuple(str(row["initializer"]) for row in self.best)
 
     @property
     def best_rates(self) -> set[float]:
@@ -165,12 +166,12 @@ class _Combination:
         return max(self.decided_at - self.seeds, seed_rule.BATCH)
 
 
-def _no_hidden_layer(evidence: Evidence, rows: pd.DataFrame) -> bool:
-    """Return whether the networks of a combination have no hidden layer."""
+def _no_hidden_layer(evidence: Evidence, row: narrative.Row) -> bool:
+    """Return whether the networks of a combination, of which this is a row, have no hidden layer."""
     if "hidden" in evidence.combination:
-        return not rows["hidden"].iloc[0]
+        return not row["hidden"]
     if "model" in evidence.combination:
-        return rows["model"].iloc[0] == PERCEPTRON and evidence.grid.axes["hidden"] == ("",)
+        return row["model"] == PERCEPTRON and evidence.grid.axes["hidden"] == ("",)
     return _is_flat(evidence.grid)
 
 
@@ -193,13 +194,10 @@ def _recommendation(part: _Combination) -> str:
         # Every other is significantly worse than some initializer, so the one that is left is better than all.
         tested = "" if narrative.all_tested(part.rows) else " that was tested"
         return f"{use}: significantly better than every other{tested}."
-    if not len(part.others):
+    if not part.others:
         equal = "" if part.kind == "tie" else ", which does not show that they are equal"
         return f"{use}: no significant difference{equal}."
-    behind = [
-        narrative.named(row, f"{narrative.points_of(row)} lower")
-        for _, row in part.others.head(MAX_OPEN_NAMED).iterrows()
-    ]
+    behind = [narrative.named(row, f"{narrative.points_of(row)} lower") for row in part.others[:MAX_OPEN_NAMED]]
     if len(part.others) > len(behind):
         behind.append(f"{len(part.others) - len(behind)} more")
     verb = "is" if len(part.others) == 1 else "are"
@@ -236,16 +234,17 @@ def _certainty(part: _Combination) -> str:
         few = "one seed" if narrative.has_one_seed(part.rows) else "too few common seeds"
         return f"With {few} any difference may be chance."
     if part.kind == "decided":
-        tested = int(((part.rows["standing"] != "") | part.rows["significant"]).sum())
+        tested = sum(row["standing"] != "" or row["significant"] for row in part.rows)
         at_looks = ", at whichever number of seeds one looks" * part.evidence.until_decided
-        equivalent = part.rows[part.rows["equivalent"] & ~part.rows.index.isin(part.best.index)]
-        costs = f"cost{'s' * (len(equivalent) == 1)} at most {numbers.at_most(equivalent['regret_bound'].max())} points"
-        too = f"; {narrative.some(list(equivalent['initializer']))} {costs}" * bool(len(equivalent))
-        assumed = ", if differences are normal" * bool((part.rows["rotation_only"] & part.rows["significant"]).any())
+        equivalent = [row for row in part.rows if row["equivalent"] and row not in part.best]
+        most = max((row["regret_bound"] for row in equivalent), default=math.nan)
+        costs = f"cost{'s' * (len(equivalent) == 1)} at most {numbers.at_most(most)} points"
+        too = f"; {narrative.some([row['initializer'] for row in equivalent])} {costs}" * bool(equivalent)
+        assumed = ", if differences are normal" * any(row["rotation_only"] and row["significant"] for row in part.rows)
         return f"Decided: the best of {tested} initializers with 95% confidence{at_looks}{assumed}{too}."
     if part.kind == "tie":
         which = "either" if len(part.left) == 2 else "any of them"
-        most = numbers.at_most(part.left["regret_bound"].max())
+        most = numbers.at_most(max(row["regret_bound"] for row in part.left))
         return f"Tie within {within}: choosing {which} costs at most {most} points."
     return f"{_open(part)}: {_seeds_missing(part)}{_safe(part)}."
 
@@ -280,17 +279,19 @@ def _seeds_missing(part: _Combination) -> str:
 
 def _safe(part: _Combination) -> str:
     """Say which recommended choice costs the least at most; if that is zeros, which works here only, another too."""
-    bounded = part.best[part.best["regret_bound"] <= MAX_HALF_WIDTH].sort_values("regret_bound", kind="stable")
-    if not len(bounded):
+    bounded = sorted(
+        (row for row in part.best if row["regret_bound"] <= MAX_HALF_WIDTH), key=lambda row: row["regret_bound"]
+    )
+    if not bounded:
         return ""
-    works_elsewhere = (bounded["initializer"] != "zeros") | (not part.no_hidden_layer)
-    shown = bounded.head(1)
-    if not works_elsewhere.iloc[0]:
-        shown = pd.concat([shown, bounded[works_elsewhere].head(1)])
-    bounds = [f"{row['initializer']}, at most {numbers.at_most(row['regret_bound'])}" for _, row in shown.iterrows()]
+    shown = bounded[:1]
+    if part.no_hidden_layer and shown[0]["initializer"] == "zeros":
+        shown += bounded[1:2]
+    bounds = [f"{row['initializer']}, at most {numbers.at_most(row['regret_bound'])}" for row in shown]
     bounds[0] += " points below the best"
     until = "until then " * (part.decided_at <= MAX_SHOWN_SEEDS)
-    cause = f", because {either(list(part.others['initializer']))} is not ruled out" if len(part.others) else ""
+    others = either([row["initializer"] for row in part.others])
+    cause = f", because {others} is not ruled out" if others else ""
     return f"; {until}the safest is {' (or '.join(bounds)}{')' * (len(bounds) > 1)}, with 95% confidence{cause}"
 
 
@@ -317,10 +318,10 @@ def default_of(evidence: Evidence) -> tuple[str, str] | None:
 
 def _margin(part: _Combination, default: tuple[str, str] | None) -> dict[str, str]:
     """Return the sentence and the label that compare with the usual default."""
-    rows = part.rows[part.rows["initializer"] == default[0]] if default else part.rows.iloc[:0]
-    if default is None or part.leader is None or part.kind == "alone" or not len(rows):
+    rows = [row for row in part.rows if row["initializer"] == default[0]] if default else []
+    if default is None or part.leader is None or part.kind == "alone" or not rows:
         return {"margin": "", "margin_label": "–"}
-    row, leader = rows.iloc[0], part.leader["initializer"]
+    row, leader = rows[0], part.leader["initializer"]
     called, label = f"{default[0]}, {default[1]}’s default", "–"
     if row["leader"] and part.first is part.leader:
         return {"margin": f"{default[0]} is {default[1]}’s default.", "margin_label": "is the default"}
@@ -347,7 +348,7 @@ def _warnings(part: _Combination) -> list[str]:
     if part.no_hidden_layer and "zeros" in part.names and part.kind != "untested":
         lines += ["zeros works only because the network has no hidden layer.", *_next_best(part)]
     lines += _edges(part)
-    for _, row in part.best.iterrows():
+    for row in part.best:
         if 0 < row["failed"] < row["seeds"]:
             lines.append(f"{narrative.failed_runs(row, str(row['initializer']))}.")
     if part.first is not None and (flag := numbers.flag(part.first)):
@@ -357,10 +358,14 @@ def _warnings(part: _Combination) -> list[str]:
 
 def _next_best(part: _Combination) -> list[str]:
     """Name the best initializer besides zeros, where zeros is the only one that is recommended."""
-    others = part.rows[(part.rows["initializer"] != "zeros") & (part.rows["failed"] < part.rows["seeds"])]
-    if len(part.best) > 1 or not others["difference"].notna().any():
+    others = [
+        row
+        for row in part.rows
+        if row["initializer"] != "zeros" and row["failed"] < row["seeds"] and not math.isnan(row["difference"])
+    ]
+    if len(part.best) > 1 or not others:
         return []
-    row = others.sort_values("difference", kind="stable").iloc[0]
+    row = min(others, key=lambda row: row["difference"])
     return [f"The best other than zeros is {row['initializer']}, {narrative.points_of(row)} lower."]
 
 
@@ -463,7 +468,7 @@ def headline(evidence: Evidence) -> list[str]:
     led = table.groupby(keys, observed=True, dropna=False)["leader"].transform("any")
     alive = table[led]
     if not len(alive):
-        return [f"{narrative.none_trained(table)}, so no initializer can be recommended."]
+        return [f"{narrative.none_trained(narrative.records(table))}, so no initializer can be recommended."]
     compared = alive[alive.groupby(keys, observed=True, dropna=False)["n_compared"].transform("max") > 0]
     sentences = []
     if not len(compared):

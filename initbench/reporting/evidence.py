@@ -21,6 +21,8 @@ from initbench.stats import at_rates, rates
 
 RATE = "learning_rate"
 
+PYTHON_STRINGS = pd.StringDtype("python", na_value=np.nan)
+
 # The statistics of the signal that figures and tables show.
 SHOWN_STATISTICS = (
     *("activation_mean", "activation_variance", "pre_activation_second_moment"),
@@ -69,6 +71,8 @@ class Evidence:
         """Return the evidence of an experiment's tidy table, which has at least one row, its plugins and its signal."""
         digits = names.digits_of(name for setting in names.FUNCTIONS for name in grid.axes[setting])
         frame = names.show_datasets(names.shorten_functions(frame, digits), names.datasets(grid.sources))
+        # A string costs PyArrow, which holds them by default, several times as much as Python in tables this small.
+        frame = frame.astype(dict.fromkeys(frame.select_dtypes("str"), PYTHON_STRINGS))
         own, built = of_grid(grid, plugins or {}), networks_of(grid, digits)
         short = names.shorten_axes(grid, digits)
         full = grid.axes["initializer"]

@@ -1,5 +1,6 @@
 """Sentences made from the tables of `stats`."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -24,21 +25,36 @@ from initbench.reporting.numbers import (
 from initbench.spec.columns import DIVERGED, SETTINGS
 from initbench.spec.settings import is_initializer
 
+Row = Mapping[str, Any]  # of `stats.verdicts`
 
-def verdict(rows: pd.DataFrame, equivalent_within: float | None = None) -> str:
+
+def verdict(table: pd.DataFrame, equivalent_within: float | None = None) -> str:
     """Answer for one combination, from its rows of `stats.verdicts`: which initializers are best, worse or failed.
 
     `equivalent_within`, in percentage points, is what the grid file declares.
     """
-    if not rows["leader"].any():
+    return verdict_of(records(table), equivalent_within)
+
+
+def records(table: pd.DataFrame) -> list[Row]:
+    """Return the rows of a table; of a few rows, a condition on these is far cheaper than one on the table."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def verdict_of(rows: Sequence[Row], equivalent_within: float | None = None) -> str:
+    """Return `verdict` of these rows."""
+    leader = next((row for row in rows if row["leader"]), None)
+    if leader is None:
         return f"{uncapitalized(none_trained(rows))}, so there is no leader."
-    leader = rows[rows["leader"]].iloc[0]
     leader_text = named(leader, marked(leader))
-    failed = rows[rows["failed"] == rows["seeds"]]
-    others = rows[~rows["leader"] & ~rows.index.isin(failed.index)].sort_values("difference")
+    failed = [row for row in rows if row["failed"] == row["seeds"]]
+    others = sorted(
+        (row for row in rows if not row["leader"] and row["failed"] != row["seeds"]),
+        key=lambda row: (math.isnan(row["difference"]), row["difference"]),
+    )
     if not leader["n_compared"]:
         return f"{named(leader)} reaches {marked(leader)}; there is nothing to compare it with."
-    if not _any_tested(rows):
+    if all(math.isnan(row["p"]) for row in rows):  # no two have enough common seeds for a test
         cause = "a single seed" if has_one_seed(rows) else "too few common seeds"
         clauses = [f"{leader_text} leads, but with {cause} no difference can be tested"]
     else:
@@ -50,57 +66,55 @@ def verdict(rows: pd.DataFrame, equivalent_within: float | None = None) -> str:
         elif not leader["standing"]:
             clauses.append(f"{leader_text} leads, but shares too few seeds for a test")
         clauses += _costs(rows, leader, equivalent_within)
-        clauses += _significantly_worse(others[others["significant"]], failed[failed["significant"]])
-        failed = failed[~failed["significant"] & (failed["standing"] == "")]
-        untested = list(others.loc[(others["standing"] == "") & ~others["significant"], "initializer"])
+        clauses += _significantly_worse(
+            [row for row in others if row["significant"]], [row for row in failed if row["significant"]]
+        )
+        failed = [row for row in failed if not row["significant"] and row["standing"] == ""]
+        untested = [row["initializer"] for row in others if row["standing"] == "" and not row["significant"]]
         if untested:
             clauses.append(f"{some(untested)} {'shares' if len(untested) == 1 else 'share'} too few seeds for a test")
     return "; ".join(clauses + _always_failed(failed)) + "."
 
 
-def has_one_seed(rows: pd.DataFrame) -> bool:
+def has_one_seed(rows: Sequence[Row]) -> bool:
     """Return whether no initializer has a second seed, so that there is no interval."""
-    return bool(rows["seeds"].max() == 1)
+    return max((row["seeds"] for row in rows), default=0) == 1
 
 
-def _any_tested(rows: pd.DataFrame) -> bool:
-    """Return whether any two initializers have enough common seeds for a test."""
-    return bool(rows["p"].notna().any())
-
-
-def _best(rows: pd.DataFrame) -> list[str]:
+def _best(rows: Sequence[Row]) -> list[str]:
     """Name all that are not significantly worse than another: the best is one of them."""
     left = candidates(rows)
-    near = [row for _, row in left[left["standing"] == "best"].iterrows()]
+    near = [row for row in left if row["standing"] == "best"]
     names = [named(row, marked(row) if i == 0 else "") for i, row in enumerate(near)]
     tested = "" if all_tested(rows) else " of those tested"
     if len(left) == 1:
-        return [f"the best{tested}: {named(left.iloc[0], marked(left.iloc[0]))}"]
-    behind = left[left["standing"] == "open"]
-    others = [named(row, f"{points_of(row)} lower") for _, row in behind.head(MAX_OPEN_NAMED).iterrows()]
+        return [f"the best{tested}: {named(left[0], marked(left[0]))}"]
+    behind = [row for row in left if row["standing"] == "open"]
+    others = [named(row, f"{points_of(row)} lower") for row in behind[:MAX_OPEN_NAMED]]
     if len(behind) > MAX_OPEN_NAMED:
-        others.append(f"{len(behind) - MAX_OPEN_NAMED} more (up to {points_of(behind.iloc[-1])} lower)")
+        others.append(f"{len(behind) - MAX_OPEN_NAMED} more (up to {points_of(behind[-1])} lower)")
     count = f" {len(left)}" * (len(near) > MAX_NAMED or len(behind) > MAX_OPEN_NAMED)
     parts = [some(names)] * bool(names)
     parts += [f"not ruled out by these seeds, {listed(others)}"] * bool(others)
     return [f"the best{tested} is among{count}: {', or, '.join(parts)}"]
 
 
-def candidates(rows: pd.DataFrame) -> pd.DataFrame:
+def candidates(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of a combination that are not significantly worse than another, the leader first."""
-    return rows[rows["standing"] != ""].sort_values("difference", na_position="first", kind="stable")
+    left = [row for row in rows if row["standing"] != ""]
+    return sorted(left, key=lambda row: -math.inf if math.isnan(row["difference"]) else row["difference"])
 
 
-def all_tested(rows: pd.DataFrame) -> bool:
+def all_tested(rows: Sequence[Row]) -> bool:
     """Return whether every initializer is among the best or significantly worse."""
-    return bool(((rows["standing"] != "") | rows["significant"]).all())
+    return all(row["standing"] != "" or row["significant"] for row in rows)
 
 
-def _costs(rows: pd.DataFrame, leader: Any, equivalent_within: float | None) -> list[str]:
+def _costs(rows: Sequence[Row], leader: Row, equivalent_within: float | None) -> list[str]:
     """Say what choosing the leader costs at most, and which initializers are equivalent to the best."""
     name, bound = leader["initializer"], leader["regret_bound"]
     alone = len(candidates(rows)) == 1
-    equivalent = list(rows.loc[rows["equivalent"], "initializer"])
+    equivalent = [row["initializer"] for row in rows if row["equivalent"]]
     within = f"equivalent within {in_points(equivalent_within or 0.0)}"
     clauses = []
     if not alone and bound <= MAX_HALF_WIDTH:
@@ -109,12 +123,13 @@ def _costs(rows: pd.DataFrame, leader: Any, equivalent_within: float | None) -> 
     return clauses + [f"{within}: {some(equivalent)}"] * (equivalent not in ([], [name]))
 
 
-def _significantly_worse(rows: pd.DataFrame, failed: pd.DataFrame) -> list[str]:
+def _significantly_worse(rows: Sequence[Row], failed: Sequence[Row]) -> list[str]:
     """Name those that are significantly worse, the nearest to the leader first; of `failed` every run failed."""
-    ahead = rows["difference"] <= 0  # worse than another one than the leader
-    clauses = [f"{named(row)} is significantly worse than {row['worse_than']}" for _, row in rows[ahead].iterrows()]
-    names = [named(row, f"{points_of(row)} lower") for _, row in rows[~ahead].iterrows()]
-    names += [named(row) for _, row in failed.iterrows()]
+    clauses = [  # worse than another one than the leader
+        f"{named(row)} is significantly worse than {row['worse_than']}" for row in rows if row["difference"] <= 0
+    ]
+    names = [named(row, f"{points_of(row)} lower") for row in rows if not row["difference"] <= 0]
+    names += [named(row) for row in failed]
     return clauses + [f"significantly worse: {some(names)}"] * bool(names)
 
 
@@ -124,19 +139,19 @@ def points_of(row: Any) -> str:
     return f"{text} {'point' if text == '1.0' else 'points'}"
 
 
-def _always_failed(rows: pd.DataFrame) -> list[str]:
+def _always_failed(rows: Sequence[Row]) -> list[str]:
     """Name the initializers of which every run failed, and how, where no test shows that they are worse."""
-    diverged = list(rows.loc[rows["diverged"] == rows["seeds"], "initializer"])
-    at_chance = list(rows.loc[rows["diverged"] == 0, "initializer"])
-    both = [name for name in rows["initializer"] if name not in (*diverged, *at_chance)]
+    diverged = [row["initializer"] for row in rows if row["diverged"] == row["seeds"]]
+    at_chance = [row["initializer"] for row in rows if row["diverged"] == 0]
+    both = [row["initializer"] for row in rows if row["initializer"] not in (*diverged, *at_chance)]
     outcomes = [(diverged, "diverged"), (at_chance, "stayed at chance"), (both, "diverged or stayed at chance")]
     return [f"every run of {listed(names)} {outcome}" for names, outcome in outcomes if names]
 
 
-def named(row: Any, more: str = "") -> str:
+def named(row: Row, more: str = "") -> str:
     """Return an initializer's name; in parentheses `more`, and how many of its runs failed."""
     failed = int(row["failed"])
-    note = uncapitalized(none_trained(row.to_frame().T)) if failed == row["seeds"] else failed_runs(row)
+    note = uncapitalized(none_trained([row])) if failed == row["seeds"] else failed_runs(row)
     notes = [more] * bool(more) + [note] * bool(failed)
     return str(row["initializer"]) + (f" ({'; '.join(notes)})" if notes else "")
 
@@ -151,11 +166,12 @@ def failed_runs(row: Any, of: str = "") -> str:
     return f"{int(row['failed'])} of {plural(int(row['seeds']), 'run')}{f' of {of}' * bool(of)} {outcome}"
 
 
-def none_trained(rows: pd.DataFrame) -> str:
+def none_trained(rows: Sequence[Row]) -> str:
     """Say how all runs of these rows failed."""
-    if (rows["diverged"] == rows["seeds"]).all():
+    if all(row["diverged"] == row["seeds"] for row in rows):
         return "Every run diverged"
-    return "Every run stayed at chance" if not rows["diverged"].any() else "Every run diverged or stayed at chance"
+    has_diverged = any(row["diverged"] for row in rows)
+    return "Every run diverged or stayed at chance" if has_diverged else "Every run stayed at chance"
 
 
 def some(names: Sequence[str]) -> str:

@@ -168,7 +168,7 @@ def _combinations(part: _Comparison) -> str:
     alike = (rows["standing"] != "") & ~leads & ~worse & ~failed
     rates = "With each initializer at its own best learning rate, " * (part.first is not part.evidence)
     if not part.first.verdicts["p"].notna().any():
-        cause = "one seed" if narrative.has_one_seed(rows) else "too few common seeds"
+        cause = "one seed" if narrative.has_one_seed(narrative.records(rows)) else "too few common seeds"
         leading = f"leads in {of_all(int(leads.sum()), total)} combinations" if total > 1 else "leads"
         verb = leading if leads.any() else "does not lead"
         return f"With {cause} no difference is tested, and any may be chance: {part.name} {verb}."

@@ -124,7 +124,8 @@ def plain_columns(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return a long table with the columns of a short one."""
     types: dict[str, Any] = {**dict.fromkeys(INTEGERS, "int64"), **dict.fromkeys(FLOATS, float)}
     types |= dict.fromkeys(BOOLEANS, bool)
-    return frame.astype({name: types.get(name, str) for name in map(str, frame)})
+    others = {name: types.get(name, str) for name in map(str, frame) if frame[name].dtype != types.get(name, "str")}
+    return frame.astype(others)
 
 
 def csv_bytes(frame: "pd.DataFrame") -> bytes:

@@ -32,7 +32,7 @@ from scipy.special import ndtri, stdtrit
 from initbench.errors import nearest, shown
 from initbench.stats._arguments import check_frame, check_scores, combination_of
 from initbench.stats._means import by_combination, runs_by_seed
-from initbench.stats._outcomes import CONFIDENCE, METRIC, outcomes
+from initbench.stats._outcomes import CONFIDENCE, METRIC, compared_runs
 from initbench.stats._stepdown import step_down
 from initbench.stats.chance import Chance
 
@@ -71,8 +71,8 @@ def scores(
     """
     check_frame(frame, metric)
     combination = combination_of(frame, combination)
-    rows = outcomes(frame, chance)
-    names = list(dict.fromkeys(rows["initializer"].astype(str)))
+    rows = compared_runs(frame, combination, metric, chance)
+    names = list(dict.fromkeys(map(str, rows["initializer"])))
     wide = []
     for group in by_combination(rows, combination):
         table = runs_by_seed(group, metric)

@@ -1,6 +1,7 @@
 """How many seeds the rule that adds seeds until all is decided would take, if the observed differences are true."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from initbench.stats._arguments import check_frame, combination_of
 from initbench.stats._means import by_combination
-from initbench.stats._outcomes import METRIC, outcomes
+from initbench.stats._outcomes import METRIC, compared_runs
 from initbench.stats._planning import upper_std
 from initbench.stats._resolution import resolution
 from initbench.stats._sequential import ERROR, critical_t, log_e_value
@@ -66,16 +67,13 @@ def seeds_to_decide(
     """
     check_frame(frame, metric)
     keys = combination_of(frame, combination)
-    rows = outcomes(frame, chance)
-    columns = [*keys, "initializer", "seed", "dataset", "failed", metric, f"scored_{metric}"]
-    rows = rows.assign(initializer=rows["initializer"].astype(str))
-    rows = rows[[name for name in dict.fromkeys(columns) if name in rows]]
+    rows = compared_runs(frame, keys, metric, chance)
     margin = -np.inf if equivalent_within is None else equivalent_within / 100
     records = []
     for runs in by_combination(rows, keys):
-        names = list(runs["initializer"].unique())
+        names = list(dict.fromkeys(runs["initializer"]))
         values = by_seed(runs, names, metric)
-        seeds = int(runs.groupby("initializer")["seed"].size().max()) if len(runs) else 0
+        seeds = max(Counter(runs["initializer"]).values(), default=0)
         is_over = len(names) == 1 or bool(runs["failed"].all())
         decided_at = float(seeds) if is_over else _decided_at(values, resolution(runs, metric, chance), margin, seeds)
         records.append((*runs[keys].iloc[0], seeds, decided_at))

@@ -89,24 +89,39 @@ def by_combination(table: pd.DataFrame, combination: Sequence[str]) -> list[pd.D
 
 def without_categories(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with plain values for categories, which long tables have, and each in an order of its own."""
-    categories = {name: table[name].cat.categories.dtype for name in table.select_dtypes("category")}
+    categories = {
+        name: kind.categories.dtype for name, kind in table.dtypes.items() if isinstance(kind, pd.CategoricalDtype)
+    }
+    if not categories:
+        return table
     return table.astype({name: kind if kind.kind in "fb" else str for name, kind in categories.items()})
 
 
 def _intervals(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
     check_metric(rows, metric)
-    grouped = rows.assign(_diverged=rows["status"] == DIVERGED).groupby(by, sort=False, dropna=False, observed=True)
-    table = grouped.agg(
-        seeds=("cell", "size"),
-        diverged=("_diverged", "sum"),
-        _n=(metric, "count"),
-        mean=(metric, "mean"),
-        std=(metric, "std"),
-    ).reset_index()
-    table = without_categories(table)
-    n = table.pop("_n").to_numpy()
-    half = half_width(table["std"].to_numpy(), n)
-    return table.assign(low=table["mean"] - half, high=table["mean"] + half)
+    groups, number = numbered(rows, by)
+    grouped = rows[metric].groupby(number)
+    mean, std = grouped.mean().to_numpy(), grouped.std().to_numpy()
+    half = half_width(std, grouped.count().to_numpy())
+    return groups.assign(
+        seeds=np.bincount(number, minlength=len(groups)),
+        diverged=np.bincount(number[(rows["status"] == DIVERGED).to_numpy()], minlength=len(groups)),
+        mean=mean,
+        std=std,
+        low=mean - half,
+        high=mean + half,
+    )
+
+
+def numbered(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the groups of rows with the same values in these columns, and for each row the number of its group.
+
+    The groups are in order of appearance, with these columns alone, as plain values. Groups are found once so: each
+    statistic that pandas computes by several columns finds them anew.
+    """
+    number = table.groupby(list(by), sort=False, dropna=False, observed=True).ngroup().to_numpy()
+    first = np.unique(number, return_index=True)[1]
+    return without_categories(table[list(by)].iloc[first].reset_index(drop=True)), number
 
 
 def half_width(std: np.ndarray, count: np.ndarray, confidence: float = CONFIDENCE) -> np.ndarray:
@@ -119,11 +134,17 @@ def runs_by_seed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a scored accuracy of a combination's runs: seeds in rows, initializers in columns, NaN where no run is."""
     if f"scored_{metric}" not in rows:
         raise ValueError(f"metric = {metric!r}; allowed: 'test_accuracy' or 'validation_accuracy'")
-    twice = rows[rows.duplicated(["initializer", "seed"])]
-    if len(twice):
-        run = twice.iloc[0]
+    seeds, of_seed = np.unique(rows["seed"].to_numpy(), return_inverse=True)
+    initializers = rows["initializer"].tolist()
+    names = sorted(set(initializers))
+    number = {name: i for i, name in enumerate(names)}
+    position = of_seed * len(names) + np.array([number[name] for name in initializers], np.intp)
+    if len(np.unique(position)) < len(position):
+        run = rows[rows.duplicated(["initializer", "seed"])].iloc[0]
         raise ValueError(
             f"combination: {run['initializer']} has several runs at seed {run['seed']}; allowed: one; "
             "add the other settings that vary, or remove rows that occur twice"
         )
-    return rows.pivot(index="seed", columns="initializer", values=f"scored_{metric}").astype(float)
+    values = np.full(len(seeds) * len(names), np.nan)
+    values[position] = rows[f"scored_{metric}"].to_numpy(float)
+    return pd.DataFrame(values.reshape(len(seeds), len(names)), index=seeds, columns=names)

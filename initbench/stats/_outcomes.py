@@ -1,6 +1,6 @@
 """The outcome of each run: which failed, and the score of a diverged one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from scipy.special import ndtri
 
 from initbench.errors import shown
 from initbench.spec.columns import DIVERGED
-from initbench.stats._arguments import check_frame
+from initbench.stats._arguments import REQUIRED, check_frame
 from initbench.stats.chance import MNIST, Chance
 
 CONFIDENCE = 0.95
@@ -32,12 +32,22 @@ def scored(frame: pd.DataFrame, metric: str = METRIC, chance: Mapping[str, Chanc
     check_frame(frame, metric, columns=("status", "dataset"))
     if not metric.endswith("accuracy"):
         return frame[metric]
+    accuracy = frame[metric].to_numpy(float)
+    diverged = (frame["status"] == DIVERGED).to_numpy() | ~np.isfinite(accuracy)
+    scores = np.where(diverged, _of_dataset(frame, _scores_of_diverged(metric, chance_levels(frame, chance))), accuracy)
+    return pd.Series(scores, frame.index, name=metric)
+
+
+def _scores_of_diverged(metric: str, levels: Mapping[str, Chance]) -> dict[str, float]:
+    """Return the majority-class accuracy of each data set, on the split of a metric."""
     on_test = metric.startswith("test")
-    levels = chance_levels(frame, chance)
-    values = {name: level.test if on_test else level.validation_score for name, level in levels.items()}
-    accuracy = frame[metric].astype(float)
-    diverged = (frame["status"].astype(str) == DIVERGED) | ~np.isfinite(accuracy)
-    return accuracy.where(~diverged, frame["dataset"].astype(str).map(values).astype(float))
+    return {name: level.test if on_test else level.validation_score for name, level in levels.items()}
+
+
+def _of_dataset(frame: pd.DataFrame, values: Mapping[str, float]) -> np.ndarray:
+    """Return for each row the value of its data set."""
+    codes, names = pd.factorize(frame["dataset"])
+    return np.array([values[str(name)] for name in names], float)[codes]
 
 
 def chance_levels(frame: pd.DataFrame, chance: Mapping[str, Chance] | None) -> dict[str, Chance]:
@@ -96,20 +106,34 @@ def outcomes(frame: pd.DataFrame, chance: Mapping[str, Chance] | None = None) ->
     """
     rows = final(frame)
     levels = chance_levels(rows, chance)
-    both = rows[["validation_accuracy", "test_accuracy"]].astype(float)
-    diverged = (rows["status"].astype(str) == DIVERGED) | ~np.isfinite(both.to_numpy()).all(axis=1)
-    datasets = rows["dataset"].astype(str)
-    limits = datasets.map({name: level.limit for name, level in levels.items()}).astype(float)
-    on_test = datasets.map({name: level.split == "test" for name, level in levels.items()}).astype(bool)
-    at_chance = ~diverged & (both["test_accuracy"].where(on_test, both["validation_accuracy"]) <= limits)
-    marked = rows.assign(status=rows["status"].astype(str).where(~diverged, DIVERGED))
+    accuracies = {metric: rows[metric].to_numpy(float) for metric in ("validation_accuracy", "test_accuracy")}
+    diverged = (rows["status"] == DIVERGED).to_numpy()
+    for values in accuracies.values():
+        diverged = diverged | ~np.isfinite(values)
+    limits = _of_dataset(rows, {name: level.limit for name, level in levels.items()})
+    on_test = _of_dataset(rows, {name: level.split == "test" for name, level in levels.items()}) > 0
+    decides = np.where(on_test, accuracies["test_accuracy"], accuracies["validation_accuracy"])
+    at_chance = ~diverged & (decides <= limits)
     return rows.assign(
         diverged=diverged,
         at_chance=at_chance,
         failed=diverged | at_chance,
-        scored_validation_accuracy=scored(marked, "validation_accuracy", chance),
-        scored_test_accuracy=scored(marked, "test_accuracy", chance),
+        **{
+            f"scored_{metric}": np.where(diverged, _of_dataset(rows, _scores_of_diverged(metric, levels)), values)
+            for metric, values in accuracies.items()
+        },
     )
+
+
+def compared_runs(
+    frame: pd.DataFrame, keys: Sequence[str], metric: str, chance: Mapping[str, Chance] | None
+) -> pd.DataFrame:
+    """Return `outcomes` with the columns alone that comparisons of initializers within these settings need.
+
+    A combination's rows are copied column by column, and a tidy table has dozens.
+    """
+    needed = dict.fromkeys([*keys, "initializer", *REQUIRED, metric])
+    return outcomes(frame[list(needed)], chance)
 
 
 def share_interval(failed: Any, runs: Any, confidence: float = CONFIDENCE) -> tuple[Any, Any, Any]:

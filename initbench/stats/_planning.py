@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
 import pandas as pd
 from scipy import special
 
@@ -56,7 +55,7 @@ def power(difference: float, std: float, pairs: int, comparisons: int = 1, confi
         return float(difference != 0)
     noncentrality = abs(difference) * math.sqrt(pairs) / std
     probability = 1 - special.nctdtr(pairs - 1, noncentrality, critical(pairs, comparisons, confidence))
-    return float(np.clip(np.nan_to_num(probability, nan=1.0), 0, 1))
+    return 1.0 if math.isnan(probability) else min(max(float(probability), 0.0), 1.0)
 
 
 def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POWER) -> float:
@@ -70,15 +69,19 @@ def detectable(std: float, pairs: int, comparisons: int = 1, wanted: float = POW
     """
     if pairs < 2 or math.isnan(std):
         return math.nan
-    if std == 0:
-        return 0.0
+    return std * _detectable_of_one(pairs, comparisons, wanted) if std else 0.0
+
+
+@cache  # it is the same for all comparisons of an experiment
+def _detectable_of_one(pairs: int, comparisons: int, wanted: float) -> float:
+    """Return `detectable` of a standard deviation of 1."""
     low, high = 0.0, 1.0
     while power(high, 1.0, pairs, comparisons) < wanted:
         low, high = high, 2 * high
     while high - low > PRECISION * high:
         middle = (low + high) / 2
         low, high = (low, middle) if power(middle, 1.0, pairs, comparisons) >= wanted else (middle, high)
-    return std * high
+    return high
 
 
 def seeds_needed(difference: float, std: float, comparisons: int = 1, wanted: float = POWER) -> float:

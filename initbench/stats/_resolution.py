@@ -41,9 +41,10 @@ def resolution(frame: pd.DataFrame, metric: str = METRIC, chance: Mapping[str, C
     on_test = metric.startswith("test")
     levels = chance_levels(frame, chance)
     steps = [0.0]
-    for name, group in frame.groupby(frame["dataset"].astype(str), sort=False):
-        images = levels[str(name)].test_size if on_test else levels[str(name)].validation_size
-        steps.append(1 / images if images else _spacing(group[metric].to_numpy(float)))
+    codes, names = pd.factorize(frame["dataset"])
+    for code, name in enumerate(map(str, names)):
+        images = levels[name].test_size if on_test else levels[name].validation_size
+        steps.append(1 / images if images else _spacing(frame[metric].to_numpy(float)[codes == code]))
     return max(steps) / math.sqrt(6)
 
 

@@ -12,8 +12,8 @@ from scipy.special import stdtr, stdtrit
 
 from initbench.stats._arguments import REQUIRED, check_frame, check_metric, check_table, combination_of, settings_of
 from initbench.stats._coverage import flags, gaps
-from initbench.stats._means import by_combination, half_width, runs_by_seed, without_categories
-from initbench.stats._outcomes import CONFIDENCE, METRIC, outcomes, share_interval
+from initbench.stats._means import by_combination, half_width, numbered, runs_by_seed
+from initbench.stats._outcomes import CONFIDENCE, METRIC, compared_runs, outcomes, share_interval
 from initbench.stats._resolution import resolution
 from initbench.stats._stepdown import DRAWS, eliminate, step_down
 from initbench.stats.chance import Chance
@@ -73,28 +73,27 @@ def results_of(
     check_table(rows, "rows", OUTCOMES, "the table that ib.stats.outcomes returns")
     check_metric(rows, metric)
     by = settings_of(rows, by)
-    score = f"scored_{metric}" if f"scored_{metric}" in rows else metric
-    trained = rows[metric].astype(float).where(~rows["failed"])
-    rows = rows.assign(_all=rows[score], _trained=trained, _failed=rows[score].where(rows["failed"]))
-    grouped = rows.groupby(by, sort=False, dropna=False, observed=True)
-    named = {"seeds": ("cell", "size"), "diverged": ("diverged", "sum"), "failed": ("failed", "sum")}
-    for name in ("all", "trained"):
-        named |= {f"{statistic}_{name}": (f"_{name}", statistic) for statistic in ("count", "mean", "std")}
-    ranges = {f"{name}_{end}": (f"_{name}", end) for name in ("all", "trained", "failed") for end in ("min", "max")}
-    table = grouped.agg(**named, skewness=("_all", "skew"), **ranges).reset_index()
+    groups, number = numbered(rows, by)
+    count = len(groups)
+    failed, diverged = rows["failed"].to_numpy(bool), rows["diverged"].to_numpy(bool)
+    score = rows[f"scored_{metric}" if f"scored_{metric}" in rows else metric].to_numpy(float)
+    trained = np.where(failed, np.nan, rows[metric].to_numpy(float))
+    values = pd.DataFrame({"all": score, "trained": trained, "failed": np.where(failed, score, np.nan)})
+    grouped = values.groupby(number)
+    counts, stds, lowest, highest = grouped.count(), grouped.std(), grouped.min(), grouped.max()
     step = resolution(rows, metric, chance) * math.sqrt(6)
-    within = gaps(np.asarray(trained, np.float64), grouped.ngroup().to_numpy(), len(table), step)
-    values = {name: table.pop(name) for name in ("skewness", *ranges)} | {"all_std": table["std_all"]}
-    shape = flags(table, values, within, _neighbours(table, by), step)
-    table = without_categories(table)
+    seeds, failures = (np.bincount(of, minlength=count) for of in (number, number[failed]))
+    table = groups.assign(seeds=seeds, diverged=np.bincount(number[diverged], minlength=count), failed=failures)
+    ends = {f"{name}_{end}": of[name] for end, of in (("min", lowest), ("max", highest)) for name in values}
+    ends |= {"skewness": grouped["all"].skew(), "all_std": stds["all"]}
+    shape = flags(table, ends, gaps(trained, number, count, step), _neighbours(table, by), step)
+    columns: dict[str, Any] = {}
     for name in ("all", "trained"):
-        n = table.pop(f"count_{name}").to_numpy()
-        half = half_width(table.pop(f"std_{name}").to_numpy(), n)
-        table[f"{name}_low"], table[f"{name}_high"] = table[f"mean_{name}"] - half, table[f"mean_{name}"] + half
-    table["share_failed"], table["failed_low"], table["failed_high"] = share_interval(table["failed"], table["seeds"])
-    ends = [f"{name}{end}" for name in ("all", "trained", "failed") for end in ("_low", "_high")]
-    order = ["mean_all", *ends[:2], "mean_trained", *ends[2:4], "share_failed", *ends[4:]]
-    return table[[*by, "seeds", "diverged", "failed", *order]].join(shape)
+        mean = grouped[name].mean().to_numpy()  # of a column on its own, as everywhere: the same last bit
+        half = half_width(stds[name].to_numpy(), counts[name].to_numpy())
+        columns |= {f"mean_{name}": mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+    columns |= dict(zip(("share_failed", "failed_low", "failed_high"), share_interval(failures, seeds), strict=True))
+    return table.assign(**columns, **shape)
 
 
 def _neighbours(table: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
@@ -107,7 +106,7 @@ def _neighbours(table: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
         return np.arange(len(table))
     if not settings:
         return np.zeros(len(table), int)
-    return table.groupby(settings, sort=False, dropna=False, observed=True).ngroup().to_numpy()
+    return numbered(table, settings)[1]
 
 
 def verdicts(
@@ -193,10 +192,13 @@ def verdicts(
     """
     check_frame(frame, metric)
     keys = combination_of(frame, combination)
-    rows = outcomes(frame, chance)
-    table = results_of(rows, [*keys, "initializer"], metric, chance)
+    rows = compared_runs(frame, keys, metric, chance)
+    by = [*keys, "initializer"]
+    table = results_of(rows, by, metric, chance)
+    selection = rows[f"scored_{SELECTION_METRIC}"].groupby(numbered(rows, by)[1]).mean().to_numpy()
+    may_lead = (table["failed"] < table["seeds"]).to_numpy()
     records: list[dict[str, Any]] = []
-    groups = by_combination(table, keys)
+    groups = by_combination(table[by], keys)
     for group, runs in zip(groups, by_combination(rows, keys), strict=True):
         names = sorted(group["initializer"])
         values = by_seed(runs, names, metric)
@@ -206,9 +208,8 @@ def verdicts(
         regret = _regret(plain, ~overall)
         if len(groups) > 1 and overall.any():
             overall &= _significant(values, floor, len(groups))
-        selection = runs.groupby("initializer", observed=True)[f"scored_{SELECTION_METRIC}"].mean()
-        candidates = group.loc[(group["failed"] < group["seeds"]).to_numpy(), "initializer"]
-        leader = names.index(selection[candidates].idxmax()) if len(candidates) else -1
+        best = max((i for i in group.index if may_lead[i]), key=lambda i: selection[i], default=None)  # the first
+        leader = -1 if best is None else names.index(group["initializer"][best])
         tested = np.isfinite(compared.p)
         tested[compared.worse_than[compared.worse_than >= 0]] = True  # the last one has no step of its own
         for i, name in zip(group.index, group["initializer"], strict=True):
@@ -222,7 +223,7 @@ def verdicts(
             records.append(
                 {
                     "index": i,
-                    SELECTION_METRIC: selection[name],
+                    SELECTION_METRIC: selection[i],
                     "leader": j == leader,
                     "pairs": int(plain["pairs"][leader, j]) if rival else 0,
                     "difference": difference,
@@ -331,13 +332,14 @@ def pair_table(
     check_frame(frame, metric)
     keys = combination_of(frame, combination)
     records = []
-    for rows in by_combination(outcomes(frame, chance), keys):
-        names = list(dict.fromkeys(rows["initializer"].astype(str)))
+    for rows in by_combination(compared_runs(frame, keys, metric, chance), keys):
+        names = list(dict.fromkeys(map(str, rows["initializer"])))
         order = sorted(names)
         matrices = compare(by_seed(rows, order, metric), resolution(rows, metric, chance))
+        settings = rows[keys].iloc[0]
         for name, other in itertools.permutations(names, 2):
             i, j = order.index(other), order.index(name)
-            records.append((*rows[keys].iloc[0], name, other, *(matrix[i, j] for matrix in matrices)))
+            records.append((*settings, name, other, *(matrix[i, j] for matrix in matrices)))
     columns = [*keys, "initializer", "other", "pairs", "difference", "difference_low", "difference_high", "p"]
     return pd.DataFrame(records, columns=columns)
 
