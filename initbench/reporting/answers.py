@@ -113,7 +113,7 @@ class _Combination:
 
     def __init__(self, evidence: Evidence, index: int, title: str, table: pd.DataFrame) -> None:
         self.evidence, self.index, self.title = evidence, index, title
-        self.rows = rows = narrative.records(table)
+        self.rows = rows = evidence.records[index]
         self.seeds = int(max(row["seeds"] for row in rows))
         self.within = evidence.grid.equivalent_within
         self.no_hidden_layer = _no_hidden_layer(evidence, rows[0])

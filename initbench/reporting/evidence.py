@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from initbench.registry import shorten_digests
 from initbench.reporting import names, numbers
 from initbench.reporting.cautions import chance_of
 from initbench.reporting.limits import MAX_PANEL_ROWS, MAX_PANELS, MIN_PANELS
+from initbench.reporting.narrative import Row, records
 from initbench.reporting.networks import Network
 from initbench.reporting.networks import of_grid as networks_of
 from initbench.reporting.own_functions import OwnFunction, of_grid
@@ -146,9 +148,15 @@ class Evidence:
     def combinations(self) -> list[tuple[str, pd.DataFrame]]:
         """The title of each combination, and its rows of `verdicts`."""
         return [
-            (names.title(self.combination, rows.iloc[0]), rows)
+            (names.title(self.combination, rows[self.combination].iloc[0]), rows)
             for rows in stats.by_combination(self.verdicts, self.combination)
         ]
+
+    @cached_property
+    def records(self) -> list[list[Row]]:
+        """The rows of each of `combinations`."""
+        rows = iter(records(self.verdicts))
+        return [list(islice(rows, len(table))) for _, table in self.combinations]
 
     @cached_property
     def decided_at(self) -> list[tuple[float, float]]:
@@ -268,7 +276,8 @@ class Evidence:
         table = self.signal[rows & self.signal["statistic"].isin(SHOWN_STATISTICS)].assign(epoch=0)
         table = stats.signal_profile(table, self.frame, self.combination)
         return {
-            names.title(self.combination, rows.iloc[0]): rows for rows in stats.by_combination(table, self.combination)
+            names.title(self.combination, rows[self.combination].iloc[0]): rows
+            for rows in stats.by_combination(table, self.combination)
         }
 
     @cached_property

@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 from collections.abc import Mapping
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ LABELS = {
 
 def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
     """The table's rows: what they show and what they are sorted by; for each metric its cells, as `_cells` has them."""
-    table = evidence.verdicts.head(limits.MAX_TABLE_ROWS)
+    table = list(islice(chain.from_iterable(evidence.records), limits.MAX_TABLE_ROWS))
     by_metric = {m: evidence.results_in(m).head(limits.MAX_TABLE_ROWS).to_dict("records") for m in LABELS}
     combination = np.repeat(np.arange(len(evidence.combinations)), [len(rows) for _, rows in evidence.combinations])
     return [
@@ -56,7 +57,7 @@ def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
                 "worse": row["worse_by"],
             },
         }
-        for i, row in enumerate(table.to_dict("records"))
+        for i, row in enumerate(table)
     ]
 
 
@@ -79,7 +80,7 @@ def _pairs(evidence: Evidence) -> list[list[Any]]:
         return []
     table = evidence.pairs
     position = {name: i for i, name in enumerate(evidence.initializers)}
-    number = {_key(rows.iloc[0], evidence): i for i, (_, rows) in enumerate(evidence.combinations)}
+    number = {_key(rows[0], evidence): i for i, rows in enumerate(evidence.records)}
     pairs: list[list[list[Any]]] = [[[None] * count for _ in position] for _ in number]
     for row in table.to_dict("records"):
         cell = [numbers.difference(row, "difference"), *_rounded([row["difference"]])]
@@ -101,13 +102,13 @@ def data(evidence: Evidence, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "initializers": evidence.initializers,
         "pairs": _pairs(evidence),
         "combinations": [
-            [names.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.combination]
-            for _, rows in evidence.combinations
+            [names.setting_text(setting, rows[0][setting]) for setting in evidence.combination]
+            for rows in evidence.records
         ],
         "first_settings": evidence.first.combination,
         "cards": [
-            [names.setting_text(setting, rows.iloc[0][setting]) for setting in evidence.first.combination]
-            for _, rows in evidence.first.combinations[: limits.MAX_ANSWERS]
+            [names.setting_text(setting, rows[0][setting]) for setting in evidence.first.combination]
+            for rows in evidence.first.records[: limits.MAX_ANSWERS]
         ],
         "rows": [
             {

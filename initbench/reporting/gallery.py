@@ -49,15 +49,29 @@ def gallery(evidence: Evidence, palette: Palette) -> Iterator[ReportFigure]:
         if rows["difference"].notna().any():
             figure = undrawn("differences", evidence.runs_of(rows), rows, palette, title)
             yield ReportFigure("differences", title, figure, i)
-    for i, (title, rows) in enumerate(evidence.shown):
-        runs = evidence.runs_of(rows, evidence.frame)
-        validated = stats.scored(runs, "validation_accuracy", evidence.chance)
-        loss = stats.curves(runs, ["initializer"], "train_loss")
-        accuracy = stats.curves(runs.assign(validation_accuracy=validated), ["initializer"], "validation_accuracy")
+    for i, ((title, _), (loss, accuracy)) in enumerate(zip(evidence.shown, _curves(evidence), strict=True)):
         yield ReportFigure("curves", title, undrawn("learning_curve", loss, accuracy, palette, title), i)
     yield from _speed(evidence)
     yield from _rates(evidence, palette)
     yield from _across(evidence, palette)
+
+
+def _curves(evidence: Evidence) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Yield the training loss and the validation accuracy of each combination that is shown, by initializer."""
+    shown, combination = [rows for _, rows in evidence.shown], evidence.combination
+    runs = evidence.frame
+    if len(shown) < len(evidence.combinations):
+        runs = pd.concat([evidence.runs_of(rows, runs) for rows in shown])
+    runs = runs.assign(validation_accuracy=stats.scored(runs, "validation_accuracy", evidence.chance))
+    loss, accuracy = (
+        stats.curves(runs, [*combination, "initializer"], metric) for metric in ("train_loss", "validation_accuracy")
+    )
+    for rows in shown:
+        of_loss, of_accuracy = (evidence.runs_of(rows, table) for table in (loss, accuracy))
+        yield (
+            of_loss.drop(columns=combination).reset_index(drop=True),
+            of_accuracy.drop(columns=combination).reset_index(drop=True),
+        )
 
 
 def named_gallery(evidence: Evidence, palette: Palette) -> Iterator[tuple[str, ReportFigure]]:
@@ -107,8 +121,11 @@ def _combinations(evidence: Evidence) -> tuple[list[tuple[str, pd.DataFrame]], l
 
 def _by_combination(combinations: list[tuple[str, pd.DataFrame]], column: str, initializers: list[str]) -> pd.DataFrame:
     """A column of the verdicts as a table, initializer × combination."""
-    table = {title: rows.set_index("initializer")[column] for title, rows in combinations}
-    return pd.DataFrame(table).reindex(initializers)
+    table = {}
+    for title, rows in combinations:
+        values = dict(zip(rows["initializer"], rows[column], strict=True))
+        table[title] = [values.get(name, np.nan) for name in initializers]
+    return pd.DataFrame(table, index=initializers)
 
 
 def overview(evidence: Evidence, palette: Palette) -> Undrawn:

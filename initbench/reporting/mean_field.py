@@ -29,7 +29,8 @@ def predictions(profile: pd.DataFrame, cells: Mapping[str, Cell], source: Source
     source
         The data set of the combination.
     """
-    measured = profile.set_index(["initializer", "layer", "statistic"])["value"]
+    columns = (profile[name].tolist() for name in ("initializer", "layer", "statistic", "value"))
+    measured = {tuple(key): value for *key, value in zip(*columns, strict=True)}
     rows = []
     for initializer, cell in cells.items():
         # A user's function is not executed here, and its name for people is not one that the theory knows.

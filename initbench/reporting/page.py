@@ -1,8 +1,11 @@
 """The report: tables, figures and sentences of an experiment, laid out in one offline HTML file."""
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -190,7 +193,7 @@ def _answer(evidence: Evidence, command: str, expected: int, seeds_seen: Sequenc
 
 def _picker(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the settings that a reader picks, each with its values and their texts."""
-    firsts = [rows.iloc[0] for _, rows in evidence.combinations]
+    firsts = [rows[0] for rows in evidence.records]
     picker = []
     for setting in evidence.combination:
         texts = {names.setting_text(setting, row[setting]): names.title([setting], row) for row in firsts}
@@ -226,7 +229,7 @@ def _signal(evidence: Evidence, command: str, earlier: bool) -> dict[str, Any]:
         return {"signal_command": "" if earlier else shlex.join(["initbench", "signal", *shlex.split(command)[2:]])}
     profiles = first.initial_profiles.values()
     findings = stats.signal_findings(evidence.signal, first.frame, combination)
-    shown = [rows.iloc[0] for _, rows in first.combinations]
+    shown = [rows[0] for rows in first.records]
     outcomes = [
         (predictors.table_title(evidence.predictors, outcome), predictors.table_rows(evidence.predictors, outcome))
         for outcome in predictors.OUTCOMES
@@ -458,22 +461,28 @@ def _rates(evidence: Evidence) -> list[tuple[str, list[str]]]:
 
 def _planning(evidence: Evidence) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     """Minimum detectable differences and seeds needed: of the nearest rival in each combination, and of all."""
-    nearest: list[tuple[Any, ...]] = []
-    every: list[tuple[Any, ...]] = []
-    for i, (title, rows) in enumerate(evidence.shown):
-        compared = rows[rows["difference_std"].notna()].sort_values("difference", kind="stable")
-        compared = compared.head(max(1, limits.MAX_PLANNED - len(every)))
-        for j, (_, row) in enumerate(stats.power_analysis(compared).iterrows()):
-            needed = [numbers.whole(row[f"needed_{target:g}"]) for target in stats.TARGETS]
-            cells = (
+    compared: list[tuple[int, str, narrative.Row]] = []
+    for i, ((title, _), rows) in enumerate(zip(evidence.shown, evidence.records, strict=False)):
+        rivals = sorted(
+            (row for row in rows if not math.isnan(row["difference_std"])), key=lambda row: row["difference"]
+        )
+        compared += [(i, title, row) for row in rivals[: max(1, limits.MAX_PLANNED - len(compared))]]
+    columns = ["initializer", "pairs", "difference_std", "comparisons"]
+    table = stats.power_analysis(pd.DataFrame([row for *_, row in compared], columns=columns))
+    every = [
+        (
+            i,
+            (
                 title,
                 str(row["initializer"]),
                 int(row["pairs"]),
                 numbers.signed(row["detectable"], 2),
-                *needed,
-            )
-            every.append((i, cells))
-            nearest += [(i, cells)] * (j == 0)
+                *(numbers.whole(row[f"needed_{target:g}"]) for target in stats.TARGETS),
+            ),
+        )
+        for (i, title, _), row in zip(compared, table.to_dict("records"), strict=True)
+    ]
+    nearest = [next(group) for _, group in groupby(every, key=itemgetter(0))]
     return nearest, every[: limits.MAX_PLANNED]
 
 

@@ -15,6 +15,9 @@ from initbench.spec.columns import DIVERGED
 from initbench.stats._arguments import check_frame, check_metric, check_table, settings_of
 from initbench.stats._outcomes import CONFIDENCE, METRIC, final
 
+# In a table of at most so many rows, groups are found by a dictionary.
+MAX_IN_PYTHON = 5_000
+
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """Return the mean and the ends of its interval, mean ± t(n − 1) · s / √n, over the values that are not NaN.
@@ -119,7 +122,12 @@ def numbered(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, np.n
     The groups are in order of appearance, with these columns alone, as plain values. Groups are found once so: each
     statistic that pandas computes by several columns finds them anew.
     """
-    number = table.groupby(list(by), sort=False, dropna=False, observed=True).ngroup().to_numpy()
+    if len(table) > MAX_IN_PYTHON:
+        number = table.groupby(list(by), sort=False, dropna=False, observed=True).ngroup().to_numpy()
+    else:  # a twentieth of the time for a hundred rows
+        columns = [(table[name].astype(object).where(table[name].notna(), None)).tolist() for name in by]
+        numbers: dict[tuple[object, ...], int] = {}
+        number = np.array([numbers.setdefault(row, len(numbers)) for row in zip(*columns, strict=True)], np.intp)
     first = np.unique(number, return_index=True)[1]
     return without_categories(table[list(by)].iloc[first].reset_index(drop=True)), number
 
