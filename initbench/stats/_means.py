@@ -15,7 +15,7 @@ from initbench.spec.columns import DIVERGED
 from initbench.stats._arguments import check_frame, check_metric, check_table, settings_of
 from initbench.stats._outcomes import CONFIDENCE, METRIC, final
 
-# In a table of at most so many rows, groups are found by a dictionary.
+# In a table of at most this many rows, groups are found by a dictionary.
 MAX_IN_PYTHON = 5_000
 
 
