@@ -125,7 +125,7 @@ def _by_combination(combinations: list[tuple[str, pd.DataFrame]], column: str, i
     for title, rows in combinations:
         values = dict(zip(rows["initializer"], rows[column], strict=True))
         table[title] = [values.get(name, np.nan) for name in initializers]
-    return pd.DataFrame(table, index=initializers)
+    return pd.DataFrame(table, index=pd.Index(initializers, name="initializer"))
 
 
 def overview(evidence: Evidence, palette: Palette) -> Undrawn:

@@ -122,10 +122,13 @@ def strings(codes: Any, values: Sequence[Any], plain: bool) -> Any:
 
 def plain_columns(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return a long table with the columns of a short one."""
+    import pandas as pd
+
     types: dict[str, Any] = {**dict.fromkeys(INTEGERS, "int64"), **dict.fromkeys(FLOATS, float)}
     types |= dict.fromkeys(BOOLEANS, bool)
     others = {name: types.get(name, str) for name in map(str, frame) if frame[name].dtype != types.get(name, "str")}
-    return frame.astype(others)
+    with pd.option_context("mode.string_storage", "auto"):  # that of a short table; a report has another one
+        return frame.astype(others)
 
 
 def csv_bytes(frame: "pd.DataFrame") -> bytes:

@@ -5,17 +5,20 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from frames import GRID, frame_of_grid
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import Picture
 
-from initbench.reporting import figures
+from initbench import stats
+from initbench.reporting import evidence, figures, gallery
 from initbench.reporting.figures.curves import view
 from initbench.reporting.figures.direct import apart, named
 from initbench.reporting.figures.style import SOFT, luminance
 from initbench.reporting.layout import laid_out, layout_of
 from initbench.reporting.limits import MAX_NAMED_BEST, MAX_NAMED_CURVES
 from initbench.reporting.palette import DARK, LIGHT
+from initbench.spec import grid
 
 
 def curves(ends, epochs=4, start=0.1, half=0.002):
@@ -33,6 +36,24 @@ def drawn(ends, losses=None, **layout):
     loss = curves(losses or {name: 3 * (1 - end) for name, end in ends.items()}, start=2.3)
     with laid_out(layout_of(**layout)) if layout else laid_out(layout_of("paper")):
         return figures.learning_curve(loss, curves(ends), palette, "t"), palette
+
+
+@pytest.mark.parametrize("panels", [1, 3, 4])
+def test_curves_of_the_shown_combinations_are_those_of_each_alone(monkeypatch, panels):
+    monkeypatch.setattr(evidence, "MIN_PANELS", panels)
+    monkeypatch.setattr(evidence, "MAX_PANELS", panels)
+    parsed = grid.parse(GRID)
+    frame = frame_of_grid(parsed, broken=lambda cell: cell.seed == 1 and cell.activation == "relu")
+    tables = evidence.Evidence.of(frame, parsed)
+    together = list(gallery._curves(tables))
+    assert len(together) == panels
+    for (_, rows), (loss, accuracy) in zip(tables.shown, together, strict=True):
+        first = rows.iloc[0]
+        runs = frame[(frame["activation"] == first["activation"]) & (frame["loss"] == first["loss"])]
+        scored = runs.assign(validation_accuracy=stats.scored(runs, "validation_accuracy", tables.chance))
+        for computed, metric in ((loss, "train_loss"), (accuracy, "validation_accuracy")):
+            alone = stats.curves(scored, ["initializer"], metric)
+            pd.testing.assert_frame_equal(computed, alone, check_dtype=False, rtol=1e-12)
 
 
 def name_texts(axes):
