@@ -147,8 +147,10 @@ def _run_tasks(
             continue
         del running[event.task]
         if isinstance(event, WorkerMessage) and event.reply["event"] == "done":
-            _fill_slots(pool, work, running, action, options)
-            yield job.index, _to_event(job.stack, event, action)
+            try:  # so that the slot does not wait while the result is stored
+                _fill_slots(pool, work, running, action, options)
+            finally:  # an interruption meanwhile does not lose it
+                yield job.index, _to_event(job.stack, event, action)
             continue
         yield job.index, Lost(job.stack)
         failure = _failure(event)
