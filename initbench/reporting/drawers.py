@@ -149,7 +149,8 @@ def started(*, in_background: bool = False) -> Iterator[Drawer]:
 
     With one core, or where matplotlib is imported already, as in a notebook, figures are drawn in this process.
 
-    Those in the background have a low priority, so that they take no time from processes that train.
+    Those in the background have a low priority, so that they take little time from processes that train. (Linux with
+    autogroups compares priorities within a session alone, and these have one of their own.)
     """
     count = threads.available_cores()
     if count == 1 or is_imported():
