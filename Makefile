@@ -30,7 +30,7 @@ help:
 	@echo "make bench-quick  run these benchmarks once, to check that they work"
 	@echo "make bench-all    asv: all benchmarks on this commit; results in results/asv, pages in results/asv-html"
 	@echo "make bench-local  time the hot paths, and compare with the previous time"
-	@echo "make performance  compare initbench with PyTorch and JAX (twenty minutes on an idle machine)"
+	@echo "make performance  compare initbench with PyTorch and JAX (up to an hour on an idle machine)"
 	@echo "make gpu          check the GPU path: its tests, its results beside the CPU's, its speed (at most eight minutes)"
 	@echo "make gpu-wheels   fetch the requirements of make gpu, without torch, for machines without a network"
 	@echo "make scaling      simulate training on a Dask cluster of 1,000 workers (five minutes)"
