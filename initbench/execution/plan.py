@@ -232,17 +232,10 @@ def _balanced(stacks: list[Stack], workers: int) -> list[Stack]:
     """
     total = sum(stack.cost for stack in stacks)
     while stacks and workers > 1:
-        free = [(0.0, worker) for worker in range(workers)]
-        longest: dict[int, Stack] = {}  # by worker
-        for stack in stacks:
-            end, worker = heapq.heappop(free)
-            longest.setdefault(worker, stack)
-            heapq.heappush(free, (end + stack.cost, worker))
-        end, worker = max(free)
-        halved = longest[worker]
-        if end <= (1 + IDLE) * total / workers or len(halved.cells) < 2 * MIN_WIDTH:
+        end, i = _last_worker([stack.cost for stack in stacks], [0.0] * workers)
+        if end <= (1 + IDLE) * total / workers or i is None or len(stacks[i].cells) < 2 * MIN_WIDTH:
             break
-        stacks = _longest_first([stack for stack in stacks if stack is not halved] + split(halved, 2))
+        stacks = _longest_first(stacks[:i] + stacks[i + 1 :] + split(stacks[i], 2))
     return stacks
 
 
@@ -256,25 +249,16 @@ def end_together(stacks: list[Stack], busy: Sequence[float], seconds: Callable[[
     timed = sorted(((seconds(stack), stack) for stack in stacks), key=lambda pair: -pair[0])
     best, best_end, futile = stacks, float("inf"), 0
     while timed and futile <= min(len(busy), MAX_FUTILE):
-        free = [(at, worker) for worker, at in enumerate(busy)]
-        heapq.heapify(free)
-        longest: dict[int, tuple[float, Stack]] = {}  # by worker
-        for pair in timed:
-            end, worker = free[0]
-            longest.setdefault(worker, pair)
-            heapq.heapreplace(free, (end + pair[0], worker))
-        end, worker = max(free)
+        times = [time for time, _ in timed]
+        end, i = _last_worker(times, busy)
         if end < (1 - SAVED) * best_end:
             best, best_end, futile = [stack for _, stack in timed], end, 0
         futile += 1
-        total = sum(busy) + sum(pair[0] for pair in timed)
-        if end <= (1 + SAVED) * total / len(busy) or worker not in longest:
+        total = sum(busy) + sum(times)
+        if end <= (1 + SAVED) * total / len(busy) or i is None or len(timed[i][1].cells) < 2 * MIN_HALF:
             break
-        whole = longest[worker]
-        if len(whole[1].cells) < 2 * MIN_HALF:
-            break
-        halves = [(seconds(half), half) for half in split(whole[1], 2)]
-        timed = sorted([*(pair for pair in timed if pair is not whole), *halves], key=lambda pair: -pair[0])
+        halves = [(seconds(half), half) for half in split(timed[i][1], 2)]
+        timed = sorted([*timed[:i], *timed[i + 1 :], *halves], key=lambda pair: -pair[0])
     return best
 
 
@@ -312,10 +296,23 @@ def _with_parts_first(first: list[Stack], widths: list[int], others: list[Stack]
 
 def _run_seconds(stacks: list[Stack], workers: int, seconds: Callable[[Stack], float]) -> float:
     """Return how long the training of the stacks takes, if each goes to the worker that is free first."""
-    free = [0.0] * workers
-    for stack in stacks:
-        heapq.heapreplace(free, free[0] + seconds(stack))
-    return max(free)
+    return _last_worker(map(seconds, stacks), [0.0] * workers)[0]
+
+
+def _last_worker(times: Iterable[float], busy: Sequence[float]) -> tuple[float, int | None]:
+    """Return when the worker that ends last does so, and the position of the first stack that it takes, if any.
+
+    Stacks take these times, and each goes to the worker that is free first; `busy` are the times until they are free.
+    """
+    free = [(at, worker) for worker, at in enumerate(busy)]
+    heapq.heapify(free)
+    first: dict[int, int] = {}  # by worker
+    for i, time in enumerate(times):
+        at, worker = free[0]
+        first.setdefault(worker, i)
+        heapq.heapreplace(free, (at + time, worker))
+    end, worker = max(free)
+    return end, first.get(worker)
 
 
 def _longest_first(stacks: list[Stack]) -> list[Stack]:

@@ -78,11 +78,23 @@ def planned_stacks(
     """
     initialization = calibration.initialization(cells, sources, pool, measuring)
     speeds = calibration.speeds(cells, sources, pool, measuring, on_event)
+    stacks, seconds = in_order(cells, sources, pool, speeds, initialization, width)
+    return stacks, [seconds(stack) for stack in stacks] if speeds else None
+
+
+def in_order(
+    cells: Sequence[Cell],
+    sources: Mapping[str, Source],
+    pool: WorkerPool,
+    speeds: Mapping[Kind, Speeds],
+    initialization: Callable[[Cell], float],
+    width: int | None,
+) -> tuple[list[Stack], Callable[[Stack], tuple[float, float]]]:
+    """Return the stacks of these cells, and a function of the seconds of each: see `calibration.stack_seconds`."""
     stacks = in_widths(cells, sources, pool, speeds, width)
     seconds = calibration.stack_seconds(stacks, speeds, initialization)
     stacks = end_together(stacks, [0.0] * max(1, pool.slot_count), lambda stack: sum(seconds(stack)))
-    stacks = begin_small(stacks, pool.slot_count, lambda stack: sum(seconds(stack)))
-    return stacks, [seconds(stack) for stack in stacks] if speeds else None
+    return begin_small(stacks, pool.slot_count, lambda stack: sum(seconds(stack))), seconds
 
 
 def in_widths(

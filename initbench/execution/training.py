@@ -9,7 +9,7 @@ from initbench.execution.calibration import WORTH_TRYING
 from initbench.execution.events import Event, Finished, Lost, Planned, Progress, Speed
 from initbench.execution.plan import FIRST_SECONDS, Kind, Stack, end_together
 from initbench.execution.pool import WorkerPool
-from initbench.execution.start import in_widths, planned_stacks
+from initbench.execution.start import in_order, in_widths
 from initbench.spec.cell import Cell
 
 
@@ -32,7 +32,8 @@ def planned_training(
     is_long = len(cells) * Stack((cells[0],), sources[cells[0].dataset]).cost > WORTH_TRYING
     tried = calibration.trials(cells, sources, pool, speeds) if is_long and not width else []
     tried_cells = {cell for stack in tried for cell in stack.cells}
-    waiting = planned_stacks([cell for cell in cells if cell not in tried_cells], sources, pool, width)[0]
+    others = [cell for cell in cells if cell not in tried_cells]
+    waiting, _ = in_order(others, sources, pool, speeds, initialization, width)
     times = calibration.stack_seconds([*tried, *waiting], speeds, initialization)
     # After the small stacks of a long training, so that their results are soon stored.
     at = pool.slot_count if any(_seconds(times, stack) > FIRST_SECONDS for stack in tried[:1]) else 0

@@ -18,7 +18,6 @@ MAX_Z = 10.0
 _legendre = cache(np.polynomial.legendre.leggauss)  # computed when it is used: 200 nodes take 50 ms
 
 
-@cache
 def nodes(kink: float = 0.0) -> tuple[Array, Array]:
     """Return the nodes and the weights of a quadrature: E[f(z)] of a unit normal z is weights @ f(nodes).
 
@@ -28,15 +27,21 @@ def nodes(kink: float = 0.0) -> tuple[Array, Array]:
     left, right = (kink + MAX_Z) / 2, (MAX_Z - kink) / 2
     roots, weights = _legendre(200)
     z = np.concatenate([left * roots + left - MAX_Z, right * roots + MAX_Z - right])
-    density = np.concatenate([left * weights, right * weights]) * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    for array in (z, density):
+    return z, np.concatenate([left * weights, right * weights]) * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+@cache
+def _around_0() -> tuple[Array, Array]:
+    """Return `nodes` with the kink at 0, where that of most activations is that are not smooth."""
+    arrays = nodes()
+    for array in arrays:
         array.flags.writeable = False  # all calls share it
-    return z, density
+    return arrays
 
 
 def unit_normal() -> Array:
-    """Return the nodes of `mean`; most activations that are not smooth have their kink at 0."""
-    return nodes()[0]
+    """Return the nodes of `mean`."""
+    return _around_0()[0]
 
 
 STEP = 1e-5  # of the central difference; no node is nearer to the kink
@@ -54,7 +59,7 @@ PYTORCH_GAINS: dict[str, Callable[..., float]] = {
 
 def mean(values: Array) -> float:
     """Return E[f(z)] of a unit normal z, from the values of f at `unit_normal()`."""
-    return float(nodes()[1] @ values)
+    return float(_around_0()[1] @ values)
 
 
 def applied(activation: str, x: Array) -> Array:

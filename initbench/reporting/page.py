@@ -49,6 +49,7 @@ ENVIRONMENT_LABELS = {
 ENVIRONMENT_VALUES = {("bits", "exact"): "bit for bit", ("bits", "to rounding"): "up to rounding errors"}
 
 
+@pd.option_context("mode.string_storage", "python")  # see `Evidence.of`
 def render(
     frame: pd.DataFrame,
     grid: Grid,
@@ -86,25 +87,7 @@ def render(
     drawer
         What draws the figures, by default this process.
     """
-    with pd.option_context("mode.string_storage", "python"):  # see `Evidence.of`
-        page = _page(
-            frame, grid, list(environments), command, timings, evidence, seeds_seen, rounds, plugins or {}, drawer
-        )
-    return page
-
-
-def _page(
-    frame: pd.DataFrame,
-    grid: Grid,
-    environments: list[Mapping[str, str]],
-    command: str,
-    timings: Sequence[Mapping[str, Any]],
-    evidence: Evidence | None,
-    seeds_seen: Sequence[int],
-    rounds: Rounds | None,
-    plugins: Mapping[str, StoredPlugin],
-    drawer: Drawer | None,
-) -> str:
+    environments = list(environments)
     values: dict[str, Any] = {
         "name": grid.name,
         "title": "Which weight initializer?",
@@ -115,8 +98,8 @@ def _page(
         "environments": [list(pairs) for pairs in dict.fromkeys(map(_labelled, environments))],
         "mixed": narrative.mixed(environments),
         "datasets": [(shown, full) for full, shown in names.datasets(grid.sources).items() if "@" in full],
-        "plugins": own_functions.described(grid, plugins),
-        "plugin_files": own_functions.files(grid, plugins),
+        "plugins": own_functions.described(grid, plugins or {}),
+        "plugin_files": own_functions.files(grid, plugins or {}),
         "empty": frame.empty,
     }
     if not frame.empty:

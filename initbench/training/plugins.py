@@ -31,9 +31,10 @@ def prepare(bundles: Iterable[Mapping[str, Any]], cells: Sequence[Cell], source:
     PluginError with the plugin's file, line and message if it cannot be executed, and if a function of a cell, or that
     which loads the data, is in none.
     """
-    for value in bundles:
+    new = [Bundle.from_json(value) for value in bundles]
+    if new:
         deferred.load_all()
-        bundle = Bundle.from_json(value)
+    for bundle in new:
         _executed[bundle.digest] = bundle
         try:
             with warnings.catch_warnings():

@@ -7,6 +7,7 @@ import made_up
 import pytest
 from simulated import Simulated
 
+from benchmarks.waiting import RUN
 from initbench.api.progress import Forecast
 from initbench.execution import calibration, plan
 from initbench.execution.calibration import Speeds
@@ -15,18 +16,6 @@ from initbench.execution.plan import Stack, kind_of
 from initbench.execution.scheduling import run_stacks
 from initbench.execution.training import planned_training
 from initbench.spec import grid
-
-RUN = """
-[model]
-hidden = [128]
-[training]
-epochs = 5
-[grid]
-initializer = ["he_normal", "glorot_uniform", "orthogonal", "zeros"]
-activation = ["tanh", "relu"]
-loss = ["mse", "cross_entropy", "hinge"]
-seed = {seeds}
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +31,13 @@ def wide_is_fast(width):
     return 2e-3 + 0.4e-3 * width
 
 
+def parse(seeds=3, overrides=None):
+    return grid.parse(RUN, overrides={"seed": seeds, **(overrides or {})})
+
+
 def run(pool, seeds=3, width=None, overrides=None):
     """The cells and the events of a training."""
-    parsed = grid.parse(RUN.format(seeds=seeds), overrides=overrides)
+    parsed = parse(seeds, overrides)
     cells = list(parsed.cells())
     return cells, list(planned_training(cells, parsed.sources, pool, width, partial(run_stacks, pool)))
 
@@ -81,7 +74,7 @@ def test_a_first_run_takes_hardly_longer_than_a_second_one_which_tries_nothing()
 
 
 def test_cached_speeds_of_a_few_widths_are_completed():
-    cells = list(grid.parse(RUN.format(seeds=3)).cells())
+    cells = list(parse().cells())
     pool = Simulated(2, wide_is_fast)
     calibration.remember(kind_of(cells[0]), pool, [Speed(12, wide_is_fast(12), 0.0, 0.0)])
     run(pool)
@@ -104,7 +97,7 @@ def test_each_plan_holds_all_cells_and_its_times_come_with_the_speeds():
 
 def test_the_time_left_is_shown_when_the_speeds_are_known():
     pool = Simulated(2, narrow_is_fast)
-    parsed = grid.parse(RUN.format(seeds=3))
+    parsed = parse()
     cells = list(parsed.cells())
     forecast, shown = Forecast(len(cells), 0.0), []
     for event in planned_training(cells, parsed.sources, pool, None, partial(run_stacks, pool)):
@@ -162,7 +155,7 @@ def last_end(stacks, busy, seconds):
     ],
 )
 def test_the_last_stacks_are_halved_where_the_last_worker_then_ends_earlier(sizes, busy, before, after):
-    parsed = grid.parse(RUN.format(seeds=3))
+    parsed = parse()
     cells = list(parsed.cells())
     stacks = [Stack(tuple(cells[:size]), parsed.sources["mnist"]) for size in sizes]
     halved = plan.end_together(stacks, busy, lambda stack: float(len(stack.cells)))
@@ -176,7 +169,7 @@ def test_the_last_stacks_are_halved_where_the_last_worker_then_ends_earlier(size
 def test_workers_end_together_though_one_began_later():
     late = 6.0
     pools = [Simulated(2, narrow_is_fast, late) for _ in range(2)]
-    cells = list(grid.parse(RUN.format(seeds=3)).cells())
+    cells = list(parse().cells())
     calibration.remember(
         kind_of(cells[0]), pools[0], [Speed(width, narrow_is_fast(width), 0.0, 0.0) for width in (3, 6, 12)]
     )
