@@ -16,9 +16,26 @@ class _Deferred(ModuleType):
         return getattr(load(self.__name__), name)
 
 
-def defer(name: str, **attributes: Any) -> None:
-    """Put a module in the place of one that is not imported yet, with these attributes alone."""
+class _Before:
+    """An import hook that imports a deferred module for real before another module, which needs it in this order."""
+
+    def __init__(self, importer: str, name: str) -> None:
+        self.importer, self.name = importer, name
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == self.importer:
+            with contextlib.suppress(ModuleNotFoundError):  # another version of the library has none
+                load(self.name)
+
+
+def defer(name: str, importer: str | None = None, **attributes: Any) -> None:
+    """Put a module in the place of one that is not imported yet, with these attributes alone.
+
+    The module is imported for real before `importer`, a module that cannot be imported without it.
+    """
     if name not in sys.modules:
+        if importer is not None:
+            sys.meta_path.insert(0, _Before(importer, name))
         sys.modules[name] = _Deferred(name)
         vars(sys.modules[name]).update(attributes)
         package, _, last = name.rpartition(".")

@@ -29,8 +29,8 @@ from initbench.data.datasets import Source
 from initbench.system import deferred
 
 # A third of PyTorch's import: the shapes that its operations return, for its compiler and for tensors without numbers.
-# Plugins, whose code may use them, have them: see `plugins.prepare`.
-UNUSED = "torch._meta_registrations"
+# Its compiler is imported with its optimizers too. Plugins, whose code may use both, have them: see `plugins.prepare`.
+UNUSED, COMPILER = "torch._meta_registrations", "torch._dynamo"
 
 # The arrays of the first task's data set, when they are loaded.
 Ahead = dict[Source, "Future[Arrays]"]
@@ -46,7 +46,7 @@ def main() -> None:
     ahead: Ahead = {}
     threading.Thread(target=_receive, args=(requests, received, ahead), daemon=True).start()
     if device == "cpu":
-        deferred.defer(UNUSED)
+        deferred.defer(UNUSED, importer=COMPILER)
     gc.disable()  # the modules of PyTorch stay: looking for garbage among them takes a tenth of their import
     from initbench.training import tasks
     from initbench.training.process import prepare_process

@@ -7,13 +7,14 @@ import pytest
 
 from initbench.system import deferred
 
-# A worker's steps until its first task, then the import that a plugin's code comes after. An operation on a tensor
-# without numbers is one of those that need what is deferred.
+# A worker's steps until its first task, then one that needs what is deferred: the import that a plugin's code comes
+# after, or an optimizer of PyTorch, with which its compiler is imported. An operation on a tensor without numbers is
+# one of those that need it.
 WORKER = """
 import sys
 from initbench.system import deferred
 from initbench.training import worker
-deferred.defer(worker.UNUSED)
+deferred.defer(worker.UNUSED, importer=worker.COMPILER)
 from initbench.training import plugins, tasks
 import torch
 from initbench.data import datasets
@@ -28,8 +29,14 @@ try:
     shape()
 except NotImplementedError:
     print("deferred")
-code = Bundle("own.py", "own.py", {"own.py": b"import initbench as ib\\n@ib.activation\\ndef own(x): return x\\n"})
-plugins.prepare([code.to_json()], [], datasets.find("mnist"))
+if sys.argv[1] == "plugin":
+    own = b"import initbench as ib\\n@ib.activation\\ndef own(x): return x\\n"
+    plugins.prepare([Bundle("own.py", "own.py", {"own.py": own}).to_json()], [], datasets.find("mnist"))
+else:
+    optimizer = torch.optim.SGD([x], 0.5)
+    before, gradient = x.detach().clone(), x.grad
+    optimizer.step()
+    assert torch.equal(x, before - 0.5 * gradient)
 print(shape(), torch._meta_registrations is sys.modules[worker.UNUSED], hasattr(torch._meta_registrations, "meta_bmm"))
 """
 
@@ -66,6 +73,21 @@ def test_a_module_that_there_is_not_changes_nothing():
         sys.modules.pop("no_such_module", None)
 
 
+def test_a_deferred_module_is_imported_before_its_importer(module, tmp_path):
+    (tmp_path / "importing.py").write_text(
+        "import deferrable\nfound = vars(deferrable).get('value')\n", encoding="utf-8"
+    )
+    hooks = list(sys.meta_path)
+    deferred.defer(module, importer="importing")
+    try:
+        import importing
+
+        assert importing.found == 3
+    finally:
+        sys.meta_path[:] = hooks
+        sys.modules.pop("importing", None)
+
+
 def test_an_imported_module_stays(module):
     import deferrable
 
@@ -75,6 +97,7 @@ def test_an_imported_module_stays(module):
     assert deferred.load(module) is deferrable
 
 
-def test_a_worker_imports_the_whole_of_pytorch_before_a_plugin():
-    done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("user", ["plugin", "optimizer"])
+def test_a_worker_imports_the_whole_of_pytorch_before_what_needs_it(user):
+    done = subprocess.run([sys.executable, "-c", WORKER, user], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["deferred", "(2, 4) True True"], done.stderr
