@@ -462,7 +462,9 @@ def test_a_data_set_goes_to_a_worker_once(request, grid_file, tmp_path, trains):
     for name in ("one", "two"):
         assert cluster.log(name).count("received tiny@") == 1
     settings["results"] = tmp_path / "here"
-    expected = ib.run(grid_file, workers=2, **settings).frame if trains else made_up_here(grid_file, **settings)
+    expected = (
+        ib.run(grid_file, workers=2, width=2, **settings).frame if trains else made_up_here(grid_file, **settings)
+    )
     pd.testing.assert_frame_equal(frame, expected, check_exact=True)
     assert again["seed"].nunique() == 8
 

@@ -21,6 +21,11 @@ from initbench.spec import grid
 from initbench.spec.columns import METRICS
 
 LATEX = shutil.which("pdflatex")
+PACKAGES = ["booktabs", "graphicx", "longtable"]
+NO_LATEX = not LATEX or any(
+    subprocess.run(["kpsewhich", f"{name}.sty"], capture_output=True, check=False).returncode for name in PACKAGES
+)
+without_latex = pytest.mark.skipif(NO_LATEX, reason="pdflatex or one of its packages is not installed")
 
 # All commands that a table may have; of one character, the escapes.
 COMMANDS = """
@@ -244,7 +249,7 @@ def test_any_caption_leaves_a_table_as_it_is(evidence, text):
 
 def compiled(texts, folder, options=""):
     """The tables, a page each, through pdflatex."""
-    packages = r"\usepackage{booktabs,graphicx,longtable}"
+    packages = rf"\usepackage{{{','.join(PACKAGES)}}}"
     document = "\n\\clearpage\n".join(texts)
     (folder / "paper.tex").write_text(
         rf"\documentclass[{options}]{{article}}{packages}\begin{{document}}{document}\end{{document}}", encoding="utf-8"
@@ -253,7 +258,7 @@ def compiled(texts, folder, options=""):
     return subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=120)
 
 
-@pytest.mark.skipif(not LATEX, reason="pdflatex is not installed")
+@without_latex
 @pytest.mark.parametrize("options", ["", "twocolumn"])
 def test_no_complete_table_is_wider_than_the_text(evidence, tmp_path, options):
     single, rates = evidence_of(activation="relu", loss="mse"), evidence_of(learning_rate=[0.1, 0.2, 0.3, 0.4])
@@ -264,7 +269,7 @@ def test_no_complete_table_is_wider_than_the_text(evidence, tmp_path, options):
     assert b"Overfull \\hbox" not in result.stdout
 
 
-@pytest.mark.skipif(not LATEX, reason="pdflatex is not installed")
+@without_latex
 def test_latex_compiles_every_table(evidence, poisoned, tmp_path):
     texts = [tables.latex(evidence)]
     for i, of in enumerate((evidence, poisoned, evidence_of(activation="relu", loss="mse"))):
