@@ -10,7 +10,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 PEERS := $(VENV)/.peers
 
-# `make bench` measures the samplers on one thread; docs/performance.md explains the comparison.
+# `make bench` measures the samplers on one thread; docs/explanation/performance.md explains the comparison.
 BASE = $(shell base=$$(git merge-base main HEAD 2>/dev/null || git merge-base origin/main HEAD 2>/dev/null); \
 	[ "$$base" != "$$(git rev-parse HEAD)" ] && echo $$base || echo HEAD~1)
 QUICK = ^samplers\.Distributions\.time_.*, 1\)$$
@@ -24,7 +24,7 @@ help:
 	@echo "make test         install, run all tests but the slow ones (five minutes on two cores)"
 	@echo "make test-all     all tests: also sweeps, simulations, clusters (a quarter of an hour more)"
 	@echo "make soak         100 kills of an experiment, 100,000 mutated grids, IDX files and parts (two hours)"
-	@echo "make lint         ruff, mypy, and the terminology check (docs/glossary.md)"
+	@echo "make lint         ruff, mypy, and the terminology check (docs/explanation/glossary.md)"
 	@echo "make types        mypy only"
 	@echo "make bench        asv: compare this commit's samplers with those of main, or of BASE=COMMIT"
 	@echo "make bench-quick  run these benchmarks once, to check that they work"

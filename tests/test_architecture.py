@@ -1,4 +1,4 @@
-"""The packages import exactly what the table in docs/architecture.md allows, and torch only where it is needed."""
+"""Packages import what the table in docs/explanation/architecture.md allows, and torch only where it is needed."""
 
 import ast
 import re
@@ -20,8 +20,8 @@ LAZY_NAMES = {name: f"{module}.{name}" for name, module in initbench._NAMES.item
 
 
 def table():
-    """For each package, the names that it may import: the last column of the table in docs/architecture.md."""
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    """For each package, the names that it may import: the last column of the table in the page."""
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (.+?) \| .* \| (.+?) \|$", text.partition("| may import |")[2], re.MULTILINE)
     names = re.compile(r"`([\w.]+)/?`")
     return {package: set(names.findall(allowed)) for packages, allowed in rows for package in names.findall(packages)}
@@ -96,7 +96,7 @@ def test_the_table_has_no_cycle_between_packages():
 
 
 def test_the_list_of_modules_is_current():
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     assert text.partition(make_architecture_page.MARK)[2] == make_architecture_page.modules(), "run `make docs`"
 
 

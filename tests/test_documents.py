@@ -14,7 +14,7 @@ from initbench.cli import app
 from initbench.stats import _signal
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "results" / "README.md"]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "results" / "README.md"]
 CODE = [path for folder in ("initbench", "tests", "tools", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")]
 FILES = [*PAGES, *CODE, *ROOT.glob(".github/**/*.*"), *(ROOT / n for n in ("Makefile", "pyproject.toml", ".ci/run"))]
 
@@ -49,7 +49,7 @@ def test_a_path_in_the_repository_exists():
     assert not [pair for pair in mentions if not (ROOT / pair[1]).exists() and not (ROOT / f"{pair[1]}.py").exists()]
 
 
-@pytest.mark.parametrize("path", [*ROOT.glob("docs/*.md"), ROOT / "README.md"], ids=name_of)
+@pytest.mark.parametrize("path", [*ROOT.glob("docs/**/*.md"), ROOT / "README.md"], ids=name_of)
 def test_a_name_of_the_python_interface_exists(path):
     for name in re.findall(r"\bib\.((?:\w+\.)*\w+)", text_of(path)):
         assert operator.attrgetter(name)(ib), name
@@ -67,7 +67,11 @@ def test_the_table_of_commands_has_every_command_with_its_options():
 
 
 def test_the_limits_of_the_signal_are_those_that_findings_have():
-    rows = [row for row in text_of(ROOT / "docs" / "signal.md").splitlines() if row.startswith("| ") and "at " in row]
+    rows = [
+        row
+        for row in text_of(ROOT / "docs" / "explanation" / "signal.md").splitlines()
+        if row.startswith("| ") and "at " in row
+    ]
     limits = {
         "gradient_ratio": [f"1/{_signal.FACTOR:.0f} ", f"least {_signal.FACTOR:.0f} "],
         "pre_activation_second_moment": [f"1/{_signal.FACTOR:.0f},", f"least {_signal.FACTOR:.0f} "],

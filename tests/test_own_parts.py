@@ -1,4 +1,4 @@
-"""The page docs/own-parts.md: its plugins are described and tried, and its grids are trained."""
+"""The page docs/how-to/own-parts.md: its plugins are described and tried, and its grids are trained."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from initbench.api import battery
 from initbench.results import plugin_file
 from initbench.results.experiment import Experiment
 
-PAGE = Path(__file__).parents[1] / "docs" / "own-parts.md"
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "own-parts.md"
 
 
 @pytest.fixture(scope="module")

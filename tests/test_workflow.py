@@ -44,7 +44,12 @@ def test_a_workflow_runs_only_pinned_actions_and_no_strings_of_events(path):
 def test_only_torch_comes_from_another_index_than_pypi():
     for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")):
         assert "EXTRA_INDEX" not in path.read_text(encoding="utf-8").upper().replace("-", "_"), path
-    for path in (*WORKFLOWS, ROOT / "Makefile", ROOT / "docs" / "cluster" / "Dockerfile", ROOT / ".ci" / "run"):
+    for path in (
+        *WORKFLOWS,
+        ROOT / "Makefile",
+        ROOT / "docs" / "how-to" / "cluster" / "Dockerfile",
+        ROOT / ".ci" / "run",
+    ):
         for line in path.read_text(encoding="utf-8").splitlines():
             if "--index-url" in line and not line.startswith("#"):
                 assert "--no-deps" in line, (path, line)
@@ -53,7 +58,7 @@ def test_only_torch_comes_from_another_index_than_pypi():
 
 
 def test_the_base_image_is_pinned_by_its_digest():
-    text = (ROOT / "docs" / "cluster" / "Dockerfile").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how-to" / "cluster" / "Dockerfile").read_text(encoding="utf-8")
     images = re.findall(r"^FROM (.*)", text, re.MULTILINE)
     assert images
     assert all(re.search(r"@sha256:[0-9a-f]{64}\b", image) for image in images)

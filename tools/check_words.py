@@ -1,4 +1,4 @@
-"""Check that the repository keeps to the words of docs/glossary.md, as `make lint` does.
+"""Check that the repository keeps to the words of docs/explanation/glossary.md, as `make lint` does.
 
 Usage: python tools/check_words.py [FILE ...]; without files, every file that git tracks.
 """

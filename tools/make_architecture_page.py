@@ -1,10 +1,10 @@
-"""Write the list of modules in docs/architecture.md from their docstrings: `python -m tools.make_architecture_page`."""
+"""Write the list of modules in docs/explanation/architecture.md: `python -m tools.make_architecture_page`."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 MARK = "<!-- modules -->\n"
 
 

@@ -1,4 +1,4 @@
-"""Make docs/initializers.md, and its pictures, from the docstrings: `python -m tools.make_initializers_page`.
+"""Make docs/reference/initializers.md, and its pictures, from the docstrings: `python -m tools.make_initializers_page`.
 
 The picture of each scheme is a histogram of its weights for (784, 256) with the distribution that it states, beside
 the weights.
@@ -19,7 +19,7 @@ from initbench.reporting.figures import weights
 from initbench.training.parameters import first_layer_on_mnist
 from tools import libraries
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent / "docs" / "reference"
 SHAPE = (784, 256)
 
 INTRODUCTION = """# The initializers

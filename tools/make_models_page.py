@@ -1,4 +1,4 @@
-"""Make docs/models.md from the models' docstrings, blocks and layers: `python -m tools.make_models_page`."""
+"""Make docs/reference/models.md from the models' docstrings, blocks and layers: `python -m tools.make_models_page`."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from initbench.models import words
 from initbench.models.built_in import MODELS, PERCEPTRON, architecture_of, blocks_of
 from initbench.registry import documentation
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent / "docs" / "reference"
 SHAPE, CLASSES, HIDDEN = (28, 28, 1), 10, "128"
 
 INTRODUCTION = """# The models
 
 Generated from the docstrings by `make docs`. The setting `model` is the network: one of these, with its parameters, or
-a [`torch.nn.Module` of your own](own-parts.md). `initbench show lenet5` prints what stands here, with `--shape 32,32,3`
-for other images.
+a [`torch.nn.Module` of your own](../how-to/own-parts.md). `initbench show lenet5` prints what stands here, with
+`--shape 32,32,3` for other images.
 
 ```toml
 [grid]
@@ -36,9 +36,9 @@ dropout = 0.2                         # default: 0
 - **`normalization`** and **`dropout`** stand around each activation: normalization, activation, dropout. The residual
   perceptron has normalization at the start of each block and before the last activation, and dropout within its blocks.
   Own models have neither setting: they bring their own.
-- **How they train**: plain perceptrons train together, in [stacks](glossary.md#how-it-is-trained), all others one after
-  another by an ordinary PyTorch loop. [The method](method.md#reproducibility) has the conditions, and what makes a
-  run's result depend on its settings alone in both.
+- **How they train**: plain perceptrons train together, in [stacks](../explanation/glossary.md#how-it-is-trained), all
+  others one after another by an ordinary PyTorch loop. [The method](../explanation/method.md#reproducibility) has the
+  conditions, and what makes a run's result depend on its settings alone in both.
 
 Below are the blocks and layers for images of 28 × 28 × 1 and ten classes, such as MNIST. `4 × block` is a block four
 times, and `[x + (…)]` adds a branch to its input.

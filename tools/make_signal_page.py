@@ -1,10 +1,10 @@
-"""Make the definitions in docs/signal.md from `initbench.spec.signal`: `python -m tools.make_signal_page`."""
+"""Make the definitions in docs/explanation/signal.md: `python -m tools.make_signal_page`."""
 
 from pathlib import Path
 
 from initbench.spec import signal
 
-PAGE = Path(__file__).parent.parent / "docs" / "signal.md"
+PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "signal.md"
 MARK = "## Definitions\n"
 
 

@@ -1,4 +1,4 @@
-"""Simulate experiments whose truth is known, and fill in the figures of docs/method.md.
+"""Simulate experiments whose truth is known, and fill in the figures of docs/explanation/method.md.
 
     python -m tools.simulate_statistics [TABLE ...]
 
@@ -33,7 +33,7 @@ from initbench.stats._stepdown import step_down
 Floats = NDArray[np.float64]
 ROOT = Path(__file__).parent.parent
 STORED = ROOT / "tests" / "stored"
-RESULTS, PAGE = STORED / "statistics.csv", ROOT / "docs" / "method.md"
+RESULTS, PAGE = STORED / "statistics.csv", ROOT / "docs" / "explanation" / "method.md"
 PROCESSES = int(os.environ.get("SIMULATE_PROCESSES", os.cpu_count() or 1))
 
 # Draws of the resampling tests; `stats.verdicts` has ten times as many.

@@ -1,8 +1,8 @@
 """Throughput of the samplers at three shapes, on one thread and more, compared with other libraries.
 
 `Distributions` are those on which all schemes are based: continuous integration gates on their `time_` on one thread
-(see docs/performance.md). `Schemes` are all others. Neither needs torch; `Peers` and `Networks` are skipped where their
-requirements are not installed, and in versions of initbench that do not have them.
+(see docs/explanation/performance.md). `Schemes` are all others. Neither needs torch; `Peers` and `Networks` are
+skipped where their requirements are not installed, and in versions of initbench that do not have them.
 """
 
 import importlib.util

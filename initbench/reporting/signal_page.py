@@ -53,7 +53,7 @@ SHORT = {
 ABOUT = """\
 Before training; medians over seeds. Mean square: of pre-activations. Gradient: the first layer's norm ÷ the last's.
 Largest singular value: of the Jacobian of the last hidden layer, at one image.
-*: beyond a limit of docs/signal.md, "What to look for".
+*: beyond a limit of docs/explanation/signal.md, "What to look for".
 """
 
 

@@ -23,8 +23,8 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tu
     """Return the mean and the ends of its interval, mean ± t(n − 1) · s / √n, over the values that are not NaN.
 
     Assumes independent values of a roughly normal population. Checked on samples of real trainings
-    (`tests/stats/test_coverage.py`; table in docs/method.md): the 95% interval covers 94 to 96% of such means, 88% with
-    five exponential values, and as little as 22% where few runs are far from the others: see `results`.
+    (`tests/stats/test_coverage.py`; table in docs/explanation/method.md): the 95% interval covers 94 to 96% of such
+    means, 88% with five exponential values, and as little as 22% where few runs are far from the others: see `results`.
 
     Parameters
     ----------

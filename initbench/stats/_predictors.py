@@ -88,8 +88,8 @@ def signal_predictors(
     interval covers 92 to 100% (5 to 30 initializers, correlations of 0 to 0.85; quantiles of the bootstrap cover 21 to
     96%), and of failures, where a sixth of the runs fails, 84 to 97%.
     Of five or six initializers only correlations near 1 are significant: 0.9 in four combinations is found with 28, 50,
-    86 and 100% of five, six, eight and twelve initializers (docs/method.md). The row with the largest correlation was
-    selected for it: its interval does not include that.
+    86 and 100% of five, six, eight and twelve initializers (docs/explanation/method.md). The row with the largest
+    correlation was selected for it: its interval does not include that.
     """
     check_table(signal, "signal", COLUMNS, SIGNAL)
     check_frame(frame)

@@ -27,7 +27,7 @@ def resolution(frame: pd.DataFrame, metric: str = METRIC, chance: Mapping[str, C
     the largest value is returned. A loss is not rounded: 0.
 
     Assumes that rounding errors are uniform and independent. Checked by simulated test sets of 500 and 1,000 images,
-    of which seeds differ by about one image (docs/method.md).
+    of which seeds differ by about one image (docs/explanation/method.md).
 
     >>> rows = pd.DataFrame({"dataset": "mnist", "test_accuracy": [0.97, 0.972, 0.969]})
     >>> print(f"{resolution(rows, 'test_accuracy'):.2e}")

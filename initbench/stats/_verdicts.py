@@ -55,7 +55,7 @@ def results(
 
     Intervals of means are Student's t, 95%. They assume independent seeds and roughly normal runs; `flag` says where
     runs do not look so. Checked on samples of real trainings, with plateaus and without, in
-    `tests/stats/test_coverage.py` (table in docs/method.md).
+    `tests/stats/test_coverage.py` (table in docs/explanation/method.md).
     """
     check_frame(frame, metric)
     return results_of(outcomes(frame, chance), by, metric, chance)

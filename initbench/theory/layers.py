@@ -60,7 +60,7 @@ def predict(
 
     The true fans are used, so that widths may differ. The means over networks of the squares are exact for two layers
     and images of one length; beyond, the error falls with the width, and that of images of several lengths remains
-    (docs/method.md, "Theory").
+    (docs/explanation/method.md, "Theory").
 
     Parameters
     ----------

@@ -9,7 +9,8 @@ Every sum has one order: the bias, then the pixels in the order of the data; for
 the batch. Each term is one fused multiply-add, which IEEE 754 rounds in only one way, so the bits depend neither on the
 processor, nor on TILE, IMAGES or a cell's neighbours. (Only whether a diverged cell has inf or NaN may.)
 
-Measured: 1.6 to 2.4 times as fast as MKL's products with all pixels that the batch lights (`docs/performance.md`).
+Measured: 1.6 to 2.4 times as fast as MKL's products with all pixels that the batch lights
+(`docs/explanation/performance.md`).
 """
 
 # mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls

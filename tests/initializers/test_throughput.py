@@ -154,7 +154,7 @@ def test_the_gate_is_every_distribution_at_every_shape_on_one_thread_and_times_a
 
 def test_the_workflow_and_the_documents_name_the_same_gate():
     factor = re.search(r"^FACTOR = (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1]
-    for path in (".github/workflows/ci.yml", "docs/performance.md"):
+    for path in (".github/workflows/ci.yml", "docs/explanation/performance.md"):
         text = (ROOT / path).read_text(encoding="utf-8")
         assert gate() in text, path
         assert f"--factor {factor}" in text, path

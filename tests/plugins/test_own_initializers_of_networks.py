@@ -32,8 +32,8 @@ def tried(name, model="lenet5", hidden="", normalization="none", layers=None, **
 
 @pytest.fixture(scope="module")
 def documented():
-    """The scheme of whole networks of docs/own-parts.md."""
-    page = (Path(__file__).parents[2] / "docs" / "own-parts.md").read_text()
+    """The scheme of whole networks of docs/how-to/own-parts.md."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "own-parts.md").read_text()
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def unit_variance" in code)
     return loaded(code, "unit_variance")
 

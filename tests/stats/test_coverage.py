@@ -44,7 +44,7 @@ def test_intervals_cover_real_populations_with_93_to_97_percent():
 
 
 def test_the_published_coverages_are_those_that_are_reached():
-    method = (Path(__file__).parents[2] / "docs" / "method.md").read_text(encoding="utf-8")
+    method = (Path(__file__).parents[2] / "docs" / "explanation" / "method.md").read_text(encoding="utf-8")
     plateaus = {f"{name}, no hidden layer": cell for name, cell in populations("plateaus").items()}
     skewed = {name: cell for name, cell in plateaus.items() if scipy_stats.skew(cell[0]) < -0.9}
     assert len(skewed) == 4

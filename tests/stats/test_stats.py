@@ -346,7 +346,7 @@ def test_on_real_trainings_of_one_initializer_a_difference_is_claimed_in_at_most
     claimed = stats.verdicts(experiments(test, validation), ["activation"]).groupby("activation")["significant"].any()
     assert len(claimed) == 1000
     assert 0 < claimed.sum() <= 67
-    method = (Path(__file__).parents[2] / "docs" / "method.md").read_text(encoding="utf-8")
+    method = (Path(__file__).parents[2] / "docs" / "explanation" / "method.md").read_text(encoding="utf-8")
     assert f"{claimed.sum()} claim a" in method  # what is published is what comes out
 
 
