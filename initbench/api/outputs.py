@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from initbench import __version__
 from initbench.api import unchanged
 from initbench.errors import UserError, nearest, printable, shown
 from initbench.reporting import drawers
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 FORMS = ("svg", "pdf", "png")  # of figures
-TABLE_NAMES = (".csv", ".parquet", ".md", ".tex", ".txt")
+TABLE_NAMES = (".csv", ".parquet", ".xlsx", ".md", ".tex", ".txt")
+TIDY_NAMES = (".csv", ".parquet", ".xlsx")  # of these, those with a row for each cell and epoch
 LAYOUTS = ("pivot", "long")  # of the table of means
 TABLES = ("runs", "signal")  # with a row for each cell and epoch, or for each statistic of a layer
+TRACKERS = ("wandb", "mlflow", "tensorboard")
+PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of a tracker: as an experiment's name
 
 
 @dataclass(frozen=True)
@@ -184,23 +188,14 @@ def write_figures(
 def write_table(experiment: Experiment, path: Path, **options: str) -> str:
     """Write what the name's ending asks for, and return how much it is, in words.
 
-    The tidy table or the signal table (.csv, .parquet), the table of means (.md, .tex) or the methods as a paragraph
-    (.txt). `options` are `table`, one of `TABLES`, and those of `reporting.tables.markdown` and `latex`.
+    The tidy table or the signal table (.csv, .parquet, .xlsx), the table of means (.md, .tex) or the methods as a
+    paragraph (.txt). `options` are `table`, one of `TABLES`, and those of `reporting.tables.markdown` and `latex`.
     """
     check_table(path, options)
-    if path.suffix in (".csv", ".parquet"):
-        from initbench.results import signal
-        from initbench.results.table import csv_bytes
-
+    if path.suffix in TIDY_NAMES:
         of_signal = options.get("table") == "signal"
         frame = experiment.signal() if of_signal else experiment.frame()
-        if path.suffix == ".csv":
-            content = signal.csv_bytes(frame) if of_signal else csv_bytes(frame)
-        else:
-            buffer = io.BytesIO()
-            frame.to_parquet(buffer, index=False)
-            content = buffer.getvalue()
-        write(path, content)
+        write(path, _content(frame, of_signal, path))
         return f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'}"
     from initbench.reporting import methods, tables
 
@@ -217,12 +212,31 @@ def write_table(experiment: Experiment, path: Path, **options: str) -> str:
     return f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}"
 
 
+def _content(frame: "pd.DataFrame", of_signal: bool, path: Path) -> bytes:
+    """Return the tidy table or the signal table as the bytes of a file of this name."""
+    from initbench.results import signal, spreadsheet, table
+
+    if path.suffix == ".csv":
+        return signal.csv_bytes(frame) if of_signal else table.csv_bytes(frame)
+    if path.suffix == ".xlsx":
+        return spreadsheet.xlsx_bytes(frame, path)
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
 def check_table(path: Path, options: Mapping[str, str]) -> None:
     """Raise UserError unless `write_table` can write a file of this name with these options."""
     if path.suffix not in TABLE_NAMES:
-        raise UserError(f"{path}: the name ends in {shown(path.suffix)}; allowed: .csv, .parquet, .md, .tex or .txt")
+        raise UserError(
+            f"{path}: the name ends in {shown(path.suffix)}; allowed: .csv, .parquet, .xlsx, .md, .tex or .txt"
+        )
+    if path.suffix == ".xlsx":
+        from initbench.results import spreadsheet
+
+        spreadsheet.check_installed(path)
     for name, value in options.items():
-        endings = {"label": (".tex",), "table": (".csv", ".parquet")}.get(name, (".md", ".tex"))
+        endings = {"label": (".tex",), "table": TIDY_NAMES}.get(name, (".md", ".tex"))
         if path.suffix not in endings:
             raise UserError(
                 f"--{name}: not allowed with {path}; allowed: with a name that ends in {' or '.join(endings)}"
@@ -232,6 +246,76 @@ def check_table(path: Path, options: Mapping[str, str]) -> None:
             raise UserError(f"--{name} {shown(value)}: allowed: {', '.join(allowed)}{nearest(value, allowed)}")
         if name == "label" and not re.fullmatch(r"[A-Za-z0-9:._/+-]+", value):
             raise UserError(f"--label {shown(value)}: allowed: letters, digits and : . _ / + -, such as tab:results")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The runs of an experiment in a tracker: how many were written, of how many, in how many groups.
+
+    `view` is the command that shows them, or for W&B the one that uploads them; empty if they are uploaded.
+    """
+
+    written: int
+    runs: int
+    groups: int
+    destination: str
+    view: str
+
+
+def check_tracker(tracker: str, project: str | None = None) -> None:
+    """Raise UserError unless `write_runs` has a tracker of this name, its client, and a project of this name."""
+    from initbench.reporting.trackers import clients
+
+    if tracker not in TRACKERS:
+        raise UserError(f"--to {shown(tracker)}: allowed: {', '.join(TRACKERS)}{nearest(tracker, TRACKERS)}")
+    if project is not None and not PROJECT.fullmatch(project):
+        raise UserError(
+            f"--project {shown(project)}: allowed: up to 100 letters, digits, '.', '_' and '-', "
+            "the first a letter or digit"
+        )
+    with clients.quiet():
+        clients.imported(tracker)
+
+
+def write_runs(
+    experiment: Experiment,
+    tracker: str,
+    project: str | None = None,
+    into: Path | None = None,
+    *,
+    force: bool = False,
+) -> Exported:
+    """Write a run for each trained cell, by one of `TRACKERS`, grouped by configuration.
+
+    `project` is the name of W&B's project, MLflow's experiment or TensorBoard's folder, by default the experiment's;
+    in one project a cell is written once, unless `force` replaces it. `into` is the folder; by default the one that the
+    tracker's own client writes to.
+    """
+    from initbench.reporting.trackers import clients, mlflow, runs, tensorboard, wandb
+
+    check_tracker(tracker, project)
+    is_online = tracker == "wandb" and wandb.mode() == "online"
+    frame = _trained(experiment, "export")
+    all_runs = list(runs.runs_of(frame, experiment.signal(), experiment.grid))
+    project = project or experiment.grid.name
+    tags = {"experiment": experiment.grid.name, "initbench": __version__}
+    with clients.quiet():
+        if tracker == "tensorboard":
+            folder = into or Path(tensorboard.FOLDER)
+            destination, view = str(folder / project), f"tensorboard --logdir {shlex.quote(str(folder))}"
+            written = tensorboard.write(all_runs, folder / project, tags, force)
+        elif tracker == "mlflow":
+            destination = mlflow.tracking_uri(into)
+            view = mlflow.view(destination)
+            written = mlflow.write(all_runs, destination, project, tags, force)
+        else:
+            folder = into or Path(wandb.FOLDER)
+            destination, view = str(folder), "" if is_online else f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
+            written = wandb.write(all_runs, folder, project, tags, force)
+            if is_online:
+                wandb.sync(folder)
+    groups = len({run.configuration for run in all_runs})
+    return Exported(written, len(all_runs), groups, destination, view)
 
 
 @dataclass(frozen=True)

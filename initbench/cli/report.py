@@ -2,14 +2,17 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from initbench.cli import early
 from initbench.cli.options import UNCHANGED, Folder, Force, print_notes, refuse_to_overwrite
-from initbench.cli.program import FAILED, INCONCLUSIVE, WorkingCommand, app, import_numpy, say
+from initbench.cli.program import FAILED, INCONCLUSIVE, WorkingCommand, app, import_numpy, plural, say
 from initbench.errors import UserError
+
+if TYPE_CHECKING:
+    from initbench.results.experiment import Experiment
 
 
 @app.command(cls=WorkingCommand, epilog="Example: initbench report results/keepcoding")
@@ -65,16 +68,22 @@ def figures(
     say(f"{paths[0].parent}: {len(paths)} figures")
 
 
-@app.command(cls=WorkingCommand, epilog="Example: initbench export results/keepcoding keepcoding.csv")
+@app.command(
+    cls=WorkingCommand,
+    epilog="Examples: initbench export results/keepcoding runs.csv; initbench export results/keepcoding --to mlflow",
+)
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Argument(metavar="OUT.CSV|PARQUET|MD|TEX|TXT", help="The file to write.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="OUT.CSV|PARQUET|XLSX|MD|TEX|TXT", help="The file to write.", show_default=False),
+    ] = None,
     table: Annotated[
         str | None,
         typer.Option(
             metavar="runs|signal",
-            help="In .csv and .parquet: a row for each cell and epoch (the default), or the signal in the networks, a "
-            "row for each cell, epoch, layer and statistic.",
+            help="In .csv, .parquet and .xlsx: a row for each cell and epoch (the default), or the signal in the "
+            "networks, a row for each cell, epoch, layer and statistic.",
         ),
     ] = None,
     layout: Annotated[
@@ -100,26 +109,75 @@ def export(
         str | None,
         typer.Option(metavar="TEXT", help="In .tex: the table's name for \\ref; .tex is a complete table then."),
     ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="wandb|mlflow|tensorboard",
+            help="Instead of a file: a run for each cell in an experiment tracker, grouped by configuration.",
+        ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --to: the project; default: the experiment's name.",
+        ),
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", metavar="DIR", help="With --to: the folder; default: that of the tracker's own client."),
+    ] = None,
     force: Force = False,
 ) -> None:
-    """Write an experiment's results as a table, or its methods as text.
+    """Write an experiment's results as a table, its methods as text, or its runs to an experiment tracker.
 
-    A name in .csv or .parquet writes the tidy table, one row per cell and epoch, or with --table signal the signal in
-    the networks; a name in .md or .tex the table of means with their intervals, the best initializers in bold; a name
-    in .txt a paragraph on the methods, with numbers of runs and versions, for a paper.
+    A name in .csv, .parquet or .xlsx writes the tidy table, one row per cell and epoch, or with --table signal the
+    signal in the networks; a name in .md or .tex the table of means with their intervals, the best initializers in
+    bold; a name in .txt a paragraph on the methods, with numbers of runs and versions, for a paper.
 
     When a spreadsheet imports a CSV file, choose text for the column `cell`: some ids look like numbers.
+
+    With --to, a run for each cell goes to Weights & Biases (offline, unless WANDB_MODE=online), MLflow or TensorBoard.
+    Runs that are there are left as they are; --force writes them again.
     """
     from initbench.api import outputs, rounds
 
     every = {"table": table, "layout": layout, "metric": metric, "caption": caption, "label": label}
     options = {name: value for name, value in every.items() if value is not None}
+    if tracker is not None:
+        if out is not None or options:
+            not_allowed = out if out is not None else f"--{next(iter(options))}"
+            raise UserError(f"{not_allowed}: not allowed with --to; allowed: --project, --into and --force")
+        outputs.check_tracker(tracker, project)
+        _export_runs(rounds.opened(folder), tracker, project, into, force)
+        return
+    if out is None:
+        raise UserError("no file is named; name one to write, such as runs.csv, or a tracker, such as --to mlflow")
+    if project is not None or into is not None:
+        raise UserError(f"--{'into' if project is None else 'project'}: allowed: together with --to")
     outputs.check_table(out, options)
     refuse_to_overwrite(out, force)
     experiment = rounds.opened(folder)
     size = outputs.write_table(experiment, out, **options)
     print_notes(experiment)
     say(f"{out}: {size}")
+
+
+def _export_runs(experiment: "Experiment", tracker: str, project: str | None, into: Path | None, force: bool) -> None:
+    """Write runs to a tracker, and print what was done."""
+    from initbench.api import outputs
+
+    exported = outputs.write_runs(experiment, tracker, project, into, force=force)
+    print_notes(experiment)
+    if exported.runs < len(experiment):
+        say(f"{exported.runs:,} of {len(experiment):,} cells are trained; the others have no run")
+    if exported.view:
+        say(f"{'Upload' if tracker == 'wandb' else 'View'}: {exported.view}")
+    present = exported.runs - exported.written
+    earlier = f"; {plural(present, 'run')} were there (--force writes them again)" if present else ""
+    groups = plural(exported.groups, "group")
+    say(f"{plural(exported.written, 'run')} in {groups} written to {exported.destination}{earlier}")
 
 
 @app.command(

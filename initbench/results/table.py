@@ -132,16 +132,23 @@ def plain_columns(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def csv_bytes(frame: "pd.DataFrame") -> bytes:
-    """Return a tidy table as the bytes of a CSV file.
+    """Return a tidy table as the bytes of a CSV file, with `spelled` widths.
 
-    `hidden` is written as in a grid file, `[12, 10]`: a spreadsheet reads `12-10` as a date, and the empty string of no
-    hidden layer is read as a missing value, which it is of models other than perceptrons. Some cell ids, such as
-    `12345678e90123456789`, look like numbers; they are written as they are, and a spreadsheet must import that column
-    as text.
+    Some cell ids, such as `12345678e90123456789`, look like numbers; they are written as they are, and a spreadsheet
+    must import that column as text.
     """
-    spelled = {widths: f"[{widths.replace('-', ', ')}]" for widths in frame["hidden"].unique()}
-    hidden = frame["hidden"].map(spelled).astype(object).where(frame["model"] == "perceptron", "")
-    return frame.assign(hidden=hidden).to_csv(index=False, lineterminator="\n").encode()
+    return spelled(frame).to_csv(index=False, lineterminator="\n").encode()
+
+
+def spelled(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a tidy table for spreadsheets: `hidden` as in a grid file, `[12, 10]`.
+
+    They read `12-10` as a date, and the empty string of no hidden layer as a missing value, which it is of models other
+    than perceptrons.
+    """
+    widths = {text: f"[{text.replace('-', ', ')}]" for text in frame["hidden"].unique()}
+    hidden = frame["hidden"].map(widths).astype(object).where(frame["model"] == "perceptron", "")
+    return frame.assign(hidden=hidden)
 
 
 def _concatenated(ids: Sequence[str], tables: Iterable[pa.Table]) -> tuple[dict[str, "array[Any]"], list[str]]:

@@ -254,8 +254,8 @@ def test_new_plan_run_report_export_clean(tmp_path, without_figures):
     ):
         assert initbench("export", "results/keepcoding-smoke", name, cwd=tmp_path).returncode == 0
         assert (tmp_path / name).read_text().startswith(begins)
-    wrong = initbench("export", "results/keepcoding-smoke", "out.xlsx", cwd=tmp_path)
-    assert (wrong.returncode, "allowed: .csv, .parquet, .md, .tex or .txt" in wrong.stderr) == (2, True)
+    wrong = initbench("export", "results/keepcoding-smoke", "out.xls", cwd=tmp_path)
+    assert (wrong.returncode, "allowed: .csv, .parquet, .xlsx, .md, .tex or .txt" in wrong.stderr) == (2, True)
 
     unanswered = initbench("clean", "results/keepcoding-smoke", cwd=tmp_path)
     assert (unanswered.returncode, "--yes" in unanswered.stderr, folder.exists()) == (2, True, True)

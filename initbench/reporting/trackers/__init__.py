@@ -1,0 +1,1 @@
+"""Training runs for experiment trackers: Weights & Biases, MLflow and TensorBoard, each through its own client."""
