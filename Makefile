@@ -17,7 +17,7 @@ QUICK = ^samplers\.Distributions\.time_.*, 1\)$$
 FACTOR = 1.3
 ASV := $(BIN)/asv
 
-.PHONY: help demo test test-all soak lint types bench bench-quick bench-all bench-local performance gpu gpu-wheels scaling docs clean
+.PHONY: help demo test test-all soak lint types bench bench-quick bench-all bench-local performance gpu gpu-wheels scaling docs site clean
 
 help:
 	@echo "make demo         install, run the article's experiment, write its report (a minute after the installation)"
@@ -35,6 +35,7 @@ help:
 	@echo "make gpu-wheels   fetch the requirements of make gpu, without torch, for machines without a network"
 	@echo "make scaling      simulate training on a Dask cluster of 1,000 workers (five minutes)"
 	@echo "make docs         regenerate the pages of docs/, examples/ and, after make demo, results/example-keepcoding"
+	@echo "make site         build the documentation as a site in site/, which works from the disk: open site/index.html"
 	@echo "make clean        remove the environment and the caches"
 
 $(RUN): pyproject.toml constraints.txt
@@ -126,8 +127,13 @@ docs: $(DEV)
 	$(BIN)/python -m tools.make_models_page
 	$(BIN)/python -m tools.make_signal_page
 	$(BIN)/python -m tools.make_architecture_page
+	$(BIN)/python -m tools.make_grid_page
+	$(BIN)/python -m tools.make_cli_page
 	$(BIN)/python tools/make_example.py
 	$(BIN)/python -m tools.make_notebooks
 
+site: $(DEV)
+	$(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .asv
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .asv site

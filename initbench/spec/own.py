@@ -20,7 +20,7 @@ from initbench.plugins.bundle import Bundle
 from initbench.plugins.describe import REGISTRIES, Host, records
 from initbench.registry import OWN_NAME, digests_in, own_names_in, shorten_digests
 from initbench.spec.networks import networks
-from initbench.spec.settings import OF_FILE, PLUGINS, SECTIONS
+from initbench.spec.settings import OF_FILE, OTHER_KEYS, SECTIONS
 
 # The settings that can name a plugin's function, by its kind.
 SETTINGS_BY_KIND = {
@@ -55,7 +55,7 @@ def paths(document: Mapping[str, Any], folder: Path) -> list[Path]:
     value = document.get("plugins", [])
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(path, str) and path for path in values):
-        raise UserError(f"plugins = {shown(value)} is not allowed; allowed: {PLUGINS}")
+        raise UserError(f"plugins = {shown(value)} is not allowed; allowed: {OTHER_KEYS['plugins'].allowed}")
     return [folder / path for path in values]
 
 

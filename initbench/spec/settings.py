@@ -189,96 +189,223 @@ Real = partial(Field, allow_inf_nan=False, strict=True)
 POSITIVE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 is the same setting as 0.0
 
 
-# What `equivalent_within` may be, a key at the top of the grid file.
-EQUIVALENT_WITHIN = "a number of percentage points above 0 and up to 100"
-
-# What `diagnostics` may be, another one.
-DIAGNOSTICS = "true or false (whether the signal in each network is computed, before training and after it)"
-
-# What `plugins` may be, another one.
-PLUGINS = "a list of paths of Python files, such as ['my_schemes.py']"
-
-
 class Setting(NamedTuple):
-    """One setting: its type, the section where it is one value, its default, and the allowed values in words."""
+    """One key of the grid file: its type, the section where it is one value, and its default.
+
+    `allowed` are the allowed values in the words of a message, and `meaning` is what it is, in Markdown; the page on
+    the grid file (`tools/make_grid_page.py`) and the JSON schema have both.
+    """
 
     type: Any
     home: str
     default: Any
     allowed: str
+    meaning: str
 
 
-# The seed is in [grid] alone; there an integer is a count of seeds.
+# The keys at the top that are not settings of a cell.
+OTHER_KEYS: dict[str, Setting] = {
+    "name": Setting(
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")],
+        "",
+        None,
+        "up to 100 letters, digits, '.', '_' and '-', the first a letter or digit (it names a folder)",
+        "The name of the experiment, which is that of its folder.",
+    ),
+    "device": Setting(
+        Literal["auto", "cpu", "cuda"],
+        "",
+        "auto",
+        "'auto', 'cpu' or 'cuda'",
+        "What trains, as `--device`. `auto` is the CPU; `cuda` is experimental: it was never run on a GPU.",
+    ),
+    "equivalent_within": Setting(
+        Annotated[float, Real(gt=0, le=100)],
+        "",
+        None,
+        "a number of percentage points above 0 and up to 100",
+        "How much test accuracy an initializer may cost and still count as equivalent to the best.",
+    ),
+    "diagnostics": Setting(
+        Annotated[bool, Field(strict=True)],
+        "",
+        True,
+        "true or false (whether the signal in each network is computed, before training and after it)",
+        "Whether the signal is computed. It changes no result; `false` saves 3 to 5% of the time.",
+    ),
+    "plugins": Setting(
+        list[Annotated[str, Field(min_length=1)]] | Annotated[str, Field(min_length=1)],
+        "",
+        None,
+        "a list of paths of Python files, such as ['my_schemes.py']",
+        "Files with initializers, activations, losses and optimizers of your own, relative to the grid file.",
+    ),
+}
+
+# The settings of a cell. The seed is in [grid] alone; there an integer is a count of seeds.
 RULES: dict[str, Setting] = {
-    "dataset": Setting(Dataset, "", "mnist", datasets.ALLOWED),
+    "dataset": Setting(
+        Dataset, "", "mnist", datasets.ALLOWED, "The images. A relative path starts at the working directory."
+    ),
     "train_size": Setting(
         Annotated[int, Integer(ge=1)],
         "training",
         None,
         "an integer from 1 up: the first images of the training split",
+        "The number of training images.",
     ),
     "standardize": Setting(
         Annotated[bool, Field(strict=True)],
         "training",
         False,
         "true or false: subtract the mean of the training images, and divide by their standard deviation",
+        "Standardization of the images, for each channel over the training split.",
     ),
     "augment": Setting(
         Literal["none", "crop", "flip", "crop_flip"],
         "training",
         "none",
         "'none', 'crop' (shifts of up to 4 pixels), 'flip' (left and right), or 'crop_flip'",
+        "Random changes of the training images: `crop` shifts each by up to 4 pixels in each direction, `flip` mirrors "
+        "half of them, and `crop_flip` does both. Cells with augmentation train one at a time.",
     ),
-    "initializer": Setting(_initializer(), "model", None, "an initializer"),
-    "bias_initializer": Setting(_initializer(only="bias"), "model", "zeros", "a bias initializer"),
-    "activation": Setting(_named(ACTIVATIONS, _probe_activation), "model", "relu", "an activation"),
+    "initializer": Setting(
+        _initializer(),
+        "model",
+        None,
+        "an initializer",
+        "What fills the weights: a name (`initbench list initializers`); a table with parameters, "
+        '`{ name = "normal", std = 0.2 }`; or one for each layer position, `{ first = …, hidden = …, last = … }`. A '
+        "missing position has the initializer of `hidden`, and a single layer counts as the last. Initializers of "
+        "whole networks (those that use data or gradients, `dks`, `tat`) cannot be used for one layer position.",
+    ),
+    "bias_initializer": Setting(
+        _initializer(only="bias"),
+        "model",
+        "zeros",
+        "a bias initializer",
+        "What fills the biases: an initializer that can fill a vector, or one for each layer position. `within_layer`, "
+        "`pca`, `kmeans`, `dks` and `tat` set the biases themselves, so they are rejected with several bias "
+        "initializers.",
+    ),
+    "activation": Setting(
+        _named(ACTIVATIONS, _probe_activation),
+        "model",
+        "relu",
+        "an activation",
+        "The activation of the hidden layers (`initbench list activations`). `softmax` is allowed only in a perceptron "
+        "without hidden layers.",
+    ),
     "output_activation": Setting(
         _named(ACTIVATIONS, _probe_activation, only="output", also="same"),
         "model",
         "identity",
         "an activation, or 'same'",
+        "The activation of the last layer. `same` is the value of `activation`.",
     ),
-    "model": Setting(_named(MODELS, _probe_model, others=IN_FILE_FORMS), "model", "perceptron", "a model"),
+    "model": Setting(
+        _named(MODELS, _probe_model, others=IN_FILE_FORMS),
+        "model",
+        "perceptron",
+        "a model",
+        "The network (`initbench list models`), or a PyTorch module of your own: `my_models.py:build`, or with "
+        'parameters `{ name = "my_models.py:build", width = 64 }`.',
+    ),
     "hidden": Setting(
-        Hidden, "model", [128], "a list of widths from 1 to 65536, such as [128, 128]; [] for no hidden layer"
+        Hidden,
+        "model",
+        [128],
+        "a list of widths from 1 to 65536, such as [128, 128]; [] for no hidden layer",
+        "The widths of the hidden layers, of the perceptron alone. An axis is a list of such lists.",
     ),
     "normalization": Setting(
-        Literal["none", "batch", "layer"], "model", "none", "'none', 'batch' or 'layer': before each activation"
+        Literal["none", "batch", "layer"],
+        "model",
+        "none",
+        "'none', 'batch' or 'layer': before each activation",
+        "Batch or layer normalization, of built-in models.",
     ),
     "dropout": Setting(
         Annotated[float, Real(ge=0, lt=1), POSITIVE_ZERO],
         "model",
         0.0,
         "a number from 0 to below 1: the share of hidden units that a step leaves out",
+        "Dropout after each activation, of built-in models.",
     ),
-    "loss": Setting(_named(LOSSES, _probe_loss), "training", "cross_entropy", "a loss"),
-    "optimizer": Setting(_named(OPTIMIZERS, _probe_optimizer), "training", "sgd", "an optimizer"),
-    "learning_rate": Setting(Annotated[float, Real(gt=0), POSITIVE_ZERO], "training", 0.1, "a finite number above 0"),
+    "loss": Setting(
+        _named(LOSSES, _probe_loss),
+        "training",
+        "cross_entropy",
+        "a loss",
+        'The loss (`initbench list losses`). `{ name = "cross_entropy", label_smoothing = 0.1 }` smooths the labels.',
+    ),
+    "optimizer": Setting(
+        _named(OPTIMIZERS, _probe_optimizer),
+        "training",
+        "sgd",
+        "an optimizer",
+        "The optimizer (`initbench list optimizers`). Each takes `weight_decay`: "
+        '`{ name = "sgd", weight_decay = 5e-4 }`.',
+    ),
+    "learning_rate": Setting(
+        Annotated[float, Real(gt=0), POSITIVE_ZERO],
+        "training",
+        0.1,
+        "a finite number above 0",
+        "The learning rate from which the schedule starts.",
+    ),
     "lr_schedule": Setting(
-        Literal["constant", "exponential", "cosine"], "training", "constant", "'constant', 'exponential' or 'cosine'"
+        Literal["constant", "exponential", "cosine"],
+        "training",
+        "constant",
+        "'constant', 'exponential' or 'cosine'",
+        "How the learning rate changes. `constant`: learning_rate · (1 − lr_decay) in every epoch; `exponential`: "
+        "learning_rate · (1 − lr_decay)^(epoch − 1), epochs from 1; `cosine`: from learning_rate to 0 along half a "
+        "cosine, a little at every step.",
     ),
     "lr_decay": Setting(
-        Annotated[float, Real(ge=0, lt=1), POSITIVE_ZERO], "training", 0.0, "a number from 0 to below 1"
+        Annotated[float, Real(ge=0, lt=1), POSITIVE_ZERO],
+        "training",
+        0.0,
+        "a number from 0 to below 1",
+        "The decay in the schedule; with `cosine` only 0.",
     ),
     "warmup_epochs": Setting(
         Annotated[float, Real(ge=0, le=100_000), POSITIVE_ZERO],
         "training",
         0.0,
         "a number of epochs from 0 up, through which the learning rate rises",
+        "Linear warm-up, at every step, before the schedule begins: at most the number of epochs, also a fraction. Two "
+        "values of an axis that round to the same number of steps are rejected.",
     ),
     "gradient_clipping": Setting(
         Annotated[float, Real(ge=0), POSITIVE_ZERO],
         "training",
         0.0,
         "the largest norm of the gradient of all parameters, above 0; 0 for no limit",
+        "A limit of the gradient. Cells with a limit train one at a time.",
     ),
-    "batch_size": Setting(Annotated[int, Integer(ge=1)], "training", 128, "an integer from 1 up"),
-    "epochs": Setting(Annotated[int, Integer(ge=1, le=100_000)], "training", 10, "an integer from 1 to 100,000"),
+    "batch_size": Setting(
+        Annotated[int, Integer(ge=1)],
+        "training",
+        128,
+        "an integer from 1 up",
+        "The number of images in a step, at most the training split.",
+    ),
+    "epochs": Setting(
+        Annotated[int, Integer(ge=1, le=100_000)],
+        "training",
+        10,
+        "an integer from 1 to 100,000",
+        "The number of passes through the training split.",
+    ),
     "precision": Setting(
         Literal["float32", "tf32", "bf16"],
         "training",
         "float32",
         "'float32', 'tf32' or 'bf16': the precision of the products",
+        "How the operands of every matrix product are rounded: `float32` not at all, `tf32` to 11 significant bits, "
+        "`bf16` to 8; sums are in float32. Own activations, losses and optimizers train in `float32` alone.",
     ),
     "seed": Setting(
         Annotated[int, Integer(ge=0, lt=2**63)],
@@ -286,8 +413,15 @@ RULES: dict[str, Setting] = {
         5,
         "a count of seeds from 1 up, a list of seeds from 0 up such as [0, 1, 2], or a rule such as "
         "{ until = 'decided' }",
+        "The seeds of each configuration. A count of 5 means the seeds 0 to 4; a rule adds seeds until the results are "
+        "certain.",
     ),
 }
+
+
+def _field(key: Setting) -> Any:
+    """Return what pydantic knows of a key besides its type: it may be missing, and the schema describes it."""
+    return Field(None, title=key.allowed, description=key.meaning)
 
 
 def _as_list(setting: str, axis: object) -> object:
@@ -330,26 +464,17 @@ def _seeds(seeds: object, as_axis: ValidatorFunctionWrapHandler) -> Any:
 
 def _section(name: str) -> type[BaseModel]:
     if name == "grid":
-        fields: dict[str, Any] = {
-            key: (_axis(key, rule), Field(None, title=rule.allowed)) for key, rule in RULES.items()
-        }
+        fields: dict[str, Any] = {key: (_axis(key, rule), _field(rule)) for key, rule in RULES.items()}
     else:
-        fields = {key: (rule.type, Field(None, title=rule.allowed)) for key, rule in RULES.items() if rule.home == name}
+        fields = {key: (rule.type, _field(rule)) for key, rule in RULES.items() if rule.home == name}
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
 GridFile = create_model(
     "GridFile",
     __config__=ConfigDict(extra="forbid", title="initbench grid file"),
-    name=(Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")], Field(None)),
-    dataset=(Dataset, Field(None)),
-    device=(Literal["auto", "cpu", "cuda"], Field(None)),
-    equivalent_within=(Annotated[float, Real(gt=0, le=100)], Field(None, title=EQUIVALENT_WITHIN)),
-    diagnostics=(Annotated[bool, Field(strict=True)], Field(None, title=DIAGNOSTICS)),
-    plugins=(
-        list[Annotated[str, Field(min_length=1)]] | Annotated[str, Field(min_length=1)],
-        Field(None, title=PLUGINS),
-    ),
+    dataset=(Dataset, _field(RULES["dataset"])),
+    **{key: (rule.type, _field(rule)) for key, rule in OTHER_KEYS.items()},
     **{section: (_section(section), Field(None)) for section in SECTIONS},  # type: ignore[call-overload]
 )
 
