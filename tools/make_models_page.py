@@ -13,32 +13,32 @@ SHAPE, CLASSES, HIDDEN = (28, 28, 1), 10, "128"
 
 INTRODUCTION = """# The models
 
-Generated from the docstrings by `make docs`. The setting `model` is the network: one of these, with its parameters, or
-a [`torch.nn.Module` of your own](../how-to/own-parts.md). `initbench show lenet5` prints what stands here, with
-`--shape 32,32,3` for other images.
+The setting `model` of a [grid file](grid.md) is the network: one of the models below, with its parameters, or a
+[`torch.nn.Module` of your own](../how-to/own-parts.md). This page is generated from the docstrings by `make docs`;
+`initbench show lenet5 --shape 32,32,3` prints a section of it for images of another size.
 
 ```toml
 [grid]
 model = ["lenet5", { name = "convnet", pooling = "global" }, "perceptron"]
 
 [model]
-hidden = [128]                        # of the perceptron alone
+hidden = [128]                        # widths of hidden layers; only of the perceptron
 normalization = "batch"               # or "layer"; default: "none"
 dropout = 0.2                         # default: 0
 ```
 
 - **What the initializer fills**: the weights of every dense layer, convolution and embedding. The bias initializer
-  fills their biases. All other parameters keep the module's own start: those of normalization a scale of 1 and a shift
-  of 0. The report and `initbench plan` say how many parameters that is.
+  fills their biases. All other parameters keep the values that the module starts with: those of normalization a scale
+  of 1 and a shift of 0. The report and `initbench plan` count these parameters.
 - **Fans**: weights are `[fan_in, fan_out]`, those of a convolution `[height, width, channels_in, channels_out]`;
-  [initializers](initializers.md#which-networks-they-fit) has what is taken as the fans of each kind of layer.
-- **`activation`** stands where the blocks say so, **`output_activation`** behind the last layer.
-- **`normalization`** and **`dropout`** stand around each activation: normalization, activation, dropout. The residual
-  perceptron has normalization at the start of each block and before the last activation, and dropout within its blocks.
-  Own models have neither setting: they bring their own.
-- **How they train**: plain perceptrons train together, in [stacks](../explanation/glossary.md#how-it-is-trained), all
-  others one after another by an ordinary PyTorch loop. [The method](../explanation/method.md#reproducibility) has the
-  conditions, and what makes a run's result depend on its settings alone in both.
+  [initializers](initializers.md#which-networks-they-fit) defines the fans of each kind of layer.
+- **`activation`** is applied where the blocks below have it, **`output_activation`** after the last layer.
+- **`normalization`** comes before each activation, **`dropout`** after it. The residual perceptron has normalization at
+  the start of each block and before the last activation, and dropout within its blocks. Own models have neither
+  setting: they have layers of their own for it.
+- **How they train**: plain perceptrons train together, in [stacks](../explanation/glossary.md#how-it-is-trained); all
+  other models train one after another in an ordinary PyTorch loop. In both, a run's result depends on its settings
+  alone: [the method](../explanation/method.md#reproducibility).
 
 Below are the blocks and layers for images of 28 × 28 × 1 and ten classes, such as MNIST. `4 × block` is a block four
 times, and `[x + (…)]` adds a branch to its input.

@@ -321,6 +321,8 @@ def compare(before: str | Path, after: str | Path) -> "pd.DataFrame":
     """Return what changed between two experiments, for each configuration that both have: see `stats.changes`.
 
     `stats.outcome` decides from this table whether the second experiment passes, fails or neither can be shown.
+    An own function of the first experiment is compared with the one of its name in the second, also if its code has
+    changed; the table has the second one's digest.
 
     Raises UserError if a folder is not an experiment, or the two have no cell in common.
 

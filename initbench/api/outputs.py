@@ -351,29 +351,36 @@ def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Sid
     """Return `stats.changes` of two experiments, and what the page that compares them names of each.
 
     If a rule added the seeds of the second one, those of the first that it did not request are left out: they are not
-    missing.
+    missing. Own functions correspond by their names: those of the first experiment get the digests of the second.
     """
     from initbench import stats
-    from initbench.reporting import own_functions
+    from initbench.reporting import names, own_functions
     from initbench.reporting.comparison import Side
     from initbench.reporting.evidence import chances
 
+    changed = own_functions.replacements(before.grid, after.grid)
     frames, sides = [], []
     for experiment in (before, after):
         frame, environments = experiment.read()
         refuse_empty(frame, experiment, "compare")
-        if after.rounds and experiment is before:
+        if experiment is before and after.rounds:
             not_requested = set(after.grid.cells()) - set(after.rounds.cells)
-            frame = frame[~frame["cell"].isin([cell.id for cell in before.cells if cell in not_requested])]
+            left_out = [c.id for c in before.cells if own_functions.replaced_in(c, changed) in not_requested]
+            frame = frame[~frame["cell"].isin(left_out)]
+        if experiment is before and changed:
+            for setting in names.FUNCTIONS:
+                texts = {text: own_functions.replaced(str(text), changed) for text in frame[setting].unique()}
+                frame = frame.assign(**{setting: frame[setting].map(texts)})
         frames.append(frame)
         options = own_functions.options(experiment.grid, experiment.plugins)
         folder = str(experiment.folder)
         sides.append(Side(experiment.grid.name, frame["cell"].nunique(), environments, folder, options))
+    sides[1] = replace(sides[1], changed=tuple(changed.items()))
     table = stats.changes(frames[0], frames[1], chance={**chances(before.grid), **chances(after.grid)})
     if table.empty:
         raise UserError(
             f"{before.folder} and {after.folder}: have no cell in common; allowed: experiments of one grid, or of "
-            f"grids that overlap in all settings, the seed too{own_functions.changed(before.grid, after.grid)}"
+            f"grids that overlap in all settings, the seed too"
         )
     if sides[0].name == sides[1].name:  # two experiments of one grid are named by their folders
         sides = [

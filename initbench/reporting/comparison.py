@@ -12,8 +12,9 @@ from markupsafe import Markup
 
 from initbench import stats
 from initbench.errors import printable
+from initbench.registry import shorten_digests
 from initbench.reporting import figures, names, numbers
-from initbench.reporting.limits import MAX_COMPARED_DRAWN, MAX_COMPARED_ROWS, MAX_DIFFERING
+from initbench.reporting.limits import MAX_COMPARED_DRAWN, MAX_COMPARED_ROWS, MAX_DIFFERING, MAX_NAMED
 from initbench.reporting.page import ENVIRONMENT_LABELS, ENVIRONMENT_VALUES
 from initbench.reporting.templates import fill
 from initbench.spec.columns import SETTINGS
@@ -22,13 +23,17 @@ from initbench.spec.settings import RULES
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two experiments: its name, number of cells, environments, folder, and options of `initbench run`."""
+    """One of the two experiments: its name, number of cells, environments, folder, and options of `initbench run`.
+
+    `changed` has the full names of the own functions whose code is another one in the second: before and after.
+    """
 
     name: str
     cells: int
     environments: Sequence[Mapping[str, str]]
     folder: str = ""
     options: Sequence[str] = ()
+    changed: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,11 @@ def summary(table: pd.DataFrame, before: Side, after: Side, limit: float | None 
         f"{numbers.plural(cells, 'cell')} in {numbers.plural(len(table), 'configuration')} are in both experiments."
     )
     extent += " All of them are bit-identical." if same == cells else f" {same:,} of them are bit-identical."
+    if after.changed:
+        digits = names.digits_of(name for pair in after.changed for name in pair)
+        pairs = [" → ".join(shorten_digests(name, digits) for name in pair) for pair in after.changed[:MAX_NAMED]]
+        more = f" and {len(after.changed) - MAX_NAMED} more" * (len(after.changed) > MAX_NAMED)
+        extent += f" Changed code: {', '.join(pairs)}{more}."
     failed_before, failed_after = int(table["failed_before"].sum()), int(table["failed_after"].sum())
     warnings = []
     if failed_before != failed_after:

@@ -1,15 +1,15 @@
 """The own functions of an experiment's grid, from plugins: their names for people, what they are, and their code."""
 
-import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from initbench.errors import printable
-from initbench.registry import shorten_digests
+from initbench.registry import OWN_NAME, shorten_digests
 from initbench.reporting import limits, names, numbers
-from initbench.results.plugin_file import Function, StoredPlugin, own_functions, own_names
+from initbench.results.plugin_file import Function, StoredPlugin, own_functions
+from initbench.spec.cell import Cell
 from initbench.spec.grid import Grid
 
 
@@ -87,15 +87,41 @@ def _in_order(plugin: StoredPlugin) -> list[str]:
     return sorted(plugin.bundle.files, key=lambda name: (name != plugin.bundle.main, name))
 
 
-def changed(before: Grid, after: Grid) -> str:
-    """Return the end of a message: the own functions whose code is not the same in two grids; empty if it is."""
-    names_before, names_after = sorted(own_names(before)), sorted(own_names(after))
-    pairs = [(a, b) for a in names_before for b in names_after if a.partition("@")[0] == b.partition("@")[0]]
-    if not pairs or any(a == b for a, b in pairs):
-        return ""
-    digits = names.digits_of(itertools.chain(*pairs))
-    shown = [f"{shorten_digests(a, digits)} and {shorten_digests(b, digits)}" for a, b in pairs[: limits.MAX_NAMED]]
-    return f"; own functions have other code in each of them: {', '.join(shown)}"
+def replacements(before: Grid, after: Grid) -> dict[str, str]:
+    """Return the full names of the own functions of a grid whose code is different in another: name there by name here.
+
+    Left out is a function of which a grid has two versions, because it is unknown which one corresponds.
+    """
+    versions = [_by_name(grid) for grid in (before, after)]
+    return {
+        f"{key[1]}@{min(digests)}": f"{key[1]}@{min(others)}"
+        for key, digests in versions[0].items()
+        if len(digests) == len(others := versions[1].get(key, set())) == 1 and digests != others
+    }
+
+
+def _by_name(grid: Grid) -> dict[tuple[str, str], set[str]]:
+    """Return the digests of each own function on a grid's axes, by kind and name; data sets have other digests."""
+    digests: dict[tuple[str, str], set[str]] = {}
+    for digest, functions in own_functions(grid).items():
+        for key in functions:
+            if key[0] != "dataset":
+                digests.setdefault(key, set()).add(digest)
+    return digests
+
+
+def replaced(text: str, names: Mapping[str, str]) -> str:
+    """Return a canonical string with other full names of own functions in it.
+
+    >>> replaced("mine@0123456789abcdef0123(gain=1.3)", {"mine@0123456789abcdef0123": "mine@ffffffffffffffffffff"})
+    'mine@ffffffffffffffffffff(gain=1.3)'
+    """
+    return OWN_NAME.sub(lambda name: names.get(name[0], name[0]), text) if "@" in text else text
+
+
+def replaced_in(cell: Cell, names: Mapping[str, str]) -> Cell:
+    """Return a cell with other full names of own functions in its settings."""
+    return Cell._make(replaced(value, names) if isinstance(value, str) else value for value in cell)
 
 
 def _versions(functions: Iterable[tuple[str, str]], plugins: Mapping[str, StoredPlugin]) -> list[str]:

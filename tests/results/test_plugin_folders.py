@@ -13,8 +13,9 @@ from plugin_code import OWN_GRID, small_grid
 from watch import limited
 
 import initbench as ib
-from initbench.api import folders
+from initbench.api import folders, outputs
 from initbench.plugins.bundle import Bundle
+from initbench.reporting import comparison, own_functions
 from initbench.results import clean, plugin_file, verify
 from initbench.results.experiment import Experiment, standalone_text
 from initbench.results.plugin_file import PLUGINS, Function, StoredPlugin
@@ -229,6 +230,33 @@ def test_experiments_with_own_functions_are_compared(tmp_path):
     table = ib.compare(folder_with(tmp_path / "here", PLUGIN), folder_with(tmp_path / "there"))
     assert (table["same"] == table["seeds"]).all()
     assert f"mine@{BUNDLE.digest}" in set(table["initializer"])
+
+
+def test_an_own_function_is_compared_by_its_name_though_its_code_has_changed(tmp_path):
+    before = folder_with(tmp_path / "here", EARLIER_PLUGIN, text=TEXT.replace(BUNDLE.digest, EARLIER.digest))
+    after = folder_with(tmp_path / "there", PLUGIN)
+    table = ib.compare(before, after)
+    assert set(table["initializer"]) == {"zeros", f"mine@{BUNDLE.digest}", f"mine@{BUNDLE.digest}(gain=1.3)"}
+    assert set(table["missing"]) == {0}
+    assert (table["same"] == 3).all()  # the made-up results depend on all settings, but not on digests
+    means = ib.load(before).query("epoch == epochs").groupby(["initializer", "activation"])["test_accuracy"].mean()
+    row = table.set_index(["initializer", "activation"]).loc[f"mine@{BUNDLE.digest}(gain=1.3)", "tanh"]
+    assert row["mean_before"] == pytest.approx(means[f"mine@{EARLIER.digest}(gain=1.3)", "tanh"])
+    earlier, present = Experiment.open(before), Experiment.open(after)
+    names = own_functions.replacements(earlier.grid, present.grid)
+    assert {own_functions.replaced_in(cell, names) for cell in earlier.cells} == set(present.cells)
+    sentences = comparison.sentences(*outputs.changes(earlier, present))
+    assert f"Changed code: mine@{EARLIER.digest[:6]} → mine@{BUNDLE.digest[:6]}." in sentences[0]
+    unchanged = comparison.sentences(*outputs.changes(present, present))
+    assert "Changed code" not in unchanged[0]
+
+
+def test_of_an_own_function_in_two_versions_none_is_compared_with_a_third(tmp_path):
+    both = folder_with(tmp_path / "both", text=TEXT.replace('"zeros"', f'"mine@{EARLIER.digest}"'))
+    third = bundle_of(SOURCE.replace("1.1", "1.4"))
+    after = folder_with(tmp_path / "after", text=TEXT.replace(BUNDLE.digest, third.digest))
+    with pytest.raises(ib.UserError, match="have no cell in common"):
+        ib.compare(both, after)
 
 
 def test_clean_removes_the_code(tmp_path):
