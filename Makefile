@@ -51,7 +51,7 @@ $(DEV): $(RUN)
 	touch $(DEV)
 
 $(PEERS): $(RUN)
-	$(PIP) --quiet -e ".[peers]"
+	$(PIP) --quiet -e ".[dev-peers]"
 	touch $(PEERS)
 
 demo: $(RUN)

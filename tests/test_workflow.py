@@ -1,9 +1,14 @@
 """Continuous integration and images are pinned: actions by commit, the base by digest, another index for torch only."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from initbench import __version__
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
@@ -62,3 +67,34 @@ def test_the_base_image_is_pinned_by_its_digest():
     images = re.findall(r"^FROM (.*)", text, re.MULTILINE)
     assert images
     assert all(re.search(r"@sha256:[0-9a-f]{64}\b", image) for image in images)
+
+
+def test_a_release_is_published_by_a_job_that_runs_nothing_of_ours_after_the_wheel_has_worked():
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+    triggers, jobs = workflow[True], workflow["jobs"]  # YAML 1.1 reads `on` as true
+    assert triggers["push"] == {"tags": ["v*"]}
+    publish = jobs.pop("publish")
+    assert publish["permissions"] == {"id-token": "write"}
+    assert publish["environment"] == "pypi"
+    assert publish["needs"] == list(jobs) == ["build", "try"]
+    assert publish["if"] == "github.event_name == 'push'"
+    actions = [step["uses"].partition("@")[0] for step in publish["steps"]]
+    assert actions == ["actions/download-artifact", "pypa/gh-action-pypi-publish"]
+    assert publish["steps"][-1]["with"] == {"attestations": True}
+    assert all("permissions" not in job for job in jobs.values())
+    assert not [step for step in jobs["try"]["steps"] if "checkout" in step.get("uses", "")]
+    assert "initbench run --preset keepcoding" in jobs["try"]["steps"][-1]["run"]
+    assert "secrets." not in str(workflow)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the script is bash's")
+def test_a_tag_that_is_not_the_version_stops_the_release(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+    (script,) = [step["run"] for step in workflow["jobs"]["build"]["steps"] if "tag" in step.get("name", "")]
+    (tmp_path / "python").symlink_to(sys.executable)
+    for tag, status in ((f"v{__version__}", 0), (__version__, 1), (f"v{__version__}.1", 1), ("", 1)):
+        environment = {**os.environ, "GITHUB_REF_NAME": tag, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+        ran = subprocess.run(["bash", "-ec", script], cwd=ROOT, env=environment, capture_output=True, check=False)
+        assert (ran.returncode, bool(ran.stdout)) == (status, bool(status)), tag

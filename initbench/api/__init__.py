@@ -78,7 +78,7 @@ def run(
         The maximum number of cells in a stack; default the fastest on this machine. It changes no result.
     scheduler
         A Dask cluster that trains instead of this machine: `tcp://host:8786`, `file://scheduler.json`, or `local` for
-        one on this machine. Requires Dask: `pip install -e ".[cluster]"` in a clone.
+        one on this machine. Requires Dask: `pip install 'initbench[cluster]'`.
     processor
         Use only cluster workers whose CPU has this in its name.
     overrides

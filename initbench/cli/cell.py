@@ -5,13 +5,19 @@ from typing import Annotated
 
 import typer
 
+from initbench.cli import completion
 from initbench.cli.options import AllowPlugins, Folder, Force, Plugins, load_plugins, pairs, refuse_to_overwrite
 from initbench.cli.program import WorkingCommand, app, print_error, say
 from initbench.errors import UserError, printable
 
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Find the cell by a setting, as in --set seed=0. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Find the cell by a setting, as in --set seed=0. Repeatable.",
+        autocompletion=completion.settings,
+    ),
 ]
 
 

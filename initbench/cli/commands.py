@@ -3,7 +3,7 @@
 # Imported in the order in which `--help` lists their commands.
 # isort: off
 from initbench.cli.program import app, main
-from initbench.cli import run, signals, battery, report, folder, cell, inspect, data, bench  # noqa: F401
+from initbench.cli import run, signals, battery, report, browse, folder, cell, inspect, data, bench  # noqa: F401
 # isort: on
 
 __all__ = ["app", "main"]

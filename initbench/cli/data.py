@@ -64,7 +64,7 @@ def list_() -> None:
 
 @data_app.command(cls=WorkingCommand, epilog="Example: initbench data fetch kmnist")
 def fetch(name: Name) -> None:
-    """Download a data set into the cache, with pooch (pip install 'initbench\\[data]'); checksums are torchvision's."""
+    """Download a data set with pooch (pip install 'initbench\\[download]'), and check it by torchvision's checksums."""
     from initbench.data import known
 
     known.check_name(name)

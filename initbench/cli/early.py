@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from initbench.cli import completion
 from initbench.system.cache import provide_home
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def started(words: Sequence[str]) -> Iterator[None]:
     with ExitStack() as stack:
         with suppress(OSError):  # the program says so
             provide_home()
+        if completion.VARIABLE in os.environ:
+            words = ()
         if words[:1] == ["run"] and NO_WORKER.isdisjoint(word.partition("=")[0] for word in words):
             _started.worker = stack.enter_context(_new_worker())
         elif len(words) == 2 and words[0] == "report" and os.path.isdir(words[1]):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from initbench.cli import completion
 from initbench.cli.options import AllowPlugins, Force, Plugins, load_plugins, refuse_to_overwrite
 from initbench.cli.program import WorkingCommand, app, say
 from initbench.errors import UserError, nearest, printable, shape_text, shown
@@ -42,6 +43,7 @@ def list_(
         typer.Argument(
             metavar="[KIND]",
             help="initializers, activations, losses, optimizers, models, datasets, presets; default: all names.",
+            autocompletion=completion.choices(*KINDS),
         ),
     ] = None,
     plugins: Plugins = None,

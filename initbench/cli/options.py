@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from initbench.cli import completion
 from initbench.cli.program import print_error, say
 from initbench.errors import UserError
 
@@ -21,10 +22,25 @@ GridPath = Annotated[
     typer.Argument(
         metavar="GRID.TOML",
         help="A grid file, an experiment's folder, or a preset, such as keepcoding; default: the only grid file here.",
+        autocompletion=completion.grids,
+    ),
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="In place of GRID.TOML: one of `initbench list presets`, also where a file or a folder has its name.",
+        autocompletion=completion.presets,
     ),
 ]
 Folder = Annotated[
-    Path, typer.Argument(metavar="EXPERIMENT", help="An experiment's folder, such as results/keepcoding.")
+    Path,
+    typer.Argument(
+        metavar="EXPERIMENT",
+        help="An experiment's folder, such as results/keepcoding.",
+        autocompletion=completion.experiments,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -32,6 +48,7 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Replace a setting of the grid file; several values, as in loss=mse,mae, make it an axis. Repeatable.",
+        autocompletion=completion.settings,
     ),
 ]
 Smoke = Annotated[
@@ -56,6 +73,7 @@ Device = Annotated[
         "--device",
         metavar="auto|cpu|cuda",
         help="Device that trains; default: the grid file's, or auto, the CPU. cuda is experimental.",
+        autocompletion=completion.choices("auto", "cpu", "cuda"),
     ),
 ]
 Scheduler = Annotated[
@@ -106,10 +124,15 @@ def print_notes(experiment: "Experiment") -> None:
         print_error(line)
 
 
-def find_grid(path: Path | None) -> Path:
-    """Return the grid file that the argument GRID.TOML means: see `gridfile.find`. Print what it does not say."""
+def find_grid(path: Path | None, preset: str | None = None) -> Path:
+    """Return the grid file that the argument GRID.TOML or --preset means, and print which if it is not named."""
     from initbench.spec import gridfile, presets
 
+    if preset is not None:
+        if path is not None:
+            raise UserError(f"--preset {preset}: given together with {path}; give one of them")
+        presets.text(preset)  # UserError if there is none
+        return presets.path(preset)
     grid_file = gridfile.find(path)
     if path is None:
         say(f"Grid: {grid_file}")
@@ -117,6 +140,13 @@ def find_grid(path: Path | None) -> Path:
         other = Path(f"{preset}.toml")
         say(f"Grid: the preset {preset}" + f", not the file {other}" * other.is_file())
     return grid_file
+
+
+def grid_words(path: Path, preset: str | None) -> list[str]:
+    """Return the words of a command that name a grid file: the preset's option, or the argument."""
+    from initbench.spec.gridfile import label
+
+    return ["--preset", preset] if preset else [label(path)]
 
 
 def read_grid(

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from initbench import __version__
-from initbench.cli import output
+from initbench.cli import completion, output, usage
 from initbench.errors import UserError, WorkerDied, printable
 from initbench.reporting import matplotlib_import
 from initbench.system import deferred, files
@@ -17,8 +17,11 @@ from initbench.system.cache import provide_home
 
 DONE, FAILED, MISTAKE, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
 
+NAME = "initbench"
+
 app = typer.Typer(
-    name="initbench",
+    name=NAME,
+    cls=usage.Program,
     help="Which weight initializer should I use with this activation and this loss, and how sure can I be?",
     epilog="Start: initbench run keepcoding; or initbench new grid.toml, initbench plan, initbench run",
     no_args_is_help=True,
@@ -51,7 +54,10 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: print_error(str(message))
     try:
         provide_home()
-        app()
+        if os.environ.get(completion.VARIABLE) == "complete_bash":
+            completion.in_bash(_run)
+        else:
+            _run()
     except output.CannotPrint as error:
         if error.reader_left:  # such as `head`, which has read enough
             sys.exit(DONE)
@@ -70,6 +76,10 @@ def main() -> None:
     except Exception as error:
         print_error(f"initbench: unforeseen error: {unforeseen(error)}")
         sys.exit(FAILED)
+
+
+def _run() -> None:
+    app(prog_name=NAME)  # as `python -m initbench` too, in what is printed and in a shell's completion
 
 
 # What Typer imports to print help, and uses for markdown and tracebacks alone, of which the program has neither. With

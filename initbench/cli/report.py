@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 @app.command(cls=WorkingCommand, epilog="Example: initbench report results/keepcoding")
 def report(folder: Folder) -> None:
     """Write the report of an experiment again, unless all that it is made from is unchanged."""
+    write_report(folder)
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of an experiment, unless it is there, made from the same; print and return its path."""
     with early.drawer(folder.is_dir()) as drawer:  # which imports while this process does
         import_numpy()
         from initbench.api import outputs, rounds
@@ -28,6 +33,7 @@ def report(folder: Folder) -> None:
     if written.n_trained < len(experiment):
         say(f"{written.n_trained:,} of {len(experiment):,} cells are trained; the report covers these")
     say(f"Report: {written.path}{UNCHANGED * written.unchanged}")
+    return written.path
 
 
 @app.command(cls=WorkingCommand, epilog="Example: initbench figures results/keepcoding --format pdf --width one-column")

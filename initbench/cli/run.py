@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from initbench.cli import early
+from initbench.cli import completion, early
 from initbench.cli.options import (
     UNCHANGED,
     AllowPlugins,
@@ -19,6 +19,7 @@ from initbench.cli.options import (
     GridPath,
     Overrides,
     Plugins,
+    PresetName,
     Processor,
     Results,
     Scheduler,
@@ -26,6 +27,7 @@ from initbench.cli.options import (
     Width,
     Workers,
     find_grid,
+    grid_words,
     plugin_words,
     print_notes,
     read_grid,
@@ -63,7 +65,10 @@ if TYPE_CHECKING:
 def new(
     path: Annotated[Path, typer.Argument(metavar="GRID.TOML", help="The file to write.")],
     preset: Annotated[
-        str, typer.Option("--preset", metavar="NAME", help="One of `initbench list presets`.")
+        str,
+        typer.Option(
+            "--preset", metavar="NAME", help="One of `initbench list presets`.", autocompletion=completion.presets
+        ),
     ] = "keepcoding",
     force: Force = False,
 ) -> None:
@@ -84,6 +89,7 @@ def new(
 @app.command(epilog="Example: initbench plan keepcoding --set seed=20")
 def plan(
     path: GridPath = None,
+    preset: PresetName = None,
     overrides: Overrides = None,
     smoke: Smoke = False,
     workers: Workers = None,
@@ -97,7 +103,7 @@ def plan(
     from initbench.api import training
     from initbench.execution.config import ExecutionConfig, device_in
 
-    grid, results = read_grid(find_grid(path), overrides, smoke, device, results, plugins, allow_plugins)
+    grid, results = read_grid(find_grid(path, preset), overrides, smoke, device, results, plugins, allow_plugins)
     print_size(grid)
     config = ExecutionConfig(workers, width, device=device_in(grid))
     planned = training.plan(grid, results, config, lambda notice: say(notice.line))
@@ -142,6 +148,7 @@ def _cost(guess: "Estimate") -> str:
 @app.command(cls=WorkingCommand, epilog="Example: initbench run grid.toml --set seed=10 --set learning_rate=0.01,0.1")
 def run(
     path: GridPath = None,
+    preset: PresetName = None,
     overrides: Overrides = None,
     smoke: Smoke = False,
     workers: Workers = None,
@@ -162,9 +169,9 @@ def run(
         import_numpy()
         from initbench.execution.config import ExecutionConfig, device_in
         from initbench.plugins.installed import installed
-        from initbench.spec.gridfile import is_transient, label
+        from initbench.spec.gridfile import is_transient
 
-        path = find_grid(path)
+        path = find_grid(path, preset)
         grid, folder = read_grid(path, overrides, smoke, device, results, plugins, allow_plugins)
         resume = ["initbench", "run"]
         if is_transient(path):  # the copy in the experiment's folder has the replaced settings
@@ -173,7 +180,7 @@ def run(
             resume += plugin_words([b.path for d, b in grid.plugins.items() if d not in of_packages], allow_plugins)
         else:
             resume += [
-                label(path),
+                *grid_words(path, preset),
                 *(word for pair in overrides or () for word in ("--set", pair)),
                 *["--smoke"] * smoke,
             ]

@@ -5,16 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from initbench.cli import completion
 from initbench.cli.options import (
     AllowPlugins,
     Device,
     GridPath,
     Overrides,
     Plugins,
+    PresetName,
     Results,
     Smoke,
     Workers,
     find_grid,
+    grid_words,
     plugin_words,
     print_notes,
     read_grid,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 @app.command("signal", cls=WorkingCommand, epilog="Example: initbench signal deep --set activation=gelu")
 def signal_command(
     path: GridPath = None,
+    preset: PresetName = None,
     overrides: Overrides = None,
     smoke: Smoke = False,
     workers: Workers = None,
@@ -42,6 +46,7 @@ def signal_command(
             metavar="auto|full",
             help="Singular values of the last hidden layer's Jacobian. full: all, also of cells that a run trained; "
             "auto: of cells without a signal, and of layers wider than 512 an estimate of the largest.",
+            autocompletion=completion.choices("auto", "full"),
         ),
     ] = "auto",
     results: Results = None,
@@ -53,13 +58,17 @@ def signal_command(
     from initbench.api.outputs import write_signal_page
     from initbench.execution.config import ExecutionConfig, device_in
     from initbench.reporting import signal_page
-    from initbench.spec.gridfile import label
 
     if spectra not in SPECTRA:
         raise UserError(f"--spectra {shown(spectra)}: allowed: {', '.join(SPECTRA)}{nearest(spectra, SPECTRA)}")
-    path = find_grid(path)
+    path = find_grid(path, preset)
     grid, folder = read_grid(path, overrides, smoke, device, results, plugins, allow_plugins)
-    again = ["initbench", "signal", label(path), *(word for pair in overrides or () for word in ("--set", pair))]
+    again = [
+        "initbench",
+        "signal",
+        *grid_words(path, preset),
+        *(word for pair in overrides or () for word in ("--set", pair)),
+    ]
     again += ["--smoke"] * smoke + option("--device", device) + option("--results", results)
     again += plugin_words(plugins, allow_plugins) + option("--workers", workers)
     again += option("--spectra", spectra if spectra != "auto" else "")

@@ -145,7 +145,7 @@ def fetch(name: str, on_file: Callable[[str], object] = lambda url: None) -> Pat
         import requests
     except ImportError:
         raise UserError(
-            "data fetch needs pooch: pip install 'initbench[data]'; or download the files from "
+            "data fetch needs pooch: pip install 'initbench[download]'; or download the files from "
             f"{KNOWN[name].urls[0][0].rpartition('/')[0]} yourself, and initbench data add {name} FOLDER"
         ) from None
     folder = downloads(name)

@@ -19,7 +19,7 @@ STEPS = 4
 PEERS = {"loop": pytorch.Loop, "loader": pytorch.LoaderLoop, "func": pytorch.Func, "jax": jax_scan.Scan}
 needs_jax = pytest.mark.skipif(
     not importlib.util.find_spec("optax"),
-    reason="JAX with optax is not installed: pip install -c constraints.txt -e '.[peers]'",
+    reason="JAX with optax is not installed: pip install -c constraints.txt -e '.[dev-peers]'",
 )
 
 

@@ -383,13 +383,14 @@ def test_without_pooch_a_download_says_what_to_install_and_where_the_files_are(m
         known.fetch("kmnist")
     (line,) = error.value.lines
     assert (
-        "pip install 'initbench[data]'; or download the files from http://codh.rois.ac.jp/kmnist/dataset/kmnist" in line
+        "pip install 'initbench[download]'; or download the files from http://codh.rois.ac.jp/kmnist/dataset/kmnist"
+        in line
     )
 
 
 @pytest.mark.usefixtures("of_any_content")
 def test_a_download_is_checked_unpacked_and_found_by_its_name(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("pooch", reason="pooch is not installed: pip install -c constraints.txt -e '.[data]'")
+    pytest.importorskip("pooch", reason="pooch is not installed: pip install -c constraints.txt -e '.[download]'")
     web = tmp_path / "web"
     web.mkdir()
     write_folder(web, pack=gzip.compress)
@@ -420,7 +421,7 @@ def test_a_download_is_checked_unpacked_and_found_by_its_name(tmp_path, monkeypa
 
 
 def test_a_failed_download_is_a_line_and_leaves_nothing(tmp_path, monkeypatch):
-    pytest.importorskip("pooch", reason="pooch is not installed: pip install -c constraints.txt -e '.[data]'")
+    pytest.importorskip("pooch", reason="pooch is not installed: pip install -c constraints.txt -e '.[download]'")
     web = write_folder(tmp_path / "web")
     known.files.make_folder(tmp_path / "cache" / "initbench" / "data")
     before = listing(tmp_path / "cache")

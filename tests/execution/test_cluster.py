@@ -516,7 +516,7 @@ def test_a_processor_without_a_scheduler_and_a_missing_dask_are_reported(grid_fi
     with pytest.raises(UserError, match="give its scheduler too"):
         ib.run(grid_file, results=tmp_path, processor="EPYC")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match=r'pip install -e "\.\[cluster\]"'):
+    with pytest.raises(UserError, match=r"pip install 'initbench\[cluster\]'$"):
         ib.run(grid_file, results=tmp_path, scheduler="local")
 
 

@@ -16,7 +16,7 @@ from initbench import initializers as init
 from initbench.initializers import schemes
 from tools.libraries import ALONE, GAINS, LIBRARIES, NOT_HERE, PAIRS, draw, table
 
-INSTALL = "pip install -c constraints.txt -e '.[libraries]'"
+INSTALL = "pip install -c constraints.txt -e '.[dev-libraries]'"
 
 OURS, THEIRS = 1, 2  # the seeds of the two samples of a pair
 

@@ -24,7 +24,8 @@ FIXED = {"identity", "constant"}
 def needs(library):
     missing = library != throughput.OURS and not importlib.util.find_spec(library)
     return pytest.param(
-        library, marks=pytest.mark.skipif(missing, reason=f"{library} is not installed: pip install -e '.[libraries]'")
+        library,
+        marks=pytest.mark.skipif(missing, reason=f"{library} is not installed: pip install -e '.[dev-libraries]'"),
     )
 
 

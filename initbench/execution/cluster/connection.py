@@ -45,7 +45,7 @@ def address(scheduler: str) -> dict[str, str]:
 def reachable(scheduler: str) -> None:
     """Raise UserError if Dask is not installed, or nothing answers at a scheduler's address."""
     if not find_spec("distributed"):
-        raise UserError('scheduler: requires Dask, which is not installed; run pip install -e ".[cluster]" in a clone')
+        raise UserError("scheduler: requires Dask, which is not installed: pip install 'initbench[cluster]'")
     arguments = address(scheduler)
     try:
         if "scheduler_file" in arguments:
