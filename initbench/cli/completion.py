@@ -34,7 +34,7 @@ def grids(incomplete: str) -> list[str]:
 def experiments(incomplete: str) -> list[str]:
     """Return the folders of experiments that begin like a path; none lets the shell offer files and folders."""
     folder = os.path.dirname(incomplete)
-    paths = (path for where in ([folder] if folder else FOLDERS) for path in _paths(where))
+    paths = (path for parent in ([folder] if folder else FOLDERS) for path in _paths(parent))
     return [path for path in paths if path.startswith(incomplete) and is_experiment(os.path.expanduser(path))]
 
 
@@ -98,7 +98,7 @@ def in_bash(complete: Callable[[], object]) -> None:
         with contextlib.redirect_stdout(printed):
             complete()
     finally:
-        for line in printed.getvalue().splitlines():
+        for line in filter(None, printed.getvalue().splitlines()):
             print(line.removeprefix(fixed))  # noqa: T201
 
 

@@ -17,10 +17,8 @@ from initbench.system.cache import provide_home
 
 DONE, FAILED, MISTAKE, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
 
-NAME = "initbench"
-
 app = typer.Typer(
-    name=NAME,
+    name=usage.NAME,
     cls=usage.Program,
     help="Which weight initializer should I use with this activation and this loss, and how sure can I be?",
     epilog="Start: initbench run keepcoding; or initbench new grid.toml, initbench plan, initbench run",
@@ -54,7 +52,10 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: print_error(str(message))
     try:
         provide_home()
-        if os.environ.get(completion.VARIABLE) == "complete_bash":
+        shell = os.environ.get(completion.VARIABLE, "")
+        if shell:
+            os.environ["COLUMNS"] = "1000"  # a help text of two lines would be two completions
+        if shell == "complete_bash":
             completion.in_bash(_run)
         else:
             _run()
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    app(prog_name=NAME)  # as `python -m initbench` too, in what is printed and in a shell's completion
+    app(prog_name=usage.NAME)  # as `python -m initbench` too, in what is printed and in a shell's completion
 
 
 # What Typer imports to print help, and uses for markdown and tracebacks alone, of which the program has neither. With
@@ -93,7 +94,7 @@ UNUSED_OF_NUMPY = "numpy.f2py", "numpy.testing"
 def _defer_unused() -> None:
     """Let what Typer imports and the program does not use be empty classes."""
     for name, unused in UNUSED.items():
-        deferred.defer(name, **{unused: type(unused, (), {})})
+        deferred.defer(name, None, **{unused: type(unused, (), {})})
 
 
 def import_numpy() -> None:

@@ -4,7 +4,7 @@ import contextlib
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,6 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from initbench.errors import SYNONYMS, UserError
+
+NAME = "initbench"
 
 # The error that Typer raises for any mistake in a command line; Typer gives it no public name of its own.
 UsageError: Any = typer.BadParameter.__base__
@@ -22,28 +24,28 @@ class Program(TyperGroup):
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         """Parse the words before the command."""
-        with _one_line():
+        with _one_line(lambda: NAME):
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Parse the words of the command, and run it."""
-        with _one_line():
+        with _one_line(lambda: f"{NAME} {ctx.invoked_subcommand}"):
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def _one_line() -> Iterator[None]:
+def _one_line(command: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
+        if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        raise UserError(line(error, sys.argv[1:])) from None
+        path = error.ctx.command_path if error.ctx else command()
+        raise UserError(line(error, path, sys.argv[1:])) from None
 
 
-def line(error: Any, words: Sequence[str]) -> str:
-    """Return the line for a mistake in a command line: what is wrong, and what is meant or where to look."""
-    command = error.ctx.command_path
+def line(error: Any, command: str, words: Sequence[str]) -> str:
+    """Return the line for a mistake in the words of a command: what is wrong, and what is meant or where to look."""
     if hasattr(error, "possibilities"):  # there is no such option
         return f"{command}: {_unknown_option(error, words)}"
     message = " ".join(error.format_message().split()).rstrip(".")
@@ -56,7 +58,8 @@ def line(error: Any, words: Sequence[str]) -> str:
 def _unknown_option(error: Any, words: Sequence[str]) -> str:
     """Return what is wrong with an option: the setting or the option that is meant, or which commands have it."""
     context, name = error.ctx, error.option_name
-    word = next((word for word in words if word.startswith(name)), name)  # of `-epochs` the error names `-e`
+    letter = re.compile(rf"{re.escape(name)}|-(?!-).*{re.escape(name[1:])}" if len(name) == 2 else re.escape(name))
+    word = next(filter(letter.match, words), name)  # of `-epochs` the error names `-e`
     name, equals, value = word.partition("=")
     if not equals:
         following = words[words.index(word) + 1 :] if word in words else ()
@@ -73,8 +76,8 @@ def _unknown_option(error: Any, words: Sequence[str]) -> str:
         return f"{problem}; {_as_setting(context, spelled[nearest[0]], value)}"
     commands = context.find_root().command.commands
     if others := [other for other in commands if name in _options(commands[other])]:
-        where = " behind the command" * (context.parent is None)
-        return f"{problem} here; {_listed(others)} {'takes' if len(others) == 1 else 'take'} it{where}"
+        after = " behind the command" * (context.parent is None)
+        return f"{problem} here; {_listed(others)} {'takes' if len(others) == 1 else 'take'} it{after}"
     return f"{problem}; see {context.command_path} --help"
 
 

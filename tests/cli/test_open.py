@@ -98,7 +98,7 @@ def test_without_a_screen_the_address_is_printed(here, opened, monkeypatch, caps
         assert all(shlex.split(line.partition("there: ")[2])[1].endswith(f":{page}") for line in lines[1:])
 
 
-def test_a_browser_that_does_not_start_is_said(here, monkeypatch, capsys):
+def test_the_address_is_printed_if_no_browser_starts(here, monkeypatch, capsys):
     def fail(address):
         raise webbrowser.Error("could not locate runnable browser")
 
@@ -116,12 +116,12 @@ def test_a_browser_that_does_not_start_is_said(here, monkeypatch, capsys):
         (["g.toml"], "g.toml: not an experiment: it is a file"),
     ],
 )
-def test_what_is_no_experiment_opens_nothing(here, opened, monkeypatch, capsys, words, line):
+def test_a_folder_without_an_experiment_opens_nothing(here, opened, monkeypatch, capsys, words, line):
     assert ended(monkeypatch, capsys, "open", *words) == (2, "", f"{line}\n")
     assert opened == []
 
 
-def test_without_experiments_the_command_that_trains_one_is_said(tmp_path, opened, monkeypatch, capsys):
+def test_without_experiments_the_line_has_the_command_that_trains_one(tmp_path, opened, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert ended(monkeypatch, capsys, "open") == (
         2,
