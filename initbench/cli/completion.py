@@ -57,24 +57,23 @@ def settings(incomplete: str) -> list[str]:
     A key that is the only one comes with its values, so that the shell stops after `key=` and adds no space. After a
     comma, which makes the values an axis, the values are offered again.
     """
-    from initbench.spec.gridfile import OTHER_KEYS
-    from initbench.spec.settings import RULES
+    from initbench.spec.settings import OTHER_KEYS, RULES
 
     key, equals, value = incomplete.partition("=")
     if not equals:
         keys = [name for name in (*RULES, *OTHER_KEYS) if name.startswith(key)]
         return [f"{name}=" for name in keys] if len(keys) != 1 else [f"{keys[0]}=", *settings(f"{keys[0]}=")]
     before, comma, _ = value.rpartition(",")
-    return [f"{key}={before}{comma}{name}" for name in _values(key)] if key in RULES else []
+    return [f"{key}={before}{comma}{name}" for name in _values(key)] if key in RULES or key in OTHER_KEYS else []
 
 
 def _values(setting: str) -> list[str]:
     """Return the names that a setting may have, from the schema of the grid file; without names, its default."""
     from pydantic import TypeAdapter
 
-    from initbench.spec.settings import RULES
+    from initbench.spec.settings import OTHER_KEYS, RULES
 
-    rule = RULES[setting]
+    rule = RULES.get(setting) or OTHER_KEYS[setting]
     schema = TypeAdapter(rule.type).json_schema()
     if schema.get("type") == "boolean":
         return ["true", "false"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from initbench.cli import early
+from initbench.cli import completion, early
 from initbench.cli.options import UNCHANGED, Folder, Force, print_notes, refuse_to_overwrite
 from initbench.cli.program import FAILED, INCONCLUSIVE, WorkingCommand, app, import_numpy, plural, say
 from initbench.errors import UserError
@@ -39,7 +39,15 @@ def write_report(folder: Path) -> Path:
 @app.command(cls=WorkingCommand, epilog="Example: initbench figures results/keepcoding --format pdf --width one-column")
 def figures(
     folder: Folder,
-    form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="The format of the files.")] = "svg",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="svg|pdf|png",
+            help="The format of the files.",
+            autocompletion=completion.choices("svg", "pdf", "png"),
+        ),
+    ] = "svg",
     into: Annotated[
         Path | None,
         typer.Option("--into", metavar="DIR", help="The folder of the files; default: figures, in the experiment's."),
@@ -62,6 +70,7 @@ def figures(
             "--style",
             metavar="paper|slides",
             help="The size of letters and lines: 7 to 9 points in a paper, 12 to 16 on slides of 13.33in by 7.5in.",
+            autocompletion=completion.choices("paper", "slides"),
         ),
     ] = "paper",
 ) -> None:
@@ -121,6 +130,7 @@ def export(
             "--to",
             metavar="wandb|mlflow|tensorboard",
             help="Instead of a file: a run for each cell in an experiment tracker, grouped by configuration.",
+            autocompletion=completion.choices("wandb", "mlflow", "tensorboard"),
         ),
     ] = None,
     project: Annotated[

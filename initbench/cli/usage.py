@@ -102,10 +102,9 @@ def _setting(word: str) -> str:
 
 
 def _settings() -> tuple[str, ...]:
-    from initbench.spec.columns import SETTINGS
-    from initbench.spec.gridfile import OTHER_KEYS
+    from initbench.spec.settings import OTHER_KEYS, RULES
 
-    return (*SETTINGS, *OTHER_KEYS)
+    return (*RULES, *OTHER_KEYS)
 
 
 def _options(command: Any) -> list[str]:

@@ -9,8 +9,7 @@ import pytest
 from initbench.cli import completion
 from initbench.initializers import INITIALIZERS
 from initbench.spec import presets
-from initbench.spec.columns import SETTINGS
-from initbench.spec.gridfile import OTHER_KEYS
+from initbench.spec.settings import OTHER_KEYS, RULES
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def test_grids_are_presets_and_grid_files_and_experiments(here):
 
 
 def test_settings_are_all_keys_and_the_names_that_each_may_have():
-    assert completion.settings("") == [f"{key}=" for key in (*SETTINGS, *OTHER_KEYS)]
+    assert completion.settings("") == [f"{key}=" for key in (*RULES, *OTHER_KEYS)]
     assert completion.settings("lo") == ["loss=", *completion.settings("loss=")]
     assert {"loss=mse", "loss=cross_entropy"} < set(completion.settings("loss="))
     assert set(completion.settings("initializer=")) >= {f"initializer={name}" for name in INITIALIZERS}
