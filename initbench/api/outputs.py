@@ -3,7 +3,7 @@
 import io
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from initbench.reporting.comparison import Side
     from initbench.reporting.evidence import Evidence
+    from initbench.reporting.trackers.runs import Run
 
 PAGE = "report.html"
 FORMS = ("svg", "pdf", "png")  # of figures
@@ -284,12 +285,13 @@ def write_runs(
     into: Path | None = None,
     *,
     force: bool = False,
+    track: "Callable[[Sequence[Run]], Iterable[Run]]" = iter,
 ) -> Exported:
     """Write a run for each trained cell, by one of `TRACKERS`, grouped by configuration.
 
     `project` is the name of W&B's project, MLflow's experiment or TensorBoard's folder, by default the experiment's;
     in one project a cell is written once, unless `force` replaces it. `into` is the folder; by default the one that the
-    tracker's own client writes to.
+    tracker's own client writes to. `track` iterates over the runs and may show how far that is.
     """
     from initbench.reporting.trackers import clients, mlflow, runs, tensorboard, wandb
 
@@ -303,15 +305,15 @@ def write_runs(
         if tracker == "tensorboard":
             folder = into or Path(tensorboard.FOLDER)
             destination, view = str(folder / project), f"tensorboard --logdir {shlex.quote(str(folder))}"
-            written = tensorboard.write(all_runs, folder / project, tags, force)
+            written = tensorboard.write(track(all_runs), folder / project, tags, force)
         elif tracker == "mlflow":
             destination = mlflow.tracking_uri(into)
             view = mlflow.view(destination)
-            written = mlflow.write(all_runs, destination, project, tags, force)
+            written = mlflow.write(track(all_runs), destination, project, tags, force)
         else:
             folder = into or Path(wandb.FOLDER)
             destination, view = str(folder), "" if is_online else f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
-            written = wandb.write(all_runs, folder, project, tags, force)
+            written = wandb.write(track(all_runs), folder, project, tags, force)
             if is_online:
                 wandb.sync(folder)
     groups = len({run.configuration for run in all_runs})

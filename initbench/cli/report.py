@@ -1,6 +1,8 @@
 """`report`, `figures`, `export` and `compare`: the outputs of an experiment."""
 
 import math
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -182,9 +184,12 @@ def export(
 
 def _export_runs(experiment: "Experiment", tracker: str, project: str | None, into: Path | None, force: bool) -> None:
     """Write runs to a tracker, and print what was done."""
+    from rich.progress import track
+
     from initbench.api import outputs
 
-    exported = outputs.write_runs(experiment, tracker, project, into, force=force)
+    show = partial(track, description=f"{tracker}:", transient=True) if sys.stdout.isatty() else iter
+    exported = outputs.write_runs(experiment, tracker, project, into, force=force, track=show)
     print_notes(experiment)
     if exported.runs < len(experiment):
         say(f"{exported.runs:,} of {len(experiment):,} cells are trained; the others have no run")

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,9 @@ def _write(mlflow: Any, runs: Iterable[Run], client: Any, project: str, tags: di
             client.set_terminated(parents[run.configuration])
         of_run = {**own_tags, CELL: run.cell, CONFIGURATION: run.configuration, "initbench.status": run.status}
         of_run["mlflow.parentRunId"] = parents[run.configuration]
-        id_ = _create(mlflow, client, experiment, run.name, of_run, {"cell": run.cell, **run.settings})
         values = [(f"signal/{name}", value, 0) for name, value in run.signal.items()]
         values += [(name, value, epoch) for epoch, metrics in run.metrics for name, value in metrics.items()]
-        now = round(1000 * time.time())
-        metrics = [mlflow.entities.Metric(name, value, now, step) for name, value, step in values]
-        for begin in range(0, len(metrics), MAX_METRICS):
-            client.log_batch(id_, metrics=metrics[begin : begin + MAX_METRICS])
+        id_ = _create(mlflow, client, experiment, run.name, of_run, {"cell": run.cell, **run.settings}, values)
         client.set_terminated(id_)
         if earlier:
             client.delete_run(earlier)
@@ -109,9 +105,20 @@ def _present(client: Any, experiment: str) -> tuple[dict[str, str], dict[str, st
 
 
 def _create(
-    mlflow: Any, client: Any, experiment: str, name: str, tags: dict[str, str], settings: dict[str, Any]
+    mlflow: Any,
+    client: Any,
+    experiment: str,
+    name: str,
+    tags: dict[str, str],
+    settings: dict[str, Any],
+    values: Sequence[tuple[str, float, int]] = (),
 ) -> str:
-    """Create a run with its settings as parameters; returns its id."""
+    """Create a run with its settings as parameters and with values of metrics at steps; returns its id."""
     run: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
-    client.log_batch(run, params=[mlflow.entities.Param(key, str(value)) for key, value in settings.items()])
+    params = [mlflow.entities.Param(key, str(value)) for key, value in settings.items()]
+    now = round(1000 * time.time())
+    metrics = [mlflow.entities.Metric(metric, value, now, step) for metric, value, step in values]
+    client.log_batch(run, metrics[:MAX_METRICS], params)
+    for begin in range(MAX_METRICS, len(metrics), MAX_METRICS):
+        client.log_batch(run, metrics[begin : begin + MAX_METRICS])
     return run

@@ -95,7 +95,7 @@ def sync(folder: Path) -> None:
     )  # fmt: skip
     output = process.communicate()[0].strip().splitlines()
     if process.returncode:
-        reason = printable(output[-1], 300) if output else f"exit status {process.returncode}"
+        reason = printable(output[-1], 300).rstrip(".") if output else f"exit status {process.returncode}"
         raise UserError(
             f"{folder}: the runs are written, but not uploaded: {reason}; upload: wandb sync {folder}/offline-run-*"
         )
