@@ -73,10 +73,9 @@ def histories(frame):
     }
 
 
-def same(history, expected, digits=None):
-    """Whether two histories are the same, NaN at the same places; to so many bytes of a float if told so."""
+def same(history, expected, kind=float):
+    """Whether two histories are the same, NaN at the same places, as numbers of a kind."""
     assert history.keys() == expected.keys()
-    kind = np.float64 if digits is None else digits
     np.testing.assert_array_equal(
         np.array([history[key] for key in expected], kind), np.array([*expected.values()]).astype(kind)
     )
