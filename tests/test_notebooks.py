@@ -69,6 +69,14 @@ def test_a_stored_notebook_has_nothing_of_a_machine_and_is_small(name):
     assert all(cell.metadata == {} for cell in notebook.cells)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_a_notebook_names_exists(name):
+    text = "".join(cell.source for cell in stored(name).cells if cell.cell_type == "markdown")
+    files = re.findall(r"\b(?:docs|examples)/[\w/.-]*\w", text)
+    assert files
+    assert not [file for file in files if not (EXAMPLES.parent / file).exists()]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_and_shows_as_many_pictures_as_are_stored(name, tmp_path):

@@ -1,32 +1,76 @@
 """Write the pictures of the example report in docs/assets: `python -m tools.make_docs_pictures`.
 
-Needs Chromium and Playwright. A picture shows the first screen of results/example-keepcoding/report.html, once in light
-and once in dark mode.
+Needs Chromium and Playwright. Two pictures show the first screen of results/example-keepcoding/report.html, in light and
+in dark mode; the others, for docs/tutorial/reading-the-report.md, the beginnings of its sections, each below 100 kB.
 """
 
+import io
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "results" / "example-keepcoding" / "report.html"
 ASSETS = ROOT / "docs" / "assets"
 WIDTH, HEIGHT = 1280, 860
+MAX_BYTES, COLORS = 100_000, (256, 128, 64, 32)  # of the pictures of sections
+
+# The name, the element that a picture begins with, and the most of its height that is shown.
+SECTIONS = (
+    ("map", "#answer .figure", 620),
+    ("why", "#why", 700),
+    ("numbers", "#numbers", 620),
+    ("differences", "#differences", 620),
+    ("curves", "#curves", 620),
+    ("certainty", "#certainty", 620),
+)
+
+
+def opened(browser: Browser, mode: Any) -> Page:
+    """Return the report in a mode, light or dark."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=mode)
+    page.goto(REPORT.as_uri())
+    return page
+
+
+def sections(page: Page) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the PNG of the beginning of each section."""
+    page.locator("#seeds").evaluate("fold => { fold.open = true; }")
+    for name, selector, height in SECTIONS:
+        box: Any = page.locator(selector).first.bounding_box()
+        clip = {"x": box["x"], "y": box["y"], "width": box["width"], "height": min(box["height"], height)}
+        yield name, page.screenshot(full_page=True, clip=clip)
+
+
+def with_colors(png: bytes, colors: int, dither: Image.Dither = Image.Dither.FLOYDSTEINBERG) -> bytes:
+    """Return a PNG with a number of colors."""
+    with io.BytesIO() as file:
+        Image.open(io.BytesIO(png)).convert("RGB").quantize(colors, dither=dither).save(file, "PNG", optimize=True)
+        return file.getvalue()
+
+
+def small(png: bytes) -> bytes:
+    """Return a PNG with the most colors that keep it small."""
+    for colors in COLORS:
+        reduced = with_colors(png, colors, Image.Dither.NONE)
+        if len(reduced) <= MAX_BYTES:
+            return reduced
+    raise SystemExit(f"a picture has more than {MAX_BYTES:,} bytes with {colors} colors")
 
 
 def main() -> None:
-    """Open the report in each mode, and store its first screen with 256 colors."""
+    """Open the report in each mode, and store its first screen and, in light mode, its sections."""
     ASSETS.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for mode in ("light", "dark"):
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=mode)
-            page.goto(REPORT.as_uri())
-            picture = ASSETS / f"report-{mode}.png"
-            page.screenshot(path=picture)
-            Image.open(picture).convert("RGB").quantize(256).save(picture, optimize=True)
+            (ASSETS / f"report-{mode}.png").write_bytes(with_colors(opened(browser, mode).screenshot(), 256))
+        for name, png in sections(opened(browser, "light")):
+            (ASSETS / f"reading-{name}.png").write_bytes(small(png))
         browser.close()
 
 

@@ -151,7 +151,7 @@ def _initializers(code: Bundle) -> Names:
     if not names:
         raise UserError(
             f"{code.path}: defines no initializer; allowed: a function whose first argument is shape, or one marked "
-            "with @ib.initializer, as in docs/how-to/own-parts.md"
+            "with @ib.initializer, as in docs/how-to/own-initializer.md"
         )
     return names
 

@@ -33,8 +33,8 @@ def initializer(function: Thing | None = None) -> Thing | Callable[[Thing], Thin
         strings of a `typing.Literal`.
 
         With the first argument `model` it is a scheme of whole networks: it takes a network, of a perceptron an
-        `ib.initializers.Model`, and returns for each layer the weights and the bias. docs/how-to/own-parts.md has what
-        it sees of it.
+        `ib.initializers.Model`, and returns for each layer the weights and the bias.
+        docs/how-to/own-initializer.md has what it sees of it.
 
     Examples
     --------

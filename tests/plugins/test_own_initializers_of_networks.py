@@ -1,9 +1,8 @@
 """Own initializers on networks that are no perceptrons: they are tried on the network that the grid has."""
 
-import re
-from pathlib import Path
 from types import SimpleNamespace
 
+import code_blocks
 import pytest
 from plugin_code import bundle
 
@@ -32,10 +31,9 @@ def tried(name, model="lenet5", hidden="", normalization="none", layers=None, **
 
 @pytest.fixture(scope="module")
 def documented():
-    """The scheme of whole networks of docs/how-to/own-parts.md."""
-    page = (Path(__file__).parents[2] / "docs" / "how-to" / "own-parts.md").read_text()
-    (code,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def unit_variance" in code)
-    return loaded(code, "unit_variance")
+    """The scheme of whole networks of docs/how-to/own-initializer.md."""
+    page = code_blocks.ROOT / "docs" / "how-to" / "own-initializer.md"
+    return loaded(code_blocks.titled(page, "my_data_schemes.py"), "unit_variance")
 
 
 @pytest.mark.parametrize("normalization", ["none", "batch"])
