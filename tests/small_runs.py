@@ -13,7 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-MAX_TRAIN_SIZE, MAX_EPOCHS, MAX_SEEDS, MAX_SEEDS_OF_RULES = 640, 2, 3, 10
+TRAIN_SIZE, MAX_EPOCHS, MAX_SEEDS, MAX_SEEDS_OF_RULES = 660, 1, 2, 10
+
+# Commands that train, with what they get in addition.
+OPTIONS = {
+    "run": ["--no-report", "--workers", "1"],
+    "try": ["--no-report", "--workers", "1"],
+    "signal": ["--workers", "1"],
+}
 
 
 def changes(document: dict[str, Any]) -> dict[str, object]:
@@ -23,10 +30,14 @@ def changes(document: dict[str, Any]) -> dict[str, object]:
     epochs = axes.get("epochs", training.get("epochs", 10))
     if isinstance(epochs, list) or epochs > MAX_EPOCHS:
         small["epochs"] = MAX_EPOCHS
-    is_own = any(not isinstance(name, str) or ":" in name for name in datasets(document))
-    size = axes.get("train_size", training.get("train_size"))
-    if not is_own and (not isinstance(size, int) or size > MAX_TRAIN_SIZE):
-        small["train_size"] = MAX_TRAIN_SIZE
+    data = axes.get("dataset", document.get("dataset", "mnist"))
+    replaced = [small_data(value) for value in data] if isinstance(data, list) else small_data(data)
+    if replaced != data:
+        small["dataset"] = replaced
+        for section in ({"train_size"} & set(axes), {"train_size"} & set(training)):
+            small |= dict.fromkeys(section, TRAIN_SIZE)
+    if not os.environ["SMALL_SIGNAL"] and document.get("diagnostics", True):
+        small["diagnostics"] = False
     match axes.get("seed", 5):
         case int(count) if count > MAX_SEEDS:
             small["seed"] = MAX_SEEDS
@@ -37,10 +48,31 @@ def changes(document: dict[str, Any]) -> dict[str, object]:
     return small
 
 
-def datasets(document: dict[str, Any]) -> list[Any]:
-    """Return the data sets of a TOML document."""
-    values = document.get("grid", {}).get("dataset", document.get("dataset", "mnist"))
-    return values if isinstance(values, list) else [values]
+def small_data(value: Any) -> Any:
+    """Return the file of a few images in place of the name of a data set; files and functions are returned as given."""
+    if not isinstance(value, str) or ":" in value or "@" in value:
+        return value
+    file = Path(os.environ["SMALL_DATA"]) / f"{value}.npz"
+    if not file.exists():
+        write_data(file)
+    return {"npz": str(file)}
+
+
+def write_data(file: Path) -> None:
+    """Write the first images of MNIST to a file, whatever its name."""
+    import numpy as np
+
+    from initbench.data import datasets
+
+    mnist = datasets.load_mnist()
+    arrays = {
+        "x_train": mnist.train_images[: TRAIN_SIZE + TRAIN_SIZE // 11],
+        "y_train": mnist.train_labels[: TRAIN_SIZE + TRAIN_SIZE // 11],
+        "x_test": mnist.test_images[:200],
+        "y_test": mnist.test_labels[:200],
+    }
+    shapes = {name: (-1, 28, 28) if name.startswith("x") else (-1,) for name in arrays}
+    np.savez(file, **{name: array.reshape(shapes[name]) for name, array in arrays.items()})
 
 
 def install() -> None:
@@ -61,6 +93,7 @@ def install() -> None:
 def command_line() -> None:
     """Run the command line `initbench` with small trainings."""
     install()
+    sys.argv += OPTIONS.get((sys.argv[1:] or [""])[0], [])
     from initbench.cli import main
 
     main()

@@ -18,10 +18,12 @@ What a page needs and does not show is there before its blocks run, if a block m
 preset's experiment in small; `grid.toml`, the preset `perceptron`; and files such as `my_schemes.py` that another page
 of docs/how-to/ shows.
 
-Everything runs in small (`small_runs.changes`): grids have at most 3 seeds (10 by a rule), 2 epochs and 640 training
-images, except of data sets of one's own, which a page keeps small. `initbench` on the PATH and `ib.run` in Python apply
-it to each grid that they read. Permission to run plugins is taken as given on the command line; in Python a page says
-`allow_plugins=True`. The home folder is the page's own, and `initbench open` opens nothing.
+Everything runs in small (`small_runs.py`): a grid has at most 2 seeds (10 by a rule) and 1 epoch, and in place of a
+data set that it names, such as MNIST, 660 training images. Files and functions are read as they are: a page keeps them
+small. The signal is computed if a block of the page mentions it. `initbench` on the PATH and `ib.run` in Python apply this
+to each grid that they read. On the command line `run` and `try` write no report (`initbench report` and `open` do), and
+have one worker; permission to run plugins is taken as given, and in Python a page says `allow_plugins=True`. The home
+folder is the page's own, and `initbench open` opens nothing.
 """
 
 import functools
@@ -108,7 +110,8 @@ def environment(tmp_path_factory):
         (programs / name).chmod(program.stat().st_mode)
     path = os.pathsep.join([str(programs), os.environ["PATH"]])
     settings = {"PATH": path, "NO_COLOR": "1", "COLUMNS": "120", "MPLBACKEND": "agg", "BROWSER": "true"}
-    return {**os.environ, **settings, "XDG_CACHE_HOME": str(cache_folder().parent)}
+    settings |= {"XDG_CACHE_HOME": str(cache_folder().parent), "SMALL_DATA": str(tmp_path_factory.mktemp("data"))}
+    return {**os.environ, **settings, "SMALL_SIGNAL": "yes"}
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +121,7 @@ def keepcoding(environment, tmp_path_factory):
     @functools.cache
     def folder():
         root = tmp_path_factory.mktemp("keepcoding")
-        subprocess.run(["initbench", "run", "keepcoding", "--no-report"], cwd=root, env=environment, check=True)
+        subprocess.run(["initbench", "run", "keepcoding"], cwd=root, env=environment, check=True)
         return root / "results" / "keepcoding"
 
     return folder
@@ -154,7 +157,7 @@ def program_of(page, file):
 
 def prepare(page, folder, keepcoding):
     """Put into a page's folder what its blocks mention and do not make: see the top."""
-    run = [block for block in blocks(page) if block.language in ("python", "sh") and not block.reason]
+    run = [block for block in blocks(page) if block.language in RUN and not block.reason]
     code = "\n".join(block.code for block in run)
     titles = {block.title for block in blocks(page)}
     if "results/keepcoding" in code and not re.search(r"initbench run (--preset )?keepcoding", code):
@@ -171,7 +174,8 @@ def ran(page, folder, environment, keepcoding):
     prepare(page, folder, keepcoding)
     program = folder / f"{page.stem.replace('-', '_')}_page.py"
     program.write_text(program_of(page, folder / ".blocks.json"), encoding="utf-8")
-    env = environment | {"HOME": str(folder)}
+    has_signal = any("signal" in block.code for block in blocks(page))
+    env = environment | {"HOME": str(folder), "SMALL_SIGNAL": "yes" * has_signal}
     ended = subprocess.run([sys.executable, program], cwd=folder, env=env, text=True, capture_output=True, check=False)
     assert ended.returncode == 0, f"{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}"
 
