@@ -1,7 +1,7 @@
 """Write the pictures of the example report in docs/assets: `python -m tools.make_docs_pictures`.
 
-Needs Chromium and Playwright. Two pictures show the first screen of results/example-keepcoding/report.html, in light and
-in dark mode; the others, for docs/tutorial/reading-the-report.md, the beginnings of its sections, each below 100 kB.
+Needs Chromium and Playwright. Two pictures show the first screen of results/example-keepcoding/report.html, in light
+and in dark mode; the others, for docs/tutorial/reading-the-report.md, the sections, each below 100 kB.
 """
 
 import io
@@ -16,17 +16,17 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "results" / "example-keepcoding" / "report.html"
 ASSETS = ROOT / "docs" / "assets"
-WIDTH, HEIGHT = 1280, 860
+WIDTH, HEIGHT, MARGIN = 1280, 860, 16
 MAX_BYTES, COLORS = 100_000, (256, 128, 64, 32)  # of the pictures of sections
 
-# The name, the element that a picture begins with, and the most of its height that is shown.
+# The name, the element that a picture begins with, and its height.
 SECTIONS = (
-    ("map", "#answer .figure", 620),
-    ("why", "#why", 700),
-    ("numbers", "#numbers", 620),
-    ("differences", "#differences", 620),
-    ("curves", "#curves", 620),
-    ("certainty", "#certainty", 620),
+    ("map", "#answer .figure", 350),
+    ("why", "#why h3", 355),
+    ("numbers", "#numbers", 590),
+    ("differences", "#differences", 420),
+    ("curves", "#curves", 590),
+    ("certainty", "#certainty", 600),
 )
 
 
@@ -42,7 +42,7 @@ def sections(page: Page) -> Iterator[tuple[str, bytes]]:
     page.locator("#seeds").evaluate("fold => { fold.open = true; }")
     for name, selector, height in SECTIONS:
         box: Any = page.locator(selector).first.bounding_box()
-        clip = {"x": box["x"], "y": box["y"], "width": box["width"], "height": min(box["height"], height)}
+        clip = {"x": box["x"] - MARGIN, "y": box["y"], "width": box["width"] + 2 * MARGIN, "height": height}
         yield name, page.screenshot(full_page=True, clip=clip)
 
 

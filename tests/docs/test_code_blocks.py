@@ -20,7 +20,7 @@ of docs/how-to/ shows.
 
 Everything runs in small (`small_runs.py`): a grid has at most 2 seeds (10 by a rule) and 1 epoch, and in place of a
 data set that it names, such as MNIST, 660 training images. Files and functions are read as they are: a page keeps them
-small. The signal is computed if a block of the page mentions it. `initbench` on the PATH and `ib.run` in Python apply this
+small. The signal is computed if a block of the page mentions it. `initbench` on the PATH and `ib.run` in Python do this
 to each grid that they read. On the command line `run` and `try` write no report (`initbench report` and `open` do), and
 have one worker; permission to run plugins is taken as given, and in Python a page says `allow_plugins=True`. The home
 folder is the page's own, and `initbench open` opens nothing.
