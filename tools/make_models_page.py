@@ -14,7 +14,7 @@ SHAPE, CLASSES, HIDDEN = (28, 28, 1), 10, "128"
 INTRODUCTION = """# The models
 
 The setting `model` of a [grid file](grid.md) is the network: one of the models below, with its parameters, or a
-[`torch.nn.Module` of your own](../how-to/own-parts.md). This page is generated from the docstrings by `make docs`;
+[`torch.nn.Module` of your own](../how-to/own-network.md). This page is generated from the docstrings by `make docs`;
 `initbench show lenet5 --shape 32,32,3` prints a section of it for images of another size.
 
 ```toml
