@@ -47,8 +47,8 @@ from initbench.system.cache import cache_folder
 # A block that is left out has a command of one of these, which need a network, another machine or another program.
 PROGRAMS = {"apt", "asv", "brew", "conda", "dask", "docker", "gh", "git", "helm", "kubectl", "make", "mlflow", "nohup"}
 PROGRAMS |= {"openssl", "pip", "pipx", "qsub", "R", "sbatch", "ssh", "tensorboard", "twine", "uv", "uvx", "wandb"}
-PROGRAMS |= {"initbench data", "initbench bench"}
-COMMAND = re.compile(r"(?:^|[;&|(]|\bdo\b|\$\()\s*(?:\w+=\S* )*(?:\S*/)?(initbench \w+|\w+)", re.MULTILINE)
+PROGRAMS |= {"initbench data", "initbench bench", "initbench --install-completion"}
+COMMAND = re.compile(r"(?:^|[;&|(]|\bdo\b|\$\()\s*(?:\w+=\S* )*(?:\S*/)?(initbench [\w-]+|\w+)", re.MULTILINE)
 MODULES = {"wandb", "mlflow"}  # a Python block that is left out imports one of these
 
 # Pages in which something is run: all others show code alone, or none.
