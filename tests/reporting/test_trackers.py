@@ -322,12 +322,63 @@ def test_wandb_reads_the_metrics_of_every_run_by_epoch_with_its_settings(folder,
         groups[cell] = run.run_group
     assert groups.keys() == expected.keys()
     is_one_group(groups, frame)
-    times = {path: path.stat().st_mtime_ns for path in outside.glob("wandb/*")}
-    (removed := min(times)).rename(outside / "removed")
+
+
+@pytest.mark.slow
+def test_an_interrupted_export_to_wandb_leaves_whole_runs_alone_and_is_completed_by_the_next_one(
+    folder, frame, outside, capsys, monkeypatch
+):
+    pytest.importorskip("wandb")
+    from initbench.reporting.trackers import wandb
+
+    calls, write_run = iter(range(5)), wandb._written
+
+    def interrupted(*arguments):
+        complete = write_run(*arguments)
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return complete
+
+    def cells():
+        """The cells of the runs in the folder; each is whole."""
+        return Counter(wandb_run(path)[0].run_id for path in outside.glob("wandb/*/*.wandb"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wandb, "_written", interrupted)
+        assert ended(None, capsys, "export", folder, "--to", "wandb")[0] != 0
+    assert len([*outside.glob("wandb/*")]) == len(cells()) == 5
+    before = {path: path.stat().st_mtime_ns for path in outside.glob("wandb/*")}
     last = exported(capsys, folder, "wandb")[-1]
-    assert last == "1 run in 6 groups written to wandb; 17 runs were there (--force writes them again)"
-    assert {path: path.stat().st_mtime_ns for path in times if path != removed}.items() <= times.items()
-    assert len([*outside.glob("wandb/*")]) == 18
+    assert last == "13 runs in 6 groups written to wandb; 5 runs were there (--force writes them again)"
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in outside.glob("wandb/*")}.items()
+    assert cells() == dict.fromkeys(frame["cell"], 1)
+    assert exported(capsys, folder, "wandb", "--force")[-1] == "18 runs in 6 groups written to wandb"
+    assert cells() == dict.fromkeys(frame["cell"], 1)
+
+
+def test_in_the_online_mode_runs_that_are_not_uploaded_are_uploaded(outside, monkeypatch):
+    from initbench.reporting.trackers import wandb
+
+    for name in ("offline-run-1-a", "offline-run-1-b", "offline-run-1-c"):
+        (outside / name).mkdir()
+    (outside / "offline-run-1-b" / "run-b.wandb.synced").touch()
+    started, start = [], wandb.children.start
+
+    def recorded(*arguments, **options):
+        started.append(arguments)
+        return start("-c", f"print('one'); print('No network.'); raise SystemExit({len(started) - 1})", **options)
+
+    monkeypatch.setattr(wandb.children, "start", recorded)
+    wandb.sync(outside)
+    words = ("-m", "wandb", "sync", str(outside / "offline-run-1-a"), str(outside / "offline-run-1-c"))
+    assert started == [words]
+    with pytest.raises(UserError) as failure:
+        wandb.sync(outside)
+    assert failure.value.lines == (
+        f"{outside}: the runs are written, but not uploaded: No network; upload: wandb sync {outside}/offline-run-*",
+    )
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert wandb.mode() == "online"
 
 
 # All of them
@@ -442,8 +493,10 @@ def test_without_a_trained_cell_or_a_mode_that_writes_nothing_is_written(outside
 
 def test_the_environment_is_as_before_after_an_export(monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "false")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
     before = dict(os.environ)
     with clients.quiet():
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "5"
         assert os.environ["WANDB_ERROR_REPORTING"] == "false"
         assert os.environ["WANDB_SILENT"] == "true"
     assert dict(os.environ) == before

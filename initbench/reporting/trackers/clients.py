@@ -21,6 +21,9 @@ QUIET = {
     "MLFLOW_ALLOW_FILE_STORE": "true",  # of 3.13 and later: runs in a folder
 }
 
+# Unless the user sets it: how often MLflow repeats a request, by default for minutes where no server answers.
+UNLESS_SET = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+
 
 def imported(tracker: str, module: str = "") -> Any:
     """Return a module of a tracker's client, by default the whole; UserError, with what to install, without it."""
@@ -35,9 +38,9 @@ def imported(tracker: str, module: str = "") -> Any:
 
 
 @contextlib.contextmanager
-def quiet(**variables: str) -> Iterator[None]:
-    """Let clients send no statistics and log warnings alone; `variables` are set in the environment too."""
-    values = QUIET | variables
+def quiet() -> Iterator[None]:
+    """Let clients send no statistics of use, and log warnings alone."""
+    values = QUIET | {name: value for name, value in UNLESS_SET.items() if name not in os.environ}
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "wandb")]

@@ -17,8 +17,9 @@ from initbench.stats import signal_scalars
 if TYPE_CHECKING:
     import pandas as pd
 
-# The hexadecimal digits of a configuration in the name of its group, and the most characters of that name (W&B's).
-DIGITS, MAX_NAME = 6, 128
+# The hexadecimal digits of a configuration in the name of its group, and the most characters of that name: with the
+# seed, at most W&B's 128.
+DIGITS, MAX_NAME = 6, 110
 
 
 class Run(NamedTuple):
