@@ -44,7 +44,7 @@ def _section(name: str, command: Any) -> str:
     usage = [name, *(_usage(argument) for argument in arguments), *["[OPTIONS]"] * bool(options)]
     lines = [f"## {name}", "", "```text", " ".join(usage), "```", "", _text(command.help), ""]
     if command.params:
-        lines += ["| argument or option | default | what it is |", "| --- | --- | --- |"]
+        lines += ["| argument or option | default | meaning |", "| --- | --- | --- |"]
         lines += [_row(parameter) for parameter in [*arguments, *options]]
         lines.append("")
     if command.epilog:
@@ -76,7 +76,7 @@ def _code(text: str) -> str:
 def _default(parameter: Any) -> str:
     default = parameter.default
     if parameter.required or default in (None, False, "", ()) or not isinstance(default, str | int | float):
-        return "–"
+        return ""
     return f"`{default}`"
 
 

@@ -43,7 +43,7 @@ def tables() -> str:
     keys = {**OTHER_KEYS, **RULES}
     parts = []
     for section, title in TITLES.items():
-        rows = ["| setting | default | meaning and allowed values |", "| --- | --- | --- |"]
+        rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
         rows += [_row(name, key) for name, key in keys.items() if key.home == section]
         parts.append("\n".join([f"### {title}", "", *rows, ""]))
     return "\n".join(parts)

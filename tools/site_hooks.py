@@ -77,6 +77,13 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     return LINK.sub(in_site, markdown)
 
 
+def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
+    """Give the dialog of the search a name, which the theme leaves out."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
+
+
 def _is_copied(path: str) -> bool:
     """Return whether a path in the repository is a file outside of docs/, and not a page."""
     return path not in PAGES | HOME and not path.startswith(("docs/", "../")) and (ROOT / path).is_file()
@@ -109,7 +116,8 @@ def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
                 blocks.append(_picture(name, data["text/plain"], size.get("width")))
             elif output["output_type"] == "execute_result" and "text/html" in data:
                 html = re.sub(r"<style scoped>.*?</style>|\n\s*(?=\n)", "", data["text/html"], flags=re.DOTALL)
-                blocks.append(f'<div class="output">\n{html}\n</div>')
+                html = html.replace("<th></th>", "<td></td>")  # not a heading
+                blocks.append(f'<div class="output" tabindex="0">\n{html}\n</div>')
             else:
                 blocks.append(f"```text\n{data['text/plain']}\n```")
     return "\n\n".join(blocks) + "\n", pictures
