@@ -1,6 +1,7 @@
 """Completion in the shell: what is offered, in a real bash, quickly, and without a worker."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -148,21 +149,22 @@ def test_a_bash_that_has_installed_it_completes(on_path):
     show = ["bash", "-c", "initbench --show-completion; exit $?"]
     assert subprocess.check_output(show, text=True, cwd=on_path).strip() == script.read_text().strip()
 
-    environment = {**os.environ, "TERM": "dumb", "INPUTRC": "/dev/null", "PS1": "$ "}
-    bash = pexpect.spawn("bash", ["-i"], cwd=str(on_path), env=environment, encoding="utf-8", timeout=60)
+    environment = {**os.environ, "TERM": "dumb", "INPUTRC": "/dev/null"}
+    bash = pexpect.spawn(
+        "bash", ["-i"], cwd=str(on_path), env=environment, encoding="utf-8", timeout=60, dimensions=(24, 400)
+    )
     for typed, expected in (
-        ("ver", "verify "),
-        ("run --wor", "--workers "),
-        ("run keepc", "keepcoding "),
-        ("report results/f", "results/first "),
-        ("open elsewhere/", "elsewhere/third "),
+        ("ver", "verify"),
+        ("run --wor", "--workers"),
+        ("run keepc", "keepcoding"),
+        ("report results/f", "results/first"),
+        ("open elsewhere/", "elsewhere/third"),
         ("run --set epo", "epochs="),
-        ("run keepcoding --set activation=tan", "activation=tanh "),
-        ("export results/first kee", "keen.toml "),
+        ("run keepcoding --set activation=tan", "activation=tanh"),
+        ("export results/first kee", "keen.toml"),
     ):
-        bash.send(f"initbench {typed}\t")
-        bash.expect_exact(f"initbench {typed.rpartition(' ')[0]} {expected}".replace("  ", " "))
-        bash.send("\x15")  # empties the line
+        bash.send(f"initbench {typed}\t\x01echo \x05\r")  # what is completed is an argument of echo, typed in front
+        bash.expect_exact(f"\r\ninitbench {typed.rpartition(' ')[0]} {expected}\r\n".replace("  ", " "))
     bash.close(force=True)
 
 
@@ -172,3 +174,15 @@ def test_an_unknown_shell_is_a_line(here, shell):
     words = [sys.executable, "-m", "initbench"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=here, env=environment)
     assert (done.returncode, done.stderr) == (1, f"Shell {shell} not supported.\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+@pytest.mark.parametrize(
+    ("typed", "values"),
+    [("run --set activation=tan", ["activation=tanh"]), ("report results/", ["results/first", "results/second"])],
+)
+def test_a_fish_that_has_installed_it_completes(on_path, typed, values):
+    subprocess.run(["fish", "-c", "initbench --install-completion; true"], check=True, cwd=on_path)
+    listed = subprocess.check_output(["fish", "-c", f"complete -C 'initbench {typed}'"], text=True, cwd=on_path)
+    assert [line.partition("\t")[0] for line in listed.splitlines()] == values

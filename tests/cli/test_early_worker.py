@@ -64,6 +64,15 @@ def test_a_command_line_that_trains_nothing_leaves_no_worker(workers, monkeypatc
     assert [worker.lives for worker in workers] == [False] * count
 
 
+def test_completion_in_a_shell_starts_no_worker(workers, monkeypatch, capsys):
+    monkeypatch.setenv("_INITBENCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "initbench\nru")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert not run(monkeypatch, "g.toml")
+    assert capsys.readouterr() == ("run\n", "")
+    assert workers == []
+
+
 def test_an_interrupt_of_the_imports_leaves_no_worker(workers, monkeypatch):
     def interrupt():
         assert [worker.lives for worker in workers] == [True]

@@ -9,6 +9,7 @@ from command import ended
 from page import Page
 
 import initbench as ib
+from initbench.cli import options
 from initbench.errors import UserError
 from initbench.spec import presets
 from initbench.spec.gridfile import find, label
@@ -42,6 +43,27 @@ def test_a_file_goes_before_a_preset_of_its_name_and_an_experiments_folder_too(h
     assert find("keepcoding") == Path("keepcoding")
     assert find("results") == Path("results")  # reading it says that it is a folder
     assert [label(PRESET), label(Path("results/x.toml"))] == ["keepcoding", "results/x.toml"]
+
+
+def test_a_preset_that_is_named_by_option_goes_before_a_file_and_a_folder_of_its_name(here, monkeypatch, capsys):
+    (here / "keepcoding").write_text(made_up.GRID)
+    experiment(here / "perceptron")
+    assert options.find_grid(Path("keepcoding")) == Path("keepcoding")
+    for name in ("keepcoding", "perceptron"):
+        assert options.find_grid(None, name) == presets.path(name)
+        assert options.grid_words(presets.path(name), name) == ["--preset", name]
+    assert capsys.readouterr().out == ""
+    for command in ("plan", "signal"):
+        assert ended(monkeypatch, capsys, command, "--preset", "kepcoding") == (
+            2,
+            "",
+            f"unknown preset 'kepcoding'; allowed: {', '.join(presets.names())}; did you mean 'keepcoding'?\n",
+        )
+        assert ended(monkeypatch, capsys, command, "g.toml", "--preset", "keepcoding") == (
+            2,
+            "",
+            "--preset keepcoding: given together with g.toml; give one of them\n",
+        )
 
 
 def test_without_a_name_it_is_the_only_file_that_names_initializers(here):
