@@ -302,20 +302,22 @@ def write_runs(
     project = project or experiment.grid.name
     tags = {"experiment": experiment.grid.name, "initbench": __version__}
     with clients.quiet():
-        if tracker == "tensorboard":
-            folder = into or Path(tensorboard.FOLDER)
-            destination, view = str(folder / project), f"tensorboard --logdir {shlex.quote(str(folder))}"
-            written = tensorboard.write(track(all_runs), folder / project, tags, force)
-        elif tracker == "mlflow":
+        if tracker == "mlflow":
             destination = mlflow.tracking_uri(into)
             view = mlflow.view(destination)
             written = mlflow.write(track(all_runs), destination, project, tags, force)
         else:
-            folder = into or Path(wandb.FOLDER)
-            destination, view = str(folder), "" if is_online else f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
-            written = wandb.write(track(all_runs), folder, project, tags, force)
-            if is_online:
-                wandb.sync(folder)
+            parent = into or Path(tensorboard.FOLDER if tracker == "tensorboard" else wandb.FOLDER)
+            folder = parent / project
+            destination = str(folder)
+            if tracker == "tensorboard":
+                view = f"tensorboard --logdir {shlex.quote(str(parent))}"
+                written = tensorboard.write(track(all_runs), folder, tags, force)
+            else:
+                view = "" if is_online else f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
+                written = wandb.write(track(all_runs), folder, project, tags, force)
+                if is_online:
+                    wandb.sync(folder)
     groups = len({run.configuration for run in all_runs})
     return Exported(written, len(all_runs), groups, destination, view)
 

@@ -304,10 +304,10 @@ def wandb_run(path):
 def test_wandb_reads_the_metrics_of_every_run_by_epoch_with_its_settings(folder, frame, scalars, outside, capsys):
     pytest.importorskip("wandb")
     lines = exported(capsys, folder, "wandb")
-    assert lines == ["Upload: wandb sync wandb/offline-run-*", "18 runs in 6 groups written to wandb"]
-    assert {path.name.partition("-")[0] for path in (outside / "wandb").iterdir()} == {"offline"}
+    assert lines == ["Upload: wandb sync wandb/made/offline-run-*", "18 runs in 6 groups written to wandb/made"]
+    assert {path.name.partition("-")[0] for path in (outside / "wandb" / "made").iterdir()} == {"offline"}
     expected, groups = histories(frame), {}
-    for path in outside.glob("wandb/offline-run-*/run-*.wandb"):
+    for path in outside.glob("wandb/made/offline-run-*/run-*.wandb"):
         run, history, summary = wandb_run(path)
         cell = run.run_id
         same(history, expected[cell])
@@ -341,18 +341,20 @@ def test_an_interrupted_export_to_wandb_leaves_whole_runs_alone_and_is_completed
 
     def cells():
         """The cells of the runs in the folder; each is whole."""
-        return Counter(wandb_run(path)[0].run_id for path in outside.glob("wandb/*/*.wandb"))
+        return Counter(wandb_run(path)[0].run_id for path in outside.glob("wandb/made/*/*.wandb"))
 
     with monkeypatch.context() as patch:
         patch.setattr(wandb, "_written", interrupted)
         assert ended(None, capsys, "export", folder, "--to", "wandb")[0] != 0
-    assert len([*outside.glob("wandb/*")]) == len(cells()) == 5
-    before = {path: path.stat().st_mtime_ns for path in outside.glob("wandb/*")}
+    assert len([*outside.glob("wandb/made/*")]) == len(cells()) == 5
+    before = {path: path.stat().st_mtime_ns for path in outside.glob("wandb/made/*")}
     last = exported(capsys, folder, "wandb")[-1]
-    assert last == "13 runs in 6 groups written to wandb; 5 runs were there (--force writes them again)"
-    assert before.items() <= {path: path.stat().st_mtime_ns for path in outside.glob("wandb/*")}.items()
+    assert last == "13 runs in 6 groups written to wandb/made; 5 runs were there (--force writes them again)"
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in outside.glob("wandb/made/*")}.items()
     assert cells() == dict.fromkeys(frame["cell"], 1)
-    assert exported(capsys, folder, "wandb", "--force")[-1] == "18 runs in 6 groups written to wandb"
+    other = exported(capsys, folder, "wandb", "--project", "other")[-1]
+    assert other == "18 runs in 6 groups written to wandb/other"
+    assert exported(capsys, folder, "wandb", "--force")[-1] == "18 runs in 6 groups written to wandb/made"
     assert cells() == dict.fromkeys(frame["cell"], 1)
 
 

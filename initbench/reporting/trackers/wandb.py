@@ -53,8 +53,6 @@ def write(runs: Iterable[Run], folder: Path, project: str, tags: dict[str, str],
                 shutil.rmtree(earlier)
             complete.rename(folder / complete.name)
             written += 1
-        if written:
-            wandb.teardown()
     return written
 
 
