@@ -43,7 +43,8 @@ def write(runs: Iterable[Run], folder: Path, project: str, tags: dict[str, str],
     folder.mkdir(parents=True, exist_ok=True)
     present = {run.name.rpartition("-")[2]: run for run in folder.glob("offline-run-*")}
     written = 0
-    with TemporaryDirectory(prefix=files.HIDDEN, dir=folder) as staging:
+    # An absolute path: the client's service, which outlives an export, may have another working directory.
+    with TemporaryDirectory(prefix=files.HIDDEN, dir=folder.absolute()) as staging:
         for run in runs:
             earlier = present.get(run.cell)
             if earlier and not force:
