@@ -51,6 +51,13 @@ PROGRAMS |= {"initbench data", "initbench bench", "initbench --install-completio
 COMMAND = re.compile(r"(?:^|[;&|(]|\bdo\b|\$\()\s*(?:\w+=\S* )*(?:\S*/)?(initbench [\w-]+|\w+)", re.MULTILINE)
 MODULES = {"wandb", "mlflow"}  # a Python block that is left out imports one of these
 
+# Optional packages that a page needs; all are in the extra `dev`.
+NEEDED = {
+    "cluster.md": ["distributed"],
+    "other-tools.md": ["xlsxwriter", "polars", "duckdb"],
+    "trackers.md": ["tensorboard", "wandb", "mlflow"],
+}
+
 # Pages in which something is run: all others show code alone, or none.
 RUNNING = [
     page for page in PAGES if any(b.language in ("python", "sh") and not b.title and not b.reason for b in blocks(page))
@@ -149,8 +156,9 @@ def program_of(page, file):
             code = block.code.splitlines()
             lines[block.line - 1 : block.line - 1 + len(code)] = code
     file.write_text(json.dumps(shown), encoding="utf-8")
+    has_statistics = any("ib.stats" in line for line in lines)
     first = f"import sys; sys.path.append({str(ROOT / 'tests')!r}); import small_runs as _small; "
-    lines[0] = first + f"sys.path.pop(); _page = _small.Page({str(file)!r}); del sys, _small"
+    lines[0] = first + f"sys.path.pop(); _page = _small.Page({str(file)!r}, {has_statistics}); del sys, _small"
     return "\n".join(lines) + "\n"
 
 
@@ -183,6 +191,8 @@ def ran(page, folder, environment, keepcoding):
 @pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="the blocks are for a POSIX shell")
 @pytest.mark.parametrize("page", RUNNING, ids=name_of)
 def test_the_blocks_of_a_page_run(page, tmp_path, environment, keepcoding):
+    for package in NEEDED.get(page.name, []):
+        pytest.importorskip(package)
     ran(page, tmp_path, environment, keepcoding)
     for parts in tmp_path.glob("**/parts"):
         assert not Experiment.open(parts.parent).missing(), parts.parent
