@@ -87,7 +87,7 @@ def figures(
 
 @app.command(
     cls=WorkingCommand,
-    epilog="Examples: initbench export results/keepcoding runs.csv; initbench export results/keepcoding --to mlflow",
+    epilog="Example: initbench export results/keepcoding runs.csv; or initbench export results/keepcoding --to mlflow",
 )
 def export(
     folder: Folder,
