@@ -44,8 +44,8 @@ as a figure.
 | to repeat an experiment of another library | `torch_linear_default`, `keras_default`, `tf1_default` | |
 
 That is a place to begin, and what is best for a network is a question for a grid. "A few" is the theory of each scheme.
-"Many" was checked with [`initbench signal`](../explanation/signal.md): in 20 hidden layers of 128 units, on MNIST, these
-neither vanish nor explode, do not saturate, and keep images distinct (of relu, a quarter of the units are dead at the
+"Many" was checked with [`initbench signal`](../explanation/signal.md): in 20 hidden layers of 128 units, on MNIST,
+these neither vanish nor explode, do not saturate, and keep images distinct (of relu, a quarter of the units are dead at the
 start). With sigmoid, for example, the gradient of every other scheme that was tried shrinks 20,000-fold and more from
 the last layer to the first.
 
@@ -60,9 +60,9 @@ What a scheme looks at:
 
 The pictures are of 784 × 256 weights at seed 0: the histogram, with a line for the distribution of a weight where it is
 known; then the weights of the first 64 inputs and units. W is `[fan_in, fan_out]`; φ is the network's activation. A
-scheme of single layers is a function of the shape and, where its text states so, of the activation, the layer's position
-and the number of layers; a scheme of networks looks at the first batches of the training, or at gradients. Of these the
-first layer of 784-256-10 with tanh is drawn, as it starts on MNIST, and the weights of the first 36 units as images.
+scheme of single layers is a function of the shape and, where its text states so, of the activation, the layer's
+position and the number of layers. Of a scheme of networks, the first layer of 784-256-10 with tanh is drawn, as it
+starts on MNIST, and the weights of the first 36 units as images.
 
 """
 
