@@ -45,9 +45,9 @@ as a figure.
 
 That is a place to begin, and what is best for a network is a question for a grid. "A few" is the theory of each scheme.
 "Many" was checked with [`initbench signal`](../explanation/signal.md): in 20 hidden layers of 128 units, on MNIST,
-these neither vanish nor explode, do not saturate, and keep images distinct (of relu, a quarter of the units are dead at the
-start). With sigmoid, for example, the gradient of every other scheme that was tried shrinks 20,000-fold and more from
-the last layer to the first.
+these neither vanish nor explode, do not saturate, and keep images distinct (of relu, a quarter of the units are dead at
+the start). With sigmoid, for example, the gradient of every other scheme that was tried shrinks 20,000-fold and more
+from the last layer to the first.
 
 What a scheme looks at:
 
