@@ -136,10 +136,6 @@ def test_an_unchanged_scheme_passes_and_a_worse_one_fails(clone):
     assert "Changed code: scaled_orthogonal@" in printed
     assert (folder / "gate.html").is_file()
 
-    status, printed, _ = clone("same", SCHEME + "\n# A comment.\n")
-    assert status == 0, printed
-    assert "Passed: all cells are bit-identical." in printed
-
 
 @posix
 @pytest.mark.slow
@@ -150,7 +146,7 @@ def test_asv_times_the_sampler_and_sees_one_that_has_become_slower(tmp_path, env
     committed(folder)
     slower = SCHEME.replace("    return", "    import time\n\n    time.sleep(0.2)\n    return")
     committed(folder, my_schemes__py=slower)
-    environment = environment | {"HOME": str(tmp_path), "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
+    environment = environment | {"HOME": str(tmp_path), "ASV_PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
 
     def asv(*words):
         command = [sys.executable, "-m", "asv", *words]
