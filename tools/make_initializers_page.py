@@ -182,7 +182,7 @@ def page() -> str:
 
 
 def linked(text: str) -> str:
-    """Return a text in which the names of schemes lead to them."""
+    """Return Markdown in which the names of schemes lead to them."""
     return re.sub(r"`(\w+)`", lambda name: f"[{name[0]}](#{name[1]})" if name[1] in INITIALIZERS else name[0], text)
 
 

@@ -8,9 +8,7 @@ import base64
 import json
 import posixpath
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element
 
 from markdown import Extension, Markdown
@@ -144,11 +142,10 @@ class ColumnNames(Extension):
 class _ColumnNames(Treeprocessor):
     def run(self, root: Element) -> None:
         for table in root.iter("table"):
-            names = ["".join(_texts(cell)).strip() for cell in table.iter("th")]
+            names = ["".join(cell.itertext()).strip() for cell in table.iter("th")]
+            for cell in list(table.iter("th")):
+                if not "".join(cell.itertext()).strip():
+                    cell.tag = "td"  # a corner, and not a heading
             for row in table.iter("tr"):
                 for name, cell in zip(names, row.findall("td"), strict=False):
                     cell.set("data-column", name)
-
-
-def _texts(element: Element) -> Iterable[Any]:
-    return element.itertext()
