@@ -23,12 +23,14 @@ def open_command(
         Path | None,
         typer.Argument(
             metavar="EXPERIMENT",
-            help="An experiment's folder; default: the one in results that changed last.",
+            help="An experiment's folder, or its name in results; default: the one in results that changed last.",
             autocompletion=completion.experiments,
         ),
     ] = None,
 ) -> None:
     """Open the report of an experiment in a browser. It is written first if it is missing or out of date."""
+    if folder and not folder.exists() and completion.is_experiment(RESULTS / folder):
+        folder = RESULTS / folder
     page = write_report(folder or newest(RESULTS)).resolve()
     if not (has_screen() and open_in_browser(page)):
         say(f"No browser can be opened here. The address of the report: {page.as_uri()}")

@@ -55,7 +55,8 @@ def test_it_writes_a_missing_report_and_opens_it_and_then_opens_it_as_it_is(here
     assert ended(monkeypatch, capsys, "open", "results/older")[:2] == (0, "Report: results/older/report.html\n")
     assert not page.is_symlink()
     assert page.read_bytes() == content
-    assert opened == [page.as_uri()] * 3
+    assert ended(monkeypatch, capsys, "open", "older")[:2] == (0, "Report: results/older/report.html (unchanged)\n")
+    assert opened == [page.as_uri()] * 4
 
 
 def test_without_a_name_it_is_the_experiment_that_changed_last(here, opened, monkeypatch, capsys):
