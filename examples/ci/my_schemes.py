@@ -1,4 +1,4 @@
-"""An initializer of one's own, which the workflow in this folder gates."""
+"""An initializer of your own, which a workflow gates."""
 
 import initbench as ib
 
