@@ -55,8 +55,8 @@ def test_the_results_before_the_change_are_stored_under_the_key_that_finds_them(
 
 
 def git(folder, *words):
-    who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "init.defaultBranch=main"]
-    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+    settings = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *settings, *words], cwd=folder, check=True, capture_output=True)
 
 
 def committed(folder, **files):
