@@ -87,7 +87,7 @@ def test_every_page_of_the_python_interface_has_all_of_its_names(pages, site):
 
     for name in ("stats", "theory", "initializers"):
         ids = pages[site / "reference" / "python" / f"{name}.html"].ids
-        names = {id.rpartition(".")[2] for id in ids if id.startswith(f"initbench.{name}.")}
+        names = {key.rpartition(".")[2] for key in ids if key.startswith(f"initbench.{name}.")}
         assert {public for public in import_module(f"initbench.{name}").__all__ if public[0].islower()} <= names
 
 
