@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import initbench as ib
@@ -70,6 +71,17 @@ def test_the_limits_of_the_signal_are_those_that_findings_have():
     for statistic, texts in limits.items():
         (row,) = [row for row in rows if f"`{statistic}`" in row]
         assert all(text in row for text in texts), row
+
+
+def test_the_share_of_false_claims_after_repeated_looks_is_the_simulated_one():
+    table = pd.read_csv(ROOT / "tests" / "stored" / "statistics.csv", header=None)
+    row = table[table[0].eq("sequential") & table[5].eq("errors, looking after 5, 10, 20, 40, 80")]
+    assert len(row) == 10
+    share = f"{100 * row[6].astype(float).min():.0f} to {100 * row[6].astype(float).max():.0f}%"
+    for path in ("docs/reference/grid.md", "initbench/reporting/cautions.py", "initbench/reporting/html/terms.html"):
+        assert re.findall(
+            r"\d+ to \d+% (?=\W*of (?:simulated )?(?:experiments|combinations))", text_of(ROOT / path)
+        ) == [f"{share} "], path
 
 
 def test_the_example_has_the_form_of_a_report_of_today():
