@@ -56,6 +56,7 @@ $(PEERS): $(RUN)
 
 demo: $(RUN)
 	$(BIN)/initbench run keepcoding
+	@echo "To see it: $(BIN)/initbench open keepcoding. Without the path: . $(BIN)/activate"
 
 TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -133,7 +134,7 @@ docs: $(DEV)
 	$(BIN)/python -m tools.make_notebooks
 
 site: $(DEV)
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .asv site

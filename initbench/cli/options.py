@@ -53,7 +53,10 @@ Overrides = Annotated[
 ]
 Smoke = Annotated[
     bool,
-    typer.Option("--smoke", help="A trial in seconds: one seed, one epoch, few images. Its results go to NAME-smoke."),
+    typer.Option(
+        "--smoke",
+        help="A trial in seconds: one seed, one epoch, few images, or what --set says. Its results go to NAME-smoke.",
+    ),
 ]
 Workers = Annotated[
     int | None,

@@ -116,7 +116,7 @@ def read(
 
     `name` is the experiment's name if the file does not set one; the default is the file's own name, or for an
     experiment's `grid.toml` its folder's. `sources`, `plugins`, `bundles` and `allow` as for `parse`; `smoke` makes the
-    grid small, for a first look. The file is read once: it may be a pipe.
+    grid small, for a first look, but for what `overrides` has. The file is read once: it may be a pipe.
     """
     path = Path(path)
     text, origin = gridfile.read_text(path), gridfile.label(path)
@@ -138,7 +138,9 @@ def read(
         )
         if not smoke or small:
             return grid
-        small = smoke_overrides(grid)
+        small = {
+            key: value for key, value in smoke_overrides(grid).items() if key == "name" or key not in (overrides or {})
+        }
 
 
 def parse(

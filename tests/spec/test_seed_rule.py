@@ -158,3 +158,11 @@ def test_a_smoke_test_has_one_seed_and_no_rule(tmp_path):
     path.write_text(TEXT.replace("{}", "{ until = 'decided' }"))
     small = grid.read(path, smoke=True)
     assert (small.seed_rule, small.axes["seed"]) == (None, (0,))
+
+
+def test_a_smoke_test_has_what_the_user_replaces(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(TEXT.replace("{}", "5"))
+    small = grid.read(path, {"epochs": 4, "seed": 3, "name": "other"}, smoke=True)
+    assert (small.axes["epochs"], small.axes["seed"], small.name) == ((4,), (0, 1, 2), "other-smoke")
+    assert small.axes["train_size"] == (1280,)
