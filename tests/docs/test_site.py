@@ -1,4 +1,4 @@
-"""The documentation as a site, as a browser opens it from the disk: links, search, accessibility, phones."""
+"""The documentation as a site, as Chromium opens it from the disk: links, search, accessibility, phones."""
 
 import json
 import re
@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from conftest import CHROMIUM
 from page import violations
 
 ROOT = Path(__file__).parents[2]
@@ -95,21 +94,9 @@ def test_the_example_report_is_one_click_from_home(pages, site):
     assert "results/example-keepcoding/report.html" in pages[site / "index.html"].links
 
 
-@pytest.fixture(scope="session")
-def browser():
-    """An installed Chromium."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-def opened(browser, path, width=1280, scheme="light"):
+def opened(chromium, path, width=1280, scheme="light"):
     """A page, opened from the disk, and the addresses that it requests."""
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     requests = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto(path.as_uri())
@@ -117,8 +104,8 @@ def opened(browser, path, width=1280, scheme="light"):
 
 
 @pytest.mark.parametrize(("name", "width", "scheme"), LOOKED_AT)
-def test_a_page_of_each_kind_is_accessible(site, browser, name, width, scheme):
-    page, requests = opened(browser, site / name, width, scheme)
+def test_a_page_of_each_kind_is_accessible(site, chromium, name, width, scheme):
+    page, requests = opened(chromium, site / name, width, scheme)
     assert page.evaluate("document.body.dataset.mdColorScheme") == {"light": "default", "dark": "slate"}[scheme]
     count, report = violations(page)
     assert count == 0, report
@@ -126,8 +113,8 @@ def test_a_page_of_each_kind_is_accessible(site, browser, name, width, scheme):
     page.close()
 
 
-def test_no_page_scrolls_sideways_on_a_phone(site, pages, browser):
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+def test_no_page_scrolls_sideways_on_a_phone(site, pages, chromium):
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
     wide = []
     for path in pages:
         if path.name != "404.html":
@@ -137,8 +124,8 @@ def test_no_page_scrolls_sideways_on_a_phone(site, pages, browser):
     assert wide == []
 
 
-def test_the_search_finds_a_scheme_without_a_server(site, browser):
-    page, requests = opened(browser, site / "index.html")
+def test_the_search_finds_a_scheme_without_a_server(site, chromium):
+    page, requests = opened(chromium, site / "index.html")
     page.click("input.md-search__input")
     page.keyboard.type("orthogonal")
     page.wait_for_selector(".md-search-result__item a", timeout=20_000)

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from page import Page
 
-import initbench as ib
 from initbench import stats
 from initbench.api import outputs
 from initbench.plugins.bundle import Bundle
@@ -206,15 +205,6 @@ def test_a_comparison_has_short_digests_and_its_commands_the_full_ones_and_the_p
     page = Page(comparison.render(table, *sides, 0.5, "initbench compare before after"))
     assert page.text.count(DIGEST) == command.count(DIGEST)
     assert f"mine@{SHORT}(gain=1.3)" in page.text
-
-
-def test_experiments_whose_own_code_differs_have_no_cell_in_common_and_the_message_says_why(tmp_path):
-    folders = []
-    for digest in (DIGEST, EARLIER_DIGEST):
-        text = untrusted.GRID.replace('["zeros", "he_normal", { name = "normal", std = 0.2 }]', f'["mine@{digest}"]')
-        folders.append(untrusted.made_run(tmp_path / digest, text, allow=None))
-    with pytest.raises(ib.UserError, match=rf"mine@{SHORT} and mine@{EARLIER_DIGEST[:6]}$"):
-        ib.compare(*folders)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -322,7 +322,7 @@ def test_the_command_writes_what_the_options_ask_for(tmp_path, monkeypatch, caps
         ("x.tex", ["--metric", "accuracy"], "--metric 'accuracy': allowed: train_loss, validation_loss, "),
         ("x.tex", ["--label", "a}b"], "--label 'a}b': allowed: letters, digits and : . _ / + -"),
         ("x.tex", ["--label", ""], "--label '': allowed: letters"),
-        ("x.html", [], "the name ends in '.html'; allowed: .csv, .parquet, .md, .tex or .txt"),
+        ("x.html", [], "the name ends in '.html'; allowed: .csv, .parquet, .xlsx, .md, .tex or .txt"),
     ],
 )
 def test_an_option_that_does_not_fit_is_one_line_and_writes_nothing(
