@@ -409,7 +409,7 @@ def test_a_grid_from_a_pipe_is_read_once_and_goes_on_from_its_folder(instant, mo
     assert line == "Resume with: initbench run 'a place/made-up-smoke/grid.toml' --width 3"
     status, out, err = ended(monkeypatch, capsys, "run", "a place/made-up-smoke/grid.toml", "--width", "3")
     assert (status, err) == (0, "")
-    assert "a place/made-up-smoke: 4 cells to train" in out
+    assert "a place/made-up-smoke: 12 cells to train" in out
     assert [path.name for path in (instant / "a place").iterdir()] == ["made-up-smoke"]
     assert not (instant / "results").exists()
 
