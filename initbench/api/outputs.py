@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 FORMS = ("svg", "pdf", "png")  # of figures
-TABLE_NAMES = (".csv", ".parquet", ".xlsx", ".md", ".tex", ".txt")
-TIDY_NAMES = (".csv", ".parquet", ".xlsx")  # of these, those with a row for each cell and epoch
+TIDY_NAMES = (".csv", ".parquet", ".xlsx")  # of tables with a row for each cell and epoch
+TABLE_NAMES = (*TIDY_NAMES, ".md", ".tex", ".txt")
 LAYOUTS = ("pivot", "long")  # of the table of means
 TABLES = ("runs", "signal")  # with a row for each cell and epoch, or for each statistic of a layer
 TRACKERS = ("wandb", "mlflow", "tensorboard")
-PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of a tracker: as an experiment's name
 
 
 @dataclass(frozen=True)
@@ -266,14 +265,12 @@ class Exported:
 def check_tracker(tracker: str, project: str | None = None) -> None:
     """Raise UserError unless `write_runs` has a tracker of this name, its client, and a project of this name."""
     from initbench.reporting.trackers import clients
+    from initbench.spec.settings import NAME, NAMES_ALLOWED
 
     if tracker not in TRACKERS:
         raise UserError(f"--to {shown(tracker)}: allowed: {', '.join(TRACKERS)}{nearest(tracker, TRACKERS)}")
-    if project is not None and not PROJECT.fullmatch(project):
-        raise UserError(
-            f"--project {shown(project)}: allowed: up to 100 letters, digits, '.', '_' and '-', "
-            "the first a letter or digit"
-        )
+    if project is not None and not re.fullmatch(NAME, project):
+        raise UserError(f"--project {shown(project)}: allowed: {NAMES_ALLOWED}")
     with clients.quiet():
         clients.imported(tracker)
 
@@ -384,7 +381,7 @@ def changes(before: Experiment, after: Experiment) -> tuple["pd.DataFrame", "Sid
     if table.empty:
         raise UserError(
             f"{before.folder} and {after.folder}: have no cell in common; allowed: experiments of one grid, or of "
-            f"grids that overlap in all settings, the seed too"
+            "grids that overlap in all settings, the seed too"
         )
     if sides[0].name == sides[1].name:  # two experiments of one grid are named by their folders
         sides = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from initbench.cli.options import AllowPlugins, Device, Overrides, Results, Scheduler, Workers, pairs
+from initbench.cli.options import AllowPlugins, Device, Overrides, Results, Scheduler, Workers, pairs, set_words
 from initbench.cli.program import WorkingCommand, app, say
 from initbench.cli.run import option, print_estimate, print_size, train_and_print
 
@@ -57,7 +57,7 @@ def try_(
     tried = battery.of_file(file, grid, replaced, quick=quick, allow=allow)
     folder = results or Path("results")
     resume = ["initbench", "try", str(file), *["--quick"] * quick, *option("--grid", grid)]
-    resume += [word for pair in overrides or () for word in ("--set", pair)]
+    resume += set_words(overrides)
     resume += option("--device", device) + option("--results", results) + option("--workers", workers)
     resume += option("--scheduler", scheduler) + ["--no-report"] * no_report + ["--allow-plugins"] * allow_plugins
     config = ExecutionConfig(workers, scheduler=scheduler, device=device_in(tried.grid))

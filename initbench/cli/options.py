@@ -1,7 +1,7 @@
 """Arguments and options that several commands share."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -145,11 +145,19 @@ def find_grid(path: Path | None, preset: str | None = None) -> Path:
     return grid_file
 
 
-def grid_words(path: Path, preset: str | None) -> list[str]:
-    """Return the words of a command that name a grid file: the preset's option, or the argument."""
+def grid_words(
+    path: Path, preset: str | None, overrides: Iterable[str] | None = None, smoke: bool = False
+) -> list[str]:
+    """Return the words of a command that mean a grid: the preset's option or the argument, and what changes it."""
     from initbench.spec.gridfile import label
 
-    return ["--preset", preset] if preset else [label(path)]
+    words = ["--preset", preset] if preset else [label(path)]
+    return [*words, *set_words(overrides), *["--smoke"] * smoke]
+
+
+def set_words(overrides: Iterable[str] | None) -> list[str]:
+    """Return the words of a command that replace settings, from those behind --set."""
+    return [word for pair in overrides or () for word in ("--set", pair)]
 
 
 def read_grid(

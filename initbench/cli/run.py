@@ -179,11 +179,7 @@ def run(
             of_packages = {bundle.digest for bundle in installed()}
             resume += plugin_words([b.path for d, b in grid.plugins.items() if d not in of_packages], allow_plugins)
         else:
-            resume += [
-                *grid_words(path, preset),
-                *(word for pair in overrides or () for word in ("--set", pair)),
-                *["--smoke"] * smoke,
-            ]
+            resume += grid_words(path, preset, overrides, smoke)
             resume += option("--device", device) + option("--results", results)
             resume += plugin_words(plugins, allow_plugins)
         resume += option("--workers", workers) + option("--width", width)

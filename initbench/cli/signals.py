@@ -63,13 +63,8 @@ def signal_command(
         raise UserError(f"--spectra {shown(spectra)}: allowed: {', '.join(SPECTRA)}{nearest(spectra, SPECTRA)}")
     path = find_grid(path, preset)
     grid, folder = read_grid(path, overrides, smoke, device, results, plugins, allow_plugins)
-    again = [
-        "initbench",
-        "signal",
-        *grid_words(path, preset),
-        *(word for pair in overrides or () for word in ("--set", pair)),
-    ]
-    again += ["--smoke"] * smoke + option("--device", device) + option("--results", results)
+    again = ["initbench", "signal", *grid_words(path, preset, overrides, smoke)]
+    again += option("--device", device) + option("--results", results)
     again += plugin_words(plugins, allow_plugins) + option("--workers", workers)
     again += option("--spectra", spectra if spectra != "auto" else "")
     config = ExecutionConfig(workers, device=device_in(grid))

@@ -110,18 +110,18 @@ def _by_name(grid: Grid) -> dict[tuple[str, str], set[str]]:
     return digests
 
 
-def replaced(text: str, names: Mapping[str, str]) -> str:
+def replaced(text: str, others: Mapping[str, str]) -> str:
     """Return a canonical string with other full names of own functions in it.
 
     >>> replaced("mine@0123456789abcdef0123(gain=1.3)", {"mine@0123456789abcdef0123": "mine@ffffffffffffffffffff"})
     'mine@ffffffffffffffffffff(gain=1.3)'
     """
-    return OWN_NAME.sub(lambda name: names.get(name[0], name[0]), text) if "@" in text else text
+    return OWN_NAME.sub(lambda name: others.get(name[0], name[0]), text) if "@" in text else text
 
 
-def replaced_in(cell: Cell, names: Mapping[str, str]) -> Cell:
+def replaced_in(cell: Cell, others: Mapping[str, str]) -> Cell:
     """Return a cell with other full names of own functions in its settings."""
-    return Cell._make(replaced(value, names) if isinstance(value, str) else value for value in cell)
+    return Cell._make(replaced(value, others) if isinstance(value, str) else value for value in cell)
 
 
 def _versions(functions: Iterable[tuple[str, str]], plugins: Mapping[str, StoredPlugin]) -> list[str]:

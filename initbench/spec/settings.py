@@ -203,13 +203,17 @@ class Setting(NamedTuple):
     meaning: str
 
 
+# What the name of an experiment may be, as a pattern and in words.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+NAMES_ALLOWED = "up to 100 letters, digits, '.', '_' and '-', the first a letter or digit"
+
 # The keys at the top that are not settings of a cell.
 OTHER_KEYS: dict[str, Setting] = {
     "name": Setting(
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")],
+        Annotated[str, Field(pattern=NAME)],
         "",
         None,
-        "up to 100 letters, digits, '.', '_' and '-', the first a letter or digit (it names a folder)",
+        f"{NAMES_ALLOWED} (it names a folder)",
         "The name of the experiment, which is that of its folder.",
     ),
     "device": Setting(

@@ -2,27 +2,19 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 
 import pytest
 import untrusted
 from code_blocks import ROOT, blocks, titled
 from command import ended
+from latex import compile_paper, needs_latex
 
 PAGE = ROOT / "docs" / "how-to" / "paper.md"
-LATEX = shutil.which("pdflatex")
-PACKAGES = ("booktabs", "graphicx")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not LATEX
-    or any(
-        subprocess.run(["kpsewhich", f"{name}.sty"], capture_output=True, check=False).returncode for name in PACKAGES
-    ),
-    reason="pdflatex or one of its packages is not installed",
-)
+@needs_latex
 def test_the_document_compiles_with_what_the_commands_write(tmp_path, monkeypatch, capsys):
     untrusted.made_run(tmp_path / "results", titled(PAGE, "grid.toml"))
     monkeypatch.chdir(tmp_path)
@@ -36,9 +28,7 @@ def test_the_document_compiles_with_what_the_commands_write(tmp_path, monkeypatc
             subprocess.run(["sh", "-c", line], check=True)
     (tmp_path / "paper.tex").write_text(titled(PAGE, "paper.tex"), encoding="utf-8")
     for _ in range(2):  # the second time with the references
-        command = [LATEX, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-        compiled = subprocess.run(command, capture_output=True, check=False, timeout=120)
-        assert compiled.returncode == 0, compiled.stdout[-2000:].decode(errors="replace")
+        compile_paper(tmp_path)
     log = (tmp_path / "paper.log").read_text(errors="replace")
     for flaw in ("Missing character", "undefined", "Overfull \\hbox"):
         assert flaw not in log

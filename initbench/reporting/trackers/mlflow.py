@@ -65,15 +65,12 @@ def _write(mlflow: Any, runs: Iterable[Run], client: Any, project: str, tags: di
         if earlier and not force:
             continue
         if run.configuration not in parents:
-            settings = {name: value for name, value in run.settings.items() if name != "seed"}
             of_parent = {**own_tags, CONFIGURATION: run.configuration}
-            parents[run.configuration] = _create(mlflow, client, experiment, run.group, of_parent, settings)
+            parents[run.configuration] = _create(mlflow, client, experiment, run.group, of_parent, run.shared_settings)
             client.set_terminated(parents[run.configuration])
         of_run = {**own_tags, CELL: run.cell, CONFIGURATION: run.configuration, "initbench.status": run.status}
         of_run["mlflow.parentRunId"] = parents[run.configuration]
-        values = [(f"signal/{name}", value, 0) for name, value in run.signal.items()]
-        values += [(name, value, epoch) for epoch, metrics in run.metrics for name, value in metrics.items()]
-        id_ = _create(mlflow, client, experiment, run.name, of_run, {"cell": run.cell, **run.settings}, values)
+        id_ = _create(mlflow, client, experiment, run.name, of_run, {"cell": run.cell, **run.settings}, run.values)
         client.set_terminated(id_)
         if earlier:
             client.delete_run(earlier)

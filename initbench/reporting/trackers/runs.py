@@ -44,6 +44,17 @@ class Run(NamedTuple):
         """Its group and its seed."""
         return f"{self.group} seed {self.settings['seed']}"
 
+    @property
+    def shared_settings(self) -> dict[str, str | int | float | bool]:
+        """The settings of its configuration: all but the seed."""
+        return {name: value for name, value in self.settings.items() if name != "seed"}
+
+    @property
+    def values(self) -> list[tuple[str, float, int]]:
+        """The name, the value and the step of each number: the signal's at 0, the metrics at their epochs."""
+        values = [(f"signal/{name}", value, 0) for name, value in self.signal.items()]
+        return values + [(name, value, epoch) for epoch, metrics in self.metrics for name, value in metrics.items()]
+
 
 def runs_of(frame: "pd.DataFrame", signal: "pd.DataFrame", grid: Grid) -> Iterator[Run]:
     """Yield the run of each cell of a tidy table, in its order, with what a signal table has of it."""

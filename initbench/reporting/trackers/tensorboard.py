@@ -46,12 +46,10 @@ def _event_file(run: Run, tags: dict[str, str]) -> bytes:
     scalar = imported("tensorboard", "plugins.scalar.summary_v2").scalar_pb
     text = imported("tensorboard", "plugins.text.summary_v2").text_pb
     now = time.time()
-    settings = {name: value for name, value in run.settings.items() if name != "seed"}
     rows = {"cell": run.cell, "status": run.status, **tags, **run.settings}
     table = "\n".join(["| setting | value |", "| --- | --- |", *(f"| {name} | `{rows[name]}` |" for name in rows)])
-    summaries = [(0, hparams.hparams_pb(settings, start_time_secs=now)), (0, text("cell", table))]
-    summaries += [(0, scalar(f"signal/{name}", value)) for name, value in run.signal.items()]
-    summaries += [(epoch, scalar(name, value)) for epoch, values in run.metrics for name, value in values.items()]
+    summaries = [(0, hparams.hparams_pb(run.shared_settings, start_time_secs=now)), (0, text("cell", table))]
+    summaries += [(step, scalar(name, value)) for name, value, step in run.values]
     summaries.append((0, _end(run.status == DIVERGED, now)))
     buffer = io.BytesIO()
     writer = records.RecordWriter(buffer)
